@@ -31,7 +31,7 @@ from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.record.wording import why_not
 from .trace.serve import background
-from .trace.serve.budget import CLOCK, EFFECTS, EXCUSES, GIVE_UP, Budget
+from .trace.serve.budget import CLOCK, EFFECTS, GIVE_UP, Budget
 from .trace.serve.deferred import Deferring
 from .trace.serve.executor import MISS
 from .trace.serve.followers import around, viewed
@@ -47,6 +47,7 @@ from .trace.serve.signatures import (
     dropper,
     follow_mode,
     other_regard,
+    owners_of,
 )
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
@@ -120,7 +121,7 @@ class Function(Deferring, Pending):
             state = self._new_state(signature, objects)
         if (state.work is not None or state.state == "EAGER") and not self._ready(state):
             return self._eagerly(args, kwargs)
-        for plan in state.plans:
+        for plan in state.plans if state.owners is None else state.apart(args, kwargs):
             try:
                 result = self._replay(plan, tensors)
             except Exception as error:
@@ -213,6 +214,9 @@ class Function(Deferring, Pending):
     def _record(self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]) -> Any:
         if state.deferral is not None and not self._again(state):
             return self._defer(state, args, kwargs)
+        if state.plans and state.sealed:
+            self._missed_again(state)
+            return self._eagerly(args, kwargs)
         if state.work is not None or not self._affordable():
             return self._eagerly(args, kwargs)
         if not SUPPORTED:
@@ -260,18 +264,19 @@ class Function(Deferring, Pending):
             # loaded now, not while the call is watched
             door.backend_of(tensors[0]._a.device if tensors else HOST)
             missed = bool(state.plans) and self._missed_again(state)
-            before = Before.of(state.pending, signature_of(args, kwargs, self._regard))
-            recorder, watch = Recorder(tensors, getattr(self.fn, "__code__", None)), Watch()
-            recorder.watch, watch.data = watch, recorder.sources()
+            now = signature_of(args, kwargs, self._regard)
+            before = Before.of(state.pending, state.plans, now)
+            recorder, watch = state.recorder(self.fn, tensors)
         except Exception as error:
             if signals.foreign(error):
                 raise
             missed = self._broken(state, error, "cannot be recorded")
         if missed:
+            self._records, self._eager = self._records - 1, self._eager + 1
             return self.fn(*args, **kwargs)
         result, late = self._watched(state, recorder, args, kwargs)
         if signals.handled() != handled:  # Python ran that is none of the call's
-            if not self._excused(state):
+            if not state.excused():
                 state.why = "is interrupted by signal handlers whenever it is recorded"
                 self._give_up(state)
             return result
@@ -300,15 +305,17 @@ class Function(Deferring, Pending):
     ) -> None:
         """Look at a call that has run: what it did, and whether that can be replayed."""
         tensors, earlier = before.signature[1], before.held
-        analysis = analyse(self.fn, watch, [*args, *kwargs.values()], self._regard)
-        before.check(watch, signature_of(args, kwargs, self._regard))
+        values = [*args, *kwargs.values()]
+        analysis = analyse(self.fn, watch, values, self._regard, before.moved)
+        state.stores = state.stores or analysis.stores
+        before.check(watch, signature_of(args, kwargs, self._regard), analysis.dropped)
         life = Life()
         dead = dropper(state, self, life)
         recording = recording_of(recorder, analysis, result, before.places, life, dead)
         plain = len(args) == len(tensors) and all(map(stands_for, tensors, args))
         bare = before.grad and not kwargs and plain
         counts = state.fails, state.effects
-        excused = RUNS.overlapped(mark) and self._excused(state)
+        excused = RUNS.overlapped(mark) and state.excused()
         if excused:
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
         devices = recorder.devices()
@@ -351,12 +358,6 @@ class Function(Deferring, Pending):
             door.LOCAL.mode = outer
             signals.take_back()
 
-    @staticmethod
-    def _excused(state: SignatureState) -> bool:
-        """Note a recording that was disturbed; false when that was often enough."""
-        state.excuses += 1
-        return state.excuses <= EXCUSES
-
     def _missed_again(self, state: SignatureState) -> bool:
         """Note that no plan served a call; true when that is given up."""
         state.text = why_not(state.plans[0].recording.facts)
@@ -378,7 +379,7 @@ class Function(Deferring, Pending):
         if isinstance(recording, Refused):
             state.effects += 1
             state.why = recording.reasons[0]
-            if state.effects >= EFFECTS:
+            if state.effects >= EFFECTS and not state.seal():
                 self._give_up(state)
             return
         pending = state.pending
@@ -417,6 +418,7 @@ class Function(Deferring, Pending):
         state.plans = [plan, *state.plans][:MAX_PLANS]
         self._compiled += 1
         state.state, state.fails, state.effects = "REPLAY", 0, 0
+        state.owners = owners_of(state.plans)
 
     def _broken(self, state: SignatureState, error: Exception, doing: str) -> bool:
         """Go on eagerly after an error of hybrid's own work, which is no error of the user's."""

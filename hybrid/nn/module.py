@@ -2,7 +2,7 @@
 
 Invariant: every structural change (attribute stored or deleted, hook added) moves the module's
 version, so a recorded function that used the module notices; assigning a new value to a parameter
-does not.
+does not, nor does a number stored over a number, which is looked at by itself.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ def _parameter(data: Any, requires_grad: bool) -> Tensor:
 
 
 _parameter = guarded(_parameter, "Parameter", __name__)
+
+
+def _is_number(value: Any) -> bool:
+    cls = type(value)
+    return cls is int or cls is float or cls is bool
 
 
 def _moved(held: Any, dtype: Any, device: Device) -> bool:
@@ -120,6 +125,9 @@ class Module(Saved):
                 return
         elif held is not None and value is not None:
             del names[name]
+        elif _is_number(value) and _is_number(self.__dict__.get(name)):
+            object.__setattr__(self, name, value)  # the place itself is looked at, not the version
+            return
         object.__setattr__(self, name, value)
         bump(self)
 

@@ -355,12 +355,13 @@ def test_attributes_move_the_version_but_values_do_not():
         action()
         return m._version != before
 
-    assert moved(lambda: setattr(m, "size", 4)) and moved(lambda: setattr(m, "extra", nn.ReLU()))
+    assert moved(lambda: setattr(m, "height", 4)) and moved(lambda: setattr(m, "extra", nn.ReLU()))
     assert moved(lambda: delattr(m, "extra")) and moved(
         lambda: setattr(m, "scale", nn.Parameter([1.0]))
     )
     assert not moved(lambda: m.scale.assign([3.0])) and not moved(lambda: m.eval())
     assert not moved(lambda: setattr(m, "plain", hb.ones(3)))
+    assert not moved(lambda: setattr(m, "height", 5)) and moved(lambda: setattr(m, "height", "5"))
     m.scale = None
     assert "scale" not in dict(m.named_parameters())
 

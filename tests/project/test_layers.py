@@ -54,8 +54,8 @@ ROOMS = {
         "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
-    "trace": ("heap", "bytecode", "watch", "record", "serve"),
-    "trace.watch": ("turns", "events", "fact_table", "reader", "classes", "c_calls", "versioned")
+    "trace": ("heap", "bytecode", "follow", "watch", "record", "serve"),
+    "trace.watch": ("turns", "events", "fact_table", "classes", "c_calls", "settle", "versioned")
     + ("objects", "evaluator", "call_rules", "store_rules", "origins", "passed", "analysis"),
     "backends": (
         "plan",

@@ -194,3 +194,47 @@ print(len(hits))
 def test_an_interrupt_in_hybrids_own_work_arrives_after_it(module: str, name: str) -> None:
     (hits,) = run(INJECTED, module, name, HYBRID_CACHE="0")
     assert int(hits) >= 1
+
+
+ACTIONS = """
+COUNT = int(sys.argv[1])
+
+class State:
+    n, total = 0, 0.0
+
+s, log, x = State(), [], hb.ones(50)
+s.n, s.total = 0, 0.0
+
+@hb.function
+def step(x):
+    y = (x * 2).sum()
+    log.append(y)
+    s.n += 1
+    s.total += y.item()
+    log.append(s.n)
+    return y
+
+for _ in range(5):
+    step(x)
+assert step.cache_info().replays == 2, step.explain()
+interrupted = 0
+for trial in range(COUNT):
+    timer = threading.Timer(0.001 + 0.004 * (trial % 10) / 10, signal.raise_signal, (2,))
+    timer.daemon = True
+    try:
+        timer.start()
+        while True:
+            step(x)
+    except KeyboardInterrupt:
+        interrupted += 1
+    timer.join()
+    assert len(log) == 2 * s.n and s.total == 100.0 * s.n, (len(log), s.n, s.total)
+    assert log[1::2] == list(range(1, s.n + 1))
+assert step.cache_info().records == 3 and step.cache_info().eager == 0
+print(interrupted)
+"""
+
+
+def test_an_interrupt_leaves_all_actions_of_a_call_or_none() -> None:
+    (interrupted,) = run(ACTIONS, times(40, 400), HYBRID_CACHE="0")
+    assert int(interrupted) >= 30

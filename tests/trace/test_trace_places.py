@@ -3,6 +3,7 @@ dictionaries and classes swapped, devices as values: recorded or not, the bits o
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import importlib
 import warnings
@@ -220,3 +221,26 @@ def test_a_fact_names_the_line_that_reads_it():
         setattr(holder, name, SimpleNamespace(k=5.0, bias=2.0) if name == "layer" else 3.0)
         f(x)
         assert f".{name} (test_trace_places.py:{first + line})" in f.explain(), name
+
+
+@pytest.mark.parametrize("make", [list, dict, set, collections.deque])
+@pytest.mark.parametrize(
+    "branch",
+    [
+        lambda log, x: x * 2 if log else x + 1,
+        lambda log, x: x * 2 if not log else x + 1,
+        lambda log, x: x + 1 if (log and 1) == 1 else x * 2,
+        lambda log, x: x + 1 if (log or 1) == 1 else x * 2,
+    ],
+)
+def test_whether_a_container_is_empty_is_a_fact(make, branch):
+    log = make()
+    f, x = function(lambda x: branch(log, x)), hb.ones(2) * 5
+    for k in range(24):
+        if k % 8 == 4:
+            put = {list: "append", collections.deque: "append", set: "add"}.get(make)
+            log.update({1: 2}) if make is dict else getattr(log, put)(1)
+        if k % 8 == 0:
+            log.clear()
+        assert f(x).tolist() == branch(log, x).tolist(), k
+    assert f.cache_info().replays >= 10, f.explain()

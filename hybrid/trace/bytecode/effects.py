@@ -98,11 +98,14 @@ def jump(frame: Frame, instruction: Instruction) -> None:
 
 
 def pop_jump(frame: Frame, instruction: Instruction) -> None:
+    if "NONE" not in instruction.opname:
+        frame.derive("truth", frame.stack[-1], None, instruction.offset)
     frame.drop(1)
     frame.goes.append(frame.target(instruction))
 
 
 def jump_or_pop(frame: Frame, instruction: Instruction) -> None:
+    frame.derive("truth", frame.stack[-1], None, instruction.offset)
     frame.flow(frame.target(instruction), frame.stack)
     frame.drop(1)
 
@@ -354,6 +357,8 @@ def unpack_ex(frame: Frame, instruction: Instruction) -> None:
 
 # ---- operators, containers, formatting
 def unary(frame: Frame, instruction: Instruction) -> None:
+    if instruction.opname in ("UNARY_NOT", "TO_BOOL"):
+        frame.derive("truth", frame.stack[-1], None, instruction.offset)
     frame.stack[-1] = called_at(instruction.offset)
 
 

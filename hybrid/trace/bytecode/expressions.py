@@ -5,6 +5,7 @@
   attr, item         `base.key`, `base[key]`          elem  any item of base
   deep, text         all that a C function can see of base; `text`: and its names, for a text
   same               base, asked whether it is some object
+  truth              base, asked whether it is true
   super              `super().key` in a method of base
   call, iter         a result of the instruction `at`, and what an `__iter__` in Python gave
   box                a fresh container that holds base
@@ -48,7 +49,7 @@ __all__ = [
     "MAX_DEPTH",
 ]
 
-Derived: TypeAlias = Literal["attr", "item", "elem", "deep", "text", "same", "super"]
+Derived: TypeAlias = Literal["attr", "item", "elem", "deep", "text", "same", "truth", "super"]
 Named: TypeAlias = Literal["arg", "cell", "glob"]
 Leaf: TypeAlias = Literal["const", "import", "call", "iter", "fresh", "null", "top", "many"]
 ExprKind: TypeAlias = Derived | Named | Leaf | Literal["box"]

@@ -149,6 +149,8 @@ class Frame:
         out: set[Expr] = set()
         whole = kind in ("deep", "text")
         for expression in slot:
+            if kind == "truth" and expression.kind in ("const", "fresh", "null", "box"):
+                continue
             while expression.kind == "box" and expression.base is not None and whole:
                 expression = expression.base
             if (

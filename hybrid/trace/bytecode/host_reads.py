@@ -21,17 +21,24 @@ from .summary import offsets
 __all__ = ["Read", "HOW", "EFFECTS", "tail_values"]
 
 # kind of a host read -> method that makes its value
-HOW = {".item()": "item", "float()": "__float__", ".numpy()": "numpy", ".tolist()": "tolist"}
+HOW = {
+    ".item()": "item",
+    "float()": "__float__",
+    "int()": "__int__",
+    ".numpy()": "numpy",
+    ".tolist()": "tolist",
+}
 
 
 class Read(NamedTuple):
-    """One host read by the recorded function itself: instruction, value number, kind, and the
-    reason it would be against replaying."""
+    """One host read by user code: instruction, value number, kind, the reason it would be against
+    replaying, and its term where the call is followed (else it is by the recorded function)."""
 
     at: int
     number: int
     kind: str
     reason: str
+    term: Any = None
 
 
 class _Seen(Exception):

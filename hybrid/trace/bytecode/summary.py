@@ -17,13 +17,48 @@ from .expressions import Summary
 from .frame import Frame
 from .opcodes import TABLE
 
-__all__ = ["summarize", "settled", "step", "offsets", "handles_errors", "uncertain"]
+__all__ = [
+    "summarize",
+    "settled",
+    "step",
+    "offsets",
+    "handles_errors",
+    "uncertain",
+    "instructions_of",
+    "successors",
+    "exception_targets",
+]
 
 
 @lru_cache(4096)
 def offsets(code: CodeType) -> list[int]:
     """Start offsets of the instructions (a frame's f_lasti may point into inline caches)."""
     return [ins.offset for ins in dis.get_instructions(code)]
+
+
+@lru_cache(1024)
+def instructions_of(code: CodeType) -> dict[int, dis.Instruction]:
+    """The instructions by their start offsets."""
+    return {ins.offset: ins for ins in dis.get_instructions(code)}
+
+
+@lru_cache(1024)
+def successors(code: CodeType) -> dict[int, frozenset[int]]:
+    """Offset of each instruction -> the offsets that may come after it, without exceptions."""
+    instructions = list(dis.get_instructions(code))
+    out = {}
+    for ins, following in zip(instructions, [*instructions[1:], None]):
+        after = {following.offset} if following is not None else set()
+        if ins.opcode in dis.hasjrel or ins.opcode in dis.hasjabs:
+            after.add(ins.argval)
+        out[ins.offset] = frozenset(after)
+    return out
+
+
+@lru_cache(4096)
+def exception_targets(code: CodeType) -> frozenset[int]:
+    """Offsets where the handling of an exception begins."""
+    return frozenset(e.target for e in dis._parse_exception_table(code))  # type: ignore[attr-defined]
 
 
 @lru_cache(4096)

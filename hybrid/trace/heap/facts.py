@@ -47,6 +47,7 @@ FactKind: TypeAlias = Literal[
     "meth",
     "tattr",
     "len",
+    "some",
     "abc",
     "tlen",
     "mro",
@@ -56,6 +57,7 @@ FactKind: TypeAlias = Literal[
     "nd",
     "version",
     "grad",
+    "path",
     "patched",
 ]
 
@@ -110,6 +112,20 @@ def _nd(holder: Any, key: Any) -> Any:
     return array_key(holder) if is_a(holder, np.ndarray) else scalar_key(holder)
 
 
+def _path(holder: Any, key: Any) -> Any:
+    """What is inside the fresh container that a place was left with: kind and key of the place (no
+    kind: the container itself is the holder), the steps into it, and whether its structure is asked
+    for."""
+    kind, name, steps, structure = key
+    value = _FETCH[kind](holder, name) if kind else holder
+    for step in steps:
+        value = dict.get(value, step, MISSING) if type(value) is dict else type_items(value)[step]
+    if not structure:
+        return value
+    names = tuple(value) if type(value) is dict else len(value)
+    return type(value).__name__, names
+
+
 _FETCH: dict[FactKind, Callable[[Any, Any], Any]] = {
     "cell": lambda holder, key: holder.cell_contents,
     "item": lambda holder, key: (
@@ -125,6 +141,7 @@ _FETCH: dict[FactKind, Callable[[Any, Any], Any]] = {
     "meth": _method,
     "tattr": lookup,
     "len": lambda holder, key: len(type_items(holder)),
+    "some": lambda holder, key: len(type_items(holder)) > 0,
     "abc": lambda holder, key: abc.get_cache_token(),
     "tlen": lambda holder, key: len(class_names(holder)),
     "mro": lambda holder, key: type.__dict__["__mro__"].__get__(holder),
@@ -134,6 +151,7 @@ _FETCH: dict[FactKind, Callable[[Any, Any], Any]] = {
     "nd": _nd,
     "version": lambda holder, key: (holder._version, getattr(holder, "training", None)),
     "grad": _grad,
+    "path": _path,
     "patched": lambda holder, key: holder.changed(),
 }
 KINDS = tuple(_FETCH)
@@ -199,12 +217,18 @@ def describe(key: Key, holder: Any, owner: str = "") -> str:
     owner = owner or called(holder)
     if key.kind in ("item", "attr", "slot", "tattr", "dict", "member"):
         return expression(key, holder, owner)
+    if key.kind == "path":
+        kind, name, steps, structure = key.key
+        outer = describe(Key(kind, key.holder, name), holder, owner) if kind else owner
+        inner = outer + "".join(f"[{step!r}]" for step in steps)
+        return f"the structure of {inner}" if structure else inner
     name = key.key if isinstance(key.key, str) else ""
     return {
         "cell": f"the variable {name}",
         "entry": f"an item of {owner}",
         "meth": f"method {owner}.{name}",
         "len": f"len of {owner}",
+        "some": f"whether {owner} is empty",
         "abc": "an abstract base class registration",
         "tlen": f"the attributes of class {owner}",
         "mro": f"the bases of class {owner}",

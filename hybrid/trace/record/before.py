@@ -6,6 +6,7 @@ hold after it; both sides of that comparison are taken here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...ir.door import bind as door
@@ -20,27 +21,34 @@ __all__ = ["Before"]
 
 class Before(NamedTuple):
     """`held`: earlier recordings whose facts hold; `places`: what the places of all earlier ones
-    hold; `signature` of the call; `grad`: whether gradients are recorded."""
+    hold; `signature` of the call; `grad`: whether gradients are recorded; `moved`: places that
+    earlier recordings found with other content."""
 
     held: list[Recording]
     places: dict[Key, Any]
     signature: Any
     grad: bool
+    moved: frozenset[Key]
 
     @classmethod
-    def of(cls, pending: list[Recording], signature: Any) -> Before:
+    def of(cls, pending: list[Recording], plans: list[Any], signature: Any) -> Before:
         """The state now; of data among the arguments a copy."""
         signed, tensors, *more = signature
         held = [recording for recording in pending if recording.facts.broken() is None]
+        known = [*pending, *[plan.recording for plan in plans]]
         places = {
             key: fetch(key.kind, holder.get(), key.key)
-            for recording in pending
+            for recording in known
             for key, holder in recording.facts.holders.items()
         }
-        return cls(held, places, (signed, owned(tensors), *more), door.grad_enabled())
+        moved = frozenset([key for recording in known for key in recording.facts.moved()])
+        copied = (signed, owned(tensors), *more)
+        return cls(held, places, copied, door.grad_enabled(), moved)
 
-    def check(self, watch: Watch, signature: Any) -> None:
-        """After the call, note what it changed that its signature or its facts took for granted."""
+    def check(self, watch: Watch, signature: Any, dropped: Callable[[Key], bool] | None) -> None:
+        """After the call, note what it changed that its signature or its facts took for granted.
+
+        `dropped`: places that its commit actions change, which are no facts of this call."""
         (signed, tensors, *_), (signed_now, tensors_now, *_) = self.signature, signature
         if door.grad_enabled() != self.grad:
             watch.why("leaves gradient recording switched differently")
@@ -51,7 +59,7 @@ class Before(NamedTuple):
             watch.why("changes the content of an argument that is a NumPy array")
             watch.falls.add("content")
         for recording in self.held:
-            key = recording.facts.broken()
+            key = recording.facts.broken(dropped)
             if key is not None:
                 watch.why(f"changes {Wording(recording.facts).place(key)} during the call")
 

@@ -74,12 +74,23 @@ class Facts:
         before = {key: ref for key, ref in self.starts.items() if ref is not None}
         return {**self.expected, **before}
 
-    def broken(self) -> Key | None:
+    def moved(self) -> list[Key]:
+        """The facts that do not hold now, of objects that are alive."""
+        out = []
+        for key, wanted in self.expected.items():
+            holder = MISSING if key.kind == "patched" else self.holders[key].get()
+            if holder is not MISSING and not agrees(wanted, fetch(key.kind, holder, key.key)):
+                out.append(key)
+        return out
+
+    def broken(self, but: Callable[[Key], bool] | None = None) -> Key | None:
         """The first fact that does not hold now (versions last: a moved attribute says more)."""
         for key, wanted in sorted(
             self.expected.items(), key=lambda item: item[0].kind == "version"
         ):
             holder = self.holders[key].get()
+            if but is not None and but(key):
+                continue
             if holder is MISSING or not agrees(wanted, fetch(key.kind, holder, key.key)):
                 return key
         return None

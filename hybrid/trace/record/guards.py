@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir.tensor import Handle
+from ..follow.terms import OPERATORS, Constant, Operation
 from ..heap.allowlist import MISSING, is_a, lookup
 from ..heap.facts import Holder, Key, fetch, same
 from .expected import Obj, Ref
@@ -32,7 +33,8 @@ class Guard:
 
     def __init__(self, recording: Recording, facts: dict[Key, Any] | None = None) -> None:
         self.recording, self.inputs = recording, recording.inputs
-        self.holders = recording.facts.holders
+        actions = recording.outcome.actions
+        self.holders = {**recording.facts.holders, **{n.key: n.holder for n in actions.loads}}
         self.facts = recording.facts.at_start() if facts is None else facts
         self.space: dict[str, Any] = {
             "same": same,
@@ -46,6 +48,7 @@ class Guard:
         self.bound: dict[int, str] = {}
         terms = (
             self._facts_first()
+            + self._numbers()
             + self._captures()
             + self._tensor_facts()
             + self._gradients()
@@ -101,6 +104,7 @@ class Guard:
         simple = {"tlen": f"len({holder}.__dict__)", "type": f"type({holder})"}
         if type(target) is list or type(target) is dict:
             simple |= {"len": f"len({holder})", "keys": f"(*{holder},)"}
+            simple["some"] = f"(len({holder}) > 0)"
         if key.kind == "tattr" and inside in getattr(target, "__dict__", ()):
             return f"{holder}.__dict__[{inside!r}]"
         return simple.get(key.kind) or f"fetch({key.kind!r}, {holder}, {self.const(inside)})"
@@ -133,6 +137,37 @@ class Guard:
         return (
             f"(x := {self.read(key)}) is {self.const(expected)} or same(x, {self.const(expected)})"
         )
+
+    def _numbers(self) -> list[str]:
+        """What a commit computes with has the type that was seen, and the branches that depend on
+        it are those that were taken."""
+        actions, names = self.recording.outcome.actions, dict[int, str]()
+        terms = []
+        for index, loaded in enumerate(actions.loads):
+            names[id(loaded)] = f"n{index}"
+            kind = self.const(loaded.type)
+            terms.append(f"type(n{index} := {self.read(loaded.key)}) is {kind}")
+
+        def text(term: Any) -> str:
+            if type(term) is Operation:
+                inside = [text(operand) for operand in term.operands]
+                if term.symbol.isalpha() and term.symbol not in ("neg", "not"):
+                    return f"{self.const(OPERATORS[term.symbol])}({', '.join(inside)})"
+                if len(inside) == 1:
+                    return f"({'-' if term.symbol == 'neg' else 'not '}{inside[0]})"
+                return f"({inside[0]} {term.symbol} {inside[1]})"
+            if type(term) is Constant:
+                return self.const(term.value)
+            return names.get(id(term)) or f"len({self.holder(term.owner)})"
+
+        owners = self.recording.owners
+        boxes = [key for key in self.facts if key.kind == "path" and key.key[-1]] if owners else []
+        for key in boxes:  # what a container held before the call is read: the call changes others
+            box = self.const((*key.key[:-1], False))
+            place = f"fetch('path', {self.holder(self.holders[key])}, {box})"
+            terms.append(f"id({place}) not in {self.const(owners)}")
+        terms += [("" if truth else "not ") + text(term) for term, truth in actions.conditions]
+        return terms + [f"({text(term)},)" for term in actions.checks]
 
     def _loaded(self) -> list[int]:
         """The captures that the function returns."""

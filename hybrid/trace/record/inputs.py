@@ -21,6 +21,7 @@ from .outputs import Unfit
 from .recorder import Recorder
 
 __all__ = [
+    "Dead",
     "ByIdentity",
     "AtFact",
     "AsGradient",

@@ -13,15 +13,18 @@ from typing import Any, NamedTuple
 from ...core.aval import Aval
 from ...ir.tensor import Alias, Handle, Leaf
 from ..bytecode.host_reads import HOW, Read
+from ..follow.terms import HostRead
 from ..heap.facts import Key
 from ..heap.setters import Put, putter
+from ..watch.settle import Followed
+from .actions import NONE, Actions, actions_of
 from .expected import Facts
-from .inputs import Roles
+from .inputs import Dead, Roles
 from .outputs import HostValue, Known, New, Spec, Unfit, canonical, on_their_own, spec_of
 from .recorder import Recorder
 from .wording import Wording
 
-__all__ = ["TensorStore", "Outcome", "Results", "results_of"]
+__all__ = ["TensorStore", "Outcome", "Left", "Results", "results_of"]
 
 
 class TensorStore(NamedTuple):
@@ -36,13 +39,14 @@ class TensorStore(NamedTuple):
 class Outcome:
     """`result`: what the call returns; `stores`: what it stores in Python places; `gradients`:
     (input, its final `.grad` or None); `writes`: (input, the output that is its new value);
-    `avals`: the record of each output of the graph."""
+    `avals`: the record of each output of the graph; `actions`: what else it leaves in Python."""
 
     result: Spec
     stores: tuple[TensorStore, ...]
     gradients: tuple[tuple[int, Spec | None], ...]
     writes: tuple[tuple[int, int], ...]
     avals: tuple[Aval, ...]
+    actions: Actions = NONE
 
     def comparable(self) -> tuple[Any, ...]:
         """Equal for two recordings of one function that leave the same behind."""
@@ -52,6 +56,7 @@ class Outcome:
             [(s.key, s.put.where, canonical(s.spec, idents)) for s in self.stores],
             [(k, None if s is None else canonical(s, idents)) for k, s in self.gradients],
             self.writes,
+            self.actions.comparable(lambda spec: canonical(spec, idents)),
         )
 
 
@@ -113,30 +118,60 @@ class _Recipes:
             (New(self.output(read.number), -read.number - 1, "plain"),), HOW[read.kind]
         )
 
+    def followed(self, read: HostRead) -> HostValue:
+        """The recipe of a value that was read from a tensor and followed from there."""
+        made = New(self.output(read.number), -read.serial - 1, "plain")
+        return HostValue((made,), HOW[read.how])
+
+
+class Left(NamedTuple):
+    """What a call leaves, as found after it: `returned`; the tensors that places (`stored`) and
+    gradients (`final`) are left with; `settled`: what held these places before is known; what of
+    the rest was `followed`."""
+
+    returned: Any
+    stored: list[tuple[Key, Handle]]
+    final: list[tuple[int, Any]]
+    settled: bool
+    followed: Followed | None
+
+
+def _plainly(
+    recipes: _Recipes, existed: Callable[[Any], bool | None], followed: Followed | None
+) -> Callable[[Any], Spec]:
+    """The recipe of a value that depends on nothing but facts and tensors."""
+    paths = {} if followed is None else followed.paths
+    replaced = {id(inside.owner) for inside in paths.values() if inside.owner is not None}
+
+    def older(value: Any) -> bool | None:
+        if id(value) in replaced:
+            raise Unfit("hands on a container that it replaces by a new one")
+        return existed(value)
+
+    return lambda value: spec_of(value, recipes.tensor, older, recipes.host)
+
 
 def results_of(
     roles: Roles,
     existed: Callable[[Any], bool | None],
     host_reads: dict[int, Read],
-    returned: Any,
     facts: Facts,
-    stored: list[tuple[Key, Handle]],
-    final: list[tuple[int, Any]],
-    settled: bool,
+    left: Left,
+    dead: Dead,
 ) -> Results:
     """What the call leaves behind; Unfit where a replay cannot leave the same.
 
     `existed`: whether an object was there before the call; `host_reads`: id of a Python value ->
-    the read that gave it; `stored`, `final`: tensors that places and gradients are left with."""
-    recipes, recorder = _Recipes(roles, host_reads), roles.recorder
+    the read that gave it."""
+    recipes, recorder, stored = _Recipes(roles, host_reads), roles.recorder, left.stored
+    plainly = _plainly(recipes, existed, left.followed)
     try:
-        result = spec_of(returned, recipes.tensor, existed, recipes.host)
-        primitives, specs = [], []
-        for key, tensor in stored:
-            primitives.append(_put(facts, key, tensor, settled))
-            specs.append(recipes.tensor(tensor))
-        grads = [None if t is None else recipes.tensor(t) for _, t in final]
-        result, *rest = on_their_own([result, *specs, *grads])
+        actions, special = actions_of(left.followed, dead, plainly, recipes.followed, left.returned)
+        result = plainly(left.returned) if special is None else special
+        primitives = [_put(facts, key, tensor, left.settled) for key, tensor in stored]
+        specs = [recipes.tensor(tensor) for _, tensor in stored]
+        grads = [None if t is None else recipes.tensor(t) for _, t in left.final]
+        result, *rest = on_their_own([result, *specs, *grads, *actions.specs()])
     except RecursionError:
         raise Unfit("returns a container that holds itself or is nested too deeply") from None
     count = len(specs)
@@ -147,9 +182,10 @@ def results_of(
         tuple(
             [TensorStore(key, spec, put) for (key, _), spec, put in zip(stored, rest, primitives)]
         ),
-        tuple([(host, spec) for (host, _), spec in zip(final, rest[count:])]),
+        tuple([(host, spec) for (host, _), spec in zip(left.final, rest[count:])]),
         tuple(writes),
         tuple([recorder.avals[number] for number in numbers]),
+        actions.with_specs(rest[count + len(left.final) :]),
     )
     return Results(outcome, numbers, recipes.on_tape)
 
@@ -157,6 +193,8 @@ def results_of(
 def _put(facts: Facts, key: Key, tensor: Handle, settled: bool) -> Put:
     """The primitive that puts a tensor in a place; one that does nothing where the recording is not
     replayed anyhow."""
+    if key.kind == "path":  # what it is inside of is put there whole
+        return Put(("path",), _nowhere)
     put = putter(key.kind, facts.holders[key].get(), key.key, tensor)
     if put is None and settled:
         place = Wording(facts).place(key)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...core.errors import HybridError
 from ...ir.tensor import Handle, Leaf, link_view, new_handle
+from ..follow.terms import OPERATORS, Constant, Operation
 from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
 from ..heap.structure import built, fields_of
@@ -24,6 +25,7 @@ __all__ = [
     "Plain",
     "Box",
     "HostValue",
+    "Computed",
     "Spec",
     "Unfit",
     "spec_of",
@@ -80,7 +82,13 @@ class HostValue(NamedTuple):
     how: str
 
 
-Spec = New | Known | Plain | Box | HostValue
+class Computed(NamedTuple):
+    """A Python number computed at the commit from what places hold and hosts read (actions.py)."""
+
+    term: Any
+
+
+Spec = New | Known | Plain | Box | HostValue | Computed
 
 
 def spec_of(
@@ -135,6 +143,8 @@ def canonical(spec: Any, idents: dict[int, int]) -> Any:
         return _identity(spec.value)
     if isinstance(spec, HostValue):
         return "host", canonical(spec.items[0], idents), spec.how
+    if isinstance(spec, Computed):
+        return "computed", _canonical_term(spec.term, idents)
     if isinstance(spec, Box):
         keys = tuple(map(_identity, spec.keys))
         return (
@@ -144,6 +154,17 @@ def canonical(spec: Any, idents: dict[int, int]) -> Any:
             keys,
         )
     return spec
+
+
+def _canonical_term(term: Any, idents: dict[int, int]) -> Any:
+    """A term in which numbers are told apart by type and bits."""
+    if type(term) is Operation:
+        return term.symbol, tuple([_canonical_term(t, idents) for t in term.operands])
+    if type(term) is Constant:
+        return type(term.value).__name__, repr(term.value)
+    if type(term) is HostValue:
+        return canonical(term, idents)
+    return term.place()
 
 
 def _identity(value: Any) -> tuple[Any, ...]:
@@ -179,10 +200,20 @@ class Maker:
             return spec.value
         if type(spec) is HostValue:
             return getattr(self.build(spec.items[0]), spec.how)()
+        if type(spec) is Computed:
+            return self._number(spec.term)
         built = self.made.get(spec.ident)
         if built is None:
             built = self.made[spec.ident] = self._box(spec)
         return built
+
+    def _number(self, term: Any) -> Any:
+        """The number that a term is now."""
+        if type(term) is Operation:
+            return OPERATORS[term.symbol](*map(self._number, term.operands))
+        if type(term) is Constant:
+            return term.value
+        return self.build(term) if type(term) is HostValue else term.now()
 
     def _box(self, spec: Box) -> Any:
         items = [self.build(item) for item in spec.items]

@@ -275,10 +275,12 @@ class Recorder(Mode):
             frame = frame.f_back
         text = f"reads a tensor in Python with {kind}"
         outer = frame.f_back is not None and trusted(frame.f_back.f_code.co_filename)
-        if frame.f_code is self.root and outer and kind in HOW:
-            self.reads.append(
-                Read(frame.f_lasti, self.ref(handle), kind, f"{text} ({user_site()})")
-            )
+        follow, term = None if self.watch is None else self.watch.follow, None
+        if follow is not None and kind in HOW:
+            term = follow.host_read(frame, self.ref(handle), kind)
+        if term is not None or (frame.f_code is self.root and outer and kind in HOW):
+            reason = f"{text} ({user_site()})"
+            self.reads.append(Read(frame.f_lasti, self.ref(handle), kind, reason, term))
         else:
             self.why(text)
 

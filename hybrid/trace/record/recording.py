@@ -16,12 +16,12 @@ from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import Read, tail_values
 from ..bytecode.summary import handles_errors
-from ..heap.allowlist import MISSING, is_a, is_tuple
+from ..heap.allowlist import BOXES, MISSING, is_a, is_tuple
 from ..heap.facts import Key
 from ..watch.analysis import Analysis
 from .expected import Facts
 from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, read_gradients
-from .outcome import Outcome, Results, results_of
+from .outcome import Left, Outcome, Results, results_of
 from .outputs import Unfit
 from .recorder import Recorder
 from .result_tape import ResultTape, tape_of
@@ -84,6 +84,15 @@ class Recording:
         """How many inputs are captures."""
         return len(self.inputs) - self.arguments
 
+    @property
+    def owners(self) -> frozenset[int]:
+        """Ids of the built-in containers that a replay stores to or changes."""
+        actions, held = self.outcome.actions, [n.holder for n in self.outcome.actions.numbers]
+        stores = [s.key for s in self.outcome.stores if s.key.kind != "path"]
+        held += [self.facts.holders[key] for key in stores]
+        found = {holder.id for holder in held if is_a(holder.get(), BOXES)}
+        return frozenset(found | {change.owner.id for change in actions.grown})
+
     def written(self, inputs: list[Any]) -> list[Any]:
         """The tensors among the inputs that a replay gives new values."""
         return [inputs[number] for number, _ in self.outcome.writes]
@@ -106,6 +115,11 @@ def recording_of(
         recorder.reads, recorder.root if once else None, analysis.watch.returns
     )
     reasons = list({**analysis.watch.reasons, **recorder.reasons})
+    followed = analysis.followed
+    if host_reads is None and followed is not None:
+        terms = [read.term for read in recorder.reads]
+        if None not in terms and followed.escaped.isdisjoint(terms):
+            host_reads = {}
     if host_reads is None:
         reasons += [read.reason for read in recorder.reads]
     if reasons:
@@ -126,6 +140,9 @@ def _recording(
     dead: Callable[[Any], None],
 ) -> Recording:
     roles, used = Roles(recorder), len(recorder.captures)
+    if analysis.followed is not None:
+        inner = {key: inside.start for key, inside in analysis.followed.paths.items()}
+        before = {**before, **inner}
     find_captures(roles, analysis)
     found = read_facts(roles, analysis, before, dead)
     gradients = read_gradients(roles, analysis)
@@ -133,12 +150,9 @@ def _recording(
     facts = facts_of(roles, analysis, before, found, located.inside, dead)
     if gradients.final:
         _check_history(located.inputs[: len(recorder.args) + used])
-    stored = found.stored
-    settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in stored)
-    ends = gradients.final
-    results = results_of(
-        roles, _existed(analysis), host_reads, returned, facts, stored, ends, settled
-    )
+    settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in found.stored)
+    left = Left(returned, found.stored, gradients.final, settled, analysis.followed)
+    results = results_of(roles, _existed(analysis), host_reads, facts, left, dead)
     outcome, reads = results.outcome, gradients.reads
     return Recording(
         graph=recorder.graph(results.numbers),
@@ -169,9 +183,9 @@ def _existed(analysis: Analysis) -> Callable[[Any], bool | None]:
         if id(value) in analysis.signed:
             analysis.watch.falls.add("identity")
             raise Unfit(f"returns its argument, a {type(value).__name__}, itself")
-        if id(value) in analysis.rooted:
-            return True
-        return False if id(value) in analysis.watch.young else None
+        if id(value) in analysis.watch.young:  # the facts of a container may name what is new
+            return False
+        return True if id(value) in analysis.rooted else None
 
     return existed
 

@@ -217,6 +217,10 @@ def _fact(key: Key, holder: Any, expected: Any, owners: list[Any]) -> Pairs:
         return [*pairs, (address, id(expected[1]))]  # the version itself is covered by the epoch
     if key.kind == "len" and type(holder) is list:
         return _layout().length(holder)
+    if key.kind == "some" and type(holder) is list:
+        return _layout().length(holder)  # made anew while the fact holds and this does not
+    if key.kind == "some" and type(holder) is dict:
+        return _layout().dict_size(holder, len(holder))
     if key.kind == "tlen":
         return _class_size(holder, expected)
     if key.kind == "mro":

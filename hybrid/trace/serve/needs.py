@@ -12,8 +12,10 @@ from typing import Any
 
 from ...backends.api import CHECKED, Form, Held, HeldGradient, Pointer, Replay, ReplayInput, Source
 from ...ir.tensor import RUNTIME
+from ..follow.terms import parts as leaves
+from ..record.actions import NONE
 from ..record.inputs import AsGradient, ByIdentity
-from ..record.outputs import Box, HostValue, Known, New, Spec
+from ..record.outputs import Box, Computed, HostValue, Known, New, Spec
 from ..record.recording import Recording
 from .native_facts import NativeFacts
 from .prepare import Prepared
@@ -60,7 +62,8 @@ def needs_of(recording: Recording) -> Needs | None:
     )
     if not used <= set(held) or not plain or elsewhere:
         return None
-    specs = [outcome.result, *(s.spec for s in outcome.stores)]
+    actions = outcome.actions
+    specs = [outcome.result, *(s.spec for s in outcome.stores), *actions.specs()]
     specs += [spec for _, spec in gradients if spec is not None]
     parts = [part for spec in specs for part in _parts(spec)]
     results = tuple(dict.fromkeys(part.output for part in parts if isinstance(part, New)))
@@ -71,7 +74,7 @@ def needs_of(recording: Recording) -> Needs | None:
         hosts,
         gradients,
         results,
-        _form(outcome.result, results, bool(outcome.stores or gradients)),
+        _form(outcome.result, results, bool(outcome.stores or gradients) or actions is not NONE),
         recording.tape is not None or any(known.number >= first for known in captured),
     )
 
@@ -94,6 +97,10 @@ def _parts(spec: Spec) -> Iterator[New | Known]:
     elif isinstance(spec, (Box, HostValue)):
         for item in spec.items:
             yield from _parts(item)
+    elif isinstance(spec, Computed):
+        for leaf in leaves(spec.term):
+            if isinstance(leaf, HostValue):
+                yield from _parts(leaf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

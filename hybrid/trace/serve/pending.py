@@ -78,7 +78,7 @@ class Pending(Reports):
     @staticmethod
     def _postpone(state: SignatureState, forever: bool) -> None:
         """A signature is given up: note when it is tried again."""
-        state.idle = 0
+        state.idle, state.sealed = 0, False
         state.patience = 0 if forever else max(AGAIN, 2 * state.patience)
 
     # ---- compiled beside

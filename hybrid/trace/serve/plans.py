@@ -10,10 +10,10 @@ from typing import Any
 
 from ...ir.tensor import Alias
 from ..heap.data import owned
-from ..record.commit import commit
 from ..record.guards import Guard
 from ..record.recording import Recording
 from ..record.result_tape import spent
+from .commit import commit
 from .executor import MISS, Run
 from .needs import needs_of
 from .prepare import Prepared

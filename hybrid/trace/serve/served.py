@@ -15,6 +15,7 @@ from ...backends.api import CHECKED, Entry, Replay
 from ...core.signals import finish
 from ...ir.tensor import Leaf
 from ..heap.data import owned, with_arrays
+from ..record.actions import NONE
 from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
@@ -145,13 +146,15 @@ class Served:
             gradients = [
                 (host, None if g is None else maker.build(g)) for host, g in needs.gradients
             ]
+            actions = outcome.actions.begin(maker.build)
             maker.link()
-            ready += result, gradients, stores
-        result, gradients, stores = ready
+            ready += result, gradients, stores, actions
+        result, gradients, stores, actions = ready
         for host, gradient in gradients:
             needs.held[host]._node.grad = gradient
         for store, tensor in stores:
             store.put(recording.facts.holders[store.key].get(), store.key.key, tensor)
+        actions.finish()
         return result
 
     def _inputs(self, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Sequence[Any]:
@@ -202,7 +205,7 @@ def serve(
     )
     covered = left_over == () and not finding.loaded and finding.ungraded <= set(needs.held)
     guard = None
-    if held_arguments or not covered:
+    if held_arguments or not covered or recording.outcome.actions.guarded:
         guard = FactGuard(recording, needs.held, left_over, finding.loaded).function
     entry = prepared.executable.entry(replay)
     if entry is None:
@@ -231,6 +234,8 @@ def _direct(
     recipe = outcome.result
     unchecked = any(found.node is CHECKED for found in replay.inputs[: recording.arguments])
     if unchecked or outcome.stores or needs.gradients or recording.tape is not None:
+        return None
+    if outcome.actions is not NONE:
         return None
     if needs.form == "single" and isinstance(recipe, New):
         if recipe.node == "plain":

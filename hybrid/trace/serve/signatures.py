@@ -6,21 +6,29 @@ name dies; signatures are bounded in number and size, and those that were used l
 
 from __future__ import annotations
 
+import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from ...core.cache import keep
 from ...core.precision import MATMUL
+from ...ir.tensor import Handle
+from ..follow.effects import follower
+from ..heap.allowlist import BOXES, is_a, is_tuple, plain
 from ..heap.facts import Holder
 from ..heap.signature import Regard, signature_of
+from ..heap.structure import structure_of
+from ..record.recorder import Recorder
 from ..record.recording import Life, Recording
 from ..record.wording import Wording
+from ..watch.events import Watch
 from .background import Work
+from .budget import EXCUSES
 from .deferred import Deferral
 from .plans import ReplayPlan
 
-__all__ = ["SignatureState", "Signatures", "dropper", "follow_mode", "other_regard"]
+__all__ = ["SignatureState", "Signatures", "dropper", "follow_mode", "other_regard", "owners_of"]
 
 SHOWN = 40  # facts that `explain` lists of a plan
 MAX_SIGNATURES = 32  # new ones in a generation
@@ -54,6 +62,9 @@ class SignatureState:
         "work",
         "idle",
         "patience",
+        "stores",
+        "owners",
+        "sealed",
         "__weakref__",
     )
 
@@ -68,6 +79,52 @@ class SignatureState:
         self.idle = self.patience = 0
         self.mark = -1  # replays of the function when this signature was last recorded
         self.objects: list[Holder] = []
+        self.stores = False  # whether numbers or containers were seen to change in a call
+        self.owners: frozenset[int] | None = None  # containers that plans change, by id
+        self.sealed = False  # calls that no plan serves run eagerly
+
+    def follows(self) -> bool:
+        """Whether the next recording looks at each instruction: only where one without that may
+        not do, for it takes longer."""
+        return bool(self.stores or self.effects or self.plans or self.fails > 1)
+
+    def recorder(self, function: Any, tensors: list[Any]) -> tuple[Recorder, Watch]:
+        """What records the next call, and what looks at its Python."""
+        watch = Watch(follower(function) if self.follows() else None)
+        recorder = Recorder(tensors, getattr(function, "__code__", None))
+        recorder.watch, watch.data = watch, recorder.sources()
+        if watch.follow is not None:
+            watch.follow.regions = recorder.regions
+        return recorder, watch
+
+    def apart(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[ReplayPlan]:
+        """The plans, none where an argument holds a container or structure that a plan changes."""
+        todo, met = [*args, *kwargs.values()], set[int]()
+        owners = self.owners or frozenset[int]()
+        while todo:
+            value = todo.pop()
+            if type(value) is list or type(value) is dict or is_tuple(value):
+                if id(value) in owners:
+                    return []
+                todo += value.values() if type(value) is dict else value
+            elif not is_a(value, Handle) and not plain(value) and id(value) not in met:
+                structure = structure_of(value)
+                if structure is not None:
+                    met.add(id(value))
+                    if any(id(own) in owners for own in structure.own):
+                        return []
+                    todo += structure.parts
+        return self.plans
+
+    def excused(self) -> bool:
+        """Note a recording that was disturbed; false when that was often enough."""
+        self.excuses += 1
+        return self.excuses <= EXCUSES
+
+    def seal(self) -> bool:
+        """After calls on some path that no replay can do: whether those on others go on."""
+        self.sealed = bool(self.plans) and not self.misses
+        return self.sealed
 
     @property
     def how(self) -> str:
@@ -95,6 +152,8 @@ class SignatureState:
         out = [f"signature {number}: {self.state}{why}"]
         if self.deferral is not None:
             out.append(f"  {self.deferral}")
+        if self.sealed and self.state == "REPLAY":
+            out.append(f"  calls that no plan serves run eagerly: one {self.why}")
         if self.text:
             out.append(f"  recorded again because: {self.text}")
         for plan in self.plans:
@@ -205,6 +264,27 @@ def other_regard(
         return None
     differs = signature_of(args, kwargs, wanted)[0] != signature_of(args, kwargs, regard)[0]
     return wanted if differs else None
+
+
+def _described(holder: Any) -> bool:
+    """Whether a signature may describe an object by its content."""
+    cell = type(holder) is types.CellType
+    return cell or is_a(holder, BOXES) or structure_of(holder) is not None
+
+
+def owners_of(plans: list[ReplayPlan]) -> frozenset[int] | None:
+    """Ids of the built-in containers and structures that plans read numbers of or change; None: of
+    no such."""
+    found: set[int] = set()
+    for plan in plans:
+        recording = plan.recording
+        actions = recording.outcome.actions
+        found |= recording.owners
+        held = [place.holder for place in actions.loads]
+        held += [place.holder for place in actions.numbers]
+        found.update(holder.id for holder in held if _described(holder.get()))
+        found.update(listed.owner.id for listed in actions.lists())
+    return frozenset(found) or None
 
 
 def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any], None]:

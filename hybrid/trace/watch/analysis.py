@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import types
+from collections.abc import Callable
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from ...core.signals import foreign
 from ...ir.mode import ROOTS
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.expressions import NOWHERE, Expr
-from ..bytecode.summary import summarize
+from ..bytecode.summary import instructions_of, summarize
+from ..follow.terms import is_number
 from ..heap.allowlist import (
     BOXES,
     MISSING,
@@ -27,7 +29,7 @@ from ..heap.allowlist import (
     stdlib,
     trusted,
 )
-from ..heap.facts import Key
+from ..heap.facts import Key, fetch
 from ..heap.patches import Namespaces
 from ..heap.signature import Regard, signed_by
 from .call_rules import CallRules
@@ -37,6 +39,7 @@ from .fact_table import ELSEWHERE, Access, Facts
 from .objects import Objects
 from .origins import Origins
 from .passed.reads import DataReads
+from .settle import Changes, Followed, settle
 from .store_rules import StoreRules
 
 __all__ = ["Analysis", "analyse"]
@@ -51,7 +54,9 @@ class Analysis(NamedTuple):
     found: facts, key -> holder; read: those not only written; where: the lines that read them;
     rooted: objects older than the call; loaded: tensors that user code had in hand;
     held: tensors in hybrid's own objects; places_of: where these hold them; signed: arguments, and
-    what is in them, whose content the signature holds."""
+    what is in them, whose content the signature holds;
+    stores: whether numbers or containers older than the call were seen to change;
+    followed: what a replay can do of that at its commit, where the call was followed."""
 
     watch: Watch
     found: dict[Key, Any]
@@ -62,14 +67,31 @@ class Analysis(NamedTuple):
     held: dict[int, Handle]
     places_of: dict[int, dict[Key, Any]]
     signed: dict[int, Any]
+    stores: bool
+    followed: Followed | None
+
+    @property
+    def dropped(self) -> Callable[[Key], bool] | None:
+        """Which places are no facts because the commit changes them."""
+        return None if self.followed is None else self.followed.dropped.holds
 
 
-def analyse(function: Any, watch: Watch, arguments: list[Any], regard: Regard) -> Analysis:
-    """Facts of the watched call of a function; incomplete when there is a reason."""
+def analyse(
+    function: Any,
+    watch: Watch,
+    arguments: list[Any],
+    regard: Regard,
+    moved: frozenset[Key] = frozenset(),
+) -> Analysis:
+    """Facts of the watched call of a function; incomplete when there is a reason.
+
+    `moved`: places that earlier calls found with other content than this one."""
     signed = signed_by(arguments, regard)
     facts = Facts(watch, set(signed))
+    if watch.follow is not None:
+        facts.accesses = {}
     objects = Objects(facts)
-    work = _Work(facts, objects)
+    work = _Work(facts, objects, moved)
     try:
         work.run(function, arguments)
     except Exception as error:  # the call has run: what cannot be looked at is not replayed
@@ -80,6 +102,10 @@ def analyse(function: Any, watch: Watch, arguments: list[Any], regard: Regard) -
     finally:
         held, places_of = objects.versioned.held, objects.versioned.places_of
         objects.part()
+    counts = [key for key in facts.stored if key in facts.read and key in facts.found]
+    stores = work.changes.seen or any(
+        is_number(fetch(key.kind, facts.found[key], key.key)) for key in counts
+    )
     return Analysis(
         watch=watch,
         found=facts.found,
@@ -90,6 +116,8 @@ def analyse(function: Any, watch: Watch, arguments: list[Any], regard: Regard) -
         held=held,
         places_of=places_of,
         signed=signed,
+        stores=stores,
+        followed=work.followed,
     )
 
 
@@ -108,10 +136,14 @@ def _may_change(holder: Any, cls: type) -> bool:
 class _Work:
     """The parts of one analysis, and the order in which they work."""
 
-    def __init__(self, facts: Facts, objects: Objects) -> None:
+    def __init__(self, facts: Facts, objects: Objects, moved: frozenset[Key]) -> None:
         self.facts, self.objects, self.watch = facts, objects, facts.watch
-        self.evaluator = Evaluator(facts, objects)
-        self.calls, self.stores = CallRules(self.evaluator), StoreRules(self.evaluator)
+        self.evaluator, self.moved = Evaluator(facts, objects), moved
+        self.changes = Changes(facts, objects)
+        self.evaluator.put_off = self.changes.put_off
+        self.calls = CallRules(self.evaluator, self.changes)
+        self.stores = StoreRules(self.evaluator, self.changes)
+        self.followed: Followed | None = None
         self.origins = Origins(facts, objects)
         self.looking_at: CodeType | None = None  # for the message of an error
         self._lines: dict[CodeType, dict[int, int | None]] = {}
@@ -145,6 +177,22 @@ class _Work:
                 self.calls.c_call(code, offset, called)
             if self.watch.data:
                 DataReads(self.evaluator, getattr(function, "__code__", None)).check()
+            self._actions()
+
+    def _actions(self) -> None:
+        """What was followed is an action of the commit, and no fact."""
+        followed = self.followed = settle(self.watch.follow, self.facts, self.moved)
+        grown = set() if followed is None else {id(c.owner) for c in followed.changes}
+        self.changes.note_but(grown)  # notes no facts of what is dropped
+        if followed is None:
+            return
+        for key in [key for key in self.facts.found if followed.dropped.holds(key)]:
+            del self.facts.found[key]
+            self.facts.read.discard(key)
+        for key, inside in followed.paths.items():
+            self.facts.found[key] = inside.holder
+            self.facts.read.add(key)
+            self.facts.where[key] = ""
 
     def _own_names(self, namespaces: Namespaces) -> None:
         """Hybrid's own names are one fact: nobody has replaced what they stand for."""
@@ -223,7 +271,11 @@ class _Work:
         return expression.at == NOWHERE or self._ran(code, expression.at)
 
     def _ran(self, code: CodeType, offset: int) -> bool:
-        """Whether the line of this instruction ran (an instruction without a line may have)."""
+        """Whether the line of this instruction ran (an instruction without a line may have); where
+        every instruction was followed, whether it ran itself."""
+        executed = self.watch.executed.get(code)
+        if executed and self.watch.follow is not None and not self.watch.follow.failed:
+            return offset in executed or self._long(code, offset, executed)
         table = self._lines.get(code)
         if table is None:
             table = self._lines[code] = {
@@ -233,6 +285,18 @@ class _Work:
             }
         line = table.get(offset)
         return line is None or line in self.watch.lines[code]
+
+    @staticmethod
+    def _long(code: CodeType, offset: int, executed: set[int]) -> bool:
+        """Whether an instruction with a long operand ran: only its first part is announced."""
+        instructions = instructions_of(code)
+        while instructions[offset].offset - 2 in instructions:
+            offset -= 2
+            if instructions[offset].opname != "EXTENDED_ARG":
+                return False
+            if offset in executed:
+                return True
+        return False
 
     # ---- what was not seen
     def _spread_unseen(self) -> None:

@@ -32,8 +32,7 @@ from ..heap.allowlist import (
     pure_type_call,
 )
 from .classes import Classes, in_python, module_of, walked
-from .fact_table import Access, Facts
-from .reader import Reader
+from .fact_table import Access, Facts, Reader
 
 __all__ = ["CCalls", "MAKERS_OF_READERS", "QUIET", "TEXTS"]
 

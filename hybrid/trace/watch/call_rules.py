@@ -35,6 +35,7 @@ from ..heap.allowlist import (
 from .c_calls import MAKERS_OF_READERS, QUIET, TEXTS
 from .evaluator import Evaluator
 from .fact_table import Access
+from .settle import Changes
 
 __all__ = ["CallRules", "name_of"]
 
@@ -100,9 +101,9 @@ def _plain_base(owner: Any) -> bool:
 class CallRules:
     """What a call depends on, and whether it can be replayed."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, evaluator: Evaluator, changes: Changes) -> None:
         self.evaluator, self.objects = evaluator, evaluator.objects
-        self.facts, self.watch = evaluator.facts, evaluator.watch
+        self.facts, self.watch, self.changes = evaluator.facts, evaluator.watch, changes
 
     # ---- calls in the bytecode
     def call(self, code: CodeType, offset: int, call: Call) -> None:
@@ -118,12 +119,21 @@ class CallRules:
         if not told and (offset not in uncertain(code) or offset in self.watch.executed[code]):
             self.facts.why("calls an object that could not be followed", access)
         textual = any(f is t for f in functions for t in TEXTS)
-        objects = [o for slot in call.args for o in evaluator.values(code, slot)]
+        receiver, others = call.args[: call.args.method], call.args[call.args.method :]
+        objects = [o for slot in others for o in evaluator.values(code, slot)]
         silent = functions and all(map(_silent, functions))
+        measured = bool(functions) and all(f is len for f in functions)
         for value in objects:  # code that is not watched may read its arguments, and call them
             if not silent:
                 evaluator.told_apart(value, access, textual)
-            self.objects.deep(value, access, textual)
+            if not measured or not self.changes.put_off(value, access):
+                self.objects.deep(value, access, textual)
+        for value in [o for slot in receiver for o in evaluator.values(code, slot)]:
+            objects.append(value)
+            if not silent:
+                evaluator.told_apart(value, access, textual)
+            if not self.changes.put_off(value, access):
+                self.objects.deep(value, access, textual)
         if not functions or not all(any(f is q for q in QUIET) for f in functions):
             for value in objects:
                 self._handed(value, objects, access)
@@ -185,7 +195,8 @@ class CallRules:
             if not pure_function(function):
                 why(f"calls {getattr(function, '__module__', '?')}.{name}", access)
         elif is_a(owner, (*BOXES, *VIEWS, np.ndarray)):
-            self.objects.contents(owner, access)
+            if not self.changes.put_off(owner, access, name):
+                self.objects.contents(owner, access)
         elif is_a(owner, str):
             if name in ("format", "format_map") and any(c in owner for c in ".["):
                 why("calls str.format with a field that reads attributes", access)

@@ -30,8 +30,7 @@ from ..heap.allowlist import (
     plain,
 )
 from ..heap.facts import fetch
-from .fact_table import Access, Facts
-from .reader import Reader
+from .fact_table import Access, Facts, Reader
 
 __all__ = ["Classes", "module_of", "in_python", "content", "walked"]
 

@@ -11,7 +11,7 @@ import builtins
 import inspect
 import sys
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -54,6 +54,8 @@ class Evaluator:
         self.answered: set[tuple[CodeType, int]] = set()  # calls that an event tells of
         # by id: a code object is hashed by content, anew each time
         self._memo: dict[tuple[int, Expr], Found] = {}
+        # whether the facts about a container that is used here can wait
+        self.put_off: Callable[[Any, Access], bool] = lambda value, access: False
 
     def normalise(self) -> None:
         """Take the events by instruction."""
@@ -134,10 +136,9 @@ class Evaluator:
         if expression.base is None:  # fresh, null, top, many
             return (), expression in (TOP, FRESH, MANY)
         base = self.evaluate(code, expression.base)
-        if kind == "deep" or kind == "text":
+        if kind == "deep" or kind == "text" or kind == "truth":
             for value in list(base.objects.values()):
-                self.told_apart(value, access, kind == "text")
-                self.objects.deep(value, access, kind == "text")
+                self._asked(kind, value, access)
             return (), False
         if kind == "same":
             if any(i in self.facts.in_signature for i in base.objects):  # knows content only
@@ -148,6 +149,14 @@ class Evaluator:
         if kind == "box":
             return list(base.objects.values()), base.unseen and expression.base != FRESH
         return self._derived(code, expression, base, access)
+
+    def _asked(self, kind: str, value: Any, access: Access) -> None:
+        """C code looks at a value: at all of it, or whether it is empty."""
+        if kind != "truth":
+            self.told_apart(value, access, kind == "text")
+            self.objects.deep(value, access, kind == "text")
+        elif not self.put_off(value, access):
+            self.objects.truth(value, access)
 
     def told_apart(self, value: Any, access: Access, text: bool = False) -> None:
         """C code compares a value, hashes it or makes a text of it: an argument that the signature
@@ -228,6 +237,8 @@ class Evaluator:
             cls = value if is_a(value, type) else type(value)
             return self.objects.classes.super_attr(cls, expression.key, value, access)
         if expression.kind == "item":
+            if self.put_off(value, access):  # a tensor, at the end of what the call appends to
+                return []
             return self.objects.item(value, expression.key, access)
         return self.objects.contents(value, access)
 

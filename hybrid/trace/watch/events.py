@@ -33,6 +33,7 @@ from ...core.errors import IndexOutOfRange
 from ...core.signals import PENDING, TRIP, critical, give_back
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.summary import offsets, uncertain
+from ..follow.follower import Follower
 from ..heap.allowlist import pure_function, stdlib, trusted
 from ..heap.data import carried
 from ..heap.patches import own_code
@@ -117,7 +118,8 @@ class Watch:
     looked         tensors whose properties and methods were used, by id
     """
 
-    def __init__(self) -> None:
+    def __init__(self, follow: Follower | None = None) -> None:
+        self.follow = follow  # looks at every instruction of user code
         self.frames: dict[Code, list[dict[str, Any]]] = collections.defaultdict(list)
         self.globals: dict[Code, list[dict[str, Any]]] = collections.defaultdict(list)
         self.returns: dict[tuple[Code, int], list[Any]] = collections.defaultdict(list)
@@ -137,6 +139,7 @@ class Watch:
         # under each (by id of the code, offset, id of the argument).
         self.data: dict[int, Any] = {}
         self.traced: dict[int, Code] = {}
+        self._counted: set[int] = set()  # frames, by id, whose steps are counted
         self.steps: dict[tuple[int, int], int] = collections.defaultdict(int)
         self.made: dict[tuple[int, int, int], int] = collections.defaultdict(int)
         self.falls: set[Fall] = set()  # ways to take arguments in which this call may settle
@@ -227,7 +230,8 @@ class Watch:
 
     def holds(self, handle: Handle) -> int:
         """How many references to a tensor the events keep (arguments of user code not counted)."""
-        return self.kept.get(id(handle), 0) + (id(handle) in self.looked)
+        followed = 0 if self.follow is None else self.follow.kept[id(handle)]
+        return self.kept.get(id(handle), 0) + (id(handle) in self.looked) + followed
 
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""
@@ -302,19 +306,19 @@ class Watch:
 
     def _line(self, frame: types.FrameType, event: str, value: Any) -> Any:
         if event == "opcode":
-            if id(frame.f_code) in self.traced:
+            if id(frame.f_code) in self.traced and id(frame) in self._counted:
                 self.steps[id(frame.f_code), frame.f_lasti] += 1
             self._of(frame.f_code).executed.add(frame.f_lasti)
+            if self.follow is not None:
+                self.follow.step(frame)
             return self._trace
         if trusted(frame.f_code.co_filename):
             return None
         seen = self._of(frame.f_code)
         if event == "call":
-            if self.data and carried(frame.f_locals.values(), self.data).levels:
-                self.traced[id(frame.f_code)] = frame.f_code
-                frame.f_trace_opcodes = True
-            elif seen.uncertain:
-                frame.f_trace_opcodes = True
+            self._entered(frame, seen)
+        elif event == "exception" and self.follow is not None:
+            self.follow.raised(frame, value[0])
         seen.lines.add(frame.f_lineno)
         if event == "exception" and issubclass(value[0], IndexOutOfRange):
             self.why(
@@ -323,10 +327,26 @@ class Watch:
             )
         return self._trace
 
+    def _entered(self, frame: types.FrameType, seen: _Seen) -> None:
+        """Which instructions of a frame of user code are to be told."""
+        code, carries = frame.f_code, False
+        if self.data:
+            carries = bool(carried(frame.f_locals.values(), self.data).levels)
+            if carries:
+                self.traced[id(code)] = code
+            if carries or seen.uncertain:
+                self._counted.add(id(frame))
+            elif not code.co_flags & inspect.CO_GENERATOR:  # which got its arguments at the start
+                self._counted.discard(id(frame))
+        if carries or seen.uncertain or self.follow is not None:
+            frame.f_trace_opcodes = True
+
     def _event(self, frame: types.FrameType, event: str, value: Any) -> None:
         if event == "c_return":
             return
         if event == "return":
+            if self.follow is not None:
+                self.follow.leave(frame)
             if frame.f_back is not None:
                 self._gave(frame.f_back, value)
             return
@@ -345,6 +365,8 @@ class Watch:
 
     def _gave(self, back: types.FrameType, value: Any) -> None:
         """A frame is given what it called for."""
+        if self.follow is not None:
+            self.follow.returned(back, value)
         if not trusted(back.f_code.co_filename) and back not in self._shadow:
             held = self._of(back.f_code).returns.setdefault(back.f_lasti, [])
             if not held or held[-1] is not value:
@@ -415,6 +437,8 @@ class Watch:
         if zero is not None and hasattr(zero, "__reduce__") and "_iterator" in type(zero).__name__:
             variables[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
         seen.frames.append(variables)
+        if self.follow is not None:
+            self.follow.enter(frame, back, variables)
 
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:
         owner = function.__self__
@@ -426,5 +450,7 @@ class Watch:
             return
         if type(owner) in _WAITING:
             TURN.others_go_on()
+        if self.follow is not None:
+            self.follow.c_calls[id(code), frame.f_lasti, id(owner)] += 1
         key = id(code), frame.f_lasti, id(function if owner is None else owner), function.__name__
         self.ccalls[key] = (code, frame.f_lasti, function, frame.f_lineno)

@@ -7,24 +7,26 @@ become facts; each is blamed on the instruction whose access is passed along wit
 from __future__ import annotations
 
 import gc
-from types import CodeType
-from typing import Any, NamedTuple
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple, Protocol
 
 from ..heap.allowlist import site_of
 from ..heap.facts import FactKind, Key
 from .events import Watch
 
-__all__ = ["Access", "Facts", "ELSEWHERE"]
+__all__ = ["Access", "Facts", "Reader", "ELSEWHERE"]
 
 
 class Access(NamedTuple):
     """What looks at a place: an instruction, or nothing in particular.  `stores`: it only writes
-    there; `unnamed`: some argument of the call in question was not seen."""
+    there; `unnamed`: some argument of the call in question was not seen; `blanket`: hybrid's own
+    code might look there."""
 
     code: CodeType | None = None
     at: int = 0
     stores: bool = False
     unnamed: bool = False
+    blanket: bool = False
 
     def site(self) -> str:
         """`file:line`, or nothing."""
@@ -42,11 +44,14 @@ class Facts:
         self.watch, self.in_signature = watch, in_signature
         self.found: dict[Key, Any] = {}
         self.read: set[Key] = set()
+        self.stored: set[Key] = set()
         self.rooted: dict[int, Any] = {}
         self.where: dict[Key, str] = {}
         # what was read of objects that were not seen: attributes by name, items
         self.unseen_names: dict[str, Access] = {}
         self.unseen_items: Access | None = None
+        # who looks at each place, where that is asked for
+        self.accesses: dict[Key, set[Access]] | None = None
 
     def why(self, reason: str, access: Access) -> None:
         """A reason against replaying the call."""
@@ -78,8 +83,9 @@ class Facts:
         """The place (kind, holder, key) was looked at."""
         if self.counts(holder):
             place = Key(kind, id(holder), key)
-            if not access.stores:
-                self.read.add(place)
+            (self.stored if access.stores else self.read).add(place)
+            if self.accesses is not None:
+                self.accesses.setdefault(place, set()).add(access)
             if place not in self.found:
                 self.found[place] = holder
                 self.where[place] = access.site()
@@ -92,3 +98,34 @@ class Facts:
         """Items of something unseen were read."""
         if self.unseen_items is None:
             self.unseen_items = Access(access.code, access.at)
+
+
+class Reader(Protocol):
+    """Reads real objects and notes a fact for each place read; looking never runs code of a user.
+
+    What the parts that follow classes, C code and hybrid's own objects ask of the whole: they call
+    each other (an item may be a class, whose property is C code, which reads an item), and
+    `objects.Objects` joins them."""
+
+    def reach(self, value: Any, access: Access, source: Any = None) -> Any:
+        """A value was read out of source (None: a root that existed); gives it back."""
+
+    def function(self, function: FunctionType, access: Access) -> None:
+        """A function is among those that the call may enter."""
+
+    def attr(self, holder: Any, name: str, access: Access) -> list[Any]:
+        """Objects that `holder.name` may be."""
+
+    def item(self, holder: Any, key: Any, access: Access) -> list[Any]:
+        """Objects that `holder[key]` may be."""
+
+    def contents(self, holder: Any, access: Access) -> list[Any]:
+        """All items of a container."""
+
+    def deep(self, holder: Any, access: Access, text: bool = False) -> None:
+        """All that C code may find from here."""
+
+    def applied(
+        self, function: Any, arguments: list[list[Any]], access: Access, spread: bool = False
+    ) -> list[Any] | None:
+        """What a C callable reads and may give; None when its work is not known."""

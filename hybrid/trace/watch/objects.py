@@ -51,8 +51,8 @@ GET = "__getattribute__"
 
 
 class Objects:
-    """The reader (reader.py) of one watched call, and what it met: `loaded` are tensors that user
-    code had in hand, `functions` those that code objects may belong to."""
+    """The reader (fact_table.py) of one watched call, and what it met: `loaded` are tensors that
+    user code had in hand, `functions` those that code objects may belong to."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -391,6 +391,14 @@ class Objects:
     def _by_identity(self, items: Any) -> None:
         """A fact holds these very tensors, as keys or members: an argument may be one of them."""
         self.versioned.held.update({id(k): k for k in items if is_a(k, Handle)})
+
+    def truth(self, holder: Any, access: Access) -> None:
+        """Whether it is empty, which a branch asks of a built-in container."""
+        if plain(holder) or is_a(holder, Handle):
+            return
+        holder = self.classes.behind(holder, access)
+        if is_a(holder, BOXES) and not is_a(holder, (tuple, frozenset)):
+            self.facts.note("some", holder, None, access)
 
     # ---- C code
     def deep(self, holder: Any, access: Access, text: bool = False) -> None:

@@ -17,6 +17,7 @@ from .call_rules import name_of
 from .classes import in_python
 from .evaluator import Evaluator
 from .fact_table import Access
+from .settle import Changes
 
 __all__ = ["StoreRules"]
 
@@ -24,9 +25,9 @@ __all__ = ["StoreRules"]
 class StoreRules:
     """What a store depends on, and whether it can be replayed."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, evaluator: Evaluator, changes: Changes) -> None:
         self.evaluator, self.objects = evaluator, evaluator.objects
-        self.facts, self.watch = evaluator.facts, evaluator.watch
+        self.facts, self.watch, self.changes = evaluator.facts, evaluator.watch, changes
 
     def store(self, code: CodeType, store: Store) -> None:
         """One store or deletion that ran."""
@@ -39,6 +40,8 @@ class StoreRules:
         if kind == "attr" and key == "__dict__":
             self.facts.why("replaces the dictionary of an object", writes)
         for value in list(objects.values()):
+            if kind != "attr" and self.changes.put_off(value, Access(code, offset), "__setitem__"):
+                continue
             if offset in summarize(code).deletes:
                 self._deleted(value, kind == "attr", Access(code, offset))
             if kind == "attr":

@@ -11,10 +11,10 @@ from typing import Any
 
 from ...ir.mode import Versioned
 from ...ir.tensor import Handle
+from ..follow.terms import is_number
 from ..heap.allowlist import instance_dict, is_a, lookup, plain
 from ..heap.facts import FactKind, Key
-from .fact_table import Access, Facts
-from .reader import Reader
+from .fact_table import Access, Facts, Reader
 
 __all__ = ["VersionedObjects"]
 
@@ -49,7 +49,9 @@ class VersionedObjects:
         for name, value in list(vars(root).items()):
             if is_a(value, Handle) and type(names) is dict and name not in names:
                 continue  # plain tensor attributes are places of their own
-            if name == "training" or name[0] == "_":
+            if is_number(value) and name not in ("training", "_version"):
+                self._inside("slot", root, name, value, access)
+            elif name == "training" or name[0] == "_":
                 self.hold(value, access)
             else:
                 self._inside("slot", root, name, value, access)
@@ -61,7 +63,7 @@ class VersionedObjects:
         if is_a(value, Handle):
             self.places_of.setdefault(id(value), {})[Key(kind, id(holder), key)] = holder
         else:
-            self.facts.note(kind, holder, key, access)
+            self.facts.note(kind, holder, key, access._replace(blanket=True))
         self.hold(value, access, level)
 
     def hold(self, value: Any, access: Access, level: int = 0) -> None:

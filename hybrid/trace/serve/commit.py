@@ -10,8 +10,8 @@ from typing import Any
 
 from ...core.signals import finish
 from ...ir.door.busy import put_values
-from .outputs import Maker
-from .recording import Recording
+from ..record.outputs import Maker
+from ..record.recording import Recording
 
 __all__ = ["commit"]
 
@@ -22,18 +22,27 @@ def commit(
     """Write the new state, store what the call stores, and build what it returns.
 
     A handler of a signal that raises meanwhile does so after all is done."""
-    return finish(_commit, recording, values, inputs, tape)
+    return finish(_commit, recording, values, inputs, tape, [])
 
 
 def _commit(
-    recording: Recording, values: Sequence[Any], inputs: list[Any], tape: Callable[[int], Any]
+    recording: Recording,
+    values: Sequence[Any],
+    inputs: list[Any],
+    tape: Callable[[int], Any],
+    built: list[Any],
 ) -> Any:
+    """May be repeated with the same `built`, which keeps what was built."""
     outcome, holders = recording.outcome, recording.facts.holders
-    maker = Maker(list(zip(values, outcome.avals)), inputs, tape)
-    result = maker.build(outcome.result)
-    stored = [(store, maker.build(store.spec)) for store in outcome.stores]
-    gradients = [(host, None if s is None else maker.build(s)) for host, s in outcome.gradients]
-    maker.link()
+    if not built:
+        maker = Maker(list(zip(values, outcome.avals)), inputs, tape)
+        result = maker.build(outcome.result)
+        stored = [(store, maker.build(store.spec)) for store in outcome.stores]
+        gradients = [(host, None if s is None else maker.build(s)) for host, s in outcome.gradients]
+        ready = outcome.actions.begin(maker.build)
+        maker.link()
+        built += result, stored, gradients, ready
+    result, stored, gradients, ready = built
     if outcome.writes:
         put_values(
             recording.written(inputs),
@@ -44,4 +53,5 @@ def _commit(
         inputs[host]._node.grad = gradient
     for store, tensor in stored:
         store.put(holders[store.key].get(), store.key.key, tensor)
+    ready.finish()
     return result

@@ -1,0 +1,199 @@
+"""Calls that user code makes: changes of built-in containers, builtins that compute with numbers,
+Python functions that numbers are handed to, and reads of tensors.
+
+Invariant: what a call gives is followed only where it is plain which code made it.
+"""
+
+from __future__ import annotations
+
+import collections
+import dis
+import types
+from collections.abc import Callable
+from typing import Any
+
+from ...ir.tensor import Handle
+from ..bytecode.host_reads import HOW
+from .follower import Follower, Method
+from .machine import NULL, UNKNOWN, UNSEEN, Lazy, Machine, Slot
+from .terms import HostRead, Symbol, is_number
+
+__all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names", "known"]
+__all__ += ["numbers", "push", "push_slot"]
+
+Instruction = dis.Instruction
+Effect = Callable[[Follower, Machine, types.FrameType, Instruction], None]
+_LIST: tuple[Method, ...] = "append", "extend", "clear", "pop"
+_DICT: tuple[Method, ...] = "clear", "pop"
+_SET: tuple[Method, ...] = "add", "clear", "discard"
+_DEQUE: tuple[Method, ...] = "append", "appendleft", "extend", "clear", "pop", "popleft"
+# builtins that compute with numbers
+BUILTINS: dict[Symbol, Any] = {
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "round": round,
+}
+# by id: asking for a class itself runs a hash of its metaclass
+CHANGED: dict[int, dict[str, Method]] = {
+    id(cls): {name: name for name in names}
+    for cls, names in ((list, _LIST), (dict, _DICT), (set, _SET), (collections.deque, _DEQUE))
+}
+
+
+def known(machine: Machine, frame: types.FrameType, slot: Slot) -> Any:
+    """The object in a slot, or UNKNOWN."""
+    if type(slot.value) is not Lazy:
+        return slot.value
+    return frame.f_locals.get(slot.value.name, UNKNOWN)
+
+
+def push(machine: Machine, value: Any) -> None:
+    """Put an object on the stack; tensors are not held, for references to them are counted."""
+    machine.stack.append(UNSEEN if issubclass(type(value), Handle) else Slot(value))
+
+
+def push_slot(machine: Machine, slot: Slot) -> None:
+    held = issubclass(type(slot.value), Handle) and slot.term is None
+    machine.stack.append(UNSEEN if held else slot)
+
+
+def numbers(machine: Machine, frame: types.FrameType, slots: list[Slot]) -> list[Slot]:
+    """The slots, with the objects in variables where a number may be among them."""
+    followed = any(slot.term is not None for slot in slots)
+    if not followed:
+        return slots
+    return [slot._replace(value=known(machine, frame, slot)) for slot in slots]
+
+
+# ---- calls
+def kw_names(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    machine.names = machine.code.co_consts[instruction.arg or 0]
+
+
+def call(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    count = instruction.arg or 0
+    arguments = machine.stack[len(machine.stack) - count :] if count else []
+    del machine.stack[len(machine.stack) - count :]
+    upper, lower = machine.stack.pop(), machine.stack.pop()
+    if lower is NULL:
+        callee, given = upper, arguments
+    else:
+        callee, given = lower, [upper, *arguments]
+    names, machine.names = machine.names, ()
+    changing = CHANGED.get(id(type(upper.value)), {}) if lower is not NULL else {}
+    method = changing.get(callee.method)
+    if method is not None and not names:
+        _mutation(follow, machine, frame, upper.value, method, arguments)
+        return
+    function = known(machine, frame, callee)
+    special = _computed(follow, machine, frame, function, arguments) if not names else None
+    if special is not None:
+        machine.stack.append(special)
+        return
+    _python(follow, machine, callee, function, given, names)
+
+
+def _mutation(
+    follow: Follower,
+    machine: Machine,
+    frame: types.FrameType,
+    owner: Any,
+    method: Method,
+    arguments: list[Slot],
+) -> None:
+    """A method that changes a built-in container."""
+    slots = [slot._replace(value=known(machine, frame, slot)) for slot in arguments]
+    before = len(owner)
+    follow.mutate(machine, owner, method, slots)
+    mutation = follow.mutations[-1]
+    machine.stack.append(UNSEEN)
+
+    def finish(follow: Follower, offset: int) -> None:
+        follow.changed(mutation, before)
+        following = machine.instructions.get(offset)
+        if method in ("pop", "popleft") and (following is None or following.opname != "POP_TOP"):
+            follow.unfit.add(id(owner))  # what it took out is used
+
+    machine.finish = finish
+
+
+def _computed(
+    follow: Follower,
+    machine: Machine,
+    frame: types.FrameType,
+    function: Any,
+    arguments: list[Slot],
+) -> Slot | None:
+    """A builtin that computes with a number or gives one of a container."""
+    if function is len and len(arguments) == 1:
+        owner = known(machine, frame, arguments[0])
+        if type(owner) is list:
+            follow.measured.add((id(machine.code), machine.offset, id(owner)))
+            return follow.length(owner)
+    slots = numbers(machine, frame, arguments)
+    symbol = next((s for s, builtin in BUILTINS.items() if function is builtin), None)
+    if symbol is None or not any(slot.term for slot in slots):
+        return None
+    several = symbol in ("min", "max", "round") and len(slots) > 1
+    alone = symbol not in ("min", "max") and len(slots) == 1
+    if not (several or alone) or not all(is_number(slot.value) for slot in slots):
+        return None
+    return follow.compute(symbol, *slots)
+
+
+def _python(
+    follow: Follower,
+    machine: Machine,
+    callee: Slot,
+    function: Any,
+    given: list[Slot],
+    names: tuple[str, ...],
+) -> None:
+    """Any other call: Python code gets its arguments where they are plain, the rest escape."""
+    follow.called.add((id(machine.code), machine.offset))
+    kept = function if function is not UNKNOWN else callee.value
+    machine.names = names
+    machine.passed = [Slot(kept), *given]
+    machine.stack.append(UNSEEN)
+
+    def finish(follow: Follower, offset: int) -> None:
+        machine.names = ()
+        passed, machine.passed = machine.passed, []
+        follow.escape(passed)
+        machine.stack[-1] = _outcome(follow, machine, callee, function)
+
+    machine.finish = finish
+
+
+def _outcome(follow: Follower, machine: Machine, callee: Slot, function: Any) -> Slot:
+    """What a call gave."""
+    if machine.reads:
+        if len(machine.reads) == 1 and machine.returned:
+            number, how, serial = machine.reads[0]
+            kind, value = HOW.get(how, ""), machine.returned[-1]
+            named = callee.method == kind and bool(kind)
+            converts = (function is float and how == "float()") or (
+                function is int and how == "int()"
+            )
+            if (named or converts) and not machine.entered:
+                return Slot(value, HostRead(number, how, serial))
+        follow.escaped.update(HostRead(*read) for read in machine.reads)
+        return UNSEEN
+    if len(machine.entered) == 1 and len(machine.returned) == 1:
+        inner, value = machine.entered[0], machine.returned[0]
+        body = getattr(function, "__func__", function)
+        if inner.function is body and type(body) is types.FunctionType:
+            plainly = Slot(value) if is_number(value) else UNSEEN
+            return follow.results.pop(id(inner), plainly)
+    return UNSEEN
+
+
+def call_spread(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    count = 3 + ((instruction.arg or 0) & 1)
+    follow.escape(machine.stack[len(machine.stack) - count :])
+    del machine.stack[len(machine.stack) - count :]
+    machine.stack.append(UNSEEN)

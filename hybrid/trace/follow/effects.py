@@ -1,0 +1,474 @@
+"""What each instruction of user code does to the stack and variables that the follower keeps.
+
+Invariant: an instruction without a row here, or on an interpreter without a table, makes every
+number on the stack escape; a row never claims more than the instruction is seen to do.
+"""
+
+from __future__ import annotations
+
+import collections
+import dis
+import sys
+import types
+from typing import Any
+
+from ...ir.tensor import Handle
+from ..heap.allowlist import MISSING, lookup, plain, trusted
+from .builds import build, build_keyed, build_map, gather, one_of, unpack
+from .calls import (
+    CHANGED,
+    Effect,
+    Instruction,
+    call,
+    call_spread,
+    known,
+    kw_names,
+    numbers,
+    push,
+    push_slot,
+)
+from .follower import Follower
+from .machine import NULL, UNKNOWN, UNSEEN, Lazy, Machine, Slot
+from .places import attribute, entry, global_, is_mapping, item, named, variable
+from .terms import Collection, HostRead
+
+__all__ = ["SUPPORTED", "follower"]
+
+SUPPORTED = sys.version_info[:2] == (3, 11)
+
+
+def follower(function: Any) -> Follower | None:
+    """A follower of one call; None on an interpreter whose instructions are not known."""
+    return Follower(function, _effect) if SUPPORTED else None
+
+
+def _effect(
+    follow: Follower, machine: Machine, frame: types.FrameType, instruction: Instruction
+) -> None:
+    effect: Effect = EFFECTS.get(instruction.opname, other)
+    effect(follow, machine, frame, instruction)
+
+
+# ---- stack and control
+def nothing(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    pass
+
+
+def other(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    """Anything: all on the stack is looked at."""
+    follow.escape(machine.stack)
+    follow.escape(machine.variables.values())
+    jumps = instruction.opcode in dis.hasjrel
+    depth = len(machine.stack)
+    argument = instruction.arg if instruction.opcode >= dis.HAVE_ARGUMENT else None
+    after = depth + dis.stack_effect(instruction.opcode, argument, jump=False)
+    gone = depth + dis.stack_effect(instruction.opcode, argument, jump=True) if jumps else after
+
+    def finish(follow: Follower, offset: int) -> None:
+        taken = jumps and offset == instruction.argval
+        machine.stack = [UNSEEN] * (gone if taken else after)
+
+    machine.finish = finish
+
+
+def pop_top(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    machine.stack.pop()
+
+
+def copy(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    machine.stack.append(machine.stack[-(instruction.arg or 0)])
+
+
+def swap(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    stack, below = machine.stack, -(instruction.arg or 0)
+    stack[-1], stack[below] = stack[below], stack[-1]
+
+
+def push_null(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    machine.stack.append(NULL)
+
+
+def _branch(
+    follow: Follower, machine: Machine, instruction: Instruction, slot: Slot, wanted: bool
+) -> None:
+    """A jump that is taken when the number in a slot is `wanted`; a list counts by its length."""
+    if type(slot.value) is list and slot.term is None:
+        follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
+        slot = follow.length(slot.value)
+    if slot.term is None:
+        return
+    if type(slot.term) is Collection or any(
+        type(leaf) is HostRead for leaf in follow.leaves(slot.term)
+    ):
+        follow.escape([slot])
+        return
+    truth = bool(slot.value)
+    follow.condition(slot.term, truth)
+
+    def finish(follow: Follower, offset: int) -> None:
+        if (offset == instruction.argval) is not (truth is wanted):
+            follow.fail("a branch went another way than its number says")
+
+    machine.finish = finish
+
+
+def pop_jump(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    slot = machine.stack.pop()
+    slot = slot._replace(value=known(machine, frame, slot))
+    if "NONE" in instruction.opname:
+        if type(slot.term) is Collection:
+            follow.escape([slot])
+        return  # a number is not None
+    _branch(follow, machine, instruction, slot, instruction.opname.endswith("TRUE"))
+
+
+def jump_or_pop(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    slot = machine.stack[-1]
+    slot = slot._replace(value=known(machine, frame, slot))
+    _branch(follow, machine, instruction, slot, "TRUE" in instruction.opname)
+    checked, machine.finish = machine.finish, None
+
+    def finish(follow: Follower, offset: int) -> None:
+        if checked is not None:
+            checked(follow, offset)
+        if offset != instruction.argval:
+            machine.stack.pop()
+
+    machine.finish = finish
+
+
+def get_iter(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    follow.escape([machine.stack.pop()])
+    machine.stack.append(UNSEEN)
+
+
+def for_iter(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    def finish(follow: Follower, offset: int) -> None:
+        if offset == instruction.argval:
+            machine.stack.pop()
+        else:
+            machine.stack.append(UNSEEN)
+
+    machine.finish = finish
+
+
+def leave(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    slot = machine.stack.pop()
+    follow.returns(machine, slot)
+
+
+# ---- names
+def load_const(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    push(machine, instruction.argval)
+
+
+def load_fast(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    name = instruction.argval
+    slot = machine.variables.get(name)
+    machine.stack.append(Slot(Lazy(name)) if slot is None or slot is UNSEEN else slot)
+
+
+def store_fast(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    name = instruction.argval
+    slot = machine.stack.pop()
+    if type(slot.value) is Lazy:
+        slot = Slot(known(machine, frame, slot), slot.term)
+    machine.variables[name] = UNSEEN if issubclass(type(slot.value), Handle) else slot
+    _forget(machine, name)
+
+
+def delete_fast(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    machine.variables.pop(instruction.argval, None)
+    _forget(machine, instruction.argval)
+
+
+def _forget(machine: Machine, name: str) -> None:
+    """A variable is bound again: what stood for its object on the stack is not known any more."""
+    machine.stack = [
+        UNSEEN if type(s.value) is Lazy and s.value.name == name else s for s in machine.stack
+    ]
+
+
+def load_global(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    if (instruction.arg or 0) & 1:
+        machine.stack.append(NULL)
+    spot, value = global_(frame, instruction.argval)
+    if spot is None:
+        push(machine, value)
+    else:
+        push_slot(machine, follow.load(machine, spot, value))
+
+
+def load_deref(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    name = instruction.argval
+    if name not in machine.code.co_freevars:
+        push(machine, frame.f_locals.get(name, UNKNOWN))  # another frame may rebind it
+        return
+    spot, value = variable(machine, name)
+    if spot is None or value is MISSING:
+        follow.blind.add((id(machine.code), name))
+        push(machine, frame.f_locals.get(name, UNKNOWN))
+    else:
+        push_slot(machine, follow.load(machine, spot, value))
+
+
+def store_global(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    spot, held = entry(frame.f_globals, instruction.argval)
+    follow.store(machine, spot, machine.stack.pop(), held)
+
+
+def store_deref(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    name, slot = instruction.argval, machine.stack.pop()
+    if name not in machine.code.co_freevars:
+        follow.escape([slot])
+        _forget(machine, name)
+        return
+    spot, held = variable(machine, name)
+    if spot is None:
+        follow.blind.add((id(machine.code), name))
+    follow.store(machine, spot, slot, held)
+
+
+# ---- attributes and items
+def load_attr(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    slot = machine.stack.pop()
+    follow.escape([slot])
+    _load_attribute(follow, machine, known(machine, frame, slot), instruction.argval)
+
+
+def _load_attribute(follow: Follower, machine: Machine, base: Any, name: str) -> None:
+    if base is UNKNOWN or issubclass(type(base), Handle):
+        follow.blind.update([(id(machine.code), machine.offset)] if base is UNKNOWN else ())
+        machine.stack.append(UNSEEN)
+        return
+    spot, value = attribute(base, name)
+    if spot is None or value is MISSING:
+        follow.blind.add((id(machine.code), machine.offset))
+        push(machine, UNKNOWN if value is MISSING else value)
+    else:
+        push_slot(machine, follow.load(machine, spot, value))
+
+
+def load_method(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    slot, name = machine.stack.pop(), instruction.argval
+    follow.escape([slot])
+    base = known(machine, frame, slot)
+    if base is UNKNOWN or issubclass(type(base), Handle):
+        machine.stack += [Slot(method=name), UNSEEN]
+        return
+    if id(type(base)) in CHANGED:
+        machine.stack += [Slot(method=name), Slot(base)]
+        return
+    spot, value = attribute(base, name)
+    if spot is not None and value is not MISSING:
+        _push_two(machine, follow.load(machine, spot, value))
+        return
+    found = lookup(type(base), name)
+    if type(found) is types.FunctionType:
+        machine.stack += [Slot(found), Slot(base)]
+    else:
+        follow.blind.add((id(machine.code), machine.offset))
+        machine.stack += [Slot(method=name), UNSEEN]
+
+
+def _push_two(machine: Machine, slot: Slot) -> None:
+    machine.stack.append(NULL)
+    push_slot(machine, slot)
+
+
+def store_attr(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    owner, slot = machine.stack.pop(), machine.stack.pop()
+    follow.escape([owner])
+    base, spot, held = known(machine, frame, owner), None, UNKNOWN
+    if base is not UNKNOWN:
+        spot, held = attribute(base, instruction.argval)
+        setter = lookup(type(base), "__setattr__")
+        if type(setter) is types.FunctionType and not trusted(setter.__code__.co_filename):
+            spot = None
+    follow.store(machine, spot, slot, held)
+
+
+def subscript(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    key, slot = machine.stack.pop(), machine.stack.pop()
+    follow.escape([key, slot])
+    container, index = known(machine, frame, slot), known(machine, frame, key)
+    if container is UNKNOWN or index is UNKNOWN:
+        follow.blind.add((id(machine.code), machine.offset))
+        machine.stack.append(UNSEEN)
+        return
+    grows = type(container) is list or type(container) is collections.deque
+    if grows and type(index) is int and index == -1 and container and key.term is None:
+        if issubclass(type(container[-1]), Handle):
+            follow.peek(machine, container)
+            machine.stack.append(UNSEEN)
+            return
+    spot, value = item(container, index)
+    if spot is None or value is MISSING:
+        follow.blind.add((id(machine.code), machine.offset))
+        machine.stack.append(UNSEEN)
+    else:
+        push_slot(machine, follow.load(machine, spot, value))
+
+
+def store_subscript(
+    follow: Follower, machine: Machine, frame: Any, instruction: Instruction
+) -> None:
+    key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
+    follow.escape([base])
+    container, index = known(machine, frame, base), known(machine, frame, key)
+    if is_mapping(container) and (key.term is not None or not named(index)):
+        _set(follow, machine, container, key._replace(value=index), slot)
+        return
+    follow.escape([key])
+    spot, held = item(container, index)
+    if spot is not None and held is MISSING:
+        _set(follow, machine, container, Slot(index), slot)
+    else:
+        follow.store(machine, spot, slot, held)
+
+
+def _set(follow: Follower, machine: Machine, owner: dict[Any, Any], key: Slot, slot: Slot) -> None:
+    """A dict may get a new key."""
+    follow.mutate(machine, owner, "set", (key, slot))
+    mutation = follow.mutations[-1]
+    if not plain(key.value):
+        follow.unfit.add(id(owner))
+        return
+
+    def finish(follow: Follower, offset: int) -> None:
+        follow.changed(mutation, 0)
+
+    machine.finish = finish
+
+
+def delete_subscript(
+    follow: Follower, machine: Machine, frame: Any, instruction: Instruction
+) -> None:
+    key, base = machine.stack.pop(), machine.stack.pop()
+    follow.escape([base])
+    container, index = known(machine, frame, base), known(machine, frame, key)
+    if type(container) is dict or type(container) is list:
+        follow.mutate(machine, container, "delete", (key._replace(value=index),))
+        mutation = follow.mutations[-1]
+
+        def finish(follow: Follower, offset: int) -> None:
+            follow.changed(mutation, 0)
+
+        machine.finish = finish
+        if type(container) is dict:
+            follow.unfit.add(id(container))
+    else:
+        follow.blind.add((id(machine.code), machine.offset))
+        follow.escape([key])
+
+
+# ---- operators
+FIRST_INPLACE = 13  # operands of BINARY_OP from here on are the augmented assignments
+_BINARY: tuple[Any, ...] = (
+    *("+", "&", "//", "<<", "@", "*", "%", "|", "**", ">>", "-", "/", "^"),
+    *("+", "&", "//", "<<", "@", "*", "%", "|", "**", ">>", "-", "/", "^"),
+)
+
+
+def binary(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    right, left = machine.stack.pop(), machine.stack.pop()
+    symbol = _BINARY[instruction.arg or 0]
+    if (instruction.arg or 0) >= FIRST_INPLACE:
+        follow.handle([known(machine, frame, left)])
+    if symbol == "@":
+        follow.escape([left, right])
+        machine.stack.append(UNSEEN)
+        return
+    left, right = numbers(machine, frame, [left, right])
+    machine.stack.append(follow.compute(symbol, left, right))
+
+
+def compare(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    right, left = machine.stack.pop(), machine.stack.pop()
+    left, right = numbers(machine, frame, [left, right])
+    machine.stack.append(follow.compute(instruction.argval, left, right))
+
+
+def identity(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    right, left = machine.stack.pop(), machine.stack.pop()
+    pair = left, right
+    if any(type(s.value) is type(None) for s in pair) and not any(
+        type(s.term) is Collection for s in pair
+    ):
+        machine.stack.append(UNSEEN)  # a number is not None, whichever it is
+        return
+    follow.escape(pair)
+    follow.handle([known(machine, frame, slot) for slot in pair])
+    machine.stack.append(UNSEEN)
+
+
+def negative(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    slot = numbers(machine, frame, [machine.stack.pop()])[0]
+    machine.stack.append(follow.compute("neg", slot))
+
+
+def negation(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+    slot = machine.stack.pop()
+    slot = slot._replace(value=known(machine, frame, slot))
+    if type(slot.value) is list and slot.term is None:
+        follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
+        slot = follow.length(slot.value)
+    machine.stack.append(follow.compute("not", slot))
+
+
+EFFECTS: dict[str, Effect] = {
+    **dict.fromkeys(
+        (
+            *("RESUME", "NOP", "CACHE", "EXTENDED_ARG", "MAKE_CELL", "COPY_FREE_VARS"),
+            *("PRECALL", "JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"),
+        ),
+        nothing,
+    ),
+    **dict.fromkeys(
+        [
+            f"POP_JUMP_{way}_IF_{what}"
+            for way in ("FORWARD", "BACKWARD")
+            for what in ("FALSE", "TRUE", "NONE", "NOT_NONE")
+        ],
+        pop_jump,
+    ),
+    "JUMP_IF_FALSE_OR_POP": jump_or_pop,
+    "JUMP_IF_TRUE_OR_POP": jump_or_pop,
+    "POP_TOP": pop_top,
+    "COPY": copy,
+    "SWAP": swap,
+    "PUSH_NULL": push_null,
+    "GET_ITER": get_iter,
+    "FOR_ITER": for_iter,
+    "RETURN_VALUE": leave,
+    "LOAD_CONST": load_const,
+    "LOAD_FAST": load_fast,
+    "STORE_FAST": store_fast,
+    "DELETE_FAST": delete_fast,
+    "LOAD_GLOBAL": load_global,
+    "LOAD_DEREF": load_deref,
+    "STORE_GLOBAL": store_global,
+    "STORE_DEREF": store_deref,
+    "LOAD_ATTR": load_attr,
+    "LOAD_METHOD": load_method,
+    "STORE_ATTR": store_attr,
+    "BINARY_SUBSCR": subscript,
+    "STORE_SUBSCR": store_subscript,
+    "DELETE_SUBSCR": delete_subscript,
+    "BINARY_OP": binary,
+    "COMPARE_OP": compare,
+    "IS_OP": identity,
+    "CONTAINS_OP": one_of,
+    "UNARY_NEGATIVE": negative,
+    "UNARY_NOT": negation,
+    "BUILD_TUPLE": build,
+    "BUILD_LIST": build,
+    "BUILD_MAP": build_map,
+    "BUILD_CONST_KEY_MAP": build_keyed,
+    "UNPACK_SEQUENCE": unpack,
+    "LIST_APPEND": gather,
+    "SET_ADD": gather,
+    "KW_NAMES": kw_names,
+    "CALL": call,
+    "CALL_FUNCTION_EX": call_spread,
+}

@@ -1,0 +1,431 @@
+"""Following numbers and stores through a recorded call, instruction by instruction: where a number
+that may differ in the next call goes, and which places and containers the call changes.
+
+Invariant: whatever the follower does not understand makes the numbers that are involved *escaped*,
+and an escaped number is no commit action: its place stays a fact.  Nothing here runs user code.
+"""
+
+from __future__ import annotations
+
+import collections
+import inspect
+import types
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from ...core.signals import foreign
+from ...ir.tensor import Handle
+from ..heap.allowlist import is_a, plain
+from ..heap.facts import same
+from .machine import UNKNOWN, UNSEEN, Lazy, Machine, Slot, unwrapped
+from .places import Physical, Spot
+from .terms import (
+    MAX_TERM,
+    Constant,
+    HostRead,
+    Length,
+    Load,
+    Operation,
+    Symbol,
+    Term,
+    apply,
+    is_number,
+    operation,
+    parts,
+    size,
+)
+
+__all__ = ["Follower", "Method", "Mutation", "Condition"]
+
+MAX_CONDITIONS = 24  # branches of one call: each way is a plan
+RESUMED_OR_SPREAD = (
+    inspect.CO_VARARGS
+    | inspect.CO_VARKEYWORDS
+    | inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+)
+
+
+Method: TypeAlias = Literal[
+    "append",
+    "appendleft",
+    "extend",
+    "clear",
+    "pop",
+    "popleft",
+    "add",
+    "discard",
+    "set",
+    "delete",
+]
+
+
+class Mutation(NamedTuple):
+    """A method of a built-in container, or a store or deletion of one of its items, that ran."""
+
+    owner: Any
+    method: Method
+    arguments: tuple[Slot, ...]
+    at: tuple[int, int]  # code, offset
+
+
+class Condition(NamedTuple):
+    """A branch that was taken because of a number."""
+
+    term: Term
+    truth: bool
+
+
+Effects = Callable[[Any, Machine, types.FrameType, Any], None]
+
+
+class Follower:
+    """`loads` and `stores`: instructions at each physical place; `blind`: instructions that once
+    touched an object that was not known; `escaped`: leaves of terms that Python looked at."""
+
+    def __init__(self, function: Any, effects: Effects) -> None:
+        self.root, self.effects = unwrapped(function), effects
+        self.machines: dict[int, Machine] = {}  # by id of the frame, while it is alive
+        self.failed = ""
+        self.spots: dict[Physical, Spot] = {}
+        self.touched: dict[Physical, set[tuple[int, int]]] = collections.defaultdict(set)
+        self.current: dict[Physical, Slot] = {}  # what was stored
+        self.start: dict[Physical, Any] = {}  # what was loaded before any store
+        self.begin: dict[Physical, Any] = {}  # what was there before the first store
+        self.blind: set[tuple[int, Any]] = set()
+        self.escaped: set[Any] = set()
+        self.mutations: list[Mutation] = []
+        self.changed_to: dict[int, list[Any]] = {}  # number of a mutation -> what it put there
+        self.mutated: set[int] = set()
+        self.measured: set[tuple[int, int, int]] = set()  # calls of `len`: code, offset, list
+        self.called: set[tuple[int, int]] = set()  # other calls
+        self.unfit: set[int] = set()  # containers that were used in another way
+        self.lengths: dict[int, int] = {}  # id of a list -> how long it was
+        self.cleared: set[int] = set()
+        self.conditions: dict[Condition, None] = {}
+        self.ran: set[tuple[int, int]] = set()  # instructions
+        self.stored: dict[Physical, list[Term]] = collections.defaultdict(list)
+        self.results: dict[int, Slot] = {}  # of frames that have returned, by machine
+        self.kept: collections.Counter[int] = collections.Counter()  # tensors held here, by id
+        self.c_calls: collections.Counter[tuple[int, int, int]] = collections.Counter()
+        self.result = UNSEEN
+        self.peeked: dict[int, tuple[Any, Handle]] = {}  # lists whose last item was read, and it
+        self.first: Machine | None = None
+        self.handled: set[int] = set()  # containers whose identity was looked at, or changed
+        self.vague = False  # something that was not seen was
+        self.serial = 0
+        self.codes: dict[int, types.CodeType] = {}
+        self.keep: list[Any] = []  # ids stay unique
+        self.regions: list[Any] = []  # branches and loops that are recorded as such right now
+
+    # ---- frames
+    def enter(
+        self, frame: types.FrameType, back: types.FrameType | None, variables: dict[str, Any]
+    ) -> None:
+        """User code is entered."""
+        code, known = frame.f_code, self.machines.get(id(frame))
+        if known is not None and known.code is code and code.co_flags & inspect.CO_GENERATOR:
+            # it stands at RESUME, whose operand is 0 at the start of a function only
+            if code.co_code[frame.f_lasti + 1] & 3:
+                return
+        caller = self.machines.get(id(back)) if back is not None else None
+        machine = self.machines[id(frame)] = Machine(code, None)
+        self.codes[id(code)] = code
+        machine.variables = {
+            name: Slot(value) for name, value in variables.items() if is_number(value)
+        }
+        if self.first is None:
+            self.first = machine
+            if getattr(self.root, "__code__", None) is code:
+                machine.function = self.root
+        if caller is None:
+            return
+        caller.entered.append(machine)
+        self._pass(caller, machine, code)
+
+    def _pass(self, caller: Machine, machine: Machine, code: types.CodeType) -> None:
+        """Hand arguments over where it is plain which parameter each is."""
+        slots = caller.passed
+        if not slots or len(caller.entered) > 1:
+            return
+        callee, *arguments = slots
+        function = unwrapped(callee.value) if callee.value is not UNKNOWN else None
+        body = getattr(function, "__code__", None)
+        if is_a(function, types.FunctionType) and body is code:
+            machine.function = function
+        if not any(slot.term is not None for slot in arguments):
+            return
+        bound = [Slot()] if type(callee.value) is types.MethodType else []
+        given = [*bound, *arguments]
+        bare = getattr(callee.value, "__func__", callee.value) if bound else callee.value
+        simple = not code.co_flags & RESUMED_OR_SPREAD and bare is function
+        if (
+            function is None
+            or machine.function is None
+            or not simple
+            or caller.names
+            or len(given) > code.co_argcount
+        ):
+            return  # they have escaped
+        caller.passed = []
+        for name, slot in zip(code.co_varnames, given):
+            if name in code.co_cellvars:
+                self.escape([slot])
+            elif slot.term is not None:
+                machine.variables[name] = slot
+
+    def step(self, frame: types.FrameType) -> None:
+        """An instruction is about to run."""
+        machine = self.machines.get(id(frame))
+        if machine is None or self.failed:
+            return
+        offset = frame.f_lasti
+        try:
+            self._step(machine, frame, offset)
+        except Exception as error:
+            if foreign(error):
+                raise
+            self.fail(f"{type(error).__name__}: {error}")
+
+    def _step(self, machine: Machine, frame: types.FrameType, offset: int) -> None:
+        if machine.finish is not None:
+            done, machine.finish = machine.finish, None
+            done(self, offset)
+        if offset in machine.handlers:
+            self.fail("an exception is handled")
+            return
+        if machine.offset >= 0 and offset not in machine.after[machine.offset]:
+            self.fail("an instruction was not seen")
+            return
+        # one with a long operand is not announced by itself
+        while machine.instructions[offset].opname == "EXTENDED_ARG":
+            offset += 2
+        machine.reads, machine.returned, machine.entered = [], [], []
+        machine.offset = offset
+        self.ran.add((id(machine.code), offset))
+        self.effects(self, machine, frame, machine.instructions[offset])
+
+    def fail(self, why: str) -> None:
+        """Nothing more can be said."""
+        self.failed = self.failed or why or "?"
+
+    def raised(self, frame: types.FrameType, kind: type) -> None:
+        """An exception was raised or passes through."""
+        machine = self.machines.get(id(frame))
+        if machine is None or issubclass(kind, StopIteration):
+            return
+        self.fail(f"{kind.__name__} is raised")
+
+    def returned(self, back: types.FrameType, value: Any) -> None:
+        """Python code returned to an instruction of user code."""
+        machine = self.machines.get(id(back))
+        if machine is not None:
+            machine.returned.append(value)
+
+    def host_read(self, frame: types.FrameType, number: int, how: str) -> HostRead | None:
+        """User code reads a tensor's data."""
+        machine = self.machines.get(id(frame))
+        if machine is None or self.failed or self._inside():
+            return None
+        self.serial += 1
+        machine.reads.append((number, how, self.serial))
+        return HostRead(number, how, self.serial)
+
+    def leave(self, frame: types.FrameType) -> None:
+        """A frame of user code is left or a generator rests."""
+        if not frame.f_code.co_flags & inspect.CO_GENERATOR:
+            self.machines.pop(id(frame), None)
+
+    def returns(self, machine: Machine, slot: Slot) -> None:
+        """A frame returns this."""
+        if machine is self.first:
+            self.result = slot
+        elif slot.term is not None:
+            self.results[id(machine)] = slot
+            self.keep.append(machine)
+
+    def end(self) -> None:
+        """The call is over: what is still under way was looked at."""
+        self.escape(self.results.values())
+        for machine in self.machines.values():
+            self.escape(machine.passed)
+            self.escape(machine.stack)
+        self.machines.clear()
+
+    def _inside(self) -> bool:
+        """Whether a branch or loop that is one node runs: no replay repeats its Python."""
+        if self.regions:
+            self.fail("a branch or loop over tensors changes or asks Python state")
+        return bool(self.regions)
+
+    # ---- terms
+    @staticmethod
+    def leaves(term: Any) -> list[Any]:
+        """The leaves of a term."""
+        return list(parts(term))
+
+    def condition(self, term: Term, truth: bool) -> None:
+        """A branch depends on the truth of a number."""
+        if self.regions:
+            self.escape([Slot(term=term)])
+            return
+        self.conditions[Condition(term, truth)] = None
+        if len(self.conditions) > MAX_CONDITIONS:
+            self.escape([Slot(term=term)])
+
+    def length(self, owner: list[Any]) -> Slot:
+        """How many items a list has now."""
+        self.keep.append(owner)
+        start = self.lengths.setdefault(id(owner), len(owner))
+        if id(owner) in self.cleared:
+            return Slot(len(owner))
+        grown = len(owner) - start
+        return Slot(len(owner), Operation("+", (Length(id(owner)), Constant(grown))))
+
+    def escape(self, slots: Iterable[Slot]) -> None:
+        """Python may look at these."""
+        for slot in slots:
+            if slot.term is not None:
+                self.escaped.update(parts(slot.term))
+
+    def peek(self, machine: Machine, owner: Any) -> None:
+        """The last item of a list or deque, a tensor, is read."""
+        self.measured.add((id(machine.code), machine.offset, id(owner)))
+        if id(owner) not in self.mutated:
+            self.keep.append(owner)
+            if id(owner) not in self.peeked:
+                self.kept[id(owner[-1])] += 1
+                self.peeked[id(owner)] = owner, owner[-1]
+            return
+        latest: Mutation = next(m for m in reversed(self.mutations) if m.owner is owner)
+        if latest.method != "append":
+            self.unfit.add(id(owner))
+
+    def handle(self, values: Iterable[Any]) -> None:
+        """Code asks which objects these are, or changes them in place."""
+        for value in values:
+            self.vague = self.vague or value is UNKNOWN
+            self.handled.add(id(value))
+
+    def compute(self, symbol: Symbol, *slots: Slot) -> Slot:
+        """An operator on slots."""
+        known = all(is_number(slot.value) for slot in slots)
+        followed = any(slot.term is not None for slot in slots)
+        if not known:
+            self.escape(slots)
+            return UNSEEN
+        values = tuple([slot.value for slot in slots])
+        try:
+            value = apply(symbol, values)
+        except (ValueError, ArithmeticError):
+            self.escape(slots)
+            return UNSEEN
+        if not followed:
+            return Slot(value)
+        if not is_number(value):
+            self.escape(slots)
+            return UNSEEN
+        operands = tuple([Constant(s.value) if s.term is None else s.term for s in slots])
+        term = operation(symbol, operands, values)
+        if size(term) > MAX_TERM:
+            self.escape(slots)
+            return Slot(value)
+        return Slot(value, term)
+
+    # ---- places
+    def _touch(self, machine: Machine, spot: Spot) -> None:
+        self.spots.setdefault(spot.physical, spot)
+        self.keep.append(spot.holder)
+        self.touched[spot.physical].add((id(machine.code), machine.offset))
+
+    def load(self, machine: Machine, spot: Spot, value: Any) -> Slot:
+        """A place that holds this is read."""
+        self._touch(machine, spot)
+        stored = self.current.get(spot.physical)
+        if stored is not None:
+            if stored.value is not UNKNOWN and not same(stored.value, value):
+                self.fail("a place was stored to in a way that was not seen")
+            return stored if stored.value is not UNKNOWN else Slot(value, stored.term)
+        if id(spot.holder) in self.mutated:
+            self.unfit.add(id(spot.holder))
+            return UNSEEN if is_a(value, Handle) else Slot(value)
+        if is_a(value, Handle):
+            self.start.setdefault(spot.physical, UNKNOWN)
+            return UNSEEN
+        first = self.start.setdefault(spot.physical, value)
+        if first is not value:
+            self.fail("a place was stored to in a way that was not seen")
+        if is_number(value):
+            return Slot(value, Load(spot.physical, type(value)))
+        return Slot(value)
+
+    def store(self, machine: Machine, spot: Spot | None, slot: Slot, held: Any = UNKNOWN) -> None:
+        """A place, which held this, is stored to."""
+        if self._inside():
+            return
+        if spot is None:
+            self.blind.add((id(machine.code), machine.offset))
+            self.escape([slot])
+            return
+        self._touch(machine, spot)
+        self.begin.setdefault(spot.physical, UNKNOWN if is_a(held, Handle) else held)
+        if id(spot.holder) in self.mutated:
+            self.unfit.add(id(spot.holder))
+        if type(slot.value) is Lazy:
+            slot = slot._replace(value=UNKNOWN)
+        if slot.term is not None:
+            self.stored[spot.physical].append(slot.term)
+        self.current[spot.physical] = slot
+
+    def mutate(self, machine: Machine, owner: Any, method: Method, slots: Sequence[Slot]) -> None:
+        """A built-in container is changed."""
+        if self._inside():
+            return
+        at = id(machine.code), machine.offset
+        self.keep.append(owner)
+        self.mutated.add(id(owner))
+        if type(owner) is list or (type(owner) is collections.deque and owner.maxlen is None):
+            self._shrinks(owner, method, slots)
+        if any(id(spot.holder) == id(owner) for spot in self.spots.values()):
+            self.unfit.add(id(owner))
+        self.mutations.append(Mutation(owner, method, tuple(slots), at))
+
+    def _shrinks(self, owner: Any, method: Method, slots: Sequence[Slot]) -> None:
+        """What is taken out of a list must be there."""
+        length = self.length(owner)
+        if method == "clear":
+            self.cleared.add(id(owner))
+        if method not in ("pop", "popleft", "delete"):
+            return
+        index = slots[0].value if slots else -1
+        if type(index) is not int or any(slot.term is not None for slot in slots):
+            self.unfit.add(id(owner))
+        elif length.term is not None:
+            least = index if index >= 0 else -index - 1
+            term = Operation(">", (length.term, Constant(least)))
+            self.condition(term, len(owner) > least)
+
+    def changed(self, mutation: Mutation, before: int) -> None:
+        """A container has been changed: what was put there."""
+        owner, method, slots, _ = mutation
+        found: list[Any] = []
+        if method == "append" and len(owner):
+            found = [owner[-1]]
+        elif method == "appendleft" and len(owner):
+            found = [owner[0]]
+        elif method == "extend" and getattr(owner, "maxlen", None) is None:
+            found = [owner[index] for index in range(before, len(owner))]
+        elif method in ("add", "discard"):
+            found = [slots[0].value]
+        elif method == "set":
+            found = [slots[0].value, owner[slots[0].value]]
+        elif method in ("pop", "popleft", "delete"):
+            found = [slot.value for slot in slots]
+        elif method != "clear":
+            self.unfit.add(id(owner))
+        number = next(n for n, m in enumerate(self.mutations) if m is mutation)
+        if method in ("add", "discard") and not plain(found[0]):
+            self.unfit.add(id(owner))
+        self.changed_to[number] = found
+        self.kept.update([id(value) for value in found if is_a(value, Handle)])

@@ -1,0 +1,117 @@
+"""Places in memory that code reads and stores to, found without running any user code.
+
+Invariant: one place has one `physical` key, whichever way leads to it; what is more than a plain
+place (properties, hooks, dicts whose keys are a user's) has none.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import types
+from typing import Any, NamedTuple
+
+from ...ir.tensor import Handle
+from ..heap.allowlist import (
+    MEMBERS,
+    MISSING,
+    immutable_type,
+    instance_dict,
+    is_a,
+    lookup,
+    plain,
+)
+from .machine import UNKNOWN, Machine
+
+__all__ = ["Spot", "Physical", "attribute", "entry", "item", "named", "variable", "global_"]
+__all__ += ["is_mapping"]
+
+MAX_KEYS = 64  # of a dict whose items are places
+Physical = tuple[Any, ...]
+
+
+class Spot(NamedTuple):
+    """A place in memory: `physical` is one for all ways to it; holder and key of a fact's kind."""
+
+    physical: Physical
+    kind: str
+    holder: Any
+    key: Any
+
+
+def named(key: Any) -> bool:
+    """Whether a key of a dict is a plain name or number."""
+    return type(key) is str or type(key) is int
+
+
+def is_mapping(value: Any) -> bool:
+    """A dict or one of its kinds in the standard library, exactly."""
+    cls = type(value)
+    return cls is dict or cls is collections.OrderedDict or cls is collections.defaultdict
+
+
+def entry(names: dict[str, Any], name: str) -> tuple[Spot, Any]:
+    """The place of a name in the dictionary of a module."""
+    return Spot(("dict", id(names), name), "item", names, name), names.get(name, MISSING)
+
+
+def attribute(base: Any, name: str) -> tuple[Spot | None, Any]:
+    """The plain place behind `base.name` and what it holds; no place where more is involved."""
+    cls = type(base)
+    if cls is types.ModuleType:
+        return entry(base.__dict__, name)
+    if is_a(base, (type, Handle, super)) or plain(base):
+        return None, UNKNOWN
+    if type(lookup(cls, "__getattribute__")) is types.FunctionType:
+        return None, UNKNOWN
+    found, entries = lookup(cls, name), instance_dict(base)
+    if is_a(found, types.MemberDescriptorType) and not immutable_type(found.__objclass__):
+        try:
+            value = found.__get__(base)
+        except AttributeError:
+            value = MISSING
+        return Spot(("member", id(base), name), "attr", base, name), value
+    if found is not MISSING and lookup(type(found), "__set__") is not MISSING:
+        return None, UNKNOWN
+    if is_a(found, MEMBERS):
+        return None, UNKNOWN
+    if type(entries) is dict:
+        spot = Spot(("dict", id(entries), name), "slot", base, name)
+        if name in entries:
+            return spot, entries[name]
+        if found is MISSING or lookup(type(found), "__get__") is MISSING:
+            return (spot, MISSING) if found is MISSING else (None, found)
+    return None, UNKNOWN
+
+
+def item(container: Any, key: Any) -> tuple[Spot | None, Any]:
+    """The place behind `container[key]` of a built-in container, and what it holds."""
+    if is_mapping(container) and named(key):
+        if len(container) > MAX_KEYS or not all(map(named, container)):
+            return None, UNKNOWN  # a comparison of a user's key might run
+        held = dict.get(container, key, MISSING)
+        return Spot(("dict", id(container), key), "item", container, key), held
+    if type(container) is list and type(key) is int and -len(container) <= key < len(container):
+        index = key % len(container)
+        return Spot(("list", id(container), index), "item", container, index), container[key]
+    return None, UNKNOWN
+
+
+def variable(machine: Machine, name: str) -> tuple[Spot | None, Any]:
+    """A variable of an outer function."""
+    cell = machine.cell(name)
+    if cell is None:
+        return None, UNKNOWN
+    try:
+        value = cell.cell_contents
+    except ValueError:
+        value = MISSING
+    return Spot(("cell", id(cell)), "cell", cell, name), value
+
+
+def global_(frame: types.FrameType, name: str) -> tuple[Spot | None, Any]:
+    """A global, or a builtin."""
+    space = frame.f_globals
+    if name in space:
+        return entry(space, name)
+    return None, builtins.__dict__.get(name, UNKNOWN)

@@ -1,0 +1,197 @@
+"""Numbers that a recorded call computes from others: what was read, and the arithmetic on it.
+
+Invariant: a term only uses Python's own operators on exact ints, floats and bools, so evaluating it
+again with other numbers gives what the program would have computed, or raises what it would have
+raised.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+__all__ = [
+    "Load",
+    "Length",
+    "HostRead",
+    "Constant",
+    "Operation",
+    "Collection",
+    "Term",
+    "Symbol",
+    "OPERATORS",
+    "is_number",
+    "operation",
+    "apply",
+    "parts",
+    "size",
+    "MAX_TERM",
+]
+
+MAX_TERM = 40  # operations in one term
+Symbol: TypeAlias = Literal[
+    "+",
+    "-",
+    "*",
+    "/",
+    "//",
+    "%",
+    "**",
+    "&",
+    "|",
+    "^",
+    "<<",
+    ">>",
+    "<",
+    "<=",
+    "==",
+    "!=",
+    ">",
+    ">=",
+    "neg",
+    "not",
+    "abs",
+    "min",
+    "max",
+    "int",
+    "float",
+    "bool",
+    "round",
+]
+# symbol -> what computes it; the symbol is also its Python text
+OPERATORS: dict[Symbol, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "&": operator.and_,
+    "|": operator.or_,
+    "^": operator.xor,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "neg": operator.neg,
+    "not": operator.not_,
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "round": round,
+}
+_GROWING = ("**", "<<")  # whose results may be too large to compute
+_LARGE = 1 << 10  # exponents and shifts that are followed
+
+
+class Load(NamedTuple):
+    """What a place held when the call began, by the physical place, and the exact type of it."""
+
+    place: tuple[Any, ...]
+    type: type
+
+
+class Length(NamedTuple):
+    """How many items a list had when the call began, by its id."""
+
+    owner: int
+
+
+class HostRead(NamedTuple):
+    """A number read from a tensor: the value number of its data and how it was read; `serial`
+    tells reads of one call apart."""
+
+    number: int
+    how: str
+    serial: int
+
+
+class Constant(NamedTuple):
+    """A Python number."""
+
+    value: Any
+
+
+class Operation(NamedTuple):
+    """An operator on terms."""
+
+    symbol: Symbol
+    operands: tuple[Any, ...]
+
+
+class Collection(NamedTuple):
+    """A fresh list, tuple or dict, with the terms of its items (None: no number of concern)."""
+
+    type: type
+    items: tuple[Any, ...]
+
+
+Term: TypeAlias = Load | Length | HostRead | Constant | Operation | Collection
+
+
+def is_number(value: Any) -> bool:
+    """An exact int, float or bool; asking runs no comparison of a metaclass."""
+    cls = type(value)
+    return cls is int or cls is float or cls is bool
+
+
+def apply(symbol: Symbol, values: tuple[Any, ...]) -> Any:
+    """The operator on exact numbers; ValueError for what is not followed."""
+    if not all(map(is_number, values)):
+        raise ValueError(symbol)
+    if symbol in _GROWING and not (type(values[1]) is not int or abs(values[1]) < _LARGE):
+        raise ValueError(symbol)
+    return OPERATORS[symbol](*values)
+
+
+def operation(symbol: Symbol, operands: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
+    """The term of an operator on terms that stand for these values; sums of ints stay short."""
+    if symbol in ("+", "-") and all(type(value) is int for value in values):
+        inner, added = operands
+        if type(inner) is Constant and symbol == "+":
+            inner, added = added, inner
+        whole = type(inner) is Operation and inner.symbol == "+" and type(added) is Constant
+        if whole and type(inner.operands[1]) is Constant and _whole(inner):
+            change = added.value if symbol == "+" else -added.value
+            return Operation("+", (inner.operands[0], Constant(inner.operands[1].value + change)))
+    return Operation(symbol, operands)
+
+
+def _whole(term: Any) -> bool:
+    """Whether a term is an int whatever its places hold, as long as they hold what they held."""
+    if type(term) is Load:
+        return term.type is int
+    if type(term) is Constant:
+        return type(term.value) is int
+    if type(term) is Operation and term.symbol in ("+", "-", "*"):
+        return all(map(_whole, term.operands))
+    return type(term) is Length
+
+
+def parts(term: Any) -> Iterator[Any]:
+    """The leaves of a term."""
+    if type(term) is Operation:
+        for operand in term.operands:
+            yield from parts(operand)
+    elif type(term) is Collection:
+        for item in term.items:
+            if item is not None:
+                yield from parts(item)
+    elif term is not None:
+        yield term
+
+
+def size(term: Any) -> int:
+    """How many operations a term has."""
+    if type(term) is Operation:
+        return 1 + sum(map(size, term.operands))
+    return sum(map(size, term.items)) if type(term) is Collection else 0

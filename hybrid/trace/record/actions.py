@@ -1,0 +1,306 @@
+"""Commit actions: numbers and values that a call leaves in Python places, and what it adds to
+containers, as recipes that a replay carries out after the kernels.
+
+Invariant: every value is computed before anything is stored, and storing runs only C primitives of
+exact built-in types, so it runs no user code and is not interrupted half way.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..bytecode.host_reads import HOW
+from ..follow.follower import Method
+from ..follow.terms import OPERATORS, Collection, Constant, HostRead, Length, Load, Operation, parts
+from ..heap.facts import Holder, Key, fetch
+from ..heap.setters import Put, putter
+from ..watch.settle import Followed
+from .outputs import Box, Computed, HostValue, Spec, Unfit
+
+__all__ = ["Actions", "NONE", "actions_of", "Ready"]
+
+# what a change of a container calls, by the container's type and the method
+_PRIMITIVES: dict[tuple[type, str], Callable[..., Any]] = {
+    **{(list, n): getattr(list, n) for n in ("append", "extend", "clear", "pop")},
+    (list, "delete"): list.__delitem__,
+    **{(set, n): getattr(set, n) for n in ("add", "clear", "discard")},
+    (dict, "clear"): dict.clear,
+    (dict, "set"): dict.__setitem__,
+    (collections.OrderedDict, "set"): collections.OrderedDict.__setitem__,
+    (collections.defaultdict, "set"): dict.__setitem__,
+    **{
+        (collections.deque, n): getattr(collections.deque, n)
+        for n in ("append", "appendleft", "extend", "clear", "pop", "popleft")
+    },
+}
+# operators that cannot raise for ints
+_WHOLE = (
+    *("+", "-", "*", "neg", "not", "<", "<=", "==", "!=", ">", ">=", "&", "|", "^"),
+    *("abs", "min", "max", "bool"),
+)
+
+
+class Loaded(NamedTuple):
+    """A place whose number a replay reads, and the exact type it must have."""
+
+    key: Key
+    holder: Holder
+    type: type
+
+    def place(self) -> Any:
+        """What is equal for the same place."""
+        return "place", self.key, self.type
+
+    def now(self) -> Any:
+        """The number that is there."""
+        return fetch(self.key.kind, self.holder.get(), self.key.key)
+
+
+class Counted(NamedTuple):
+    """A list whose length a replay reads."""
+
+    owner: Holder
+
+    def place(self) -> Any:
+        """What is equal for the same list."""
+        return "length", self.owner.id
+
+    def now(self) -> int:
+        """How long it is."""
+        return len(self.owner.get())
+
+
+class Number(NamedTuple):
+    """A number or value that a call leaves in a place."""
+
+    key: Key
+    holder: Holder
+    spec: Spec
+    put: Put
+
+
+class Grown(NamedTuple):
+    """One change of a container, of this exact type."""
+
+    owner: Holder
+    type: type
+    method: Method
+    specs: tuple[Spec, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Actions:
+    """`numbers` and `grown` (in program order) happen at the commit; `loads` are read for them;
+    `conditions` (term, truth) and `checks` (terms that must not raise) hold before the call."""
+
+    numbers: tuple[Number, ...] = ()
+    grown: tuple[Grown, ...] = ()
+    loads: tuple[Loaded, ...] = ()
+    conditions: tuple[tuple[Any, bool], ...] = ()
+    checks: tuple[Any, ...] = ()
+
+    @property
+    def guarded(self) -> bool:
+        """Whether something has to hold before a replay."""
+        return bool(self.loads or self.conditions or self.checks)
+
+    def lists(self) -> list[Counted]:
+        """The lists whose lengths are read."""
+        terms = [term for term, _ in self.conditions]
+        terms += [spec.term for spec in self.specs() if isinstance(spec, Computed)]
+        return [leaf for term in terms for leaf in parts(term) if isinstance(leaf, Counted)]
+
+    def specs(self) -> list[Spec]:
+        """All recipes, numbers first."""
+        return [n.spec for n in self.numbers] + [s for g in self.grown for s in g.specs]
+
+    def with_specs(self, specs: Sequence[Spec]) -> Actions:
+        """The same with other recipes."""
+        if not (self.numbers or self.grown or self.guarded):
+            return NONE
+        rest = iter(specs)
+        numbers = tuple([number._replace(spec=next(rest)) for number in self.numbers])
+        grown = tuple([g._replace(specs=tuple([next(rest) for _ in g.specs])) for g in self.grown])
+        return Actions(numbers, grown, self.loads, self.conditions, self.checks)
+
+    def comparable(self, canonical: Callable[[Any], Any]) -> tuple[Any, ...]:
+        """Equal for two recordings whose actions are the same."""
+        return (
+            [(n.key, n.put.where, canonical(n.spec)) for n in self.numbers],
+            [(g.owner.id, g.method, tuple(map(canonical, g.specs))) for g in self.grown],
+            [(loaded.key, loaded.type) for loaded in self.loads],
+            [(_plain_form(term), truth) for term, truth in self.conditions],
+        )
+
+    def begin(self, build: Callable[[Any], Any]) -> Ready:
+        """Compute all values; nothing is stored yet."""
+        numbers = [(number, build(number.spec)) for number in self.numbers]
+        calls = [
+            (_PRIMITIVES[g.type, g.method], g.owner.get(), *map(build, g.specs))
+            if g.method != "extend"
+            else (_PRIMITIVES[g.type, "extend"], g.owner.get(), [build(s) for s in g.specs])
+            for g in self.grown
+        ]
+        return Ready(numbers, iter(itertools.starmap(operator.call, calls)))
+
+
+class Ready(NamedTuple):
+    """Values that have been computed.  `changes` carries out what is left of the changes of
+    containers; it is consumed in C, where no handler of a signal runs, so each happens once."""
+
+    numbers: list[tuple[Number, Any]]
+    changes: Iterator[Any]
+
+    def finish(self) -> None:
+        """Store everything; may be repeated."""
+        for number, value in self.numbers:
+            number.put(number.holder.get(), number.key.key, value)
+        collections.deque(self.changes, maxlen=0)
+
+
+NONE = Actions()
+
+
+def _plain_form(term: Any) -> Any:
+    """A term in which values are told apart by type and bits."""
+    if type(term) is Operation:
+        return term.symbol, tuple(map(_plain_form, term.operands))
+    if type(term) is Constant:
+        return type(term.value).__name__, repr(term.value)
+    return term.place() if isinstance(term, (Loaded, Counted)) else term
+
+
+class _Builder:
+    def __init__(
+        self,
+        followed: Followed,
+        dead: Callable[[Any], None],
+        spec: Callable[[Any], Spec],
+        host: Callable[[HostRead], HostValue],
+    ) -> None:
+        self.followed, self.dead, self.plain_spec, self.host = followed, dead, spec, host
+        self.loads: dict[Any, Loaded] = {}
+        self.lists: dict[int, Counted] = {}
+        self.checks: dict[Any, Any] = {}
+
+    def resolve(self, term: Any) -> Any:
+        """A term whose leaves a replay can read."""
+        if type(term) is Operation:
+            return Operation(term.symbol, tuple(map(self.resolve, term.operands)))
+        if type(term) is Load:
+            spot, kind = self.followed.loads[term.place]
+            key = Key(spot.kind, id(spot.holder), spot.key)  # type: ignore[arg-type]
+            if term.place not in self.loads:
+                self.loads[term.place] = Loaded(key, Holder(spot.holder, self.dead), kind)
+            return self.loads[term.place]
+        if type(term) is Length:
+            owner = self.followed.lists[term.owner]
+            return self.lists.setdefault(term.owner, Counted(Holder(owner, self.dead)))
+        if type(term) is HostRead:
+            return self.host(term)
+        return term
+
+    def spec(self, value: Any, term: Any) -> Spec:
+        """The recipe of a value, which this term stands for."""
+        if term is None:
+            return self.plain_spec(value)
+        if type(term) is HostRead:
+            return self.host(term)
+        if type(term) is Collection:
+            return self._box(value, term)
+        resolved = self.resolve(term)
+        if type(resolved) is Constant:
+            return self.plain_spec(value)
+        self._check(resolved)
+        return Computed(resolved)
+
+    def _box(self, value: Any, term: Collection) -> Spec:
+        kind: Any = type(value)
+        if kind is not term.type or len(value) != len(term.items):
+            raise Unfit("makes a container in a way that could not be followed")
+        items = tuple(value.values() if term.type is dict else value)
+        specs = tuple([self.spec(v, t) for v, t in zip(items, term.items)])
+        return Box(term.type, id(value), specs, tuple(value) if term.type is dict else ())
+
+    def _check(self, term: Any) -> None:
+        """What must not raise when a replay computes a term is tried before it."""
+        if type(term) is not Operation:
+            return
+        if not any(type(leaf) is HostValue for leaf in parts(term)):
+            whole = all(
+                type(leaf) is Counted
+                or getattr(leaf, "type", None) in (int, bool)
+                or type(getattr(leaf, "value", None)) in (int, bool)
+                for leaf in parts(term)
+            )
+            if not whole or any(symbol not in _WHOLE for symbol in _symbols(term)):
+                self.checks[_plain_form(term)] = term
+            return
+        if term.symbol not in ("+", "-", "*", "/", "neg"):
+            raise Unfit("computes with a value read from a tensor in Python")
+        for index, operand in enumerate(term.operands):
+            if any(type(leaf) is HostValue for leaf in parts(operand)):
+                if term.symbol == "/" and index == 1:
+                    raise Unfit("divides by a value read from a tensor in Python")
+                self._check(operand)
+            else:
+                self.checks[_plain_form(operand), "small"] = _small(operand, term.symbol == "/")
+
+
+def _symbols(term: Any) -> Iterator[str]:
+    if type(term) is Operation:
+        yield term.symbol
+        for operand in term.operands:
+            yield from _symbols(operand)
+
+
+def _small(term: Any, divides: bool) -> Any:
+    """A term that raises or is not finite where a float cannot be computed with this one."""
+    kept = Operation("*", (term, Constant(1.0)))
+    return Operation("/", (Constant(1.0), kept)) if divides else kept
+
+
+def actions_of(
+    followed: Followed | None,
+    dead: Callable[[Any], None],
+    spec: Callable[[Any], Spec],
+    host: Callable[[HostRead], HostValue],
+    returned: Any,
+) -> tuple[Actions, Spec | None]:
+    """The actions of a call, and the recipe of its result where that holds followed numbers.
+
+    `spec`: the recipe of a value that depends on nothing but facts and tensors."""
+    if followed is None:
+        return NONE, None
+    builder = _Builder(followed, dead, spec, host)
+    result = None if followed.result is None else builder.spec(returned, followed.result)
+    numbers = []
+    for spot, content, term in followed.places:
+        key = Key(spot.kind, id(spot.holder), spot.key)  # type: ignore[arg-type]
+        put = putter(key.kind, spot.holder, spot.key, content)
+        if put is None:
+            raise Unfit(f"stores into a {type(spot.holder).__name__}, where no replay can")
+        holder = Holder(spot.holder, dead)
+        numbers.append(Number(key, holder, builder.spec(content, term), put))
+    grown = []
+    for owner, method, values, terms in followed.changes:
+        if (type(owner), method) not in _PRIMITIVES or len(values) != len(terms):
+            raise Unfit(f"calls {method} of a {type(owner).__name__}")
+        specs = tuple(map(builder.spec, values, terms))
+        grown.append(Grown(Holder(owner, dead), type(owner), method, specs))
+    conditions = tuple([(builder.resolve(c.term), c.truth) for c in followed.conditions])
+    return Actions(
+        tuple(numbers),
+        tuple(grown),
+        tuple(builder.loads.values()),
+        conditions,
+        tuple(builder.checks.values()),
+    ), result
+
+
+__all__ += ["Loaded", "Counted", "HOW", "OPERATORS"]

@@ -1,0 +1,465 @@
+"""From what the follower saw to the commit actions of a call, and the facts that they replace.
+
+Invariant: a place or container is an action only if every access to it that the analysis knows of
+is one that the follower understood; in every other case it stays a fact.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any, NamedTuple
+
+from ...ir.tensor import Handle
+from ..bytecode.summary import instructions_of
+from ..follow.follower import Condition, Follower, Method, Mutation
+from ..follow.machine import UNKNOWN, Slot
+from ..follow.places import Physical, Spot, named
+from ..follow.terms import (
+    Collection,
+    Constant,
+    Length,
+    Load,
+    Operation,
+    Term,
+    is_number,
+    parts,
+)
+from ..heap.allowlist import BOXES, MEMBERS, MISSING, instance_dict, is_a, lookup, plain
+from ..heap.facts import Key, fetch, same
+from .c_calls import READS
+from .fact_table import Access, Facts, Reader
+
+__all__ = ["Followed", "Place", "Change", "Changes", "settle"]
+
+# methods of built-in containers that change them
+CHANGING = frozenset(
+    (
+        *("append", "extend", "clear", "pop", "add", "discard", "appendleft", "popleft"),
+        *("extendleft", "insert", "remove", "sort", "reverse", "rotate", "update", "setdefault"),
+        *("popitem", "__setitem__", "__delitem__", "__iadd__", "__ior__"),
+    )
+)
+MAX_INSIDE = 2_000  # places in containers that a call replaces
+NAMES = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_CLOSURE")
+
+
+class Place(NamedTuple):
+    """A place that the call leaves with a value: its content and the term of it."""
+
+    spot: Spot
+    content: Any
+    term: Term | None
+
+
+class Change(NamedTuple):
+    """One change of a built-in container: what it put there, and the terms of that."""
+
+    owner: Any
+    method: Method
+    values: tuple[Any, ...]
+    terms: tuple[Term | None, ...]
+
+
+class Dropped(NamedTuple):
+    """Facts that are none any more: places, and all that is in some containers."""
+
+    keys: frozenset[Key]
+    owners: frozenset[int]
+
+    def holds(self, key: Key) -> bool:
+        """Whether a fact is one of them."""
+        return key in self.keys or key.holder in self.owners
+
+
+class Inside(NamedTuple):
+    """What was inside a fresh container that an earlier call left in a place: the holder of the
+    place, what was there when the call began, and the container."""
+
+    holder: Any
+    start: Any
+    owner: Any
+
+
+class Followed(NamedTuple):
+    """`places` and `changes` are what a replay does at its commit; `loads` and `lists` what it
+    computes from; `conditions` what must hold of that; `dropped` facts that are none any more;
+    `escaped`: numbers that Python looked at; `paths`: facts about what was inside containers that
+    earlier calls made and this one replaces."""
+
+    places: tuple[Place, ...]
+    changes: tuple[Change, ...]
+    loads: dict[Physical, tuple[Spot, type]]
+    lists: dict[int, Any]
+    conditions: tuple[Condition, ...]
+    result: Term | None
+    dropped: Dropped
+    escaped: frozenset[Any]
+    paths: dict[Key, Inside]
+
+
+def mutations_of(follow: Follower | None) -> set[tuple[int, int, int]]:
+    """(code, offset, owner) of the changes of containers that were understood, each time."""
+    if follow is None or follow.failed:
+        return set()
+    seen = collections.Counter((*m.at, id(m.owner)) for m in follow.mutations)
+    called = follow.c_calls
+    return {
+        key
+        for key, count in seen.items()
+        if key[:2] not in follow.blind and called.get(key, count) == count
+    }
+
+
+def _physical(key: Key, holder: Any) -> Physical | None:
+    """The place in memory behind a fact."""
+    if key.kind == "cell":
+        return "cell", id(holder)
+    if key.kind == "item" and is_a(holder, dict):
+        return ("dict", id(holder), key.key) if named(key.key) else None
+    if key.kind == "item" and type(holder) is list:
+        return "list", id(holder), key.key % len(holder) if len(holder) else key.key
+    if key.kind in ("attr", "slot"):
+        found = lookup(type(holder), key.key) if type(key.key) is str else MISSING
+        if is_a(found, MEMBERS):
+            return "member", id(holder), key.key
+        entries = instance_dict(holder)
+        return None if entries is None else ("dict", id(entries), key.key)
+    return None
+
+
+class Changes:
+    """Changes of containers that the follower understood, which note no facts at first."""
+
+    def __init__(self, facts: Facts, reader: Reader) -> None:
+        self.facts, self.reader = facts, reader
+        follow = facts.watch.follow
+        self.understood = mutations_of(follow)
+        if follow is not None and not follow.failed:
+            changed = {key[2] for key in self.understood}
+            measured = {key for key in follow.measured if key[:2] not in follow.called}
+            self.understood |= {key for key in measured if key[2] in changed}
+        self.ids = {} if follow is None else follow.codes
+        self.owners: dict[int, tuple[Any, Access]] = {}
+        self.seen = False  # a container that was there before was changed
+
+    def put_off(self, owner: Any, access: Access, name: str = "") -> bool:
+        """Whether the facts about a container that is used here can wait."""
+        if name in CHANGING and is_a(owner, BOXES) and self.facts.existing(owner):
+            self.seen = True
+        if not self.understood or access.code is None:
+            return False
+        codes = [i for i, code in self.ids.items() if code == access.code]
+        found = [i for i in codes if (i, access.at, id(owner)) in self.understood]
+        if not found:
+            return False
+        self.owners[id(owner)] = owner, access
+        return True
+
+    def note_but(self, grown: set[int]) -> None:
+        """The facts that were put off, of containers whose changes are no actions."""
+        for ident, (owner, access) in self.owners.items():
+            if ident not in grown:
+                self.reader.deep(owner, access)
+
+
+def _keeps_last(mutation: Mutation) -> bool:
+    """Whether a change of a container leaves it with the last item that it had or gets."""
+    if mutation.method in ("pop", "delete"):
+        return bool(mutation.arguments) and same(mutation.arguments[0].value, 0)
+    return mutation.method in ("append", "extend", "popleft")
+
+
+def _is_box(value: Any) -> bool:
+    """A container that a replay can make."""
+    cls = type(value)
+    return cls is dict or cls is list or cls is tuple
+
+
+def _texts(code: CodeType) -> Iterator[str]:
+    for constant in code.co_consts:
+        for part in constant if type(constant) is tuple else (constant,):
+            if type(part) is str:
+                yield part
+
+
+class _Work:
+    def __init__(self, follow: Follower, facts: Facts, moved: frozenset[Key]) -> None:
+        self.follow, self.facts, self.moved = follow, facts, moved
+        self.keys: dict[Physical, list[Key]] = collections.defaultdict(list)
+        self.held: dict[int, list[Key]] = collections.defaultdict(list)
+        for key, holder in facts.found.items():
+            place = _physical(key, holder)
+            if place is not None:
+                self.keys[place].append(key)
+            self.held[key.holder].append(key)
+        codes: dict[Any, int] = {}
+        self.ids = {i: codes.setdefault(code, i) for i, code in follow.codes.items()}
+        self.by_code = codes
+        self.touched = {p: self._normal(at) for p, at in follow.touched.items()}
+        self.ran, self.blind = self._normal(follow.ran), self._normal(follow.blind)
+        self.escaped: set[Any] = set(follow.escaped)
+        ran = list(facts.watch.ran)
+        self.own_names = {n for code in ran for n in (*code.co_names, *_texts(code))}
+
+    def _normal(self, places: Any) -> set[tuple[int, Any]]:
+        """Instructions, with equal code objects taken for one."""
+        return {(self.ids.get(code, code), at) for code, at in places}
+
+    # ---- which places and containers
+    def _understood(self, place: Physical, key: Key, access: Access) -> bool:
+        """Whether an access to a place is one that the follower saw, or never happened."""
+        if access.blanket:
+            return key.key not in self.own_names
+        code = self.by_code.get(access.code)
+        if access.code is None or code is None:
+            return False
+        if (code, access.at) in self.blind:
+            return False
+        if (code, access.at) in self.touched.get(place, ()):
+            return True
+        instruction = instructions_of(access.code).get(access.at)
+        if instruction is None:
+            return False
+        if instruction.opname in NAMES and key.kind in ("cell", "item"):
+            named = instruction.argval == key.key and (code, key.key) not in self.blind
+            return named and instruction.opname != "LOAD_CLOSURE"
+        return (code, access.at) not in self.ran
+
+    def _clear(self, place: Physical) -> bool:
+        """Whether all accesses to a place were understood."""
+        accesses = self.facts.accesses or {}
+        keys = self.keys.get(place, ())
+        first = self.follow.start.get(place, 0)
+        loaded = place in self.follow.start
+        return (
+            bool(keys)
+            and (not loaded or is_number(first) or bool(self._inside(place)))
+            and all(
+                self._understood(place, key, access)
+                for key in keys
+                for access in accesses.get(key, ())
+            )
+        )
+
+    def _inside(self, place: Physical) -> dict[Key, Inside]:
+        """Facts for all that is in the container which a place held when the call began; none where
+        more than what is inside may matter."""
+        follow, facts = self.follow, dict[Key, Inside]()
+        spot, outer = follow.spots[place], follow.start[place]
+        if not _is_box(outer) or type(outer) is not type(self._content(place)) or follow.vague:
+            return {}
+        mark = id(spot.holder)
+        todo: list[tuple[tuple[Any, ...], Any]] = [((), outer)]
+        while todo:
+            steps, box = todo.pop()
+            if not self._only_read(box) or len(facts) > MAX_INSIDE:
+                return {}
+            key = Key("path", mark, (spot.kind, spot.key, steps, True))
+            names = tuple(box) if type(box) is dict else range(len(box))
+            shape = type(box).__name__, names if type(box) is dict else len(box)
+            facts[key] = Inside(spot.holder, shape, box)
+            for name in names:
+                value = box[name]
+                if not named(name) or not (_is_box(value) or is_a(value, Handle) or plain(value)):
+                    return {}
+                if _is_box(value):
+                    todo.append(((*steps, name), value))
+                else:
+                    key = Key("path", mark, (spot.kind, spot.key, (*steps, name), False))
+                    facts[key] = Inside(spot.holder, value, box)
+        return facts
+
+    def _only_read(self, box: Any) -> bool:
+        """Whether a container is left as it is, and nobody asks which one it is."""
+        follow = self.follow
+        if id(box) in follow.mutated or id(box) in follow.handled:
+            return False
+        if any(spot.holder is box and p in follow.current for p, spot in follow.spots.items()):
+            return False
+        return all(
+            function.__name__ in READS.split()
+            for _, _, function, _ in self.facts.watch.ccalls.values()
+            if function.__self__ is box
+        )
+
+    def _content(self, place: Physical) -> Any:
+        spot = self.follow.spots[place]
+        return fetch(spot.kind, spot.holder, spot.key)  # type: ignore[arg-type]
+
+    def _fits(self, place: Physical, slot: Slot) -> bool:
+        """Whether the last store to a place can be an action."""
+        spot, content = self.follow.spots[place], self._content(place)
+        if not self._clear(place) or id(spot.holder) in self.follow.mutated:
+            return False
+        if is_a(content, Handle) or content is MISSING:
+            return False
+        known = slot.value is not UNKNOWN and plain(slot.value)
+        if slot.term is not None and type(slot.term) is not Collection:
+            return content is slot.value or (known and same(content, slot.value))
+        if known and not same(content, slot.value):
+            return False
+        moves = not same(self.follow.begin.get(place), content)
+        if slot.term is None and plain(content):
+            return moves or any(key in self.moved for key in self.keys[place])
+        return moves and (slot.term is not None or self._fresh(content))
+
+    def _fresh(self, content: Any) -> bool:
+        # a dict of scalars is not tracked: whether the call made it is not known
+        made = type(content) is tuple or id(content) in self.facts.watch.young
+        return _is_box(content) and made
+
+    def _grows(self, owner: Any) -> bool:
+        """Whether all uses of a container are changes that were understood."""
+        follow = self.follow
+        seen = mutations_of(follow)
+        if id(owner) in follow.peeked and not all(
+            _keeps_last(m) for m in follow.mutations if m.owner is owner
+        ):
+            return False
+        return (
+            id(owner) not in follow.unfit
+            and self.facts.counts(owner)
+            and not self.held.get(id(owner))
+            and not any(place[1] == id(owner) for place in self.keys)
+            and all((*m.at, id(owner)) in seen for m in follow.mutations if m.owner is owner)
+        )
+
+    # ---- to a fixpoint: what is no action is looked at by Python
+    def run(self) -> Followed:
+        follow = self.follow
+        places = {p: s for p, s in follow.current.items() if self._fits(p, s)}
+        owners = {id(m.owner): m.owner for m in follow.mutations}
+        grown = {i for i, owner in owners.items() if self._grows(owner)}
+        while True:
+            for place, terms in follow.stored.items():
+                if place not in places:
+                    self._look(terms)
+            for mutation in follow.mutations:
+                if id(mutation.owner) not in grown:
+                    self._look([s.term for s in mutation.arguments])
+            gone = {
+                p for p in places if any(type(e) is Load and e.place == p for e in self.escaped)
+            }
+            lost = {i for i in grown if Length(i) in self.escaped}
+            if not gone and not lost:
+                break
+            places = {p: s for p, s in places.items() if p not in gone}
+            grown -= lost
+        return self._followed(places, grown)
+
+    def _look(self, terms: Any) -> None:
+        for term in terms:
+            self.escaped.update(parts(term))
+
+    def _free(self, places: dict[Physical, Slot]) -> set[Physical]:
+        """The places whose numbers a replay reads: those that it stores to, and those that other
+        code stores to and this call only computes with."""
+        free = set(places)
+        for place in self.follow.start:
+            if place not in self.follow.current and any(k in self.moved for k in self.keys[place]):
+                looked = any(type(e) is Load and e.place == place for e in self.escaped)
+                if self._clear(place) and not looked:
+                    free.add(place)
+        return free
+
+    def _paths(self, places: dict[Physical, Slot], grown: set[int]) -> dict[Key, Inside]:
+        """What was inside containers that the call replaces, and at the end of those it adds to."""
+        paths: dict[Key, Inside] = {}
+        for place in places:
+            if _is_box(self.follow.start.get(place)):
+                paths |= self._inside(place)
+        for owner, value in self.follow.peeked.values():
+            if id(owner) in grown:
+                key = Key("path", id(owner), ("", None, (-1,), False))
+                paths[key] = Inside(owner, value, None)
+        return paths
+
+    def _followed(self, places: dict[Physical, Slot], grown: set[int]) -> Followed:
+        follow = self.follow
+        free, loads, lists = self._free(places), dict[Physical, tuple[Spot, type]](), {}
+        owners = {id(mutation.owner): mutation.owner for mutation in follow.mutations}
+
+        def settled(term: Any) -> Any:
+            """A term in which what is a fact is a constant."""
+            if type(term) is Load:
+                if term.place not in free:
+                    return Constant(follow.start[term.place])
+                loads[term.place] = follow.spots[term.place], term.type
+            elif type(term) is Length:
+                if term.owner not in grown:
+                    return Constant(follow.lengths[term.owner])
+                lists[term.owner] = owners[term.owner]
+            elif type(term) is Operation:
+                return Operation(term.symbol, tuple(map(settled, term.operands)))
+            elif type(term) is Collection:
+                return Collection(term.type, tuple([settled(item) for item in term.items]))
+            return term
+
+        kept = tuple(
+            [
+                Place(follow.spots[p], self._content(p), settled(slot.term))
+                for p, slot in places.items()
+            ]
+        )
+        changes = tuple(self._changes(grown, settled))
+        conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
+        result = settled(follow.result.term)
+        paths = self._paths(places, grown)
+        used = set(places) | set(loads)
+        replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
+        dropped = frozenset([key for place in used for key in self.keys.get(place, ())])
+        kinds = (Load, Length)
+        return Followed(
+            kept,
+            changes,
+            loads,
+            lists,
+            tuple([c for c in conditions if any(type(p) in kinds for p in parts(c.term))]),
+            result,
+            Dropped(dropped, frozenset(grown | replaced | self._made(kept))),
+            frozenset(self.escaped),
+            paths,
+        )
+
+    def _made(self, places: tuple[Place, ...]) -> set[int]:
+        """Ids of containers that the call made and left in places: they have no facts."""
+        todo, made = [place.content for place in places], set[int]()
+        while todo:
+            value = todo.pop()
+            young = _is_box(value) and id(value) in self.facts.watch.young
+            if young and id(value) not in made:
+                made.add(id(value))
+                todo += dict.values(value) if type(value) is dict else value
+        return made
+
+    def _changes(self, grown: set[int], settled: Any) -> Iterator[Change]:
+        follow = self.follow
+        for number, mutation in enumerate(follow.mutations):
+            if id(mutation.owner) in grown:
+                values = tuple(follow.changed_to.get(number, ()))
+                yield Change(
+                    mutation.owner, mutation.method, values, _terms(mutation, values, settled)
+                )
+
+
+def _terms(mutation: Mutation, values: tuple[Any, ...], settled: Any) -> tuple[Any, ...]:
+    """The terms of what a change put into a container."""
+    terms = tuple([settled(slot.term) for slot in mutation.arguments])
+    if mutation.method == "extend":
+        inner = terms[0]
+        if type(inner) is not Collection or inner.type is dict:
+            return (None,) * len(values)
+        return inner.items
+    return terms
+
+
+def settle(follow: Follower | None, facts: Facts, moved: frozenset[Key]) -> Followed | None:
+    """The actions of a followed call; None where it could not be followed."""
+    if follow is None or follow.failed:
+        return None
+    follow.end()
+    if follow.failed:
+        return None
+    return _Work(follow, facts, moved).run()

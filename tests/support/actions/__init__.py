@@ -1,0 +1,1 @@
+"""Programs whose Python changes Python state, for the tests of commit actions."""
