@@ -214,10 +214,7 @@ class Function(Deferring, Pending):
     def _record(self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]) -> Any:
         if state.deferral is not None and not self._again(state):
             return self._defer(state, args, kwargs)
-        if state.plans and state.sealed:
-            self._missed_again(state)
-            return self._eagerly(args, kwargs)
-        if state.work is not None or not self._affordable():
+        if state.work is not None or self._sealed(state) or not self._affordable():
             return self._eagerly(args, kwargs)
         if not SUPPORTED:
             state.why = UNSUPPORTED

@@ -9,13 +9,13 @@ from typing import Any
 
 from .calls import Instruction
 from .follower import Follower
-from .machine import UNKNOWN, UNSEEN, Machine, Slot
+from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .terms import Collection
 
 __all__ = ["build", "build_map", "build_keyed", "unpack", "gather", "one_of"]
 
 
-def build(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def build(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     count = instruction.arg or 0
     kind = tuple if instruction.opname == "BUILD_TUPLE" else list
     slots = machine.stack[len(machine.stack) - count :]
@@ -23,7 +23,7 @@ def build(follow: Follower, machine: Machine, frame: Any, instruction: Instructi
     _collect(machine, kind, slots)
 
 
-def build_map(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def build_map(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     count = 2 * (instruction.arg or 0)
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
@@ -31,7 +31,7 @@ def build_map(follow: Follower, machine: Machine, frame: Any, instruction: Instr
     _collect(machine, dict, slots[1::2])
 
 
-def build_keyed(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def build_keyed(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     machine.stack.pop()
     count = instruction.arg or 0
     slots = machine.stack[len(machine.stack) - count :]
@@ -39,26 +39,26 @@ def build_keyed(follow: Follower, machine: Machine, frame: Any, instruction: Ins
     _collect(machine, dict, slots)
 
 
-def _collect(machine: Machine, kind: type, slots: list[Slot]) -> None:
+def _collect(machine: Stepper, kind: type, slots: list[StackSlot]) -> None:
     if any(slot.term is not None for slot in slots):
-        machine.stack.append(Slot(UNKNOWN, Collection(kind, tuple([s.term for s in slots]))))
+        machine.stack.append(StackSlot(UNKNOWN, Collection(kind, tuple([s.term for s in slots]))))
     elif kind is tuple and not slots:
-        machine.stack.append(Slot(()))
+        machine.stack.append(StackSlot(()))
     else:
         machine.stack.append(UNSEEN)
 
 
-def unpack(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, count = machine.stack.pop(), instruction.arg or 0
     follow.escape([slot])
     machine.stack += [UNSEEN] * count
 
 
-def gather(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def gather(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     follow.escape([machine.stack.pop()])
 
 
-def one_of(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def one_of(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """Two values give one that says nothing."""
     follow.escape(machine.stack[-2:])
     machine.stack[-2:] = [UNSEEN]

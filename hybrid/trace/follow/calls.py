@@ -15,14 +15,14 @@ from typing import Any
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import HOW
 from .follower import Follower, Method
-from .machine import NULL, UNKNOWN, UNSEEN, Lazy, Machine, Slot
+from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .terms import HostRead, Symbol, is_number
 
 __all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names", "known"]
 __all__ += ["numbers", "push", "push_slot"]
 
 Instruction = dis.Instruction
-Effect = Callable[[Follower, Machine, types.FrameType, Instruction], None]
+Effect = Callable[[Follower, Stepper, types.FrameType, Instruction], None]
 _LIST: tuple[Method, ...] = "append", "extend", "clear", "pop"
 _DICT: tuple[Method, ...] = "clear", "pop"
 _SET: tuple[Method, ...] = "add", "clear", "discard"
@@ -44,24 +44,24 @@ CHANGED: dict[int, dict[str, Method]] = {
 }
 
 
-def known(machine: Machine, frame: types.FrameType, slot: Slot) -> Any:
+def known(machine: Stepper, frame: types.FrameType, slot: StackSlot) -> Any:
     """The object in a slot, or UNKNOWN."""
     if type(slot.value) is not Lazy:
         return slot.value
     return frame.f_locals.get(slot.value.name, UNKNOWN)
 
 
-def push(machine: Machine, value: Any) -> None:
+def push(machine: Stepper, value: Any) -> None:
     """Put an object on the stack; tensors are not held, for references to them are counted."""
-    machine.stack.append(UNSEEN if issubclass(type(value), Handle) else Slot(value))
+    machine.stack.append(UNSEEN if issubclass(type(value), Handle) else StackSlot(value))
 
 
-def push_slot(machine: Machine, slot: Slot) -> None:
+def push_slot(machine: Stepper, slot: StackSlot) -> None:
     held = issubclass(type(slot.value), Handle) and slot.term is None
     machine.stack.append(UNSEEN if held else slot)
 
 
-def numbers(machine: Machine, frame: types.FrameType, slots: list[Slot]) -> list[Slot]:
+def numbers(machine: Stepper, frame: types.FrameType, slots: list[StackSlot]) -> list[StackSlot]:
     """The slots, with the objects in variables where a number may be among them."""
     followed = any(slot.term is not None for slot in slots)
     if not followed:
@@ -70,11 +70,11 @@ def numbers(machine: Machine, frame: types.FrameType, slots: list[Slot]) -> list
 
 
 # ---- calls
-def kw_names(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def kw_names(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     machine.names = machine.code.co_consts[instruction.arg or 0]
 
 
-def call(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     count = instruction.arg or 0
     arguments = machine.stack[len(machine.stack) - count :] if count else []
     del machine.stack[len(machine.stack) - count :]
@@ -99,11 +99,11 @@ def call(follow: Follower, machine: Machine, frame: Any, instruction: Instructio
 
 def _mutation(
     follow: Follower,
-    machine: Machine,
+    machine: Stepper,
     frame: types.FrameType,
     owner: Any,
     method: Method,
-    arguments: list[Slot],
+    arguments: list[StackSlot],
 ) -> None:
     """A method that changes a built-in container."""
     slots = [slot._replace(value=known(machine, frame, slot)) for slot in arguments]
@@ -123,11 +123,11 @@ def _mutation(
 
 def _computed(
     follow: Follower,
-    machine: Machine,
+    machine: Stepper,
     frame: types.FrameType,
     function: Any,
-    arguments: list[Slot],
-) -> Slot | None:
+    arguments: list[StackSlot],
+) -> StackSlot | None:
     """A builtin that computes with a number or gives one of a container."""
     if function is len and len(arguments) == 1:
         owner = known(machine, frame, arguments[0])
@@ -147,17 +147,17 @@ def _computed(
 
 def _python(
     follow: Follower,
-    machine: Machine,
-    callee: Slot,
+    machine: Stepper,
+    callee: StackSlot,
     function: Any,
-    given: list[Slot],
+    given: list[StackSlot],
     names: tuple[str, ...],
 ) -> None:
     """Any other call: Python code gets its arguments where they are plain, the rest escape."""
     follow.called.add((id(machine.code), machine.offset))
     kept = function if function is not UNKNOWN else callee.value
     machine.names = names
-    machine.passed = [Slot(kept), *given]
+    machine.passed = [StackSlot(kept), *given]
     machine.stack.append(UNSEEN)
 
     def finish(follow: Follower, offset: int) -> None:
@@ -169,7 +169,7 @@ def _python(
     machine.finish = finish
 
 
-def _outcome(follow: Follower, machine: Machine, callee: Slot, function: Any) -> Slot:
+def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: Any) -> StackSlot:
     """What a call gave."""
     if machine.reads:
         if len(machine.reads) == 1 and machine.returned:
@@ -180,19 +180,19 @@ def _outcome(follow: Follower, machine: Machine, callee: Slot, function: Any) ->
                 function is int and how == "int()"
             )
             if (named or converts) and not machine.entered:
-                return Slot(value, HostRead(number, how, serial))
+                return StackSlot(value, HostRead(number, how, serial))
         follow.escaped.update(HostRead(*read) for read in machine.reads)
         return UNSEEN
     if len(machine.entered) == 1 and len(machine.returned) == 1:
         inner, value = machine.entered[0], machine.returned[0]
         body = getattr(function, "__func__", function)
         if inner.function is body and type(body) is types.FunctionType:
-            plainly = Slot(value) if is_number(value) else UNSEEN
+            plainly = StackSlot(value) if is_number(value) else UNSEEN
             return follow.results.pop(id(inner), plainly)
     return UNSEEN
 
 
-def call_spread(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     count = 3 + ((instruction.arg or 0) & 1)
     follow.escape(machine.stack[len(machine.stack) - count :])
     del machine.stack[len(machine.stack) - count :]

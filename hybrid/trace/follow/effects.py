@@ -28,7 +28,7 @@ from .calls import (
     push_slot,
 )
 from .follower import Follower
-from .machine import NULL, UNKNOWN, UNSEEN, Lazy, Machine, Slot
+from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .places import attribute, entry, global_, is_mapping, item, named, variable
 from .terms import Collection, HostRead
 
@@ -43,18 +43,18 @@ def follower(function: Any) -> Follower | None:
 
 
 def _effect(
-    follow: Follower, machine: Machine, frame: types.FrameType, instruction: Instruction
+    follow: Follower, machine: Stepper, frame: types.FrameType, instruction: Instruction
 ) -> None:
     effect: Effect = EFFECTS.get(instruction.opname, other)
     effect(follow, machine, frame, instruction)
 
 
 # ---- stack and control
-def nothing(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def nothing(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     pass
 
 
-def other(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def other(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """Anything: all on the stack is looked at."""
     follow.escape(machine.stack)
     follow.escape(machine.variables.values())
@@ -71,25 +71,25 @@ def other(follow: Follower, machine: Machine, frame: Any, instruction: Instructi
     machine.finish = finish
 
 
-def pop_top(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def pop_top(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     machine.stack.pop()
 
 
-def copy(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def copy(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     machine.stack.append(machine.stack[-(instruction.arg or 0)])
 
 
-def swap(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def swap(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     stack, below = machine.stack, -(instruction.arg or 0)
     stack[-1], stack[below] = stack[below], stack[-1]
 
 
-def push_null(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def push_null(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     machine.stack.append(NULL)
 
 
 def _branch(
-    follow: Follower, machine: Machine, instruction: Instruction, slot: Slot, wanted: bool
+    follow: Follower, machine: Stepper, instruction: Instruction, slot: StackSlot, wanted: bool
 ) -> None:
     """A jump that is taken when the number in a slot is `wanted`; a list counts by its length."""
     if type(slot.value) is list and slot.term is None:
@@ -112,7 +112,7 @@ def _branch(
     machine.finish = finish
 
 
-def pop_jump(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def pop_jump(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     slot = slot._replace(value=known(machine, frame, slot))
     if "NONE" in instruction.opname:
@@ -122,7 +122,7 @@ def pop_jump(follow: Follower, machine: Machine, frame: Any, instruction: Instru
     _branch(follow, machine, instruction, slot, instruction.opname.endswith("TRUE"))
 
 
-def jump_or_pop(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def jump_or_pop(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack[-1]
     slot = slot._replace(value=known(machine, frame, slot))
     _branch(follow, machine, instruction, slot, "TRUE" in instruction.opname)
@@ -137,12 +137,12 @@ def jump_or_pop(follow: Follower, machine: Machine, frame: Any, instruction: Ins
     machine.finish = finish
 
 
-def get_iter(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     follow.escape([machine.stack.pop()])
     machine.stack.append(UNSEEN)
 
 
-def for_iter(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def for_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     def finish(follow: Follower, offset: int) -> None:
         if offset == instruction.argval:
             machine.stack.pop()
@@ -152,44 +152,44 @@ def for_iter(follow: Follower, machine: Machine, frame: Any, instruction: Instru
     machine.finish = finish
 
 
-def leave(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def leave(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.returns(machine, slot)
 
 
 # ---- names
-def load_const(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def load_const(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     push(machine, instruction.argval)
 
 
-def load_fast(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def load_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     name = instruction.argval
     slot = machine.variables.get(name)
-    machine.stack.append(Slot(Lazy(name)) if slot is None or slot is UNSEEN else slot)
+    machine.stack.append(StackSlot(Lazy(name)) if slot is None or slot is UNSEEN else slot)
 
 
-def store_fast(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     name = instruction.argval
     slot = machine.stack.pop()
     if type(slot.value) is Lazy:
-        slot = Slot(known(machine, frame, slot), slot.term)
+        slot = StackSlot(known(machine, frame, slot), slot.term)
     machine.variables[name] = UNSEEN if issubclass(type(slot.value), Handle) else slot
     _forget(machine, name)
 
 
-def delete_fast(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def delete_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     machine.variables.pop(instruction.argval, None)
     _forget(machine, instruction.argval)
 
 
-def _forget(machine: Machine, name: str) -> None:
+def _forget(machine: Stepper, name: str) -> None:
     """A variable is bound again: what stood for its object on the stack is not known any more."""
     machine.stack = [
         UNSEEN if type(s.value) is Lazy and s.value.name == name else s for s in machine.stack
     ]
 
 
-def load_global(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def load_global(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     if (instruction.arg or 0) & 1:
         machine.stack.append(NULL)
     spot, value = global_(frame, instruction.argval)
@@ -199,7 +199,7 @@ def load_global(follow: Follower, machine: Machine, frame: Any, instruction: Ins
         push_slot(machine, follow.load(machine, spot, value))
 
 
-def load_deref(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def load_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     name = instruction.argval
     if name not in machine.code.co_freevars:
         push(machine, frame.f_locals.get(name, UNKNOWN))  # another frame may rebind it
@@ -212,12 +212,12 @@ def load_deref(follow: Follower, machine: Machine, frame: Any, instruction: Inst
         push_slot(machine, follow.load(machine, spot, value))
 
 
-def store_global(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def store_global(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     spot, held = entry(frame.f_globals, instruction.argval)
     follow.store(machine, spot, machine.stack.pop(), held)
 
 
-def store_deref(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def store_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     name, slot = instruction.argval, machine.stack.pop()
     if name not in machine.code.co_freevars:
         follow.escape([slot])
@@ -230,13 +230,13 @@ def store_deref(follow: Follower, machine: Machine, frame: Any, instruction: Ins
 
 
 # ---- attributes and items
-def load_attr(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def load_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.escape([slot])
     _load_attribute(follow, machine, known(machine, frame, slot), instruction.argval)
 
 
-def _load_attribute(follow: Follower, machine: Machine, base: Any, name: str) -> None:
+def _load_attribute(follow: Follower, machine: Stepper, base: Any, name: str) -> None:
     if base is UNKNOWN or issubclass(type(base), Handle):
         follow.blind.update([(id(machine.code), machine.offset)] if base is UNKNOWN else ())
         machine.stack.append(UNSEEN)
@@ -249,15 +249,15 @@ def _load_attribute(follow: Follower, machine: Machine, base: Any, name: str) ->
         push_slot(machine, follow.load(machine, spot, value))
 
 
-def load_method(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, name = machine.stack.pop(), instruction.argval
     follow.escape([slot])
     base = known(machine, frame, slot)
     if base is UNKNOWN or issubclass(type(base), Handle):
-        machine.stack += [Slot(method=name), UNSEEN]
+        machine.stack += [StackSlot(method=name), UNSEEN]
         return
     if id(type(base)) in CHANGED:
-        machine.stack += [Slot(method=name), Slot(base)]
+        machine.stack += [StackSlot(method=name), StackSlot(base)]
         return
     spot, value = attribute(base, name)
     if spot is not None and value is not MISSING:
@@ -265,18 +265,18 @@ def load_method(follow: Follower, machine: Machine, frame: Any, instruction: Ins
         return
     found = lookup(type(base), name)
     if type(found) is types.FunctionType:
-        machine.stack += [Slot(found), Slot(base)]
+        machine.stack += [StackSlot(found), StackSlot(base)]
     else:
         follow.blind.add((id(machine.code), machine.offset))
-        machine.stack += [Slot(method=name), UNSEEN]
+        machine.stack += [StackSlot(method=name), UNSEEN]
 
 
-def _push_two(machine: Machine, slot: Slot) -> None:
+def _push_two(machine: Stepper, slot: StackSlot) -> None:
     machine.stack.append(NULL)
     push_slot(machine, slot)
 
 
-def store_attr(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     owner, slot = machine.stack.pop(), machine.stack.pop()
     follow.escape([owner])
     base, spot, held = known(machine, frame, owner), None, UNKNOWN
@@ -288,7 +288,7 @@ def store_attr(follow: Follower, machine: Machine, frame: Any, instruction: Inst
     follow.store(machine, spot, slot, held)
 
 
-def subscript(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     key, slot = machine.stack.pop(), machine.stack.pop()
     follow.escape([key, slot])
     container, index = known(machine, frame, slot), known(machine, frame, key)
@@ -311,7 +311,7 @@ def subscript(follow: Follower, machine: Machine, frame: Any, instruction: Instr
 
 
 def store_subscript(
-    follow: Follower, machine: Machine, frame: Any, instruction: Instruction
+    follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
 ) -> None:
     key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
     follow.escape([base])
@@ -322,12 +322,14 @@ def store_subscript(
     follow.escape([key])
     spot, held = item(container, index)
     if spot is not None and held is MISSING:
-        _set(follow, machine, container, Slot(index), slot)
+        _set(follow, machine, container, StackSlot(index), slot)
     else:
         follow.store(machine, spot, slot, held)
 
 
-def _set(follow: Follower, machine: Machine, owner: dict[Any, Any], key: Slot, slot: Slot) -> None:
+def _set(
+    follow: Follower, machine: Stepper, owner: dict[Any, Any], key: StackSlot, slot: StackSlot
+) -> None:
     """A dict may get a new key."""
     follow.mutate(machine, owner, "set", (key, slot))
     mutation = follow.mutations[-1]
@@ -342,7 +344,7 @@ def _set(follow: Follower, machine: Machine, owner: dict[Any, Any], key: Slot, s
 
 
 def delete_subscript(
-    follow: Follower, machine: Machine, frame: Any, instruction: Instruction
+    follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
 ) -> None:
     key, base = machine.stack.pop(), machine.stack.pop()
     follow.escape([base])
@@ -370,7 +372,7 @@ _BINARY: tuple[Any, ...] = (
 )
 
 
-def binary(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
     symbol = _BINARY[instruction.arg or 0]
     if (instruction.arg or 0) >= FIRST_INPLACE:
@@ -383,13 +385,13 @@ def binary(follow: Follower, machine: Machine, frame: Any, instruction: Instruct
     machine.stack.append(follow.compute(symbol, left, right))
 
 
-def compare(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
     left, right = numbers(machine, frame, [left, right])
     machine.stack.append(follow.compute(instruction.argval, left, right))
 
 
-def identity(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
     pair = left, right
     if any(type(s.value) is type(None) for s in pair) and not any(
@@ -402,12 +404,12 @@ def identity(follow: Follower, machine: Machine, frame: Any, instruction: Instru
     machine.stack.append(UNSEEN)
 
 
-def negative(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def negative(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = numbers(machine, frame, [machine.stack.pop()])[0]
     machine.stack.append(follow.compute("neg", slot))
 
 
-def negation(follow: Follower, machine: Machine, frame: Any, instruction: Instruction) -> None:
+def negation(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     slot = slot._replace(value=known(machine, frame, slot))
     if type(slot.value) is list and slot.term is None:

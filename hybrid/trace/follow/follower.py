@@ -17,8 +17,8 @@ from ...core.signals import foreign
 from ...ir.tensor import Handle
 from ..heap.allowlist import is_a, plain
 from ..heap.facts import same
-from .machine import UNKNOWN, UNSEEN, Lazy, Machine, Slot, unwrapped
-from .places import Physical, Spot
+from .machine import UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
+from .places import Physical, PlaceSpot
 from .terms import (
     MAX_TERM,
     Constant,
@@ -66,7 +66,7 @@ class Mutation(NamedTuple):
 
     owner: Any
     method: Method
-    arguments: tuple[Slot, ...]
+    arguments: tuple[StackSlot, ...]
     at: tuple[int, int]  # code, offset
 
 
@@ -77,7 +77,7 @@ class Condition(NamedTuple):
     truth: bool
 
 
-Effects = Callable[[Any, Machine, types.FrameType, Any], None]
+Effects = Callable[[Any, Stepper, types.FrameType, Any], None]
 
 
 class Follower:
@@ -86,11 +86,11 @@ class Follower:
 
     def __init__(self, function: Any, effects: Effects) -> None:
         self.root, self.effects = unwrapped(function), effects
-        self.machines: dict[int, Machine] = {}  # by id of the frame, while it is alive
+        self.machines: dict[int, Stepper] = {}  # by id of the frame, while it is alive
         self.failed = ""
-        self.spots: dict[Physical, Spot] = {}
+        self.spots: dict[Physical, PlaceSpot] = {}
         self.touched: dict[Physical, set[tuple[int, int]]] = collections.defaultdict(set)
-        self.current: dict[Physical, Slot] = {}  # what was stored
+        self.current: dict[Physical, StackSlot] = {}  # what was stored
         self.start: dict[Physical, Any] = {}  # what was loaded before any store
         self.begin: dict[Physical, Any] = {}  # what was there before the first store
         self.blind: set[tuple[int, Any]] = set()
@@ -106,12 +106,12 @@ class Follower:
         self.conditions: dict[Condition, None] = {}
         self.ran: set[tuple[int, int]] = set()  # instructions
         self.stored: dict[Physical, list[Term]] = collections.defaultdict(list)
-        self.results: dict[int, Slot] = {}  # of frames that have returned, by machine
+        self.results: dict[int, StackSlot] = {}  # of frames that have returned, by machine
         self.kept: collections.Counter[int] = collections.Counter()  # tensors held here, by id
         self.c_calls: collections.Counter[tuple[int, int, int]] = collections.Counter()
         self.result = UNSEEN
         self.peeked: dict[int, tuple[Any, Handle]] = {}  # lists whose last item was read, and it
-        self.first: Machine | None = None
+        self.first: Stepper | None = None
         self.handled: set[int] = set()  # containers whose identity was looked at, or changed
         self.vague = False  # something that was not seen was
         self.serial = 0
@@ -130,10 +130,10 @@ class Follower:
             if code.co_code[frame.f_lasti + 1] & 3:
                 return
         caller = self.machines.get(id(back)) if back is not None else None
-        machine = self.machines[id(frame)] = Machine(code, None)
+        machine = self.machines[id(frame)] = Stepper(code, None)
         self.codes[id(code)] = code
         machine.variables = {
-            name: Slot(value) for name, value in variables.items() if is_number(value)
+            name: StackSlot(value) for name, value in variables.items() if is_number(value)
         }
         if self.first is None:
             self.first = machine
@@ -144,7 +144,7 @@ class Follower:
         caller.entered.append(machine)
         self._pass(caller, machine, code)
 
-    def _pass(self, caller: Machine, machine: Machine, code: types.CodeType) -> None:
+    def _pass(self, caller: Stepper, machine: Stepper, code: types.CodeType) -> None:
         """Hand arguments over where it is plain which parameter each is."""
         slots = caller.passed
         if not slots or len(caller.entered) > 1:
@@ -156,7 +156,7 @@ class Follower:
             machine.function = function
         if not any(slot.term is not None for slot in arguments):
             return
-        bound = [Slot()] if type(callee.value) is types.MethodType else []
+        bound = [StackSlot()] if type(callee.value) is types.MethodType else []
         given = [*bound, *arguments]
         bare = getattr(callee.value, "__func__", callee.value) if bound else callee.value
         simple = not code.co_flags & RESUMED_OR_SPREAD and bare is function
@@ -188,7 +188,7 @@ class Follower:
                 raise
             self.fail(f"{type(error).__name__}: {error}")
 
-    def _step(self, machine: Machine, frame: types.FrameType, offset: int) -> None:
+    def _step(self, machine: Stepper, frame: types.FrameType, offset: int) -> None:
         if machine.finish is not None:
             done, machine.finish = machine.finish, None
             done(self, offset)
@@ -237,7 +237,7 @@ class Follower:
         if not frame.f_code.co_flags & inspect.CO_GENERATOR:
             self.machines.pop(id(frame), None)
 
-    def returns(self, machine: Machine, slot: Slot) -> None:
+    def returns(self, machine: Stepper, slot: StackSlot) -> None:
         """A frame returns this."""
         if machine is self.first:
             self.result = slot
@@ -268,28 +268,28 @@ class Follower:
     def condition(self, term: Term, truth: bool) -> None:
         """A branch depends on the truth of a number."""
         if self.regions:
-            self.escape([Slot(term=term)])
+            self.escape([StackSlot(term=term)])
             return
         self.conditions[Condition(term, truth)] = None
         if len(self.conditions) > MAX_CONDITIONS:
-            self.escape([Slot(term=term)])
+            self.escape([StackSlot(term=term)])
 
-    def length(self, owner: list[Any]) -> Slot:
+    def length(self, owner: list[Any]) -> StackSlot:
         """How many items a list has now."""
         self.keep.append(owner)
         start = self.lengths.setdefault(id(owner), len(owner))
         if id(owner) in self.cleared:
-            return Slot(len(owner))
+            return StackSlot(len(owner))
         grown = len(owner) - start
-        return Slot(len(owner), Operation("+", (Length(id(owner)), Constant(grown))))
+        return StackSlot(len(owner), Operation("+", (Length(id(owner)), Constant(grown))))
 
-    def escape(self, slots: Iterable[Slot]) -> None:
+    def escape(self, slots: Iterable[StackSlot]) -> None:
         """Python may look at these."""
         for slot in slots:
             if slot.term is not None:
                 self.escaped.update(parts(slot.term))
 
-    def peek(self, machine: Machine, owner: Any) -> None:
+    def peek(self, machine: Stepper, owner: Any) -> None:
         """The last item of a list or deque, a tensor, is read."""
         self.measured.add((id(machine.code), machine.offset, id(owner)))
         if id(owner) not in self.mutated:
@@ -308,7 +308,7 @@ class Follower:
             self.vague = self.vague or value is UNKNOWN
             self.handled.add(id(value))
 
-    def compute(self, symbol: Symbol, *slots: Slot) -> Slot:
+    def compute(self, symbol: Symbol, *slots: StackSlot) -> StackSlot:
         """An operator on slots."""
         known = all(is_number(slot.value) for slot in slots)
         followed = any(slot.term is not None for slot in slots)
@@ -322,7 +322,7 @@ class Follower:
             self.escape(slots)
             return UNSEEN
         if not followed:
-            return Slot(value)
+            return StackSlot(value)
         if not is_number(value):
             self.escape(slots)
             return UNSEEN
@@ -330,26 +330,26 @@ class Follower:
         term = operation(symbol, operands, values)
         if size(term) > MAX_TERM:
             self.escape(slots)
-            return Slot(value)
-        return Slot(value, term)
+            return StackSlot(value)
+        return StackSlot(value, term)
 
     # ---- places
-    def _touch(self, machine: Machine, spot: Spot) -> None:
+    def _touch(self, machine: Stepper, spot: PlaceSpot) -> None:
         self.spots.setdefault(spot.physical, spot)
         self.keep.append(spot.holder)
         self.touched[spot.physical].add((id(machine.code), machine.offset))
 
-    def load(self, machine: Machine, spot: Spot, value: Any) -> Slot:
+    def load(self, machine: Stepper, spot: PlaceSpot, value: Any) -> StackSlot:
         """A place that holds this is read."""
         self._touch(machine, spot)
         stored = self.current.get(spot.physical)
         if stored is not None:
             if stored.value is not UNKNOWN and not same(stored.value, value):
                 self.fail("a place was stored to in a way that was not seen")
-            return stored if stored.value is not UNKNOWN else Slot(value, stored.term)
+            return stored if stored.value is not UNKNOWN else StackSlot(value, stored.term)
         if id(spot.holder) in self.mutated:
             self.unfit.add(id(spot.holder))
-            return UNSEEN if is_a(value, Handle) else Slot(value)
+            return UNSEEN if is_a(value, Handle) else StackSlot(value)
         if is_a(value, Handle):
             self.start.setdefault(spot.physical, UNKNOWN)
             return UNSEEN
@@ -357,10 +357,12 @@ class Follower:
         if first is not value:
             self.fail("a place was stored to in a way that was not seen")
         if is_number(value):
-            return Slot(value, Load(spot.physical, type(value)))
-        return Slot(value)
+            return StackSlot(value, Load(spot.physical, type(value)))
+        return StackSlot(value)
 
-    def store(self, machine: Machine, spot: Spot | None, slot: Slot, held: Any = UNKNOWN) -> None:
+    def store(
+        self, machine: Stepper, spot: PlaceSpot | None, slot: StackSlot, held: Any = UNKNOWN
+    ) -> None:
         """A place, which held this, is stored to."""
         if self._inside():
             return
@@ -378,7 +380,9 @@ class Follower:
             self.stored[spot.physical].append(slot.term)
         self.current[spot.physical] = slot
 
-    def mutate(self, machine: Machine, owner: Any, method: Method, slots: Sequence[Slot]) -> None:
+    def mutate(
+        self, machine: Stepper, owner: Any, method: Method, slots: Sequence[StackSlot]
+    ) -> None:
         """A built-in container is changed."""
         if self._inside():
             return
@@ -391,7 +395,7 @@ class Follower:
             self.unfit.add(id(owner))
         self.mutations.append(Mutation(owner, method, tuple(slots), at))
 
-    def _shrinks(self, owner: Any, method: Method, slots: Sequence[Slot]) -> None:
+    def _shrinks(self, owner: Any, method: Method, slots: Sequence[StackSlot]) -> None:
         """What is taken out of a list must be there."""
         length = self.length(owner)
         if method == "clear":

@@ -14,7 +14,7 @@ from ..bytecode.summary import exception_targets, instructions_of, successors
 from ..heap.allowlist import Wrapped, is_a, lookup
 from .terms import Term
 
-__all__ = ["UNKNOWN", "UNSEEN", "NULL", "Slot", "Lazy", "Machine", "unwrapped"]
+__all__ = ["UNKNOWN", "UNSEEN", "NULL", "StackSlot", "Lazy", "Stepper", "unwrapped"]
 
 
 class _Unknown:
@@ -25,7 +25,7 @@ class _Unknown:
 UNKNOWN = _Unknown()
 
 
-class Slot(NamedTuple):
+class StackSlot(NamedTuple):
     """A value on the stack or in a variable: the object where it is known, its term if it may
     differ between calls, and, for a method looked up in an object, its name."""
 
@@ -40,11 +40,11 @@ class Lazy(NamedTuple):
     name: str
 
 
-UNSEEN = Slot()
-NULL = Slot(method="<null>")
+UNSEEN = StackSlot()
+NULL = StackSlot(method="<null>")
 
 
-class Machine:
+class Stepper:
     """The stack and variables of one frame."""
 
     __slots__ = (
@@ -66,18 +66,18 @@ class Machine:
 
     def __init__(self, code: types.CodeType, function: Any) -> None:
         self.code, self.function = code, function
-        self.stack: list[Slot] = []
-        self.variables: dict[str, Slot] = {}
+        self.stack: list[StackSlot] = []
+        self.variables: dict[str, StackSlot] = {}
         # what the previous instruction still has to do, now that the next one is known
         self.finish: Callable[[Any, int], None] | None = None
         self.reads: list[tuple[int, str, int]] = []  # host reads during this instruction
         self.returned: list[Any] = []  # what Python code returned to this instruction
-        self.entered: list[Machine] = []  # frames entered from this instruction
+        self.entered: list[Stepper] = []  # frames entered from this instruction
         self.offset = -1
         self.handlers, self.instructions = exception_targets(code), instructions_of(code)
         self.after = successors(code)
         self.names: tuple[str, ...] = ()  # of keyword arguments of the coming call
-        self.passed: list[Slot] = []  # arguments of the call under way
+        self.passed: list[StackSlot] = []  # arguments of the call under way
 
     def cell(self, name: str) -> Any:
         """The cell of a variable of an outer function, where the function is known."""

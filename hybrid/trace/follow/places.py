@@ -21,16 +21,16 @@ from ..heap.allowlist import (
     lookup,
     plain,
 )
-from .machine import UNKNOWN, Machine
+from .machine import UNKNOWN, Stepper
 
-__all__ = ["Spot", "Physical", "attribute", "entry", "item", "named", "variable", "global_"]
+__all__ = ["PlaceSpot", "Physical", "attribute", "entry", "item", "named", "variable", "global_"]
 __all__ += ["is_mapping"]
 
 MAX_KEYS = 64  # of a dict whose items are places
 Physical = tuple[Any, ...]
 
 
-class Spot(NamedTuple):
+class PlaceSpot(NamedTuple):
     """A place in memory: `physical` is one for all ways to it; holder and key of a fact's kind."""
 
     physical: Physical
@@ -50,12 +50,12 @@ def is_mapping(value: Any) -> bool:
     return cls is dict or cls is collections.OrderedDict or cls is collections.defaultdict
 
 
-def entry(names: dict[str, Any], name: str) -> tuple[Spot, Any]:
+def entry(names: dict[str, Any], name: str) -> tuple[PlaceSpot, Any]:
     """The place of a name in the dictionary of a module."""
-    return Spot(("dict", id(names), name), "item", names, name), names.get(name, MISSING)
+    return PlaceSpot(("dict", id(names), name), "item", names, name), names.get(name, MISSING)
 
 
-def attribute(base: Any, name: str) -> tuple[Spot | None, Any]:
+def attribute(base: Any, name: str) -> tuple[PlaceSpot | None, Any]:
     """The plain place behind `base.name` and what it holds; no place where more is involved."""
     cls = type(base)
     if cls is types.ModuleType:
@@ -70,13 +70,13 @@ def attribute(base: Any, name: str) -> tuple[Spot | None, Any]:
             value = found.__get__(base)
         except AttributeError:
             value = MISSING
-        return Spot(("member", id(base), name), "attr", base, name), value
+        return PlaceSpot(("member", id(base), name), "attr", base, name), value
     if found is not MISSING and lookup(type(found), "__set__") is not MISSING:
         return None, UNKNOWN
     if is_a(found, MEMBERS):
         return None, UNKNOWN
     if type(entries) is dict:
-        spot = Spot(("dict", id(entries), name), "slot", base, name)
+        spot = PlaceSpot(("dict", id(entries), name), "slot", base, name)
         if name in entries:
             return spot, entries[name]
         if found is MISSING or lookup(type(found), "__get__") is MISSING:
@@ -84,20 +84,20 @@ def attribute(base: Any, name: str) -> tuple[Spot | None, Any]:
     return None, UNKNOWN
 
 
-def item(container: Any, key: Any) -> tuple[Spot | None, Any]:
+def item(container: Any, key: Any) -> tuple[PlaceSpot | None, Any]:
     """The place behind `container[key]` of a built-in container, and what it holds."""
     if is_mapping(container) and named(key):
         if len(container) > MAX_KEYS or not all(map(named, container)):
             return None, UNKNOWN  # a comparison of a user's key might run
         held = dict.get(container, key, MISSING)
-        return Spot(("dict", id(container), key), "item", container, key), held
+        return PlaceSpot(("dict", id(container), key), "item", container, key), held
     if type(container) is list and type(key) is int and -len(container) <= key < len(container):
         index = key % len(container)
-        return Spot(("list", id(container), index), "item", container, index), container[key]
+        return PlaceSpot(("list", id(container), index), "item", container, index), container[key]
     return None, UNKNOWN
 
 
-def variable(machine: Machine, name: str) -> tuple[Spot | None, Any]:
+def variable(machine: Stepper, name: str) -> tuple[PlaceSpot | None, Any]:
     """A variable of an outer function."""
     cell = machine.cell(name)
     if cell is None:
@@ -106,10 +106,10 @@ def variable(machine: Machine, name: str) -> tuple[Spot | None, Any]:
         value = cell.cell_contents
     except ValueError:
         value = MISSING
-    return Spot(("cell", id(cell)), "cell", cell, name), value
+    return PlaceSpot(("cell", id(cell)), "cell", cell, name), value
 
 
-def global_(frame: types.FrameType, name: str) -> tuple[Spot | None, Any]:
+def global_(frame: types.FrameType, name: str) -> tuple[PlaceSpot | None, Any]:
     """A global, or a builtin."""
     space = frame.f_globals
     if name in space:

@@ -45,7 +45,7 @@ _WHOLE = (
 )
 
 
-class Loaded(NamedTuple):
+class LoadedNumber(NamedTuple):
     """A place whose number a replay reads, and the exact type it must have."""
 
     key: Key
@@ -100,7 +100,7 @@ class Actions:
 
     numbers: tuple[Number, ...] = ()
     grown: tuple[Grown, ...] = ()
-    loads: tuple[Loaded, ...] = ()
+    loads: tuple[LoadedNumber, ...] = ()
     conditions: tuple[tuple[Any, bool], ...] = ()
     checks: tuple[Any, ...] = ()
 
@@ -172,7 +172,7 @@ def _plain_form(term: Any) -> Any:
         return term.symbol, tuple(map(_plain_form, term.operands))
     if type(term) is Constant:
         return type(term.value).__name__, repr(term.value)
-    return term.place() if isinstance(term, (Loaded, Counted)) else term
+    return term.place() if isinstance(term, (LoadedNumber, Counted)) else term
 
 
 class _Builder:
@@ -184,7 +184,7 @@ class _Builder:
         host: Callable[[HostRead], HostValue],
     ) -> None:
         self.followed, self.dead, self.plain_spec, self.host = followed, dead, spec, host
-        self.loads: dict[Any, Loaded] = {}
+        self.loads: dict[Any, LoadedNumber] = {}
         self.lists: dict[int, Counted] = {}
         self.checks: dict[Any, Any] = {}
 
@@ -196,7 +196,7 @@ class _Builder:
             spot, kind = self.followed.loads[term.place]
             key = Key(spot.kind, id(spot.holder), spot.key)  # type: ignore[arg-type]
             if term.place not in self.loads:
-                self.loads[term.place] = Loaded(key, Holder(spot.holder, self.dead), kind)
+                self.loads[term.place] = LoadedNumber(key, Holder(spot.holder, self.dead), kind)
             return self.loads[term.place]
         if type(term) is Length:
             owner = self.followed.lists[term.owner]
@@ -303,4 +303,4 @@ def actions_of(
     ), result
 
 
-__all__ += ["Loaded", "Counted", "HOW", "OPERATORS"]
+__all__ += ["LoadedNumber", "Counted", "HOW", "OPERATORS"]

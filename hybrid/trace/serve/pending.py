@@ -33,6 +33,17 @@ class Pending(Reports):
         """Go on eagerly after an error of hybrid's own work."""
         raise NotImplementedError
 
+    def _missed_again(self, state: SignatureState) -> bool:
+        """Note that no plan served a call; true when that is given up."""
+        raise NotImplementedError
+
+    def _sealed(self, state: SignatureState) -> bool:
+        """Whether a call that no plan serves runs eagerly, as others like it had effects."""
+        if not state.plans or not state.sealed:
+            return False
+        self._missed_again(state)
+        return True
+
     def _eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the user's function as it is."""
         self._eager += 1

@@ -102,10 +102,6 @@ def analyse(
     finally:
         held, places_of = objects.versioned.held, objects.versioned.places_of
         objects.part()
-    counts = [key for key in facts.stored if key in facts.read and key in facts.found]
-    stores = work.changes.seen or any(
-        is_number(fetch(key.kind, facts.found[key], key.key)) for key in counts
-    )
     return Analysis(
         watch=watch,
         found=facts.found,
@@ -116,9 +112,15 @@ def analyse(
         held=held,
         places_of=places_of,
         signed=signed,
-        stores=stores,
+        stores=work.changes.seen or _counts(facts),
         followed=work.followed,
     )
+
+
+def _counts(facts: Facts) -> bool:
+    """Whether the call reads numbers from places that it stores to."""
+    counts = [key for key in facts.stored if key in facts.read and key in facts.found]
+    return any(is_number(fetch(key.kind, facts.found[key], key.key)) for key in counts)
 
 
 def _known_module(module: types.ModuleType) -> bool:

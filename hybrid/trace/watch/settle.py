@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of
 from ..follow.follower import Condition, Follower, Method, Mutation
-from ..follow.machine import UNKNOWN, Slot
-from ..follow.places import Physical, Spot, named
+from ..follow.machine import UNKNOWN, StackSlot
+from ..follow.places import Physical, PlaceSpot, named
 from ..follow.terms import (
     Collection,
     Constant,
@@ -48,7 +48,7 @@ NAMES = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_CLOSURE")
 class Place(NamedTuple):
     """A place that the call leaves with a value: its content and the term of it."""
 
-    spot: Spot
+    spot: PlaceSpot
     content: Any
     term: Term | None
 
@@ -90,7 +90,7 @@ class Followed(NamedTuple):
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
-    loads: dict[Physical, tuple[Spot, type]]
+    loads: dict[Physical, tuple[PlaceSpot, type]]
     lists: dict[int, Any]
     conditions: tuple[Condition, ...]
     result: Term | None
@@ -162,6 +162,11 @@ class Changes:
         for ident, (owner, access) in self.owners.items():
             if ident not in grown:
                 self.reader.deep(owner, access)
+
+
+def _may_differ(term: Term) -> bool:
+    """Whether a term depends on what places hold or how long lists are."""
+    return any(type(part) is Load or type(part) is Length for part in parts(term))
 
 
 def _keeps_last(mutation: Mutation) -> bool:
@@ -288,7 +293,7 @@ class _Work:
         spot = self.follow.spots[place]
         return fetch(spot.kind, spot.holder, spot.key)  # type: ignore[arg-type]
 
-    def _fits(self, place: Physical, slot: Slot) -> bool:
+    def _fits(self, place: Physical, slot: StackSlot) -> bool:
         """Whether the last store to a place can be an action."""
         spot, content = self.follow.spots[place], self._content(place)
         if not self._clear(place) or id(spot.holder) in self.follow.mutated:
@@ -353,7 +358,7 @@ class _Work:
         for term in terms:
             self.escaped.update(parts(term))
 
-    def _free(self, places: dict[Physical, Slot]) -> set[Physical]:
+    def _free(self, places: dict[Physical, StackSlot]) -> set[Physical]:
         """The places whose numbers a replay reads: those that it stores to, and those that other
         code stores to and this call only computes with."""
         free = set(places)
@@ -364,7 +369,7 @@ class _Work:
                     free.add(place)
         return free
 
-    def _paths(self, places: dict[Physical, Slot], grown: set[int]) -> dict[Key, Inside]:
+    def _paths(self, places: dict[Physical, StackSlot], grown: set[int]) -> dict[Key, Inside]:
         """What was inside containers that the call replaces, and at the end of those it adds to."""
         paths: dict[Key, Inside] = {}
         for place in places:
@@ -376,9 +381,9 @@ class _Work:
                 paths[key] = Inside(owner, value, None)
         return paths
 
-    def _followed(self, places: dict[Physical, Slot], grown: set[int]) -> Followed:
+    def _followed(self, places: dict[Physical, StackSlot], grown: set[int]) -> Followed:
         follow = self.follow
-        free, loads, lists = self._free(places), dict[Physical, tuple[Spot, type]](), {}
+        free, loads, lists = self._free(places), dict[Physical, tuple[PlaceSpot, type]](), {}
         owners = {id(mutation.owner): mutation.owner for mutation in follow.mutations}
 
         def settled(term: Any) -> Any:
@@ -397,12 +402,7 @@ class _Work:
                 return Collection(term.type, tuple([settled(item) for item in term.items]))
             return term
 
-        kept = tuple(
-            [
-                Place(follow.spots[p], self._content(p), settled(slot.term))
-                for p, slot in places.items()
-            ]
-        )
+        kept = tuple([self._left(place, slot, settled) for place, slot in places.items()])
         changes = tuple(self._changes(grown, settled))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
         result = settled(follow.result.term)
@@ -410,18 +410,20 @@ class _Work:
         used = set(places) | set(loads)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
         dropped = frozenset([key for place in used for key in self.keys.get(place, ())])
-        kinds = (Load, Length)
         return Followed(
             kept,
             changes,
             loads,
             lists,
-            tuple([c for c in conditions if any(type(p) in kinds for p in parts(c.term))]),
+            tuple([c for c in conditions if _may_differ(c.term)]),
             result,
             Dropped(dropped, frozenset(grown | replaced | self._made(kept))),
             frozenset(self.escaped),
             paths,
         )
+
+    def _left(self, place: Physical, slot: StackSlot, settled: Any) -> Place:
+        return Place(self.follow.spots[place], self._content(place), settled(slot.term))
 
     def _made(self, places: tuple[Place, ...]) -> set[int]:
         """Ids of containers that the call made and left in places: they have no facts."""
