@@ -22,6 +22,9 @@ from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
+from .trace.fallback.budget import CLOCK, EFFECTS, GIVE_UP, Budget
+from .trace.fallback.deferred import Deferring
+from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
 from .trace.heap.signature import Regard, signature_of, unchecked, with_defaults
 from .trace.record import interrupted
@@ -31,19 +34,16 @@ from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.record.wording import why_not
 from .trace.serve import background
-from .trace.serve.budget import CLOCK, EFFECTS, GIVE_UP, Budget
-from .trace.serve.deferred import Deferring
 from .trace.serve.executor import MISS
 from .trace.serve.followers import around, viewed
-from .trace.serve.pending import Pending
+from .trace.serve.pending import Unserved
 from .trace.serve.plans import ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE, set_executor
 from .trace.serve.reports import CacheInfo, RunsEagerly
-from .trace.serve.resumed import RESUMES, resumed, show_kind
 from .trace.serve.served import Served
 from .trace.serve.signatures import (
-    Signatures,
     SignatureState,
+    SignatureTable,
     dropper,
     follow_mode,
     other_regard,
@@ -68,14 +68,14 @@ Kwargs = dict[str, Any]
 interrupted.register()
 
 
-class Function(Deferring, Pending):
+class Function(Deferring, Unserved):
     """A function that is recorded and replayed; made by `hybrid.function`."""
 
     def __init__(self, fn: Callable[..., Any], wait: bool | None = None) -> None:
         if not callable(fn):
             raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
         self.fn, self._wait, self._budget = fn, wait, Budget()
-        self._signatures, self._regard = Signatures(), Regard()
+        self._signatures, self._regard = SignatureTable(), Regard()
         self._said: set[str] = set()
         self._replays = self._records = self._eager = self._compiled = 0
         Deferring.__init__(self)

@@ -392,7 +392,7 @@ def register(kind: str, factory: Callable[[], Backend]) -> None:
     3.0
     """
     if not isinstance(kind, str) or not _KIND.fullmatch(kind):
-        raise BackendError(f"a kind of device is a word in lower case, such as 'cpu', not {kind!r}")
+        raise BackendError(f"a kind of device is a lower-case name, not {kind!r}")
     if not callable(factory):
         raise BackendError(f"the factory of backend {kind!r} cannot be called: {factory!r}")
     if kind in kinds() or _FACTORIES.setdefault(kind, factory) is not factory:

@@ -20,7 +20,7 @@ from ..ops.build.join import stack
 from ..ops.elementwise.logic import not_equal
 from .carry import Carry, fitted, fresh, results_of, sealed, truth
 from .records import BRANCH, WALK, WHILE
-from .snapshot import Snapshot
+from .snapshot import StateSnapshot
 
 __all__ = ["recorded_branches", "recorded_while", "recorded_walk"]
 
@@ -33,7 +33,7 @@ class _Python:
 
     def __init__(self, mode: Any, functions: Sequence[Any]) -> None:
         self.mode = mode
-        self.snapshot = self._aside(lambda: Snapshot(functions))
+        self.snapshot = self._aside(lambda: StateSnapshot(functions))
         self.whole = self.snapshot.whole
 
     def _aside(self, look: Callable[[], Any]) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import Aval, aval
 from ..core.errors import DTypeError, ShapeError
-from ..ir.algorithm import Branch, Walk, While
+from ..ir.algorithm import Branch, Traversal, While
 from ..ir.door.evaluate import evaluate_eager, evaluate_reference
 from ..ir.graph.graph import Const, Graph, Value, make_node
 from ..ir.graph.region import Region
@@ -143,7 +143,7 @@ WALK = register(
         None,
         _walk_infer,
         body=_walk(evaluate_eager),
-        algorithm=lambda body, carry, rows, count, reverse: Walk(carry, rows, count, reverse),
+        algorithm=lambda body, carry, rows, count, reverse: Traversal(carry, rows, count, reverse),
         params=("body", "carry", "rows", "count", "reverse"),
         reference=_walk(evaluate_reference),
         samples=_walk_samples,

@@ -18,7 +18,7 @@ from ..ir.graph.region import Region
 from ..ir.op import Op
 from ..ir.tensor import Handle, new_handle
 
-__all__ = ["INNER", "RecordedOp", "Block", "Regions"]
+__all__ = ["INNER", "RecordedOp", "RegionCall", "OpenRegions"]
 
 INNER = -1  # the number of whatever a region made and keeps to itself
 
@@ -34,7 +34,7 @@ class RecordedOp(NamedTuple):
     site: Site | None
 
 
-class Block(NamedTuple):
+class RegionCall(NamedTuple):
     """One run of a function: its steps [start, stop), the numbers it was given, those of the
     written tensors when it began and ended (by id), of its results, and of the older tensors that
     it used (by id)."""
@@ -48,7 +48,7 @@ class Block(NamedTuple):
     read: dict[int, int]
 
 
-class Regions:
+class OpenRegions:
     """One branch or loop while it is recorded (by a Recorder of trace/record).  `problem`: why it
     cannot become a node."""
 
@@ -67,7 +67,7 @@ class Regions:
         self.open: tuple[int, tuple[int, ...]] | None = None
         recorder.regions.append(self)
 
-    def __enter__(self) -> Regions:
+    def __enter__(self) -> OpenRegions:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -115,7 +115,7 @@ class Regions:
         self.open = len(recorder.steps), tuple([recorder.handles[id(t)] for t in given])
         return given
 
-    def end(self, results: Sequence[Any]) -> Block:
+    def end(self, results: Sequence[Any]) -> RegionCall:
         """The run that has ended with these results."""
         recorder = self.recorder
         assert self.open is not None
@@ -123,7 +123,7 @@ class Regions:
         numbers = tuple([recorder.ref(tensor) for tensor in results])
         after = {ident: recorder.handles[ident] for ident in self.states}
         stop, read = len(recorder.steps), dict(self.read)
-        return Block(start, stop, given, dict(self.before), after, numbers, read)
+        return RegionCall(start, stop, given, dict(self.before), after, numbers, read)
 
     @property
     def only_seen(self) -> bool:
@@ -142,7 +142,7 @@ class Regions:
         self.undo = None
 
     # ---- the end
-    def key(self, block: Block) -> tuple[Any, ...]:
+    def key(self, block: RegionCall) -> tuple[Any, ...]:
         """What a block does, comparable with other runs of the function."""
         recorder = self.recorder
         names: dict[int, Any] = {n: ("given", k) for k, n in enumerate(block.given)}
@@ -164,16 +164,16 @@ class Regions:
         ends = [block.after.get(ident, number) for ident, number in self.held(block).items()]
         return tuple(operations), tuple(map(operand, (*block.results, *ends)))
 
-    def held(self, block: Block) -> dict[int, int]:
+    def held(self, block: RegionCall) -> dict[int, int]:
         """Numbers of what all written tensors held when a block began, by id."""
         return {ident: block.before.get(ident, self.first[ident]) for ident in self.states}
 
-    def agree(self, blocks: Sequence[Block]) -> bool:
+    def agree(self, blocks: Sequence[RegionCall]) -> bool:
         """Whether all runs of a function did the same."""
         keys = [self.key(block) for block in blocks]
         return all(key == keys[0] for key in keys)
 
-    def outer(self, blocks: Sequence[Block]) -> list[int]:
+    def outer(self, blocks: Sequence[RegionCall]) -> list[int]:
         """Numbers of older values that blocks use, in the order of use."""
         recorder, found = self.recorder, dict[int, None]()
         for block in blocks:
@@ -187,7 +187,7 @@ class Regions:
         return list(found)
 
     def region(
-        self, block: Block, outer: Sequence[int], split: int | None, writes: bool = True
+        self, block: RegionCall, outer: Sequence[int], split: int | None, writes: bool = True
     ) -> Region:
         """A block as a graph of what it is given, of which the first `split` come before the states
         and the others behind them, and of the outer numbers.  Results are cut the same way; a block
@@ -216,7 +216,9 @@ class Regions:
         results = [*block.results[:cut], *(ends if writes else ()), *block.results[cut:]]
         return Region(Graph(inputs, nodes, [operand(number) for number in results]))
 
-    def fits(self, blocks: Sequence[Block], results: Sequence[Any], numbers: Sequence[int]) -> bool:
+    def fits(
+        self, blocks: Sequence[RegionCall], results: Sequence[Any], numbers: Sequence[int]
+    ) -> bool:
         """Whether nothing is in the way of a node with these results and operands."""
         recorder = self.recorder
         fresh = [id(tensor) for tensor in recorder.captures[self.captured :]]

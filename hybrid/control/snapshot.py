@@ -17,7 +17,7 @@ import numpy as np
 from ..core.sites import users_code
 from ..ir.tensor import Handle
 
-__all__ = ["Snapshot"]
+__all__ = ["StateSnapshot"]
 
 MOST = 20_000  # objects that one snapshot looks at
 _ATOMS: tuple[Any, ...] = (type(None), bool, int, float, complex, str, bytes, type, np.generic)
@@ -27,7 +27,7 @@ _LISTS, _DICTS = (list, deque), (dict, OrderedDict, defaultdict)
 _EMPTY = object()
 
 
-class Snapshot:
+class StateSnapshot:
     """Containers, cells and instance dictionaries that functions reach, with what they hold.
 
     `whole`: whether nothing that may change was left out (an iterator, say, cannot be compared)."""

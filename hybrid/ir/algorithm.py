@@ -16,7 +16,7 @@ __all__ = [
     "Search",
     "Assign",
     "While",
-    "Walk",
+    "Traversal",
     "Branch",
     "Control",
     "Algorithm",
@@ -67,7 +67,7 @@ class While:
 
 
 @dataclass(frozen=True)
-class Walk:
+class Traversal:
     """(*carry, *rows, *rest) -> (*carry, *stacked): for each of `count` positions along the first
     axis of the rows, the last one first if `reverse`, the plan gives from carry, a row of each and
     rest the next carry, and rows of what is stacked."""
@@ -84,5 +84,5 @@ class Branch:
     positions are clamped."""
 
 
-Control = While | Walk | Branch
+Control = While | Traversal | Branch
 Algorithm = Scan | Order | Search | Assign | Control

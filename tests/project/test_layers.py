@@ -54,7 +54,7 @@ ROOMS = {
         "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
-    "trace": ("heap", "bytecode", "follow", "watch", "record", "serve"),
+    "trace": ("heap", "bytecode", "follow", "watch", "record", "fallback", "serve"),
     "trace.watch": ("turns", "events", "fact_table", "classes", "c_calls", "settle", "versioned")
     + ("objects", "evaluator", "call_rules", "store_rules", "origins", "passed", "analysis"),
     "backends": (

@@ -29,9 +29,9 @@ from hybrid.ir.door.pending import COLLECTING, Pending
 from hybrid.ir.graph.graph import Const
 from hybrid.ir.op import OPS
 from hybrid.ir.tensor import new_handle
+from hybrid.trace.fallback.deferred import CHOICE, Deferral, Deferring
+from hybrid.trace.fallback.segments import Segments
 from hybrid.trace.serve import segments as kept
-from hybrid.trace.serve.deferred import CHOICE, Deferral, Deferring
-from hybrid.trace.serve.segments import Segments
 
 pytestmark = pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly")
 A = np.float32([[0.5, -1.25, 3.0, -0.0], [1e-40, 7.5, -2.0, 0.0], [np.inf, -np.inf, np.nan, 1.0]])
@@ -479,7 +479,7 @@ def test_the_faster_way_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     CHOICE[0] = "auto"
     for slow, verdict in ((True, "eager"), (False, "deferred")):
         now = [0.0]
-        monkeypatch.setattr("hybrid.trace.serve.deferred.perf_counter", lambda now=now: now[0])
+        monkeypatch.setattr("hybrid.trace.fallback.deferred.perf_counter", lambda now=now: now[0])
         deferral = Deferral(Segments())
 
         def f(x: Any, slow: bool = slow, now: list[float] = now) -> Any:

@@ -16,7 +16,7 @@ import hybrid.optim as optim
 from hybrid.decorator import function
 from hybrid.ir.door import bind as door
 from hybrid.ir.door.pending import COLLECTING
-from hybrid.trace.serve.deferred import Deferral
+from hybrid.trace.fallback.deferred import Deferral
 from hybrid.trace.serve.signatures import SignatureState
 
 pytestmark = pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly")
@@ -384,7 +384,7 @@ def _run(body: Callable[[Any], Any], jit: Any) -> Any:
 def test_programs_leave_what_they_leave_undecorated(
     body: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hybrid.trace.serve.deferred.CHOICE", ["always"])
+    monkeypatch.setattr("hybrid.trace.fallback.deferred.CHOICE", ["always"])
     expected = _run(body, lambda fn: fn)
     assert _run(body, function) == expected
     used: list[Any] = []

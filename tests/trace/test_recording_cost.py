@@ -21,9 +21,9 @@ from hybrid.backends.api import event_filter
 from hybrid.backends.cpu.watch import hooks
 from hybrid.backends.events import PlainHooks
 from hybrid.decorator import RunsEagerly, function, set_executor
+from hybrid.trace.fallback import budget
 from hybrid.trace.heap import patches
 from hybrid.trace.heap.allowlist import trusted
-from hybrid.trace.serve import budget
 from hybrid.trace.serve.prepare import NativeExecutor
 from hybrid.trace.watch import events
 from hybrid.trace.watch.events import Watch

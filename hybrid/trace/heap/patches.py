@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import glob
 import os
 import types
 from typing import Any
@@ -23,8 +24,11 @@ Code = types.CodeType
 # entries that Python itself makes in a class, and those that no code looks up
 INTERNAL = frozenset(("__dict__", "__weakref__", "__doc__", "__slotnames__", "__annotations__"))
 ROOT = __name__.partition(".")[0]
-WATCHES = os.path.join("backends", "events.py"), os.path.join("backends", "cpu", "watch")
-TRACER = tuple([PACKAGE + name for name in ("trace", "decorator.py", *WATCHES)])
+# what watches calls: the tracer, and native hooks of backends
+TRACER = (
+    *[PACKAGE + name for name in ("trace", "decorator.py", os.path.join("backends", "events.py"))],
+    *glob.glob(os.path.join(PACKAGE, "backends", "*", "watch")),
+)
 DEPTH = 3  # of modules in modules
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...control.regions import INNER, RecordedOp, Regions
+from ...control.regions import INNER, OpenRegions, RecordedOp
 from ...core.signals import foreign
 from ...core.sites import user_site
 from ...ir.door.bind import constant_of, converter, fetched, grad_enabled
@@ -116,7 +116,7 @@ class Recorder(Mode):
         self.grads: dict[int, _Grad] = {}
         self.looked: dict[int, Handle] = {}  # whose flags hybrid's own code asked for
         self.reasons: dict[str, None] = {}
-        self.regions: list[Regions] = []  # branches and loops that are being recorded
+        self.regions: list[OpenRegions] = []  # branches and loops that are being recorded
         self.watch: Watch | None = None  # what looks at the Python of the call
         self.data: dict[int, Handle] = {}  # id of an argument that is data -> what stands for it
         for tensor in leaves:
@@ -345,9 +345,9 @@ class Recorder(Mode):
             values.update(zip(step.outputs, node.outputs))
         return Graph(inputs, operations, [values[i] for i in outputs])
 
-    def control(self, operands: Sequence[Any]) -> Regions:
+    def control(self, operands: Sequence[Any]) -> OpenRegions:
         """What records a branch or a loop that is given these tensors."""
-        return Regions(self, operands)
+        return OpenRegions(self, operands)
 
     def key(self) -> list[tuple[Any, ...]]:
         """What decides the results, comparable between two recordings of one function."""

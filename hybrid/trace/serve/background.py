@@ -25,14 +25,14 @@ from ...core.precision import MATMUL
 from ..record.recording import Recording
 from .plans import ReplayPlan
 
-__all__ = ["Work", "start", "waits", "use_wait", "WAITS"]
+__all__ = ["Compilation", "start", "waits", "use_wait", "WAITS"]
 
 Prepare = Callable[[Recording], Any]
 # Whether functions wait for the compiler where they do not say: HYBRID_WAIT.
 WAITS = [os.environ.get("HYBRID_WAIT", "1").strip() != "0"]
 
 
-class Work:
+class Compilation:
     """One recording under way to a plan; `owner` is who wants it (weak)."""
 
     __slots__ = (
@@ -88,8 +88,8 @@ class Work:
         self.done.set()
 
 
-_QUEUE: deque[Work] = deque()
-_ALL: weakref.WeakSet[Work] = weakref.WeakSet()  # that were not done when a process forked
+_QUEUE: deque[Compilation] = deque()
+_ALL: weakref.WeakSet[Compilation] = weakref.WeakSet()  # that were not done when a process forked
 _LOCK = threading.Lock()  # around the queue and `_THREAD`, for moments
 _THREAD: list[threading.Thread | None] = [None]
 _STOPPED = [False]
@@ -113,9 +113,9 @@ def use_wait(wait: bool) -> bool:
     return previous
 
 
-def start(recording: Recording, prepare: Prepare, bare: bool, owner: Any) -> Work | None:
+def start(recording: Recording, prepare: Prepare, bare: bool, owner: Any) -> Compilation | None:
     """Hand a recording over; None where no thread can be had."""
-    work = Work(recording, prepare, bare, owner)
+    work = Compilation(recording, prepare, bare, owner)
     with _LOCK:
         _QUEUE.append(work)
         _ALL.add(work)

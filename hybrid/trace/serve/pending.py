@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .background import Work
-from .budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, Budget
+from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, Budget
+from .background import Compilation
 from .plans import ReplayPlan
 from .reports import Reports
 from .signatures import SignatureState
 
-__all__ = ["Pending"]
+__all__ = ["Unserved"]
 
 
-class Pending(Reports):
+class Unserved(Reports):
     """The part of `Function` that meets eager calls and finished compilations."""
 
     _budget: Budget
@@ -102,7 +102,7 @@ class Pending(Reports):
         self._budget.compiled(work.seconds)
         self._settle(state, work)
 
-    def _settle(self, state: SignatureState, work: Work) -> None:
+    def _settle(self, state: SignatureState, work: Compilation) -> None:
         if work.error is not None:
             self._broken(state, work.error, "cannot be compiled")
         elif work.plan is not None and not work.recording.life.dead:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from ...core.errors import HybridError
 from ...ir.graph.draw import Shown
+from ..fallback.segments import Segments
 from ..heap.allowlist import Wrapped, trusted
 from ..heap.signature import Regard, signature_of, unchecked, with_defaults
-from .segments import Segments
-from .signatures import Signatures, SignatureState
+from .signatures import SignatureState, SignatureTable
 
 __all__ = ["Reports", "RunsEagerly", "CacheInfo"]
 
@@ -43,7 +43,7 @@ class CacheInfo(NamedTuple):
 class Reports(Wrapped):
     """The part of `Function` that people look at."""
 
-    _signatures: Signatures
+    _signatures: SignatureTable
     _regard: Regard
     _said: set[str]
     _replays: int

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from ...core.cache import keep
 from ...core.precision import MATMUL
 from ...ir.tensor import Handle
+from ..fallback.budget import EXCUSES
+from ..fallback.deferred import Deferral
 from ..follow.effects import follower
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
 from ..heap.facts import Holder
@@ -23,12 +25,17 @@ from ..record.recorder import Recorder
 from ..record.recording import Life, Recording
 from ..record.wording import Wording
 from ..watch.events import Watch
-from .background import Work
-from .budget import EXCUSES
-from .deferred import Deferral
+from .background import Compilation
 from .plans import ReplayPlan
 
-__all__ = ["SignatureState", "Signatures", "dropper", "follow_mode", "other_regard", "owners_of"]
+__all__ = [
+    "SignatureState",
+    "SignatureTable",
+    "dropper",
+    "follow_mode",
+    "other_regard",
+    "owners_of",
+]
 
 SHOWN = 40  # facts that `explain` lists of a plan
 MAX_SIGNATURES = 32  # new ones in a generation
@@ -75,7 +82,7 @@ class SignatureState:
         self.plans: list[ReplayPlan] = []
         self.pending: list[Recording] = []
         self.fails = self.effects = self.misses = self.excuses = 0
-        self.work: Work | None = None
+        self.work: Compilation | None = None
         self.idle = self.patience = 0
         self.mark = -1  # replays of the function when this signature was last recorded
         self.objects: list[Holder] = []
@@ -172,7 +179,7 @@ class SignatureState:
         return out
 
 
-class Signatures(dict[Any, SignatureState]):
+class SignatureTable(dict[Any, SignatureState]):
     """The signatures of this generation, and the `older` ones of the last, which come back when
     they are used: a look-up that hits costs no bookkeeping.
 

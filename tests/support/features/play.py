@@ -18,7 +18,7 @@ from frozen import difference, frozen
 
 import hybrid as hb
 from hybrid.core.errors import IndexOutOfRange
-from hybrid.trace.serve.deferred import CHOICE
+from hybrid.trace.fallback.deferred import CHOICE
 
 from .make import Case
 

@@ -23,9 +23,9 @@ import hybrid as hb
 from hybrid import decorator
 from hybrid.ir.door import bind as door
 from hybrid.ir.mode import Mode
+from hybrid.trace.fallback.deferred import CHOICE
+from hybrid.trace.fallback.segments import Segments
 from hybrid.trace.serve import prepare
-from hybrid.trace.serve.deferred import CHOICE
-from hybrid.trace.serve.segments import Segments
 
 from . import CALLS, Program
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....core.errors import Site
-from ....ir.algorithm import Branch, Walk, While
+from ....ir.algorithm import Branch, Traversal, While
 from ...plan import HostStep, Kernel, Plan
 from ..machine import host as m
 from ..machine.jit import compile_ir
@@ -35,9 +35,9 @@ from .driver import (
     driver_text,
 )
 
-__all__ = ["Failure", "Program", "control_step", "interruption", "native_inside"]
+__all__ = ["Failure", "PlanCode", "control_step", "interruption", "native_inside"]
 
-Maker = Callable[[Plan], "Program"]
+Maker = Callable[[Plan], "PlanCode"]
 
 
 class Failure(NamedTuple):
@@ -47,7 +47,7 @@ class Failure(NamedTuple):
     message: str
 
 
-class Program(NamedTuple):
+class PlanCode(NamedTuple):
     """The native steps of a plan: the kernel each belongs to, what may fail inside of it (none: the
     kernel itself), bytes of workspace."""
 
@@ -183,7 +183,7 @@ class _Layout:
         )
         return self.words(record), slots
 
-    def bases(self, plan: Plan, program: Program) -> int:
+    def bases(self, plan: Plan, program: PlanCode) -> int:
         """For each step of a block the number of its first failure, and whether it has several."""
         words: list[int] = []
         for owner in program.owners:
@@ -236,7 +236,7 @@ class _Layout:
             "pred": self.step.plans[0].outputs[0],
         }
 
-    def walk(self, algorithm: Walk) -> dict[str, int]:
+    def walk(self, algorithm: Traversal) -> dict[str, int]:
         count, end = algorithm.carry, algorithm.carry + algorithm.rows
         inputs, outputs = self.step.inputs, self.step.outputs
         body, body_in = self.block(0, [None] * end + list(inputs[end:]))
@@ -282,7 +282,7 @@ def control_step(step: HostStep, make: Maker) -> tuple[Step, list[Failure]]:
     layout, algorithm = _Layout(step, make), step.algorithm
     if isinstance(algorithm, While):
         name, given = "hy_while", layout.loop(algorithm)
-    elif isinstance(algorithm, Walk):
+    elif isinstance(algorithm, Traversal):
         name, given = "hy_walk", layout.walk(algorithm)
     else:
         assert isinstance(algorithm, Branch)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ....core import dtypes as dt
 from ....core.aval import Aval, aval
-from ....ir.algorithm import Walk, While
+from ....ir.algorithm import Traversal, While
 from ....ir.door.busy import GATE, put_values, values_of
 from ....ir.tensor import Handle
 from ...api import CHECKED, Held, HeldGradient, Pointer, Replay, ReplayInput
@@ -189,7 +189,7 @@ def _inside(step: HostStep) -> int:
     inside = sum(map(_work, step.plans))
     if isinstance(step.algorithm, While):
         return SHORT + 1
-    return inside * step.algorithm.count if isinstance(step.algorithm, Walk) else inside
+    return inside * step.algorithm.count if isinstance(step.algorithm, Traversal) else inside
 
 
 class PythonEntry:
