@@ -121,7 +121,7 @@ class Mode:
 
     def control(self, operands: Any) -> Any:
         """What records a branch or a loop that is given these tensors as one node with graphs
-        inside: a `Regions` of control/regions.py.  Asked where `whole` says so."""
+        inside: an `OpenRegions` of control/regions.py.  Asked where `whole` says so."""
         raise NotImplementedError
 
     def on_constant(self, handle: Any) -> None:

@@ -15,7 +15,7 @@ from ...core.errors import BackendError, IndexOutOfRange
 from ...core.floating import plain_floats
 from ..api import Entry, Executable, KernelTime, Replay
 from ..plan import HostStep, Plan, Slot, unread_inputs
-from .control.steps import Program, control_step, interruption, native_inside
+from .control.steps import PlanCode, control_step, interruption, native_inside
 from .kernels import step_lists
 from .machine import alloc
 from .machine.pool import OUT_OF_MEMORY, pool
@@ -45,7 +45,7 @@ class Segment:
         return (self.owners[failed.value], status) if status else (0, 0)
 
 
-def program_of(plan: Plan) -> Program:
+def program_of(plan: Plan) -> PlanCode:
     """The native steps of a plan; branches and loops are native where all inside them is."""
     plain = [i for i, k in enumerate(plan.steps) if not isinstance(k, HostStep)]
     lists, temp = step_lists([plan.steps[i] for i in plain], len(plan.slots))
@@ -56,7 +56,7 @@ def program_of(plan: Plan) -> Program:
             steps_of[number] = [step]
     order = sorted(steps_of)
     owners = [number for number in order for _ in steps_of[number]]
-    return Program([step for number in order for step in steps_of[number]], owners, inside, temp)
+    return PlanCode([step for number in order for step in steps_of[number]], owners, inside, temp)
 
 
 class PlanRunner(Executable):
