@@ -354,6 +354,38 @@ def test_quiet_code_is_bounded():
     assert len(found._kept) < hooks.MOST and f.cache_info().replays == 1
 
 
+def test_a_pause_that_outlives_quiet_code():
+    """Quiet code that pauses and returns (a context manager): resuming tells its caller's events."""
+    found, seen = event_filter(), []
+
+    def begin() -> None:
+        assert found.pause()
+
+    def end() -> None:
+        found.resume()
+
+    def user() -> None:
+        begin()
+        end()
+        len(seen)
+
+    for quiet in begin, end, type(found).pause, type(found).resume:
+        found.quiet(quiet.__code__, None)
+    try:
+        found.begin(
+            lambda frame, event, value: seen.append((event, frame.f_code)),
+            lambda *_: None,
+            lambda value: None,
+            {},
+        )
+        user()
+    finally:
+        found.end()
+        sys.setprofile(None)
+        sys.settrace(None)
+    assert ("c_call", user.__code__) in seen
+
+
 # ---- giving up by cost
 @dataclasses.dataclass
 class Config:
