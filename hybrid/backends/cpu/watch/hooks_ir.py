@@ -269,6 +269,19 @@ def _release() -> str:
     return asm.text().replace("define void", "define internal void")
 
 
+def _hook_again(asm: Fn, result: str) -> None:
+    """Code of the table has returned to code with hooks."""
+    ended = asm.either(
+        asm.cmp("ne", "%run", asm.ld("%words", RUN, "i64")),
+        asm.cmp("ne", "%here", asm.ld("%words", THREAD, "i64")),
+    )
+    with asm.when(asm.op(f"xor i1 {ended}, true")):
+        _returned(asm, result)
+    # paused meanwhile (a context manager, say): whoever resumes puts the hooks on for the caller
+    with asm.when(asm.cmp("eq", "%run", asm.ld("%words", RUN, "i64"))):
+        asm.st("i64", 1, "%words", HOOKED)
+
+
 def _evaluate() -> str:
     asm = Fn("evaluate", "ptr", thread="ptr", frame="ptr", throw="i32")
     asm.do("%words = load ptr, ptr @words")
@@ -298,15 +311,7 @@ def _evaluate() -> str:
     asm.go_if(asm.op(f"xor i1 {hooked}, true"), "plain", unlikely=False)
     _switch(asm, False)
     result = _default(asm)
-    ended = asm.either(
-        asm.cmp("ne", "%run", asm.ld("%words", RUN, "i64")),
-        asm.cmp("ne", "%here", asm.ld("%words", THREAD, "i64")),
-    )
-    with asm.when(asm.op(f"xor i1 {ended}, true")):
-        _returned(asm, result)
-    # paused meanwhile (a context manager, say): whoever resumes puts the hooks on for the caller
-    with asm.when(asm.cmp("eq", "%run", asm.ld("%words", RUN, "i64"))):
-        asm.st("i64", 1, "%words", HOOKED)
+    _hook_again(asm, result)
     asm.ret(result)
     asm.label("plain")
     asm.ret(_default(asm))
