@@ -127,7 +127,7 @@ PLACES = [
     ("hybrid.trace.watch.events", "trusted"),
     ("hybrid.trace.watch.events", "pure_function"),
     ("hybrid.trace.watch.events", "_numpy_state"),
-    ("hybrid.decorator", "Recorder"),
+    ("hybrid.trace.serve.signatures", "Recorder"),
     ("hybrid.decorator", "analyse"),
     ("hybrid.decorator", "recording_of"),
     ("hybrid.trace.serve.prepare", "build"),

@@ -16,7 +16,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from ...ir.tensor import Handle
-from ..bytecode.expressions import FRESH, MANY, NOWHERE, TOP, Args, Expr
+from ..bytecode.expressions import FRESH, MANY, NOWHERE, TOP, Args, Expr, ExprKind
 from ..bytecode.summary import offsets, summarize
 from ..heap.allowlist import BOXES, MISSING, VIEWS, is_a, plain
 from ..heap.facts import fetch
@@ -150,7 +150,7 @@ class Evaluator:
             return list(base.objects.values()), base.unseen and expression.base != FRESH
         return self._derived(code, expression, base, access)
 
-    def _asked(self, kind: str, value: Any, access: Access) -> None:
+    def _asked(self, kind: ExprKind, value: Any, access: Access) -> None:
         """C code looks at a value: at all of it, or whether it is empty."""
         if kind != "truth":
             self.told_apart(value, access, kind == "text")
