@@ -29,9 +29,9 @@ from hybrid.ir.door.pending import COLLECTING, Pending
 from hybrid.ir.graph.graph import Const
 from hybrid.ir.op import OPS
 from hybrid.ir.tensor import new_handle
+from hybrid.trace.fallback import segments as kept
 from hybrid.trace.fallback.deferred import CHOICE, Deferral, Deferring
 from hybrid.trace.fallback.segments import Segments
-from hybrid.trace.fallback import segments as kept
 
 pytestmark = pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly")
 A = np.float32([[0.5, -1.25, 3.0, -0.0], [1e-40, 7.5, -2.0, 0.0], [np.inf, -np.inf, np.nan, 1.0]])
