@@ -233,13 +233,13 @@ def ops_inside(program: Program, calls: int = LAST, first: int = FIRST) -> float
     for world in (plain, traced):
         seen = ops[world.decorated] = []
         with _unseen(), world.entered(), _collected(world.counter):
-            outer = door.push_mode(world.counter)
-            try:
-                for number in range(calls):
+            for number in range(calls):
+                special, outer = door.STATE.special, door.push_mode(world.counter)
+                try:
                     world.turn(number)
-                    seen.append((world.counter.ops, world.counter.collected))
-            finally:
-                door.pop_mode(outer)
+                finally:  # a deferred call takes the counter's place, and leaves none
+                    door.LOCAL.mode, door.STATE.special = outer, special
+                seen.append((world.counter.ops, world.counter.collected))
     total, left = 0, 0
     for number in range(first, calls):
         needed, (outside, collected) = ops[False][number][0], ops[True][number]
