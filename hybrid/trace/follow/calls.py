@@ -16,7 +16,7 @@ from ...ir.tensor import Handle
 from ..bytecode.host_reads import HOW
 from .follower import Follower, Method
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
-from .terms import HostRead, Symbol, is_number
+from .terms import BUILTINS, HostRead, is_number
 
 __all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names", "known"]
 __all__ += ["numbers", "push", "push_slot"]
@@ -27,16 +27,6 @@ _LIST: tuple[Method, ...] = "append", "extend", "clear", "pop"
 _DICT: tuple[Method, ...] = "clear", "pop"
 _SET: tuple[Method, ...] = "add", "clear", "discard"
 _DEQUE: tuple[Method, ...] = "append", "appendleft", "extend", "clear", "pop", "popleft"
-# builtins that compute with numbers
-BUILTINS: dict[Symbol, Any] = {
-    "abs": abs,
-    "min": min,
-    "max": max,
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "round": round,
-}
 # by id: asking for a class itself runs a hash of its metaclass
 CHANGED: dict[int, dict[str, Method]] = {
     id(cls): {name: name for name in names}

@@ -20,6 +20,7 @@ __all__ = [
     "Collection",
     "Term",
     "Symbol",
+    "BUILTINS",
     "OPERATORS",
     "is_number",
     "operation",
@@ -59,6 +60,16 @@ Symbol: TypeAlias = Literal[
     "bool",
     "round",
 ]
+# builtins that compute with numbers
+BUILTINS: dict[Symbol, Callable[..., Any]] = {
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "round": round,
+}
 # symbol -> what computes it; the symbol is also its Python text
 OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "+": operator.add,
@@ -81,13 +92,7 @@ OPERATORS: dict[Symbol, Callable[..., Any]] = {
     ">=": operator.ge,
     "neg": operator.neg,
     "not": operator.not_,
-    "abs": abs,
-    "min": min,
-    "max": max,
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "round": round,
+    **BUILTINS,
 }
 _GROWING = ("**", "<<")  # whose results may be too large to compute
 _LARGE = 1 << 10  # exponents and shifts that are followed
