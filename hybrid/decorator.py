@@ -127,8 +127,7 @@ class Function(Deferring, Unserved):
             except Exception as error:
                 if not plan.recording.handles_errors or signals.from_handler(error):
                     raise
-                self._eager += 1
-                return self.fn(*args, **kwargs)
+                return self._eagerly(args, kwargs)
             if result is MISS:
                 continue
             self._replays += 1
@@ -219,13 +218,11 @@ class Function(Deferring, Unserved):
         if not SUPPORTED:
             state.why = UNSUPPORTED
             self._give_up(state, forever=True)
-            self._eager += 1
-            return self.fn(*args, **kwargs)
+            return self._eagerly(args, kwargs)
         stop = foreign_hooks()
         if stop is not None:
             self._say("", f"is not recorded: {stop}")
-            self._eager += 1
-            return self.fn(*args, **kwargs)
+            return self._eagerly(args, kwargs)
         with signals.held:
             if TURN.take(self):
                 start = CLOCK[0]()
