@@ -121,7 +121,8 @@ class Function(Deferring, Unserved):
             state = self._new_state(signature, objects)
         if (state.work is not None or state.state == "EAGER") and not self._ready(state):
             return self._eagerly(args, kwargs)
-        for plan in state.plans if state.owners is None else state.apart(args, kwargs):
+        plans = state.plans if state.owners is None else state.apart(args, kwargs)
+        for plan in plans:
             try:
                 result = self._replay(plan, tensors)
             except Exception as error:
@@ -132,8 +133,8 @@ class Function(Deferring, Unserved):
                 continue
             self._replays += 1
             state.fails = 0
-            if plan is not state.plans[0]:
-                state.plans = [plan, *[other for other in state.plans if other is not plan]]
+            if plan is not plans[0]:
+                state.prefer(plan)
             return result
         return self._record(state, args, kwargs, tensors)
 
@@ -257,7 +258,7 @@ class Function(Deferring, Unserved):
         try:  # nothing has run yet
             # loaded now, not while the call is watched
             door.backend_of(tensors[0]._a.device if tensors else HOST)
-            missed = bool(state.plans) and self._missed_again(state)
+            missed = self._missed_again(state)
             now = signature_of(args, kwargs, self._regard)
             before = Before.of(state.pending, state.plans, now)
             recorder, watch = state.recorder(self.fn, tensors)
@@ -354,7 +355,10 @@ class Function(Deferring, Unserved):
 
     def _missed_again(self, state: SignatureState) -> bool:
         """Note that no plan served a call; true when that is given up."""
-        state.text = why_not(state.plans[0].recording.facts)
+        plans = state.plans
+        if not plans:
+            return False
+        state.text = why_not(plans[0].recording.facts)
         state.misses = state.misses + 1 if state.mark == self._replays else 0
         state.mark = self._replays
         if state.misses >= GIVE_UP:

@@ -1,5 +1,5 @@
 """Tables that stay small: a mapping bounded in entries and bytes, a bound for plain dicts that hot
-paths read, and what native code has cost.
+paths read, objects held weakly, and what native code has cost.
 
 Invariant: a table never grows past its bounds, whatever a program does, and what is dropped can be
 made again.
@@ -8,11 +8,12 @@ made again.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Bounded", "keep", "NativeCost", "NATIVE"]
+__all__ = ["Bounded", "keep", "Living", "NativeCost", "NATIVE"]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -84,6 +85,35 @@ class Bounded(Generic[Value]):
         with self._lock:
             self._kept.clear()
             self.held = 0
+
+
+class Living(Generic[Value]):
+    """Those objects that are alive, held weakly: any thread may add one while another one reads,
+    which a `weakref.WeakSet` refuses.
+
+    >>> class Thing: pass
+    >>> thing, things = Thing(), Living()
+    >>> things.add(thing); things.add(Thing()); list(things) == [thing]
+    True
+    """
+
+    __slots__ = ("_refs",)
+
+    def __init__(self) -> None:
+        self._refs: set[weakref.ref[Value]] = set()
+
+    def add(self, value: Value) -> None:
+        """Hold an object for as long as it lives."""
+        self._refs.add(weakref.ref(value, self._refs.discard))
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def __iter__(self) -> Iterator[Value]:
+        for ref in list(self._refs):
+            value = ref()
+            if value is not None:
+                yield value
 
 
 class NativeCost:

@@ -271,7 +271,7 @@ def lifted(op: Op, inputs: tuple[Any, ...]) -> list[Any]:
 
 def converter() -> Op:
     """The op that gives a tensor in another dtype."""
-    for op in OPS.values():
+    for op in list(OPS.values()):
         if op.has("convert"):
             return op
     raise DTypeError("no conversion op is registered")

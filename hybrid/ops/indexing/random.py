@@ -115,7 +115,7 @@ def default_generator(device: Any = None) -> Generator:
 
 def forget_generators(kind: str) -> None:
     """Drop the default generators of devices of a kind: the devices are no longer the same."""
-    for dev in [dev for dev in _DEFAULT if dev.kind == kind]:
+    for dev in [dev for dev in list(_DEFAULT) if dev.kind == kind]:
         gone = _DEFAULT.pop(dev)
         ROOTS[:] = [root for root in ROOTS if root is not gone]
 
@@ -128,7 +128,7 @@ def default_generators() -> list[Generator]:
 @public(random=True)
 def manual_seed(seed: int) -> Generator:
     """Seed the default generators."""
-    for generator in _DEFAULT.values():
+    for generator in default_generators():
         generator.manual_seed(seed)
     return default_generator().manual_seed(seed)
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from ...backends import api
 from ...core.aval import HOST
+from ...core.cache import Living
 from ...core.precision import MATMUL
 from ..record.recording import Recording
 from .plans import ReplayPlan
@@ -89,7 +90,7 @@ class Compilation:
 
 
 _QUEUE: deque[Compilation] = deque()
-_ALL: weakref.WeakSet[Compilation] = weakref.WeakSet()  # that were not done when a process forked
+_ALL: Living[Compilation] = Living()  # that were not done when a process forked
 _LOCK = threading.Lock()  # around the queue and `_THREAD`, for moments
 _THREAD: list[threading.Thread | None] = [None]
 _STOPPED = [False]
@@ -157,7 +158,7 @@ def _renew() -> None:
     _LOCK = threading.Lock()
     _THREAD[0] = None
     _QUEUE.clear()
-    for work in list(_ALL):
+    for work in _ALL:
         if not work.done.is_set():
             work.lose()
 

@@ -88,11 +88,12 @@ class Reports(Wrapped):
         """The graph that a call with these arguments replays; HybridError when there is none."""
         self.wait()
         state = self._state(signature_of(*self._arguments(args, kwargs), self._regard)[0])
-        if state is None or not state.plans:
+        plans = state.plans if state is not None else []
+        if not plans:
             known = state is not None and state.why
             why = f": it {known}" if known else "; call it at least twice first"
             raise HybridError(f"{self._name()} has no graph for these arguments{why}")
-        return Shown.of(state.plans[0].recording.graph)
+        return Shown.of(plans[0].recording.graph)
 
     def prepared(self, *args: Any, **kwargs: Any) -> tuple[Any, str]:
         """(what was compiled for a call with these arguments, '') or (None, why there is nothing).
@@ -103,11 +104,12 @@ class Reports(Wrapped):
         signature = signature_of(args, kwargs, self._regard)[0]
         state = self._state(signature)
         if state is None and not args and not kwargs:
-            signatures = self._signatures
-            states = (*reversed(signatures.values()), *reversed(signatures.older.values()))
+            latest, older = list(self._signatures.values()), list(self._signatures.older.values())
+            states = (*reversed(latest), *reversed(older))
             state = next((found for found in states if found.plans), None)
-        if state is not None and state.plans:
-            return state.plans[0].run, ""
+        plans = state.plans if state is not None else []
+        if plans:
+            return plans[0].run, ""
         unfit = (state.why if state is not None else "") or unchecked(signature)
         why = f"it {unfit}" if unfit else "call it at least twice first"
         return None, f"{self._name()} is not replayed for these arguments: {why}"
@@ -119,7 +121,8 @@ class Reports(Wrapped):
             return None, why
         signature, tensors, _ = signature_of(*self._arguments(args, kwargs), self._regard)
         state = self._state(signature)
-        captures = None if state is None else state.plans[0].guard(tensors)
+        plans = state.plans if state is not None else []
+        captures = plans[0].guard(tensors) if plans else None
         if captures is None:
             why = "would be recorded again: Python state that it reads has changed"
             return None, f"{self._name()} {why}"

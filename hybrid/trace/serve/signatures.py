@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from ...core.cache import keep
+from ...core.cache import Living, keep
 from ...core.precision import MATMUL
 from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
@@ -122,6 +122,12 @@ class SignatureState:
                         return []
                     todo += structure.parts
         return self.plans
+
+    def prefer(self, plan: ReplayPlan) -> None:
+        """Try a plan before the others, unless it was dropped meanwhile."""
+        plans = self.plans
+        if any(other is plan for other in plans):
+            self.plans = [plan, *[other for other in plans if other is not plan]]
 
     def excused(self) -> bool:
         """Note a recording that was disturbed; false when that was often enough."""
@@ -239,14 +245,14 @@ class SignatureTable(dict[Any, SignatureState]):
         """Begin a generation when this one is full; what was not used in it and the last one goes,
         but not the signature that is served directly."""
         full = len(self) >= MAX_SIGNATURES
-        if not full and sum(state.size() for state in self.values()) < MAX_OPERATIONS:
+        if not full and sum(state.size() for state in list(self.values())) < MAX_OPERATIONS:
             return
         leaving, self.older = self.older, dict(self)
         self.clear()
         for signature, state in leaving.items():
             if state.serves(direct):
                 self[signature] = state
-        used = any(state.plans for state in self.older.values())
+        used = any(state.plans for state in list(self.older.values()))
         self.wary = full and not used
 
     def remove(self, signature: Any) -> None:
@@ -257,7 +263,7 @@ class SignatureTable(dict[Any, SignatureState]):
     def drop(self, state: SignatureState) -> None:
         """Forget the signature with this state."""
         for table in (self, self.older):
-            for signature in [key for key, other in table.items() if other is state]:
+            for signature in [key for key, other in list(table.items()) if other is state]:
                 table.pop(signature, None)
 
 
@@ -310,7 +316,7 @@ def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any],
     return dead
 
 
-_FOLLOWING: weakref.WeakSet[Any] = weakref.WeakSet()
+_FOLLOWING: Living[Any] = Living()
 
 
 def follow_mode(function: Any) -> None:
@@ -320,7 +326,7 @@ def follow_mode(function: Any) -> None:
 
 
 def _forget() -> None:
-    for function in list(_FOLLOWING):
+    for function in _FOLLOWING:
         function._direct = None
 
 
