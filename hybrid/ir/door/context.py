@@ -67,8 +67,10 @@ def current_mode() -> Any:
 def push_mode(mode: Any) -> Any:
     """Make `mode` the mode of this thread; returns the previous one for pop_mode."""
     previous = LOCAL.mode
-    if previous is not None and previous.defers:
+    while previous is not None and previous.defers:
         previous.flush()
+        if previous.idle:
+            break
     STATE.special += (previous is None) - (mode is None)
     LOCAL.mode = mode
     return previous
@@ -89,9 +91,12 @@ def begin_collecting(mode: Any) -> None:
 def set_aside(mode: Any) -> None:
     """Compute what is pending, and let this thread go on as if it had no mode, until
     `begin_collecting`."""
-    mode.flush()
-    STATE.special -= 2
-    LOCAL.mode = None
+    while True:
+        mode.flush()
+        if mode.idle:
+            STATE.special -= 2
+            LOCAL.mode = None
+            break
     COLLECTING.discard(mode)
 
 

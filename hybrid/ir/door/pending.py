@@ -281,6 +281,13 @@ class Collector(Mode):
             self.segment.handles.append(weakref.ref(handle))
 
     # ---- computing
+    @property
+    def idle(self) -> bool:
+        """Whether no handle waits for anything.  A signal's handler may collect more at the next
+        call or jump back, not between this and what the caller does in the same step."""
+        segment = self.segment
+        return not segment.code and not segment.handles and segment.previous is None
+
     def flush(self, compiles: bool = True) -> None:
         """Compute what somebody still holds of the segment, and give it to its handles."""
         segment = self.segment
@@ -341,17 +348,21 @@ class Collector(Mode):
         """The end: no handle waits for anything afterwards, or an error that comes again and again
         (there is no memory) is raised, and using what it left is an error from now on."""
         error: BaseException | None = None
-        for _ in range(signals.ROUNDS):
+        rounds = signals.ROUNDS
+        while rounds:
             try:
                 self.flush()
-                break
+                if self.idle:
+                    self.defers = False
+                    break
             except BaseException as caught:
                 error = error or caught
+                rounds -= 1
+        self.defers = False  # nothing waits from now on but what is in these lists
         for reference in (*_waiting(self.segment.previous), *_waiting(self.segment)):
             handle = reference()
             if handle is not None and type(getattr(handle, "_v", None)) is Pending:
                 del handle._v
-        self.defers = False
         if error is not None:
             raise error
 
