@@ -22,7 +22,8 @@ FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTI
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    result = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
+    module, given = importlib.import_module(name), {"hybrid": hybrid}
+    result = doctest.testmod(module, extraglobs=given, optionflags=FLAGS)
     assert not result.failed, f"{result.failed} of {result.attempted} examples of {name} fail"
 
 
