@@ -6,7 +6,6 @@ would run it, without the globals of the module that defines the function.
 
 import doctest
 import inspect
-from collections import Counter
 
 import hybrid
 from hybrid.ops.base.surface import SURFACE

@@ -148,11 +148,26 @@ def _scan(op: Op, operand: Tensor, axis: int | None, dtype: Any) -> Tensor:
 
 @public(method=("cumulative_sum", "cumsum"))
 def cumulative_sum(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
-    """Running sums along an axis (optional for one dimension)."""
+    """Running sums along an axis (optional for one dimension).
+
+    Same shape as x, with the dtype rule of `sum`; more than one dimension without an axis is a
+    ShapeError.
+
+    >>> hybrid.cumulative_sum(hybrid.tensor([[1, 2], [3, 4]]), axis=0)
+    tensor([[1, 2],
+            [4, 6]])
+    """
     return _scan(CUMSUM, x, axis, dtype)
 
 
 @public
 def cumulative_prod(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
-    """Running products along an axis (optional for one dimension)."""
+    """Running products along an axis (optional for one dimension).
+
+    Same shape as x, with the dtype rule of `prod`; more than one dimension without an axis is a
+    ShapeError.
+
+    >>> hybrid.cumulative_prod(hybrid.tensor([1.0, 2.0, 3.0, 4.0]))
+    tensor([ 1.,  2.,  6., 24.])
+    """
     return _scan(CUMPROD, x, axis, dtype)

@@ -84,11 +84,23 @@ def _position(op: Op, operand: Tensor, axis: int | None, keepdims: bool) -> Tens
 
 @public(method=True)
 def argmax(x: Tensor, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-    """Position (int64) of the first maximum along an axis, or in the flattened tensor."""
+    """Position (int64) of the first maximum along an axis, or in the flattened tensor.
+
+    A NaN counts as the maximum; ShapeError where there is no element.
+
+    >>> hybrid.argmax(hybrid.tensor([[1, 9, 9], [7, 2, 3]]), axis=1)
+    tensor([1, 0])
+    """
     return _position(ARGMAX, x, axis, keepdims)
 
 
 @public(method=True)
 def argmin(x: Tensor, /, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-    """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
+    """Position (int64) of the first minimum along an axis, or in the flattened tensor.
+
+    A NaN counts as the minimum; ShapeError where there is no element.
+
+    >>> hybrid.argmin(hybrid.tensor([[4, 1], [0, 3]]))
+    tensor(2)
+    """
     return _position(ARGMIN, x, axis, keepdims)

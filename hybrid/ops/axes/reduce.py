@@ -402,7 +402,6 @@ def sum(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = 
     accumulate in float32.  `dtype` says otherwise.  Raises ShapeError for an axis out of range,
     DTypeError for dtype bool.
 
-    >>> import hybrid
     >>> hybrid.sum(hybrid.ones((2, 3)), axis=1).tolist()
     [3.0, 3.0]
     """
@@ -411,7 +410,11 @@ def sum(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = 
 
 @public(method=True)
 def prod(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Product over axes (all by default), with the dtype rule of `sum`."""
+    """Product over axes (all by default), with the dtype rule of `sum`.
+
+    >>> hybrid.prod(hybrid.tensor([[1, 2], [3, 4]]), axis=0)
+    tensor([3, 8])
+    """
     return _additive(PROD, x, axis, dtype, keepdims)
 
 
@@ -420,6 +423,10 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
     """Mean over axes, as `sum` takes them; NaN of no elements.
 
     Floats keep their dtype (half types accumulate in float32), integers and bools give float32.
+
+    >>> hybrid.mean(hybrid.tensor([[1, 2], [3, 6]]), axis=1, keepdims=True)
+    tensor([[1.5],
+            [4.5]])
     """
     known = _one(MEAN, x, axis, dtype, keepdims)
     if known is not None:
@@ -449,13 +456,22 @@ def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element.
 
     Equal largest elements (zeros of both signs too) share the gradient; it is NaN for all elements
-    where the result is, as in torch.amax."""
+    where the result is, as in torch.amax.
+
+    >>> hybrid.max(hybrid.tensor([[1.0, 5.0], [hybrid.nan, 2.0]]), axis=1)
+    tensor([ 5., nan])
+    """
     return _order_free(MAX, x, axis, keepdims)
 
 
 @public(method=True)
 def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
+    """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as
+    `max`'s.
+
+    >>> hybrid.min(hybrid.tensor([[3, 1], [2, 4]]), axis=(0, 1))
+    tensor(1)
+    """
     return _order_free(MIN, x, axis, keepdims)
 
 
@@ -465,17 +481,29 @@ amin = public(min, hybrid="amin", method=True)
 
 @public(method=True)
 def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Whether every element over the axes is nonzero (NaN is)."""
+    """Whether every element over the axes is nonzero (NaN is).
+
+    >>> hybrid.all(hybrid.tensor([[1, 2], [0, 3]]), axis=1)
+    tensor([ True, False])
+    """
     return _order_free(ALL, x, axis, keepdims)
 
 
 @public(method=True)
 def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Whether some element over the axes is nonzero (NaN is)."""
+    """Whether some element over the axes is nonzero (NaN is).
+
+    >>> hybrid.any(hybrid.tensor([[0, 0], [0, 3]]), axis=1)
+    tensor([False,  True])
+    """
     return _order_free(ANY, x, axis, keepdims)
 
 
 @public(method=True)
 def count_nonzero(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """How many elements are nonzero, as int64."""
+    """How many elements are nonzero, as int64.
+
+    >>> hybrid.count_nonzero(hybrid.tensor([[0, 1], [2, 3]]), axis=0)
+    tensor([1, 2])
+    """
     return sum(not_equal(x, 0), axis=axis, keepdims=keepdims)

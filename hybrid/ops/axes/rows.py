@@ -250,13 +250,21 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """exp(x) divided by its sum along an axis, without overflow; same shape and dtype.
 
     Raises DTypeError for tensors that are not floating, ShapeError for an axis out of range.
+
+    >>> hybrid.softmax(hybrid.tensor([[0.0, 1.0, 2.0], [1000.0, 0.0, 0.0]]))
+    tensor([[0.09  , 0.2447, 0.6652],
+            [1.    , 0.    , 0.    ]])
     """
     return _row_function(SOFTMAX, _softmax_columns, x, axis)
 
 
 @public(method=True)
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0."""
+    """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0.
+
+    >>> hybrid.log_softmax(hybrid.tensor([0.0, 1.0, 200.0]))
+    tensor([-200., -199.,    0.])
+    """
     return _row_function(LOG_SOFTMAX, _log_softmax_columns, x, axis)
 
 
@@ -334,7 +342,13 @@ def row_value(op: Op, operand: Tensor, axis: Any, keepdims: bool, **params: Any)
 
 @public(method=True)
 def logsumexp(x: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over axes, without overflow."""
+    """log(sum(exp(x))) over axes, without overflow.
+
+    An axis is an int, a tuple, or None for all.  DTypeError for tensors that are not floating.
+
+    >>> hybrid.logsumexp(hybrid.tensor([[0.0, 0.0], [1000.0, 1000.0]]), axis=1)
+    tensor([6.9315e-01, 1.0007e+03])
+    """
     x = as_tensor(x)
     need_float("logsumexp", x._a)
     return row_value(LOGSUMEXP, x, axis, keepdims)

@@ -135,7 +135,12 @@ NORM = register(
 @public(method=True)
 def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Variance over axes; divides by the count minus `correction` (array API;
-    PyTorch's default is 1)."""
+    PyTorch's default is 1).
+
+    >>> x = hybrid.tensor([1.0, 2.0, 3.0, 4.0])
+    >>> hybrid.var(x).item(), round(hybrid.var(x, correction=1).item(), 4)
+    (1.25, 1.6667)
+    """
     x = as_tensor(x)
     x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
     axes = normalize_axes(axis, x.ndim, "var")
@@ -154,7 +159,11 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
 @public(method=True)
 def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """Standard deviation over axes; see `var`.  Its gradient where all elements are equal is zero,
-    as in PyTorch."""
+    as in PyTorch.
+
+    >>> hybrid.std(hybrid.tensor([[1.0, 3.0], [5.0, 5.0]]), axis=1)
+    tensor([1., 0.])
+    """
     return _root(var(x, axis, correction=correction, keepdims=keepdims))
 
 
@@ -165,8 +174,7 @@ def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False)
     Elements that are zero, and vectors of zeros, have the gradient zero; equal extremes share it
     for ord inf and -inf.  ord 0 has no gradient.
 
-    >>> import hybrid
-    >>> norm(hybrid.tensor([3.0, 4.0])).item()
+    >>> hybrid.norm(hybrid.tensor([3.0, 4.0])).item()
     5.0
     """
     x = as_tensor(x)

@@ -79,7 +79,12 @@ RESHAPE: Op = register(
 @public
 def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
     """x under another shape; one size may be -1.
-    `copy` is accepted for the array API: values never alias."""
+    `copy` is accepted for the array API: values never alias.
+
+    >>> hybrid.reshape(hybrid.arange(6), (2, -1))
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
     x = as_tensor(x)
     shape = (shape,) if hasattr(shape, "__index__") else tuple(shape)
     shape = tuple(operator.index(n) for n in shape)
@@ -100,7 +105,11 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
 
 @public(method=True)
 def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
-    """Axes start..stop (inclusive) as one axis."""
+    """Axes start..stop (inclusive) as one axis.
+
+    >>> hybrid.flatten(hybrid.zeros(2, 3, 4, 5), 1, 2).shape
+    (2, 12, 5)
+    """
     x = as_tensor(x)
     if x.ndim == 0:
         return reshape(x, (1,))
@@ -110,7 +119,13 @@ def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
 
 @public(method=True)
 def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
-    """x with axes of size 1 inserted at the positions `axis` of the result."""
+    """x with axes of size 1 inserted at the positions `axis` of the result.
+
+    ShapeError for a position that the result does not have.
+
+    >>> hybrid.expand_dims(hybrid.zeros(2, 3), (0, -1)).shape
+    (1, 2, 3, 1)
+    """
     x = as_tensor(x)
     rank = x.ndim + (1 if hasattr(axis, "__index__") else len(axis))
     where = set(normalize_axes(axis, rank, "expand_dims"))
@@ -120,7 +135,14 @@ def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
 
 @public(method=True)
 def squeeze(x: Tensor, axis: Any = None) -> Tensor:
-    """x without axes of size 1: all of them, or those of `axis`, which must have size 1."""
+    """x without axes of size 1: all of them, or those of `axis`, which must have size 1.
+
+    ShapeError for an axis of another size.
+
+    >>> x = hybrid.zeros(1, 3, 1)
+    >>> hybrid.squeeze(x).shape, hybrid.squeeze(x, axis=0).shape
+    ((3,), (3, 1))
+    """
     x = as_tensor(x)
     if axis is None:
         return reshape(x, tuple(d for d in x.shape if d != 1))
@@ -133,7 +155,11 @@ def squeeze(x: Tensor, axis: Any = None) -> Tensor:
 
 @public
 def atleast_1d(x: Tensor) -> Tensor:
-    """x, with one axis when it has none."""
+    """x, with one axis when it has none.
+
+    >>> hybrid.atleast_1d(hybrid.tensor(3.0)), hybrid.atleast_1d(hybrid.zeros(2, 3)).shape
+    (tensor([3.]), (2, 3))
+    """
     return reshape(x, (1,)) if x.ndim == 0 else x
 
 
@@ -169,7 +195,13 @@ PERMUTE = register(
 
 @public
 def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
-    """Axis i of the result is axis axes[i] of x."""
+    """Axis i of the result is axis axes[i] of x.
+
+    ShapeError unless every axis is named once.
+
+    >>> hybrid.permute_dims(hybrid.zeros(2, 3, 4), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
     x = as_tensor(x)
     order = tuple(normalize_axis(a, x.ndim, "permute_dims") for a in axes)
     if len(order) != x.ndim or len(set(order)) != x.ndim:
@@ -181,7 +213,11 @@ def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
 
 @public(method=True)
 def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
-    """Axes of x moved to new positions; the others keep their order."""
+    """Axes of x moved to new positions; the others keep their order.
+
+    >>> hybrid.moveaxis(hybrid.zeros(2, 3, 4), 0, -1).shape
+    (3, 4, 2)
+    """
     x = as_tensor(x)
     one = hasattr(source, "__index__")
     src = [normalize_axis(a, x.ndim, "moveaxis") for a in ((source,) if one else source)]
@@ -196,7 +232,11 @@ def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
 
 @public(method=True)
 def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
-    """x with two axes exchanged."""
+    """x with two axes exchanged.
+
+    >>> hybrid.swapaxes(hybrid.zeros(2, 3, 4), 0, 2).shape
+    (4, 3, 2)
+    """
     order = list(range(x.ndim))
     left, right = (
         normalize_axis(axis1, x.ndim, "swapaxes"),
@@ -208,7 +248,13 @@ def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
 
 @public
 def matrix_transpose(x: Tensor) -> Tensor:
-    """The last two axes exchanged."""
+    """The last two axes exchanged.
+
+    >>> hybrid.matrix_transpose(hybrid.tensor([[1, 2, 3], [4, 5, 6]]))
+    tensor([[1, 4],
+            [2, 5],
+            [3, 6]])
+    """
     if x.ndim < 2:
         raise ShapeError(f"matrix_transpose takes at least two dimensions, not shape {x.shape}")
     return swapaxes(x, -1, -2)
@@ -383,7 +429,12 @@ def embed(operand: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()
 
 @public(method=True)
 def flip(x: Tensor, axis: Any = None) -> Tensor:
-    """x in reverse order along the axes (all by default)."""
+    """x in reverse order along the axes (all by default).
+
+    >>> hybrid.flip(hybrid.tensor([[1, 2], [3, 4]]), axis=1)
+    tensor([[2, 1],
+            [4, 3]])
+    """
     x = as_tensor(x)
     axes = normalize_axes(axis, x.ndim, "flip")
     if not axes:
@@ -425,7 +476,14 @@ BROADCAST = register(
 
 @public(method=True)
 def broadcast_to(x: Tensor, shape: Any) -> Tensor:
-    """x repeated along axes of size 1 and new leading axes, as a view."""
+    """x repeated along axes of size 1 and new leading axes, as a view.
+
+    ShapeError where the shape does not fit.
+
+    >>> hybrid.broadcast_to(hybrid.tensor([[1], [2]]), (2, 3))
+    tensor([[1, 1, 1],
+            [2, 2, 2]])
+    """
     x = as_tensor(x)
     shape = as_shape(shape)
     return x if shape == x.shape else bind(BROADCAST, x, shape=shape)
@@ -433,6 +491,11 @@ def broadcast_to(x: Tensor, shape: Any) -> Tensor:
 
 @public
 def broadcast_arrays(*xs: Tensor) -> list[Tensor]:
-    """All tensors broadcast to their common shape."""
+    """All tensors broadcast to their common shape.
+
+    >>> a, b = hybrid.broadcast_arrays(hybrid.zeros(3, 1), hybrid.ones(4))
+    >>> a.shape, b.shape
+    ((3, 4), (3, 4))
+    """
     shape = broadcast_shapes("broadcast_arrays", *[x.shape for x in xs])
     return [broadcast_to(x, shape) for x in xs]

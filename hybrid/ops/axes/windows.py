@@ -92,7 +92,17 @@ UNFOLD = register(
 
 @public
 def unfold(x: Tensor, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor:
-    """Sliding windows over the last two axes, as two new last axes."""
+    """Sliding windows over the last two axes, as two new last axes.
+
+    x[..., H, W] gives [..., OH, OW, KH, KW]; windows that overlap share their
+    elements, without a copy.
+
+    >>> hybrid.unfold(hybrid.arange(12).reshape(3, 4), 2, stride=(1, 2)).shape
+    (2, 2, 2, 2)
+    >>> hybrid.unfold(hybrid.arange(12).reshape(3, 4), 2)[1, 2]
+    tensor([[ 6,  7],
+            [10, 11]])
+    """
     return bind(
         UNFOLD,
         x,
@@ -179,7 +189,11 @@ EMBED_DIAGONAL: Op = register(
 
 @public(method=True)
 def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
-    """The diagonal of two axes (the last two by default), as a new last axis."""
+    """The diagonal of two axes (the last two by default), as a new last axis.
+
+    >>> hybrid.diagonal(hybrid.arange(9).reshape(3, 3), offset=1)
+    tensor([1, 5])
+    """
     x = as_tensor(x)
     if x.ndim < 2:
         raise ShapeError(f"diagonal takes at least two dimensions, not shape {x.shape}")
@@ -194,6 +208,12 @@ def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Te
 
 @public
 def embed_diagonal(x: Tensor, offset: int = 0) -> Tensor:
-    """Square matrices with the last axis of x on diagonal `offset` (torch.diag_embed)."""
+    """Square matrices with the last axis of x on diagonal `offset` (torch.diag_embed).
+
+    >>> hybrid.embed_diagonal(hybrid.tensor([1, 2]), offset=1)
+    tensor([[0, 1, 0],
+            [0, 0, 2],
+            [0, 0, 0]])
+    """
     extent = x.shape[-1] + abs(operator.index(offset))
     return bind(EMBED_DIAGONAL, x, shape=(extent, extent), k=operator.index(offset))

@@ -107,6 +107,10 @@ def full(
 
     dtype: default that of the value (float32, int64 or bool for Python numbers); a Python number is
     rounded to it once.  Raises OverflowError for an integer that the dtype cannot hold.
+
+    >>> hybrid.full((2, 2), 7)
+    tensor([[7, 7],
+            [7, 7]])
     """
     shape = as_shape(shape)
     if not isinstance(value, (bool, int, float, np.generic)):
@@ -133,7 +137,14 @@ def full(
 def zeros(
     *shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """Zeros of a shape given as a tuple or as several ints; float32 by default."""
+    """Zeros of a shape given as a tuple or as several ints; float32 by default.
+
+    >>> hybrid.zeros(2, 3)
+    tensor([[0., 0., 0.],
+            [0., 0., 0.]])
+    >>> hybrid.zeros((2,), dtype="int8")
+    tensor([0, 0], dtype=int8)
+    """
     return full(
         _shape(shape),
         0,
@@ -145,7 +156,12 @@ def zeros(
 
 @public
 def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones of a shape given as a tuple or as several ints; float32 by default."""
+    """Ones of a shape given as a tuple or as several ints; float32 by default.
+
+    >>> hybrid.ones(2, 3, dtype="int64")
+    tensor([[1, 1, 1],
+            [1, 1, 1]])
+    """
     return full(
         _shape(shape),
         1,
@@ -163,7 +179,11 @@ def _shape(shape: tuple[Any, ...]) -> Any:
 def full_like(
     x: Tensor, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """`full` with the shape, dtype and device of x."""
+    """`full` with the shape, dtype and device of x.
+
+    >>> hybrid.full_like(hybrid.tensor([[1, 2]]), 5)
+    tensor([[5, 5]])
+    """
     x = as_tensor(x)
     return full(
         x.shape,
@@ -178,7 +198,11 @@ def full_like(
 def zeros_like(
     x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """Zeros with the shape, dtype and device of x."""
+    """Zeros with the shape, dtype and device of x.
+
+    >>> hybrid.zeros_like(hybrid.tensor([[1, 2]]))
+    tensor([[0, 0]])
+    """
     return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
@@ -186,7 +210,11 @@ def zeros_like(
 def ones_like(
     x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """Ones with the shape, dtype and device of x."""
+    """Ones with the shape, dtype and device of x.
+
+    >>> hybrid.ones_like(hybrid.tensor([[1, 2]]), dtype="float64")
+    tensor([[1., 1.]], dtype=float64)
+    """
     return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
@@ -241,7 +269,11 @@ def arange(
     requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, ... below stop (NumPy's arange);
-    int64 for ints, float32 when one is a float."""
+    int64 for ints, float32 when one is a float.
+
+    >>> hybrid.arange(3), hybrid.arange(1, 2, 0.25)
+    (tensor([0, 1, 2]), tensor([1.  , 1.25, 1.5 , 1.75]))
+    """
     if stop is None:
         start, stop = 0, start
     if not step:
@@ -338,7 +370,11 @@ def linspace(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`num` evenly spaced numbers from start to stop; the end is exact."""
+    """`num` evenly spaced numbers from start to stop; the end is exact.
+
+    >>> hybrid.linspace(0, 1, 5), hybrid.linspace(0, 1, 4, endpoint=False)
+    (tensor([0.  , 0.25, 0.5 , 0.75, 1.  ]), tensor([0.  , 0.25, 0.5 , 0.75]))
+    """
     count = operator.index(num)
     if count < 0:
         raise ShapeError(f"linspace: {count} samples")

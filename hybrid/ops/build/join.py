@@ -94,7 +94,12 @@ CONCAT = register(
 @public
 def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
-    sequences of Python numbers take the dtype of the tensors."""
+    sequences of Python numbers take the dtype of the tensors.
+
+    >>> hybrid.concat([hybrid.tensor([[1, 2]]), hybrid.tensor([[3.0, 4.5]])])
+    tensor([[1. , 2. ],
+            [3. , 4.5]])
+    """
     tensors = operands(*items_of(xs, "concat: xs"))
     if not tensors:
         raise ShapeError("concat needs at least one tensor")
@@ -108,7 +113,12 @@ def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
 
 @public
 def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new axis, dtypes as in `concat`."""
+    """Tensors of one shape joined along a new axis, dtypes as in `concat`.
+
+    >>> hybrid.stack([hybrid.tensor([1, 2]), hybrid.tensor([3, 4])], axis=1)
+    tensor([[1, 3],
+            [2, 4]])
+    """
     tensors = operands(*items_of(xs, "stack: xs"))
     if len({t.shape for t in tensors}) != 1:
         raise ShapeError(
@@ -120,7 +130,13 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 @public
 def vstack(xs: Sequence[Tensor]) -> Tensor:
-    """Tensors on top of each other (1-D tensors are rows)."""
+    """Tensors on top of each other (1-D tensors are rows).
+
+    >>> hybrid.vstack([hybrid.tensor([1, 2]), hybrid.tensor([[3, 4], [5, 6]])])
+    tensor([[1, 2],
+            [3, 4],
+            [5, 6]])
+    """
     return concat(
         [reshape(t, (1,) * (2 - t.ndim) + t.shape) if t.ndim < 2 else t for t in operands(*xs)],
         0,
@@ -129,7 +145,12 @@ def vstack(xs: Sequence[Tensor]) -> Tensor:
 
 @public
 def hstack(xs: Sequence[Tensor]) -> Tensor:
-    """Tensors side by side (along axis 1; 1-D tensors along axis 0)."""
+    """Tensors side by side (along axis 1; 1-D tensors along axis 0).
+
+    >>> hybrid.hstack([hybrid.tensor([[1], [2]]), hybrid.tensor([[3, 4], [5, 6]])])
+    tensor([[1, 3, 4],
+            [2, 5, 6]])
+    """
     tensors = [reshape(t, (1,)) if t.ndim == 0 else t for t in operands(*xs)]
     return concat(tensors, 0 if tensors and tensors[0].ndim == 1 else 1)
 
@@ -294,6 +315,11 @@ def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: A
     """NumPy's pad: widths as an int, (before, after), or one pair per axis.
 
     Modes: 'constant', 'edge', 'reflect', 'wrap'.  `nn.functional.pad` is PyTorch's.
+
+    >>> hybrid.pad(hybrid.tensor([1, 2, 3]), (1, 2), constant_values=9)
+    tensor([9, 1, 2, 3, 9, 9])
+    >>> hybrid.pad(hybrid.tensor([1, 2, 3]), 2, mode="reflect")
+    tensor([3, 2, 1, 2, 3, 2, 1])
     """
     x = as_tensor(x)
     widths = pairs_of(pad_width, x.ndim)

@@ -61,7 +61,12 @@ def eye(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """An n x m matrix (square by default) with ones on diagonal k."""
+    """An n x m matrix (square by default) with ones on diagonal k.
+
+    >>> hybrid.eye(2, 3, k=1)
+    tensor([[0., 1., 0.],
+            [0., 0., 1.]])
+    """
     shape = as_shape((n, n if m is None else m))
     return finish(
         bind(
@@ -120,20 +125,36 @@ def _apply_triangle(op: Op, operand: Tensor, k: int) -> Tensor:
 
 @public(method=True)
 def tril(x: Tensor, k: int = 0) -> Tensor:
-    """x with zeros above diagonal k of the last two axes."""
+    """x with zeros above diagonal k of the last two axes.
+
+    >>> hybrid.tril(hybrid.ones(2, 3), k=-1)
+    tensor([[0., 0., 0.],
+            [1., 0., 0.]])
+    """
     return _apply_triangle(TRIL, x, k)
 
 
 @public(method=True)
 def triu(x: Tensor, k: int = 0) -> Tensor:
-    """x with zeros below diagonal k of the last two axes."""
+    """x with zeros below diagonal k of the last two axes.
+
+    >>> hybrid.triu(hybrid.ones(2, 3))
+    tensor([[1., 1., 1.],
+            [0., 1., 1.]])
+    """
     return _apply_triangle(TRIU, x, k)
 
 
 @public
 def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
     """[..., num_classes] with 1 where the class is the index (all 0 where it is out of range);
-    float32 by default.  `nn.functional.one_hot` is PyTorch's: int64, checked."""
+    float32 by default.  `nn.functional.one_hot` is PyTorch's: int64, checked.
+
+    >>> hybrid.one_hot(hybrid.tensor([0, 2, -1]), 3)
+    tensor([[1., 0., 0.],
+            [0., 0., 1.],
+            [0., 0., 0.]])
+    """
     index = as_tensor(index)
     if not dt.is_int(index.dtype):
         raise DTypeError(f"one_hot takes integer indices, not {index.dtype.name}")
@@ -151,8 +172,7 @@ def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
 
     Raises ShapeError for a tensor of more than one dimension.
 
-    >>> import hybrid
-    >>> [m.shape for m in meshgrid(hybrid.arange(2), hybrid.arange(3), indexing="ij")]
+    >>> [m.shape for m in hybrid.meshgrid(hybrid.arange(2), hybrid.arange(3), indexing="ij")]
     [(2, 3), (2, 3)]
     """
     if indexing not in ("xy", "ij"):

@@ -25,7 +25,13 @@ Tensor = Any
 @public(method=True)
 def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
     """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
-    or of the given sizes."""
+    or of the given sizes.
+
+    >>> hybrid.split(hybrid.arange(5), 2)
+    (tensor([0, 1]), tensor([2, 3]), tensor([4]))
+    >>> [p.shape for p in hybrid.split(hybrid.zeros(5, 2), [1, 4])]
+    [(1, 2), (4, 2)]
+    """
     x = as_tensor(x)
     along_axis = normalize_axis(axis, x.ndim, "split")
     extent = x.shape[along_axis]
@@ -44,7 +50,11 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
 
 @public(method=True)
 def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
-    """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk."""
+    """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk.
+
+    >>> hybrid.chunk(hybrid.arange(7), 3)
+    (tensor([0, 1, 2]), tensor([3, 4, 5]), tensor([6]))
+    """
     x = as_tensor(x)
     along_axis = normalize_axis(axis, x.ndim, "chunk")
     if chunks < 1:
@@ -54,7 +64,11 @@ def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
 
 @public(method=("unstack", "unbind"))
 def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
-    """The slices along an axis, without it."""
+    """The slices along an axis, without it.
+
+    >>> hybrid.unstack(hybrid.tensor([[1, 2], [3, 4]]), axis=1)
+    (tensor([1, 3]), tensor([2, 4]))
+    """
     x = as_tensor(x)
     along_axis = normalize_axis(axis, x.ndim, "unstack")
     return tuple(narrow(x, along_axis, i, 1, drop=True) for i in range(x.shape[along_axis]))
@@ -63,7 +77,12 @@ def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
 # ---- repetition
 @public(method=True)
 def tile(x: Tensor, reps: Any) -> Tensor:
-    """x repeated as a whole along each axis."""
+    """x repeated as a whole along each axis.
+
+    >>> hybrid.tile(hybrid.tensor([1, 2]), (2, 2))
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
     x = as_tensor(x)
     counts = (
         (operator.index(reps),)
@@ -80,7 +99,11 @@ def tile(x: Tensor, reps: Any) -> Tensor:
 
 @public(method=True)
 def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
-    """Each element `repeats` times along an axis (None: of the flattened tensor)."""
+    """Each element `repeats` times along an axis (None: of the flattened tensor).
+
+    >>> hybrid.repeat(hybrid.tensor([1, 2]), 3)
+    tensor([1, 1, 1, 2, 2, 2])
+    """
     x = as_tensor(x)
     if not hasattr(repeats, "__index__"):
         raise HybridError(
@@ -101,7 +124,11 @@ def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
 
 @public(method=True)
 def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
-    """Elements moved along axes, those pushed out at one end re-entering at the other."""
+    """Elements moved along axes, those pushed out at one end re-entering at the other.
+
+    >>> hybrid.roll(hybrid.arange(5), 2), hybrid.roll(hybrid.arange(5), -1)
+    (tensor([3, 4, 0, 1, 2]), tensor([1, 2, 3, 4, 0]))
+    """
     x = as_tensor(x)
     if axis is None:
         return reshape(roll(reshape(x, (x.size,)), shift, 0), x.shape)

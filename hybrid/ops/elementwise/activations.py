@@ -62,8 +62,14 @@ relu: Function = public(
         vjp=lambda gradient, out, operand: (relu_grad(gradient, out),),
         facts=frozenset(["idempotent"]),
         reference=lambda operand: np.where(operand < 0, np.zeros_like(operand), operand),
-        doc="x, or 0 where x is negative: -0 and NaN stay. The gradient is 0 at both zeros, as in "
-        "PyTorch.",
+        doc="""x, or 0 where x is negative: -0 and NaN stay. The gradient is 0 at both zeros, as
+        in PyTorch.
+
+        >>> x = hybrid.tensor([-2.0, 0.0, 3.0], requires_grad=True)
+        >>> hybrid.relu(x).sum().backward()
+        >>> hybrid.relu(x).detach(), x.grad
+        (tensor([0., 0., 3.]), tensor([0., 0., 1.]))
+        """,
     ),
     functional=True,
     method=True,
@@ -129,56 +135,104 @@ _HARDTANH = _float_map(
 
 @public(functional=True)
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """x where positive, negative_slope * x elsewhere."""
+    """x where positive, negative_slope * x elsewhere.
+
+    Maas, Hannun and Ng, Rectifier Nonlinearities Improve Neural Network Acoustic Models (2013).
+
+    >>> hybrid.leaky_relu(hybrid.tensor([-2.0, 0.0, 3.0]), 0.1)
+    tensor([-0.2,  0. ,  3. ])
+    """
     return bind(_LEAKY, x, slope=float(negative_slope))
 
 
 @public(functional=True)
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """x where positive, alpha * (e^x - 1) elsewhere."""
+    """x where positive, alpha * (e^x - 1) elsewhere.
+
+    Clevert, Unterthiner and Hochreiter, arXiv:1511.07289.
+
+    >>> hybrid.elu(hybrid.tensor([-2.0, 0.0, 3.0]))
+    tensor([-0.8647,  0.    ,  3.    ])
+    """
     return bind(_ELU, x, alpha=float(alpha))
 
 
 @public
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """x where positive, alpha * (e^(x/alpha) - 1) elsewhere."""
+    """x where positive, alpha * (e^(x/alpha) - 1) elsewhere.
+
+    Barron, arXiv:1704.07483: unlike elu, its slope is continuous for every alpha.
+
+    >>> hybrid.celu(hybrid.tensor([-2.0, 0.0, 3.0]), alpha=2.0)
+    tensor([-1.2642,  0.    ,  3.    ])
+    """
     alpha = float(alpha)
     return where(greater(x, 0.0), x, multiply(elu(divide(x, alpha)), alpha))
 
 
 @public
 def selu(x: Tensor) -> Tensor:
-    """The self-normalising elu of Klambauer et al."""
+    """1.0507 * elu(x, 1.6733): the self-normalising elu.
+
+    Klambauer, Unterthiner, Mayr and Hochreiter, arXiv:1706.02515.
+
+    >>> hybrid.selu(hybrid.tensor([-2.0, 0.0, 1.0]))
+    tensor([-1.5202,  0.    ,  1.0507])
+    """
     return multiply(elu(x, 1.6732632423543772), 1.0507009873554805)
 
 
 @public
 def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x limited to [min_val, max_val]; its gradient is 0 at the borders, unlike clip's."""
+    """x limited to [min_val, max_val]; its gradient is 0 at the borders, unlike clip's.
+
+    >>> hybrid.hardtanh(hybrid.tensor([-2.0, 0.5, 3.0]))
+    tensor([-1. ,  0.5,  1. ])
+    """
     return bind(_HARDTANH, x, low=float(min_val), high=float(max_val))
 
 
 @public
 def relu6(x: Tensor) -> Tensor:
-    """x limited to [0, 6]."""
+    """x limited to [0, 6].
+
+    Krizhevsky, Convolutional Deep Belief Networks on CIFAR-10 (2010).
+
+    >>> hybrid.relu6(hybrid.tensor([-2.0, 3.0, 8.0]))
+    tensor([0., 3., 6.])
+    """
     return hardtanh(x, 0.0, 6.0)
 
 
 @public
 def hardsigmoid(x: Tensor) -> Tensor:
-    """x + 3 limited to [0, 6], divided by 6."""
+    """x + 3 limited to [0, 6], divided by 6.
+
+    >>> hybrid.hardsigmoid(hybrid.tensor([-4.0, 0.0, 1.5, 4.0]))
+    tensor([0.  , 0.5 , 0.75, 1.  ])
+    """
     return divide(relu6(add(x, 3.0)), 6.0)
 
 
 @public
 def hardswish(x: Tensor) -> Tensor:
-    """x * hardsigmoid(x)."""
+    """x * hardsigmoid(x).
+
+    Howard et al., Searching for MobileNetV3, arXiv:1905.02244.
+
+    >>> hybrid.hardswish(hybrid.tensor([-3.5, -1.0, 1.0, 4.0]))
+    tensor([-0.    , -0.3333,  0.6667,  4.    ])
+    """
     return multiply(x, hardsigmoid(x))
 
 
 @public
 def softsign(x: Tensor) -> Tensor:
-    """x / (1 + |x|)."""
+    """x / (1 + |x|).
+
+    >>> hybrid.softsign(hybrid.tensor([-3.0, 0.0, 1.0]))
+    tensor([-0.75,  0.  ,  0.5 ])
+    """
     return divide(x, add(abs(x), 1.0))
 
 
@@ -212,7 +266,13 @@ silu: Function = public(
                 np.where(operand > 0, operand, _limited(operand)) * _sigmoid_wide(operand)
             )
         ),
-        doc="x * sigmoid(x); -0 at minus infinity.",
+        doc="""x * sigmoid(x); -0 at minus infinity.
+
+        Elfwing, Uchibe and Doya, arXiv:1702.03118; called swish in arXiv:1710.05941.
+
+        >>> hybrid.silu(hybrid.tensor([-1.0, 0.0, 2.0]))
+        tensor([-0.2689,  0.    ,  1.7616])
+        """,
     ),
     functional=True,
     method=True,
@@ -310,7 +370,11 @@ _SOFTPLUS_GRAD = _float_map(
 
 @public(functional=True, method=True)
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + e^(beta*x)) / beta, and x itself where beta*x > threshold."""
+    """log(1 + e^(beta*x)) / beta, and x itself where beta*x > threshold.
+
+    >>> hybrid.softplus(hybrid.tensor([-1.0, 0.0, 100.0]))
+    tensor([  0.3133,   0.6931, 100.    ])
+    """
     return bind(_SOFTPLUS, x, beta=float(beta), threshold=float(threshold))
 
 
@@ -339,7 +403,11 @@ log_sigmoid: Function = public(
         ulp=4.0,
         vjp=lambda gradient, out, operand: (multiply(gradient, sigmoid(multiply(operand, -1.0))),),
         reference=reference_of(lambda operand: -np.logaddexp(-operand, 0)),
-        doc="log(sigmoid(x)) without overflow.",
+        doc="""log(sigmoid(x)) without overflow.
+
+        >>> hybrid.log_sigmoid(hybrid.tensor([-1000.0, 0.0, 2.0]))
+        tensor([-1.0000e+03, -6.9315e-01, -1.2693e-01])
+        """,
     ),
     functional=("log_sigmoid", "logsigmoid"),
 )
@@ -347,7 +415,13 @@ log_sigmoid: Function = public(
 
 @public
 def mish(x: Tensor) -> Tensor:
-    """x * tanh(softplus(x))."""
+    """x * tanh(softplus(x)).
+
+    Misra, arXiv:1908.08681.
+
+    >>> hybrid.mish(hybrid.tensor([-1.0, 0.0, 2.0]))
+    tensor([-0.3034,  0.    ,  1.944 ])
+    """
     return multiply(x, tanh(softplus(x)))
 
 
@@ -391,7 +465,13 @@ gelu: Function = public(
         vjp=lambda gradient, out, operand: (gelu_grad(gradient, operand),),
         ulp=16.0,
         reference=by_element(_gelu_number),
-        doc="x * Phi(x), Phi the normal distribution function; -0 at minus infinity.",
+        doc="""x * Phi(x), Phi the normal distribution function; -0 at minus infinity.
+
+        Hendrycks and Gimpel, arXiv:1606.08415; Phi(x) = (1 + erf(x / sqrt(2))) / 2.
+
+        >>> hybrid.gelu(hybrid.tensor([-1.0, 0.0, 2.0]))
+        tensor([-0.1587,  0.    ,  1.9545])
+        """,
     ),
     method=True,
 )
@@ -472,7 +552,13 @@ gelu_tanh: Function = public(
         vjp=lambda gradient, out, operand: (gelu_tanh_grad(gradient, operand),),
         ulp=64.0,
         reference=reference_of(_gelu_tanh_wide),
-        doc="gelu in Hendrycks and Gimpel's tanh form.",
+        doc="""gelu in Hendrycks and Gimpel's tanh form.
+
+        x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2, arXiv:1606.08415.
+
+        >>> hybrid.gelu_tanh(hybrid.tensor([-1.0, 0.0, 2.0]))
+        tensor([-0.1588,  0.    ,  1.9546])
+        """,
     )
 )
 gelu_tanh_grad: Function = function_of(

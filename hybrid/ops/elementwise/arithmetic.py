@@ -46,7 +46,14 @@ add: Function = public(
         reference=reference_of(np.add),
         facts=COMMUTATIVE,
         unit={0: -0.0, 1: -0.0},
-        doc="x + y; on bool tensors logical or, as in NumPy.",
+        doc="""x + y; on bool tensors logical or, as in NumPy.
+
+        >>> hybrid.add(hybrid.tensor([[1], [2]]), hybrid.tensor([10, 20]))
+        tensor([[11, 21],
+                [12, 22]])
+        >>> hybrid.add(hybrid.tensor([1, 2]), 0.5).dtype.name
+        'float32'
+        """,
     ),
     method=True,
     inplace=True,
@@ -62,7 +69,13 @@ subtract: Function = public(
         accepts="iuf",
         reference=reference_of(np.subtract),
         unit={1: 0.0},
-        doc="x - y.",
+        doc="""x - y.
+
+        >>> hybrid.subtract(hybrid.tensor([5.0, 7.0]), 2)
+        tensor([3., 5.])
+        >>> hybrid.subtract(hybrid.tensor([1, 2], dtype="uint8"), 2)  # unsigned integers wrap
+        tensor([255,   0], dtype=uint8)
+        """,
     ),
     method=("sub", "subtract"),
     inplace="sub_",
@@ -81,7 +94,12 @@ multiply: Function = public(
         reference=reference_of(np.multiply),
         facts=COMMUTATIVE,
         unit={0: 1.0, 1: 1.0},
-        doc="x * y; on bool tensors logical and, as in NumPy.",
+        doc="""x * y; on bool tensors logical and, as in NumPy.
+
+        >>> hybrid.multiply(hybrid.tensor([[1.0], [2.0]]), hybrid.tensor([3.0, 4.0]))
+        tensor([[3., 4.],
+                [6., 8.]])
+        """,
     ),
     method=("mul", "multiply"),
     inplace="mul_",
@@ -101,7 +119,11 @@ divide: Function = public(
         ),
         reference=reference_of(np.divide),
         unit={1: 1.0},
-        doc="x / y; integers are divided as float32.",
+        doc="""x / y; integers are divided as float32.
+
+        >>> hybrid.divide(hybrid.tensor([1, -1, 0, 3]), hybrid.tensor([0, 0, 0, 2]))
+        tensor([ inf, -inf,  nan,  1.5])
+        """,
     ),
     method=("div", "divide"),
     inplace="div_",
@@ -117,7 +139,13 @@ negative: Function = public(
         accepts="iuf",
         reference=reference_of(np.negative),
         facts=frozenset(["involution"]),
-        doc="-x; unsigned integers wrap.",
+        doc="""-x; unsigned integers wrap.
+
+        >>> hybrid.negative(hybrid.tensor([1.0, -2.0]))
+        tensor([-1.,  2.])
+        >>> hybrid.negative(hybrid.tensor([1, 2], dtype="uint8"))
+        tensor([255, 254], dtype=uint8)
+        """,
     ),
     method="neg",
     inplace="neg_",
@@ -132,7 +160,11 @@ positive: Function = public(
         vjp=lambda gradient, out, operand: (gradient,),
         reference=lambda operand: operand,
         facts=frozenset(["pure_copy"]),
-        doc="x itself.",
+        doc="""x itself.
+
+        >>> hybrid.positive(hybrid.tensor([-1.5, 2.0]))
+        tensor([-1.5,  2. ])
+        """,
     ),
     operator="pos",
 )
@@ -145,7 +177,14 @@ clone: Function = public(
         vjp=lambda gradient, out, operand: (gradient,),
         reference=lambda operand: operand,
         facts=frozenset(["pure_copy"]),
-        doc="The same elements in a tensor of their own.",
+        doc="""The same elements in a tensor of their own.
+
+        >>> x = hybrid.tensor([1.0, 2.0])
+        >>> y = hybrid.clone(x)
+        >>> y[0] = 5.0
+        >>> x, y
+        (tensor([1., 2.]), tensor([5., 2.]))
+        """,
     )
 )
 
@@ -163,7 +202,13 @@ abs: Function = public(
         accepts="iuf",
         reference=reference_of(np.abs),
         facts=IDEMPOTENT,
-        doc="|x|; the most negative integer stays as it is. The gradient at 0 is 0.",
+        doc="""|x|; the most negative integer stays as it is. The gradient at 0 is 0.
+
+        >>> hybrid.abs(hybrid.tensor([-1.5, 0.0, 2.0]))
+        tensor([1.5, 0. , 2. ])
+        >>> hybrid.abs(hybrid.tensor([-128, 127], dtype="int8"))
+        tensor([-128,  127], dtype=int8)
+        """,
     ),
     method=True,
     operator=True,
@@ -188,7 +233,11 @@ sign: Function = public(
         reference=lambda operand: np.sign(operand) + operand.dtype.type(0),
         accepts="iuf",
         facts=IDEMPOTENT,
-        doc="-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero.",
+        doc="""-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero.
+
+        >>> hybrid.sign(hybrid.tensor([-2.5, 0.0, 7.0, hybrid.nan]))
+        tensor([-1.,  0.,  1., nan])
+        """,
     ),
     method=True,
 )
@@ -201,7 +250,13 @@ square: Function = public(
         vjp=lambda gradient, out, operand: (multiply(gradient, multiply(operand, 2.0)),),
         accepts="iuf",
         reference=reference_of(np.square),
-        doc="x * x.",
+        doc="""x * x.
+
+        >>> x = hybrid.tensor([-3.0, 4.0], requires_grad=True)
+        >>> hybrid.square(x).sum().backward()
+        >>> x.grad
+        tensor([-6.,  8.])
+        """,
     ),
     method=True,
 )
@@ -215,7 +270,11 @@ reciprocal: Function = public(
         accepts="f",
         vjp=lambda gradient, out, operand: (negative(multiply(gradient, square(out))),),
         reference=reference_of(lambda operand: 1.0 / operand),
-        doc="1 / x.",
+        doc="""1 / x.
+
+        >>> hybrid.reciprocal(hybrid.tensor([2.0, -0.0]))
+        tensor([ 0.5, -inf])
+        """,
     ),
     method=True,
 )

@@ -63,7 +63,17 @@ def by_element(function: Callable[..., float]) -> Callable[..., Any]:
 
 # ---- exponentials and logarithms
 exp: Function = public(
-    _unary("exp", F.exp, lambda gradient, out, operand: (multiply(gradient, out),), np.exp, "e^x."),
+    _unary(
+        "exp",
+        F.exp,
+        lambda gradient, out, operand: (multiply(gradient, out),),
+        np.exp,
+        """e^x.
+
+    >>> hybrid.exp(hybrid.tensor([0.0, 1.0, -hybrid.inf, 1000.0]))
+    tensor([1.    , 2.7183, 0.    ,    inf])
+    """,
+    ),
     method=True,
     inplace=True,
 )
@@ -73,7 +83,11 @@ exp2: Function = public(
         F.exp2,
         lambda gradient, out, operand: (multiply(gradient, multiply(out, LN2)),),
         np.exp2,
-        "2^x.",
+        """2^x.
+
+        >>> hybrid.exp2(hybrid.tensor([-1.0, 0.5, 10.0]))
+        tensor([5.0000e-01, 1.4142e+00, 1.0240e+03])
+        """,
     ),
     method=True,
 )
@@ -83,7 +97,12 @@ expm1: Function = public(
         F.expm1,
         lambda gradient, out, operand: (multiply(gradient, add(out, 1.0)),),
         np.expm1,
-        "e^x - 1, exact near 0.",
+        """e^x - 1, exact near 0.
+
+        >>> small = hybrid.tensor(1e-8)
+        >>> hybrid.expm1(small).item() > 0, (hybrid.exp(small) - 1).item()
+        (True, 0.0)
+        """,
     ),
     method=True,
 )
@@ -93,7 +112,11 @@ log: Function = public(
         F.log,
         lambda gradient, out, operand: (divide(gradient, operand),),
         np.log,
-        "Natural logarithm.",
+        """Natural logarithm.
+
+        >>> hybrid.log(hybrid.tensor([1.0, hybrid.e, 0.0, -1.0]))
+        tensor([  0.,   1., -inf,  nan])
+        """,
         domain=(0.1, 5.0),
     ),
     method=True,
@@ -104,7 +127,11 @@ log2: Function = public(
         F.log2,
         lambda gradient, out, operand: (divide(gradient, multiply(operand, LN2)),),
         np.log2,
-        "Logarithm to base 2.",
+        """Logarithm to base 2.
+
+        >>> hybrid.log2(hybrid.tensor([0.125, 1.0, 1024.0]))
+        tensor([-3.,  0., 10.])
+        """,
         domain=(0.1, 5.0),
     ),
     method=True,
@@ -115,7 +142,11 @@ log10: Function = public(
         F.log10,
         lambda gradient, out, operand: (divide(gradient, multiply(operand, LN10)),),
         np.log10,
-        "Logarithm to base 10.",
+        """Logarithm to base 10.
+
+        >>> hybrid.log10(hybrid.tensor([0.001, 1.0, 50.0]))
+        tensor([-3.   ,  0.   ,  1.699])
+        """,
         domain=(0.1, 5.0),
     ),
     method=True,
@@ -126,7 +157,12 @@ log1p: Function = public(
         F.log1p,
         lambda gradient, out, operand: (divide(gradient, add(operand, 1.0)),),
         np.log1p,
-        "log(1 + x), exact near 0.",
+        """log(1 + x), exact near 0.
+
+        >>> small = hybrid.tensor(1e-8)
+        >>> hybrid.log1p(small).item() > 0, hybrid.log(small + 1).item()
+        (True, 0.0)
+        """,
         domain=(-0.9, 3.0),
     ),
     method=True,
@@ -159,7 +195,12 @@ logaddexp: Function = public(
             lambda: multiply(gradient, _share(right, left)),
         ),
         reference=reference_of(np.logaddexp),
-        doc="log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too.",
+        doc="""log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too.
+
+        >>> x = hybrid.tensor([0.0, 100.0, -hybrid.inf])
+        >>> hybrid.logaddexp(x, hybrid.tensor([0.0, 100.0, 2.0]))
+        tensor([  0.6931, 100.6931,   2.    ])
+        """,
         domain=(0.5, 4.0),
     )
 )
@@ -172,7 +213,11 @@ sin: Function = public(
         F.sin,
         lambda gradient, out, operand: (multiply(gradient, cos(operand)),),
         np.sin,
-        "Sine, exact for huge arguments too.",
+        """Sine, exact for huge arguments too.
+
+        >>> hybrid.sin(hybrid.tensor([0.0, hybrid.pi / 2, 1e10]))
+        tensor([ 0.    ,  1.    , -0.4875])
+        """,
     ),
     method=True,
 )
@@ -182,7 +227,11 @@ cos: Function = public(
         F.cos,
         lambda gradient, out, operand: (negative(multiply(gradient, sin(operand))),),
         np.cos,
-        "Cosine, exact for huge arguments too.",
+        """Cosine, exact for huge arguments too.
+
+        >>> hybrid.cos(hybrid.tensor([0.0, hybrid.pi, hybrid.inf]))
+        tensor([ 1., -1., nan])
+        """,
     ),
     method=True,
 )
@@ -192,7 +241,11 @@ tan: Function = public(
         F.tan,
         lambda gradient, out, operand: (multiply(gradient, add(square(out), 1.0)),),
         np.tan,
-        "Tangent, exact for huge arguments too.",
+        """Tangent, exact for huge arguments too.
+
+        >>> hybrid.tan(hybrid.tensor([0.0, hybrid.pi / 4, -1.0]))
+        tensor([ 0.    ,  1.    , -1.5574])
+        """,
         domain=(-1.2, 1.2),
     ),
     method=True,
@@ -203,7 +256,11 @@ asin: Function = public(
         F.asin,
         lambda gradient, out, operand: (multiply(gradient, rsqrt(subtract(1.0, square(operand)))),),
         np.arcsin,
-        "Arcsine.",
+        """Arcsine.
+
+        >>> hybrid.asin(hybrid.tensor([-1.0, 0.0, 0.5, 2.0]))  # NaN outside of [-1, 1]
+        tensor([-1.5708,  0.    ,  0.5236,     nan])
+        """,
         domain=(-0.9, 0.9),
     ),
     method=True,
@@ -216,7 +273,11 @@ acos: Function = public(
             negative(multiply(gradient, rsqrt(subtract(1.0, square(operand))))),
         ),
         np.arccos,
-        "Arccosine.",
+        """Arccosine.
+
+        >>> hybrid.acos(hybrid.tensor([-1.0, 0.0, 1.0, 2.0]))  # NaN outside of [-1, 1]
+        tensor([3.1416, 1.5708, 0.    ,    nan])
+        """,
         domain=(-0.9, 0.9),
     ),
     method=True,
@@ -227,7 +288,11 @@ atan: Function = public(
         F.atan,
         lambda gradient, out, operand: (divide(gradient, add(square(operand), 1.0)),),
         np.arctan,
-        "Arctangent.",
+        """Arctangent.
+
+        >>> hybrid.atan(hybrid.tensor([0.0, 1.0, -hybrid.inf]))
+        tensor([ 0.    ,  0.7854, -1.5708])
+        """,
     ),
     method=True,
 )
@@ -237,7 +302,11 @@ sinh: Function = public(
         F.sinh,
         lambda gradient, out, operand: (multiply(gradient, cosh(operand)),),
         np.sinh,
-        "Hyperbolic sine.",
+        """Hyperbolic sine.
+
+        >>> hybrid.sinh(hybrid.tensor([-1.0, 0.0, 100.0]))
+        tensor([-1.1752,  0.    ,     inf])
+        """,
     ),
     method=True,
 )
@@ -247,7 +316,11 @@ cosh: Function = public(
         F.cosh,
         lambda gradient, out, operand: (multiply(gradient, sinh(operand)),),
         np.cosh,
-        "Hyperbolic cosine.",
+        """Hyperbolic cosine.
+
+        >>> hybrid.cosh(hybrid.tensor([-1.0, 0.0, 100.0]))
+        tensor([1.5431, 1.    ,    inf])
+        """,
     ),
     method=True,
 )
@@ -257,7 +330,14 @@ tanh: Function = public(
         F.tanh,
         lambda gradient, out, operand: (tanh_grad(gradient, out),),
         np.tanh,
-        "Hyperbolic tangent.",
+        """Hyperbolic tangent.
+
+        >>> x = hybrid.tensor([-0.5, 0.0, 20.0], requires_grad=True)
+        >>> y = hybrid.tanh(x)
+        >>> y.sum().backward()
+        >>> y.detach(), x.grad
+        (tensor([-0.4621,  0.    ,  1.    ]), tensor([0.7864, 1.    , 0.    ]))
+        """,
     ),
     functional=True,
     method=True,
@@ -268,7 +348,11 @@ asinh: Function = public(
         F.asinh,
         lambda gradient, out, operand: (multiply(gradient, rsqrt(add(square(operand), 1.0))),),
         np.arcsinh,
-        "Inverse hyperbolic sine.",
+        """Inverse hyperbolic sine.
+
+        >>> hybrid.asinh(hybrid.tensor([-1.0, 0.0, 1e20]))
+        tensor([-0.8814,  0.    , 46.7449])
+        """,
     ),
     method=True,
 )
@@ -278,7 +362,11 @@ acosh: Function = public(
         F.acosh,
         lambda gradient, out, operand: (multiply(gradient, rsqrt(subtract(square(operand), 1.0))),),
         np.arccosh,
-        "Inverse hyperbolic cosine.",
+        """Inverse hyperbolic cosine.
+
+        >>> hybrid.acosh(hybrid.tensor([1.0, 2.0, 0.5]))  # NaN below 1
+        tensor([0.   , 1.317,   nan])
+        """,
         domain=(1.1, 5.0),
     ),
     method=True,
@@ -289,7 +377,11 @@ atanh: Function = public(
         F.atanh,
         lambda gradient, out, operand: (divide(gradient, subtract(1.0, square(operand))),),
         np.arctanh,
-        "Inverse hyperbolic tangent.",
+        """Inverse hyperbolic tangent.
+
+        >>> hybrid.atanh(hybrid.tensor([-1.0, 0.0, 0.5]))
+        tensor([  -inf, 0.    , 0.5493])
+        """,
         domain=(-0.9, 0.9),
     ),
     method=True,
@@ -314,7 +406,12 @@ atan2: Function = public(
             lambda: negative(multiply(_atan2_scale(gradient, right, left), right)),
         ),
         reference=reference_of(np.arctan2),
-        doc="The angle of the point (x, y), quadrants and signed zeros as in C.",
+        doc="""The angle of the point (x, y), quadrants and signed zeros as in C.
+
+        >>> y, x = hybrid.tensor([1.0, 1.0, -0.0]), hybrid.tensor([1.0, -1.0, -1.0])
+        >>> hybrid.atan2(y, x)
+        tensor([ 0.7854,  2.3562, -3.1416])
+        """,
     )
 )
 
@@ -359,7 +456,11 @@ sigmoid: Function = public(
         lambda operand: (
             np.where(operand < 0, np.exp(-np.abs(operand)), 1) / (1 + np.exp(-np.abs(operand)))
         ),
-        "1 / (1 + e^-x), accurate in both tails.",
+        """1 / (1 + e^-x), accurate in both tails.
+
+        >>> hybrid.sigmoid(hybrid.tensor([-100.0, 0.0, 2.0]))
+        tensor([3.784e-44, 5.000e-01, 8.808e-01])
+        """,
     ),
     functional=True,
     method=True,
@@ -373,7 +474,11 @@ sqrt: Function = public(
         lambda algebra, operand: algebra.sqrt(operand),
         lambda gradient, out, operand: (divide(gradient, multiply(out, 2.0)),),
         np.sqrt,
-        "Square root, correctly rounded.",
+        """Square root, correctly rounded.
+
+        >>> hybrid.sqrt(hybrid.tensor([2.0, 9.0, -1.0]))
+        tensor([1.4142, 3.    ,    nan])
+        """,
         domain=(0.1, 5.0),
         ulp=1.0,
     ),
@@ -387,7 +492,11 @@ rsqrt: Function = public(
             multiply(gradient, multiply(multiply(out, square(out)), -0.5)),
         ),
         lambda operand: 1 / np.sqrt(operand),
-        "1 / sqrt(x).",
+        """1 / sqrt(x).
+
+        >>> hybrid.rsqrt(hybrid.tensor([4.0, 0.0, hybrid.inf]))
+        tensor([0.5, inf, 0. ])
+        """,
         domain=(0.1, 5.0),
     ),
     method=True,
@@ -398,7 +507,11 @@ cbrt: Function = public(
         F.cbrt,
         lambda gradient, out, operand: (divide(gradient, multiply(square(out), 3.0)),),
         np.cbrt,
-        "Cube root.",
+        """Cube root.
+
+        >>> hybrid.cbrt(hybrid.tensor([27.0, -8.0, 2.0]))
+        tensor([ 3.    , -2.    ,  1.2599])
+        """,
         domain=(0.1, 5.0),
     )
 )
@@ -419,7 +532,11 @@ erf: Function = public(
         F.erf,
         lambda gradient, out, operand: (_bell(gradient, operand),),
         np.sin,
-        "The error function.",
+        """The error function.
+
+        >>> hybrid.erf(hybrid.tensor([-0.5, 0.0, 1.0]))
+        tensor([-0.5205,  0.    ,  0.8427])
+        """,
         reference=by_element(math.erf),
         ulp=3.0,
     ),
@@ -431,7 +548,11 @@ erfc: Function = public(
         F.erfc,
         lambda gradient, out, operand: (negative(_bell(gradient, operand)),),
         np.sin,
-        "1 - erf(x), accurate in the tail.",
+        """1 - erf(x), accurate in the tail.
+
+        >>> hybrid.erfc(hybrid.tensor([0.0, 1.0])), hybrid.erfc(hybrid.tensor(9.0)).item() > 0
+        (tensor([1.    , 0.1573]), True)
+        """,
         reference=by_element(math.erfc),
         ulp=3.0,
     )
@@ -440,5 +561,9 @@ erfc: Function = public(
 
 @public
 def normal_pdf(x: Tensor) -> Tensor:
-    """The density of the standard normal distribution."""
+    """e^(-x^2 / 2) / sqrt(2 pi): the density of the standard normal distribution.
+
+    >>> hybrid.normal_pdf(hybrid.tensor([0.0, 1.0, -2.0]))
+    tensor([0.3989, 0.242 , 0.054 ])
+    """
     return multiply(exp(multiply(square(x), -0.5)), DENSITY)

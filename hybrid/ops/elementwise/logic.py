@@ -31,7 +31,15 @@ def _predicate(
 
 isnan: Function = public(
     _predicate(
-        "isnan", lambda algebra, operand: operand != operand, False, np.isnan, "Whether x is NaN."
+        "isnan",
+        lambda algebra, operand: operand != operand,
+        False,
+        np.isnan,
+        """Whether x is NaN.
+
+        >>> hybrid.isnan(hybrid.tensor([1.0, hybrid.nan, hybrid.inf]))
+        tensor([False,  True, False])
+        """,
     ),
     method=True,
 )
@@ -41,7 +49,11 @@ isinf: Function = public(
         lambda algebra, operand: algebra.abs(operand) == tools.INF,
         False,
         np.isinf,
-        "Whether x is infinite.",
+        """Whether x is infinite.
+
+        >>> hybrid.isinf(hybrid.tensor([1.0, hybrid.nan, -hybrid.inf]))
+        tensor([False, False,  True])
+        """,
     ),
     method=True,
 )
@@ -51,7 +63,11 @@ isfinite: Function = public(
         lambda algebra, operand: algebra.abs(operand) < tools.INF,
         True,
         np.isfinite,
-        "Whether x is a finite number.",
+        """Whether x is a finite number.
+
+        >>> hybrid.isfinite(hybrid.tensor([1.0, hybrid.nan, hybrid.inf]))
+        tensor([ True, False, False])
+        """,
     ),
     method=True,
 )
@@ -73,7 +89,17 @@ def _comparison(
 
 equal: Function = public(
     _comparison(
-        "equal", "eq", lambda left, right: ~(left ^ right), np.equal, "x == y.", facts=COMMUTATIVE
+        "equal",
+        "eq",
+        lambda left, right: ~(left ^ right),
+        np.equal,
+        """x == y.
+
+        >>> x = hybrid.tensor([1.0, 2.0, hybrid.nan])
+        >>> hybrid.equal(x, 1.0), hybrid.equal(x, x)
+        (tensor([ True, False, False]), tensor([ True,  True, False]))
+        """,
+        facts=COMMUTATIVE,
     ),
     method="eq",
     operator="eq",
@@ -84,30 +110,74 @@ not_equal: Function = public(
         "ne",
         lambda left, right: left ^ right,
         np.not_equal,
-        "x != y.",
+        """x != y.
+
+        >>> x = hybrid.tensor([0.0, 1.0, hybrid.nan])
+        >>> hybrid.not_equal(x, -0.0), hybrid.not_equal(x, x)
+        (tensor([False,  True,  True]), tensor([False, False,  True]))
+        """,
         facts=COMMUTATIVE,
     ),
     method="ne",
     operator="ne",
 )
 less: Function = public(
-    _comparison("less", "lt", lambda left, right: ~left & right, np.less, "x < y."),
+    _comparison(
+        "less",
+        "lt",
+        lambda left, right: ~left & right,
+        np.less,
+        """x < y.
+
+    >>> hybrid.less(hybrid.tensor([1, 2, 3]), 2)
+    tensor([ True, False, False])
+    """,
+    ),
     method="lt",
     operator="lt",
 )
 less_equal: Function = public(
-    _comparison("less_equal", "le", lambda left, right: ~left | right, np.less_equal, "x <= y."),
+    _comparison(
+        "less_equal",
+        "le",
+        lambda left, right: ~left | right,
+        np.less_equal,
+        """x <= y.
+
+    >>> hybrid.less_equal(hybrid.tensor([1, 2, 3]), 2)
+    tensor([ True,  True, False])
+    """,
+    ),
     method="le",
     operator="le",
 )
 greater: Function = public(
-    _comparison("greater", "gt", lambda left, right: left & ~right, np.greater, "x > y."),
+    _comparison(
+        "greater",
+        "gt",
+        lambda left, right: left & ~right,
+        np.greater,
+        """x > y.
+
+    >>> hybrid.greater(hybrid.tensor([[1], [4]]), hybrid.tensor([0, 2, 4]))
+    tensor([[ True, False, False],
+            [ True,  True, False]])
+    """,
+    ),
     method="gt",
     operator="gt",
 )
 greater_equal: Function = public(
     _comparison(
-        "greater_equal", "ge", lambda left, right: left | ~right, np.greater_equal, "x >= y."
+        "greater_equal",
+        "ge",
+        lambda left, right: left | ~right,
+        np.greater_equal,
+        """x >= y.
+
+        >>> hybrid.greater_equal(hybrid.tensor([1.0, 2.0, hybrid.nan]), 2)
+        tensor([False,  True, False])
+        """,
     ),
     method="ge",
     operator="ge",
@@ -136,7 +206,11 @@ logical_and: Function = public(
         2,
         lambda left, right: left & right,
         np.logical_and,
-        "x and y.",
+        """x and y.
+
+        >>> hybrid.logical_and(hybrid.tensor([0, 1, 2]), hybrid.tensor([1, 1, 0]))
+        tensor([False,  True, False])
+        """,
         facts=COMMUTATIVE,
     )
 )
@@ -146,7 +220,11 @@ logical_or: Function = public(
         2,
         lambda left, right: left | right,
         np.logical_or,
-        "x or y.",
+        """x or y.
+
+        >>> hybrid.logical_or(hybrid.tensor([0.0, 0.5, hybrid.nan]), False)
+        tensor([False,  True,  True])
+        """,
         facts=COMMUTATIVE,
     )
 )
@@ -156,7 +234,11 @@ logical_xor: Function = public(
         2,
         lambda left, right: left ^ right,
         np.logical_xor,
-        "x exclusive or y.",
+        """x exclusive or y.
+
+        >>> hybrid.logical_xor(hybrid.tensor([0, 1, 2]), hybrid.tensor([0, 0, 3]))
+        tensor([False,  True, False])
+        """,
         facts=COMMUTATIVE,
     )
 )
@@ -166,7 +248,11 @@ logical_not: Function = public(
         1,
         lambda operand: ~operand,
         np.logical_not,
-        "not x.",
+        """not x.
+
+        >>> hybrid.logical_not(hybrid.tensor([0.0, -0.0, 0.5]))
+        tensor([ True,  True, False])
+        """,
         facts=frozenset(["involution"]),
     ),
     method=True,
@@ -217,7 +303,11 @@ bitwise_and: Function = public(
         2,
         lambda left, right: left & right,
         np.bitwise_and,
-        "Bits set in both.",
+        """Bits set in both.
+
+        >>> hybrid.bitwise_and(hybrid.tensor([12, 10]), 6)
+        tensor([4, 2])
+        """,
         facts=COMMUTATIVE,
     )
 )
@@ -227,7 +317,11 @@ bitwise_or: Function = public(
         2,
         lambda left, right: left | right,
         np.bitwise_or,
-        "Bits set in either.",
+        """Bits set in either.
+
+        >>> hybrid.bitwise_or(hybrid.tensor([12, 10]), 6)
+        tensor([14, 14])
+        """,
         facts=COMMUTATIVE,
         unit={0: 0, 1: 0},
     )
@@ -238,7 +332,11 @@ bitwise_xor: Function = public(
         2,
         lambda left, right: left ^ right,
         np.bitwise_xor,
-        "Bits set in one only.",
+        """Bits set in one only.
+
+        >>> hybrid.bitwise_xor(hybrid.tensor([12, 10]), 6)
+        tensor([10, 12])
+        """,
         facts=COMMUTATIVE,
         unit={0: 0, 1: 0},
     )
@@ -249,7 +347,13 @@ bitwise_invert: Function = public(
         1,
         lambda operand: ~operand,
         np.invert,
-        "All bits flipped.",
+        """All bits flipped.
+
+        >>> hybrid.bitwise_invert(hybrid.tensor([0, 5]))
+        tensor([-1, -6])
+        >>> hybrid.bitwise_invert(hybrid.tensor([True, False]))
+        tensor([False,  True])
+        """,
         facts=frozenset(["involution"]),
     )
 )
@@ -259,7 +363,11 @@ bitwise_left_shift: Function = public(
         2,
         lambda operand, steps: operand << steps,
         _oracle_shift(True),
-        "x * 2^n, wrapping; counts outside 0..width-1 give 0.",
+        """x * 2^n, wrapping; counts outside 0..width-1 give 0.
+
+        >>> hybrid.bitwise_left_shift(hybrid.tensor([1, 3, 1]), hybrid.tensor([4, 1, 64]))
+        tensor([16,  6,  0])
+        """,
         "iu",
         unit={1: 0},
     ),
@@ -271,7 +379,11 @@ bitwise_right_shift: Function = public(
         2,
         lambda operand, steps: operand >> steps,
         _oracle_shift(False),
-        "floor(x / 2^n); counts outside 0..width-1 give 0 or -1.",
+        """floor(x / 2^n); counts outside 0..width-1 give 0 or -1.
+
+        >>> hybrid.bitwise_right_shift(hybrid.tensor([16, -17, -1]), hybrid.tensor([2, 2, 99]))
+        tensor([ 4, -5, -1])
+        """,
         "iu",
         unit={1: 0},
     ),

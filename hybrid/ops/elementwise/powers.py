@@ -48,7 +48,11 @@ hypot: Function = public(
             lambda: multiply(gradient, _direction(right, out)),
         ),
         reference=reference_of(np.hypot),
-        doc="sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's.",
+        doc="""sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's.
+
+        >>> hybrid.hypot(hybrid.tensor([3.0, 1e30]), hybrid.tensor([4.0, 1e30]))
+        tensor([5.0000e+00, 1.4142e+30])
+        """,
     )
 )
 
@@ -122,8 +126,7 @@ def power(x: Tensor, y: Any) -> Tensor:
     is a number, a sequence or an array, as in NumPy and PyTorch; where it is a tensor the result is
     PyTorch's, the integer part: 0 unless the base is 1 or -1.
 
-    >>> import hybrid
-    >>> power(hybrid.tensor([2.0, 4.0]), -1).tolist()
+    >>> hybrid.power(hybrid.tensor([2.0, 4.0]), -1).tolist()
     [0.5, 0.25]
     """
     if type(y) is not float and not (type(y) is int and y >= 0) and not isinstance(y, Handle):

@@ -41,18 +41,48 @@ def _rounding(name: str, prim: str, function: Callable[..., Any], doc: str) -> O
         reference=reference,
         accepts="iuf",
         facts=IDEMPOTENT,
-        doc=doc + " Integers stay as they are; the gradient is zero.",
+        doc=doc,
     )
 
 
 floor: Function = public(
-    _rounding("floor", "floor", np.floor, "The largest integer not above x."), method=True
+    _rounding(
+        "floor",
+        "floor",
+        np.floor,
+        """The largest integer not above x. Integers stay as they are; the gradient is zero.
+
+        >>> hybrid.floor(hybrid.tensor([-1.5, 0.5, 2.0]))
+        tensor([-2.,  0.,  2.])
+        """,
+    ),
+    method=True,
 )
 ceil: Function = public(
-    _rounding("ceil", "ceil", np.ceil, "The smallest integer not below x."), method=True
+    _rounding(
+        "ceil",
+        "ceil",
+        np.ceil,
+        """The smallest integer not below x. Integers stay as they are; the gradient is zero.
+
+        >>> hybrid.ceil(hybrid.tensor([-1.5, 0.5, 2.0]))
+        tensor([-1.,  1.,  2.])
+        """,
+    ),
+    method=True,
 )
 trunc: Function = public(
-    _rounding("trunc", "trunc", np.trunc, "x without its fraction."), method=True
+    _rounding(
+        "trunc",
+        "trunc",
+        np.trunc,
+        """x without its fraction. Integers stay as they are; the gradient is zero.
+
+        >>> hybrid.trunc(hybrid.tensor([-1.5, 0.5, 2.9]))
+        tensor([-1.,  0.,  2.])
+        """,
+    ),
+    method=True,
 )
 _round: Function = function_of(
     _rounding("round", "rint", np.rint, "The nearest integer, halves to even.")
@@ -62,7 +92,13 @@ _round: Function = function_of(
 @public
 def round(x: Tensor, decimals: int = 0) -> Tensor:
     """x rounded to the nearest multiple of 10^-decimals, halves to even;
-    computed as NumPy does, by scaling."""
+    computed as NumPy does, by scaling.
+
+    >>> hybrid.round(hybrid.tensor([0.5, 1.5, -2.5]))
+    tensor([ 0.,  2., -2.])
+    >>> hybrid.round(hybrid.tensor([3.14159, 2.71828]), 2)
+    tensor([3.14, 2.72])
+    """
     if not decimals:
         return _round(x)
     dtype, scale = as_tensor(x)._a.dtype, 10.0 ** builtins.abs(decimals)
@@ -170,7 +206,13 @@ floor_divide: Function = public(
         accepts="iuf",
         reference=_reference_int(np.floor_divide),
         keeps=SHAPE_ONLY,
-        doc="floor(x / y); integer division by zero gives 0. Not differentiable.",
+        doc="""floor(x / y); integer division by zero gives 0. Not differentiable.
+
+        >>> hybrid.floor_divide(hybrid.tensor([7, -7, 7]), hybrid.tensor([2, 2, 0]))
+        tensor([ 3, -4,  0])
+        >>> hybrid.floor_divide(hybrid.tensor([7.5, -7.5]), 2)
+        tensor([ 3., -4.])
+        """,
     ),
     operator="floordiv",
 )
@@ -186,8 +228,12 @@ remainder: Function = public(
             lambda: negative(multiply(gradient, floor_divide(left, right))),
         ),
         reference=_reference_int(np.remainder),
-        doc="x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero "
-        "is 0.",
+        doc="""x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero
+        is 0.
+
+        >>> hybrid.remainder(hybrid.tensor([7, -7, 7]), hybrid.tensor([3, 3, -3]))
+        tensor([ 1,  2, -2])
+        """,
     ),
     operator="mod",
 )
@@ -207,6 +253,10 @@ fmod: Function = public(
             lambda: negative(multiply(gradient, trunc(divide(left, right)))),
         ),
         reference=_reference_int(np.fmod),
-        doc="x - y*trunc(x/y), exactly, with the sign of x (C's fmod).",
+        doc="""x - y*trunc(x/y), exactly, with the sign of x (C's fmod).
+
+        >>> hybrid.fmod(hybrid.tensor([7, -7, 7]), hybrid.tensor([3, 3, -3]))
+        tensor([ 1, -1,  1])
+        """,
     )
 )

@@ -46,7 +46,12 @@ where: Function = public(
         ),
         keeps=frozenset(["0"]),
         reference=lambda condition, left, right: np.where(condition != 0, left, right),
-        doc="x where the condition holds, else y.",
+        doc="""x where the condition holds, else y.
+
+        >>> x = hybrid.tensor([-1.0, 2.0, -3.0])
+        >>> hybrid.where(x > 0, x, 0.0)
+        tensor([0., 2., 0.])
+        """,
     ),
     method=True,
 )
@@ -105,7 +110,14 @@ map_op(
 
 @public
 def astype(x: Tensor, dtype: Any) -> Tensor:
-    """x with its elements converted to `dtype`."""
+    """x with its elements converted to `dtype`.
+
+    Floats become integers by dropping the fraction; bools are 0 and 1.  Floating results
+    have a gradient, in the dtype of x; others have none.
+
+    >>> hybrid.astype(hybrid.tensor([-1.7, 0.0, 2.9]), "int32")
+    tensor([-1,  0,  2], dtype=int32)
+    """
     return convert_to(as_tensor(x), dt.canonical(dtype))
 
 
@@ -140,8 +152,12 @@ minimum: Function = public(
         ),
         reference=reference_of(_least),
         facts=COMMUTATIVE,
-        doc="The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs "
-        "too, share the gradient; with a NaN both have all of it.",
+        doc="""The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs
+        too, share the gradient; with a NaN both have all of it.
+
+        >>> hybrid.minimum(hybrid.tensor([1.0, 5.0, hybrid.nan]), 3.0)
+        tensor([ 1.,  3., nan])
+        """,
     ),
     method=True,
 )
@@ -157,8 +173,12 @@ maximum: Function = public(
         ),
         reference=reference_of(_most),
         facts=COMMUTATIVE,
-        doc="The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs "
-        "too, share the gradient; with a NaN both have all of it.",
+        doc="""The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs
+        too, share the gradient; with a NaN both have all of it.
+
+        >>> hybrid.maximum(hybrid.tensor([1.0, 5.0, hybrid.nan]), 3.0)
+        tensor([ 3.,  5., nan])
+        """,
     ),
     method=True,
 )
@@ -213,6 +233,11 @@ def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """x limited to [min, max]; either may be None, a number or a tensor that broadcasts.
 
     NaN stays NaN, without a gradient.  At a border the gradient goes to x, as in PyTorch.
+
+    >>> hybrid.clip(hybrid.tensor([-2.0, 0.5, 9.0]), 0, 1)
+    tensor([0. , 0.5, 1. ])
+    >>> hybrid.clip(hybrid.tensor([-2.0, 0.5, 9.0]), min=hybrid.tensor([0.0, 1.0, 2.0]))
+    tensor([0., 1., 9.])
     """
     if min is None:
         return positive(x) if max is None else _clip_high(x, max)
@@ -239,9 +264,13 @@ copysign: Function = public(
         reference=lambda left, right: np.copysign(
             left, np.where(np.isnan(right), np.zeros_like(right), right)
         ),
-        doc="|x| with the sign of y, that of zeros and infinities too; a NaN y counts as positive, "
-        "whatever its sign bit: the sign of a NaN is unspecified here, and numpy.copysign of "
-        ".numpy() reads it. The gradient at x = 0 is zero.",
+        doc="""|x| with the sign of y, that of zeros and infinities too; a NaN y counts as
+        positive, whatever its sign bit: the sign of a NaN is unspecified here, and numpy.copysign
+        of .numpy() reads it. The gradient at x = 0 is zero.
+
+        >>> hybrid.copysign(hybrid.tensor([1.0, -2.0, 3.0]), hybrid.tensor([-0.0, 5.0, -1.0]))
+        tensor([-1.,  2., -3.])
+        """,
     )
 )
 
@@ -258,8 +287,12 @@ signbit: Function = public(
         reference=lambda operand: np.signbit(
             np.where(np.isnan(operand), np.zeros_like(operand), operand)
         ),
-        doc="Whether x is negative, -0 and minus infinity included; false for every NaN: the sign "
-        "bit of a NaN is unspecified here, and numpy.signbit of .numpy() reads it.",
+        doc="""Whether x is negative, -0 and minus infinity included; false for every NaN: the
+        sign bit of a NaN is unspecified here, and numpy.signbit of .numpy() reads it.
+
+        >>> hybrid.signbit(hybrid.tensor([1.0, -0.0, -hybrid.inf, hybrid.nan]))
+        tensor([False,  True,  True, False])
+        """,
     )
 )
 
@@ -291,7 +324,12 @@ nextafter: Function = public(
         accepts="f",
         infer=_nextafter_infer,
         reference=np.nextafter,
-        doc="The next representable number after x towards y (float32 and float64). The gradient "
-        "goes to x unless x is y already, as in PyTorch.",
+        doc="""The next representable number after x towards y (float32 and float64). The gradient
+        goes to x unless x is y already, as in PyTorch.
+
+        >>> one = hybrid.tensor(1.0)
+        >>> (hybrid.nextafter(one, 2.0) - one).item() == 2.0**-23
+        True
+        """,
     )
 )

@@ -47,7 +47,13 @@ class IndexKey(NamedTuple):
 
 @public(method=True)
 def nonzero(x: Tensor) -> tuple[Tensor, ...]:
-    """Index tensors (int64, one per axis) of the nonzero elements; reads the data on the host."""
+    """Index tensors (int64, one per axis) of the nonzero elements; reads the data on the
+    host.
+
+    >>> rows, columns = hybrid.nonzero(hybrid.tensor([[0, 7], [8, 9]]))
+    >>> rows, columns
+    (tensor([0, 1, 1]), tensor([1, 0, 1]))
+    """
     x = as_tensor(x)
     if x.ndim == 0:
         raise ShapeError("nonzero takes at least one dimension")
@@ -59,7 +65,12 @@ def nonzero(x: Tensor) -> tuple[Tensor, ...]:
 
 @public
 def masked_select(x: Tensor, mask: Tensor) -> Tensor:
-    """Elements of x where the mask (of x's shape) is true, in order, as one axis."""
+    """Elements of x where the mask (of x's shape) is true, in order, as one axis.
+
+    >>> x = hybrid.tensor([[1, -2], [-3, 4]])
+    >>> hybrid.masked_select(x, x > 0)
+    tensor([1, 4])
+    """
     return getitem(x, broadcast_to(as_tensor(mask, x.device), x.shape))
 
 
@@ -250,7 +261,15 @@ def _plan(operand: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | Non
 
 @public
 def getitem(x: Tensor, key: Any) -> Tensor:
-    """x[key]."""
+    """x[key]: ints, slices, None, ..., integer and bool tensors, or a tuple of them, as in
+    NumPy.
+
+    Raises IndexOutOfRange for an index outside of its axis and for too many of them.
+
+    >>> hybrid.getitem(hybrid.arange(6).reshape(2, 3), (slice(None), [2, 0]))
+    tensor([[2, 0],
+            [5, 3]])
+    """
     plan = _plan(x, key)
     if plan is not None:
         result = bind(SLICE, x, **plan[0])
@@ -295,6 +314,10 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
     """A tensor like x after x[key] = value; the last write to an element stays.
 
     Raises ShapeError when value does not broadcast to x[key].
+
+    >>> hybrid.setitem(hybrid.zeros(2, 3), (slice(None), 1), hybrid.tensor([5.0, 6.0]))
+    tensor([[0., 5., 0.],
+            [0., 6., 0.]])
     """
     stored = store(value, x.dtype, x.device)
     plan = _plan(x, key)

@@ -219,7 +219,15 @@ def gather_rows(operand: Tensor, rows: Tensor) -> Tensor:
 @public(method=True)
 def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     """Slices of x at integer indices along an axis (None: of the flattened tensor);
-    negative ones wrap."""
+    negative ones wrap.
+
+    ShapeError for an axis out of range, IndexOutOfRange for an index.
+
+    >>> hybrid.take(hybrid.tensor([[1, 2], [3, 4], [5, 6]]), [2, 0, -1], axis=0)
+    tensor([[5, 6],
+            [1, 2],
+            [5, 6]])
+    """
     x = as_tensor(x)
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
@@ -230,7 +238,16 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
 @public
 def embedding(weight: Tensor, index: Any) -> Tensor:
     """Rows of weight[n, d] at integer indices of any shape;
-    negative indices are errors, as in PyTorch."""
+    negative indices are errors, as in PyTorch.
+
+    The result is [*index.shape, d]; the gradient adds up where an index occurs twice.
+
+    >>> table = hybrid.tensor([[0.0, 1.0], [2.0, 3.0]], requires_grad=True)
+    >>> hybrid.embedding(table, hybrid.tensor([1, 1])).sum().backward()
+    >>> table.grad
+    tensor([[0., 0.],
+            [2., 2.]])
+    """
     weight = as_tensor(weight)
     if weight.ndim != 2:
         raise ShapeError(
@@ -330,7 +347,14 @@ def _along_index(operand: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]
 
 @public(method=True)
 def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
-    """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
+    """NumPy's take_along_axis: one index per result element along an axis; other axes
+    broadcast.
+
+    >>> x = hybrid.tensor([[3, 1, 2], [9, 8, 7]])
+    >>> hybrid.take_along_axis(x, hybrid.argsort(x), axis=1)
+    tensor([[1, 2, 3],
+            [7, 8, 9]])
+    """
     x = as_tensor(x)
     index, along = _along_index(x, indices, axis)
     shape = index.shape[:along] + x.shape[along : along + 1] + index.shape[along + 1 :]
@@ -340,7 +364,12 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
 @public
 def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tensor:
     """A copy of x with `values` written where take_along_axis reads;
-    the last write to an element stays."""
+    the last write to an element stays.
+
+    >>> hybrid.put_along_axis(hybrid.zeros(2, 3), hybrid.tensor([[1], [2]]), 5.0, axis=1)
+    tensor([[0., 5., 0.],
+            [0., 0., 5.]])
+    """
     x = as_tensor(x)
     index, along = _along_index(x, indices, axis)
     stored = broadcast_to(store(values, x.dtype, x.device), index.shape)
@@ -454,7 +483,11 @@ def scatter_set(base: Tensor, rows: Tensor, update: Tensor) -> Tensor:
 
 @public
 def index_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
-    """x plus slices of `source` added at integer indices along an axis (torch.index_add)."""
+    """x plus slices of `source` added at integer indices along an axis (torch.index_add).
+
+    >>> hybrid.index_add(hybrid.zeros(3), 0, [0, 2, 2], hybrid.tensor([1.0, 2.0, 3.0]))
+    tensor([1., 0., 5.])
+    """
     x = as_tensor(x)
     along = normalize_axis(axis, x.ndim, "index_add")
     checked = index_check(index, x.shape[along], along, device=x.device)

@@ -51,9 +51,9 @@ if hasattr(os, "register_at_fork"):
 class Generator(Versioned):
     """A stream of random numbers: seed and offset (how many draws were made) as uint64 tensors.
 
-    >>> g = Generator(0)
-    >>> a = rand(3, generator=g).tolist()
-    >>> a == rand(3, generator=g.manual_seed(0)).tolist()
+    >>> g = hybrid.Generator(0)
+    >>> a = hybrid.rand(3, generator=g).tolist()
+    >>> a == hybrid.rand(3, generator=g.manual_seed(0)).tolist()
     True
     """
 
@@ -102,8 +102,15 @@ _DEFAULT: dict[Device, Generator] = {}
 
 @public(random=True)
 def default_generator(device: Any = None) -> Generator:
-    """The generator that functions use when none is given: one of each device.  That of the default
-    device is seeded from the system's entropy, another one first has the seed of that."""
+    """The generator of a device, which functions use when none is given.
+
+    That of the default device is seeded from the system's entropy, another one first has the seed of
+    that.
+
+    >>> g = hybrid.default_generator()
+    >>> g is hybrid.default_generator(), g.manual_seed(7).seed.item()
+    (True, 7)
+    """
     dev = to_device(device)
     found = _DEFAULT.get(dev)
     if found is None:
@@ -127,7 +134,15 @@ def default_generators() -> list[Generator]:
 
 @public(random=True)
 def manual_seed(seed: int) -> Generator:
-    """Seed the default generators."""
+    """Seed the default generators of all devices; gives that of the default device.
+
+    >>> generator = hybrid.manual_seed(0)
+    >>> hybrid.rand(3)
+    tensor([0.399 , 0.9722, 0.0194])
+    >>> generator = hybrid.manual_seed(0)
+    >>> hybrid.rand(3)
+    tensor([0.399 , 0.9722, 0.0194])
+    """
     for generator in default_generators():
         generator.manual_seed(seed)
     return default_generator().manual_seed(seed)
@@ -138,13 +153,26 @@ seed = public(manual_seed, hybrid=False, random="seed")
 
 @public(hybrid=False, random=True)
 def get_state() -> Tensor:
-    """State of the default generator."""
+    """State of the default generator: uint64 [seed, offset].
+
+    >>> g = hybrid.random.seed(5)
+    >>> x = hybrid.rand(3)
+    >>> hybrid.random.get_state()
+    tensor([5, 1], dtype=uint64)
+    """
     return default_generator().get_state()
 
 
 @public(hybrid=False, random=True)
 def set_state(state: Any) -> None:
-    """Make the default generator go on from a state of `get_state`."""
+    """Make the default generator go on from a state of `get_state`.
+
+    >>> state = hybrid.random.get_state()
+    >>> before = hybrid.rand(3)
+    >>> hybrid.random.set_state(state)
+    >>> hybrid.equal(hybrid.rand(3), before)
+    tensor([ True,  True,  True])
+    """
     default_generator().set_state(state)
 
 
@@ -185,7 +213,14 @@ def _leaf(out: Tensor, requires_grad: bool) -> Tensor:
 def random_bits(
     *shape: Any, dtype: Any = dt.uint32, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
-    """Random words of an unsigned dtype."""
+    """Random words of an unsigned dtype.
+
+    The words are those of Philox4x32-10 (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3,
+    SC 2011).
+
+    >>> hybrid.random_bits(3, dtype="uint8", generator=hybrid.Generator(0))
+    tensor([213, 164,  41], dtype=uint8)
+    """
     wanted = dt.canonical(dtype)
     if dt.kind(wanted) != "u":
         raise DTypeError(f"random_bits makes unsigned integers, not {wanted.name}")
@@ -200,7 +235,15 @@ def rand(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Uniform numbers in [0, 1)."""
+    """Uniform numbers in [0, 1), of a shape given as a tuple or as several ints; float32 by
+    default.
+
+    DTypeError for a dtype that is not floating.
+
+    >>> hybrid.rand(2, 2, generator=hybrid.Generator(0))
+    tensor([[0.399 , 0.9722],
+            [0.0194, 0.7874]])
+    """
     result = _source(generator, device).draw(
         UNIFORM, shape=_shape(shape), dtype=_float_dtype(dtype)
     )
@@ -215,20 +258,36 @@ def randn(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Standard normal numbers."""
+    """Standard normal numbers, of a shape given as a tuple or as several ints; float32 by
+    default.
+
+    By Box and Muller's method (1958).  DTypeError for a dtype that is not floating.
+
+    >>> hybrid.randn(2, 2, generator=hybrid.Generator(0))
+    tensor([[ 0.9911, -0.1536],
+            [-1.1864, -0.5954]])
+    """
     result = _source(generator, device).draw(NORMAL, shape=_shape(shape), dtype=_float_dtype(dtype))
     return _leaf(result, requires_grad)
 
 
 @public(random=True)
 def rand_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = None) -> Tensor:
-    """`rand` with the shape, dtype and device of x."""
+    """`rand` with the shape, dtype and device of x.
+
+    >>> hybrid.rand_like(hybrid.zeros(2, 3, dtype="float64")).dtype.name
+    'float64'
+    """
     return rand(x.shape, dtype=dtype or x.dtype, generator=generator, device=x.device)
 
 
 @public(random=True)
 def randn_like(x: Tensor, *, dtype: Any = None, generator: Generator | None = None) -> Tensor:
-    """`randn` with the shape, dtype and device of x."""
+    """`randn` with the shape, dtype and device of x.
+
+    >>> hybrid.randn_like(hybrid.zeros(2, 3)).shape
+    (2, 3)
+    """
     return randn(x.shape, dtype=dtype or x.dtype, generator=generator, device=x.device)
 
 
@@ -246,6 +305,11 @@ def uniform(
     each element where no size is given.
 
     dtype: float32 by default, float64 where a bound is a float64 tensor or array.
+
+    >>> hybrid.random.uniform([0.0, 10.0], [1.0, 20.0], generator=hybrid.Generator(0))
+    tensor([ 0.399 , 19.7224])
+    >>> hybrid.random.uniform(-1, 1, (2, 3)).shape
+    (2, 3)
     """
     device = _beside(generator, device, low, high)
     (low, high), wanted = _parameters((low, high), dtype, _where(generator, device))
@@ -293,7 +357,12 @@ def normal(
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """Normal numbers of that mean and standard deviation; size and dtype as for `uniform`."""
+    """Normal numbers of that mean and standard deviation; size and dtype as for `uniform`.
+
+    >>> x = hybrid.random.normal(5.0, [1e-3, 1.0], (10000, 2), generator=hybrid.Generator(0))
+    >>> hybrid.round(x.std(axis=0), 3)
+    tensor([0.001, 0.999])
+    """
     device = _beside(generator, device, mean, std)
     (mean, std), wanted = _parameters((mean, std), dtype, _where(generator, device))
     return _scaled(randn, size, std, mean, dtype=wanted, generator=generator, device=device)
@@ -309,7 +378,11 @@ def randint(
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """Integers low..high-1 (or 0..low-1), int64 by default."""
+    """Integers low..high-1 (or 0..low-1), int64 by default.
+
+    >>> hybrid.randint(1, 7, 5, generator=hybrid.Generator(0))
+    tensor([6, 3, 2, 3, 5])
+    """
     if high is None:
         low, high = 0, low
     wanted = dt.canonical(dtype) if dtype is not None else dt.default_int
@@ -330,7 +403,13 @@ def randint(
 def bernoulli(
     p: Any, size: Any = None, *, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
-    """True with probability p (a number, or a tensor that broadcasts to the size)."""
+    """True with probability p (a number, or a tensor that broadcasts to the size).
+
+    >>> hybrid.bernoulli(0.5, 4, generator=hybrid.Generator(0))
+    tensor([ True, False,  True, False])
+    >>> hybrid.bernoulli(hybrid.tensor([0.0, 1.0]))
+    tensor([False,  True])
+    """
     if isinstance(p, (int, float)):
         if not 0.0 <= p <= 1.0:
             raise HybridError(f"bernoulli: p = {p} is no probability")
@@ -349,7 +428,14 @@ def bernoulli(
 
 @public(hybrid=False, random=True)
 def permutation(x: Any, *, generator: Generator | None = None, device: Any = None) -> Tensor:
-    """0..x-1 in random order for an int, else x with its first axis in random order."""
+    """0..x-1 in random order for an int, else x with its first axis in random order.
+
+    >>> hybrid.random.permutation(5, generator=hybrid.Generator(0))
+    tensor([2, 1, 3, 4, 0])
+    >>> hybrid.random.permutation(hybrid.tensor([[1, 2], [3, 4]]), generator=hybrid.Generator(1))
+    tensor([[3, 4],
+            [1, 2]])
+    """
     if hasattr(x, "__index__") and not isinstance(x, Handle):
         return argsort(random_bits(int(x), dtype=dt.uint64, generator=generator, device=device))
     x = as_tensor(x)
@@ -363,13 +449,26 @@ randperm = public(permutation, hybrid="randperm", random=True)
 
 @public(hybrid=False, random=True)
 def shuffle(x: Tensor, *, generator: Generator | None = None) -> None:
-    """Give x its first axis in random order."""
+    """Give x its first axis in random order.
+
+    >>> x = hybrid.arange(5)
+    >>> hybrid.random.shuffle(x, generator=hybrid.Generator(0))
+    >>> x
+    tensor([2, 1, 3, 4, 0])
+    """
     x.assign(permutation(x, generator=generator))
 
 
 @public(random=True)
 def categorical(logits: Tensor, axis: int = -1, *, generator: Generator | None = None) -> Tensor:
-    """One class per row, drawn with the probabilities softmax(logits) (Gumbel maximum)."""
+    """One class per row, drawn with the probabilities softmax(logits).
+
+    int64, without the axis of the classes.  By the Gumbel maximum: argmax(logits + noise).
+
+    >>> logits = hybrid.tensor([[0.0, 50.0], [50.0, 0.0]])
+    >>> hybrid.categorical(logits)
+    tensor([1, 0])
+    """
     uniform_ = rand(
         logits.shape, dtype=dt.compute_type(logits.dtype), generator=generator, device=logits.device
     )
@@ -381,7 +480,11 @@ def categorical(logits: Tensor, axis: int = -1, *, generator: Generator | None =
 def choice(
     x: Any, size: Any = (), *, generator: Generator | None = None, device: Any = None
 ) -> Tensor:
-    """Elements of x (or of 0..x-1) drawn with replacement."""
+    """Elements of x (or of 0..x-1) drawn with replacement.
+
+    >>> hybrid.random.choice(hybrid.tensor([2, 3, 5]), 6, generator=hybrid.Generator(0))
+    tensor([5, 3, 2, 3, 5, 2])
+    """
     if hasattr(x, "__index__") and not isinstance(x, Handle):
         return randint(0, int(x), size, generator=generator, device=device)
     device = _beside(generator, device, x)
@@ -397,7 +500,15 @@ def dropout(
     x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None
 ) -> Tensor:
     """x with elements zeroed with probability p, the others scaled by 1 / (1 - p);
-    x itself when not training."""
+    x itself when not training.
+
+    Srivastava et al., JMLR 15 (2014).
+
+    >>> hybrid.dropout(hybrid.ones(6), 0.5, generator=hybrid.Generator(0))
+    tensor([2., 0., 2., 0., 0., 2.])
+    >>> hybrid.dropout(hybrid.ones(2), 0.5, training=False)
+    tensor([1., 1.])
+    """
     x = as_tensor(x)
     if not 0.0 <= p <= 1.0:
         raise HybridError(f"dropout: p = {p} is no probability")

@@ -89,7 +89,11 @@ ARGSORT = register(
 @public(method=True)
 def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
     """Positions (int64) that sort x along an axis;
-    equal elements keep their order, NaN is largest."""
+    equal elements keep their order, NaN is largest.
+
+    >>> hybrid.argsort(hybrid.tensor([3.0, 1.0, hybrid.nan, 1.0]))
+    tensor([1, 3, 0, 2])
+    """
     x = as_tensor(x)
     if x.ndim == 0:
         raise ShapeError("argsort takes at least one dimension")
@@ -100,14 +104,24 @@ def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool
 
 @public(method=True)
 def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
-    """x sorted along an axis."""
+    """x sorted along an axis; equal elements keep their order, NaN is largest.
+
+    >>> hybrid.sort(hybrid.tensor([[3, 1, 2], [9, 7, 8]]), descending=True)
+    tensor([[3, 2, 1],
+            [9, 8, 7]])
+    """
     x = as_tensor(x)
     return take_along_axis(x, argsort(x, axis, descending=descending), axis)
 
 
 @public(method=True)
 def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
-    """The k largest (or smallest) elements along an axis, sorted, and their positions."""
+    """The k largest (or smallest) elements along an axis, sorted, and their positions.
+
+    >>> values, positions = hybrid.topk(hybrid.tensor([5.0, 9.0, 1.0, 7.0]), 2)
+    >>> values, positions
+    (tensor([9., 7.]), tensor([1, 3]))
+    """
     x = as_tensor(x)
     along_axis, rank = normalize_axis(axis, x.ndim, "topk"), operator.index(k)
     if not 0 <= rank <= x.shape[along_axis]:
@@ -150,7 +164,14 @@ SEARCH = register(
 def searchsorted(
     edges: Tensor, x: Any, *, side: str = "left", sorter: Tensor | None = None
 ) -> Tensor:
-    """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted."""
+    """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted.
+
+    >>> edges = hybrid.tensor([1.0, 2.0, 4.0])
+    >>> hybrid.searchsorted(edges, hybrid.tensor([0.5, 2.0, 9.0]))
+    tensor([0, 1, 3])
+    >>> hybrid.searchsorted(edges, hybrid.tensor([0.5, 2.0, 9.0]), side="right")
+    tensor([0, 2, 3])
+    """
     edges, x = operands(edges, x, compares=True)
     if edges.ndim != 1 or side not in ("left", "right"):
         raise ShapeError(
@@ -166,7 +187,12 @@ def diff(
     x: Tensor, axis: int = -1, n: int = 1, *, prepend: Any = None, append: Any = None
 ) -> Tensor:
     """Differences of neighbours along an axis, n times;
-    prepend and append are joined to x first."""
+    prepend and append are joined to x first.
+
+    >>> x = hybrid.tensor([1, 4, 9, 16])
+    >>> hybrid.diff(x), hybrid.diff(x, n=2), hybrid.diff(x, prepend=[0])
+    (tensor([3, 5, 7]), tensor([2, 2]), tensor([1, 3, 5, 7]))
+    """
     x = as_tensor(x)
     along_axis = normalize_axis(axis, x.ndim, "diff")
     if n < 0:
@@ -186,7 +212,13 @@ def diff(
 # ---- sets
 @public
 def unique_all(x: Tensor) -> Unique:
-    """Distinct values in increasing order with positions and counts; reads the data on the host."""
+    """Distinct values in increasing order with positions and counts; reads the data on the
+    host.
+
+    >>> found = hybrid.unique_all(hybrid.tensor([3, 1, 3]))
+    >>> found.values, found.counts
+    (tensor([1, 3]), tensor([1, 2]))
+    """
     x = as_tensor(x)
     host = x.numpy()
     with plain_floats():
@@ -208,7 +240,11 @@ def unique_all(x: Tensor) -> Unique:
 
 @public
 def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
-    """Whether each element of x equals some element of `test`."""
+    """Whether each element of x equals some element of `test`.
+
+    >>> hybrid.isin(hybrid.tensor([1, 2, 3]), hybrid.tensor([3, 1]))
+    tensor([ True, False,  True])
+    """
     x, test = operands(x, test, compares=True)
     found = any_(equal(expand_dims(x, -1), reshape(test, (test.size,))), axis=-1)
     return logical_not(found) if invert else found
@@ -216,19 +252,32 @@ def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
 
 @public(hybrid=("unique", "unique_values"))
 def unique(x: Tensor) -> Tensor:
-    """Distinct values in increasing order; reads the data on the host."""
+    """Distinct values in increasing order; reads the data on the host.
+
+    >>> hybrid.unique(hybrid.tensor([3, 1, 3, 2]))
+    tensor([1, 2, 3])
+    """
     return unique_all(x).values
 
 
 @public
 def unique_counts(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct values and how often each occurs."""
+    """Distinct values and how often each occurs.
+
+    >>> hybrid.unique_counts(hybrid.tensor([3, 1, 3, 2]))
+    (tensor([1, 2, 3]), tensor([1, 1, 2]))
+    """
     found = unique_all(x)
     return found.values, found.counts
 
 
 @public
 def unique_inverse(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct values and, for every element, the position of its value."""
+    """Distinct values and, for every element, the position of its value.
+
+    >>> values, inverse = hybrid.unique_inverse(hybrid.tensor([[3, 1], [3, 2]]))
+    >>> values.tolist(), inverse.tolist(), values[inverse].tolist()
+    ([1, 2, 3], [[2, 0], [2, 1]], [[3, 1], [3, 2]])
+    """
     found = unique_all(x)
     return found.values, found.inverse_indices

@@ -54,6 +54,16 @@ def batch_norm(
     """PyTorch's batch_norm of x[N, C, ...] over all axes but 1; the other tensors are [C].
 
     In training the running statistics are assigned new values.
+
+    Ioffe and Szegedy, arXiv:1502.03167.
+
+    >>> x = hybrid.tensor([[1.0, 10.0], [3.0, 50.0]])
+    >>> mean, var = hybrid.zeros(2), hybrid.ones(2)
+    >>> hybrid.batch_norm(x, mean, var, training=True)
+    tensor([[-1., -1.],
+            [ 1.,  1.]])
+    >>> mean
+    tensor([0.2, 3. ])
     """
     x = as_tensor(x)
     need_float("batch_norm", x._a)
@@ -113,7 +123,14 @@ def group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """PyTorch's group_norm: x[N, C, ...] normalised over groups of channels."""
+    """PyTorch's group_norm: x[N, C, ...] normalised over groups of channels.
+
+    Wu and He, arXiv:1803.08494.
+
+    >>> x = hybrid.tensor([[1.0, 3.0, 10.0, 50.0]])
+    >>> hybrid.group_norm(x, 2)
+    tensor([[-1.,  1., -1.,  1.]])
+    """
     x = as_tensor(x)
     if x.ndim < 2 or x.shape[1] % num_groups:
         raise ShapeError(
@@ -126,7 +143,12 @@ def group_norm(
 
 @public(functional=True)
 def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
-    """x divided by its norm along an axis (at least eps)."""
+    """x divided by its norm along an axis (at least eps).
+
+    >>> hybrid.normalize(hybrid.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[0.6, 0.8],
+            [0. , 0. ]])
+    """
     return divide(x, maximum(norm(x, axis, ord=p, keepdims=True), float(eps)))
 
 
@@ -137,6 +159,11 @@ def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) ->
 
     A zero vector gives 0, with the other tensor's direction divided by eps as its gradient.  Raises
     ShapeError when the shapes do not broadcast.
+
+    >>> a = hybrid.tensor([[1.0, 0.0], [2.0, 2.0]])
+    >>> b = hybrid.tensor([[1.0, 1.0], [-3.0, -3.0]])
+    >>> hybrid.cosine_similarity(a, b)
+    tensor([ 0.7071, -1.    ])
     """
     a, b = operands(a, b)
     shape = broadcast_shapes("cosine_similarity", a.shape, b.shape)

@@ -134,6 +134,10 @@ def binary_cross_entropy(
     least -100, and the gradient of x is (x - t) / (x (1 - x)) with a divisor of at least 1e-12.
 
     Raises ShapeError unless x and target have one shape.
+
+    >>> x, target = hybrid.tensor([0.5, 0.9, 0.0]), hybrid.tensor([1.0, 1.0, 1.0])
+    >>> hybrid.binary_cross_entropy(x, target, reduction="none")
+    tensor([  0.6931,   0.1054, 100.    ])
     """
     x, truth = operands(x, target)
     if x.shape != truth.shape:
@@ -149,7 +153,12 @@ def binary_cross_entropy(
 def binary_cross_entropy_with_logits(
     x: Tensor, target: Any, weight: Any = None, *, reduction: str = "mean", pos_weight: Any = None
 ) -> Tensor:
-    """binary_cross_entropy of sigmoid(x), without overflow."""
+    """binary_cross_entropy of sigmoid(x), without overflow.
+
+    >>> x, target = hybrid.tensor([0.0, 5.0, 200.0]), hybrid.tensor([1.0, 1.0, 0.0])
+    >>> hybrid.binary_cross_entropy_with_logits(x, target, reduction="none")
+    tensor([6.9315e-01, 6.7153e-03, 2.0000e+02])
+    """
     x, truth = operands(x, target)
     if x.shape != truth.shape:
         raise ShapeError(
@@ -170,7 +179,14 @@ def binary_cross_entropy_with_logits(
 @public(functional=True)
 def kl_div(x: Tensor, target: Any, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """PyTorch's kl_div: t * (log t - x) for log probabilities x;
-    'batchmean' divides by the first size."""
+    'batchmean' divides by the first size.
+
+    ShapeError unless x and target have one shape.  Kullback and Leibler (1951).
+
+    >>> x, target = hybrid.log(hybrid.tensor([[0.5, 0.5]])), hybrid.tensor([[1.0, 0.0]])
+    >>> hybrid.kl_div(x, target, reduction="batchmean")
+    tensor(0.6931)
+    """
     x, truth = operands(x, target)
     if log_target:
         loss = multiply(exp(truth), subtract(truth, x))

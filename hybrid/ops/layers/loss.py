@@ -307,6 +307,14 @@ def cross_entropy(
     Indices equal to `ignore_index` do not count; others outside 0..C-1 raise IndexOutOfRange.
     reduction 'none' gives [N, ...], 'mean' and 'sum' a scalar, in the logits' dtype.  Raises
     ShapeError when shapes do not fit, DTypeError for logits that are not floating.
+
+    label_smoothing: Szegedy et al., arXiv:1512.00567.
+
+    >>> logits = hybrid.tensor([[2.0, 0.0], [0.0, 0.0]])
+    >>> hybrid.cross_entropy(logits, hybrid.tensor([0, 1]), reduction="none")
+    tensor([0.1269, 0.6931])
+    >>> hybrid.cross_entropy(logits, hybrid.tensor([[0.5, 0.5], [0.0, 1.0]]))
+    tensor(0.91)
     """
     logits = as_tensor(logits)
     target, weight = _target(target, logits), _weight(weight, logits)
@@ -384,6 +392,10 @@ def nll_loss(
     """PyTorch's nll_loss: log probabilities [N, C, ...] (or [C]) and class indices [N, ...].
 
     Weights, ignored targets, reductions and errors are those of `cross_entropy`.
+
+    >>> log_probs = hybrid.log(hybrid.tensor([[0.5, 0.5], [0.1, 0.9]]))
+    >>> hybrid.nll_loss(log_probs, hybrid.tensor([0, -100]))  # -100 does not count
+    tensor(0.6931)
     """
     log_probs = as_tensor(log_probs)
     target, weight = _target(target, log_probs), _weight(weight, log_probs)
@@ -406,19 +418,36 @@ def _difference(name: str, operand: Tensor, target: Any) -> Tensor:
 
 @public(functional=True)
 def mse_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
-    """Squared differences; ShapeError unless x and target have one shape (nothing broadcasts)."""
+    """Squared differences; ShapeError unless x and target have one shape (nothing
+    broadcasts).
+
+    >>> hybrid.mse_loss(hybrid.tensor([1.0, 2.0]), hybrid.tensor([0.0, 4.0]))
+    tensor(2.5)
+    """
     return reduced(square(_difference("mse_loss", x, target)), reduction)
 
 
 @public(functional=True)
 def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
-    """Absolute differences; ShapeError unless x and target have one shape."""
+    """Absolute differences; ShapeError unless x and target have one shape.
+
+    >>> x, target = hybrid.tensor([1.0, 2.0]), hybrid.tensor([0.0, 4.0])
+    >>> hybrid.l1_loss(x, target, reduction="none")
+    tensor([1., 2.])
+    """
     return reduced(abs(_difference("l1_loss", x, target)), reduction)
 
 
 @public(functional=True)
 def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """Quadratic below `beta`, linear above (PyTorch's smooth_l1_loss)."""
+    """Quadratic below `beta`, linear above (PyTorch's smooth_l1_loss).
+
+    d^2 / (2 beta) where |d| < beta, else |d| - beta / 2: Girshick, arXiv:1504.08083.
+
+    >>> x, target = hybrid.tensor([0.5, 3.0]), hybrid.tensor([0.0, 0.0])
+    >>> hybrid.smooth_l1_loss(x, target, reduction="none")
+    tensor([0.125, 2.5  ])
+    """
     distance, beta = abs(_difference("smooth_l1_loss", x, target)), float(beta)
     if beta == 0:
         return reduced(distance, reduction)
@@ -428,7 +457,14 @@ def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: flo
 
 @public(functional=True)
 def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """Quadratic up to `delta`, linear above (PyTorch's huber_loss)."""
+    """Quadratic up to `delta`, linear above (PyTorch's huber_loss).
+
+    d^2 / 2 where |d| < delta, else delta * (|d| - delta / 2): Huber (1964).
+
+    >>> x, target = hybrid.tensor([0.5, 3.0]), hybrid.tensor([0.0, 0.0])
+    >>> hybrid.huber_loss(x, target, reduction="none", delta=2.0)
+    tensor([0.125, 4.   ])
+    """
     distance, delta = abs(_difference("huber_loss", x, target)), float(delta)
     return reduced(
         where(

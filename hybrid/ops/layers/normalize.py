@@ -328,6 +328,12 @@ def layer_norm(
     `normalized_shape` (an int or a tuple) is the shape of those axes, of weight and of bias; the
     result has x's shape and dtype, statistics of half types are float32.  Raises ShapeError when
     they do not fit, DTypeError for tensors that are not floating.
+
+    Ba, Kiros and Hinton, arXiv:1607.06450.
+
+    >>> hybrid.layer_norm(hybrid.tensor([[1.0, 3.0], [10.0, 50.0]]), 2)
+    tensor([[-1.,  1.],
+            [-1.,  1.]])
     """
     x = as_tensor(x)
     need_float("layer_norm", x._a)
@@ -407,7 +413,15 @@ RMS_NORM = register(
 def rms_norm(
     x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """PyTorch's rms_norm over the last axes; eps defaults to the machine epsilon of x's dtype."""
+    """PyTorch's rms_norm over the last axes; eps defaults to the machine epsilon of x's
+    dtype.
+
+    x / sqrt(mean(x^2) + eps) * weight: Zhang and Sennrich, arXiv:1910.07467.
+
+    >>> hybrid.rms_norm(hybrid.tensor([[1.0, 7.0], [10.0, 70.0]]), 2)
+    tensor([[0.2, 1.4],
+            [0.2, 1.4]])
+    """
     x = as_tensor(x)
     need_float("rms_norm", x._a)
     epsilon = float(eps) if eps is not None else float(np.finfo(dt.compute_type(x.dtype)).eps)

@@ -304,7 +304,16 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Any:
     """PyTorch's max_pool2d: maxima over windows (padding counts as -inf);
-    the gradient goes to the first maximum."""
+    the gradient goes to the first maximum.
+
+    x[N, C, H, W] (or [C, H, W]); a stride of None is the kernel's size.  `return_indices` gives the
+    pair (maxima, positions in the flattened image).
+
+    >>> x = hybrid.arange(16.0).reshape(1, 4, 4)
+    >>> hybrid.max_pool2d(x, 2)[0]
+    tensor([[ 5.,  7.],
+            [13., 15.]])
+    """
     x = as_tensor(x)
     images = _images("max_pool2d", x)
     result, positions = bind(MAX_POOL, images, **_settings(kernel_size, stride, padding, dilation))
@@ -325,7 +334,15 @@ def avg_pool2d(
     *,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """PyTorch's avg_pool2d: means over windows; padding counts as zeros, or not at all."""
+    """PyTorch's avg_pool2d: means over windows; padding counts as zeros, or not at all.
+
+    x[N, C, H, W] (or [C, H, W]); a stride of None is the kernel's size.
+
+    >>> x = hybrid.arange(16.0).reshape(1, 4, 4)
+    >>> hybrid.avg_pool2d(x, 2)[0]
+    tensor([[ 2.5,  4.5],
+            [10.5, 12.5]])
+    """
     x = as_tensor(x)
     images, settings = _images("avg_pool2d", x), _settings(kernel_size, stride, padding)
     result = bind(SUM_POOL, images, **settings)
@@ -340,7 +357,11 @@ def avg_pool2d(
 @public
 def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
     """Means over equal windows so that the result has `output_size`,
-    which must divide the image."""
+    which must divide the image.
+
+    >>> hybrid.adaptive_avg_pool2d(hybrid.arange(16.0).reshape(1, 4, 4), (1, 2))
+    tensor([[[6.5, 8.5]]])
+    """
     size = pair(output_size, "output_size")
     if size == (1, 1):
         return mean(x, axis=(-2, -1), keepdims=True)
@@ -359,7 +380,11 @@ def _as_images(operand: Tensor) -> Tensor:
 def max_pool1d(
     x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0, dilation: int = 1
 ) -> Tensor:
-    """PyTorch's max_pool1d over [N, C, L] (or [C, L])."""
+    """PyTorch's max_pool1d over [N, C, L] (or [C, L]).
+
+    >>> hybrid.max_pool1d(hybrid.tensor([[3.0, 1.0, 4.0, 1.0, 5.0]]), 3, stride=1)
+    tensor([[4., 4., 5.]])
+    """
     result = max_pool2d(
         _as_images(x), (1, kernel_size), (1, stride or kernel_size), (0, padding), (1, dilation)
     )
@@ -368,6 +393,10 @@ def max_pool1d(
 
 @public
 def avg_pool1d(x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0) -> Tensor:
-    """PyTorch's avg_pool1d over [N, C, L] (or [C, L])."""
+    """PyTorch's avg_pool1d over [N, C, L] (or [C, L]).
+
+    >>> hybrid.avg_pool1d(hybrid.tensor([[3.0, 1.0, 4.0, 2.0]]), 2)
+    tensor([[2., 3.]])
+    """
     result = avg_pool2d(_as_images(x), (1, kernel_size), (1, stride or kernel_size), (0, padding))
     return reshape(result, result.shape[:-2] + result.shape[-1:])

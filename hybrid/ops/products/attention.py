@@ -105,7 +105,6 @@ def scaled_dot_product_attention(
     rounded once.  Nothing as large as queries x keys is stored, unless a mask or dropout asks for
     it.  Raises ShapeError when shapes do not fit and DTypeError for other dtypes.
 
-    >>> import hybrid
     >>> q = hybrid.ones(2, 5, 8)
     >>> hybrid.scaled_dot_product_attention(q, q, q, is_causal=True).shape
     (2, 5, 8)

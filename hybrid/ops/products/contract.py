@@ -118,6 +118,11 @@ matmul.__doc__ = """a @ b: matrices in the last two axes, leading axes broadcast
 A 1-D operand is a row (a) or a column (b), whose axis the result does not have.  Dtypes promote;
 half types accumulate in float32 and are rounded once.  Raises ShapeError when inner sizes differ
 and DTypeError for bool tensors.
+
+>>> hybrid.matmul(hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([10, 1]))
+tensor([12, 34])
+>>> hybrid.matmul(hybrid.ones(5, 1, 2, 3), hybrid.ones(4, 3, 6)).shape
+(5, 4, 2, 6)
 """
 
 
@@ -210,6 +215,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x[..., in] @ weight[out, in].T + bias[out], rounded once; the result is [..., out].
 
     Raises ShapeError when the sizes do not fit.
+
+    >>> weight, bias = hybrid.tensor([[1.0, 2.0], [0.0, -1.0]]), hybrid.tensor([10.0, 0.0])
+    >>> hybrid.linear(hybrid.tensor([3.0, 4.0]), weight, bias)
+    tensor([21., -4.])
     """
     return bind(LINEAR, x, weight) if bias is None else bind(LINEAR, x, weight, bias)
 
@@ -230,7 +239,14 @@ def _axes_pair(
 
 @public
 def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
-    """Sum of products over pairs of axes: an int (last of a with first of b) or two sequences."""
+    """Sum of products over pairs of axes: an int (last of a with first of b) or two
+    sequences.
+
+    >>> hybrid.tensordot(hybrid.ones(2, 3, 4), hybrid.ones(3, 4, 5)).shape
+    (2, 5)
+    >>> hybrid.tensordot(hybrid.ones(2, 3), hybrid.ones(4, 2), axes=([0], [1])).shape
+    (3, 4)
+    """
     a, b = operands(a, b)
     left, right = _axes_pair(axes, a, b)
     if len(left) != len(right) or any(a.shape[i] != b.shape[j] for i, j in zip(left, right)):
@@ -246,7 +262,11 @@ def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
 
 @public
 def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
-    """Dot products along an axis; the other axes broadcast."""
+    """Dot products along an axis; the other axes broadcast.
+
+    >>> hybrid.vecdot(hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([10, 1]))
+    tensor([12, 34])
+    """
     a, b = operands(a, b)
     operand, result = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
     if operand.shape[-1] != result.shape[-1]:
@@ -257,14 +277,23 @@ def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
 
 @public(method=True)
 def outer(a: Tensor, b: Tensor, /) -> Tensor:
-    """All products of the elements of two tensors (flattened), as a matrix."""
+    """All products of the elements of two tensors (flattened), as a matrix.
+
+    >>> hybrid.outer(hybrid.tensor([1, 2]), hybrid.tensor([10, 20, 30]))
+    tensor([[10, 20, 30],
+            [20, 40, 60]])
+    """
     a, b = operands(a, b)
     return multiply(reshape(a, (a.size, 1)), reshape(b, (1, b.size)))
 
 
 @public
 def dot(a: Tensor, b: Tensor, /) -> Tensor:
-    """NumPy's dot for up to two dimensions: products with scalars, inner products, matmul."""
+    """NumPy's dot for up to two dimensions: products with scalars, inner products, matmul.
+
+    >>> hybrid.dot(hybrid.tensor([1, 2, 3]), hybrid.tensor([4, 5, 6]))
+    tensor(32)
+    """
     a, b = operands(a, b)
     if a.ndim == 0 or b.ndim == 0:
         return multiply(a, b)
@@ -273,7 +302,12 @@ def dot(a: Tensor, b: Tensor, /) -> Tensor:
 
 @public
 def kron(a: Tensor, b: Tensor, /) -> Tensor:
-    """Kronecker product of tensors of one rank."""
+    """Kronecker product of tensors of one rank.
+
+    >>> hybrid.kron(hybrid.eye(2), hybrid.tensor([[1.0, 2.0]]))
+    tensor([[1., 2., 0., 0.],
+            [0., 0., 1., 2.]])
+    """
     a, b = operands(a, b)
     if a.ndim != b.ndim:
         raise ShapeError(f"kron takes tensors of one rank, not {a.shape} and {b.shape}")

@@ -269,6 +269,13 @@ def conv2d(
     result is [N, O, OH, OW] with OH = (H + 2 * padding - dilation * (KH - 1) - 1) // stride + 1.
     Dtypes promote, to a floating one (else DTypeError).  Raises ShapeError when channels, groups or
     the kernel do not fit.
+
+    >>> image = hybrid.arange(9.0).reshape(1, 3, 3)
+    >>> hybrid.conv2d(image, hybrid.ones(1, 1, 2, 2))[0]
+    tensor([[ 8., 12.],
+            [20., 24.]])
+    >>> hybrid.conv2d(hybrid.zeros(8, 3, 32, 32), hybrid.zeros(16, 3, 3, 3), padding=1).shape
+    (8, 16, 32, 32)
     """
     x, weight = operands(x, weight)
     if x.ndim == 3:
@@ -303,7 +310,12 @@ def conv1d(
     dilation: int = 1,
     groups: int = 1,
 ) -> Tensor:
-    """PyTorch's conv1d: x[N, C, L] (or [C, L]), weight[O, C / groups, K]; see `conv2d`."""
+    """PyTorch's conv1d: x[N, C, L] (or [C, L]), weight[O, C / groups, K]; see `conv2d`.
+
+    >>> signal, weight = hybrid.tensor([[1.0, 2.0, 4.0, 8.0]]), hybrid.tensor([[[-1.0, 1.0]]])
+    >>> hybrid.conv1d(signal, weight)
+    tensor([[1., 2., 4.]])
+    """
     x, weight = operands(x, weight)
     pad = padding if isinstance(padding, str) else (0, operator.index(padding))
     out = conv2d(
@@ -323,7 +335,17 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    """PyTorch's conv_transpose2d: the input gradient of conv2d, weight[C, O / groups, KH, KW]."""
+    """PyTorch's conv_transpose2d: the input gradient of conv2d, weight[C, O / groups, KH,
+    KW].
+
+    x[N, C, H, W]; the result is [N, O, OH, OW] with
+    OH = (H - 1) * stride - 2 * padding + dilation * (KH - 1) + output_padding + 1.
+
+    >>> x, weight = hybrid.tensor([[[[1.0, 2.0]]]]), hybrid.ones(1, 1, 2, 2)
+    >>> hybrid.conv_transpose2d(x, weight, stride=2)[0, 0]
+    tensor([[1., 1., 2., 2.],
+            [1., 1., 2., 2.]])
+    """
     x, weight = operands(x, weight)
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     padding, extra = pair(padding, "padding"), pair(output_padding, "output_padding")
