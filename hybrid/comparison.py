@@ -23,7 +23,7 @@ from .decorator import Function, RunsEagerly, function
 from .ir.door import bind as door
 from .ir.mode import Mode
 from .ir.tensor import Handle
-from .ops.indexing import random
+from .ops.indexing.generators import default_generator, default_generators
 
 __all__ = ["compare", "Comparison", "same_bits", "kind_of"]
 
@@ -70,7 +70,7 @@ class _Reads(Mode):
         handles = [handle for handle in self.found.values() if door.constant_of(handle) is None]
         grads = [getattr(handle._node, "grad", None) for handle in handles]
         both = {id(handle): handle for handle in (*handles, *grads) if handle is not None}
-        for generator in random.default_generators():
+        for generator in default_generators():
             for own in (generator.seed, generator.offset):
                 both.pop(id(own), None)
         return list(both.values())
@@ -420,10 +420,10 @@ class _Moved:
             if handle._a.device is not self.device:
                 host = door.fetched(handle._v, handle._a.device)
                 self._put(handle, door.on_device(host, self.device), self.device)
-        own = random.default_generator(self.device)
+        own = default_generator(self.device)
         for source in sources:
             if source is not self.device:
-                from_there = random.default_generator(source)
+                from_there = default_generator(source)
                 for name in ("seed", "offset"):
                     state = getattr(from_there, name)
                     host = door.fetched(state._v, source)

@@ -33,7 +33,7 @@ def choice(
     """Elements of x (or of 0..x-1) drawn with replacement."""
 
 def get_state() -> Tensor:
-    """State of the default generator."""
+    """State of the default generator: uint64 [seed, offset]."""
 
 def normal(
     mean: Any = 0.0,
@@ -55,7 +55,7 @@ def permutation(
     """0..x-1 in random order for an int, else x with its first axis in random order."""
 
 def seed(seed: builtins.int) -> Generator:
-    """Seed the default generators."""
+    """Seed the default generators of all devices; gives that of the default device."""
 
 def set_state(state: Any) -> None:
     """Make the default generator go on from a state of `get_state`."""

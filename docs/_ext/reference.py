@@ -88,10 +88,14 @@ TITLES = {
 BESIDE = ("nn", "nn.functional", "optim", "random", "cuda")
 # files of ops -> title of their section, where the file's name is not one
 SECTIONS = {
+    "along": "Indices along an axis",
     "contract": "Matrix products",
     "create": "Creation",
     "cumulative": "Running sums and products",
+    "extremes": "Extremes, all and any",
     "functions": "Elementary functions",
+    "gelu": "gelu",
+    "generators": "Generators of random numbers",
     "getitem": "Indexing by keys",
     "index": "Indexing by tensors",
     "join": "Joining and writing",
@@ -103,10 +107,12 @@ SECTIONS = {
     "pool": "Pooling",
     "positions": "Positions of extremes",
     "random": "Random numbers",
-    "reduce": "Reductions",
+    "reduce": "Sums, products, means",
     "rows": "Softmax, variance, norms",
     "selection": "Selection and conversion",
+    "slices": "Slices",
     "sort": "Sorting and sets",
+    "trigonometry": "Trigonometric and hyperbolic functions",
     "updates": "Optimizer updates",
     "windows": "Windows and diagonals",
 }

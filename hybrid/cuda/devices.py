@@ -13,7 +13,7 @@ from ..core.aval import Device
 from ..core.aval import device as to_device
 from ..core.errors import ArgumentError, DeviceError
 from ..ir.door.bind import current_mode
-from ..ops.indexing.random import Generator, default_generator
+from ..ops.indexing.generators import Generator, default_generator
 
 if TYPE_CHECKING:
     from ..backends.cuda.backend import CudaBackend

@@ -405,7 +405,7 @@ class TensorMethods(Handle):
         descending: builtins.bool = False,
         stable: builtins.bool = True,
     ) -> Tensor:
-        """x sorted along an axis."""
+        """x sorted along an axis; equal elements keep their order, NaN is largest."""
 
     def split(
         self,

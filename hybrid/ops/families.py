@@ -3,18 +3,30 @@
 Invariant: a module of records that is not imported here does not exist for the rest of hybrid.
 """
 
-from .axes import cumulative, positions, reduce, rows, statistics, views, windows
+from .axes import (
+    cumulative,
+    extremes,
+    positions,
+    reduce,
+    rows,
+    slices,
+    statistics,
+    views,
+    windows,
+)
 from .build import create, join, matrices, parts, pieces, stack
 from .elementwise import (
     activations,
     arithmetic,
     functions,
+    gelu,
     logic,
     powers,
     rounding,
     selection,
+    trigonometry,
     updates,
 )
-from .indexing import getitem, index, random, sort
+from .indexing import along, generators, getitem, index, random, sort
 from .layers import channels, likelihood, loss, normalize, pool
 from .products import attention, contract, convolution, einsum

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..eager.tensor import Tensor as Tensor
-from .indexing.random import Generator as Generator
+from .indexing.generators import Generator as Generator
 
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 __all__ = [
@@ -267,7 +267,7 @@ def arange(
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """start, start + step, ... below stop (NumPy's arange); int64 for ints, float32 when one is a float."""
+    """start, start + step, ... below stop; int64 for ints, float32 when one is a float."""
 
 def argmax(
     x: ArrayLike,
@@ -405,7 +405,7 @@ def categorical(
     *,
     generator: Generator | None = None,
 ) -> Tensor:
-    """One class per row, drawn with the probabilities softmax(logits) (Gumbel maximum)."""
+    """One class per row, drawn with the probabilities softmax(logits)."""
 
 def cbrt(x: ArrayLike, /) -> Tensor:
     """Cube root."""
@@ -520,7 +520,7 @@ def cumulative_sum(
     """Running sums along an axis (optional for one dimension)."""
 
 def default_generator(device: Any = None) -> Generator:
-    """The generator that functions use when none is given: one of each device. That of the default device is seeded from the system's entropy, another one first has the seed of that."""
+    """The generator of a device, which functions use when none is given."""
 
 def diagonal(
     x: ArrayLike,
@@ -658,7 +658,7 @@ def gelu_tanh(x: ArrayLike, /) -> Tensor:
     """gelu in Hendrycks and Gimpel's tanh form."""
 
 def getitem(x: ArrayLike, key: Any) -> Tensor:
-    """x[key]."""
+    """x[key]: ints, slices, None, ..., integer and bool tensors, or a tuple of them, as in NumPy."""
 
 def greater(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x > y."""
@@ -803,7 +803,7 @@ def logsumexp(x: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False
     """log(sum(exp(x))) over axes, without overflow."""
 
 def manual_seed(seed: builtins.int) -> Generator:
-    """Seed the default generators."""
+    """Seed the default generators of all devices; gives that of the default device."""
 
 def masked_select(x: ArrayLike, mask: ArrayLike) -> Tensor:
     """Elements of x where the mask (of x's shape) is true, in order, as one axis."""
@@ -900,7 +900,7 @@ def norm(
     """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power."""
 
 def normal_pdf(x: ArrayLike) -> Tensor:
-    """The density of the standard normal distribution."""
+    """e^(-x^2 / 2) / sqrt(2 pi): the density of the standard normal distribution."""
 
 def normalize(
     x: ArrayLike,
@@ -982,7 +982,7 @@ def rand(
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """Uniform numbers in [0, 1)."""
+    """Uniform numbers in [0, 1), of a shape given as a tuple or as several ints; float32 by default."""
 
 def rand_like(
     x: ArrayLike,
@@ -1010,7 +1010,7 @@ def randn(
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """Standard normal numbers."""
+    """Standard normal numbers, of a shape given as a tuple or as several ints; float32 by default."""
 
 def randn_like(
     x: ArrayLike,
@@ -1090,7 +1090,7 @@ def searchsorted(
     """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted."""
 
 def selu(x: ArrayLike) -> Tensor:
-    """The self-normalising elu of Klambauer et al."""
+    """1.0507 * elu(x, 1.6733): the self-normalising elu."""
 
 def setitem(x: ArrayLike, key: Any, value: Any) -> Tensor:
     """A tensor like x after x[key] = value; the last write to an element stays."""
@@ -1142,7 +1142,7 @@ def sort(
     descending: builtins.bool = False,
     stable: builtins.bool = True,
 ) -> Tensor:
-    """x sorted along an axis."""
+    """x sorted along an axis; equal elements keep their order, NaN is largest."""
 
 def split(
     x: ArrayLike,

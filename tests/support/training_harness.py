@@ -10,8 +10,8 @@ from adversary.common import norm, same
 
 import hybrid.nn as nn
 import hybrid.optim as optim
+from hybrid import random as rnd
 from hybrid.decorator import Function, RunsEagerly, function
-from hybrid.ops.indexing import random as rnd
 
 RNG = np.random.default_rng(0)
 DATA = [RNG.standard_normal((4, 8)).astype("f4") for _ in range(8)]

@@ -11,7 +11,7 @@ import toy_backend  # noqa: F401  (registers the kind "toy")
 import hybrid
 from hybrid.core.aval import HOST
 from hybrid.ir.mode import ROOTS
-from hybrid.ops.indexing import random
+from hybrid.ops.indexing.generators import _DEFAULT
 
 
 @runtime_checkable
@@ -35,8 +35,8 @@ def generators() -> Iterator[None]:
     hybrid.rand(1, device="toy")
     hybrid.rand(1, device="boxes")
     yield
-    for device in [device for device in random._DEFAULT if device is not HOST]:
-        del random._DEFAULT[device]
+    for device in [device for device in _DEFAULT if device is not HOST]:
+        del _DEFAULT[device]
     ROOTS[:] = [root for root in ROOTS if getattr(root, "device", HOST) is HOST]
 
 

@@ -19,8 +19,8 @@ from reference_executor import ReferenceExecutor
 import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
+from hybrid import random as rnd
 from hybrid.decorator import RunsEagerly, function, set_executor
-from hybrid.ops.indexing import random as rnd
 
 NS = types.SimpleNamespace
 

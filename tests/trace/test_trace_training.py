@@ -11,9 +11,9 @@ from training_harness import DATA, Net, both, state, trainer
 import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
+from hybrid import random as rnd
 from hybrid.core.errors import HybridError
 from hybrid.decorator import function
-from hybrid.ops.indexing import random as rnd
 
 
 @pytest.mark.parametrize("opt", [optim.SGD, optim.Adam, optim.AdamW])

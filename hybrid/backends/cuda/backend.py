@@ -16,7 +16,7 @@ from ...core.floating import in_plain_floats
 from ...ir.door.bind import forget
 from ...ir.graph.graph import Graph
 from ...ir.op import Op
-from ...ops.indexing.random import forget_generators
+from ...ops.indexing.generators import forget_generators
 from ..api import Backend, EagerKernel, Executable
 from ..plan import Plan
 from . import array, exchange

@@ -25,7 +25,8 @@ from ..elementwise.arithmetic import divide, multiply
 from ..elementwise.logic import equal, logical_and, logical_or
 from ..elementwise.selection import where
 from .reduce import sum as sum_
-from .views import flip, reshape
+from .slices import flip
+from .views import reshape
 
 Tensor = Any
 

@@ -25,7 +25,7 @@ from ...ir.scalar.program import Builder, Val
 from ..base.common import SHAPE_ONLY, as_type, groups, shapes_of, wide
 from ..base.surface import public
 from ..elementwise.arithmetic import clone, divide, multiply, subtract
-from ..elementwise.logic import equal, logical_or, not_equal
+from ..elementwise.logic import equal
 from ..elementwise.selection import where
 from .views import BROADCAST, broadcast_to, reshape
 
@@ -55,18 +55,14 @@ def keep_shape(shape: Ints, axes: Ints) -> Ints:
 
 
 # ---- records
-def _dropped(shape: Ints, axes: tuple[int, int]) -> Ints:
+def dropped(shape: Ints, axes: tuple[int, int]) -> Ints:
     return shape[: axes[0]] + shape[axes[1] :]
 
 
 def _infer(
     operand: Aval, *, axes: tuple[int, int], dtype: np.dtype | None = None
 ) -> tuple[Aval, ...]:
-    return (operand.with_(_dropped(operand.shape, axes), dtype),)
-
-
-def _infer_bool(operand: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
-    return (operand.with_(_dropped(operand.shape, axes), dt.bool_),)
+    return (operand.with_(dropped(operand.shape, axes), dtype),)
 
 
 def infer_nonempty(name: str, dtype: np.dtype | None) -> Any:
@@ -78,7 +74,7 @@ def infer_nonempty(name: str, dtype: np.dtype | None) -> Any:
                 f"{name} of no elements has no value: shape {operand.shape} has size 0 along a "
                 "reduced axis"
             )
-        return (operand.with_(_dropped(operand.shape, axes), dtype),)
+        return (operand.with_(dropped(operand.shape, axes), dtype),)
 
     return infer
 
@@ -104,21 +100,6 @@ def _mean_vjp(
             axes,
         ),
     )
-
-
-def _extreme_vjp(
-    gradient: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int]
-) -> tuple[Tensor]:
-    """The gradient shared by the elements that are the extreme; NaN for all where the extreme is
-    NaN."""
-    over, kept = tuple(range(*axes)), keep_shape(operand.shape, tuple(range(*axes)))
-    best = reshape(out, kept)
-    hit = equal(operand, best)
-    count = sum(astype(hit, dt.compute_type(operand.dtype)), axis=over, keepdims=True)
-    share = where(
-        equal(best, best), astype(divide(reshape(gradient, kept), count), operand.dtype), best
-    )
-    return (where(logical_or(hit, not_equal(best, best)), broadcast_to(share, operand.shape), 0),)
 
 
 def _prod_vjp(
@@ -149,19 +130,12 @@ def walk(prim: str) -> Any:
     return body
 
 
-def _truth(prim: str) -> Any:
-    def body(algebra: Builder, operand: Val, *, axes: tuple[int, int]) -> Val:
-        return algebra.reduce(prim, algebra.convert(operand, "b1"))
-
-    return body
-
-
 def _mean_body(algebra: Builder, operand: Val, *, axes: tuple[int, int], dtype: np.dtype) -> Val:
     widened = as_type(algebra, operand, dtype)
     return algebra.rsum(widened) / algebra.rlen(widened.type)
 
 
-def _oracle(function: Any) -> Any:
+def oracle_of(function: Any) -> Any:
     def reference(
         operand: np.ndarray, axes: tuple[int, int], dtype: np.dtype | None = None
     ) -> np.ndarray:
@@ -197,7 +171,7 @@ SUM = register(
         vjp=_sum_vjp,
         params=("axes", "dtype"),
         keeps=SHAPE_ONLY,
-        reference=_oracle(np.sum),
+        reference=oracle_of(np.sum),
         samples=cases(dtype=dt.float64),
         doc="Sum over a group of axes.",
     )
@@ -210,7 +184,7 @@ PROD = register(
         body=walk("rprod"),
         vjp=_prod_vjp,
         params=("axes", "dtype"),
-        reference=_oracle(np.prod),
+        reference=oracle_of(np.prod),
         samples=cases(dtype=dt.float64),
         ulp=70.0,
         doc="Product over a group of axes.",
@@ -225,7 +199,7 @@ MEAN = register(
         vjp=_mean_vjp,
         params=("axes", "dtype"),
         keeps=SHAPE_ONLY,
-        reference=_oracle(
+        reference=oracle_of(
             lambda operand, axis: (
                 np.sum(operand, axis=axis)
                 / np.array(product(operand.shape[a] for a in axis), operand.dtype)
@@ -236,87 +210,12 @@ MEAN = register(
         doc="Mean over a group of axes; NaN of nothing.",
     )
 )
-MAX = register(
-    RowOp(
-        "max",
-        1,
-        infer_nonempty("max", None),
-        body=walk("rmax"),
-        vjp=_extreme_vjp,
-        params=("axes",),
-        reference=_oracle(np.max),
-        samples=cases(True),
-        ulp=0.0,
-        doc="Largest element; NaN if any is.",
-    )
-)
-MIN = register(
-    RowOp(
-        "min",
-        1,
-        infer_nonempty("min", None),
-        body=walk("rmin"),
-        vjp=_extreme_vjp,
-        params=("axes",),
-        reference=_oracle(np.min),
-        samples=cases(True),
-        ulp=0.0,
-        doc="Smallest element; NaN if any is.",
-    )
-)
-ALL = register(
-    RowOp(
-        "all",
-        1,
-        _infer_bool,
-        body=_truth("rall"),
-        facts=frozenset(["truth"]),
-        params=("axes",),
-        reference=_oracle(np.all),
-        samples=cases(),
-        ulp=0.0,
-        doc="Whether every element is nonzero.",
-    )
-)
-ANY = register(
-    RowOp(
-        "any",
-        1,
-        _infer_bool,
-        body=_truth("rany"),
-        facts=frozenset(["truth"]),
-        params=("axes",),
-        reference=_oracle(np.any),
-        samples=cases(),
-        ulp=0.0,
-        doc="Whether some element is nonzero.",
-    )
-)
-
-
-extend(MAX, truth=ANY)
-extend(MIN, truth=ALL)
 
 
 # ---- public functions
 def finish(out: Tensor, shape: Ints, axes: Ints, keepdims: bool) -> Tensor:
     """The result, with the reduced axes of `shape` as size 1 if asked."""
     return reshape(out, keep_shape(shape, axes)) if keepdims else out
-
-
-def _order_free(op: Op, operand: Tensor, axis: Axis, keepdims: bool) -> Tensor:
-    operand = as_tensor(operand)
-    axes = normalize_axes(axis, operand.ndim, op.name)
-    if operand.dtype is dt.bool_ and op.truth is not None:
-        for group in groups(axes):
-            op.infer(operand._a, axes=group)  # no elements have no extreme
-        op = op.truth
-    if not axes:
-        return not_equal(operand, 0) if op.has("truth") else clone(operand)
-    result = operand
-    for group in reversed(groups(axes)):
-        result = bind(op, result, axes=group)
-    return finish(result, operand.shape, axes, keepdims)
 
 
 def _converted(operand: Tensor, dtype: np.dtype) -> Tensor:
@@ -449,61 +348,3 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
         keepdims=keepdims,
     )
     return astype(divide(total, product(x.shape[a] for a in axes)), wanted)
-
-
-@public(method=True)
-def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element.
-
-    Equal largest elements (zeros of both signs too) share the gradient; it is NaN for all elements
-    where the result is, as in torch.amax.
-
-    >>> hybrid.max(hybrid.tensor([[1.0, 5.0], [hybrid.nan, 2.0]]), axis=1)
-    tensor([ 5., nan])
-    """
-    return _order_free(MAX, x, axis, keepdims)
-
-
-@public(method=True)
-def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as
-    `max`'s.
-
-    >>> hybrid.min(hybrid.tensor([[3, 1], [2, 4]]), axis=(0, 1))
-    tensor(1)
-    """
-    return _order_free(MIN, x, axis, keepdims)
-
-
-amax = public(max, hybrid="amax", method=True)
-amin = public(min, hybrid="amin", method=True)
-
-
-@public(method=True)
-def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Whether every element over the axes is nonzero (NaN is).
-
-    >>> hybrid.all(hybrid.tensor([[1, 2], [0, 3]]), axis=1)
-    tensor([ True, False])
-    """
-    return _order_free(ALL, x, axis, keepdims)
-
-
-@public(method=True)
-def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Whether some element over the axes is nonzero (NaN is).
-
-    >>> hybrid.any(hybrid.tensor([[0, 0], [0, 3]]), axis=1)
-    tensor([False,  True])
-    """
-    return _order_free(ANY, x, axis, keepdims)
-
-
-@public(method=True)
-def count_nonzero(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """How many elements are nonzero, as int64.
-
-    >>> hybrid.count_nonzero(hybrid.tensor([[0, 1], [2, 3]]), axis=0)
-    tensor([1, 2])
-    """
-    return sum(not_equal(x, 0), axis=axis, keepdims=keepdims)

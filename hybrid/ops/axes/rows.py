@@ -24,7 +24,8 @@ from ..elementwise.arithmetic import divide, multiply, subtract
 from ..elementwise.functions import exp, log
 from ..formulas import exp as exp_
 from ..formulas import log as log_
-from .reduce import MAX, keep_shape
+from .extremes import MAX
+from .reduce import keep_shape
 from .reduce import sum as sum_
 from .views import moveaxis, reshape
 

@@ -24,9 +24,9 @@ from ..elementwise.arithmetic import abs, divide, multiply, square, subtract
 from ..elementwise.logic import equal, not_equal
 from ..elementwise.powers import power
 from ..elementwise.selection import where
-from .reduce import max as max_
+from .extremes import max as max_
+from .extremes import min as min_
 from .reduce import mean
-from .reduce import min as min_
 from .reduce import sum as sum_
 from .rows import ROWS, axes_of, row_infer, row_value, spread_row
 
@@ -138,8 +138,8 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     PyTorch's default is 1).
 
     >>> x = hybrid.tensor([1.0, 2.0, 3.0, 4.0])
-    >>> hybrid.var(x).item(), round(hybrid.var(x, correction=1).item(), 4)
-    (1.25, 1.6667)
+    >>> hybrid.var(x), hybrid.var(x, correction=1)
+    (tensor(1.25), tensor(1.6667))
     """
     x = as_tensor(x)
     x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)

@@ -19,7 +19,8 @@ from ...ir.op import Op, PlaceOp, ViewOp, register
 from ..base.common import SHAPE_ONLY, pair, shapes_of
 from ..base.surface import public
 from ..elementwise.arithmetic import add
-from .views import embed, moveaxis, slice_
+from .slices import embed, slice_
+from .views import moveaxis
 
 Ints = tuple[int, ...]
 Tensor = Any

@@ -268,8 +268,7 @@ def arange(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """start, start + step, ... below stop (NumPy's arange);
-    int64 for ints, float32 when one is a float.
+    """start, start + step, ... below stop; int64 for ints, float32 when one is a float.
 
     >>> hybrid.arange(3), hybrid.arange(1, 2, 0.25)
     (tensor([0, 1, 2]), tensor([1.  , 1.25, 1.5 , 1.75]))
@@ -291,16 +290,15 @@ def arange(
     as_shape(count)
     if dt.is_int(wanted):
         first, stride = int(start), int(step) if whole else int(start + step) - int(start)
-        last = first + (count - 1) * stride
-        if count and not (dt.can_hold(wanted, first) and dt.can_hold(wanted, last)):
+        ends = (first, first + (count - 1) * stride)
+        if count and not all(dt.can_hold(wanted, end) for end in ends):
             raise OverflowError(f"arange({start}, {stop}, {step}) does not fit {wanted.name}")
     else:
         first, stride = _f64_bits(start), _f64_bits(step)
     if wanted is dt.bool_:
         raise DTypeError("arange does not make bools; compare a range instead")
-    where = to_device(device)
-    made = bind(RANGE, shape=(count,), dtype=wanted, start=first, step=stride, device=where)
-    return finish(made, requires_grad)
+    params = {"dtype": wanted, "start": first, "step": stride, "device": to_device(device)}
+    return finish(bind(RANGE, shape=(count,), **params), requires_grad)
 
 
 def _linspace_body(

@@ -18,18 +18,8 @@ from ...core.errors import HybridError, ShapeError
 from ...core.shapes import contiguous_strides, items_of, normalize_axis
 from ...ir.door.bind import as_tensor, bind, operands, store
 from ...ir.op import PlaceOp, extend, register
-from ..axes.views import (
-    SLICE,
-    SlicePart,
-    broadcast_to,
-    embed,
-    expand_dims,
-    flip,
-    narrow,
-    region,
-    reshape,
-    slice_,
-)
+from ..axes.slices import SLICE, SlicePart, embed, flip, narrow, region, slice_
+from ..axes.views import broadcast_to, expand_dims, reshape
 from ..base.common import SHAPE_ONLY, draw, pairs_of
 from ..base.surface import public
 from ..elementwise.arithmetic import clone

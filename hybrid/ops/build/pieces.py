@@ -13,7 +13,8 @@ from typing import Any
 from ...core.errors import HybridError, ShapeError
 from ...core.shapes import items_of, normalize_axis, whole
 from ...ir.door.bind import as_tensor
-from ..axes.views import broadcast_to, expand_dims, narrow, reshape
+from ..axes.slices import narrow
+from ..axes.views import broadcast_to, expand_dims, reshape
 from ..base.surface import public
 from ..elementwise.arithmetic import clone
 from .join import concat

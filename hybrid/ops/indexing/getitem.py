@@ -21,7 +21,8 @@ from ...core.shapes import broadcast_shapes, whole
 from ...ir.door.bind import FAST, TABLE_LIMIT, as_tensor, bind, store
 from ...ir.door.foreign import data_of, holds_tensors
 from ...ir.tensor import Handle
-from ..axes.views import RESHAPE, SLICE, broadcast_to, moveaxis, permute_dims, reshape, slice_
+from ..axes.slices import SLICE, slice_
+from ..axes.views import RESHAPE, broadcast_to, moveaxis, permute_dims, reshape
 from ..base.surface import public
 from ..build.join import slice_set
 from ..elementwise.selection import where

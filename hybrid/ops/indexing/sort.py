@@ -19,14 +19,15 @@ from ...ir.algorithm import Order, Search
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
-from ..axes.reduce import any as any_
-from ..axes.views import expand_dims, narrow, reshape
+from ..axes.extremes import any as any_
+from ..axes.slices import narrow
+from ..axes.views import expand_dims, reshape
 from ..base.common import shapes_of
 from ..base.surface import public
 from ..build.join import concat
 from ..elementwise.arithmetic import subtract
 from ..elementwise.logic import equal, logical_not, not_equal
-from .index import take_along_axis
+from .along import take_along_axis
 
 Tensor = Any
 

@@ -24,7 +24,7 @@ from ..base.common import draw, need_float, pair, wide
 from ..base.surface import public
 from ..build.create import ones
 from ..elementwise.arithmetic import divide
-from ..indexing.index import ALONG
+from ..indexing.along import ALONG
 from .pool_windows import Ints, Pair, at, covering, index_type, numpy_windows, pooled, window_values
 
 Tensor = Any

@@ -19,7 +19,8 @@ from ..axes.views import expand_dims, reshape
 from ..base.surface import public
 from ..build.create import ones
 from ..elementwise.arithmetic import multiply
-from ..indexing.random import Generator, dropout
+from ..indexing.generators import Generator
+from ..indexing.random import dropout
 from .attend import ATTENTION
 
 Tensor = Any

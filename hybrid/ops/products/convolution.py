@@ -16,7 +16,8 @@ from ...ir import contract as layouts
 from ...ir.door.bind import bind, operands
 from ...ir.op import ContractOp, register
 from ..axes.reduce import sum as sum_
-from ..axes.views import embed, expand_dims, flip, reshape, slice_, swapaxes
+from ..axes.slices import embed, flip, slice_
+from ..axes.views import expand_dims, reshape, swapaxes
 from ..base.common import draw, inferred, pair, wide
 from ..base.surface import public
 from ..elementwise.arithmetic import add

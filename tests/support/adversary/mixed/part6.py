@@ -15,7 +15,7 @@ import hybrid as hb
 import hybrid.nn as nn
 import hybrid.nn.functional as F
 import hybrid.optim as optim
-from hybrid.ops.indexing import random as rnd
+from hybrid import random as rnd
 
 from ..common import NS, X, norm, suite, two
 

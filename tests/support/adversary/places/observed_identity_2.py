@@ -7,7 +7,7 @@ import numpy as np
 import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
-from hybrid.ops.indexing import random as rnd
+from hybrid import random as rnd
 
 from ..common import X
 from ..helpers import calls, lin, programs

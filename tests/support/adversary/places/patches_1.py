@@ -12,7 +12,7 @@ import hybrid.nn as nn
 import hybrid.nn.functional as F
 import hybrid.ops as ops
 import hybrid.optim as optim
-from hybrid.ops.indexing import random as rnd
+from hybrid import random as rnd
 
 from ..common import NS
 from ..helpers import calls, patching, programs

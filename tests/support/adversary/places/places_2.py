@@ -11,7 +11,7 @@ import hybrid as hb
 import hybrid.nn as nn
 import hybrid.nn.functional as F
 import hybrid.optim as optim
-from hybrid.ops.indexing import random as rnd
+from hybrid import random as rnd
 
 from ..common import NS, X
 from ..helpers import T, calls, leaf, lin, programs

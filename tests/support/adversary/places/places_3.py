@@ -8,7 +8,7 @@ from typing import Any
 import hybrid as hb
 import hybrid.nn as nn
 import hybrid.optim as optim
-from hybrid.ops.indexing import random as rnd
+from hybrid import random as rnd
 
 from ..common import NS, X
 from ..helpers import T, lin, programs

@@ -8,7 +8,7 @@ import numpy as np
 
 import hybrid as hb
 import hybrid.nn as nn
-from hybrid.ops.indexing import random as rnd
+from hybrid import random as rnd
 
 from ..common import X
 from ..helpers import programs

@@ -1,0 +1,190 @@
+"""Reductions whose order is free: extremes, all and any, and how many elements are nonzero.
+
+Invariant: on truth values, the extremes are `all` and `any`; results are exact in any order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import Aval
+from ...core.shapes import normalize_axes
+from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import convert as astype
+from ...ir.op import Op, RowOp, extend, register
+from ...ir.scalar.program import Builder, Val
+from ..base.common import groups
+from ..base.surface import public
+from ..elementwise.arithmetic import clone, divide
+from ..elementwise.logic import equal, logical_or, not_equal
+from ..elementwise.selection import where
+from .reduce import cases, dropped, finish, infer_nonempty, keep_shape, oracle_of, walk
+from .reduce import sum as sum_
+from .views import broadcast_to, reshape
+
+Axis = Any
+Tensor = Any
+
+
+def _infer_bool(operand: Aval, *, axes: tuple[int, int]) -> tuple[Aval, ...]:
+    return (operand.with_(dropped(operand.shape, axes), dt.bool_),)
+
+
+def _extreme_vjp(
+    gradient: Tensor, out: Tensor, operand: Tensor, axes: tuple[int, int]
+) -> tuple[Tensor]:
+    """The gradient shared by the elements that are the extreme; NaN for all where the extreme is
+    NaN."""
+    over, kept = tuple(range(*axes)), keep_shape(operand.shape, tuple(range(*axes)))
+    best = reshape(out, kept)
+    hit = equal(operand, best)
+    count = sum_(astype(hit, dt.compute_type(operand.dtype)), axis=over, keepdims=True)
+    share = where(
+        equal(best, best), astype(divide(reshape(gradient, kept), count), operand.dtype), best
+    )
+    return (where(logical_or(hit, not_equal(best, best)), broadcast_to(share, operand.shape), 0),)
+
+
+def _truth(prim: str) -> Any:
+    def body(algebra: Builder, operand: Val, *, axes: tuple[int, int]) -> Val:
+        return algebra.reduce(prim, algebra.convert(operand, "b1"))
+
+    return body
+
+
+MAX = register(
+    RowOp(
+        "max",
+        1,
+        infer_nonempty("max", None),
+        body=walk("rmax"),
+        vjp=_extreme_vjp,
+        params=("axes",),
+        reference=oracle_of(np.max),
+        samples=cases(True),
+        ulp=0.0,
+        doc="Largest element; NaN if any is.",
+    )
+)
+MIN = register(
+    RowOp(
+        "min",
+        1,
+        infer_nonempty("min", None),
+        body=walk("rmin"),
+        vjp=_extreme_vjp,
+        params=("axes",),
+        reference=oracle_of(np.min),
+        samples=cases(True),
+        ulp=0.0,
+        doc="Smallest element; NaN if any is.",
+    )
+)
+ALL = register(
+    RowOp(
+        "all",
+        1,
+        _infer_bool,
+        body=_truth("rall"),
+        facts=frozenset(["truth"]),
+        params=("axes",),
+        reference=oracle_of(np.all),
+        samples=cases(),
+        ulp=0.0,
+        doc="Whether every element is nonzero.",
+    )
+)
+ANY = register(
+    RowOp(
+        "any",
+        1,
+        _infer_bool,
+        body=_truth("rany"),
+        facts=frozenset(["truth"]),
+        params=("axes",),
+        reference=oracle_of(np.any),
+        samples=cases(),
+        ulp=0.0,
+        doc="Whether some element is nonzero.",
+    )
+)
+
+
+extend(MAX, truth=ANY)
+extend(MIN, truth=ALL)
+
+
+def _order_free(op: Op, operand: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    operand = as_tensor(operand)
+    axes = normalize_axes(axis, operand.ndim, op.name)
+    if operand.dtype is dt.bool_ and op.truth is not None:
+        for group in groups(axes):
+            op.infer(operand._a, axes=group)  # no elements have no extreme
+        op = op.truth
+    if not axes:
+        return not_equal(operand, 0) if op.has("truth") else clone(operand)
+    result = operand
+    for group in reversed(groups(axes)):
+        result = bind(op, result, axes=group)
+    return finish(result, operand.shape, axes, keepdims)
+
+
+@public(method=True)
+def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element.
+
+    Equal largest elements (zeros of both signs too) share the gradient; it is NaN for all elements
+    where the result is, as in torch.amax.
+
+    >>> hybrid.max(hybrid.tensor([[1.0, 5.0], [hybrid.nan, 2.0]]), axis=1)
+    tensor([ 5., nan])
+    """
+    return _order_free(MAX, x, axis, keepdims)
+
+
+@public(method=True)
+def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as
+    `max`'s.
+
+    >>> hybrid.min(hybrid.tensor([[3, 1], [2, 4]]), axis=(0, 1))
+    tensor(1)
+    """
+    return _order_free(MIN, x, axis, keepdims)
+
+
+amax = public(max, hybrid="amax", method=True)
+amin = public(min, hybrid="amin", method=True)
+
+
+@public(method=True)
+def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Whether every element over the axes is nonzero (NaN is).
+
+    >>> hybrid.all(hybrid.tensor([[1, 2], [0, 3]]), axis=1)
+    tensor([ True, False])
+    """
+    return _order_free(ALL, x, axis, keepdims)
+
+
+@public(method=True)
+def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """Whether some element over the axes is nonzero (NaN is).
+
+    >>> hybrid.any(hybrid.tensor([[0, 0], [0, 3]]), axis=1)
+    tensor([False,  True])
+    """
+    return _order_free(ANY, x, axis, keepdims)
+
+
+@public(method=True)
+def count_nonzero(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    """How many elements are nonzero, as int64.
+
+    >>> hybrid.count_nonzero(hybrid.tensor([[0, 1], [2, 3]]), axis=0)
+    tensor([1, 2])
+    """
+    return sum_(not_equal(x, 0), axis=axis, keepdims=keepdims)
