@@ -148,13 +148,13 @@ class TensorMethods(Handle):
         """The diagonal of two axes (the last two by default), as a new last axis."""
 
     def div(self, y: ArrayLike, /) -> Tensor:
-        """x / y; integers are divided as float32."""
+        """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
     def div_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`divide` whose result this tensor takes; returns self."""
 
     def divide(self, y: ArrayLike, /) -> Tensor:
-        """x / y; integers are divided as float32."""
+        """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
     def dot(self, y: ArrayLike, /) -> Any:
         """a @ b: matrices in the last two axes, leading axes broadcast."""

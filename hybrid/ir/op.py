@@ -40,6 +40,7 @@ __all__ = [
     "extend",
     "algorithm_of",
     "map_op",
+    "in_words",
 ]
 
 Kind = Literal["map", "row", "view", "place", "contract", "attend", "scatter", "host"]
@@ -308,6 +309,24 @@ def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:
         names = ", ".join(dict.fromkeys(a.dtype.name for a in avals))
         raise DTypeError(f"{op.name} does not take {names}")
     return dtype
+
+
+def in_words(op: Op) -> str:
+    """What `common_dtype` and `map_infer` do for a map record, for its function's docstring."""
+    if op.kind != "map" or op.gathers or not op.nin:
+        return ""
+    said = ["Shapes broadcast, or ShapeError; dtypes promote."] if op.nin > 1 else []
+    if op.result == "float":
+        said.append("Integers and bools are computed as float32.")
+    elif "i" not in op.accepts:
+        said.append("DTypeError for integers and bools.")
+    elif "b" not in op.accepts:
+        said.append("Bools are taken as int64.")
+    if "f" not in op.accepts:
+        said.append("DTypeError for floating tensors.")
+    if op.result == "bool":
+        said.append("The result is bool.")
+    return "  ".join(said)
 
 
 def map_infer(op_name: str, result: Result) -> Callable[..., tuple[Aval, ...]]:

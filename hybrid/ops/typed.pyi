@@ -541,7 +541,7 @@ def diff(
     """Differences of neighbours along an axis, n times; prepend and append are joined to x first."""
 
 def divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
-    """x / y; integers are divided as float32."""
+    """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
 def dot(a: ArrayLike, b: ArrayLike, /) -> Tensor:
     """NumPy's dot for up to two dimensions: products with scalars, inner products, matmul."""

@@ -13,7 +13,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from ...core.cache import keep
-from ..op import Op
+from ..op import Op, in_words
 from ..tensor import RUNTIME, Handle
 from .bind import bind, constant_of, resolve, run
 from .context import LOCAL, STATE
@@ -72,6 +72,17 @@ def {name}(x, /):
 """
 
 
+def described(op: Op) -> str:
+    """The docstring of a record's function: what the record says, and after its first paragraph
+    what follows from its rules for shapes and dtypes."""
+    rules = in_words(op)
+    if not rules:
+        return op.doc
+    head, _, rest = op.doc.partition("\n\n")
+    indent = rest[: len(rest) - len(rest.lstrip())]
+    return "\n\n".join(filter(None, (head, indent + rules, rest)))
+
+
 def function_of(op: Op) -> Callable[..., Any]:
     """The function of a record; of a map record without parameters a flat one for one and two
     inputs.
@@ -87,7 +98,7 @@ def function_of(op: Op) -> Callable[..., Any]:
     else:
         function = _flat(op)
     function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = op.doc
+    function.__doc__ = described(op)
     function.op = op  # type: ignore[attr-defined]
     return function
 

@@ -119,7 +119,7 @@ divide: Function = public(
         ),
         reference=reference_of(np.divide),
         unit={1: 1.0},
-        doc="""x / y; integers are divided as float32.
+        doc="""x / y; a zero divisor gives an infinity, or NaN for 0 / 0.
 
         >>> hybrid.divide(hybrid.tensor([1, -1, 0, 3]), hybrid.tensor([0, 0, 0, 2]))
         tensor([ inf, -inf,  nan,  1.5])
