@@ -149,6 +149,21 @@ def test_conv_forms() -> None:
         (conv_oracle(x, w, None, (2, 2), (1, 1), (1, 1), 1) * y).sum(),
         rtol=1e-4,
     )
+    one = hybrid.conv_transpose2d(hybrid.tensor(y[0]), tw, stride=2, padding=1, output_padding=1)
+    np.testing.assert_array_equal(np.asarray(one), np.asarray(back)[0])
+    ty = hybrid.tensor(y)
+    for bad in (
+        lambda: hybrid.conv_transpose2d(tx, tw),
+        lambda: hybrid.conv_transpose2d(ty[0, 0], tw),
+        lambda: hybrid.conv_transpose2d(ty, tw, groups=2),
+        lambda: hybrid.conv_transpose2d(ty, tw, hybrid.ones(3)),
+        lambda: hybrid.conv_transpose2d(ty, tw, stride=0),
+        lambda: hybrid.conv_transpose2d(ty, tw, padding=-1),
+        lambda: hybrid.conv_transpose2d(ty, tw, output_padding=-1),
+        lambda: hybrid.conv_transpose2d(ty, tw, stride=2, output_padding=2),
+    ):
+        with pytest.raises(hybrid.ShapeError, match="conv_transpose2d"):
+            bad()
     for bad in (
         lambda: hybrid.conv2d(tx, tw, groups=2),
         lambda: hybrid.conv2d(tx, hybrid.ones(3, 2, 9, 9)),

@@ -34,6 +34,8 @@ def test_shape_functions() -> None:
     same(hybrid.flip(t), np.flip(X))
     same(hybrid.matrix_transpose(t), X.swapaxes(1, 2))
     same(hybrid.flatten(t, 1), X.reshape(2, 12))
+    with pytest.raises(hybrid.ShapeError, match="flatten: axis 1 comes before axis 2"):
+        hybrid.flatten(t, 2, 1)
     same(
         hybrid.broadcast_to(hybrid.tensor(X[0, :1]), (5, 3, 4)),
         np.broadcast_to(X[0, :1], (5, 3, 4)),

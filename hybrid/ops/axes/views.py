@@ -80,6 +80,8 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
     """x under another shape; one size may be -1.
     `copy` is accepted for the array API: values never alias.
 
+    ShapeError where the elements do not fill the shape.
+
     >>> hybrid.reshape(hybrid.arange(6), (2, -1))
     tensor([[0, 1, 2],
             [3, 4, 5]])
@@ -106,6 +108,8 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
 def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
     """Axes start..stop (inclusive) as one axis.
 
+    ShapeError for an axis out of range, or where stop comes before start.
+
     >>> hybrid.flatten(hybrid.zeros(2, 3, 4, 5), 1, 2).shape
     (2, 12, 5)
     """
@@ -113,6 +117,8 @@ def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
     if x.ndim == 0:
         return reshape(x, (1,))
     left, right = normalize_axis(start, x.ndim, "flatten"), normalize_axis(stop, x.ndim, "flatten")
+    if right < left:
+        raise ShapeError(f"flatten: axis {stop} comes before axis {start} of {x.ndim} dimensions")
     return reshape(x, x.shape[:left] + (prod(x.shape[left : right + 1]),) + x.shape[right + 1 :])
 
 
@@ -214,6 +220,8 @@ def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
 def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
     """Axes of x moved to new positions; the others keep their order.
 
+    ShapeError for an axis that is out of range or named twice.
+
     >>> hybrid.moveaxis(hybrid.zeros(2, 3, 4), 0, -1).shape
     (3, 4, 2)
     """
@@ -233,6 +241,8 @@ def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
 def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
     """x with two axes exchanged.
 
+    ShapeError for an axis out of range.
+
     >>> hybrid.swapaxes(hybrid.zeros(2, 3, 4), 0, 2).shape
     (4, 3, 2)
     """
@@ -248,6 +258,8 @@ def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
 @public
 def matrix_transpose(x: Tensor) -> Tensor:
     """The last two axes exchanged.
+
+    x[..., n, m] gives [..., m, n]; ShapeError below two dimensions.
 
     >>> hybrid.matrix_transpose(hybrid.tensor([[1, 2, 3], [4, 5, 6]]))
     tensor([[1, 4],
@@ -304,6 +316,8 @@ def broadcast_to(x: Tensor, shape: Any) -> Tensor:
 @public
 def broadcast_arrays(*xs: Tensor) -> list[Tensor]:
     """All tensors broadcast to their common shape.
+
+    ShapeError where the shapes do not broadcast; each keeps its dtype.
 
     >>> a, b = hybrid.broadcast_arrays(hybrid.zeros(3, 1), hybrid.ones(4))
     >>> a.shape, b.shape

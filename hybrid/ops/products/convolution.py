@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core.errors import ShapeError
 from ...ir import contract as layouts
-from ...ir.door.bind import bind, operands
+from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.op import ContractOp, register
 from ..axes.reduce import sum as sum_
 from ..axes.slices import embed, flip, slice_
@@ -325,6 +325,30 @@ def conv1d(
     return reshape(out, out.shape[:-2] + out.shape[-1:])
 
 
+def _check_transposed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, **pairs: Pair
+) -> None:
+    """Raise ShapeError unless there is a convolution of which this is the adjoint."""
+    name = "conv_transpose2d"
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[0]:
+        raise ShapeError(
+            f"{name} takes x[N, C, H, W] and weight[C, O/groups, KH, KW], not {x.shape} and "
+            f"{weight.shape}"
+        )
+    if groups < 1 or x.shape[1] % groups:
+        raise ShapeError(f"{name}: {groups} groups of {x.shape[1]} channels")
+    if bias is not None and bias.shape != (weight.shape[1] * groups,):
+        raise ShapeError(f"{name}: bias has shape {bias.shape}, not {(weight.shape[1] * groups,)}")
+    for what, lowest in (("stride", 1), ("dilation", 1), ("padding", 0), ("output_padding", 0)):
+        if min(pairs[what]) < lowest:
+            raise ShapeError(f"{name}: {what} {pairs[what]} must be at least {lowest}")
+    for extra, stride, step in zip(pairs["output_padding"], pairs["stride"], pairs["dilation"]):
+        if extra >= max(stride, step):
+            raise ShapeError(
+                f"{name}: output_padding {extra} must be smaller than stride or dilation"
+            )
+
+
 @public(functional=True)
 def conv_transpose2d(
     x: Tensor,
@@ -336,29 +360,33 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    """PyTorch's conv_transpose2d: the input gradient of conv2d, weight[C, O / groups, KH,
-    KW].
+    """PyTorch's conv_transpose2d, the input gradient of conv2d: weight[C, O / groups, KH, KW].
 
-    x[N, C, H, W]; the result is [N, O, OH, OW] with
+    x[N, C, H, W] (or [C, H, W]) gives [N, O, OH, OW], ShapeError where sizes do not fit;
     OH = (H - 1) * stride - 2 * padding + dilation * (KH - 1) + output_padding + 1.
 
-    >>> x, weight = hybrid.tensor([[[[1.0, 2.0]]]]), hybrid.ones(1, 1, 2, 2)
-    >>> hybrid.conv_transpose2d(x, weight, stride=2)[0, 0]
-    tensor([[1., 1., 2., 2.],
-            [1., 1., 2., 2.]])
+    >>> x, weight = hybrid.tensor([[[1.0, 2.0]]]), hybrid.tensor([[[[1.0, 10.0]]]])
+    >>> hybrid.conv_transpose2d(x, weight, stride=(1, 2))
+    tensor([[[ 1., 10.,  2., 20.]]])
     """
     x, weight = operands(x, weight)
+    if x.ndim == 3:
+        given = (bias, stride, padding, output_padding, groups, dilation)
+        return reshape_first(conv_transpose2d(expand_dims(x, 0), weight, *given))
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     padding, extra = pair(padding, "padding"), pair(output_padding, "output_padding")
+    bias = None if bias is None else as_tensor(bias)
+    sizes = {"stride": stride, "dilation": dilation, "padding": padding, "output_padding": extra}
+    _check_transposed(x, weight, bias, groups, **sizes)
     full = [
         (x.shape[2 + i] - 1) * stride[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1 + extra[i]
         for i in (0, 1)
     ]
     channels = weight.shape[1] * groups
     out = _input_grad(x, weight, (x.shape[0], channels, *full), stride, dilation, groups)
-    sizes = tuple(full[i] - 2 * padding[i] for i in (0, 1))
-    if min(sizes) < 1:
-        raise ShapeError(f"conv_transpose2d: padding {padding} leaves an image of {sizes}")
+    image = tuple(full[i] - 2 * padding[i] for i in (0, 1))
+    if min(image) < 1:
+        raise ShapeError(f"conv_transpose2d: padding {padding} leaves an image of {image}")
     if any(padding):
-        out = slice_(out, (0, 0, *padding), out.shape[:2] + sizes)
+        out = slice_(out, (0, 0, *padding), out.shape[:2] + image)
     return out if bias is None else add(out, reshape(bias, (channels, 1, 1)))
