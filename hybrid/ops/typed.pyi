@@ -464,7 +464,7 @@ def conv_transpose2d(
     groups: builtins.int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    """PyTorch's conv_transpose2d: the input gradient of conv2d, weight[C, O / groups, KH, KW]."""
+    """PyTorch's conv_transpose2d, the input gradient of conv2d: weight[C, O / groups, KH, KW]."""
 
 def copysign(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """|x| with the sign of y, that of zeros and infinities too; a NaN y counts as positive, whatever its sign bit: the sign of a NaN is unspecified here, and numpy.copysign of .numpy() reads it. The gradient at x = 0 is zero."""
@@ -544,7 +544,7 @@ def divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
 def dot(a: ArrayLike, b: ArrayLike, /) -> Tensor:
-    """NumPy's dot for up to two dimensions: products with scalars, inner products, matmul."""
+    """NumPy's dot: products with scalars, inner products, matmul; with more dimensions, sums over the last axis of a and the second last of b."""
 
 def dropout(
     x: ArrayLike,

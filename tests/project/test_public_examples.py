@@ -7,6 +7,8 @@ would run it, without the globals of the module that defines the function.
 import doctest
 import inspect
 
+import pytest
+
 import hybrid
 from hybrid.ops.base.surface import SURFACE
 
@@ -58,6 +60,14 @@ def fault_of(name, value):
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     runner.run(test, out=said.append)
     return "".join(said) if runner.failures else ""
+
+
+@pytest.fixture(autouse=True)
+def stream():
+    """Examples seed the default generator: other tests go on with their own numbers."""
+    state = hybrid.random.get_state()
+    yield
+    hybrid.random.set_state(state)
 
 
 def test_every_public_function_shows_an_example_that_runs():

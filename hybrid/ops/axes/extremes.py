@@ -164,6 +164,8 @@ amin = public(min, hybrid="amin", method=True)
 def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Whether every element over the axes is nonzero (NaN is).
 
+    Axes as for `sum`, ShapeError for one out of range; bool, true where there is no element.
+
     >>> hybrid.all(hybrid.tensor([[1, 2], [0, 3]]), axis=1)
     tensor([ True, False])
     """
@@ -174,6 +176,8 @@ def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Whether some element over the axes is nonzero (NaN is).
 
+    Axes as for `sum`, ShapeError for one out of range; bool, false where there is no element.
+
     >>> hybrid.any(hybrid.tensor([[0, 0], [0, 3]]), axis=1)
     tensor([False,  True])
     """
@@ -183,6 +187,8 @@ def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
 @public(method=True)
 def count_nonzero(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """How many elements are nonzero, as int64.
+
+    Axes as for `sum`, ShapeError for one out of range.
 
     >>> hybrid.count_nonzero(hybrid.tensor([[0, 1], [2, 3]]), axis=0)
     tensor([1, 2])

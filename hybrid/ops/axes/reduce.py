@@ -311,6 +311,8 @@ def sum(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = 
 def prod(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
     """Product over axes (all by default), with the dtype rule of `sum`.
 
+    Axes, `keepdims` and errors are those of `sum`.
+
     >>> hybrid.prod(hybrid.tensor([[1, 2], [3, 4]]), axis=0)
     tensor([3, 8])
     """

@@ -263,6 +263,8 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0.
 
+    Shape, dtype and errors are those of `softmax`.
+
     >>> hybrid.log_softmax(hybrid.tensor([0.0, 1.0, 200.0]))
     tensor([-200., -199.,    0.])
     """

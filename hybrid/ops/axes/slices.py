@@ -192,6 +192,8 @@ def embed(operand: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()
 def flip(x: Tensor, axis: Any = None) -> Tensor:
     """x in reverse order along the axes (all by default).
 
+    ShapeError for an axis out of range.
+
     >>> hybrid.flip(hybrid.tensor([[1, 2], [3, 4]]), axis=1)
     tensor([[2, 1],
             [4, 3]])

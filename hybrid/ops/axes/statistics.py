@@ -137,6 +137,8 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     """Variance over axes; divides by the count minus `correction` (array API;
     PyTorch's default is 1).
 
+    Floats keep their dtype, integers and bools give float32.  ShapeError for an axis out of range.
+
     >>> x = hybrid.tensor([1.0, 2.0, 3.0, 4.0])
     >>> hybrid.var(x), hybrid.var(x, correction=1)
     (tensor(1.25), tensor(1.6667))
@@ -173,6 +175,8 @@ def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False)
 
     Elements that are zero, and vectors of zeros, have the gradient zero; equal extremes share it
     for ord inf and -inf.  ord 0 has no gradient.
+
+    ShapeError for an axis out of range; integers and bools are computed as float32.
 
     >>> hybrid.norm(hybrid.tensor([3.0, 4.0])).item()
     5.0

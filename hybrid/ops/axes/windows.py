@@ -98,6 +98,8 @@ def unfold(x: Tensor, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor
     x[..., H, W] gives [..., OH, OW, KH, KW]; windows that overlap share their
     elements, without a copy.
 
+    ShapeError where the kernel does not fit.
+
     >>> hybrid.unfold(hybrid.arange(12).reshape(3, 4), 2, stride=(1, 2)).shape
     (2, 2, 2, 2)
     >>> hybrid.unfold(hybrid.arange(12).reshape(3, 4), 2)[1, 2]
@@ -192,6 +194,8 @@ EMBED_DIAGONAL: Op = register(
 def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
     """The diagonal of two axes (the last two by default), as a new last axis.
 
+    ShapeError below two dimensions and for an axis out of range.
+
     >>> hybrid.diagonal(hybrid.arange(9).reshape(3, 3), offset=1)
     tensor([1, 5])
     """
@@ -210,6 +214,8 @@ def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Te
 @public
 def embed_diagonal(x: Tensor, offset: int = 0) -> Tensor:
     """Square matrices with the last axis of x on diagonal `offset` (torch.diag_embed).
+
+    x[..., n] gives [..., n + |offset|, n + |offset|].
 
     >>> hybrid.embed_diagonal(hybrid.tensor([1, 2]), offset=1)
     tensor([[0, 1, 0],

@@ -139,6 +139,8 @@ def zeros(
 ) -> Tensor:
     """Zeros of a shape given as a tuple or as several ints; float32 by default.
 
+    ShapeError for a negative size.
+
     >>> hybrid.zeros(2, 3)
     tensor([[0., 0., 0.],
             [0., 0., 0.]])
@@ -257,6 +259,14 @@ RANGE = register(
 )
 
 
+def _check_range(start: Any, stop: Any, step: Any) -> None:
+    """Raise HybridError unless the range has an end."""
+    if not step:
+        raise HybridError("arange: step is zero")
+    if any(isinstance(v, float) and not math.isfinite(v) for v in (start, stop, step)):
+        raise HybridError(f"arange({start}, {stop}, {step}): start, stop and step must be finite")
+
+
 @public
 @in_plain_floats
 def arange(
@@ -270,15 +280,15 @@ def arange(
 ) -> Tensor:
     """start, start + step, ... below stop; int64 for ints, float32 when one is a float.
 
+    HybridError where the step is zero or an end infinite, OverflowError where an integer dtype
+    cannot hold the ends.
+
     >>> hybrid.arange(3), hybrid.arange(1, 2, 0.25)
     (tensor([0, 1, 2]), tensor([1.  , 1.25, 1.5 , 1.75]))
     """
     if stop is None:
         start, stop = 0, start
-    if not step:
-        raise HybridError("arange: step is zero")
-    if any(isinstance(v, float) and not math.isfinite(v) for v in (start, stop, step)):
-        raise HybridError(f"arange({start}, {stop}, {step}): start, stop and step must be finite")
+    _check_range(start, stop, step)
     whole = all(hasattr(v, "__index__") for v in (start, stop, step))
     default = dt.default_int if whole else dt.default_float
     wanted = default if dtype is None else dt.canonical(dtype)
@@ -369,6 +379,8 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """`num` evenly spaced numbers from start to stop; the end is exact.
+
+    float32 by default; ShapeError for a negative `num`.
 
     >>> hybrid.linspace(0, 1, 5), hybrid.linspace(0, 1, 4, endpoint=False)
     (tensor([0.  , 0.25, 0.5 , 0.75, 1.  ]), tensor([0.  , 0.25, 0.5 , 0.75]))

@@ -86,6 +86,8 @@ def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
     sequences of Python numbers take the dtype of the tensors.
 
+    ShapeError where the shapes differ outside that axis, and for no tensors.
+
     >>> hybrid.concat([hybrid.tensor([[1, 2]]), hybrid.tensor([[3.0, 4.5]])])
     tensor([[1. , 2. ],
             [3. , 4.5]])
@@ -105,6 +107,8 @@ def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
 def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis, dtypes as in `concat`.
 
+    ShapeError where the shapes differ.
+
     >>> hybrid.stack([hybrid.tensor([1, 2]), hybrid.tensor([3, 4])], axis=1)
     tensor([[1, 3],
             [2, 4]])
@@ -122,6 +126,8 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
 def vstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows).
 
+    Dtypes and errors are those of `concat`.
+
     >>> hybrid.vstack([hybrid.tensor([1, 2]), hybrid.tensor([[3, 4], [5, 6]])])
     tensor([[1, 2],
             [3, 4],
@@ -136,6 +142,8 @@ def vstack(xs: Sequence[Tensor]) -> Tensor:
 @public
 def hstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors side by side (along axis 1; 1-D tensors along axis 0).
+
+    Dtypes and errors are those of `concat`.
 
     >>> hybrid.hstack([hybrid.tensor([[1], [2]]), hybrid.tensor([[3, 4], [5, 6]])])
     tensor([[1, 3, 4],
@@ -305,6 +313,8 @@ def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: A
     """NumPy's pad: widths as an int, (before, after), or one pair per axis.
 
     Modes: 'constant', 'edge', 'reflect', 'wrap'.  `nn.functional.pad` is PyTorch's.
+
+    ShapeError for negative widths, and for more than `reflect` or `wrap` can give.
 
     >>> hybrid.pad(hybrid.tensor([1, 2, 3]), (1, 2), constant_values=9)
     tensor([9, 1, 2, 3, 9, 9])

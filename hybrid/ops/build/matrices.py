@@ -63,6 +63,8 @@ def eye(
 ) -> Tensor:
     """An n x m matrix (square by default) with ones on diagonal k.
 
+    float32 by default.
+
     >>> hybrid.eye(2, 3, k=1)
     tensor([[0., 1., 0.],
             [0., 0., 1.]])
@@ -127,6 +129,8 @@ def _apply_triangle(op: Op, operand: Tensor, k: int) -> Tensor:
 def tril(x: Tensor, k: int = 0) -> Tensor:
     """x with zeros above diagonal k of the last two axes.
 
+    ShapeError below two dimensions.
+
     >>> hybrid.tril(hybrid.ones(2, 3), k=-1)
     tensor([[0., 0., 0.],
             [1., 0., 0.]])
@@ -137,6 +141,8 @@ def tril(x: Tensor, k: int = 0) -> Tensor:
 @public(method=True)
 def triu(x: Tensor, k: int = 0) -> Tensor:
     """x with zeros below diagonal k of the last two axes.
+
+    ShapeError below two dimensions.
 
     >>> hybrid.triu(hybrid.ones(2, 3))
     tensor([[1., 1., 1.],

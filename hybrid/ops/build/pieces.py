@@ -28,6 +28,8 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
     or of the given sizes.
 
+    ShapeError where the sizes do not add up to that of the axis.
+
     >>> hybrid.split(hybrid.arange(5), 2)
     (tensor([0, 1]), tensor([2, 3]), tensor([4]))
     >>> [p.shape for p in hybrid.split(hybrid.zeros(5, 2), [1, 4])]
@@ -53,6 +55,8 @@ def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
 def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk.
 
+    ShapeError for less than one piece.
+
     >>> hybrid.chunk(hybrid.arange(7), 3)
     (tensor([0, 1, 2]), tensor([3, 4, 5]), tensor([6]))
     """
@@ -67,6 +71,8 @@ def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
 def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, without it.
 
+    ShapeError for an axis out of range.
+
     >>> hybrid.unstack(hybrid.tensor([[1, 2], [3, 4]]), axis=1)
     (tensor([1, 3]), tensor([2, 4]))
     """
@@ -79,6 +85,8 @@ def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]:
 @public(method=True)
 def tile(x: Tensor, reps: Any) -> Tensor:
     """x repeated as a whole along each axis.
+
+    NumPy's tile: `reps` is an int, or one count per axis from the last on.
 
     >>> hybrid.tile(hybrid.tensor([1, 2]), (2, 2))
     tensor([[1, 2, 1, 2],
@@ -101,6 +109,8 @@ def tile(x: Tensor, reps: Any) -> Tensor:
 @public(method=True)
 def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
     """Each element `repeats` times along an axis (None: of the flattened tensor).
+
+    ShapeError for a negative count and an axis out of range.
 
     >>> hybrid.repeat(hybrid.tensor([1, 2]), 3)
     tensor([1, 1, 1, 2, 2, 2])
@@ -126,6 +136,8 @@ def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
 @public(method=True)
 def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
     """Elements moved along axes, those pushed out at one end re-entering at the other.
+
+    An axis of None rolls the flattened tensor; ShapeError for an axis out of range.
 
     >>> hybrid.roll(hybrid.arange(5), 2), hybrid.roll(hybrid.arange(5), -1)
     (tensor([3, 4, 0, 1, 2]), tensor([1, 2, 3, 4, 0]))

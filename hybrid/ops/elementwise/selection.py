@@ -234,6 +234,9 @@ def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
     NaN stays NaN, without a gradient.  At a border the gradient goes to x, as in PyTorch.
 
+    The result has x's dtype, promoted with those of tensor bounds; ShapeError where shapes do not
+    broadcast.
+
     >>> hybrid.clip(hybrid.tensor([-2.0, 0.5, 9.0]), 0, 1)
     tensor([0. , 0.5, 1. ])
     >>> hybrid.clip(hybrid.tensor([-2.0, 0.5, 9.0]), min=hybrid.tensor([0.0, 1.0, 2.0]))

@@ -119,6 +119,8 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
     """NumPy's take_along_axis: one index per result element along an axis; other axes
     broadcast.
 
+    ShapeError where the shapes do not fit, IndexOutOfRange for an index out of range.
+
     >>> x = hybrid.tensor([[3, 1, 2], [9, 8, 7]])
     >>> hybrid.take_along_axis(x, hybrid.argsort(x), axis=1)
     tensor([[1, 2, 3],
@@ -134,6 +136,8 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
 def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tensor:
     """A copy of x with `values` written where take_along_axis reads;
     the last write to an element stays.
+
+    Errors are those of `take_along_axis`.
 
     >>> hybrid.put_along_axis(hybrid.zeros(2, 3), hybrid.tensor([[1], [2]]), 5.0, axis=1)
     tensor([[0., 5., 0.],

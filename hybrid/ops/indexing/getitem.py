@@ -68,6 +68,8 @@ def nonzero(x: Tensor) -> tuple[Tensor, ...]:
 def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     """Elements of x where the mask (of x's shape) is true, in order, as one axis.
 
+    The mask is read on the host; ShapeError where it does not broadcast to x.
+
     >>> x = hybrid.tensor([[1, -2], [-3, 4]])
     >>> hybrid.masked_select(x, x > 0)
     tensor([1, 4])

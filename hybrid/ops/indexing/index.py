@@ -363,6 +363,9 @@ def scatter_set(base: Tensor, rows: Tensor, update: Tensor) -> Tensor:
 def index_add(x: Tensor, axis: int, index: Any, source: Any) -> Tensor:
     """x plus slices of `source` added at integer indices along an axis (torch.index_add).
 
+    `source` has x's shape with len(index) along the axis; IndexOutOfRange for an index out of
+    range.
+
     >>> hybrid.index_add(hybrid.zeros(3), 0, [0, 2, 2], hybrid.tensor([1.0, 2.0, 3.0]))
     tensor([1., 0., 5.])
     """

@@ -164,6 +164,8 @@ def uniform(
 
     dtype: float32 by default, float64 where a bound is a float64 tensor or array.
 
+    ShapeError where the bounds do not broadcast to the size.
+
     >>> hybrid.random.uniform([0.0, 10.0], [1.0, 20.0], generator=hybrid.Generator(0))
     tensor([ 0.399 , 19.7224])
     >>> hybrid.random.uniform(-1, 1, (2, 3)).shape
@@ -238,6 +240,8 @@ def randint(
 ) -> Tensor:
     """Integers low..high-1 (or 0..low-1), int64 by default.
 
+    HybridError where there is no such integer or the dtype cannot hold it.
+
     >>> hybrid.randint(1, 7, 5, generator=hybrid.Generator(0))
     tensor([6, 3, 2, 3, 5])
     """
@@ -263,6 +267,8 @@ def bernoulli(
 ) -> Tensor:
     """True with probability p (a number, or a tensor that broadcasts to the size).
 
+    HybridError for a number outside of [0, 1].
+
     >>> hybrid.bernoulli(0.5, 4, generator=hybrid.Generator(0))
     tensor([ True, False,  True, False])
     >>> hybrid.bernoulli(hybrid.tensor([0.0, 1.0]))
@@ -287,6 +293,8 @@ def bernoulli(
 @public(hybrid=False, random=True)
 def permutation(x: Any, *, generator: Generator | None = None, device: Any = None) -> Tensor:
     """0..x-1 in random order for an int, else x with its first axis in random order.
+
+    ShapeError for a tensor without axes.
 
     >>> hybrid.random.permutation(5, generator=hybrid.Generator(0))
     tensor([2, 1, 3, 4, 0])
@@ -361,6 +369,8 @@ def dropout(
     x itself when not training.
 
     Srivastava et al., JMLR 15 (2014).
+
+    HybridError where p is no probability.
 
     >>> hybrid.dropout(hybrid.ones(6), 0.5, generator=hybrid.Generator(0))
     tensor([2., 0., 2., 0., 0., 2.])

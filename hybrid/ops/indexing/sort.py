@@ -92,6 +92,8 @@ def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool
     """Positions (int64) that sort x along an axis;
     equal elements keep their order, NaN is largest.
 
+    ShapeError for an axis out of range.
+
     >>> hybrid.argsort(hybrid.tensor([3.0, 1.0, hybrid.nan, 1.0]))
     tensor([1, 3, 0, 2])
     """
@@ -107,6 +109,8 @@ def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool
 def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
     """x sorted along an axis; equal elements keep their order, NaN is largest.
 
+    Same shape and dtype; ShapeError for an axis out of range.
+
     >>> hybrid.sort(hybrid.tensor([[3, 1, 2], [9, 7, 8]]), descending=True)
     tensor([[3, 2, 1],
             [9, 8, 7]])
@@ -118,6 +122,8 @@ def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = 
 @public(method=True)
 def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
     """The k largest (or smallest) elements along an axis, sorted, and their positions.
+
+    ShapeError where the axis is shorter than k.
 
     >>> values, positions = hybrid.topk(hybrid.tensor([5.0, 9.0, 1.0, 7.0]), 2)
     >>> values, positions
@@ -167,6 +173,9 @@ def searchsorted(
 ) -> Tensor:
     """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted.
 
+    side 'left' puts an equal element before, 'right' behind; ShapeError for edges of more
+    dimensions.
+
     >>> edges = hybrid.tensor([1.0, 2.0, 4.0])
     >>> hybrid.searchsorted(edges, hybrid.tensor([0.5, 2.0, 9.0]))
     tensor([0, 1, 3])
@@ -189,6 +198,8 @@ def diff(
 ) -> Tensor:
     """Differences of neighbours along an axis, n times;
     prepend and append are joined to x first.
+
+    ShapeError for an axis out of range.
 
     >>> x = hybrid.tensor([1, 4, 9, 16])
     >>> hybrid.diff(x), hybrid.diff(x, n=2), hybrid.diff(x, prepend=[0])
@@ -216,6 +227,8 @@ def unique_all(x: Tensor) -> Unique:
     """Distinct values in increasing order with positions and counts; reads the data on the
     host.
 
+    x counts as flattened; a named tuple (values, indices, inverse_indices, counts).
+
     >>> found = hybrid.unique_all(hybrid.tensor([3, 1, 3]))
     >>> found.values, found.counts
     (tensor([1, 3]), tensor([1, 2]))
@@ -242,6 +255,8 @@ def unique_all(x: Tensor) -> Unique:
 @public
 def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
     """Whether each element of x equals some element of `test`.
+
+    The result is bool, of x's shape.
 
     >>> hybrid.isin(hybrid.tensor([1, 2, 3]), hybrid.tensor([3, 1]))
     tensor([ True, False,  True])

@@ -116,6 +116,8 @@ def group_norm(
 
     Wu and He, arXiv:1803.08494.
 
+    weight and bias are [C].  ShapeError unless the groups divide the channels.
+
     >>> x = hybrid.tensor([[1.0, 3.0, 10.0, 50.0]])
     >>> hybrid.group_norm(x, 2)
     tensor([[-1.,  1., -1.,  1.]])
@@ -133,6 +135,8 @@ def group_norm(
 @public(functional=True)
 def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
     """x divided by its norm along an axis (at least eps).
+
+    Same shape and dtype; ShapeError for an axis out of range.
 
     >>> hybrid.normalize(hybrid.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6, 0.8],

@@ -155,6 +155,8 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """binary_cross_entropy of sigmoid(x), without overflow.
 
+    ShapeError unless x and target have one shape; `pos_weight` multiplies the losses of positives.
+
     >>> x, target = hybrid.tensor([0.0, 5.0, 200.0]), hybrid.tensor([1.0, 1.0, 0.0])
     >>> hybrid.binary_cross_entropy_with_logits(x, target, reduction="none")
     tensor([6.9315e-01, 6.7153e-03, 2.0000e+02])

@@ -440,6 +440,8 @@ def smooth_l1_loss(x: Tensor, target: Any, *, reduction: str = "mean", beta: flo
 
     d^2 / (2 beta) where |d| < beta, else |d| - beta / 2: Girshick, arXiv:1504.08083.
 
+    ShapeError unless x and target have one shape.
+
     >>> x, target = hybrid.tensor([0.5, 3.0]), hybrid.tensor([0.0, 0.0])
     >>> hybrid.smooth_l1_loss(x, target, reduction="none")
     tensor([0.125, 2.5  ])
@@ -456,6 +458,8 @@ def huber_loss(x: Tensor, target: Any, *, reduction: str = "mean", delta: float 
     """Quadratic up to `delta`, linear above (PyTorch's huber_loss).
 
     d^2 / 2 where |d| < delta, else delta * (|d| - delta / 2): Huber (1964).
+
+    ShapeError unless x and target have one shape.
 
     >>> x, target = hybrid.tensor([0.5, 3.0]), hybrid.tensor([0.0, 0.0])
     >>> hybrid.huber_loss(x, target, reduction="none", delta=2.0)

@@ -418,6 +418,8 @@ def rms_norm(
 
     x / sqrt(mean(x^2) + eps) * weight: Zhang and Sennrich, arXiv:1910.07467.
 
+    Shapes and errors are those of `layer_norm`.
+
     >>> hybrid.rms_norm(hybrid.tensor([[1.0, 7.0], [10.0, 70.0]]), 2)
     tensor([[0.2, 1.4],
             [0.2, 1.4]])

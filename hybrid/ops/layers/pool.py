@@ -309,6 +309,8 @@ def max_pool2d(
     x[N, C, H, W] (or [C, H, W]); a stride of None is the kernel's size.  `return_indices` gives the
     pair (maxima, positions in the flattened image).
 
+    ShapeError where the window does not fit.
+
     >>> x = hybrid.arange(16.0).reshape(1, 4, 4)
     >>> hybrid.max_pool2d(x, 2)[0]
     tensor([[ 5.,  7.],
@@ -338,6 +340,8 @@ def avg_pool2d(
 
     x[N, C, H, W] (or [C, H, W]); a stride of None is the kernel's size.
 
+    ShapeError where the window does not fit.
+
     >>> x = hybrid.arange(16.0).reshape(1, 4, 4)
     >>> hybrid.avg_pool2d(x, 2)[0]
     tensor([[ 2.5,  4.5],
@@ -358,6 +362,8 @@ def avg_pool2d(
 def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
     """Means over equal windows so that the result has `output_size`,
     which must divide the image.
+
+    x[N, C, H, W] (or [C, H, W]); ShapeError where it does not divide.
 
     >>> hybrid.adaptive_avg_pool2d(hybrid.arange(16.0).reshape(1, 4, 4), (1, 2))
     tensor([[[6.5, 8.5]]])
@@ -382,6 +388,8 @@ def max_pool1d(
 ) -> Tensor:
     """PyTorch's max_pool1d over [N, C, L] (or [C, L]).
 
+    ShapeError where the window does not fit.
+
     >>> hybrid.max_pool1d(hybrid.tensor([[3.0, 1.0, 4.0, 1.0, 5.0]]), 3, stride=1)
     tensor([[4., 4., 5.]])
     """
@@ -394,6 +402,8 @@ def max_pool1d(
 @public
 def avg_pool1d(x: Tensor, kernel_size: int, stride: int | None = None, padding: int = 0) -> Tensor:
     """PyTorch's avg_pool1d over [N, C, L] (or [C, L]).
+
+    ShapeError where the window does not fit.
 
     >>> hybrid.avg_pool1d(hybrid.tensor([[3.0, 1.0, 4.0, 2.0]]), 2)
     tensor([[2., 3.]])

@@ -242,6 +242,8 @@ def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
     """Sum of products over pairs of axes: an int (last of a with first of b) or two
     sequences.
 
+    ShapeError where the sizes of a pair differ.
+
     >>> hybrid.tensordot(hybrid.ones(2, 3, 4), hybrid.ones(3, 4, 5)).shape
     (2, 5)
     >>> hybrid.tensordot(hybrid.ones(2, 3), hybrid.ones(4, 2), axes=([0], [1])).shape
@@ -263,6 +265,8 @@ def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
 @public
 def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     """Dot products along an axis; the other axes broadcast.
+
+    ShapeError where the sizes along the axis differ.
 
     >>> hybrid.vecdot(hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([10, 1]))
     tensor([12, 34])
@@ -289,7 +293,10 @@ def outer(a: Tensor, b: Tensor, /) -> Tensor:
 
 @public
 def dot(a: Tensor, b: Tensor, /) -> Tensor:
-    """NumPy's dot for up to two dimensions: products with scalars, inner products, matmul.
+    """NumPy's dot: products with scalars, inner products, matmul; with more dimensions, sums over
+    the last axis of a and the second last of b.
+
+    ShapeError where the sizes of these axes differ.
 
     >>> hybrid.dot(hybrid.tensor([1, 2, 3]), hybrid.tensor([4, 5, 6]))
     tensor(32)
@@ -303,6 +310,8 @@ def dot(a: Tensor, b: Tensor, /) -> Tensor:
 @public
 def kron(a: Tensor, b: Tensor, /) -> Tensor:
     """Kronecker product of tensors of one rank.
+
+    ShapeError for tensors of different ranks.
 
     >>> hybrid.kron(hybrid.eye(2), hybrid.tensor([[1.0, 2.0]]))
     tensor([[1., 2., 0., 0.],

@@ -136,12 +136,12 @@ def einsum(spec: str, *operands: Tensor) -> Tensor:
 
     Pairs of operands are contracted as matrix products, the pair with the smallest result first.
 
+    ShapeError where a letter has two sizes or a term does not fit its operand.
+
     >>> a, b = hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([[0, 1], [1, 0]])
     >>> hybrid.einsum("ij,jk->ik", a, b)
     tensor([[2, 1],
             [4, 3]])
-    >>> hybrid.einsum("ii", a)
-    tensor(5)
     """
     tensors = together(*operands)
     terms, result = _parse(spec, tensors)
