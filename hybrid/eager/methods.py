@@ -22,6 +22,7 @@ from ..ir.door.guard import guard_methods
 from ..ir.tensor import Handle
 from ..ops.base.surface import SURFACE, Public, public
 from ..ops.indexing.getitem import getitem as _getitem
+from . import transfer  # noqa: F401  (its methods are installed here)
 from .create import move
 from .tensor import Tensor
 

@@ -16,17 +16,15 @@ from ..autograd.backward import backward as _backward
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core import trees
-from ..core.aval import HOST, Device, is_device
-from ..core.aval import device as to_device
+from ..core.aval import HOST, Device
 from ..core.errors import ArgumentError, DeviceError, DTypeError, HybridError, ShapeError
 from ..core.floating import in_plain_floats, sees_subnormals
 from ..core.sites import read_to_be_called
-from ..core.spelling import ACCELERATOR
 from ..ir.door import bind as door
 from ..ir.door.flat import set_tensor_class
 from ..ir.door.pending import value_of
-from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view, new_handle
-from .create import asarray, from_dlpack, move, named_device, tensor
+from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view
+from .create import asarray, from_dlpack, move, tensor
 from .handles import broadcast, read
 from .repr import html_of, text_of
 from .snapshot import copied, grad_of, saved_array
@@ -101,6 +99,10 @@ class Tensor(TensorMethods):
         return self._a.dtype.itemsize
 
     def numel(self) -> int:
+        """Number of elements."""
+        return self._a.size
+
+    def nelement(self) -> int:
         """Number of elements."""
         return self._a.size
 
@@ -281,12 +283,6 @@ class Tensor(TensorMethods):
         return self
 
     # ---- to Python and NumPy
-    def numpy(self) -> np.ndarray:
-        """A read-only NumPy view of the value (on a GPU: a copy)."""
-        value = read(self, ".numpy()").view()
-        value.flags.writeable = False
-        return value
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         value = read(self, "np.asarray")
         if dtype is not None and np.dtype(dtype) != value.dtype:
@@ -298,18 +294,6 @@ class Tensor(TensorMethods):
         value = value.view()
         value.flags.writeable = False
         return value
-
-    def item(self) -> Any:
-        """The only element as a Python number; ShapeError when there is not exactly one."""
-        value = read(self, ".item()")
-        if value.size != 1:
-            raise ShapeError(f".item() needs one element, the shape is {self._a.shape}")
-        return _number(value) if sees_subnormals() else in_plain_floats(_number)(value)
-
-    def tolist(self) -> Any:
-        """Nested lists of Python numbers."""
-        value = read(self, ".tolist()")
-        return _numbers(value) if sees_subnormals() else in_plain_floats(_numbers)(value)
 
     def __float__(self) -> float:
         value = self._one("float()")
@@ -391,61 +375,7 @@ class Tensor(TensorMethods):
         memo[id(self)] = made
         return made
 
-    # ---- devices
-    def to(
-        self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False
-    ) -> Tensor:
-        """This tensor with another dtype and/or on another device: `t.to("float16")`,
-        `t.to(other.device)`, `t.to(other)` (both of another tensor).
-
-        A text is the name of a device where it is that of a kind of device, else a dtype.  Raises
-        DeviceError where there is no such device.  `non_blocking`: a copy from pinned memory goes
-        on beside the work of the device; what uses the result waits for it by itself."""
-        for argument in args:
-            if isinstance(argument, (Device, int)) or is_device(argument):
-                device = argument
-            elif isinstance(argument, Handle):
-                dtype, device = argument._a.dtype, argument._a.device
-            else:
-                dtype = argument
-        moved = self if dtype is None else door.convert(self, dt.canonical(dtype))
-        if device is not None and to_device(device) is not moved._a.device:
-            moved = move(moved, to_device(device), not non_blocking)
-        return moved
-
-    def cpu(self) -> Tensor:
-        """This tensor on the default device, the CPU."""
-        return self.to(HOST)
-
-    def cuda(self, device: Any = None, non_blocking: bool = False) -> Tensor:
-        """This tensor on a CUDA device, given by its number or name (None: the current one)."""
-        target = named_device(to_device("cuda"), device)
-        return self.to(device=target, non_blocking=non_blocking)
-
-    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
-        """This tensor on another device (array API)."""
-        return self.to(device=device)
-
-    def pin_memory(self) -> Tensor:
-        """This tensor of the host in memory that a CUDA device reads directly, so that
-        `.to("cuda", non_blocking=True)` does not wait for the copy."""
-        if self._a.device is not HOST:
-            raise DeviceError(f"only tensors of {HOST} can be pinned, not one of {self._a.device}")
-        if self.is_pinned():
-            return self
-        value = read(self, ".pin_memory()")
-        return new_handle(door.backend_of(to_device(ACCELERATOR)).pinned(value), self._a)
-
-    def is_pinned(self) -> bool:
-        """Whether `pin_memory` made this tensor's memory."""
-        value = value_of(self)
-        pinned = getattr(value, "base", None) is not None and self._a.device is HOST
-        return pinned and door.backend_of(to_device(ACCELERATOR)).is_pinned(value)
-
-    def nelement(self) -> int:
-        """Number of elements."""
-        return self._a.size
-
+    # ---- protocols
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return sys.modules[__name__.partition(".")[0]]
 
@@ -475,15 +405,6 @@ class Tensor(TensorMethods):
         if mode is not None:
             mode.on_host_read(self, "its array interface")
         return told
-
-
-def _number(value: np.ndarray) -> Any:
-    """The element of an array of one."""
-    return float(value.reshape(())) if value.dtype == dt.bfloat16 else value.item()
-
-
-def _numbers(value: np.ndarray) -> Any:
-    return value.astype(np.float32).tolist() if value.dtype == dt.bfloat16 else value.tolist()
 
 
 def _rebuild(array: np.ndarray, name: str, leaf: bool, device: str | None = None) -> Tensor:

@@ -133,6 +133,12 @@ class TensorMethods(Handle):
     def count_nonzero(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """How many elements are nonzero, as int64."""
 
+    def cpu(self) -> Tensor:
+        """This tensor on the default device, the CPU."""
+
+    def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
+        """This tensor on a CUDA device, given by its number or name (None: the current one)."""
+
     def cumsum(self, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
         """Running sums along an axis (optional for one dimension)."""
 
@@ -222,6 +228,9 @@ class TensorMethods(Handle):
     def int(self) -> Tensor:
         """Elements as int32."""
 
+    def is_pinned(self) -> builtins.bool:
+        """Whether `pin_memory` made this tensor's memory."""
+
     def isfinite(self, /) -> Tensor:
         """Whether x is a finite number."""
 
@@ -230,6 +239,9 @@ class TensorMethods(Handle):
 
     def isnan(self, /) -> Tensor:
         """Whether x is NaN."""
+
+    def item(self) -> Any:
+        """The only element as a Python number; ShapeError when there is not exactly one."""
 
     def le(self, y: ArrayLike, /) -> Tensor:
         """x <= y."""
@@ -325,6 +337,9 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power."""
 
+    def numpy(self) -> np.ndarray:
+        """A read-only NumPy view of the value (on a GPU: a copy)."""
+
     def outer(self, b: ArrayLike, /) -> Tensor:
         """All products of the elements of two tensors (flattened), as a matrix."""
 
@@ -333,6 +348,9 @@ class TensorMethods(Handle):
 
     def permute_dims(self, *axes: Any) -> Tensor:
         """Axes in another order."""
+
+    def pin_memory(self) -> Tensor:
+        """This tensor of the host in memory that a CUDA device reads directly, so that `.to("cuda", non_blocking=True)` does not wait for the copy."""
 
     def pow(self, y: Any) -> Tensor:
         """x to the power y. The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a reciprocal and a square root."""
@@ -468,6 +486,21 @@ class TensorMethods(Handle):
 
     def tile(self, reps: Any) -> Tensor:
         """x repeated as a whole along each axis."""
+
+    def to(
+        self,
+        *args: Any,
+        dtype: Any = None,
+        device: Any = None,
+        non_blocking: builtins.bool = False,
+    ) -> Tensor:
+        """This tensor with another dtype and/or on another device: `t.to("float16")`, `t.to(other.device)`, `t.to(other)` (both of another tensor)."""
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Tensor:
+        """This tensor on another device (array API)."""
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
 
     def topk(
         self,

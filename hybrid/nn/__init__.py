@@ -7,22 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..core.spelling import LAYERS, elsewhere
 from ..ir.door.guard import guard_all, guard_methods
-from . import functional, layers, module
-from .layers import (
+from . import activations, containers, functional, layers, losses, module
+from .activations import (
     GELU,
-    AvgPool2d,
-    Conv2d,
-    CrossEntropyLoss,
-    Dropout,
-    Embedding,
-    Flatten,
     Identity,
-    LayerNorm,
-    Linear,
     LogSoftmax,
-    LSTMCell,
-    MaxPool2d,
-    MSELoss,
     ReLU,
     Sigmoid,
     SiLU,
@@ -30,7 +19,20 @@ from .layers import (
     Softplus,
     Tanh,
 )
-from .module import Module, ModuleDict, ModuleList, Parameter, Sequential
+from .containers import ModuleDict, ModuleList, Sequential
+from .layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Linear,
+    LSTMCell,
+    MaxPool2d,
+)
+from .losses import CrossEntropyLoss, MSELoss
+from .module import Module, Parameter
 
 __all__ = [
     "AvgPool2d",
@@ -61,9 +63,10 @@ __all__ = [
     "functional",
 ]
 
-for _class in [*vars(layers).values(), *vars(module).values()]:
-    if isinstance(_class, type) and issubclass(_class, Module):
-        guard_methods(_class)
+for _room in (module, containers, layers, activations, losses):
+    for _class in list(vars(_room).values()):
+        if isinstance(_class, type) and issubclass(_class, Module):
+            guard_methods(_class)
 guard_all(vars(functional), vars(functional)["__all__"], functional.__name__)
 
 if not TYPE_CHECKING:

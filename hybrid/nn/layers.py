@@ -25,18 +25,7 @@ __all__ = [
     "MaxPool2d",
     "AvgPool2d",
     "Flatten",
-    "ReLU",
-    "GELU",
-    "SiLU",
-    "Sigmoid",
-    "Tanh",
-    "Softmax",
-    "LogSoftmax",
-    "Softplus",
-    "Identity",
     "LSTMCell",
-    "CrossEntropyLoss",
-    "MSELoss",
 ]
 
 
@@ -258,98 +247,6 @@ class Flatten(Module):
         return flatten(input, self.start_dim, self.end_dim)
 
 
-class _Pointwise(Module):
-    function: Any = None
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x."""
-        return type(self).function(input)
-
-
-class _Inplace(_Pointwise):
-    """A pointwise layer that can give its input the result as its new value (PyTorch's flag)."""
-
-    def __init__(self, inplace: bool = False) -> None:
-        super().__init__()
-        self.inplace = inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x; with `inplace`, x itself with its new value."""
-        output = type(self).function(input)
-        return input._inplace(output) if self.inplace else output
-
-    def extra_repr(self) -> str:
-        return "inplace=True" if self.inplace else ""
-
-
-class ReLU(_Inplace):
-    """max(x, 0)."""
-
-    function = staticmethod(F.relu)
-
-
-class SiLU(_Inplace):
-    """x * sigmoid(x)."""
-
-    function = staticmethod(F.silu)
-
-
-class Sigmoid(_Pointwise):
-    """1 / (1 + exp(-x))."""
-
-    function = staticmethod(F.sigmoid)
-
-
-class Tanh(_Pointwise):
-    """Hyperbolic tangent."""
-
-    function = staticmethod(F.tanh)
-
-
-class Softplus(_Pointwise):
-    """log(1 + exp(x))."""
-
-    function = staticmethod(F.softplus)
-
-
-class Identity(_Pointwise):
-    """The input itself."""
-
-    function = staticmethod(lambda input: input)
-
-
-class GELU(Module):
-    """x * Phi(x), exactly (approximate="none") or by the tanh formula ("tanh")."""
-
-    def __init__(self, approximate: str = "none") -> None:
-        super().__init__()
-        self.approximate = approximate
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x."""
-        return F.gelu(input, self.approximate)
-
-
-class Softmax(Module):
-    """exp(x) / sum(exp(x)) along an axis."""
-
-    def __init__(self, dim: int = -1) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x."""
-        return F.softmax(input, self.dim)
-
-
-class LogSoftmax(Softmax):
-    """Logarithm of softmax."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x."""
-        return F.log_softmax(input, self.dim)
-
-
 class LSTMCell(Module):
     """One step of a long short-term memory cell; gates in PyTorch's order i, f, g, o.
 
@@ -397,44 +294,3 @@ class LSTMCell(Module):
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
-
-
-class CrossEntropyLoss(Module):
-    """`functional.cross_entropy` as a module."""
-
-    weight: Tensor | None
-
-    def __init__(
-        self,
-        weight: Tensor | None = None,
-        ignore_index: int = -100,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.ignore_index, self.reduction = ignore_index, reduction
-        self.label_smoothing = label_smoothing
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, C, ...) and targets -> loss."""
-        return F.cross_entropy(
-            input,
-            target,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
-        )
-
-
-class MSELoss(Module):
-    """`functional.mse_loss` as a module."""
-
-    def __init__(self, reduction: str = "mean") -> None:
-        super().__init__()
-        self.reduction = reduction
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Mean squared difference."""
-        return F.mse_loss(input, target, reduction=self.reduction)

@@ -7,15 +7,13 @@ does not, nor does a number stored over a number, which is looked at by itself.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
 
 from ..core import dtypes as dt
 from ..core.aval import HOST, Device, is_device
 from ..core.aval import device as to_device
-from ..core.errors import HybridError, IndexOutOfRange, ShapeError
-from ..core.shapes import items_of
+from ..core.errors import HybridError, ShapeError
 from ..eager.create import named_device
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor, asarray, tensor
@@ -25,7 +23,7 @@ from ..ir.mode import EPOCH, bump
 from ..ir.tensor import Handle
 from ..ops import zeros_like
 
-__all__ = ["Module", "Parameter", "Sequential", "ModuleList", "ModuleDict"]
+__all__ = ["Module", "Parameter"]
 
 Held: TypeAlias = Literal["parameter", "buffer", "temporary", "module"]  # what an attribute is
 
@@ -356,119 +354,3 @@ def _loaded(name: str, held: Tensor, value: Any) -> Tensor:
             f"load_state_dict: {name} has shape {held.shape}, the state has {loaded.shape}"
         )
     return loaded
-
-
-def _item(modules: Any, index: Any) -> Any:
-    """One module of a container, or the list that a slice names."""
-    items = list(modules.children())
-    if isinstance(index, slice):
-        return items[index]
-    number = operator.index(index)
-    if not -len(items) <= number < len(items):
-        raise IndexOutOfRange(
-            f"index {number} is out of range for a {type(modules).__name__} of {len(items)} modules"
-        )
-    return items[number]
-
-
-class Sequential(Module):
-    """Modules applied one after the other."""
-
-    def __init__(self, *modules: Module) -> None:
-        super().__init__()
-        for number, module in enumerate(modules):
-            if not callable(module):
-                raise HybridError(
-                    f"Sequential takes modules, not a {type(module).__name__}; write "
-                    "Sequential(a, b), or Sequential(*modules) for a list"
-                )
-            self.add_module(str(number), module)
-
-    def forward(self, input: Any) -> Any:
-        """The last module's output."""
-        for module in self.children():
-            input = module(input)
-        return input
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
-    def __getitem__(self, index: Any) -> Any:
-        found = _item(self, index)
-        return Sequential(*found) if isinstance(index, slice) else found
-
-    def append(self, module: Module) -> Sequential:
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
-
-class ModuleList(Module):
-    """A list whose items are submodules."""
-
-    def __init__(self, modules: Any = ()) -> None:
-        super().__init__()
-        self.extend(modules)
-
-    def append(self, module: Module) -> ModuleList:
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
-    def extend(self, modules: Any) -> ModuleList:
-        """Add modules at the end."""
-        for module in items_of(modules, f"{type(self).__name__}: modules"):
-            self.append(module)
-        return self
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
-    def __getitem__(self, index: Any) -> Any:
-        found = _item(self, index)
-        return ModuleList(found) if isinstance(index, slice) else found
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        _item(self, index)
-        self.add_module(str(operator.index(index) % len(self)), module)
-
-
-class ModuleDict(Module):
-    """A dict whose values are submodules."""
-
-    def __init__(self, modules: dict[str, Module] | None = None) -> None:
-        super().__init__()
-        for name, module in (modules or {}).items():
-            self.add_module(name, module)
-
-    def __getitem__(self, name: str) -> Module:
-        if self._names.get(name) != "module":
-            raise KeyError(name)
-        return self.__dict__[name]
-
-    def __setitem__(self, name: str, module: Module) -> None:
-        self.add_module(name, module)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def keys(self) -> Any:
-        """Names of the modules."""
-        return self._names.keys()
-
-    def items(self) -> Any:
-        """(name, module) pairs."""
-        return list(self.named_children())
-
-    def values(self) -> Any:
-        """The modules."""
-        return list(self.children())

@@ -1,0 +1,121 @@
+"""Methods of Tensor that take its value elsewhere: to Python, to NumPy, to another device.
+
+Invariant: the value that arrives is the one the tensor holds; a recording hears of each move.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes as dt
+from ..core.aval import HOST, Device, is_device
+from ..core.aval import device as named
+from ..core.errors import DeviceError, ShapeError
+from ..core.floating import in_plain_floats, sees_subnormals
+from ..core.spelling import ACCELERATOR
+from ..ir.door import bind as door
+from ..ir.door.pending import value_of
+from ..ir.tensor import Handle, new_handle
+from ..ops.base.surface import public
+from .create import move, named_device
+from .handles import read
+from .tensor import Tensor
+
+__all__: list[str] = []
+
+
+@public(hybrid=False, method=True)
+def numpy(self: Tensor) -> np.ndarray:
+    """A read-only NumPy view of the value (on a GPU: a copy)."""
+    value = read(self, ".numpy()").view()
+    value.flags.writeable = False
+    return value
+
+
+@public(hybrid=False, method=True)
+def item(self: Tensor) -> Any:
+    """The only element as a Python number; ShapeError when there is not exactly one."""
+    value = read(self, ".item()")
+    if value.size != 1:
+        raise ShapeError(f".item() needs one element, the shape is {self._a.shape}")
+    return _number(value) if sees_subnormals() else in_plain_floats(_number)(value)
+
+
+@public(hybrid=False, method=True)
+def tolist(self: Tensor) -> Any:
+    """Nested lists of Python numbers."""
+    value = read(self, ".tolist()")
+    return _numbers(value) if sees_subnormals() else in_plain_floats(_numbers)(value)
+
+
+@public(hybrid=False, method=True)
+def to(
+    self: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False
+) -> Tensor:
+    """This tensor with another dtype and/or on another device: `t.to("float16")`,
+    `t.to(other.device)`, `t.to(other)` (both of another tensor).
+
+    A text is the name of a device where it is that of a kind of device, else a dtype.  Raises
+    DeviceError where there is no such device.  `non_blocking`: a copy from pinned memory goes
+    on beside the work of the device; what uses the result waits for it by itself."""
+    for argument in args:
+        if isinstance(argument, (Device, int)) or is_device(argument):
+            device = argument
+        elif isinstance(argument, Handle):
+            dtype, device = argument._a.dtype, argument._a.device
+        else:
+            dtype = argument
+    moved = self if dtype is None else door.convert(self, dt.canonical(dtype))
+    if device is not None and named(device) is not moved._a.device:
+        moved = move(moved, named(device), not non_blocking)
+    return moved
+
+
+@public(hybrid=False, method=True)
+def cpu(self: Tensor) -> Tensor:
+    """This tensor on the default device, the CPU."""
+    return self.to(HOST)
+
+
+@public(hybrid=False, method=True)
+def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+    """This tensor on a CUDA device, given by its number or name (None: the current one)."""
+    target = named_device(named("cuda"), device)
+    return self.to(device=target, non_blocking=non_blocking)
+
+
+@public(hybrid=False, method=True)
+def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """This tensor on another device (array API)."""
+    return self.to(device=device)
+
+
+@public(hybrid=False, method=True)
+def pin_memory(self: Tensor) -> Tensor:
+    """This tensor of the host in memory that a CUDA device reads directly, so that
+    `.to("cuda", non_blocking=True)` does not wait for the copy."""
+    if self._a.device is not HOST:
+        raise DeviceError(f"only tensors of {HOST} can be pinned, not one of {self._a.device}")
+    if self.is_pinned():
+        return self
+    value = read(self, ".pin_memory()")
+    return new_handle(door.backend_of(named(ACCELERATOR)).pinned(value), self._a)
+
+
+@public(hybrid=False, method=True)
+def is_pinned(self: Tensor) -> bool:
+    """Whether `pin_memory` made this tensor's memory."""
+    value = value_of(self)
+    pinned = getattr(value, "base", None) is not None and self._a.device is HOST
+    return pinned and door.backend_of(named(ACCELERATOR)).is_pinned(value)
+
+
+def _number(value: np.ndarray) -> Any:
+    """The element of an array of one."""
+    return float(value.reshape(())) if value.dtype == dt.bfloat16 else value.item()
+
+
+def _numbers(value: np.ndarray) -> Any:
+    return value.astype(np.float32).tolist() if value.dtype == dt.bfloat16 else value.tolist()
