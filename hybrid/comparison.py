@@ -148,6 +148,11 @@ class Comparison(NamedTuple):
     `kernels` of each kind they became, bytes of temporary memory, seconds of compilation.  With
     `devices`: in what runs differ from the eager one on the first device (`device_bits`), and the
     times on each, eager and traced (`device_us`).
+
+    >>> import hybrid
+    >>> seen = hybrid.compare(lambda x: (x + 1).exp(), hybrid.ones(8), repeat=1)
+    >>> seen.replays, seen.nodes_before, seen.kernels
+    (True, 2, {'loop': 1})
     """
 
     name: str
@@ -167,11 +172,22 @@ class Comparison(NamedTuple):
 
     @property
     def speedup(self) -> float:
-        """Eager time over traced time."""
+        """Eager time over traced time.
+
+        >>> import hybrid
+        >>> seen = hybrid.compare(lambda x: (x + 1).exp(), hybrid.ones(8), repeat=1)
+        >>> seen.speedup == seen.eager_us / seen.traced_us
+        True
+        """
         return self.eager_us / self.traced_us
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, and the speed-up, as plain data."""
+        """All fields, and the speed-up, as plain data.
+
+        >>> import hybrid
+        >>> hybrid.compare(lambda x: x + 1, hybrid.ones(8), repeat=1).to_dict()["kernels"]
+        {'loop': 1}
+        """
         return {**self._asdict(), "speedup": self.speedup}
 
     def _rows(self) -> list[tuple[str, str]]:

@@ -42,6 +42,7 @@ from .trace.serve.prepare import CHOICE, set_executor
 from .trace.serve.reports import CacheInfo, RunsEagerly
 from .trace.serve.served import Served
 from .trace.serve.signatures import (
+    NEW_SIGNATURES,
     SignatureState,
     SignatureTable,
     dropper,
@@ -56,10 +57,6 @@ from .trace.watch.turns import RUNS, TURN, Runs
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 
 MAX_PLANS, MAX_PENDING = 16, 8
-NEW_SIGNATURES = (
-    "is called with ever new signatures (shapes, dtypes, Python numbers or objects as arguments), "
-    "each of which runs eagerly until it comes again; pass what changes as tensors or NumPy arrays"
-)
 UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -69,7 +66,11 @@ interrupted.register()
 
 
 class Function(Deferring, Unserved):
-    """A function that is recorded and replayed; made by `hybrid.function`."""
+    """A function that is recorded and replayed; made by `hybrid.function`.
+
+    >>> function(abs)
+    <@function abs>
+    """
 
     def __init__(self, fn: Callable[..., Any], wait: bool | None = None) -> None:
         if not callable(fn):

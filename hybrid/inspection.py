@@ -27,13 +27,31 @@ class Inspection:
     """The forms of one recorded call: the graph as recorded, after each pass, and the plan.
 
     `forms` is a list of (step, object); `graph(step)` gives one graph; str() and the notebook show
-    all."""
+    all.
+
+    >>> import hybrid
+    >>> double = hybrid.function(lambda x: x + x)
+    >>> for _ in range(2): _ = double(hybrid.ones(4))
+    >>> print(hybrid.inspect(double))
+    == <lambda>, recorded: 1 nodes
+    ...
+    == <lambda>, plan: 1 kernels, arena 0 bytes
+    ...
+    """
 
     def __init__(self, name: str, forms: list[tuple[str, Any]]) -> None:
         self.name, self.forms = name, forms
 
     def graph(self, step: str = "dce") -> Shown:
-        """The graph after a step ('recorded' for the first)."""
+        """The graph after a step ('recorded' for the first); HybridError where there is none.
+
+        >>> import hybrid
+        >>> negated = hybrid.function(lambda x: -(-x))
+        >>> for _ in range(2): _ = negated(hybrid.ones(4))
+        >>> looked = hybrid.inspect(negated)
+        >>> len(looked.graph("recorded").nodes), len(looked.graph("dce").nodes)
+        (2, 0)
+        """
         for name, form in self.forms:
             if name == step and isinstance(form, Graph):
                 return Shown.of(form)
@@ -164,6 +182,12 @@ def inspect(fn: Function, *args: Any, **kwargs: Any) -> Inspection:
 
     With arguments: of the call with these arguments; without: of the latest one that is replayed.
     Raises HybridError, saying why, when nothing is replayed.
+
+    >>> import hybrid
+    >>> double = hybrid.function(lambda x: x + x)
+    >>> for _ in range(2): _ = double(hybrid.ones(4))
+    >>> [step for step, _ in hybrid.inspect(double).forms][:3]
+    ['recorded', 'fold', 'simplify']
     """
     if not isinstance(fn, Function):
         raise TypeError("inspect takes a function made by @hybrid.function")

@@ -17,7 +17,16 @@ __all__ = ["profile", "Profile"]
 
 
 class Profile(list[KernelTime]):
-    """Kernels of one call in execution order; str() and the notebook show the slowest first."""
+    """Kernels of one call in execution order; str() and the notebook show the slowest first.
+
+    >>> import hybrid
+    >>> double = hybrid.function(lambda x: x + x)
+    >>> x = hybrid.ones(1000)
+    >>> _ = double(x), double(x)
+    >>> print(hybrid.profile(double, x))
+    <lambda>: 1 kernels, ... us
+    ...
+    """
 
     def __init__(self, name: str, rows: Sequence[KernelTime]) -> None:
         super().__init__(rows)
@@ -25,11 +34,23 @@ class Profile(list[KernelTime]):
 
     @property
     def seconds(self) -> float:
-        """Sum of the kernels' least times."""
+        """Sum of the kernels' least times.
+
+        >>> Profile("nothing", []).seconds
+        0
+        """
         return sum(r.seconds for r in self)
 
     def slowest(self) -> list[KernelTime]:
-        """The kernels by falling time."""
+        """The kernels by falling time.
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x)
+        >>> x = hybrid.ones(1000)
+        >>> _ = double(x), double(x)
+        >>> [kernel.kind for kernel in hybrid.profile(double, x).slowest()]
+        ['map']
+        """
         return sorted(self, key=lambda kernel: -kernel.seconds)
 
     def __str__(self) -> str:

@@ -20,7 +20,12 @@ def _backend(device: str | Device | None) -> Backend:
 
 
 def get_num_threads(*, device: str | Device | None = None) -> int:
-    """How many threads large kernels use: by default the cores this process may run on."""
+    """How many threads large kernels use: by default the cores this process may run on.
+
+    >>> import hybrid
+    >>> with hybrid.num_threads(2): hybrid.get_num_threads()
+    2
+    """
     return _backend(device).get_num_threads()
 
 
@@ -29,7 +34,10 @@ def set_num_threads(n: int, *, device: str | Device | None = None) -> None:
     cannot be counted.
 
     >>> import hybrid
-    >>> hybrid.set_num_threads(hybrid.get_num_threads())
+    >>> before = hybrid.get_num_threads()
+    >>> hybrid.set_num_threads(1); hybrid.get_num_threads()
+    1
+    >>> hybrid.set_num_threads(before)
     """
     _backend(device).set_num_threads(n)
 

@@ -133,6 +133,11 @@ def backward(
 
     `gradient` has t's shape; it may be left out for one element.  `create_graph` puts the pass
     itself on the tape.  Raises HybridError when t does not require a gradient.
+
+    >>> import hybrid
+    >>> x = hybrid.tensor([1.0, 2.0], requires_grad=True)
+    >>> backward((x * x).sum()); x.grad
+    tensor([2., 4.])
     """
     if t._node is None:
         raise HybridError(
@@ -199,7 +204,14 @@ def gradients(
 ) -> tuple[Any, ...]:
     """d outputs / d inputs as a tuple, without touching `.grad` (PyTorch's autograd.grad).
 
-    An input that the outputs do not depend on gives None with allow_unused, else HybridError.
+    An input that the outputs do not depend on gives None with allow_unused, else HybridError.  The
+    gradients have the shapes and dtypes of the inputs; `grad_outputs` those of the outputs, and may
+    be left out for outputs of one element.
+
+    >>> import hybrid
+    >>> x = hybrid.tensor([1.0, 2.0], requires_grad=True)
+    >>> hybrid.gradients((x * x).sum(), x)
+    (tensor([2., 4.]),)
     """
     results, sources = _listed(outputs), _listed(inputs)
     seeds = [None] * len(results) if grad_outputs is None else _listed(grad_outputs)
@@ -234,7 +246,13 @@ def _stored(gathered: dict[int, list[Any]], node: Any) -> Any:
 
 # ---- functional forms
 def stop_gradient(x: Any) -> Any:
-    """The same value, cut from the tape (also `x.detach()`)."""
+    """The same value, cut from the tape (also `x.detach()`).
+
+    >>> import hybrid
+    >>> x = hybrid.tensor(3.0)
+    >>> hybrid.grad(lambda x: x * hybrid.stop_gradient(x))(x)  # the second factor is a constant
+    tensor(3.)
+    """
     if not isinstance(x, Handle):
         x = door.as_tensor(x)
     detached = new_handle(shared(x._v), x._a)
@@ -368,8 +386,16 @@ def grad(
 
 
 def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """(fn(*primals), pullback): pullback(cotangents shaped like the output)
-    gives a tuple of gradients."""
+    """(fn(*primals), pullback): pullback(cotangents shaped like the output) gives a tuple of
+    gradients.
+
+    primals: trees of floating tensors; the gradients have their structure, shapes and dtypes.
+
+    >>> import hybrid
+    >>> value, pullback = hybrid.vjp(lambda x: x * x, hybrid.tensor([1.0, 2.0]))
+    >>> pullback(hybrid.tensor([1.0, 10.0]))
+    (tensor([ 2., 40.]),)
+    """
     need_callable("vjp", fn)
     with enable_grad():
         leaves, structure = _watched(primals)
@@ -389,10 +415,14 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Give a function a gradient of its own: fn(*tensors) returns (output, pull), and pull(g)
     returns the gradients of the inputs (a tensor, or a tuple with None where there is none).
 
+    Raises ArgumentError for another result of fn, HybridError for another number of gradients.
+
     >>> import hybrid
     >>> @hybrid.custom_gradient
     ... def clip_gradient(x):
     ...     return x, lambda g: hybrid.clip(g, -1.0, 1.0)
+    >>> hybrid.grad(lambda x: clip_gradient(x) * 100)(hybrid.tensor(2.0))
+    tensor(1.)
     """
 
     need_callable("custom_gradient", fn)

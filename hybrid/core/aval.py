@@ -55,7 +55,11 @@ class Device(str):
 
     @property
     def type(self) -> str:
-        """The kind of device, without the number."""
+        """The kind of device, without the number.
+
+        >>> device("cpu:1").type
+        'cpu'
+        """
         return self.kind
 
     def __eq__(self, other: object) -> bool:
@@ -90,7 +94,14 @@ def _spelled(name: str) -> str:
 
 
 class Aval:
-    """Shape (tuple of int), canonical dtype and Device of a value, with size and nbytes at hand."""
+    """Shape (tuple of int), canonical dtype and Device of a value, with size and nbytes at hand.
+
+    Raises ShapeError for more than 64 axes or more bytes than an int64 counts.
+
+    >>> record = aval((2, 3), np.dtype("float32"))
+    >>> record, record.nbytes, aval((2, 3), np.dtype("float32")) is record
+    (float32[2x3], 24, True)
+    """
 
     __slots__ = ("shape", "dtype", "device", "ndim", "size", "nbytes", "__weakref__")
 
@@ -113,7 +124,11 @@ class Aval:
         return f"{self.dtype.name}[{extents}]{suffix}"
 
     def with_(self, shape: tuple[int, ...] | None = None, dtype: np.dtype | None = None) -> Aval:
-        """The same record with another shape or dtype."""
+        """The same record with another shape or dtype.
+
+        >>> aval((2, 3), np.dtype("float32")).with_(shape=(6,))
+        float32[6]
+        """
         return aval(
             self.shape if shape is None else shape,
             self.dtype if dtype is None else dtype,

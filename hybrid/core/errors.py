@@ -28,39 +28,94 @@ __all__ = [
 
 
 class HybridError(Exception):
-    """Base of every error that hybrid raises on purpose."""
+    """Base of every error that hybrid raises on purpose.
+
+    >>> import hybrid
+    >>> try:
+    ...     hybrid.ones(2) + hybrid.ones(3)
+    ... except hybrid.HybridError as error:
+    ...     print(type(error).__name__)
+    ShapeError
+    """
 
 
 class ShapeError(HybridError, ValueError):
-    """Shapes or axes do not fit the operation."""
+    """Shapes or axes do not fit the operation; a ValueError.
+
+    >>> import hybrid
+    >>> hybrid.ones((2, 3)) @ hybrid.ones((2, 3))
+    Traceback (most recent call last):
+    hybrid.core.errors.ShapeError: ...
+    """
 
 
 class DTypeError(HybridError, TypeError):
-    """Dtypes do not fit the operation."""
+    """Dtypes do not fit the operation; a TypeError.
+
+    >>> import hybrid
+    >>> hybrid.ones(2) & hybrid.ones(2)
+    Traceback (most recent call last):
+    hybrid.core.errors.DTypeError: ...
+    """
 
 
 class DeviceError(HybridError, RuntimeError):
-    """Operands live on different devices, or the device is not available."""
+    """Operands live on different devices, or the device is not available; a RuntimeError.
+
+    >>> import hybrid
+    >>> hybrid.ones(2).to("cuda:99")
+    Traceback (most recent call last):
+    hybrid.core.errors.DeviceError: ...
+    """
 
 
 class ArgumentError(HybridError, TypeError, ValueError):
-    """An argument is of a kind, or has a value, that the function does not take."""
+    """An argument is of a kind, or has a value, that the function does not take; a TypeError and a
+    ValueError.
+
+    >>> import hybrid
+    >>> hybrid.set_matmul_precision("sloppy")
+    Traceback (most recent call last):
+    hybrid.core.errors.ArgumentError: ...
+    """
 
 
 class IndexOutOfRange(HybridError, IndexError):
-    """An index lies outside the axis it addresses."""
+    """An index lies outside the axis it addresses; an IndexError.
+
+    >>> import hybrid
+    >>> hybrid.arange(3)[5]
+    Traceback (most recent call last):
+    hybrid.core.errors.IndexOutOfRange: ...
+    """
 
 
 class GraphError(HybridError, ValueError):
-    """A graph or its text form is not valid."""
+    """A graph or its text form is not valid; a ValueError.
+
+    >>> from hybrid.ir.graph.text import parse_graph
+    >>> parse_graph("no graph")
+    Traceback (most recent call last):
+    hybrid.core.errors.GraphError: ...
+    """
 
 
 class UnsupportedError(HybridError, NotImplementedError):
-    """The request is understood but not offered; the message says what to use instead."""
+    """The request is understood but not offered; the message says what to use instead.
+
+    >>> import hybrid
+    >>> hybrid.arange(3).view(hybrid.float64)
+    Traceback (most recent call last):
+    hybrid.core.errors.UnsupportedError: ...
+    """
 
 
 class BackendError(HybridError, RuntimeError):
-    """The machine, or native code made for it, cannot do what was asked."""
+    """The machine, or native code made for it, cannot do what was asked; a RuntimeError.
+
+    >>> issubclass(BackendError, RuntimeError)
+    True
+    """
 
 
 def value_text(value: Any) -> str:
@@ -79,14 +134,22 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 class Site(NamedTuple):
-    """A line of user code: where a node of a graph was made."""
+    """A line of user code: where a node of a graph was made.
+
+    >>> print(Site("model.py", 12, "forward"))
+    model.py:12 in forward
+    """
 
     file: str
     line: int
     function: str
 
     def text(self) -> str:
-        """The stripped source text of the line, or '' when the file cannot be read."""
+        """The stripped source text of the line, or '' when the file cannot be read.
+
+        >>> Site(__file__, 7, "module").text()
+        'from __future__ import annotations'
+        """
         return linecache.getline(self.file, self.line).strip()
 
     def __str__(self) -> str:

@@ -111,13 +111,25 @@ def is_available() -> bool:
 
 def current_device() -> int:
     """The number of the device that this thread's calls in `hybrid.cuda` mean when they name
-    none."""
+    none.  Raises DeviceError without a driver.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert 0 <= hybrid.cuda.current_device() < hybrid.cuda.device_count()
+    """
     effect("reads the current CUDA device")
     return index_of()
 
 
 def set_device(device: DeviceLike) -> None:
-    """Make a device the current one of this thread."""
+    """Make a device the current one of this thread.
+
+    Raises DeviceError where there is no such device, ArgumentError for what names none.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     hybrid.cuda.set_device(0)
+    """
     loaded().use_device(state_of(device, "changes the current CUDA device").index)
 
 
@@ -125,7 +137,13 @@ class device:
     """Scope in which a device is the current one of this thread.
 
     It is what `Tensor.cuda()` and calls in `hybrid.cuda` mean that name none; `device="cuda"` names
-    the first device always."""
+    the first device always.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     with hybrid.cuda.device(0):
+    ...         assert hybrid.ones(2).cuda().device == "cuda:0"
+    """
 
     def __init__(self, device: DeviceLike) -> None:
         self.index = index_of(device)
@@ -141,7 +159,12 @@ class device:
 
 
 class Properties(NamedTuple):
-    """Facts of a card; sizes in bytes."""
+    """Facts of a card; sizes in bytes.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.cuda.get_device_properties().total_memory > 1 << 30
+    """
 
     name: str
     major: int
@@ -154,7 +177,12 @@ class Properties(NamedTuple):
 
 
 def get_device_properties(device: DeviceLike = None) -> Properties:
-    """Facts of a card."""
+    """Facts of a card: its name, compute capability, memory in bytes, multiprocessors.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.cuda.get_device_properties(0).multi_processor_count > 0
+    """
     state = state_of(device)
     state.enter()
     card, number = state.card, int(state.card.arch.removeprefix("sm_"))
@@ -171,27 +199,54 @@ def get_device_properties(device: DeviceLike = None) -> Properties:
 
 
 def get_device_name(device: DeviceLike = None) -> str:
-    """The name of a card."""
+    """The name of a card, such as 'NVIDIA H100 80GB HBM3'.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.cuda.get_device_name() == hybrid.cuda.get_device_properties().name
+    """
     return state_of(device).name
 
 
 def get_device_capability(device: DeviceLike = None) -> tuple[int, int]:
-    """The compute capability of a card, such as (9, 0)."""
+    """The compute capability of a card, such as (9, 0).
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.cuda.get_device_capability() >= (7, 0)
+    """
     found = get_device_properties(device)
     return found.major, found.minor
 
 
 def synchronize(device: DeviceLike = None) -> None:
-    """Wait for all work of a device; raises the error of an index that was out of range before."""
+    """Wait for all work of a device; raises the error of an index that was out of range before.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     x = hybrid.ones(1000, device="cuda").exp()
+    ...     hybrid.cuda.synchronize()
+    """
     state_of(device, "waits for a CUDA device").wait()
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seed the generator of the current device; gives it."""
+    """Seed the generator of the current device; gives it.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     a = hybrid.random.rand(3, generator=hybrid.cuda.manual_seed(0))
+    ...     b = hybrid.random.rand(3, generator=hybrid.cuda.manual_seed(0))
+    ...     assert a.tolist() == b.tolist()
+    """
     return default_generator(device_of()).manual_seed(seed)
 
 
 def manual_seed_all(seed: int) -> None:
-    """Seed the generators of all CUDA devices."""
+    """Seed the generators of all CUDA devices; nothing to do where there is none.
+
+    >>> import hybrid
+    >>> hybrid.cuda.manual_seed_all(0)
+    """
     for index in range(device_count()):
         default_generator(device_of(index)).manual_seed(seed)

@@ -33,40 +33,78 @@ def _stats(device: DeviceLike) -> Any:
 
 
 def memory_allocated(device: DeviceLike = None) -> int:
-    """Bytes that tensors and arenas use."""
+    """Bytes that tensors and arenas use.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     x = hybrid.ones(1000, device="cuda")
+    ...     assert hybrid.cuda.memory_allocated() >= x.nbytes
+    """
     return _stats(device).allocated
 
 
 def max_memory_allocated(device: DeviceLike = None) -> int:
     """The most bytes that were used since the last `reset_peak_memory_stats`, counted size by size:
-    never less than what was used at once."""
+    never less than what was used at once.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.cuda.max_memory_allocated() >= hybrid.cuda.memory_allocated()
+    """
     return _stats(device).peak
 
 
 def memory_reserved(device: DeviceLike = None) -> int:
-    """Bytes taken from the driver, used or kept for later."""
+    """Bytes taken from the driver, used or kept for later.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.cuda.memory_reserved() >= hybrid.cuda.memory_allocated()
+    """
     return _stats(device).reserved
 
 
 def max_memory_reserved(device: DeviceLike = None) -> int:
-    """The most bytes taken from the driver since the last `reset_peak_memory_stats`."""
+    """The most bytes taken from the driver since the last `reset_peak_memory_stats`.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.cuda.max_memory_reserved() >= hybrid.cuda.memory_reserved()
+    """
     return _stats(device).reserved_peak
 
 
 def reset_peak_memory_stats(device: DeviceLike = None) -> None:
-    """Let the peaks start from what is used now."""
+    """Let the peaks start from what is used now.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     hybrid.cuda.reset_peak_memory_stats()
+    ...     assert hybrid.cuda.max_memory_reserved() == hybrid.cuda.memory_reserved()
+    """
     state_of(device, "resets figures of memory").pool.reset_peak()
 
 
 def empty_cache() -> None:
     """Give memory that nothing uses back to the driver, for other programs: hybrid does so itself
-    where memory is short."""
+    where memory is short.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     hybrid.cuda.empty_cache()
+    """
     effect("gives memory back")
     loaded().trim()
 
 
 def mem_get_info(device: DeviceLike = None) -> tuple[int, int]:
-    """(free, total) bytes of a card, whoever uses the rest."""
+    """(free, total) bytes of a card, whoever uses the rest.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     free, total = hybrid.cuda.mem_get_info()
+    ...     assert 0 <= free <= total
+    """
     state = state_of(device, "reads figures of memory")
     state.enter()
     return state.driver.memory_info()
@@ -75,14 +113,27 @@ def mem_get_info(device: DeviceLike = None) -> tuple[int, int]:
 @contextmanager
 def record_memory(device: DeviceLike = None) -> Iterator[None]:
     """Note in this scope which line takes which memory and when it comes back, for
-    `memory_snapshot`."""
+    `memory_snapshot`.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     with hybrid.cuda.record_memory():
+    ...         x = hybrid.ones(1000, device="cuda")
+    ...     assert hybrid.cuda.memory_snapshot().timeline is not None
+    """
     with state_of(device, "records memory").pool.watched():
         yield
 
 
 class Snapshot(NamedTuple):
     """A device's memory: bytes used, the most used, bytes taken from the driver; `holders`: (bytes,
-    what) of what holds most; `timeline`: what was used over time, where it was recorded."""
+    what) of what holds most; `timeline`: what was used over time, where it was recorded.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     seen = hybrid.cuda.memory_snapshot()
+    ...     assert seen.allocated <= seen.peak and "used" in str(seen)
+    """
 
     name: str
     allocated: int
@@ -94,7 +145,12 @@ class Snapshot(NamedTuple):
     def plot(self, path: Any = None) -> Any:
         """The timeline as a picture (Matplotlib): a figure, and a file where a path is given.
 
-        Raises HybridError where nothing was recorded."""
+        Raises HybridError where nothing was recorded, UnsupportedError without Matplotlib.
+
+        >>> Snapshot("cuda:0", 0, 0, 0, [], None).plot()
+        Traceback (most recent call last):
+        hybrid.core.errors.HybridError: ...
+        """
         if self.timeline is None:
             raise HybridError("nothing was recorded: run the program in hybrid.cuda.record_memory")
         return draw(self.timeline, self.name, path)
@@ -114,7 +170,13 @@ class Snapshot(NamedTuple):
 
 
 def memory_snapshot(device: DeviceLike = None) -> Snapshot:
-    """Who holds a device's memory now, and over the time that `record_memory` noted."""
+    """Who holds a device's memory now, and over the time that `record_memory` noted.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     x = hybrid.ones(1000, device="cuda")
+    ...     assert hybrid.cuda.memory_snapshot().allocated >= x.nbytes
+    """
     state = state_of(device, "reads figures of memory")
     stats = state.pool.stats()
     events = list(state.pool.history.events)

@@ -23,7 +23,12 @@ _OTHERS = "other lines"
 
 class Timeline(NamedTuple):
     """`seconds` since the start; `lines`: what took memory; `held[i, j]`: bytes of line i from
-    moment j on."""
+    moment j on.
+
+    >>> seen = Timeline(np.array([0.0, 1.0]), ["a.py:1"], np.array([[0, 8]]))
+    >>> seen.fullest()
+    [('a.py:1', 8)]
+    """
 
     seconds: np.ndarray
     lines: list[str]
@@ -31,11 +36,19 @@ class Timeline(NamedTuple):
 
     @property
     def total(self) -> np.ndarray:
-        """Bytes in use from each moment on."""
+        """Bytes in use from each moment on.
+
+        >>> Timeline(np.array([0.0, 1.0]), ["a.py:1", "a.py:2"], np.array([[0, 8], [4, 4]])).total
+        array([ 4, 12])
+        """
         return self.held.sum(axis=0)
 
     def fullest(self) -> list[tuple[str, int]]:
-        """(line, bytes) at the moment when most was in use, the largest first."""
+        """(line, bytes) at the moment when most was in use, the largest first.
+
+        >>> Timeline(np.array([0.0]), ["a.py:1", "a.py:2"], np.array([[8], [16]])).fullest()
+        [('a.py:2', 16), ('a.py:1', 8)]
+        """
         moment = int(self.total.argmax())
         rows = [(line, int(self.held[i, moment])) for i, line in enumerate(self.lines)]
         return sorted([row for row in rows if row[1]], key=lambda row: -row[1])

@@ -52,32 +52,66 @@ class Stream:
 
     @property
     def device(self) -> Device:
-        """The device whose work it holds."""
+        """The device whose work it holds.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     assert hybrid.cuda.Stream().device.type == "cuda"
+        """
         return device_of(self.index)
 
     def synchronize(self) -> None:
-        """Wait for its work."""
+        """Wait for its work.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     hybrid.cuda.current_stream().synchronize()
+        """
         effect("waits for a stream")
         self._state.enter()
         self._state.driver.wait_stream(self.cuda_stream)
         self._state.status.check()
 
     def query(self) -> bool:
-        """Whether its work is done."""
+        """Whether its work is done.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     queue = hybrid.cuda.current_stream()
+        ...     queue.synchronize()
+        ...     assert queue.query()
+        """
         effect("looks at a stream")
         self._state.enter()
         return self._state.driver.stream_done(self.cuda_stream)
 
     def wait_stream(self, stream: Stream) -> None:
-        """Let later work of this stream wait for what is on another one."""
+        """Let later work of this stream wait for what is on another one.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     hybrid.cuda.Stream().wait_stream(hybrid.cuda.current_stream())
+        """
         self.wait_event(stream.record_event())
 
     def wait_event(self, event: Event) -> None:
-        """Let later work of this stream wait for an event."""
+        """Let later work of this stream wait for an event.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     hybrid.cuda.Stream().wait_event(hybrid.cuda.current_stream().record_event())
+        """
         event.wait(self)
 
     def record_event(self, event: Event | None = None) -> Event:
-        """Record an event (a new one by default) on this stream; gives it."""
+        """Record an event (a new one by default) on this stream; gives it.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     mark = hybrid.cuda.current_stream().record_event()
+        ...     mark.synchronize()
+        ...     assert mark.query()
+        """
         made = Event() if event is None else event
         made.record(self)
         return made
@@ -117,7 +151,13 @@ class Stream:
 
 class ExternalStream(Stream):
     """A stream of another library, by its handle or as an object with `__cuda_stream__`,
-    `cuda_stream` or `ptr`; it stays that library's."""
+    `cuda_stream` or `ptr`; it stays that library's.  Raises ArgumentError for what is none.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     same = hybrid.cuda.ExternalStream(hybrid.cuda.current_stream())
+    ...     assert same == hybrid.cuda.current_stream()
+    """
 
     __slots__ = ("_kept",)
 
@@ -142,7 +182,12 @@ def _handle(stream: Any) -> int:
 class Event:
     """A mark in a stream's work, which the host or another stream can wait for.
 
-    `enable_timing`: two such events tell the time between them (`elapsed_time`)."""
+    `enable_timing`: two such events tell the time between them (`elapsed_time`).
+
+    >>> import hybrid
+    >>> hybrid.cuda.Event().query()  # nothing to wait for before it is recorded
+    True
+    """
 
     __slots__ = ("cuda_event", "_timing", "_state", "__weakref__")
 
@@ -152,7 +197,15 @@ class Event:
         self._state: Any = None
 
     def record(self, stream: Stream | None = None) -> None:
-        """Mark what is in a stream's queue now (default: the current stream)."""
+        """Mark what is in a stream's queue now (default: the current stream).
+
+        Raises HybridError on another device than where it was first recorded.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     mark = hybrid.cuda.Event()
+        ...     mark.record()
+        """
         effect("records an event")
         where = current_stream() if stream is None else stream
         if self._state is None:
@@ -165,7 +218,12 @@ class Event:
         self._state.driver.record(self.cuda_event, where.cuda_stream)
 
     def wait(self, stream: Stream | None = None) -> None:
-        """Let later work of a stream (default: the current one) wait for this event."""
+        """Let later work of a stream (default: the current one) wait for this event.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     hybrid.cuda.current_stream().record_event().wait(hybrid.cuda.Stream())
+        """
         effect("waits for an event")
         where = current_stream() if stream is None else stream
         if self._state is not None:
@@ -173,7 +231,12 @@ class Event:
             where._state.driver.wait_event(where.cuda_stream, self.cuda_event)
 
     def query(self) -> bool:
-        """Whether what it marks is done."""
+        """Whether what it marks is done.
+
+        >>> import hybrid
+        >>> hybrid.cuda.Event().query()
+        True
+        """
         effect("looks at an event")
         if self._state is None:
             return True
@@ -181,7 +244,12 @@ class Event:
         return self._state.driver.event_done(self.cuda_event)
 
     def synchronize(self) -> None:
-        """Wait for what it marks."""
+        """Wait for what it marks.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     hybrid.cuda.current_stream().record_event().synchronize()
+        """
         effect("waits for an event")
         if self._state is not None:
             self._state.enter()
@@ -189,7 +257,17 @@ class Event:
             self._state.status.check()
 
     def elapsed_time(self, end: Event) -> float:
-        """Milliseconds from this event to a later one; both must have `enable_timing`."""
+        """Milliseconds from this event to a later one; both must have `enable_timing`.
+
+        Raises HybridError for events without it and events that were not recorded.
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     start, end = (hybrid.cuda.Event(enable_timing=True) for _ in range(2))
+        ...     start.record(), hybrid.ones(1000, device="cuda").exp(), end.record()
+        ...     end.synchronize()
+        ...     assert start.elapsed_time(end) >= 0
+        """
         if self._state is None or end._state is None:
             raise HybridError("elapsed_time needs two events that were recorded")
         if not (self._timing and end._timing):
@@ -218,19 +296,38 @@ def _view(state: Any, handle: int) -> Stream:
 
 
 def current_stream(device: DeviceLike = None) -> Stream:
-    """The stream that a device's work goes to now."""
+    """The stream that a device's work goes to now.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     queue = hybrid.cuda.Stream()
+    ...     with hybrid.cuda.stream(queue):
+    ...         assert hybrid.cuda.current_stream() == queue
+    """
     state = state_of(device, "looks at a stream")
     return _view(state, state.stream)
 
 
 def default_stream(device: DeviceLike = None) -> Stream:
-    """The stream of a device's work outside every scope."""
+    """The stream of a device's work outside every scope.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.cuda.default_stream().cuda_stream == 0
+    """
     return _view(state_of(device, "looks at a stream"), 0)
 
 
 class stream:
     """Scope in which a device's work goes to a stream, after what came before and before what comes
-    after; None: the current one."""
+    after; None: the current one.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     with hybrid.cuda.stream(hybrid.cuda.Stream()):
+    ...         x = hybrid.ones(1000, device="cuda").exp()
+    ...     assert x.shape == (1000,)
+    """
 
     def __init__(self, stream: Stream | None) -> None:
         self._stream = stream

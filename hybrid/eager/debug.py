@@ -22,7 +22,16 @@ __all__ = ["debug", "detect_nan", "intermediates", "Intermediate", "NanError"]
 
 
 class NanError(HybridError, FloatingPointError):
-    """An operation made a NaN (or, if asked for, an infinity) out of finite numbers."""
+    """An operation made a NaN (or, if asked for, an infinity) out of finite numbers.
+
+    >>> import hybrid
+    >>> try:
+    ...     with hybrid.detect_nan():
+    ...         hybrid.sqrt(hybrid.tensor([4.0, -1.0]))
+    ... except hybrid.NanError as error:
+    ...     print(str(error).splitlines()[0])
+    sqrt made 1 bad element(s) of float32[2]; the first, NaN, is at (1,)
+    """
 
 
 def _bad(handle: Any, infinite: bool) -> int:
@@ -86,7 +95,12 @@ class detect_nan(Mode):  # noqa: N801  (used like a function)
 
 
 class Intermediate(NamedTuple):
-    """One op that ran: its name, the user's line, its results."""
+    """One op that ran: its name, the user's line, its results.
+
+    >>> import hybrid
+    >>> hybrid.intermediates(lambda x: x + 1, hybrid.ones(2))[0].outputs
+    (tensor([2., 2.]),)
+    """
 
     op: str
     site: Site | None

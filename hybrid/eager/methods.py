@@ -6,6 +6,7 @@ agree, so `x.exp()` and `hybrid.exp(x)` cannot differ.
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from .. import ops
 from ..core import dtypes as dt
-from ..core.errors import HybridError, ShapeError, UnsupportedError
+from ..core.errors import HybridError
 from ..core.floating import in_plain_floats
 from ..core.spelling import METHODS, Missing
 from ..ir.door import bind as door
@@ -22,7 +23,7 @@ from ..ir.door.guard import guard_methods
 from ..ir.tensor import Handle
 from ..ops.base.surface import SURFACE, Public, public
 from ..ops.indexing.getitem import getitem as _getitem
-from . import transfer  # noqa: F401  (its methods are installed here)
+from . import shaping, transfer  # noqa: F401  (their methods are installed here)
 from .create import move
 from .tensor import Tensor
 
@@ -115,54 +116,28 @@ def _comparison(
     return method
 
 
-def _shape_of(args: tuple[Any, ...]) -> Any:
-    return args[0] if len(args) == 1 and not hasattr(args[0], "__index__") else args
-
-
-@public(hybrid=False, method=True)
-def reshape(self: Tensor, *shape: Any) -> Tensor:
-    """The same elements in another shape; one size may be -1."""
-    return ops.reshape(self, _shape_of(shape))
-
-
-@public(hybrid=False, method=True)
-def view(self: Tensor, *shape: Any) -> Tensor:
-    """The same elements in another shape (`reshape`); one size may be -1."""
-    if shape and isinstance(shape[0], (np.dtype, type)):
-        raise UnsupportedError(
-            "x.view(dtype) would read bits as another dtype: convert values with x.astype(dtype), "
-            "or take the bits with hybrid.asarray(x.numpy().view(dtype))"
-        )
-    return ops.reshape(self, _shape_of(shape))
-
-
-@public(hybrid=False, method=("permute", "permute_dims"))
-def permute(self: Tensor, *axes: Any) -> Tensor:
-    """Axes in another order."""
-    return ops.permute_dims(self, _shape_of(axes))
-
-
-@public(hybrid=False, method=True)
-def transpose(self: Tensor, *axes: Any) -> Tensor:
-    """Two axes swapped (PyTorch), all axes reversed (no argument), or any order (a sequence)."""
-    if len(axes) == 1:
-        return permute(self, axes[0])
-    if len(axes) == 2:
-        return ops.swapaxes(self, *axes)
-    return permute(self, *(axes or range(self._a.ndim)[::-1]))
-
-
 @public(hybrid=False, method=("astype", "type"))
 def astype(self: Tensor, dtype: Any, *, copy: bool = True) -> Tensor:
     """Elements converted to another dtype, in a tensor of its own; float to int truncates and
-    saturates.  With copy=False (and `to`) a tensor that has the dtype is returned as it is."""
+    saturates.  With copy=False (and `to`) a tensor that has the dtype is returned as it is.
+
+    >>> import hybrid
+    >>> hybrid.tensor([1.9, -1.9, 300.0]).astype("int8")
+    tensor([  1,  -1, 127], dtype=int8)
+    """
     result = door.convert(self, dt.canonical(dtype))
     return ops.clone(result) if copy and result is self else result
 
 
 @public(hybrid=False, method=("clone", "copy"))
 def clone(self: Tensor) -> Tensor:
-    """A tensor of its own with the same value; gradients flow through it."""
+    """A tensor of its own with the same value; gradients flow through it.
+
+    >>> import hybrid
+    >>> x = hybrid.ones(2); y = x.clone(); y += 1
+    >>> x.tolist(), y.tolist()
+    ([1.0, 1.0], [2.0, 2.0])
+    """
     return ops.clone(self)
 
 
@@ -170,7 +145,13 @@ def clone(self: Tensor) -> Tensor:
 @in_plain_floats
 def round_to(self: Any, decimals: int = 0) -> Tensor:
     """Rounded to a number of decimals,
-    halves to even (NumPy's formula: scaled, rounded, scaled back)."""
+    halves to even (NumPy's formula: scaled, rounded, scaled back).
+
+    >>> import hybrid
+    >>> x = hybrid.tensor([0.125, 2.5], dtype="float64")
+    >>> x.round(2).tolist(), x.round().tolist()
+    ([0.12, 2.5], [0.0, 2.0])
+    """
     count = operator.index(decimals)
     if not count or (count > 0 and not dt.is_float(self._a.dtype)):
         return ops.round(self)
@@ -181,38 +162,39 @@ def round_to(self: Any, decimals: int = 0) -> Tensor:
 
 @public(hybrid=False, method=True)
 def type_as(self: Tensor, other: Tensor) -> Tensor:
-    """Elements converted to the dtype of another tensor."""
+    """Elements converted to the dtype of another tensor.
+
+    >>> import hybrid
+    >>> hybrid.tensor([1.5, 2.5]).type_as(hybrid.arange(2)).tolist()
+    [1, 2]
+    """
     return door.convert(self, other._a.dtype)
 
 
 @public(hybrid=False, method=True)
 def index_select(self: Tensor, dim: int, index: Any) -> Tensor:
-    """Slices at integer positions along an axis (PyTorch's order of `take`)."""
+    """Slices at integer positions along an axis (PyTorch's order of `take`).
+
+    Raises IndexOutOfRange for a position outside the axis.
+
+    >>> import hybrid
+    >>> hybrid.tensor([[1, 2, 3], [4, 5, 6]]).index_select(1, hybrid.tensor([2, 0])).tolist()
+    [[3, 1], [6, 4]]
+    """
     return ops.take(self, index, dim)
 
 
 @public(hybrid=False, method=True)
 def gather(self: Tensor, dim: int, index: Any) -> Tensor:
-    """One element per position of `index` along an axis (PyTorch's order of `take_along_axis`)."""
+    """One element per position of `index` along an axis (PyTorch's order of `take_along_axis`).
+
+    The result has the shape of `index`.  Raises IndexOutOfRange for a position outside the axis.
+
+    >>> import hybrid
+    >>> hybrid.tensor([[1, 2, 3], [4, 5, 6]]).gather(1, hybrid.tensor([[2], [0]])).tolist()
+    [[3], [4]]
+    """
     return ops.take_along_axis(self, index, dim)
-
-
-@public(hybrid=False, method=True)
-def unsqueeze(self: Tensor, dim: int) -> Tensor:
-    """A new axis of size 1 (PyTorch's name of expand_dims)."""
-    return ops.expand_dims(self, dim)
-
-
-@public(hybrid=False, method=True)
-def expand(self: Tensor, *sizes: Any) -> Tensor:
-    """Broadcast to a shape; -1 keeps a size."""
-    want = tuple(_shape_of(sizes))
-    pad = len(want) - self._a.ndim
-    if pad < 0:
-        raise ShapeError(f"expand: {want} has fewer axes than {self._a.shape}")
-    return ops.broadcast_to(
-        self, tuple(self._a.shape[i - pad] if d == -1 else d for i, d in enumerate(want))
-    )
 
 
 @public(hybrid=False, method=True)
@@ -232,13 +214,24 @@ def masked_fill(self: Tensor, mask: Any, value: Any) -> Tensor:
 
 @public(hybrid=False, operator=True)
 def getitem(self: Tensor, key: Any) -> Tensor:
-    """NumPy indexing: integers, slices, None, ..., integer and boolean arrays."""
+    """NumPy indexing: integers, slices, None, ..., integer and boolean arrays.
+
+    >>> import hybrid
+    >>> x = hybrid.tensor([[1, 2, 3], [4, 5, 6]])
+    >>> x[:, ::2].tolist(), x[x > 4].tolist(), x[..., None].shape
+    ([[1, 3], [4, 6]], [5, 6], (2, 3, 1))
+    """
     return _getitem(self, key)
 
 
 @public(hybrid=False, operator=True)
 def setitem(self: Tensor, key: Any, value: Any) -> None:
-    """Give the handle a value in which the elements at `key` are replaced."""
+    """Give the handle a value in which the elements at `key` are replaced.
+
+    >>> import hybrid
+    >>> x = hybrid.zeros(4); x[1:3] = hybrid.tensor([1.0, 2.0]); x
+    tensor([0., 1., 2., 0.])
+    """
     self._inplace(ops.setitem(self, key, value))
 
 
@@ -247,33 +240,38 @@ def _delitem(self: Tensor, key: Any) -> None:
     raise HybridError("elements of a tensor cannot be deleted; select the ones to keep")
 
 
-@public(hybrid=False, method="ravel")
-def _ravel(self: Tensor) -> Tensor:
-    """All elements as one axis."""
-    return ops.flatten(self)
-
-
-@public(hybrid=False, method="contiguous")
-def _contiguous(self: Tensor) -> Tensor:
-    """This tensor: how a value lies in memory is nothing that code can see."""
-    return self
-
-
 @public(hybrid=False, method="zero_")
 def _zero(self: Tensor) -> Tensor:
-    """Take zeros as the new value; returns self."""
+    """Take zeros as the new value; returns self.
+
+    >>> import hybrid
+    >>> hybrid.ones(2).zero_()
+    tensor([0., 0.])
+    """
     return _fill(self, 0)
 
 
 @public(hybrid=False, method="fill_")
 def _fill(self: Tensor, value: Any) -> Tensor:
-    """Take one number everywhere as the new value; returns self."""
+    """Take one number everywhere as the new value; returns self.
+
+    >>> import hybrid
+    >>> hybrid.ones(2).fill_(3)
+    tensor([3., 3.])
+    """
     return self._inplace(ops.full_like(self, value))
 
 
 @public(hybrid=False, method="copy_")
 def _copy(self: Tensor, other: Any) -> Tensor:
-    """Take another tensor's elements (broadcast, cast, moved to this device); gradients follow."""
+    """Take another tensor's elements (broadcast, cast, moved to this device); gradients follow.
+
+    Returns self.  Raises ShapeError where the shapes do not fit.
+
+    >>> import hybrid
+    >>> hybrid.zeros(3).copy_(hybrid.tensor([7]))
+    tensor([7., 7., 7.])
+    """
     stored = door.store(other, self._a.dtype, self._a.device)
     if stored._a.device is not self._a.device:
         stored = move(stored, self._a.device)
@@ -320,9 +318,14 @@ def _install_rest() -> None:
         (
             "T",
             lambda tensor: ops.permute_dims(tensor, tuple(range(tensor._a.ndim))[::-1]),
-            "Axes reversed.",
+            "Axes reversed.\n\n>>> import hybrid\n>>> hybrid.zeros((2, 3, 4)).T.shape\n(4, 3, 2)\n",
         ),
-        ("mT", ops.matrix_transpose, "The last two axes swapped."),
+        (
+            "mT",
+            ops.matrix_transpose,
+            "The last two axes swapped.\n\n"
+            ">>> import hybrid\n>>> hybrid.zeros((2, 3, 4)).mT.shape\n(2, 4, 3)\n",
+        ),
     ):
         setattr(Tensor, name, property(get, doc=doc))
 
@@ -347,13 +350,45 @@ def _inplace_method(name: str, function: Callable[..., Any]) -> Callable[..., An
             function(self, *map(_of_kind, args), **{k: _of_kind(v) for k, v in kwargs.items()})
         )
 
-    return _named(
-        method, name, f"`{function.__name__}` whose result this tensor takes; returns self."
+    return _named(method, name, _inplace_doc(name, function))
+
+
+_INPLACE_DOC = """`{own}` whose result this tensor takes; returns self.
+
+Raises HybridError for a leaf that requires a gradient, ShapeError or DTypeError where the result
+is of another shape or of a dtype that does not fit this one.
+
+>>> import hybrid
+>>> x = hybrid.tensor([1.0, 4.0])
+>>> new = hybrid.{own}({call})
+>>> x.{name}({rest}) is x, x.tolist() == new.tolist()
+(True, True)
+"""
+
+
+def _inplace_doc(name: str, function: Callable[..., Any]) -> str:
+    """The docstring of an in-place method: its example has a number for each other operand."""
+    operands = [
+        p for p in inspect.signature(function).parameters.values() if p.kind < p.VAR_POSITIONAL
+    ]
+    given = ["2.0", "3.0"][: max(len(operands) - 1, 0)]
+    own = function.__name__
+    return _INPLACE_DOC.format(
+        own=own, name=name, call=", ".join(["x", *given]), rest=", ".join(given)
     )
 
 
+_CONVERSION_DOC = """Elements as {dtype}; this tensor where it has that dtype.
+
+>>> import hybrid
+>>> hybrid.tensor([0, 2], dtype="uint8").{name}().dtype.name
+'{dtype}'
+"""
+
+
 def _conversion(name: str, dtype: np.dtype) -> Callable[..., Any]:
-    return _named(lambda self: door.convert(self, dtype), name, f"Elements as {dtype.name}.")
+    doc = _CONVERSION_DOC.format(dtype=dtype.name, name=name)
+    return _named(lambda self: door.convert(self, dtype), name, doc)
 
 
 for _row in SURFACE:

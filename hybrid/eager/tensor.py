@@ -60,27 +60,52 @@ class Tensor(TensorMethods):
     # ---- what it is
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes."""
+        """Sizes of the axes, a tuple of int.
+
+        >>> import hybrid
+        >>> hybrid.zeros((2, 3)).shape
+        (2, 3)
+        """
         return self._a.shape
 
     @property
     def dtype(self) -> np.dtype:
-        """The NumPy dtype object."""
+        """The NumPy dtype object.
+
+        >>> import hybrid
+        >>> hybrid.tensor([1.0]).dtype is hybrid.float32
+        True
+        """
         return self._a.dtype
 
     @property
     def device(self) -> Device:
-        """Where the value lives."""
+        """Where the value lives.
+
+        >>> import hybrid
+        >>> hybrid.zeros(3).device
+        cpu
+        """
         return self._a.device
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """Number of axes.
+
+        >>> import hybrid
+        >>> hybrid.zeros((2, 3)).ndim
+        2
+        """
         return self._a.ndim
 
     @property
     def size(self) -> int:
-        """Number of elements."""
+        """Number of elements.
+
+        >>> import hybrid
+        >>> hybrid.zeros((2, 3)).size
+        6
+        """
         if read_to_be_called():
             raise ArgumentError(
                 "x.size is the number of elements, not a method: write x.shape[i] for the size of "
@@ -90,38 +115,34 @@ class Tensor(TensorMethods):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements."""
+        """Bytes of the elements.
+
+        >>> import hybrid
+        >>> hybrid.zeros((2, 3)).nbytes
+        24
+        """
         return self._a.nbytes
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one element."""
+        """Bytes of one element.
+
+        >>> import hybrid
+        >>> hybrid.zeros(3, dtype="float16").itemsize
+        2
+        """
         return self._a.dtype.itemsize
-
-    def numel(self) -> int:
-        """Number of elements."""
-        return self._a.size
-
-    def nelement(self) -> int:
-        """Number of elements."""
-        return self._a.size
-
-    def dim(self) -> int:
-        """Number of axes."""
-        return self._a.ndim
-
-    def element_size(self) -> int:
-        """Bytes of one element."""
-        return self._a.dtype.itemsize
-
-    def is_floating_point(self) -> bool:
-        """Whether the dtype is floating."""
-        return dt.is_float(self._a.dtype)
 
     # ---- gradient
     @property
     def requires_grad(self) -> bool:
-        """Whether results computed from this tensor are put on the tape."""
+        """Whether results computed from this tensor are put on the tape.
+
+        >>> import hybrid
+        >>> x = hybrid.ones(2, requires_grad=True)
+        >>> (x * 2).requires_grad, x.detach().requires_grad
+        (True, False)
+        """
         return self._node is not None
 
     @requires_grad.setter
@@ -129,7 +150,14 @@ class Tensor(TensorMethods):
         self.requires_grad_(on)
 
     def requires_grad_(self, on: bool = True) -> Tensor:
-        """Ask for a gradient (leaf tensors of floating dtype), or stop asking; returns self."""
+        """Ask for a gradient (leaf tensors of floating dtype), or stop asking; returns self.
+
+        Raises DTypeError for other dtypes, HybridError for switching it off on a result.
+
+        >>> import hybrid
+        >>> hybrid.ones(2).requires_grad_()
+        tensor([1., 1.], requires_grad=True)
+        """
         mode = door.current_mode()
         if mode is not None:
             mode.on_effect("changes requires_grad of a tensor")
@@ -153,12 +181,26 @@ class Tensor(TensorMethods):
 
     @property
     def is_leaf(self) -> bool:
-        """True unless an op on the tape made it."""
+        """True unless an op on the tape made it.
+
+        >>> import hybrid
+        >>> x = hybrid.ones(2, requires_grad=True)
+        >>> x.is_leaf, (x * 2).is_leaf
+        (True, False)
+        """
         return self._node is None or type(self._node) is Leaf
 
     @property
     def grad(self) -> Tensor | None:
-        """The accumulated gradient of a leaf tensor, or None."""
+        """The accumulated gradient of a leaf tensor, or None.
+
+        Assigning takes a tensor of the same shape, dtype and device (else ShapeError), or None.
+
+        >>> import hybrid
+        >>> x = hybrid.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward(); x.grad
+        tensor([2., 4.])
+        """
         leaf = self._node
         gradient = leaf.grad if type(leaf) is Leaf else None
         mode = door.current_mode()
@@ -199,12 +241,26 @@ class Tensor(TensorMethods):
     ) -> None:
         """Accumulate d self / d leaf into `.grad` of the leaves; see `hybrid.autograd.backward`.
 
-        `retain_graph` is accepted for PyTorch's sake: the tape lives as long as its results do."""
+        `gradient` has this tensor's shape and may be left out for one element; `inputs`: these
+        leaves only.  `retain_graph` is accepted for PyTorch's sake: the tape lives as long as its
+        results do.
+
+        >>> import hybrid
+        >>> x = hybrid.tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * 3).backward(hybrid.tensor([1.0, 10.0])); x.grad
+        tensor([ 3., 30.])
+        """
         _backward(self, gradient, create_graph=create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
         """The same value cut from the tape, as a view:
-        a write through it writes this tensor too."""
+        a write through it writes this tensor too.
+
+        >>> import hybrid
+        >>> x = hybrid.ones(2, requires_grad=True)
+        >>> x.detach().requires_grad
+        False
+        """
         cut = stop_gradient(self)
         link_view(cut, self, "detach", SAME)
         return cut
@@ -212,7 +268,13 @@ class Tensor(TensorMethods):
     @property
     def data(self) -> Tensor:
         """`detach()`; assigning to it gives this tensor a new value:
-        ``p.data = p.data - lr * g``."""
+        ``p.data = p.data - lr * g``.
+
+        >>> import hybrid
+        >>> x = hybrid.ones(2, requires_grad=True)
+        >>> x.data = x.data - 0.5; x
+        tensor([0.5, 0.5], requires_grad=True)
+        """
         return self.detach()
 
     @data.setter

@@ -28,7 +28,12 @@ __all__: list[str] = []
 
 @public(hybrid=False, method=True)
 def numpy(self: Tensor) -> np.ndarray:
-    """A read-only NumPy view of the value (on a GPU: a copy)."""
+    """A read-only NumPy view of the value (on a GPU: a copy), of the same shape and dtype.
+
+    >>> import hybrid
+    >>> hybrid.arange(3).numpy()
+    array([0, 1, 2])
+    """
     value = read(self, ".numpy()").view()
     value.flags.writeable = False
     return value
@@ -36,7 +41,12 @@ def numpy(self: Tensor) -> np.ndarray:
 
 @public(hybrid=False, method=True)
 def item(self: Tensor) -> Any:
-    """The only element as a Python number; ShapeError when there is not exactly one."""
+    """The only element as a Python number; ShapeError when there is not exactly one.
+
+    >>> import hybrid
+    >>> hybrid.tensor([[2.5]]).item()
+    2.5
+    """
     value = read(self, ".item()")
     if value.size != 1:
         raise ShapeError(f".item() needs one element, the shape is {self._a.shape}")
@@ -45,7 +55,12 @@ def item(self: Tensor) -> Any:
 
 @public(hybrid=False, method=True)
 def tolist(self: Tensor) -> Any:
-    """Nested lists of Python numbers."""
+    """Nested lists of Python numbers; of a scalar the number.
+
+    >>> import hybrid
+    >>> hybrid.tensor([[1, 2], [3, 4]]).tolist()
+    [[1, 2], [3, 4]]
+    """
     value = read(self, ".tolist()")
     return _numbers(value) if sees_subnormals() else in_plain_floats(_numbers)(value)
 
@@ -59,7 +74,12 @@ def to(
 
     A text is the name of a device where it is that of a kind of device, else a dtype.  Raises
     DeviceError where there is no such device.  `non_blocking`: a copy from pinned memory goes
-    on beside the work of the device; what uses the result waits for it by itself."""
+    on beside the work of the device; what uses the result waits for it by itself.
+
+    >>> import hybrid
+    >>> hybrid.tensor([1.5, -2.5]).to("int64")
+    tensor([ 1, -2])
+    """
     for argument in args:
         if isinstance(argument, (Device, int)) or is_device(argument):
             device = argument
@@ -75,27 +95,51 @@ def to(
 
 @public(hybrid=False, method=True)
 def cpu(self: Tensor) -> Tensor:
-    """This tensor on the default device, the CPU."""
+    """This tensor on the default device, the CPU; itself where it is there.
+
+    >>> import hybrid
+    >>> hybrid.ones(2).cpu().device
+    cpu
+    """
     return self.to(HOST)
 
 
 @public(hybrid=False, method=True)
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
-    """This tensor on a CUDA device, given by its number or name (None: the current one)."""
+    """This tensor on a CUDA device, given by its number or name (None: the current one).
+
+    Raises DeviceError where there is no such device.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.ones(2).cuda().device == "cuda"
+    """
     target = named_device(named("cuda"), device)
     return self.to(device=target, non_blocking=non_blocking)
 
 
 @public(hybrid=False, method=True)
 def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
-    """This tensor on another device (array API)."""
+    """This tensor on another device (array API).
+
+    >>> import hybrid
+    >>> hybrid.ones(2).to_device("cpu").device
+    cpu
+    """
     return self.to(device=device)
 
 
 @public(hybrid=False, method=True)
 def pin_memory(self: Tensor) -> Tensor:
     """This tensor of the host in memory that a CUDA device reads directly, so that
-    `.to("cuda", non_blocking=True)` does not wait for the copy."""
+    `.to("cuda", non_blocking=True)` does not wait for the copy.
+
+    Raises DeviceError for a tensor of a device, and where there is no CUDA device.
+
+    >>> import hybrid
+    >>> if hybrid.cuda.is_available():
+    ...     assert hybrid.ones(2).pin_memory().is_pinned()
+    """
     if self._a.device is not HOST:
         raise DeviceError(f"only tensors of {HOST} can be pinned, not one of {self._a.device}")
     if self.is_pinned():
@@ -106,7 +150,12 @@ def pin_memory(self: Tensor) -> Tensor:
 
 @public(hybrid=False, method=True)
 def is_pinned(self: Tensor) -> bool:
-    """Whether `pin_memory` made this tensor's memory."""
+    """Whether `pin_memory` made this tensor's memory.
+
+    >>> import hybrid
+    >>> hybrid.ones(2).is_pinned()
+    False
+    """
     value = value_of(self)
     pinned = getattr(value, "base", None) is not None and self._a.device is HOST
     return pinned and door.backend_of(named(ACCELERATOR)).is_pinned(value)

@@ -134,7 +134,7 @@ class TensorMethods(Handle):
         """How many elements are nonzero, as int64."""
 
     def cpu(self) -> Tensor:
-        """This tensor on the default device, the CPU."""
+        """This tensor on the default device, the CPU; itself where it is there."""
 
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
         """This tensor on a CUDA device, given by its number or name (None: the current one)."""
@@ -153,6 +153,9 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """The diagonal of two axes (the last two by default), as a new last axis."""
 
+    def dim(self) -> builtins.int:
+        """Number of axes."""
+
     def div(self, y: ArrayLike, /) -> Tensor:
         """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
@@ -167,6 +170,9 @@ class TensorMethods(Handle):
 
     def double(self) -> Tensor:
         """Elements as float64."""
+
+    def element_size(self) -> builtins.int:
+        """Bytes of one element."""
 
     def eq(self, y: ArrayLike, /) -> Tensor:
         """x == y."""
@@ -227,6 +233,9 @@ class TensorMethods(Handle):
 
     def int(self) -> Tensor:
         """Elements as int32."""
+
+    def is_floating_point(self) -> builtins.bool:
+        """Whether the dtype is floating."""
 
     def is_pinned(self) -> builtins.bool:
         """Whether `pin_memory` made this tensor's memory."""
@@ -325,6 +334,9 @@ class TensorMethods(Handle):
     def neg_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`negative` whose result this tensor takes; returns self."""
 
+    def nelement(self) -> builtins.int:
+        """Number of elements."""
+
     def nonzero(self) -> builtins.tuple[Tensor, ...]:
         """Index tensors (int64, one per axis) of the nonzero elements; reads the data on the host."""
 
@@ -337,8 +349,11 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power."""
 
+    def numel(self) -> builtins.int:
+        """Number of elements."""
+
     def numpy(self) -> np.ndarray:
-        """A read-only NumPy view of the value (on a GPU: a copy)."""
+        """A read-only NumPy view of the value (on a GPU: a copy), of the same shape and dtype."""
 
     def outer(self, b: ArrayLike, /) -> Tensor:
         """All products of the elements of two tensors (flattened), as a matrix."""
@@ -500,7 +515,7 @@ class TensorMethods(Handle):
         """This tensor on another device (array API)."""
 
     def tolist(self) -> Any:
-        """Nested lists of Python numbers."""
+        """Nested lists of Python numbers; of a scalar the number."""
 
     def topk(
         self,

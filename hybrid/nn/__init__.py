@@ -32,7 +32,8 @@ from .layers import (
     MaxPool2d,
 )
 from .losses import CrossEntropyLoss, MSELoss
-from .module import Module, Parameter
+from .module import Module
+from .parameter import Parameter
 
 __all__ = [
     "AvgPool2d",

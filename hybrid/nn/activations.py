@@ -49,43 +49,82 @@ class _Inplace(_Pointwise):
 
 
 class ReLU(_Inplace):
-    """max(x, 0)."""
+    """max(x, 0); `inplace`: the input takes the result.
+
+    >>> import hybrid
+    >>> hybrid.nn.ReLU()(hybrid.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
 
     function = staticmethod(F.relu)
 
 
 class SiLU(_Inplace):
-    """x * sigmoid(x)."""
+    """x * sigmoid(x), also called swish (Elfwing et al., 2017); `inplace`: the input takes the
+    result.
+
+    >>> import hybrid
+    >>> hybrid.nn.SiLU()(hybrid.tensor([0.0, 100.0]))
+    tensor([  0., 100.])
+    """
 
     function = staticmethod(F.silu)
 
 
 class Sigmoid(_Pointwise):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    >>> import hybrid
+    >>> hybrid.nn.Sigmoid()(hybrid.tensor([-100.0, 0.0, 100.0])).tolist()[1:]
+    [0.5, 1.0]
+    """
 
     function = staticmethod(F.sigmoid)
 
 
 class Tanh(_Pointwise):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    >>> import hybrid
+    >>> hybrid.nn.Tanh()(hybrid.tensor([0.0, 100.0]))
+    tensor([0., 1.])
+    """
 
     function = staticmethod(F.tanh)
 
 
 class Softplus(_Pointwise):
-    """log(1 + exp(x))."""
+    """log(1 + exp(x)), without overflow.
+
+    >>> import hybrid
+    >>> hybrid.nn.Softplus()(hybrid.tensor(1000.0)).item()
+    1000.0
+    """
 
     function = staticmethod(F.softplus)
 
 
 class Identity(_Pointwise):
-    """The input itself."""
+    """The input itself.
+
+    >>> import hybrid
+    >>> x = hybrid.ones(2)
+    >>> hybrid.nn.Identity()(x) is x
+    True
+    """
 
     function = staticmethod(lambda input: input)
 
 
 class GELU(Module):
-    """x * Phi(x), exactly (approximate="none") or by the tanh formula ("tanh")."""
+    """x * Phi(x), Phi the distribution function of N(0, 1): exactly (approximate="none"), or by a
+    tanh formula ("tanh"), both of Hendrycks and Gimpel (2016).  Raises ValueError for another word.
+
+    >>> import hybrid
+    >>> x = hybrid.tensor(1.0)
+    >>> round(hybrid.nn.GELU()(x).item(), 4), round(hybrid.nn.GELU("tanh")(x).item(), 4)
+    (0.8413, 0.8412)
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -97,7 +136,12 @@ class GELU(Module):
 
 
 class Softmax(Module):
-    """exp(x) / sum(exp(x)) along an axis."""
+    """exp(x) / sum(exp(x)) along an axis.
+
+    >>> import hybrid
+    >>> hybrid.nn.Softmax(dim=0)(hybrid.tensor([1.0, 1.0]))
+    tensor([0.5, 0.5])
+    """
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -109,7 +153,12 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
-    """Logarithm of softmax."""
+    """Logarithm of softmax along an axis.
+
+    >>> import hybrid
+    >>> hybrid.nn.LogSoftmax(dim=0)(hybrid.tensor([1000.0, 0.0]))
+    tensor([    0., -1000.])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Same shape as x."""

@@ -31,7 +31,17 @@ def _item(modules: Any, index: Any) -> Any:
 
 
 class Sequential(Module):
-    """Modules applied one after the other."""
+    """Modules applied one after the other; indexing gives one, a slice a Sequential.
+
+    Raises HybridError for an argument that is not callable.
+
+    >>> import hybrid
+    >>> hybrid.nn.Sequential(hybrid.nn.Linear(4, 3), hybrid.nn.ReLU())
+    Sequential(
+      (0): Linear(in_features=4, out_features=3, bias=True)
+      (1): ReLU()
+    )
+    """
 
     def __init__(self, *modules: Module) -> None:
         super().__init__()
@@ -60,25 +70,46 @@ class Sequential(Module):
         return Sequential(*found) if isinstance(index, slice) else found
 
     def append(self, module: Module) -> Sequential:
-        """Add a module at the end."""
+        """Add a module at the end; returns self.
+
+        >>> import hybrid
+        >>> len(hybrid.nn.Sequential(hybrid.nn.Linear(4, 3)).append(hybrid.nn.ReLU()))
+        2
+        """
         self.add_module(str(len(self)), module)
         return self
 
 
 class ModuleList(Module):
-    """A list whose items are submodules."""
+    """A list whose items are submodules; it has no forward of its own.
+
+    >>> import hybrid
+    >>> layers = hybrid.nn.ModuleList(hybrid.nn.Linear(2, 2) for _ in range(3))
+    >>> len(layers), len(list(layers.parameters()))
+    (3, 6)
+    """
 
     def __init__(self, modules: Any = ()) -> None:
         super().__init__()
         self.extend(modules)
 
     def append(self, module: Module) -> ModuleList:
-        """Add a module at the end."""
+        """Add a module at the end; returns self.
+
+        >>> import hybrid
+        >>> hybrid.nn.ModuleList().append(hybrid.nn.ReLU())[0]
+        ReLU()
+        """
         self.add_module(str(len(self)), module)
         return self
 
     def extend(self, modules: Any) -> ModuleList:
-        """Add modules at the end."""
+        """Add modules at the end; returns self.
+
+        >>> import hybrid
+        >>> len(hybrid.nn.ModuleList().extend([hybrid.nn.ReLU(), hybrid.nn.Tanh()]))
+        2
+        """
         for module in items_of(modules, f"{type(self).__name__}: modules"):
             self.append(module)
         return self
@@ -99,7 +130,13 @@ class ModuleList(Module):
 
 
 class ModuleDict(Module):
-    """A dict whose values are submodules."""
+    """A dict whose values are submodules; KeyError for a name that is not there.
+
+    >>> import hybrid
+    >>> heads = hybrid.nn.ModuleDict({"mean": hybrid.nn.Linear(4, 1)})
+    >>> heads["mean"]
+    Linear(in_features=4, out_features=1, bias=True)
+    """
 
     def __init__(self, modules: dict[str, Module] | None = None) -> None:
         super().__init__()
@@ -121,13 +158,28 @@ class ModuleDict(Module):
         return iter(self._names)
 
     def keys(self) -> Any:
-        """Names of the modules."""
+        """Names of the modules.
+
+        >>> import hybrid
+        >>> list(hybrid.nn.ModuleDict({"act": hybrid.nn.ReLU()}).keys())
+        ['act']
+        """
         return self._names.keys()
 
     def items(self) -> Any:
-        """(name, module) pairs."""
+        """(name, module) pairs.
+
+        >>> import hybrid
+        >>> hybrid.nn.ModuleDict({"act": hybrid.nn.ReLU()}).items()
+        [('act', ReLU())]
+        """
         return list(self.named_children())
 
     def values(self) -> Any:
-        """The modules."""
+        """The modules.
+
+        >>> import hybrid
+        >>> hybrid.nn.ModuleDict({"act": hybrid.nn.ReLU()}).values()
+        [ReLU()]
+        """
         return list(self.children())

@@ -36,13 +36,23 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
 
 @public(hybrid=False, functional=True)
 def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """exp(x) / sum(exp(x)) along `dim` (or `axis`, its other name)."""
+    """exp(x) / sum(exp(x)) along `dim` (or `axis`, its other name).
+
+    >>> import hybrid
+    >>> softmax(hybrid.tensor([[1.0, 1.0], [0.0, 1000.0]]), dim=1).tolist()
+    [[0.5, 0.5], [0.0, 1.0]]
+    """
     return _softmax(x, dim if axis is None else axis)
 
 
 @public(hybrid=False, functional=True)
 def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """Logarithm of softmax along `dim` (or `axis`, its other name)."""
+    """Logarithm of softmax along `dim` (or `axis`, its other name).
+
+    >>> import hybrid
+    >>> log_softmax(hybrid.tensor([1000.0, 0.0]))
+    tensor([    0., -1000.])
+    """
     return ops.log_softmax(x, dim if axis is None else axis)
 
 
@@ -133,7 +143,14 @@ def _cut(tensor: Any, axis: int, before: int, after: int) -> Any:
 
 @public(hybrid=False, functional=True)
 def embedding(index: Any, weight: Any) -> Tensor:
-    """Rows of weight (num, dim) at integer `index` (PyTorch's argument order)."""
+    """Rows of weight (num, dim) at integer `index` (PyTorch's argument order).
+
+    The result is (*index.shape, dim).  Raises IndexOutOfRange for an index outside 0..num-1.
+
+    >>> import hybrid
+    >>> embedding(hybrid.tensor([1, 0]), hybrid.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
     return ops.embedding(weight, index)
 
 

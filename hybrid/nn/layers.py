@@ -39,9 +39,16 @@ def _uniform(bound: float, shape: tuple[int, ...], dtype: Any, device: Any) -> T
 
 
 class Linear(Module):
-    """y = x W^T + b; W has shape (out_features, in_features).
+    """y = x W^T + b over the last axis; W has shape (out_features, in_features).
 
-    Both start uniform in +-1/sqrt(in_features) (PyTorch's kaiming_uniform with a = sqrt(5))."""
+    Both start uniform in +-1/sqrt(in_features) (PyTorch's kaiming_uniform with a = sqrt(5); He et
+    al., 2015).  Raises ShapeError for another last extent.
+
+    >>> import hybrid
+    >>> layer = hybrid.nn.Linear(3, 2)
+    >>> layer(hybrid.ones((5, 3))).shape, layer.weight.shape, layer.bias.shape
+    ((5, 2), (2, 3), (2,))
+    """
 
     bias: Tensor | None
 
@@ -73,7 +80,17 @@ class Linear(Module):
 
 
 class Conv2d(Module):
-    """2-D cross-correlation over (N, C, H, W); weight (out, in/groups, KH, KW)."""
+    """2-D cross-correlation over (N, C, H, W); weight (out, in/groups, KH, KW).
+
+    Sizes are an int or (height, width); padding also "same" or "valid".  Weight and bias start
+    uniform in +-1/sqrt(in/groups * KH * KW).  Raises ShapeError for channels that do not split into
+    groups, UnsupportedError for another padding_mode than "zeros".
+
+    >>> import hybrid
+    >>> layer = hybrid.nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1)
+    >>> layer(hybrid.ones((1, 3, 32, 32))).shape
+    (1, 8, 16, 16)
+    """
 
     bias: Tensor | None
 
@@ -129,7 +146,15 @@ class Conv2d(Module):
 
 
 class Embedding(Module):
-    """Rows of a (num_embeddings, embedding_dim) table by integer index; starts from N(0, 1)."""
+    """Rows of a (num_embeddings, embedding_dim) table by integer index; starts from N(0, 1).
+
+    Raises IndexOutOfRange for an index outside 0..num_embeddings-1.
+
+    >>> import hybrid
+    >>> table = hybrid.nn.Embedding(10, 4)
+    >>> table(hybrid.tensor([[1, 2, 3]])).shape
+    (1, 3, 4)
+    """
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, *, device: Any = None, dtype: Any = None
@@ -152,7 +177,15 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """Normalise over the trailing axes `normalized_shape`, then scale and shift."""
+    """Normalise over the trailing axes `normalized_shape`, then scale and shift: (x - mean) /
+    sqrt(variance + eps) * weight + bias (Ba, Kiros and Hinton, 2016).
+
+    Weight starts as ones and bias as zeros, of normalized_shape; None where they are not wanted.
+
+    >>> import hybrid
+    >>> hybrid.nn.LayerNorm(2, eps=0.0)(hybrid.tensor([[1.0, 3.0], [10.0, 30.0]])).tolist()
+    [[-1.0, 1.0], [-1.0, 1.0]]
+    """
 
     weight: Tensor | None
     bias: Tensor | None
@@ -192,7 +225,14 @@ class LayerNorm(Module):
 
 
 class Dropout(Module):
-    """In training, zero each element with probability p and scale the rest by 1/(1-p)."""
+    """In training, zero each element with probability p and scale the rest by 1/(1-p); in
+    evaluation, the input itself (Srivastava et al., 2014).  Raises ValueError for a p outside 0..1.
+
+    >>> import hybrid
+    >>> layer = hybrid.nn.Dropout(0.5)
+    >>> sorted(set(layer(hybrid.ones(1000)).tolist())), layer.eval()(hybrid.ones(2)).tolist()
+    ([0.0, 2.0], [1.0, 1.0])
+    """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
@@ -220,7 +260,13 @@ class _Pool(Module):
 
 
 class MaxPool2d(_Pool):
-    """Maximum over windows of (N, C, H, W)."""
+    """Maximum over windows of (N, C, H, W); sizes are an int or (height, width), the stride by
+    default the window's.
+
+    >>> import hybrid
+    >>> hybrid.nn.MaxPool2d(2)(hybrid.arange(16.0).reshape(1, 1, 4, 4)).tolist()
+    [[[[5.0, 7.0], [13.0, 15.0]]]]
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H', W')."""
@@ -228,7 +274,12 @@ class MaxPool2d(_Pool):
 
 
 class AvgPool2d(_Pool):
-    """Mean over windows of (N, C, H, W)."""
+    """Mean over windows of (N, C, H, W), zeros of the padding included; sizes as for `MaxPool2d`.
+
+    >>> import hybrid
+    >>> hybrid.nn.AvgPool2d(2)(hybrid.arange(16.0).reshape(1, 1, 4, 4)).tolist()
+    [[[[2.5, 4.5], [10.5, 12.5]]]]
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H', W')."""
@@ -236,7 +287,12 @@ class AvgPool2d(_Pool):
 
 
 class Flatten(Module):
-    """Merge the axes start_dim..end_dim."""
+    """Merge the axes start_dim..end_dim.
+
+    >>> import hybrid
+    >>> hybrid.nn.Flatten()(hybrid.zeros((2, 3, 4))).shape
+    (2, 12)
+    """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
@@ -248,10 +304,19 @@ class Flatten(Module):
 
 
 class LSTMCell(Module):
-    """One step of a long short-term memory cell; gates in PyTorch's order i, f, g, o.
+    """One step of a long short-term memory cell; gates in PyTorch's order i, f, g, o (Hochreiter
+    and Schmidhuber, 1997; the forget gate is of Gers et al., 2000).
 
-    weight_ih (4*hidden, input), weight_hh (4*hidden, hidden); all start uniform in
-    +-1/sqrt(hidden)."""
+    weight_ih (4*hidden, input), weight_hh (4*hidden, hidden), biases (4*hidden,); all start uniform
+    in +-1/sqrt(hidden).  c = f * c_before + i * g, h = o * tanh(c).
+
+    >>> import hybrid
+    >>> cell = hybrid.nn.LSTMCell(3, 5)
+    >>> h, c = cell(hybrid.ones((2, 3)))
+    >>> h, c = cell(hybrid.ones((2, 3)), (h, c))
+    >>> h.shape, c.shape
+    ((2, 5), (2, 5))
+    """
 
     bias_ih: Tensor | None
     bias_hh: Tensor | None

@@ -16,7 +16,14 @@ __all__ = [
 
 
 class CrossEntropyLoss(Module):
-    """`functional.cross_entropy` as a module."""
+    """`functional.cross_entropy` as a module: logits (N, C, ...), and classes (N, ...) or
+    probabilities (N, C, ...) as targets.
+
+    >>> import hybrid
+    >>> loss = hybrid.nn.CrossEntropyLoss()(hybrid.zeros((1, 2)), hybrid.tensor([1]))
+    >>> round(loss.item(), 4)  # log(2)
+    0.6931
+    """
 
     weight: Tensor | None
 
@@ -45,7 +52,12 @@ class CrossEntropyLoss(Module):
 
 
 class MSELoss(Module):
-    """`functional.mse_loss` as a module."""
+    """`functional.mse_loss` as a module: the mean (or "sum", or "none") of squared differences.
+
+    >>> import hybrid
+    >>> hybrid.nn.MSELoss()(hybrid.tensor([1.0, 2.0]), hybrid.tensor([1.0, 4.0])).item()
+    2.0
+    """
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()

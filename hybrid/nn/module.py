@@ -18,38 +18,14 @@ from ..eager.create import named_device
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor, asarray, tensor
 from ..eager.writes import become
-from ..ir.door.guard import guarded
 from ..ir.mode import EPOCH, bump
 from ..ir.tensor import Handle
 from ..ops import zeros_like
+from .parameter import Parameter
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["Module"]
 
 Held: TypeAlias = Literal["parameter", "buffer", "temporary", "module"]  # what an attribute is
-
-
-class _ParameterType(type):
-    def __instancecheck__(cls, value: Any) -> bool:
-        return isinstance(value, Tensor) and value._node is not None and value.is_leaf
-
-
-class Parameter(metaclass=_ParameterType):
-    """`Parameter(data, requires_grad=True)`: a leaf tensor that a Module lists as its own.
-
-    A tensor that requires a gradient is a parameter wherever it came from; isinstance says so.
-    """
-
-    def __new__(cls, data: Any, requires_grad: bool = True) -> Tensor:  # type: ignore[misc]
-        made: Tensor = _parameter(data, requires_grad)
-        return made
-
-
-def _parameter(data: Any, requires_grad: bool) -> Tensor:
-    made: Tensor = tensor(data, requires_grad=requires_grad)
-    return made
-
-
-_parameter = guarded(_parameter, "Parameter", __name__)
 
 
 def _is_number(value: Any) -> bool:
@@ -147,20 +123,51 @@ class Module(Saved):
         bump(self)
 
     def register_parameter(self, name: str, value: Tensor | None) -> None:
-        """Enter a parameter by name; None declares an absent one."""
+        """Enter a parameter by name; None declares an absent one.
+
+        Raises HybridError for what is no name: empty, with a dot, or of another attribute.
+
+        >>> import hybrid
+        >>> layer = hybrid.nn.Module()
+        >>> layer.register_parameter("bias", None)
+        >>> layer.bias is None
+        True
+        """
         self._enter(name, value, "parameter")
 
     def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
-        """Enter a tensor that is state but no parameter (running statistics, masks)."""
+        """Enter a tensor that is state but no parameter (running statistics, masks); with
+        persistent=False it is not in the state dict.
+
+        >>> import hybrid
+        >>> layer = hybrid.nn.Module()
+        >>> layer.register_buffer("steps", hybrid.tensor(0))
+        >>> layer.state_dict()
+        {'steps': tensor(0)}
+        """
         self._enter(name, value, "buffer" if persistent else "temporary")
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Enter a submodule by name."""
+        """Enter a submodule by name; None declares an absent one.
+
+        >>> import hybrid
+        >>> layer = hybrid.nn.Module()
+        >>> layer.add_module("act", hybrid.nn.ReLU()); layer.act
+        ReLU()
+        """
         self._enter(name, module, "module")
 
     # ---- calling
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes; subclasses write this."""
+        """What the module computes; subclasses write this.
+
+        >>> import hybrid
+        >>> class Twice(hybrid.nn.Module):
+        ...     def forward(self, x):
+        ...         return x + x
+        >>> Twice()(hybrid.ones(2))
+        tensor([2., 2.])
+        """
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -172,7 +179,15 @@ class Module(Saved):
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> Callable[[], None]:
         """Call hook(module, inputs, output) after forward; a result replaces the output.  Returns a
-        function that removes the hook."""
+        function that removes the hook.
+
+        >>> import hybrid
+        >>> layer = hybrid.nn.ReLU()
+        >>> remove = layer.register_forward_hook(lambda module, inputs, output: output + 1)
+        >>> first = layer(hybrid.zeros(1)); remove()
+        >>> first.tolist(), layer(hybrid.zeros(1)).tolist()
+        ([1.0], [0.0])
+        """
         self._forward_hooks.append(hook)
         bump(self)
 
@@ -191,16 +206,32 @@ class Module(Saved):
                 yield name, value
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """(name, submodule) pairs of this module."""
+        """(name, submodule) pairs of this module.
+
+        >>> import hybrid
+        >>> list(hybrid.nn.Sequential(hybrid.nn.ReLU(), hybrid.nn.Tanh()).named_children())
+        [('0', ReLU()), ('1', Tanh())]
+        """
         yield from self._own("module")
 
     def children(self) -> Iterator[Module]:
-        """Submodules of this module."""
+        """Submodules of this module.
+
+        >>> import hybrid
+        >>> list(hybrid.nn.Sequential(hybrid.nn.ReLU(), hybrid.nn.Tanh()).children())
+        [ReLU(), Tanh()]
+        """
         for _, module in self._own("module"):
             yield module
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """(dotted name, module) pairs, this one first; a shared module once."""
+        """(dotted name, module) pairs, this one first; a shared module once.
+
+        >>> import hybrid
+        >>> model = hybrid.nn.Sequential(hybrid.nn.Sequential(hybrid.nn.ReLU()))
+        >>> [name for name, _ in model.named_modules()]
+        ['', '0', '0.0']
+        """
         return self._walk(prefix, set())
 
     def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
@@ -212,7 +243,12 @@ class Module(Saved):
             yield from module._walk(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator[Module]:
-        """This module and all below it."""
+        """This module and all below it.
+
+        >>> import hybrid
+        >>> [type(m).__name__ for m in hybrid.nn.Sequential(hybrid.nn.ReLU()).modules()]
+        ['Sequential', 'ReLU']
+        """
         for _, module in self.named_modules():
             yield module
 
@@ -225,42 +261,87 @@ class Module(Saved):
                     yield (f"{prefix}.{name}" if prefix else name), held
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """(dotted name, parameter) pairs; a shared parameter once."""
+        """(dotted name, parameter) pairs; a shared parameter once.
+
+        >>> import hybrid
+        >>> [(name, p.shape) for name, p in hybrid.nn.Linear(3, 2).named_parameters()]
+        [('weight', (2, 3)), ('bias', (2,))]
+        """
         yield from self._named("parameter")
 
     def parameters(self) -> Iterator[Tensor]:
-        """All parameters."""
+        """All parameters, as optimizers take them; a shared one once.
+
+        >>> import hybrid
+        >>> sum(p.size for p in hybrid.nn.Linear(3, 2).parameters())
+        8
+        """
         for _, parameter in self.named_parameters():
             yield parameter
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """(dotted name, buffer) pairs."""
+        """(dotted name, buffer) pairs.
+
+        >>> import hybrid
+        >>> loss = hybrid.nn.CrossEntropyLoss(weight=hybrid.tensor([1.0, 2.0]))
+        >>> list(loss.named_buffers())
+        [('weight', tensor([1., 2.]))]
+        """
         yield from self._named("buffer", "temporary")
 
     def buffers(self) -> Iterator[Tensor]:
-        """All buffers."""
+        """All buffers.
+
+        >>> import hybrid
+        >>> list(hybrid.nn.CrossEntropyLoss(weight=hybrid.tensor([1.0, 2.0])).buffers())
+        [tensor([1., 2.])]
+        """
         for _, buffer in self.named_buffers():
             yield buffer
 
     # ---- state
     def train(self, mode: bool = True) -> Module:
-        """Training mode for this module and all below it (dropout, running statistics)."""
+        """Training mode for this module and all below it (dropout, running statistics) or, with
+        False, evaluation mode; returns self.
+
+        >>> import hybrid
+        >>> hybrid.nn.Dropout().train(False).training
+        False
+        """
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Module:
-        """Evaluation mode."""
+        """Evaluation mode; returns self.
+
+        >>> import hybrid
+        >>> hybrid.nn.Dropout(0.9).eval()(hybrid.ones(2))
+        tensor([1., 1.])
+        """
         return self.train(False)
 
     def requires_grad_(self, on: bool = True) -> Module:
-        """Ask for gradients of all parameters, or freeze them."""
+        """Ask for gradients of all parameters, or freeze them; returns self.
+
+        >>> import hybrid
+        >>> frozen = hybrid.nn.Linear(3, 2).requires_grad_(False)
+        >>> frozen(hybrid.ones((1, 3))).requires_grad
+        False
+        """
         for parameter in self.parameters():
             parameter.requires_grad_(on)
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters."""
+        """Forget the gradients of all parameters; with set_to_none=False they become zeros.
+
+        >>> import hybrid
+        >>> layer = hybrid.nn.Linear(3, 2)
+        >>> layer(hybrid.ones((1, 3))).sum().backward()
+        >>> layer.zero_grad(); layer.weight.grad is None
+        True
+        """
         for parameter in self.parameters():
             if set_to_none:  # without looking: what was there is no input of a recorded step
                 parameter.grad = None
@@ -268,7 +349,12 @@ class Module(Saved):
                 parameter.grad = zeros_like(parameter.grad)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Parameters and buffers by dotted name: a snapshot that later training does not change."""
+        """Parameters and buffers by dotted name: a snapshot that later training does not change.
+
+        >>> import hybrid
+        >>> list(hybrid.nn.Sequential(hybrid.nn.Linear(3, 2)).state_dict())
+        ['0.weight', '0.bias']
+        """
         found: dict[str, Tensor] = {}
         for prefix, module in self.named_modules():
             for name, held in module._own("parameter", "buffer"):
@@ -280,7 +366,14 @@ class Module(Saved):
         not fit.
 
         Raises ArgumentError for what is no mapping, HybridError for missing or unexpected names
-        (strict), ShapeError for other shapes."""
+        (strict), ShapeError for other shapes.
+
+        >>> import hybrid
+        >>> one, other = hybrid.nn.Linear(3, 2), hybrid.nn.Linear(3, 2)
+        >>> other.load_state_dict(one.state_dict())
+        >>> (one.weight == other.weight).all().item()
+        True
+        """
         must_map("load_state_dict", state)
         mine: dict[str, Tensor] = {}
         for prefix, module in self.named_modules():
@@ -298,7 +391,15 @@ class Module(Saved):
             mine[name].assign(value)
 
     def apply(self, fn: Callable[[Module], Any]) -> Module:
-        """Call fn on every module below and on this one."""
+        """Call fn on every module below and on this one; returns self.
+
+        >>> import hybrid
+        >>> model = hybrid.nn.Sequential(hybrid.nn.Linear(2, 2), hybrid.nn.Tanh())
+        >>> _ = model.apply(lambda module: print(type(module).__name__))
+        Linear
+        Tanh
+        Sequential
+        """
         for module in self.children():
             module.apply(fn)
         fn(self)
@@ -307,7 +408,12 @@ class Module(Saved):
     def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Module:
         """Move parameters and buffers to a device and convert the floating ones to another dtype
         (`model.to(x.device)`, `model.to("float16")`), with their gradients: the tensors stay the
-        ones that an optimizer holds."""
+        ones that an optimizer holds.
+
+        >>> import hybrid
+        >>> hybrid.nn.Linear(3, 2).to("float16").weight.dtype.name
+        'float16'
+        """
         for argument in args:
             if isinstance(argument, (Device, int)) or is_device(argument):
                 device = argument
@@ -323,16 +429,31 @@ class Module(Saved):
         return self
 
     def cpu(self) -> Module:
-        """`to` the CPU."""
+        """`to` the CPU.
+
+        >>> import hybrid
+        >>> hybrid.nn.Linear(3, 2).cpu().weight.device
+        cpu
+        """
         return self.to(HOST)
 
     def cuda(self, device: Any = None) -> Module:
-        """`to` a CUDA device, given by its number or name (None: the current one)."""
+        """`to` a CUDA device, given by its number or name (None: the current one).
+
+        >>> import hybrid
+        >>> if hybrid.cuda.is_available():
+        ...     assert hybrid.nn.Linear(3, 2).cuda().weight.device == "cuda"
+        """
         return self.to(named_device(to_device("cuda"), device))
 
     # ---- text
     def extra_repr(self) -> str:
-        """Arguments shown in the repr."""
+        """Arguments shown in the repr; subclasses write this.
+
+        >>> import hybrid
+        >>> hybrid.nn.Linear(3, 2).extra_repr()
+        'in_features=3, out_features=2, bias=True'
+        """
         return ""
 
     def __repr__(self) -> str:

@@ -32,10 +32,12 @@ def _check(name: str, value: Any, lowest: float = 0.0, below: float = float("inf
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum, dampening, weight decay and Nesterov's variant.
+    """Stochastic gradient descent, with momentum, dampening, weight decay and Nesterov's variant
+    (Sutskever et al., 2013, as PyTorch writes it).
 
-    Half-precision parameters are updated in float32 and rounded once.  Raises ValueError for a
-    hyper-parameter out of range, HybridError for no parameters.
+    b <- momentum * b + (1 - dampening) * (g + weight_decay * p), p <- p - lr * b.  Half-precision
+    parameters are updated in float32 and rounded once.  Raises ValueError for a hyper-parameter out
+    of range, HybridError for no parameters.
 
     >>> import hybrid
     >>> p = hybrid.tensor([1.0], requires_grad=True)
@@ -81,7 +83,13 @@ class SGD(Optimizer):
             self.state[id(parameter)]["momentum_buffer"] = ops.zeros_like(parameter.detach())
 
     def rule(self, group: ParamGroup) -> Rule:
-        """Plain, or with momentum."""
+        """Plain, or with momentum.
+
+        >>> import hybrid
+        >>> opt = SGD([hybrid.ones(2, requires_grad=True)], momentum=0.9)
+        >>> opt.rule(opt.param_groups[0]).slots
+        ('momentum_buffer',)
+        """
         maximize = ("maximize", bool(group["maximize"]))
         if not group["_heavy"]:
             return Rule(SGD_UPDATE, (), ("lr", "weight_decay"), (maximize,))
@@ -92,7 +100,14 @@ class SGD(Optimizer):
     def update(
         self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup
     ) -> None:
-        """p <- p - lr * (momentum step of g)."""
+        """p <- p - lr * (momentum step of g), as `torch.optim.SGD` documents it; called by `step`.
+
+        >>> import hybrid
+        >>> p = hybrid.tensor([1.0], requires_grad=True)
+        >>> opt = SGD([p], lr=0.5)
+        >>> opt.update(p, hybrid.ones(1), {}, opt.param_groups[0]); p.tolist()
+        [0.5]
+        """
         lr, decay = like(group["lr"], parameter), like(group["weight_decay"], parameter)
         if not group["_heavy"]:
             parameter.assign(sgd_update(parameter, gradient, lr, decay, maximize=group["maximize"]))
@@ -123,8 +138,10 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015) as PyTorch writes it; `weight_decay` is added to the gradient.
 
-    The moments are tensors of the parameter's shape, zeros at first; the step count is a tensor.
-    Raises ValueError for a hyper-parameter out of range, HybridError for no parameters or amsgrad.
+    p <- p - lr * m / (sqrt(v) + eps), with m and v the means of g and g^2 over the steps, decayed
+    by betas and divided by 1 - beta^step.  The moments are tensors of the parameter's shape, zeros
+    at first; the step count is a tensor.  Raises ValueError for a hyper-parameter out of range,
+    HybridError for no parameters or amsgrad.
 
     >>> import hybrid
     >>> p = hybrid.tensor([1.0], requires_grad=True)
@@ -198,7 +215,16 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); otherwise as `Adam`."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); otherwise as `Adam`.
+
+    The parameter is scaled by 1 - lr * weight_decay before Adam's step.
+
+    >>> import hybrid
+    >>> p = hybrid.tensor([1.0], requires_grad=True)
+    >>> opt = AdamW([p], lr=0.1, weight_decay=0.5)
+    >>> (p * 3).sum().backward(); opt.step(); round(p.item(), 4)  # 0.95 - 0.1
+    0.85
+    """
 
     decoupled = True
 

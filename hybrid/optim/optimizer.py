@@ -32,7 +32,14 @@ _TOGETHER = 1 << 26  # bytes of parameters that one call of a device updates
 class ParamGroup(dict):
     """Parameters and the hyper-parameters they share.  Numbers live in tensors on the device of the
     first parameter, float64 where a parameter is and else float32: ``group["lr"] = 0.1`` assigns to
-    the tensor that recorded steps read, and reading gives that tensor."""
+    the tensor that recorded steps read, and reading gives that tensor.
+
+    >>> import hybrid
+    >>> opt = hybrid.optim.SGD([hybrid.ones(2, requires_grad=True)], lr=0.1)
+    >>> group = opt.param_groups[0]
+    >>> group["lr"] = 0.5; group["lr"]
+    tensor(0.5)
+    """
 
     def __setitem__(self, name: str, value: Any) -> None:
         held = dict.get(self, name)
@@ -45,7 +52,13 @@ class ParamGroup(dict):
                 bump(owner)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Set several entries, each like ``group[name] = value``."""
+        """Set several entries, each like ``group[name] = value``.
+
+        >>> import hybrid
+        >>> group = hybrid.optim.SGD([hybrid.ones(2, requires_grad=True)]).param_groups[0]
+        >>> group.update(lr=0.5, momentum=0.0); group["lr"].item()
+        0.5
+        """
         for name, value in dict(*args, **kwargs).items():
             self[name] = value
 
@@ -67,7 +80,18 @@ class Rule(NamedTuple):
 
 class Optimizer(Saved):
     """Base: parameter groups, zero_grad, state_dict.  Subclasses give `numbers` (names of
-    hyper-parameters held as tensors), `slots` (state per parameter) and `update`."""
+    hyper-parameters held as tensors), `slots` (state per parameter) and `update`.
+
+    >>> import hybrid
+    >>> class Signs(Optimizer):
+    ...     numbers = ("lr",)
+    ...     def update(self, parameter, gradient, state, group):
+    ...         parameter.assign(parameter - group["lr"] * gradient.sign())
+    >>> p = hybrid.tensor([1.0, 2.0], requires_grad=True)
+    >>> opt = Signs([p], lr=0.5)
+    >>> (p * hybrid.tensor([3.0, -3.0])).sum().backward(); opt.step(); p.tolist()
+    [0.5, 2.5]
+    """
 
     numbers: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
@@ -93,7 +117,17 @@ class Optimizer(Saved):
             self.add_param_group(group)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Add {"params": tensors, hyper-parameter: value, ...}; missing values are the defaults."""
+        """Add {"params": tensors, hyper-parameter: value, ...}; missing values are the defaults.
+
+        Raises ArgumentError for what is no such dict, HybridError for a tensor that is no leaf or
+        is in a group already.
+
+        >>> import hybrid
+        >>> opt = hybrid.optim.SGD([hybrid.ones(2, requires_grad=True)], lr=0.1)
+        >>> opt.add_param_group({"params": [hybrid.ones(3, requires_grad=True)], "lr": 0.5})
+        >>> [group["lr"].item() for group in opt.param_groups][1]
+        0.5
+        """
         given: Any = group.get("params")
         if isinstance(given, (str, Mapping)) or not hasattr(given, "__iter__"):
             raise ArgumentError('a group is a dict with a list of tensors under "params"')
@@ -125,7 +159,13 @@ class Optimizer(Saved):
             self.state[id(parameter)][name] = ops.zeros_like(stop_gradient(parameter))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters."""
+        """Forget the gradients of all parameters; with set_to_none=False they become zeros.
+
+        >>> import hybrid
+        >>> p = hybrid.ones(2, requires_grad=True)
+        >>> p.sum().backward(); hybrid.optim.SGD([p]).zero_grad(); p.grad is None
+        True
+        """
         for group in self.param_groups:
             for parameter in group["params"]:
                 if set_to_none:  # without looking: what was there is no input of a recorded step
@@ -134,7 +174,13 @@ class Optimizer(Saved):
                     parameter.grad = ops.zeros_like(parameter.grad)
 
     def step(self, closure: Any = None) -> Any:
-        """Update every parameter that has a gradient; returns closure() if one is given."""
+        """Update every parameter that has a gradient; returns closure() if one is given.
+
+        >>> import hybrid
+        >>> p = hybrid.ones(2, requires_grad=True)
+        >>> (p * 2).sum().backward(); hybrid.optim.SGD([p], lr=0.25).step(); p.tolist()
+        [0.5, 0.5]
+        """
         loss = closure() if closure is not None else None
         recording = door.set_grad(False)
         try:
@@ -221,7 +267,13 @@ class Optimizer(Saved):
     # ---- hyper-parameters as attributes
     @property
     def lr(self) -> Tensor:
-        """Learning rate of the first group (a tensor); assigning sets it in every group."""
+        """Learning rate of the first group (a tensor); assigning sets it in every group.
+
+        >>> import hybrid
+        >>> opt = hybrid.optim.SGD([hybrid.ones(2, requires_grad=True)], lr=0.5)
+        >>> opt.lr = opt.lr / 2; opt.lr
+        tensor(0.25)
+        """
         return self.param_groups[0]["lr"]
 
     @lr.setter
@@ -254,7 +306,13 @@ class Optimizer(Saved):
         return tensors
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All state and hyper-parameters by name: a snapshot that later steps do not change."""
+        """All state and hyper-parameters by name: a snapshot that later steps do not change.
+
+        >>> import hybrid
+        >>> p = hybrid.ones(2, requires_grad=True)
+        >>> sorted(hybrid.optim.Adam([p]).state_dict())[-2:]
+        ['param0.exp_avg', 'param0.exp_avg_sq']
+        """
         return frozen(self._flat()) | {n: tensor(g[f]) for n, g, f in self._flags()}
 
     def _flags(self) -> list[tuple[str, ParamGroup, str]]:
@@ -266,7 +324,17 @@ class Optimizer(Saved):
         ]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Assign a snapshot; nothing changes when names or shapes do not fit."""
+        """Assign a snapshot; nothing changes when names or shapes do not fit.
+
+        Raises ArgumentError for what is no mapping, HybridError for other names, ShapeError for
+        other shapes.
+
+        >>> import hybrid
+        >>> p = hybrid.ones(2, requires_grad=True)
+        >>> saved = hybrid.optim.SGD([p], lr=0.5).state_dict()
+        >>> opt = hybrid.optim.SGD([p], lr=0.1); opt.load_state_dict(saved); opt.lr.item()
+        0.5
+        """
         must_map("load_state_dict", state)
         flags = self._flags()
         mine = self._flat() | {n: tensor(g[f]) for n, g, f in flags}

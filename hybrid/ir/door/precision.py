@@ -45,10 +45,12 @@ def set_matmul_precision(precision: str) -> None:
 
 def set_float32_matmul_precision(precision: str) -> None:
     """`set_matmul_precision` with PyTorch's words: "highest" is strict, "high" and "medium" are
-    fast.
+    fast.  Raises ArgumentError for another word.
 
     >>> import hybrid
     >>> hybrid.set_float32_matmul_precision("highest")
+    >>> hybrid.get_float32_matmul_precision()
+    'highest'
     """
     _set("set_float32_matmul_precision", precision, _FLOAT32)
 
@@ -66,10 +68,20 @@ def _set(name: str, precision: Any, words: dict[str, bool]) -> None:
 
 
 def get_matmul_precision() -> MatmulPrecision:
-    """ "strict" or "fast"; see `set_matmul_precision`."""
+    """ "strict" or "fast"; see `set_matmul_precision`.
+
+    >>> import hybrid
+    >>> hybrid.get_matmul_precision()
+    'strict'
+    """
     return "fast" if MATMUL.fast else "strict"
 
 
 def get_float32_matmul_precision() -> Literal["highest", "high"]:
-    """ "highest" or "high"; see `set_float32_matmul_precision`."""
+    """ "highest" or "high"; see `set_float32_matmul_precision`.
+
+    >>> import hybrid
+    >>> hybrid.get_float32_matmul_precision()
+    'highest'
+    """
     return "high" if MATMUL.fast else "highest"

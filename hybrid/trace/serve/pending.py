@@ -114,7 +114,15 @@ class Unserved(Reports):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Scope in which recorded calls wait for the compiler."""
+        """Scope in which recorded calls wait for the compiler.
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x, wait=False)
+        >>> with double.waiting():
+        ...     for _ in range(3): _ = double(hybrid.ones(2))
+        >>> double.cache_info().replays
+        1
+        """
         self.wait()
         before, self._wait = self._wait, True
         try:

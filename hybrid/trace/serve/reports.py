@@ -22,13 +22,33 @@ __all__ = ["Reports", "RunsEagerly", "CacheInfo"]
 
 class RunsEagerly(UserWarning):
     """A @function whose Python runs at each call, and why, once per function; its operations are
-    still collected into fused native segments where that pays."""
+    still collected into fused native segments where that pays.
+
+    >>> import hybrid, warnings
+    >>> noisy = hybrid.function(lambda x: print(x.item()))
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     for _ in range(3): noisy(hybrid.tensor(1.0))
+    1.0
+    1.0
+    1.0
+    >>> [w.category.__name__ for w in caught]
+    ['RunsEagerly']
+    """
 
 
 class CacheInfo(NamedTuple):
     """Counts of one @function: calls that replayed, were recorded or ran eagerly, signatures seen,
     and plans held; calls whose ops ran in segments, segments known, and how often a plan or segment
-    was compiled."""
+    was compiled.
+
+    >>> import hybrid
+    >>> double = hybrid.function(lambda x: x + x)
+    >>> for _ in range(5): _ = double(hybrid.ones(2))
+    >>> info = double.cache_info()
+    >>> info.records, info.replays, info.eager
+    (2, 3, 0)
+    """
 
     replays: int
     records: int
@@ -85,7 +105,14 @@ class Reports(Wrapped):
         return self._signatures.get(signature) or self._signatures.older.get(signature)
 
     def graph(self, *args: Any, **kwargs: Any) -> Shown:
-        """The graph that a call with these arguments replays; HybridError when there is none."""
+        """The graph that a call with these arguments replays; HybridError when there is none.
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x)
+        >>> for _ in range(2): _ = double(hybrid.ones(2))
+        >>> double.graph(hybrid.ones(2))
+        <graph: 1 inputs, 1 nodes, 1 outputs; print() it>
+        """
         self.wait()
         state = self._state(signature_of(*self._arguments(args, kwargs), self._regard)[0])
         plans = state.plans if state is not None else []
@@ -98,7 +125,14 @@ class Reports(Wrapped):
     def prepared(self, *args: Any, **kwargs: Any) -> tuple[Any, str]:
         """(what was compiled for a call with these arguments, '') or (None, why there is nothing).
 
-        Without arguments: for the signature that is replayed and was seen last."""
+        Without arguments: for the signature that is replayed and was seen last.
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x)
+        >>> for _ in range(2): _ = double(hybrid.ones(2))
+        >>> double.prepared(hybrid.ones(2))[1], double.prepared(hybrid.ones(3))[1][-29:]
+        ('', ' call it at least twice first')
+        """
         self.wait()
         args, kwargs = self._arguments(args, kwargs)
         signature = signature_of(args, kwargs, self._regard)[0]
@@ -115,7 +149,14 @@ class Reports(Wrapped):
         return None, f"{self._name()} is not replayed for these arguments: {why}"
 
     def inputs(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """(what was compiled for a call, the values it would read), or (None, why not)."""
+        """(what was compiled for a call, the values it would read), or (None, why not).
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x)
+        >>> for _ in range(2): _ = double(hybrid.ones(2))
+        >>> double.inputs(hybrid.ones(2))[1]
+        [array([1., 1.], dtype=float32)]
+        """
         prepared, why = self.prepared(*args, **kwargs)
         if prepared is None:
             return None, why
@@ -129,7 +170,14 @@ class Reports(Wrapped):
         return prepared, [tensor._v for tensor in (*tensors, *captures)]
 
     def cache_info(self) -> CacheInfo:
-        """How calls were served so far."""
+        """How calls were served so far.
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x)
+        >>> for _ in range(3): _ = double(hybrid.ones(2))
+        >>> double.cache_info().replays
+        1
+        """
         states = list(self._signatures.everything())
         plans = sum(len(state.plans) for state in states)
         segments = self._segments
@@ -145,7 +193,15 @@ class Reports(Wrapped):
         )
 
     def explain(self) -> str:
-        """State per signature: what is replayed behind which facts, or why nothing is."""
+        """State per signature: what is replayed behind which facts, or why nothing is.
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x)
+        >>> for _ in range(3): _ = double(hybrid.ones(2))
+        >>> print(double.explain())
+        @function <lambda> (...): 1 replays, 2 recorded calls, 0 eager calls, ...
+        ...
+        """
         self.wait()
         info = self.cache_info()
         lines = [

@@ -29,6 +29,7 @@ from .background import Compilation
 from .plans import ReplayPlan
 
 __all__ = [
+    "NEW_SIGNATURES",
     "SignatureState",
     "SignatureTable",
     "dropper",
@@ -41,6 +42,10 @@ SHOWN = 40  # facts that `explain` lists of a plan
 MAX_SIGNATURES = 32  # new ones in a generation
 MAX_OPERATIONS = 200_000  # in the plans of one generation
 MAX_LOST = 32
+NEW_SIGNATURES = (
+    "is called with ever new signatures (shapes, dtypes, Python numbers or objects as arguments), "
+    "each of which runs eagerly until it comes again; pass what changes as tensors or NumPy arrays"
+)
 NEW_OBJECTS = (
     "is called with a new object as argument each time, and does with it what only the same object "
     "allows (returns it, stores it, compares it); pass tensors, arrays or dataclasses"
