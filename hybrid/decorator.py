@@ -68,7 +68,7 @@ interrupted.register()
 class Function(Deferring, Unserved):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
-    >>> function(abs)
+    >>> import hybrid; hybrid.function(abs)
     <@function abs>
     """
 

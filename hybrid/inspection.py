@@ -201,7 +201,8 @@ def inspect(fn: Function, *args: Any, **kwargs: Any) -> Inspection:
 def describe_system() -> str:
     """Versions, devices and threads, a line each: what a bug report needs.
 
-    >>> describe_system().splitlines()[0].split()[0]
+    >>> import hybrid
+    >>> hybrid.describe_system().splitlines()[0].split()[0]
     'hybrid'
     """
     rows = []

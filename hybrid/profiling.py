@@ -36,7 +36,8 @@ class Profile(list[KernelTime]):
     def seconds(self) -> float:
         """Sum of the kernels' least times.
 
-        >>> Profile("nothing", []).seconds
+        >>> import hybrid
+        >>> hybrid.Profile("nothing", []).seconds
         0
         """
         return sum(r.seconds for r in self)
@@ -93,10 +94,10 @@ class Profile(list[KernelTime]):
 
 
 def profile(fn: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
-    """Time every kernel that a decorated function replays for these arguments: least of `runs`,
-    microseconds.
+    """Time every kernel that a decorated function replays for these arguments: the least of `runs`.
 
-    Raises HybridError, saying why, when the call is not replayed (call it at least twice first).
+    Rows hold seconds; str() shows microseconds.  Raises HybridError, saying why, when the call is
+    not replayed (call it at least twice first), TypeError for a function without the decorator.
 
     >>> import hybrid
     >>> double = hybrid.function(lambda x: x + x)

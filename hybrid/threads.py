@@ -44,7 +44,7 @@ def set_num_threads(n: int, *, device: str | Device | None = None) -> None:
 
 @contextmanager
 def num_threads(n: int, *, device: str | Device | None = None) -> Iterator[None]:
-    """Scope in which kernels use n threads.
+    """Scope in which kernels use n threads; raises as `set_num_threads` does.
 
     >>> import hybrid
     >>> with hybrid.num_threads(1):

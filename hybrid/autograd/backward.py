@@ -309,16 +309,16 @@ def _reaches_others(roots: list[Any], known: set[int]) -> bool:
 def value_and_grad(
     fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
 ) -> Callable[..., Any]:
-    """A function returning (fn(*args), gradients with respect to args[argnums]); arguments may be
-    trees.
+    """A function returning (fn(*args), gradients with respect to args[argnums]).
 
-    fn returns a tensor of one element, or (that, anything) with has_aux.  Nests for higher
-    derivatives.
+    Arguments may be trees; gradients have their structure, shapes and dtypes.  fn returns a tensor
+    of one element (else ShapeError), or (that, anything) with has_aux.  Nests for higher
+    derivatives. Raises ArgumentError for an argnums beyond the arguments, HybridError for others
+    than floating.
 
     >>> import hybrid
-    >>> value, g = hybrid.value_and_grad(lambda x: (x * x).sum())(hybrid.tensor([1., 2.]))
-    >>> g.tolist()
-    [2.0, 4.0]
+    >>> hybrid.value_and_grad(lambda x: (x * x).sum())(hybrid.tensor([1., 2.]))
+    (tensor(5.), tensor([2., 4.]))
     """
     need_callable("grad", fn)
     several = isinstance(argnums, Sequence) and not isinstance(argnums, str)
@@ -370,6 +370,8 @@ def grad(
     fn: Callable[..., Any], argnums: int | Sequence[int] = 0, *, has_aux: bool = False
 ) -> Callable[..., Any]:
     """A function returning the gradient of fn with respect to args[argnums] (and aux with has_aux).
+
+    Arguments, results and errors are those of `value_and_grad`.
 
     >>> import hybrid
     >>> hybrid.grad(hybrid.grad(lambda x: x ** 3))(hybrid.tensor(2.0)).item()

@@ -56,6 +56,8 @@ def need_callable(what: str, function: Any) -> None:
 def no_grad(fn: Callable[..., Any] | None = None) -> Any:
     """Scope (or decorator, with or without parentheses) in which ops are not put on the tape.
 
+    Raises ArgumentError for an argument that is no function.
+
     >>> import hybrid
     >>> with hybrid.no_grad(): y = hybrid.ones(3, requires_grad=True) * 2
     >>> y.requires_grad
@@ -66,6 +68,8 @@ def no_grad(fn: Callable[..., Any] | None = None) -> Any:
 
 def enable_grad(fn: Callable[..., Any] | None = None) -> Any:
     """Scope (or decorator) in which ops are put on the tape again.
+
+    Raises ArgumentError for an argument that is no function.
 
     >>> import hybrid
     >>> with hybrid.no_grad(), hybrid.enable_grad(): y = hybrid.ones(3, requires_grad=True) * 2

@@ -40,7 +40,8 @@ class Device(str):
     It equals its name and other spellings of it (number 0 is the same as none); as a key of a dict
     it is found by its name only.
 
-    >>> device("cpu") == "cpu", device("cpu:0") == "cpu", device("cpu:1").index
+    >>> import hybrid
+    >>> hybrid.device("cpu") == "cpu", hybrid.device("cpu:0") == "cpu", hybrid.device("cpu:1").index
     (True, True, 1)
     """
 
@@ -57,7 +58,8 @@ class Device(str):
     def type(self) -> str:
         """The kind of device, without the number.
 
-        >>> device("cpu:1").type
+        >>> import hybrid
+        >>> hybrid.device("cpu:1").type
         'cpu'
         """
         return self.kind
@@ -98,9 +100,9 @@ class Aval:
 
     Raises ShapeError for more than 64 axes or more bytes than an int64 counts.
 
-    >>> record = aval((2, 3), np.dtype("float32"))
-    >>> record, record.nbytes, aval((2, 3), np.dtype("float32")) is record
-    (float32[2x3], 24, True)
+    >>> import hybrid
+    >>> hybrid.Aval((2, 3), hybrid.float32, hybrid.device()).nbytes
+    24
     """
 
     __slots__ = ("shape", "dtype", "device", "ndim", "size", "nbytes", "__weakref__")
@@ -126,7 +128,8 @@ class Aval:
     def with_(self, shape: tuple[int, ...] | None = None, dtype: np.dtype | None = None) -> Aval:
         """The same record with another shape or dtype.
 
-        >>> aval((2, 3), np.dtype("float32")).with_(shape=(6,))
+        >>> import hybrid
+        >>> hybrid.Aval((2, 3), hybrid.float32, hybrid.device()).with_(shape=(6,))
         float32[6]
         """
         return aval(
@@ -206,7 +209,8 @@ def device(name: str | Device | None = None) -> Device:
     Raises DeviceError for what is no name of a device; whether there is one of that kind shows when
     it is used.
 
-    >>> device("cpu") is device("cpu:0") is device()
+    >>> import hybrid
+    >>> hybrid.device("cpu") is hybrid.device("cpu:0") is hybrid.device()
     True
     """
     if isinstance(name, Device):

@@ -93,6 +93,7 @@ class IndexOutOfRange(HybridError, IndexError):
 class GraphError(HybridError, ValueError):
     """A graph or its text form is not valid; a ValueError.
 
+    >>> import hybrid
     >>> from hybrid.ir.graph.text import parse_graph
     >>> parse_graph("no graph")
     Traceback (most recent call last):
@@ -113,7 +114,8 @@ class UnsupportedError(HybridError, NotImplementedError):
 class BackendError(HybridError, RuntimeError):
     """The machine, or native code made for it, cannot do what was asked; a RuntimeError.
 
-    >>> issubclass(BackendError, RuntimeError)
+    >>> import hybrid
+    >>> issubclass(hybrid.BackendError, RuntimeError)
     True
     """
 
@@ -136,7 +138,8 @@ def shape_text(shape: tuple[int, ...]) -> str:
 class Site(NamedTuple):
     """A line of user code: where a node of a graph was made.
 
-    >>> print(Site("model.py", 12, "forward"))
+    >>> import hybrid
+    >>> print(hybrid.Site("model.py", 12, "forward"))
     model.py:12 in forward
     """
 
@@ -147,7 +150,8 @@ class Site(NamedTuple):
     def text(self) -> str:
         """The stripped source text of the line, or '' when the file cannot be read.
 
-        >>> Site(__file__, 7, "module").text()
+        >>> import hybrid
+        >>> hybrid.Site(hybrid.core.errors.__file__, 7, "module").text()
         'from __future__ import annotations'
         """
         return linecache.getline(self.file, self.line).strip()

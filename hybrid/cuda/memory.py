@@ -147,7 +147,8 @@ class Snapshot(NamedTuple):
 
         Raises HybridError where nothing was recorded, UnsupportedError without Matplotlib.
 
-        >>> Snapshot("cuda:0", 0, 0, 0, [], None).plot()
+        >>> import hybrid
+        >>> hybrid.cuda.Snapshot("cuda:0", 0, 0, 0, [], None).plot()
         Traceback (most recent call last):
         hybrid.core.errors.HybridError: ...
         """

@@ -264,7 +264,9 @@ class Event:
         >>> import hybrid
         >>> if hybrid.cuda.is_available():
         ...     start, end = (hybrid.cuda.Event(enable_timing=True) for _ in range(2))
-        ...     start.record(), hybrid.ones(1000, device="cuda").exp(), end.record()
+        ...     start.record()
+        ...     x = hybrid.ones(1000, device="cuda").exp()
+        ...     end.record()
         ...     end.synchronize()
         ...     assert start.elapsed_time(end) >= 0
         """

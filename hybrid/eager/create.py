@@ -137,7 +137,7 @@ def asarray(
     tensor lives).  Raises ValueError when copy=False cannot be kept.
 
     >>> import hybrid, numpy
-    >>> asarray([numpy.float64(0.5), 1]).dtype.name
+    >>> hybrid.asarray([numpy.float64(0.5), 1]).dtype.name
     'float64'
     """
     target = None if dtype is None else dt.canonical(dtype)

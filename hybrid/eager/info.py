@@ -26,11 +26,13 @@ def _dtype(value: Any) -> np.dtype:
 
 
 def finfo(x: Any) -> Any:
-    """Limits (`.max`, `.min`, `.eps`, `.bits`, ...) of a floating dtype, or of a tensor's.
+    """Limits (`.max`, `.min`, `.eps`, `.bits`, ...) of a floating dtype (IEEE 754; bfloat16:
+    float32 with 7 bits of fraction), or of a tensor's.
 
     Raises DTypeError for other dtypes.
 
-    >>> float(finfo("bfloat16").eps)
+    >>> import hybrid
+    >>> float(hybrid.finfo("bfloat16").eps)
     0.0078125
     """
     target = _dtype(x)
@@ -44,7 +46,8 @@ def iinfo(x: Any) -> Any:
 
     Raises DTypeError for other dtypes.
 
-    >>> iinfo("int8").max
+    >>> import hybrid
+    >>> hybrid.iinfo("int8").max
     127
     """
     target = _dtype(x)
@@ -54,9 +57,14 @@ def iinfo(x: Any) -> Any:
 
 
 def result_type(*arrays: Any) -> np.dtype:
-    """The dtype an operator would compute tensors, dtypes and Python numbers in.
+    """The dtype an operator would compute tensors, dtypes and Python numbers in (array API's
+    promotion, with weak Python numbers).
 
-    >>> result_type("float16", 2.5).name, result_type("int32", 2.5).name
+    Raises DTypeError without an argument, and for integers that have no common dtype (uint64 with a
+    signed one).
+
+    >>> import hybrid
+    >>> hybrid.result_type("float16", 2.5).name, hybrid.result_type("int32", 2.5).name
     ('float16', 'float32')
     """
     numbers = [

@@ -241,9 +241,10 @@ class Tensor(TensorMethods):
     ) -> None:
         """Accumulate d self / d leaf into `.grad` of the leaves; see `hybrid.autograd.backward`.
 
-        `gradient` has this tensor's shape and may be left out for one element; `inputs`: these
-        leaves only.  `retain_graph` is accepted for PyTorch's sake: the tape lives as long as its
-        results do.
+        `gradient` has this tensor's shape and may be left out for one element (else ShapeError);
+        `inputs`: these leaves only.  `retain_graph` is accepted for PyTorch's sake: the tape lives
+        as long as its results do.  Raises HybridError for a tensor that does not require a
+        gradient.
 
         >>> import hybrid
         >>> x = hybrid.tensor([1.0, 2.0], requires_grad=True)

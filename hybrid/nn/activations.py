@@ -28,7 +28,7 @@ class _Pointwise(Module):
     function: Any = None
 
     def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Same shape and dtype as the input."""
         return type(self).function(input)
 
 
@@ -40,7 +40,7 @@ class _Inplace(_Pointwise):
         self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x; with `inplace`, x itself with its new value."""
+        """Same shape and dtype as the input; with `inplace`, the input with its new value."""
         output = type(self).function(input)
         return input._inplace(output) if self.inplace else output
 
@@ -131,7 +131,7 @@ class GELU(Module):
         self.approximate = approximate
 
     def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Same shape and dtype as the input."""
         return F.gelu(input, self.approximate)
 
 
@@ -148,7 +148,7 @@ class Softmax(Module):
         self.dim = dim
 
     def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Same shape and dtype as the input."""
         return F.softmax(input, self.dim)
 
 
@@ -161,5 +161,5 @@ class LogSoftmax(Softmax):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Same shape and dtype as the input."""
         return F.log_softmax(input, self.dim)

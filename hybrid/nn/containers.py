@@ -54,7 +54,12 @@ class Sequential(Module):
             self.add_module(str(number), module)
 
     def forward(self, input: Any) -> Any:
-        """The last module's output."""
+        """The last module's output; the input itself where there is no module.
+
+        >>> import hybrid
+        >>> hybrid.nn.Sequential(hybrid.nn.ReLU(), hybrid.exp)(hybrid.tensor([-1.0, 0.0]))
+        tensor([1., 1.])
+        """
         for module in self.children():
             input = module(input)
         return input

@@ -26,7 +26,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x * Phi(x): exactly ("none"), or Hendrycks and Gimpel's tanh formula ("tanh").
 
     >>> import hybrid
-    >>> round(gelu(hybrid.tensor(1.0)).item(), 4)
+    >>> round(hybrid.nn.functional.gelu(hybrid.tensor(1.0)).item(), 4)
     0.8413
     """
     if approximate not in ("none", "tanh"):
@@ -39,7 +39,7 @@ def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim` (or `axis`, its other name).
 
     >>> import hybrid
-    >>> softmax(hybrid.tensor([[1.0, 1.0], [0.0, 1000.0]]), dim=1).tolist()
+    >>> hybrid.nn.functional.softmax(hybrid.tensor([[1.0, 1.0], [0.0, 1000.0]]), dim=1).tolist()
     [[0.5, 0.5], [0.0, 1.0]]
     """
     return _softmax(x, dim if axis is None else axis)
@@ -50,7 +50,7 @@ def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """Logarithm of softmax along `dim` (or `axis`, its other name).
 
     >>> import hybrid
-    >>> log_softmax(hybrid.tensor([1000.0, 0.0]))
+    >>> hybrid.nn.functional.log_softmax(hybrid.tensor([1000.0, 0.0]))
     tensor([    0., -1000.])
     """
     return ops.log_softmax(x, dim if axis is None else axis)
@@ -65,7 +65,7 @@ def one_hot(index: Any, num_classes: int = -1) -> Tensor:
     integers, ShapeError where the number of classes cannot be known.
 
     >>> import hybrid
-    >>> one_hot(hybrid.tensor([0, 2])).tolist()
+    >>> hybrid.nn.functional.one_hot(hybrid.tensor([0, 2])).tolist()
     [[1, 0, 0], [0, 0, 1]]
     """
     index = as_tensor(index)
@@ -94,7 +94,7 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
     mode or a value that the mode does not take.
 
     >>> import hybrid
-    >>> pad(hybrid.tensor([[1, 2], [3, 4]]), (1, 0)).tolist()
+    >>> hybrid.nn.functional.pad(hybrid.tensor([[1, 2], [3, 4]]), (1, 0)).tolist()
     [[0, 1, 2], [0, 3, 4]]
     """
     x = as_tensor(x)
@@ -148,7 +148,8 @@ def embedding(index: Any, weight: Any) -> Tensor:
     The result is (*index.shape, dim).  Raises IndexOutOfRange for an index outside 0..num-1.
 
     >>> import hybrid
-    >>> embedding(hybrid.tensor([1, 0]), hybrid.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    >>> weight = hybrid.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> hybrid.nn.functional.embedding(hybrid.tensor([1, 0]), weight).tolist()
     [[3.0, 4.0], [1.0, 2.0]]
     """
     return ops.embedding(weight, index)

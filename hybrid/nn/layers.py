@@ -217,7 +217,7 @@ class LayerNorm(Module):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Same shape and dtype as the input."""
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -241,7 +241,7 @@ class Dropout(Module):
         self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        """Same shape as x; with `inplace`, x itself with its new value."""
+        """Same shape and dtype as the input; with `inplace`, the input with its new value."""
         output = F.dropout(input, self.p, self.training)
         return input._inplace(output) if self.inplace else output
 

@@ -41,7 +41,7 @@ class SGD(Optimizer):
 
     >>> import hybrid
     >>> p = hybrid.tensor([1.0], requires_grad=True)
-    >>> opt = SGD([p], lr=0.1)
+    >>> opt = hybrid.optim.SGD([p], lr=0.1)
     >>> (p * 3).sum().backward(); opt.step(); round(p.item(), 4)
     0.7
     """
@@ -86,7 +86,7 @@ class SGD(Optimizer):
         """Plain, or with momentum.
 
         >>> import hybrid
-        >>> opt = SGD([hybrid.ones(2, requires_grad=True)], momentum=0.9)
+        >>> opt = hybrid.optim.SGD([hybrid.ones(2, requires_grad=True)], momentum=0.9)
         >>> opt.rule(opt.param_groups[0]).slots
         ('momentum_buffer',)
         """
@@ -104,7 +104,7 @@ class SGD(Optimizer):
 
         >>> import hybrid
         >>> p = hybrid.tensor([1.0], requires_grad=True)
-        >>> opt = SGD([p], lr=0.5)
+        >>> opt = hybrid.optim.SGD([p], lr=0.5)
         >>> opt.update(p, hybrid.ones(1), {}, opt.param_groups[0]); p.tolist()
         [0.5]
         """
@@ -129,7 +129,16 @@ class SGD(Optimizer):
         buffer.assign(moved)
 
     def end(self, group: ParamGroup) -> None:
-        """The first step with dampening differs from the later ones."""
+        """The first step with dampening differs from the later ones: its buffer is the gradient
+        itself.
+
+        >>> import hybrid
+        >>> p = hybrid.zeros(1, requires_grad=True)
+        >>> opt = hybrid.optim.SGD([p], lr=1.0, momentum=0.5, dampening=0.5)
+        >>> for _ in range(2): p.grad = hybrid.ones(1); opt.step(); print(p.item())
+        -1.0
+        -2.0
+        """
         if group["_first"]:
             dict.__setitem__(group, "_first", False)
             bump(self)
@@ -145,7 +154,7 @@ class Adam(Optimizer):
 
     >>> import hybrid
     >>> p = hybrid.tensor([1.0], requires_grad=True)
-    >>> opt = Adam([p], lr=0.1)
+    >>> opt = hybrid.optim.Adam([p], lr=0.1)
     >>> (p * 3).sum().backward(); opt.step(); round(p.item(), 4)
     0.9
     """
@@ -183,18 +192,38 @@ class Adam(Optimizer):
         )
 
     def begin(self, group: ParamGroup) -> None:
-        """Count the step."""
+        """Count the step.
+
+        >>> import hybrid
+        >>> opt = hybrid.optim.Adam([hybrid.ones(2, requires_grad=True)])
+        >>> opt.step(); opt.step(); opt.param_groups[0]["step"]
+        tensor(2.)
+        """
         group["step"].assign(group["step"] + 1)
 
     def rule(self, group: ParamGroup) -> Rule:
-        """Parameter and moments."""
+        """Parameter and moments.
+
+        >>> import hybrid
+        >>> opt = hybrid.optim.Adam([hybrid.ones(2, requires_grad=True)])
+        >>> opt.rule(opt.param_groups[0]).slots
+        ('exp_avg', 'exp_avg_sq')
+        """
         given = ("decoupled", bool(self.decoupled)), ("maximize", bool(group["maximize"]))
         return Rule(ADAM_UPDATE, self.slots, self.numbers, given)
 
     def update(
         self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup
     ) -> None:
-        """New parameter and moments."""
+        """New parameter and moments.
+
+        >>> import hybrid
+        >>> p = hybrid.tensor([1.0], requires_grad=True)
+        >>> opt = hybrid.optim.Adam([p], lr=0.5)
+        >>> opt.begin(opt.param_groups[0])
+        >>> opt.update(p, hybrid.ones(1), opt.state[id(p)], opt.param_groups[0]); round(p.item(), 4)
+        0.5
+        """
         mean_before, square_before = state["exp_avg"], state["exp_avg_sq"]
         numbers = [
             like(group[n], parameter)
@@ -221,7 +250,7 @@ class AdamW(Adam):
 
     >>> import hybrid
     >>> p = hybrid.tensor([1.0], requires_grad=True)
-    >>> opt = AdamW([p], lr=0.1, weight_decay=0.5)
+    >>> opt = hybrid.optim.AdamW([p], lr=0.1, weight_decay=0.5)
     >>> (p * 3).sum().backward(); opt.step(); round(p.item(), 4)  # 0.95 - 0.1
     0.85
     """

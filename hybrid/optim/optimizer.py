@@ -83,7 +83,7 @@ class Optimizer(Saved):
     hyper-parameters held as tensors), `slots` (state per parameter) and `update`.
 
     >>> import hybrid
-    >>> class Signs(Optimizer):
+    >>> class Signs(hybrid.optim.Optimizer):
     ...     numbers = ("lr",)
     ...     def update(self, parameter, gradient, state, group):
     ...         parameter.assign(parameter - group["lr"] * gradient.sign())
@@ -212,7 +212,13 @@ class Optimizer(Saved):
                 become(group[name], tensor(group[name], device=where))
 
     def rule(self, group: ParamGroup) -> Rule | None:
-        """How `update` updates a parameter, if one op does; for devices that do many at once."""
+        """How `update` updates a parameter, if one op does; for devices that do many at once.
+
+        >>> import hybrid
+        >>> opt = hybrid.optim.Adam([hybrid.ones(2, requires_grad=True)])
+        >>> opt.rule(opt.param_groups[0]).numbers
+        ('lr', 'beta1', 'beta2', 'eps', 'weight_decay', 'step')
+        """
         return None
 
     def _at_once(self, group: ParamGroup) -> bool:
@@ -253,15 +259,41 @@ class Optimizer(Saved):
         return True
 
     def begin(self, group: ParamGroup) -> None:
-        """Work done once per step and group, before the updates."""
+        """Work done once per step and group, before the updates; a subclass may write it.
+
+        >>> import hybrid
+        >>> class Counting(hybrid.optim.SGD):
+        ...     def begin(self, group):
+        ...         print("a step of", len(group["params"]), "tensors")
+        >>> Counting([hybrid.ones(2, requires_grad=True)]).step()
+        a step of 1 tensors
+        """
 
     def end(self, group: ParamGroup) -> None:
-        """Work done once per step and group, after the updates."""
+        """Work done once per step and group, after the updates; a subclass may write it.
+
+        >>> import hybrid
+        >>> class Decaying(hybrid.optim.SGD):
+        ...     def end(self, group):
+        ...         group["lr"] = group["lr"] / 2
+        >>> opt = Decaying([hybrid.ones(2, requires_grad=True)], lr=1.0)
+        >>> opt.step(); opt.step(); opt.lr
+        tensor(0.25)
+        """
 
     def update(
         self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup
     ) -> None:
-        """Give p and its state their new values."""
+        """Give a parameter and its state their new values, by `assign`; each subclass writes it.
+
+        `gradient` has the parameter's shape, `state` the tensors of `slots`; `Optimizer` shows one.
+
+        >>> import hybrid
+        >>> opt = hybrid.optim.SGD([hybrid.ones(2, requires_grad=True)], lr=0.5)
+        >>> p = opt.param_groups[0]["params"][0]
+        >>> opt.update(p, hybrid.ones(2), opt.state[id(p)], opt.param_groups[0]); p.tolist()
+        [0.5, 0.5]
+        """
         raise NotImplementedError
 
     # ---- hyper-parameters as attributes
