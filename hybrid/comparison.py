@@ -346,7 +346,8 @@ def compare(
     was compiled.
 
     fn may be decorated or plain.  Tensors that fn writes (parameters, optimizer state, generators,
-    `.grad`) hold their old values afterwards; other Python state is fn's own affair.
+    `.grad`) hold their old values afterwards; other Python state is fn's own affair.  Raises
+    TypeError for a fn that cannot be called; what fn raises passes.
 
     With `devices` the same is done on each of them: all tensors that fn is given or reads are
     there meanwhile, and `device_bits` tells which results, gradients and new values of tensors are

@@ -474,6 +474,7 @@ def function(
 
     `wait`: whether the second call waits for the compiler (None: as HYBRID_WAIT says, which is 1
     where it is not set).  With False a thread compiles while calls go on eagerly; `.wait()` waits.
+    Raises TypeError for what cannot be called, UnsupportedError for another warmup or fast_math.
 
     >>> import hybrid
     >>> @hybrid.function
