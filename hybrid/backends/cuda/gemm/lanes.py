@@ -43,6 +43,24 @@ def rows_at_once(a: GemmOperand, rows: int, few: bool) -> tuple[bool, int]:
     return False, 1 if few else 4
 
 
+class _WarpPlace(NamedTuple):
+    """What a warp takes: rows from `row` on and a column of a batch position, a block of k;
+    `inside` (an i1): it is there."""
+
+    batch: str
+    part: str
+    row: str
+    col: str
+    inside: str
+
+
+class _Lines(NamedTuple):
+    """Where the rows and the column start."""
+
+    rows: list[str]
+    col: str
+
+
 class _Lanes:
     def __init__(self, form: LanesForm) -> None:
         self.form, self.element = form, form.finish.element
@@ -50,33 +68,30 @@ class _Lanes:
         self.code = self.writer.code
         if form.guarded:
             self.writer.guard()
-        self._locate()
+        thread, block = self.writer.register("tid.x"), self.writer.register("ctaid.x")
+        self.lane = self.writer.integer("and", thread, "31")
+        self.place = self._located(thread, block)
+        self.k = self.writer.count("k")
 
-    def _locate(self) -> None:
-        """Which rows, which column, which blocks of k this warp takes."""
+    def _located(self, thread: str, block: str) -> _WarpPlace:
         writer = self.writer
-        thread, block = writer.register("tid.x"), writer.register("ctaid.x")
-        self.lane = writer.integer("and", thread, "31")
         warp = writer.integer("lshr", thread, "5")
         unit = writer.integer("add", writer.integer("mul", block, str(WARPS)), warp)
-        self.inside = self.code.op(f"icmp ult i32 {unit}, {writer.count('all_units')}")
+        inside = self.code.op(f"icmp ult i32 {unit}, {writer.count('all_units')}")
         rest, group = writer.divide(unit, writer.count("row_groups"))
-        rest, self.col = writer.divide(rest, writer.count("n"))
-        self.part, self.batch = "0", rest
+        rest, col = writer.divide(rest, writer.count("n"))
+        part, batch = "0", rest
         if self.form.split:
-            self.part, self.batch = writer.divide(rest, writer.count("batch"))
-        self.row = writer.integer("mul", group, str(self.form.rows))
-        self.k = writer.count("k")
+            part, batch = writer.divide(rest, writer.count("batch"))
+        row = writer.integer("mul", group, str(self.form.rows))
+        return _WarpPlace(batch, part, row, col, inside)
 
     # ---- elements
-    def _set_pointers(self, rows: list[str]) -> None:
-        """Where the rows and the column start."""
-        writer, form = self.writer, self.form
+    def _lines(self, rows: list[str]) -> _Lines:
+        writer, form, place = self.writer, self.form, self.place
         last = writer.integer("sub", writer.count("m"), "1")
-        self.row_pointers = [
-            writer.pointer(form.a, self.batch, writer.least(row, last), "0") for row in rows
-        ]
-        self.col_pointer = writer.pointer(form.b, self.batch, "0", self.col)
+        starts = [writer.pointer(form.a, place.batch, writer.least(row, last), "0") for row in rows]
+        return _Lines(starts, writer.pointer(form.b, place.batch, "0", place.col))
 
     def _inside(self, k: str) -> tuple[str, str | None]:
         """(a k that is there, whether it is the one asked for)."""
@@ -95,16 +110,18 @@ class _Lanes:
         return self.code.op(f"select i1 {inside}, {kind} {new}, {kind} {old}")
 
     # ---- one block of k
-    def block(self, start: str) -> list[str]:
+    def block(self, lines: _Lines, start: str) -> list[str]:
         """Sums of the block that starts at k `start`, for each row."""
-        return [self._thread_block(start)] if self.form.by_thread else self._warp_block(start)
+        if self.form.by_thread:
+            return [self._thread_block(lines, start)]
+        return self._warp_block(lines, start)
 
-    def _warp_block(self, start: str) -> list[str]:
+    def _warp_block(self, lines: _Lines, start: str) -> list[str]:
         code, element, form = self.code, self.element, self.form
         own = self.writer.integer("add", start, self.lane)
         spots = [self._inside(self.writer.integer("add", own, str(k))) for k in range(0, BLOCK, 32)]
-        right = [self._load(form.b, self.col_pointer, k) for k, _ in spots]
-        left = [[self._load(form.a, pointer, k) for k, _ in spots] for pointer in self.row_pointers]
+        right = [self._load(form.b, lines.col, k) for k, _ in spots]
+        left = [[self._load(form.a, pointer, k) for k, _ in spots] for pointer in lines.rows]
         sums = []
         for values in left:
             lanes = [element.zero, element.zero]
@@ -123,15 +140,15 @@ class _Lanes:
         other = self.writer.exchange(value, distance, self.element.scalar)
         return add(self.code, self.element, value, other)
 
-    def _thread_block(self, start: str) -> str:
+    def _thread_block(self, lines: _Lines, start: str) -> str:
         code, element, form = self.code, self.element, self.form
 
         def lane(number: int) -> str:
             total = element.zero
             for k in range(number, BLOCK, LANES):
                 index, inside = self._inside(self.writer.integer("add", start, str(k)))
-                left = self._load(form.a, self.row_pointers[0], index)
-                right = self._load(form.b, self.col_pointer, index)
+                left = self._load(form.a, lines.rows[0], index)
+                right = self._load(form.b, lines.col, index)
                 new = multiply_add(code, element, left, right, total)
                 total = self._taken(inside, new, total)
             return total
@@ -140,36 +157,36 @@ class _Lanes:
 
     # ---- all of them
     def write(self) -> None:
-        self.code.when(self.inside, self._work)
+        self.code.when(self.place.inside, self._work)
 
     def _work(self) -> None:
-        writer, form = self.writer, self.form
-        rows = [writer.integer("add", self.row, str(row)) for row in range(form.rows)]
+        writer, form, place = self.writer, self.form, self.place
+        rows = [writer.integer("add", place.row, str(row)) for row in range(form.rows)]
         if form.by_thread:
-            rows = [writer.integer("add", self.row, self.lane)]
-        self._set_pointers(rows)
+            rows = [writer.integer("add", place.row, self.lane)]
+        lines = self._lines(rows)
         first = "0"
         if form.split:
-            part = writer.integer("add", self.part, writer.count("first_part"))
+            part = writer.integer("add", place.part, writer.count("first_part"))
             first = writer.integer("shl", part, "8")
-        sums = self.block(first)
+        sums = self.block(lines, first)
         if not form.split:
-            sums = self._others(sums)
+            sums = self._others(lines, sums)
         self._store(sums)
 
-    def _others(self, sums: list[str]) -> list[str]:
+    def _others(self, lines: _Lines, sums: list[str]) -> list[str]:
         """The sums of further blocks, added in order."""
 
         def one(number: str, totals: list[str]) -> list[str]:
-            more = self.block(self.writer.integer("shl", number, "8"))
+            more = self.block(lines, self.writer.integer("shl", number, "8"))
             return [add(self.code, self.element, *pair) for pair in zip(totals, more)]
 
         carried = [(self.element.scalar, value) for value in sums]
         return self.writer.loop(self.writer.count("blocks"), carried, one, "1")
 
     def _store(self, sums: list[str]) -> None:
-        writer, code, finish = self.writer, self.code, self.form.finish
-        row = writer.integer("add", self.row, self.lane)
+        writer, code, finish, place = self.writer, self.code, self.form.finish, self.place
+        row = writer.integer("add", place.row, self.lane)
         own, kind = sums[0], self.element.scalar
         for number, value in enumerate(sums[1:], 1):
             here = code.op(f"icmp eq i32 {self.lane}, {number}")
@@ -178,13 +195,13 @@ class _Lanes:
         if not self.form.by_thread:
             among = code.op(f"icmp ult i32 {self.lane}, {self.form.rows}")
             inside = code.op(f"and i1 {inside}, {among}")
-        batch = self.batch
+        batch = place.batch
         if self.form.split:
-            before = writer.integer("mul", self.part, writer.count("batch"))
+            before = writer.integer("mul", place.part, writer.count("batch"))
             batch = writer.integer("add", before, batch)
 
         def one() -> None:
-            finish_sums(writer, finish, [own], batch, row, self.col)
+            finish_sums(writer, finish, [own], batch, row, place.col)
 
         code.when(inside, one)
 

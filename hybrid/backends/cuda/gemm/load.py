@@ -13,7 +13,16 @@ from .forms import Accumulator, Spacing
 from .tile import ALONG_K, BLOCK, LoadForm, Tile, Visit
 from .words import GLOBAL, NEAR, GemmWriter
 
-__all__ = ["TABLE", "FactorArea", "LoadedFactor", "Range", "LoadThreads"]
+__all__ = [
+    "TABLE",
+    "FactorArea",
+    "FactorLines",
+    "LoadThreads",
+    "LoadedFactor",
+    "Range",
+    "ThreadVisits",
+    "visits_of",
+]
 
 TABLE = 2 * BLOCK  # offsets of k that are known at a time
 
@@ -42,6 +51,53 @@ class FactorArea(NamedTuple):
     table: str
 
 
+class FactorLines(NamedTuple):
+    """Which lines of a factor a tile takes: those of a batch position from `first` on, of `total`
+    lines that are there."""
+
+    batch: str
+    first: str
+    total: str
+
+
+class ThreadVisits(NamedTuple):
+    """What a thread loads of each step of k: `visits`, counted from the k and the line that it
+    takes first; `idle` (an i1): it has none of them."""
+
+    threads: LoadThreads
+    visits: list[Visit]
+    own_k: str
+    own_line: str
+    idle: str | None
+
+
+def visits_of(
+    writer: GemmWriter, form: LoadForm, tile: Tile, threads: LoadThreads, lines: int
+) -> ThreadVisits:
+    """How threads share the elements of one step of k of `lines` lines."""
+
+    def beyond(own: str, count: int, at_once: int) -> str | None:
+        return writer.code.op(f"icmp uge i32 {own}, {count}") if at_once > count else None
+
+    if form.along == "k":
+        at_once = threads.number // ALONG_K
+        steps, starts = range(0, tile.depth, ALONG_K), range(0, lines, at_once)
+        visits = [Visit(k, line) for k in steps for line in starts]
+        line, k_own = writer.divide(threads.own, str(ALONG_K))
+        return ThreadVisits(threads, visits, k_own, line, beyond(line, lines, at_once))
+    per_k = lines // form.vector
+    if per_k > threads.number:
+        starts = range(0, lines, threads.number * form.vector)
+        visits = [Visit(k, line) for k in range(tile.depth) for line in starts]
+        line = writer.integer("mul", threads.own, str(form.vector))
+        return ThreadVisits(threads, visits, "0", line, None)
+    at_once = threads.number // per_k
+    visits = [Visit(k, 0) for k in range(0, tile.depth, at_once)]
+    k_own, line = writer.divide(threads.own, str(per_k))
+    line = writer.integer("mul", line, str(form.vector))
+    return ThreadVisits(threads, visits, k_own, line, beyond(k_own, tile.depth, at_once))
+
+
 class LoadedFactor:
     """One factor of one tile."""
 
@@ -51,69 +107,36 @@ class LoadedFactor:
         form: LoadForm,
         tile: Tile,
         element: Accumulator,
-        threads: LoadThreads,
         area: FactorArea,
+        visits: ThreadVisits,
+        lines: FactorLines,
     ) -> None:
         self.writer, self.form, self.tile, self.element = writer, form, tile, element
-        self.threads, self.area, self.lines = threads, area, area.lines
+        self.area, (self.threads, self.visits, self.own_k, own_line, self.idle) = area, visits
         self.pitch = form.pitch(area.lines, element) * element.size  # bytes from k to k
-        self.visits: list[Visit] = []
-        self.own_k, self.own_line, self.idle = self._divide()
-        self.base = ""
-        self.line_offsets: dict[int, str] = {}  # constant part of a line -> bytes from base
-        self.target = ""
-
-    @property
-    def nbytes(self) -> int:
-        """Of one stage."""
-        return self.tile.depth * self.pitch
-
-    def _divide(self) -> tuple[str, str, str | None]:
-        """Which k and line a thread visits first, and when it has none to visit."""
-        writer, tile, form = self.writer, self.tile, self.form
-        thread = self.threads.own
-        if form.along == "k":
-            at_once = self.threads.number // ALONG_K
-            for k in range(0, tile.depth, ALONG_K):
-                self.visits += [Visit(k, line) for line in range(0, self.lines, at_once)]
-            line, k_own = writer.divide(thread, str(ALONG_K))
-            return k_own, line, self._beyond(line, self.lines, at_once)
-        per_k = self.lines // form.vector
-        if per_k > self.threads.number:
-            step = self.threads.number * form.vector
-            for k in range(tile.depth):
-                self.visits += [Visit(k, line) for line in range(0, self.lines, step)]
-            return "0", writer.integer("mul", thread, str(form.vector)), None
-        at_once = self.threads.number // per_k
-        self.visits = [Visit(k, 0) for k in range(0, tile.depth, at_once)]
-        k_own, line = writer.divide(thread, str(per_k))
-        line = writer.integer("mul", line, str(form.vector))
-        return k_own, line, self._beyond(k_own, tile.depth, at_once)
-
-    def _beyond(self, own: str, count: int, at_once: int) -> str | None:
-        if at_once <= count:
-            return None
-        return self.writer.code.op(f"icmp uge i32 {own}, {count}")
-
-    # ---- before the loop
-    def begin(self, batch: str, first_line: str, count: str) -> None:
-        """Where the lines of this thread start; `count` lines are there."""
-        writer, form = self.writer, self.form
         base = writer.base(form.name)
-        offset = writer.offset(f"{form.name}.batch", form.operand.batch, batch)
+        offset = writer.offset(f"{form.name}.batch", form.operand.batch, lines.batch)
         self.base = writer.at(base, offset)
-        last = writer.integer("sub", count, str(form.vector))
-        own = writer.integer("add", first_line, self.own_line)
+        # constant part of a line -> bytes from base
+        self.line_offsets = self._offsets(lines, own_line)
+        spot = writer.integer("mul", self.own_k, str(self.pitch))
+        across = writer.integer("mul", own_line, str(element.size))
+        self.target = writer.integer("add", writer.integer("add", spot, across), area.start)
+
+    def _offsets(self, lines: FactorLines, own_line: str) -> dict[int, str]:
+        """Where the lines that this thread visits start."""
+        writer, form, found = self.writer, self.form, dict[int, str]()
+        last = writer.integer("sub", lines.total, str(form.vector))
+        own = writer.integer("add", lines.first, own_line)
         for further in sorted({visit.line for visit in self.visits}):
             number = writer.least(writer.integer("add", own, str(further)), last)
             line_offset = writer.offset(form.parts[0], form.lines, number)
             if not form.far and line_offset != "0":  # half the registers
                 line_offset = writer.code.op(f"trunc i64 {line_offset} to i32")
-            self.line_offsets[further] = line_offset
-        spot = writer.integer("mul", self.own_k, str(self.pitch))
-        across = writer.integer("mul", self.own_line, str(self.element.size))
-        self.target = writer.integer("add", writer.integer("add", spot, across), self.area.start)
+            found[further] = line_offset
+        return found
 
+    # ---- before the loop
     def fill(self, block: str, last: str) -> None:
         """Write the offsets (bytes) of one block of k into the table."""
         if not self.form.tabled:

@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 from .direct import multiply_add
 from .forms import Accumulator, FinishForm
-from .load import TABLE, FactorArea, LoadedFactor, LoadThreads, Range
+from .load import (
+    TABLE,
+    FactorArea,
+    FactorLines,
+    LoadedFactor,
+    LoadThreads,
+    Range,
+    visits_of,
+)
 from .results import ResultTiles, TilePosition
 from .tile import LoadForm, Tile
 from .words import GemmText, GemmWriter
@@ -72,6 +80,40 @@ def shared_bytes(form: TiledForm) -> int:
     return _layout(form).total
 
 
+class _BlockPlace(NamedTuple):
+    """Where a block of threads works: its batch position and its block of k, the first row and
+    column of its tile and how many there are, and the number of this thread among those that share
+    a stage."""
+
+    batch: str
+    part: str
+    row: str
+    col: str
+    m: str
+    n: str
+    thread: str
+
+
+class _OwnPlace(NamedTuple):
+    """The first row and column of a thread in its tile."""
+
+    row: str
+    col: str
+
+
+class _Factors(NamedTuple):
+    """Both factors, and the bytes of the first stage where this thread's rows and columns are."""
+
+    left: LoadedFactor
+    right: LoadedFactor
+    left_at: str
+    right_at: str
+
+    @property
+    def both(self) -> tuple[LoadedFactor, LoadedFactor]:
+        return self.left, self.right
+
+
 class _Fragments(NamedTuple):
     """What a thread multiplies next: values of its rows and of its columns."""
 
@@ -101,33 +143,32 @@ class _Tiled:
         self.col_chunk = min(self.vector, self.tile.thread_cols)
         if form.guarded:
             self.writer.guard()
-        self._locate()
-        self._factors()
+        self.place = self._located()
+        self.own = self._arranged(self.place.thread)
+        self.factors = self._factors()
         self.results = ResultTiles(
             self.writer, form.finish, self.tile, form.groups, self.layout.sums, self._position()
         )
 
     # ---- where a block and a thread are
-    def _locate(self) -> None:
+    def _located(self) -> _BlockPlace:
         writer, tile = self.writer, self.tile
-        self.m, self.n = writer.count("m"), writer.count("n")
-        block, self.part, self.batch = writer.register("ctaid.x"), "0", "0"
+        m, n = writer.count("m"), writer.count("n")
+        block, part, batch = writer.register("ctaid.x"), "0", "0"
         down, across = writer.count("tiles_down"), writer.count("tiles_across")
         if self.form.batched or self.form.split:
-            self.batch, block = writer.divide(block, writer.integer("mul", down, across))
-        if self.form.split:
-            self.part = self.batch
-            if self.form.batched:
-                self.part, self.batch = writer.divide(self.batch, writer.count("batch"))
-            else:
-                self.batch = "0"
-        self.thread = writer.register("tid.x")
+            batch, block = writer.divide(block, writer.integer("mul", down, across))
+        if self.form.split and self.form.batched:
+            part, batch = writer.divide(batch, writer.count("batch"))
+        elif self.form.split:
+            part, batch = batch, "0"
+        thread = writer.register("tid.x")
         if self.form.groups > 1:
-            self.part, self.thread = writer.divide(self.thread, str(tile.threads))
+            part, thread = writer.divide(thread, str(tile.threads))
         tile_row, tile_col = self._tile_of(block, down, across)
-        self.row = writer.integer("mul", tile_row, str(tile.rows))
-        self.col = writer.integer("mul", tile_col, str(tile.cols))
-        self._arrange_lanes()
+        row = writer.integer("mul", tile_row, str(tile.rows))
+        col = writer.integer("mul", tile_col, str(tile.cols))
+        return _BlockPlace(batch, part, row, col, m, n, thread)
 
     def _tile_of(self, block: str, down: str, across: str) -> tuple[str, str]:
         """Which tile a block takes: neighbours share factors in L2."""
@@ -141,11 +182,10 @@ class _Tiled:
         tile_col, tile_row = writer.divide(inside, high)
         return writer.integer("add", first, tile_row), tile_col
 
-    def _arrange_lanes(self) -> None:
+    def _arranged(self, thread: str) -> _OwnPlace:
         """Neighbouring lanes alternate between columns and rows: halves of a warp then read shared
         memory at once."""
         writer, tile = self.writer, self.tile
-        thread = self.thread
         warp_row, warp_col = writer.divide(
             writer.integer("lshr", thread, "5"), str(tile.warps_across)
         )
@@ -166,47 +206,55 @@ class _Tiled:
         assert bit == 5 and rows_left == cols_left == 1
         rows = writer.integer("mul", warp_row, str(tile.lanes_down * tile.thread_rows))
         cols = writer.integer("mul", warp_col, str(tile.lanes_across * tile.thread_cols))
-        self.own_row = writer.integer("add", rows, writer.integer("mul", row, str(self.row_chunk)))
-        self.own_col = writer.integer("add", cols, writer.integer("mul", col, str(self.col_chunk)))
+        own_row = writer.integer("add", rows, writer.integer("mul", row, str(self.row_chunk)))
+        own_col = writer.integer("add", cols, writer.integer("mul", col, str(self.col_chunk)))
+        return _OwnPlace(own_row, own_col)
 
     def _position(self) -> TilePosition:
-        batch = self.batch
+        writer, place, batch = self.writer, self.place, self.place.batch
         if self.form.split:
-            before = self.part
+            before = place.part
             if self.form.batched:
-                before = self.writer.integer("mul", before, self.writer.count("batch"))
-            batch = self.writer.integer("add", before, batch)
-        return TilePosition(batch, self.row, self.col, self.m, self.n)
+                before = writer.integer("mul", before, writer.count("batch"))
+            batch = writer.integer("add", before, batch)
+        return TilePosition(batch, place.row, place.col, place.m, place.n)
 
-    def _factors(self) -> None:
+    def _factors(self) -> _Factors:
         form, tile, element, layout = self.form, self.tile, self.element, self.layout
-        writer, size = self.writer, str(element.size)
+        writer, place, size = self.writer, self.place, str(element.size)
         start, table = "0", str(layout.table)
         if form.groups > 1:
-            start = writer.integer("mul", self.part, str(layout.group))
+            start = writer.integer("mul", place.part, str(layout.group))
             table = writer.integer("add", start, table)
-        right = writer.integer("add", start, str(layout.right))
+        second = writer.integer("add", start, str(layout.right))
         next_table = writer.integer("add", table, str(8 * TABLE * form.a.tabled))
-        threads = LoadThreads(self.thread, tile.threads)
-        self.left = LoadedFactor(
-            writer, form.a, tile, element, threads, FactorArea(tile.rows, start, table)
+        threads = LoadThreads(place.thread, tile.threads)
+        areas = FactorArea(tile.rows, start, table), FactorArea(tile.cols, second, next_table)
+        lines = (
+            FactorLines(place.batch, place.row, place.m),
+            FactorLines(place.batch, place.col, place.n),
         )
-        self.right = LoadedFactor(
-            writer, form.b, tile, element, threads, FactorArea(tile.cols, right, next_table)
+        own_visits = [
+            visits_of(writer, f, tile, threads, area.lines)
+            for f, area in zip((form.a, form.b), areas)
+        ]
+        left, right = (
+            LoadedFactor(writer, f, tile, element, area, visits, line)
+            for f, area, visits, line in zip((form.a, form.b), areas, own_visits, lines)
         )
-        for factor, line, count in ((self.left, self.row, self.m), (self.right, self.col, self.n)):
-            factor.begin(self.batch, line, count)
-        own_row = writer.integer("mul", self.own_row, size)
-        own_col = writer.integer("mul", self.own_col, size)
-        self.left_at = writer.integer("add", own_row, start)
-        self.right_at = writer.integer("add", own_col, right)
+        own_row = writer.integer("mul", self.own.row, size)
+        own_col = writer.integer("mul", self.own.col, size)
+        left_at, right_at = (
+            writer.integer("add", own, area.start) for own, area in zip((own_row, own_col), areas)
+        )
+        return _Factors(left, right, left_at, right_at)
 
     def _meet(self) -> None:
         """Wait for the threads that share stages."""
         if self.form.groups == 1:
             self.writer.barrier()
         else:
-            number = self.writer.integer("add", self.part, "1")
+            number = self.writer.integer("add", self.place.part, "1")
             self.writer.barrier_of(number, self.tile.threads)
 
     # ---- k
@@ -215,7 +263,7 @@ class _Tiled:
         writer = self.writer
         first, last = "0", writer.count("k")
         if self.form.split or self.form.groups > 1:
-            part = self.part
+            part = self.place.part
             if self.form.split:
                 part = writer.integer("add", part, writer.count("first_part"))
             first = writer.integer("shl", part, "8")
@@ -237,19 +285,19 @@ class _Tiled:
             there = code.op(f"icmp slt i32 {k}, {span.last}")
 
             def load() -> None:
-                self.left.copy(k, stage, span)
-                self.right.copy(k, stage, span)
+                for factor in self.factors.both:
+                    factor.copy(k, stage, span)
 
             code.when(there, load)
         self.writer.commit()
 
     def _fragments(self, stage: str, k: int, moved: str | None = None) -> _Fragments:
         """Values at one k of a stage; `moved` k further on."""
-        tile = self.tile
+        tile, (left, right, left_at, right_at) = self.tile, self.factors
         found = []
         for factor, start, count, chunk, lanes in (
-            (self.left, self.left_at, tile.thread_rows, self.row_chunk, tile.lanes_down),
-            (self.right, self.right_at, tile.thread_cols, self.col_chunk, tile.lanes_across),
+            (left, left_at, tile.thread_rows, self.row_chunk, tile.lanes_down),
+            (right, right_at, tile.thread_cols, self.col_chunk, tile.lanes_across),
         ):
             offset = self.writer.integer("add", start, stage)
             if moved is not None:
@@ -287,7 +335,7 @@ class _Tiled:
         for stage in range(tile.stages - 1):
             at = str(stage * self.layout.stage)
             self._copy(k, at, span)
-            for factor in (self.left, self.right):
+            for factor in self.factors.both:
                 factor.stash(factor.fetch(k, span), at)
             k = writer.integer("add", k, str(tile.depth))
         writer.wait(tile.stages - 2)
@@ -301,13 +349,13 @@ class _Tiled:
         """One whole step of k: meanwhile the step that lies stages - 1 further on is loaded."""
         writer, tile = self.writer, self.tile
         self._copy(step.k, step.fill, span)
-        fetched = [factor.fetch(step.k, span) for factor in (self.left, self.right)]
+        fetched = [factor.fetch(step.k, span) for factor in self.factors.both]
         read = self._next_stage(step.read)
         for k in range(tile.depth - 1):
             following = self._fragments(step.read, k + 1)
             sums = self._multiply(now, sums)
             now = following
-        for factor, values in zip((self.left, self.right), fetched):
+        for factor, values in zip(self.factors.both, fetched):
             factor.stash(values, step.fill)
         writer.wait(tile.stages - 2)
         self._meet()
@@ -359,7 +407,7 @@ class _Tiled:
         if not self.form.several:
             _, _, sums = self._block(step, now, steps, rest, span)
             writer.barrier()
-            self.results.keep(sums, self.own_row, self.own_col, self.part)
+            self.results.keep(sums, *self.own, self.place.part)
             return
         last = writer.integer("sub", writer.count("blocks"), "1")
         per_block = str(self.tile.steps)
@@ -376,13 +424,13 @@ class _Tiled:
             is_last = self.code.op(f"icmp eq i32 {number}, {last}")
             own_rest = self.code.op(f"select i1 {is_last}, i32 {rest}, i32 0")
             step, now, sums = self._block(step, now, own, own_rest, span)
-            self.results.join(sums, self.own_row, self.own_col, number)
+            self.results.join(sums, *self.own, number)
             return [*step, *now.left, *now.right]
 
         writer.loop(writer.count("blocks"), self._carry(step, now), block)
 
     def _fill(self, block: str, span: Range) -> None:
-        for factor in (self.left, self.right):
+        for factor in self.factors.both:
             factor.fill(block, span.last)
 
 
