@@ -57,6 +57,26 @@ class Gradient(NamedTuple):
     columns: str
 
 
+class _Tile(NamedTuple):
+    """What a block of threads takes: rows from `first` on of the batch position with these
+    coordinates, and columns of the results from `first_column` on.
+
+    `rows` and `columns` are the factors of both products; `vectors` is where peak, total and delta
+    of all queries start, `own_statistics` what they are for this thread's rows where rows are
+    queries, `own_sums` where this thread keeps its sums."""
+
+    coordinates: list[str]
+    first: str
+    first_column: str
+    rows: tuple[Matrix, Matrix]
+    columns: tuple[Matrix, Matrix]
+    pairs: Pairs
+    vectors: dict[str, str]
+    results: list[Gradient]
+    own_sums: str
+    own_statistics: list[Statistics]
+
+
 class Backward:
     """The kernel that writes dk and dv, or dq."""
 
@@ -83,130 +103,142 @@ class Backward:
 
     # ---- one block of threads
     def write(self) -> None:
+        tile = self._tile()
+        self._all_blocks(tile)
+        for number in range(len(tile.results)):
+            self._store(tile, number)
+
+    def _tile(self) -> _Tile:
         writer, code, of_keys = self.writer, self.writer.code, self.of_keys
         block = writer.register("ctaid.x")
-        tile, rest = writer.divide(block, writer.word("each", self.each))
+        number, rest = writer.divide(block, writer.word("each", self.each))
         batch, part = writer.divide(rest, writer.word("parts", self.parts))
         if not of_keys:  # the longest first
-            tile = code.op(f"sub i64 {writer.word('last tile', self.tiles - 1)}, {tile}")
-        self.first = code.mul(tile, str(writer.tiling.block_rows))
-        self.first_column = code.mul(part, str(COLUMNS))
+            number = code.op(f"sub i64 {writer.word('last tile', self.tiles - 1)}, {number}")
+        first = code.mul(number, str(writer.tiling.block_rows))
+        first_column = code.mul(part, str(COLUMNS))
         coordinates = writer.split(batch)
         query, key, value, gradient = (
             writer.matrix(name, writer.reads[name], coordinates, columns)
             for name, columns in zip(("q", "k", "v", "g"), ("e", "e", "f", "f"))
         )
-        # the factors of both products, and what the rows of pairs give to the results
-        self.rows = (key, value) if of_keys else (query, gradient)
-        self.columns = (query, gradient) if of_keys else (key, value)
-        self.pairs = Pairs(writer, coordinates)
+        of_key, of_query = (key, value), (query, gradient)
+        pairs = Pairs(writer, coordinates)
         names = ("peak", "total", "delta")
-        self.vectors = {n: writer.vector(n, writer.reads[n], coordinates) for n in names}
-        self.results = [Gradient("dq", self.slopes, key, "e")]
+        vectors = {n: writer.vector(n, writer.reads[n], coordinates) for n in names}
+        results = [Gradient("dq", self.slopes, key, "e")]
         if of_keys:
-            self.results = [
+            results = [
                 Gradient("dv", self.kept, gradient, "f"),
                 Gradient("dk", self.slopes, query, "e"),
             ]
         own = code.mul(writer.indices.thread, str(writer.element.size))
-        self.own_sums = writer.shared(code.add(own, str(self.sums)))
-        self.own_statistics = [] if of_keys else self._row_statistics()
-        self._all_blocks()
-        for number, result in enumerate(self.results):
-            self._store(number, result, coordinates)
+        own_sums = writer.shared(code.add(own, str(self.sums)))
+        return _Tile(
+            coordinates,
+            first,
+            first_column,
+            of_key if of_keys else of_query,
+            of_query if of_keys else of_key,
+            pairs,
+            vectors,
+            results,
+            own_sums,
+            [] if of_keys else self._row_statistics(pairs, vectors, first),
+        )
 
-    def _all_blocks(self) -> None:
+    def _all_blocks(self, tile: _Tile) -> None:
         """Blocks of 256 of what the tile does not hold."""
         writer, code = self.writer, self.writer.code
         start, stop = "0", writer.sizes[self.pair_size]
         if writer.kernel.causal and self.of_keys:
-            start = code.op(f"and i64 {self.first}, -{writer.tiling.block_pairs}")
+            start = code.op(f"and i64 {tile.first}, -{writer.tiling.block_pairs}")
         elif not self.of_keys:
-            stop = self.pairs.stop_key(self.first, writer.tiling.block_rows)
+            stop = tile.pairs.stop_key(tile.first, writer.tiling.block_rows)
         first_block = code.op(f"and i64 {start}, -{BLOCK}")
-        for number in range(len(self.results)):
-            self._put_sums(number, [writer.number(0.0)] * self.held)
+        for number in range(len(tile.results)):
+            self._put_sums(tile, number, [writer.number(0.0)] * self.held)
 
         def block(begin: str, _: list[str]) -> list[str]:
             inner = code.call("llvm.smax.i64", "i64", f"i64 {begin}", f"i64 {start}")
             end = code.smin(code.add(begin, str(BLOCK)), stop)
-            self._block(inner, end, code.op(f"icmp eq i64 {begin}, {first_block}"))
+            self._block(tile, inner, end, code.op(f"icmp eq i64 {begin}, {first_block}"))
             return []
 
         code.loop(first_block, stop, str(BLOCK), [], block)
 
-    def _block(self, start: str, stop: str, is_first: str) -> None:
+    def _block(self, tile: _Tile, start: str, stop: str, is_first: str) -> None:
         """One block: chains from +0.0, added to the sums of those before."""
         writer, code = self.writer, self.writer.code
-        zeros = self.products.zeros(writer.tiling.columns) * len(self.results)
+        zeros = self.products.zeros(writer.tiling.columns) * len(tile.results)
         pairs = str(writer.tiling.block_pairs)
-        _, chains = code.loop(start, stop, pairs, zeros, partial(self._part, stop))
-        for number in range(len(self.results)):
+        _, chains = code.loop(start, stop, pairs, zeros, partial(self._part, tile, stop))
+        for number in range(len(tile.results)):
             own = chains[number * self.held : (number + 1) * self.held]
             added = [
                 writer.pick(is_first, chain, writer.apply("fadd", total, chain))
-                for total, chain in zip(self._get_sums(number), own)
+                for total, chain in zip(self._get_sums(tile, number), own)
             ]
-            self._put_sums(number, added)
+            self._put_sums(tile, number, added)
 
     def _sum_offset(self, number: int, which: int) -> int:
         return (number * self.held + which) * THREADS * self.writer.element.size
 
-    def _get_sums(self, number: int) -> list[str]:
+    def _get_sums(self, tile: _Tile, number: int) -> list[str]:
         return [
-            self.writer.load_shared(self.own_sums, self._sum_offset(number, which))
+            self.writer.load_shared(tile.own_sums, self._sum_offset(number, which))
             for which in range(self.held)
         ]
 
-    def _put_sums(self, number: int, values: list[str]) -> None:
+    def _put_sums(self, tile: _Tile, number: int, values: list[str]) -> None:
         for which, value in enumerate(values):
-            self.writer.store_shared(value, self.own_sums, self._sum_offset(number, which))
+            self.writer.store_shared(value, tile.own_sums, self._sum_offset(number, which))
 
     # ---- one part: a tile of pairs
-    def _part(self, stop: str, first: str, chains: list[str]) -> list[str]:
+    def _part(self, tile: _Tile, stop: str, first: str, chains: list[str]) -> list[str]:
         writer, code = self.writer, self.writer.code
         own, other = (writer.sizes[name] for name in (self.row_size, self.pair_size))
         features = writer.tiling.features
         products = [
             self.products.scores(
-                MatrixRows(rows, self.first, own),
+                MatrixRows(rows, tile.first, own),
                 MatrixRows(columns, first, other),
                 bool(size % features),
             )
             for rows, columns, size in zip(
-                self.rows, self.columns, (writer.kernel.e, writer.kernel.f)
+                tile.rows, tile.columns, (writer.kernel.e, writer.kernel.f)
             )
         ]
-        self._weights(first, *products)
+        self._weights(tile, first, *products)
         length = code.op(f"sub i64 {stop}, {first}")
         most = code.smin(length, str(writer.tiling.block_pairs))
-        chain = self._chain(first, most)
+        chain = self._chain(tile, first, most)
         found = []
-        for number, result in enumerate(self.results):
+        for number, result in enumerate(tile.results):
             own_chains = chains[number * self.held : (number + 1) * self.held]
             if getattr(writer.kernel, result.columns):
                 weights = self.products.weights(result.area)
                 source = MatrixRows(result.source, first, other)
                 own_chains = self.products.weighted(
-                    weights, source, self.first_column, chain, own_chains
+                    weights, source, tile.first_column, chain, own_chains
                 )
             found += own_chains
         return found
 
-    def _chain(self, first: str, most: str) -> Chain:
+    def _chain(self, tile: _Tile, first: str, most: str) -> Chain:
         """Which of the part's pairs take part for the rows of this warp."""
         writer, code = self.writer, self.writer.code
         if not writer.kernel.causal:
             return Chain("0", most, most)
         warp = code.mul(writer.indices.warp_row, str(writer.tiling.warp_rows))
-        tile = code.op(f"sdiv i64 {code.add(self.first, warp)}, {TILE}")
+        number = code.op(f"sdiv i64 {code.add(tile.first, warp)}, {TILE}")
         if self.of_keys:  # queries from the tile's first on
-            start = code.op(f"sub i64 {code.mul(tile, str(TILE))}, {first}")
+            start = code.op(f"sub i64 {code.mul(number, str(TILE))}, {first}")
             return Chain(writer.limit(start, most), most, most)
-        end = code.op(f"sub i64 {code.mul(code.add(tile, '1'), str(TILE))}, {first}")
+        end = code.op(f"sub i64 {code.mul(code.add(number, '1'), str(TILE))}, {first}")
         return Chain("0", writer.limit(end, most), most)
 
-    def _weights(self, first: str, by_key: list[str], by_value: list[str]) -> None:
+    def _weights(self, tile: _Tile, first: str, by_key: list[str], by_value: list[str]) -> None:
         """Weights and gradients of the scores of the thread's pairs, into shared memory."""
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
         own = code.mul(self.products.own_pair, str(writer.element.size))
@@ -214,55 +246,58 @@ class Backward:
         kept = writer.inside(self.products.weights(self.kept).pointer, own)
         for pair in range(tiling.pairs):
             column = code.add(code.add(first, self.products.own_pair), str(LANE_COLUMNS * pair))
-            shared = statistics_of(self.pairs, self.vectors, column) if self.of_keys else None
+            shared = statistics_of(tile.pairs, tile.vectors, column) if self.of_keys else None
             for row in range(tiling.rows):
-                line = code.add(self.first, self._row_of(row))
+                line = code.add(tile.first, self._row_of(row))
                 query, key = (column, line) if self.of_keys else (line, column)
-                one = shared or self.own_statistics[row]
+                one = shared or tile.own_statistics[row]
                 number = row * tiling.pairs + pair
-                score = self.pairs.score(by_key[number], query, key)
+                score = tile.pairs.score(by_key[number], query, key)
                 weight = writer.apply("fmul", writer.weight(score, one.base), one.share)
-                inner = self.pairs.times_factor(by_value[number], query, key)
+                inner = tile.pairs.times_factor(by_value[number], query, key)
                 inner = writer.apply("fsub", inner, one.delta)
                 offset = LANE_ROWS * row * self.slopes.stride
                 offset += LANE_COLUMNS * pair * writer.element.size
                 writer.store_shared(writer.apply("fmul", weight, inner), slopes, offset)
                 if self.of_keys:
-                    factored = self.pairs.times_factor(weight, query, key)
+                    factored = tile.pairs.times_factor(weight, query, key)
                     writer.store_shared(factored, kept, offset)
 
     def _row_of(self, row: int) -> str:
         return self.writer.code.add(self.products.own_row, str(LANE_ROWS * row))
 
-    def _row_statistics(self) -> list[Statistics]:
+    def _row_statistics(
+        self, pairs: Pairs, vectors: dict[str, str], first: str
+    ) -> list[Statistics]:
         return [
-            statistics_of(
-                self.pairs, self.vectors, self.writer.code.add(self.first, self._row_of(row))
-            )
+            statistics_of(pairs, vectors, self.writer.code.add(first, self._row_of(row)))
             for row in range(self.writer.tiling.rows)
         ]
 
     # ---- results
-    def _store(self, number: int, result: Gradient, coordinates: list[str]) -> None:
+    def _store(self, tile: _Tile, number: int) -> None:
         """Rows of a gradient; of queries and keys times scale."""
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
+        result = tile.results[number]
         access = writer.kernel.writes[GRADIENTS.index(result.name)]
-        target = writer.vector(result.name, access, coordinates)
-        sums = self._get_sums(number)
+        target = writer.vector(result.name, access, tile.coordinates)
+        sums = self._get_sums(tile, number)
         for row in range(tiling.rows):
-            line = code.add(self.first, self._row_of(row))
+            line = code.add(tile.first, self._row_of(row))
             values = sums[row * tiling.columns : (row + 1) * tiling.columns]
             if result.name != "dv":
-                values = [writer.apply("fmul", value, self.pairs.scale) for value in values]
+                values = [writer.apply("fmul", value, tile.pairs.scale) for value in values]
             inside = code.op(f"icmp slt i64 {line}, {writer.sizes[self.row_size]}")
             row_offset = code.mul(line, writer.step(result.name, access))
-            code.when(inside, partial(self._store_row, result, target, row_offset, values))
+            code.when(inside, partial(self._store_row, tile, result, target, row_offset, values))
 
-    def _store_row(self, result: Gradient, target: str, row_offset: str, values: list[str]) -> None:
+    def _store_row(
+        self, tile: _Tile, result: Gradient, target: str, row_offset: str, values: list[str]
+    ) -> None:
         writer, code = self.writer, self.writer.code
         line = writer.beyond(target, row_offset)
         for offset, value in zip(self.products.columns, values):
-            column = code.add(code.add(self.first_column, self.products.own_column), str(offset))
+            column = code.add(code.add(tile.first_column, self.products.own_column), str(offset))
             column_offset = code.mul(column, str(writer.element.size))
             inside = code.op(f"icmp slt i64 {column}, {writer.sizes[result.columns]}")
             code.when(

@@ -30,6 +30,10 @@ class HeldTile(NamedTuple):
     steps: list[list[str]]
 
 
+Across = Callable[[HeldTile, int], Piece]
+Along = Callable[[list[Piece], int, list[str]], list[str]]
+
+
 class CoreTile(NamedTuple):
     """64 rows of a matrix in shared memory: as what rows are multiplied with (`across`), as what
     weights are multiplied with (`along`), or both; the number of the matrix's columns."""
@@ -206,7 +210,7 @@ class Cores:
         offset = code.add(code.mul(row, str(area.stride)), code.mul(word, str(WORD)))
         return self.writer.shared(code.add(offset, str(area.start)))
 
-    def across(self, tile: CoreTile) -> Callable[[HeldTile, int], Piece]:
+    def across(self, tile: CoreTile) -> Across:
         """A function that gives the products of the held rows with 8 rows of a tile."""
         area = tile.across
         assert area is not None
@@ -222,7 +226,7 @@ class Cores:
 
         return piece
 
-    def along(self, tile: CoreTile) -> Callable[[list[Piece], int, list[str]], list[str]]:
+    def along(self, tile: CoreTile) -> Along:
         """A function that adds weights of the next 8 (in pairs: 16) rows of a tile times those
         rows to sums.
 

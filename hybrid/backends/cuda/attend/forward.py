@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import prod
+from typing import NamedTuple
 
 from ....ir.attend import BLOCK, TILE
 from ...attend import OUTPUTS
@@ -15,11 +16,27 @@ from ...plan import AttendKernel
 from .pairs import Pairs
 from .products import Chain, MatrixRows, Products
 from .tile import COLUMNS, LANE_COLUMNS, LANE_ROWS, THREADS, WIDE, Area, AttendTiling
-from .writer import AttendWriter
+from .writer import AttendWriter, Matrix
 
 __all__ = ["Forward"]
 
 WARP = 32
+
+
+class _Tile(NamedTuple):
+    """What a block of threads takes: queries from `first` on and columns of the result from
+    `first_column` on, of the batch position with these coordinates; `part` counts groups of
+    columns, keys from `stop` on have no part in it."""
+
+    coordinates: list[str]
+    part: str
+    first: str
+    first_column: str
+    query: Matrix
+    key: Matrix
+    value: Matrix
+    pairs: Pairs
+    stop: str
 
 
 class Forward:
@@ -40,25 +57,30 @@ class Forward:
 
     # ---- one block of threads
     def write(self) -> None:
+        tile = self._tile()
+        self._begin()
+        zeros = self.products.zeros(self.writer.tiling.columns)
+        block = partial(self._block, tile)
+        _, out = self.writer.code.loop("0", tile.stop, str(BLOCK), zeros, block)
+        self.writer.barrier()
+        self._finish(tile, out)
+
+    def _tile(self) -> _Tile:
         writer, code = self.writer, self.writer.code
         block = writer.register("ctaid.x")
-        tile, rest = writer.divide(block, writer.word("each", self.each))
+        number, rest = writer.divide(block, writer.word("each", self.each))
         batch, part = writer.divide(rest, writer.word("parts", self.parts))
-        tile = code.op(f"sub i64 {writer.word('last tile', self.tiles - 1)}, {tile}")
-        self.first = code.mul(tile, str(writer.tiling.block_rows))
-        self.first_column = code.mul(part, str(COLUMNS))
+        number = code.op(f"sub i64 {writer.word('last tile', self.tiles - 1)}, {number}")
+        first = code.mul(number, str(writer.tiling.block_rows))
+        first_column = code.mul(part, str(COLUMNS))
         coordinates = writer.split(batch)
-        reads = writer.reads
-        self.query = writer.matrix("q", reads["q"], coordinates, "e")
-        self.key = writer.matrix("k", reads["k"], coordinates, "e")
-        self.value = writer.matrix("v", reads["v"], coordinates, "f")
-        self.pairs = Pairs(writer, coordinates)
-        self.stop = self.pairs.stop_key(self.first, writer.tiling.block_rows)
-        self._begin()
-        zeros = self.products.zeros(writer.tiling.columns)
-        _, out = code.loop("0", self.stop, str(BLOCK), zeros, self._block)
-        writer.barrier()
-        self._finish(coordinates, part, out)
+        query, key, value = (
+            writer.matrix(name, writer.reads[name], coordinates, columns)
+            for name, columns in zip("qkv", "eef")
+        )
+        pairs = Pairs(writer, coordinates)
+        stop = pairs.stop_key(first, writer.tiling.block_rows)
+        return _Tile(coordinates, part, first, first_column, query, key, value, pairs, stop)
 
     def _state(self, which: int, row: str) -> str:
         """Shared pointer to a row's top (0), total (1) or decay (2)."""
@@ -75,32 +97,33 @@ class Forward:
 
         code.when(code.op(f"icmp slt i64 {row}, {writer.tiling.block_rows}"), one)
 
-    def _keys_of(self, row: str, first_key: str) -> str:
+    def _keys_of(self, tile: _Tile, row: str, first_key: str) -> str:
         """How many keys of the block take part for a row of the tile, and for all of its 32."""
         writer, code = self.writer, self.writer.code
         stop = writer.sizes["n"]
         if writer.kernel.causal:
-            tile = code.op(f"sdiv i64 {code.add(self.first, row)}, {TILE}")
-            stop = code.smin(stop, code.mul(code.add(tile, "1"), str(TILE)))
+            number = code.op(f"sdiv i64 {code.add(tile.first, row)}, {TILE}")
+            stop = code.smin(stop, code.mul(code.add(number, "1"), str(TILE)))
         return writer.limit(code.op(f"sub i64 {stop}, {first_key}"), str(BLOCK))
 
-    def _block(self, first_key: str, out: list[str]) -> list[str]:
+    def _block(self, tile: _Tile, first_key: str, out: list[str]) -> list[str]:
         """One block of keys."""
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
         for start in range(0, BLOCK, tiling.block_pairs):
-            self._products(first_key, start)
+            self._products(tile, first_key, start)
         writer.barrier()
         is_first = code.op(f"icmp eq i64 {first_key}, 0")
-        self._weights(first_key, is_first)
-        own = self._keys_of(code.mul(writer.indices.warp_row, str(tiling.warp_rows)), first_key)
-        most = code.smin(code.op(f"sub i64 {self.stop}, {first_key}"), str(BLOCK))
-        values = MatrixRows(self.value, first_key, writer.sizes["n"])
+        self._weights(tile, first_key, is_first)
+        first_row = code.mul(writer.indices.warp_row, str(tiling.warp_rows))
+        own = self._keys_of(tile, first_row, first_key)
+        most = code.smin(code.op(f"sub i64 {tile.stop}, {first_key}"), str(BLOCK))
+        values = MatrixRows(tile.value, first_key, writer.sizes["n"])
         zeros = [writer.number(0.0)] * len(out)
         if writer.kernel.f == 0:
             writer.barrier()
             return out
         product = self.products.weighted(
-            self.weights, values, self.first_column, Chain("0", own, most), zeros
+            self.weights, values, tile.first_column, Chain("0", own, most), zeros
         )
         return self._joined(out, product, is_first, code.op(f"icmp sgt i64 {own}, 0"))
 
@@ -118,14 +141,14 @@ class Forward:
                 result.append(writer.pick(some, value, out[number]))
         return result
 
-    def _products(self, first_key: str, start: int) -> None:
+    def _products(self, tile: _Tile, first_key: str, start: int) -> None:
         """Part of the block's products, where any of the tile's queries needs them."""
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
         first = code.add(first_key, str(start))
 
         def part() -> None:
-            queries = MatrixRows(self.query, self.first, writer.sizes["m"])
-            keys = MatrixRows(self.key, first, writer.sizes["n"])
+            queries = MatrixRows(tile.query, tile.first, writer.sizes["m"])
+            keys = MatrixRows(tile.key, first, writer.sizes["n"])
             ragged = bool(writer.kernel.e % tiling.features)
             totals = self.products.scores(queries, keys, ragged)
             own = code.mul(self.products.own_pair, str(writer.element.size))
@@ -135,18 +158,18 @@ class Forward:
                 offset = (start + LANE_COLUMNS * pair) * writer.element.size
                 writer.store_shared(total, pointer, LANE_ROWS * row * self.area.stride + offset)
 
-        code.when(code.op(f"icmp slt i64 {first}, {self.stop}"), part)
+        code.when(code.op(f"icmp slt i64 {first}, {tile.stop}"), part)
 
     # ---- weights of one row by one warp
-    def _weights(self, first_key: str, is_first: str) -> None:
+    def _weights(self, tile: _Tile, first_key: str, is_first: str) -> None:
         writer, code = self.writer, self.writer.code
         rows = writer.tiling.block_rows // (THREADS // WARP)
         warp = code.op(f"lshr i64 {writer.indices.thread}, 5")
         start = code.mul(warp, str(rows))
-        count = self._keys_of(start, first_key)
+        count = self._keys_of(tile, start, first_key)
 
         def row(number: str, _: list[str]) -> list[str]:
-            self._row(code.add(start, number), first_key, count, is_first)
+            self._row(tile, code.add(start, number), first_key, count, is_first)
             return []
 
         def all_rows() -> None:
@@ -154,17 +177,17 @@ class Forward:
 
         code.when(code.op(f"icmp sgt i64 {count}, 0"), all_rows)
 
-    def _row(self, row: str, first_key: str, count: str, is_first: str) -> None:
+    def _row(self, tile: _Tile, row: str, first_key: str, count: str, is_first: str) -> None:
         writer, code, indices = self.writer, self.writer.code, self.writer.indices
         size = writer.element.size
-        query = code.add(self.first, row)
+        query = code.add(tile.first, row)
         offset = code.add(code.mul(row, str(self.area.stride)), code.mul(indices.lane, str(size)))
         line = writer.shared(offset)
         lanes = [code.add(indices.lane, str(WARP * i)) for i in range(BLOCK // WARP)]
         present = [code.op(f"icmp slt i64 {lane}, {count}") for lane in lanes]
         keys = [code.add(first_key, lane) for lane in lanes]
         scores = [
-            self.pairs.score(writer.load_shared(line, WARP * i * size), query, key)
+            tile.pairs.score(writer.load_shared(line, WARP * i * size), query, key)
             for i, key in enumerate(keys)
         ]
         before = writer.load_shared(self._state(0, row))
@@ -178,7 +201,7 @@ class Forward:
             ]
         )
         for i, (weight, key) in enumerate(zip(weights, keys)):
-            kept = self.pairs.times_factor(weight, query, key)
+            kept = tile.pairs.times_factor(weight, query, key)
             writer.store_shared(kept, line, WARP * i * size)
         decay = writer.weight(before, base)
         total = self._state(1, row)
@@ -252,38 +275,38 @@ class Forward:
         return total
 
     # ---- results
-    def _finish(self, coordinates: list[str], part: str, out: list[str]) -> None:
+    def _finish(self, tile: _Tile, out: list[str]) -> None:
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
-        target = writer.vector(OUTPUTS[0], writer.kernel.writes[0], coordinates)
+        target = writer.vector(OUTPUTS[0], writer.kernel.writes[0], tile.coordinates)
         for row in range(tiling.rows):
             own = code.add(self.products.own_row, str(LANE_ROWS * row))
-            query = code.add(self.first, own)
+            query = code.add(tile.first, own)
             values = out[row * tiling.columns : (row + 1) * tiling.columns]
             inside = code.op(f"icmp slt i64 {query}, {writer.sizes['m']}")
             if writer.kernel.f:
-                code.when(inside, partial(self._store_row, target, own, query, values))
-        of_first = code.op(f"icmp eq i64 {part}, 0")
-        code.when(of_first, lambda: self._store_state(coordinates))
+                code.when(inside, partial(self._store_row, tile, target, own, query, values))
+        of_first = code.op(f"icmp eq i64 {tile.part}, 0")
+        code.when(of_first, lambda: self._store_state(tile))
 
-    def _store_row(self, target: str, own: str, query: str, values: list[str]) -> None:
+    def _store_row(self, tile: _Tile, target: str, own: str, query: str, values: list[str]) -> None:
         writer, code, size = self.writer, self.writer.code, self.writer.element.size
         total = writer.load_shared(self._state(1, own))
         none = writer.apply("fcmp oeq", total, writer.number(0.0))
         step = writer.step(OUTPUTS[0], writer.kernel.writes[0])
         line = writer.beyond(target, code.mul(query, step))
         for offset, value in zip(self.products.columns, values):
-            column = code.add(code.add(self.first_column, self.products.own_column), str(offset))
+            column = code.add(code.add(tile.first_column, self.products.own_column), str(offset))
             shared = writer.apply("fdiv", value, total)
             result = writer.pick(none, writer.number(0.0), shared)
             pointer = writer.beyond(line, code.mul(column, str(size)))
             inside = code.op(f"icmp slt i64 {column}, {writer.sizes['f']}")
             code.when(inside, partial(writer.store_global, result, pointer))
 
-    def _store_state(self, coordinates: list[str]) -> None:
+    def _store_state(self, tile: _Tile) -> None:
         writer, code, row = self.writer, self.writer.code, self.writer.indices.thread
-        query = code.add(self.first, row)
+        query = code.add(tile.first, row)
         targets = [
-            writer.vector(name, access, coordinates)
+            writer.vector(name, access, tile.coordinates)
             for name, access in zip(OUTPUTS[1:], writer.kernel.writes[1:])
         ]
 
