@@ -8,6 +8,7 @@ strip of columns, so neither strips nor vector width change a result.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ...ir.scalar.program import REDUCTIONS, ScalarType
 from .analysis import cost
@@ -24,6 +25,19 @@ BLOCK = 256  # rows per block
 _LIGHT = 12
 
 
+class _Strip(NamedTuple):
+    """Where block results of a strip lie: its number, the block of rows that is added up, the first
+    column of the strip, and the first of those that are walked now."""
+
+    number: str
+    block: str
+    first: str
+    column: str
+
+
+_NO_STRIP = _Strip("", "", "", "")  # where no results of blocks are kept
+
+
 class _Columns:
     def __init__(self, body: Body) -> None:
         self.code, self.body = body.code, body
@@ -33,7 +47,7 @@ class _Columns:
         self.reductions = reductions_of(self.program, found)
         self.operands = [r.operand for r in self.reductions]
         self.rows = self.body.row_length()
-        self.block = self.column = self.first = self.strip_number = self.temp = self.blocks = ""
+        self.temp = self.blocks = ""
         if form.kind is not FormKind.COLUMN:
             spot = self.code.once(f"getelementptr ptr, ptr %bufs, i64 {body.word(body.words.temp)}")
             self.temp = self.code.once(f"load ptr, ptr {spot}, align 8")
@@ -64,7 +78,7 @@ class _Columns:
         body.start = [code.add(s, far(words.ops + k)) for k, s in enumerate(start)]
 
     # ---- a strip
-    def strip(self, positions: list[Position]) -> None:
+    def strip(self, positions: list[Position], place: _Strip = _NO_STRIP) -> None:
         """All rows, then what follows the reductions, for the columns at these positions."""
         body, code, lanes = self.body, self.code, self.body.lanes
         numbers = body.prepare(self.operands)
@@ -89,10 +103,10 @@ class _Columns:
             return self.combine(totals, rows(first_row), len(positions))
 
         def joined(block: str, totals: list[str]) -> list[str]:
-            return self.combine(totals, self.saved(block, len(positions)), len(positions))
+            return self.combine(totals, self.saved(place, block, len(positions)), len(positions))
 
         if self.form.kind is FormKind.STRIP_PART:
-            self.save(rows(code.mul(self.block, str(BLOCK))), len(positions))
+            self.save(place, rows(code.mul(place.block, str(BLOCK))), len(positions))
             return
         if self.form.kind is FormKind.STRIP_JOIN:
             totals = code.loop("0", self.blocks, "1", first, joined)[1]
@@ -102,15 +116,15 @@ class _Columns:
         self.finish(positions, totals)
 
     # ---- block results in workspace: per strip, block and part, one cell of 8 bytes a column
-    def spots(self, block: str, count: int) -> list[tuple[ScalarType, str]]:
+    def spots(self, place: _Strip, block: str, count: int) -> list[tuple[ScalarType, str]]:
         """(type, address) of every part of the current vectors in a block's results."""
         code, types = self.code, [ty for r in self.reductions for ty in r.parts]
-        row = code.add(code.mul(self.strip_number, self.blocks), block)
+        row = code.add(code.mul(place.number, self.blocks), block)
         found = []
         for vector in range(count):
             for part, scalar_type in enumerate(types):
                 column = code.add(
-                    code.op(f"sub i64 {self.column}, {self.first}"), str(WIDTH * vector)
+                    code.op(f"sub i64 {place.column}, {place.first}"), str(WIDTH * vector)
                 )
                 line = code.add(code.mul(row, str(len(types))), str(part))
                 found.append(
@@ -121,14 +135,14 @@ class _Columns:
                 )
         return found
 
-    def save(self, accumulators: list[str], count: int) -> None:
-        for (scalar_type, spot), value in zip(self.spots(self.block, count), accumulators):
+    def save(self, place: _Strip, accumulators: list[str], count: int) -> None:
+        for (scalar_type, spot), value in zip(self.spots(place, place.block, count), accumulators):
             store_row(self.body.lanes, scalar_type, value, spot, None, Position("0"))
 
-    def saved(self, block: str, count: int) -> list[str]:
+    def saved(self, place: _Strip, block: str, count: int) -> list[str]:
         return [
             load_row(self.body.lanes, ty, spot, None, Position("0"))
-            for ty, spot in self.spots(block, count)
+            for ty, spot in self.spots(place, block, count)
         ]
 
     def add_row(
@@ -186,28 +200,26 @@ class _Columns:
         wide = wide and not any(o.walk is Walk.STRIDED for o in self.form.reads)
 
         def item(item: str, _: list[str]) -> list[str]:
+            block = ""
             if self.form.kind is FormKind.STRIP_PART:
-                item, self.block = self.divide(item, self.blocks)
-            self.strip_number = item
+                item, block = self.divide(item, self.blocks)
             row, strip = self.divide(item, strips)
             body.begin_row(row)
             first = code.op(f"mul i64 {strip}, {STRIP}")
             last = code.smin(code.add(first, str(STRIP)), length)
             base, start = body.base, body.start
-            self.first = first
+            place = _Strip(item, block, first, first)
 
             def one(column: str, _: list[str]) -> list[str]:
                 body.base, body.start, body.known, body.splats = base, start, {}, {}
-                self.column = column
                 count = code.op(f"sub i64 {last}, {column}")
-                self.strip([Position(column, tail_mask(body.lanes, count), count)])
+                position = Position(column, tail_mask(body.lanes, count), count)
+                self.strip([position], place._replace(column=column))
                 return []
 
             def four(column: str, _: list[str]) -> list[str]:
-                self.column = column
-                self.strip(
-                    [Position(code.add(column, str(WIDTH * u))) for u in range(STRIP // WIDTH)]
-                )
+                starts = [code.add(column, str(WIDTH * u)) for u in range(STRIP // WIDTH)]
+                self.strip([Position(x) for x in starts], place._replace(column=column))
                 return []
 
             rest = code.loop(first, last, str(STRIP), [], four, full=STRIP)[0] if wide else first

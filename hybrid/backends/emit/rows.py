@@ -7,8 +7,8 @@ with an operand is stored before the last read of the row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from ...ir.scalar.program import REDUCTIONS
@@ -128,6 +128,14 @@ def _price(form: Form, numbers: Sequence[int]) -> int:
     return total
 
 
+class PassWork(NamedTuple):
+    """A pass in the making: what it evaluates, and what earlier ones keep in buffers."""
+
+    row_pass: RowPass
+    numbers: list[int]
+    ready: frozenset[int] = frozenset()
+
+
 class Rows:
     """Emits whole rows; `split_rows` runs the passes of long rows as functions of their own."""
 
@@ -137,7 +145,6 @@ class Rows:
         self.form, self.program, self.plan = form, form.program, row_plan(form)
         self.n = self.body.word(self.body.words.n)
         self.empty = self.code.once(f"icmp eq i64 {self.n}, 0")
-        self.ready: set[int] = set()
         for buffer, number in enumerate(self.plan.buffers):
             offset = self.body.word(self.body.words.buffer(buffer))
             self.body.buffers[number] = self.code.once(
@@ -145,19 +152,19 @@ class Rows:
             )
 
     # ---- one position
-    def visit(self, row_pass: RowPass, numbers: list[int], position: Position) -> dict[int, str]:
+    def visit(self, work: PassWork, position: Position) -> dict[int, str]:
         """Evaluate a pass at a position and store what it stores."""
-        return self.visit_all(row_pass, numbers, [position])[0]
+        return self.visit_all(work, [position])[0]
 
     def visit_all(
-        self, row_pass: RowPass, numbers: list[int], positions: list[Position], stream: bool = False
+        self, work: PassWork, positions: list[Position], stream: bool = False
     ) -> list[dict[int, str]]:
-        values = self.body.vectors(numbers, positions, self.ready)
+        values = self.body.vectors(work.numbers, positions, work.ready)
         for known, position in zip(values, positions):
-            for number in numbers:
-                if number in self.body.buffers and number not in self.ready:
+            for number in work.numbers:
+                if number in self.body.buffers and number not in work.ready:
                     self.body.keep(number, known[number], position)
-            for write in row_pass.writes:
+            for write in work.row_pass.writes:
                 self.body.write(
                     write, self.body.value(self.program.outs[write], known), position, stream
                 )
@@ -178,43 +185,44 @@ class Rows:
         return reduction.feed(self.body.lanes, self.body.value(reduction.operand, values), index)
 
     # ---- passes
-    def store_pass(self, row_pass: RowPass, numbers: list[int], start: str, stop: str) -> None:
+    def store_pass(self, work: PassWork, start: str, stop: str) -> None:
         """A pass without reductions over elements start..stop."""
         code = self.code
-        unroll = unroll_of(cost(self.program, numbers), self._strided(row_pass, numbers))
+        unroll = unroll_of(cost(self.program, work.numbers), self._strided(work))
         if unroll:
 
             def main(element: str, stream: bool) -> list[str]:
                 positions = self.next_positions(element, unroll)
-                self.visit_all(row_pass, numbers, positions, stream)
+                self.visit_all(work, positions, stream)
                 for position in positions if stream else ():
                     self.body.fetch_next_row(self.first_reads(), position)
                 return []
 
-            start = self.body.turns(row_pass.writes, start, stop, WIDTH * unroll, main)
+            start = self.body.turns(work.row_pass.writes, start, stop, WIDTH * unroll, main)
 
         def tail(element: str, _: list[str]) -> list[str]:
-            self.visit(row_pass, numbers, self.tail_position(element, stop))
+            self.visit(work, self.tail_position(element, stop))
             return []
 
         code.loop(start, stop, str(WIDTH), [], tail)
 
-    def _strided(self, row_pass: RowPass, numbers: list[int]) -> bool:
+    def _strided(self, work: PassWork) -> bool:
         reads = (
             self.form.reads[self.program.instrs[i].attr].walk
-            for i in numbers
-            if self.program.instrs[i].prim == "arg" and i not in self.ready
+            for i in work.numbers
+            if self.program.instrs[i].prim == "arg" and i not in work.ready
         )
         return any(
-            w.lane_by_lane for w in (*reads, *(self.form.writes[k].walk for k in row_pass.writes))
+            w.lane_by_lane
+            for w in (*reads, *(self.form.writes[k].walk for k in work.row_pass.writes))
         )
 
     def tail_position(self, element: str, stop: str) -> Position:
         count = self.code.op(f"sub i64 {stop}, {element}")
         return Position(element, tail_mask(self.body.lanes, count), count)
 
-    def reduce_pass(self, row_pass: RowPass, numbers: list[int]) -> None:
-        code, reductions = self.code, reductions_of(self.program, row_pass.reductions)
+    def reduce_pass(self, work: PassWork) -> None:
+        code, reductions = self.code, reductions_of(self.program, work.row_pass.reductions)
         scalar, boxes = self.body.scalar, self.make_boxes(reductions)
         carried = [
             (scalar.ty(ty), e) for r in reductions for ty, e in zip(r.parts, r.neutral(scalar))
@@ -222,8 +230,8 @@ class Rows:
 
         def block(start: str, totals: list[str]) -> list[str]:
             stop = code.smin(code.add(start, str(BLOCK)), self.n)
-            element = self.main_loop(row_pass, numbers, reductions, boxes, start, stop)
-            self.tail_loop(row_pass, numbers, reductions, boxes, element, stop)
+            element = self.main_loop(work, reductions, boxes, start, stop)
+            self.tail_loop(work, reductions, boxes, element, stop)
             return self.fold_boxes(reductions, boxes, totals)
 
         _, totals = code.loop("0", self.n, str(BLOCK), carried, block)
@@ -239,8 +247,7 @@ class Rows:
 
     def main_loop(
         self,
-        row_pass: RowPass,
-        numbers: list[int],
+        work: PassWork,
         reductions: list[Reduction],
         boxes: list[list[str]],
         start: str,
@@ -255,13 +262,13 @@ class Rows:
             for ty, e in zip(r.parts, r.neutral(lanes))
         ]
         element = start
-        if self._light(row_pass, numbers):
+        if self._light(work):
 
             def main(element: str, names: list[str]) -> list[str]:
                 state = split_parts(reductions, names, _LANES)
                 positions = self.next_positions(element, _LANES)
                 for vector, (known, position) in enumerate(
-                    zip(self.visit_all(row_pass, numbers, positions), positions)
+                    zip(self.visit_all(work, positions), positions)
                 ):
                     for reduction, vectors in zip(reductions, state):
                         vectors[vector] = reduction.follow(
@@ -290,8 +297,7 @@ class Rows:
 
     def tail_loop(
         self,
-        row_pass: RowPass,
-        numbers: list[int],
+        work: PassWork,
         reductions: list[Reduction],
         boxes: list[list[str]],
         start: str,
@@ -301,7 +307,7 @@ class Rows:
         code, lanes = self.code, self.body.lanes
 
         def add(position: Position) -> list[str]:
-            values = self.visit(row_pass, numbers, position)
+            values = self.visit(work, position)
             # element j belongs to vector j // 16 % 4, also where the vectors come one by one
             group = code.op(f"and i64 {code.op(f'lshr i64 {position.j}, 4')}, {_LANES - 1}")
             for reduction, box in zip(reductions, boxes):
@@ -319,7 +325,7 @@ class Rows:
                     code.do(f"store {lanes.ty(scalar_type)} {value}, ptr {spot}, align 2")
             return []
 
-        if not self._light(row_pass, numbers) and not self.form.short:
+        if not self._light(work) and not self.form.short:
             start, _ = code.loop(
                 start, stop, str(WIDTH), [], lambda element, _: add(Position(element)), full=WIDTH
             )
@@ -327,9 +333,9 @@ class Rows:
             start, stop, str(WIDTH), [], lambda element, _: add(self.tail_position(element, stop))
         )
 
-    def _light(self, row_pass: RowPass, numbers: list[int]) -> bool:
+    def _light(self, work: PassWork) -> bool:
         """Whether a body is short enough to be written out four times."""
-        return cost(self.program, numbers) <= _LIGHT and not self.form.multi
+        return cost(self.program, work.numbers) <= _LIGHT and not self.form.multi
 
     def fold_boxes(
         self, reductions: list[Reduction], boxes: list[list[str]], totals: list[str]
@@ -351,22 +357,22 @@ class Rows:
     # ---- rows
     def row(self, item: str, _: list[str]) -> list[str]:
         self.body.begin_row(item)
-        self.ready = set()
+        ready: frozenset[int] = frozenset()
         for row_pass in self.plan.passes:
             targets = pass_targets(self.form, row_pass)
-            numbers = self.body.prepare(targets, self.ready)
+            work = PassWork(row_pass, self.body.prepare(targets, ready), ready)
             if row_pass.reductions:
-                self.reduce_pass(row_pass, numbers)
+                self.reduce_pass(work)
             else:
-                self.store_pass(row_pass, numbers, "0", self.n)
-            self.ready |= set(numbers) & set(self.plan.buffers)
+                self.store_pass(work, "0", self.n)
+            ready |= set(work.numbers) & set(self.plan.buffers)
         self.write_once()
         return []
 
-    def short_row(self, item: str, _: list[str]) -> list[str]:
+    def short_row(self, mask: str, item: str, _: list[str]) -> list[str]:
         """A row of at most one vector: every value stays in a register."""
         self.body.begin_row(item)
-        position = Position("0", self.mask, self.n)
+        position = Position("0", mask, self.n)
         values: dict[int, str] = {}
         for row_pass in self.plan.passes:
             numbers = self.body.prepare(pass_targets(self.form, row_pass), values)
@@ -375,7 +381,7 @@ class Rows:
             )
             for reduction in reductions_of(self.program, row_pass.reductions):
                 value = reduction.masked(
-                    self.body.lanes, self.feed(reduction, values, position), self.mask
+                    self.body.lanes, self.feed(reduction, values, position), mask
                 )
                 self.body.known[reduction.number] = reduction.result(
                     self.body.scalar, reduction.fold(self.code, [value]), self.empty
@@ -392,9 +398,10 @@ class Rows:
             self.body.write_once(write, value)
 
     def items(self) -> None:
+        row: Callable[[str, list[str]], list[str]] = self.row
         if self.form.short:
-            self.mask = tail_mask(self.body.lanes, self.n)
-        self.code.loop("%begin", "%end", "1", [], self.short_row if self.form.short else self.row)
+            row = partial(self.short_row, tail_mask(self.body.lanes, self.n))
+        self.code.loop("%begin", "%end", "1", [], row)
 
 
 def split_parts(

@@ -13,7 +13,7 @@ from .form import Form, FormKind
 from .lanes import memory_scalar
 from .memory import load_scalar, store_scalar
 from .reduce import Reduction, reductions_of
-from .rows import BLOCK, Rows, pass_targets, row_plan
+from .rows import BLOCK, PassWork, Rows, pass_targets, row_plan
 
 __all__ = ["pass_forms", "cells_per_row", "emit_part", "emit_join"]
 
@@ -90,14 +90,14 @@ class _SplitRows(Rows):
         self.enter(row)
         start = code.op(f"mul i64 {block}, {BLOCK}")
         stop = code.smin(code.add(start, str(BLOCK)), self.n)
-        numbers = self.body.prepare(pass_targets(self.form, row_pass))
+        work = PassWork(row_pass, self.body.prepare(pass_targets(self.form, row_pass)))
         if not row_pass.reductions:
-            self.store_pass(row_pass, numbers, start, stop)
+            self.store_pass(work, start, stop)
             return []
         reductions = reductions_of(self.program, row_pass.reductions)
         boxes = self.make_boxes(reductions)
-        element = self.main_loop(row_pass, numbers, reductions, boxes, start, stop)
-        self.tail_loop(row_pass, numbers, reductions, boxes, element, stop)
+        element = self.main_loop(work, reductions, boxes, start, stop)
+        self.tail_loop(work, reductions, boxes, element, stop)
         scalar = self.body.scalar
         parts = iter(
             self.fold_boxes(reductions, boxes, [e for r in reductions for e in r.neutral(scalar)])

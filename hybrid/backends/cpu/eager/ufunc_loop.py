@@ -8,7 +8,9 @@ NumPy never hands over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +29,20 @@ _BUFFER = 128  # elements buffered at a time when some operand is strided
 _WIDTH = 16
 
 
+class _Operand(NamedTuple):
+    """One operand of a call: its first element, bytes from element to element, whether elements are
+    adjacent, whether there is but one (an i1 each), and the buffer that takes its place."""
+
+    base: str
+    step: str
+    adjacent: str
+    fixed: str
+    box: str
+
+
 class _Loop:
+    """Writes a loop; what it finds in its arguments is passed on as operands."""
+
     def __init__(self, program: Program) -> None:
         self.code = Code()
         self.lanes, self.program = Lanes(_WIDTH, self.code), program
@@ -40,80 +55,82 @@ class _Loop:
         pointer = self.code.once(f"getelementptr {kind}, ptr {array}, i64 {operand}")
         return self.code.once(f"load {kind}, ptr {pointer}, align 8")
 
+    def operands(self) -> tuple[list[_Operand], str]:
+        """(inputs and outputs, an i1: all of them may be used where they are)."""
+        code, count = self.code, len(self.types)
+        bases = [self.item("%args", "ptr", k) for k in range(count)]
+        steps = [self.item("%steps", "i64", k) for k in range(count)]
+        adjacent = [code.once(f"icmp eq i64 {s}, {SIZE[m]}") for s, m in zip(steps, self.mems)]
+        fixed = [code.once(f"icmp eq i64 {s}, 0") for s in steps[: self.nin]]
+        simple = "true"
+        for operand in range(count):
+            usable = adjacent[operand]
+            if operand < self.nin:
+                usable = code.once(f"or i1 {usable}, {fixed[operand]}")
+            simple = code.once(f"and i1 {simple}, {usable}")
+        fixed += ["false"] * (count - self.nin)
+        boxes = [code.alloca(f"[{_BUFFER} x {m}]") for m in self.mems]
+        return [_Operand(*parts) for parts in zip(bases, steps, adjacent, fixed, boxes)], simple
+
     def emit(self) -> None:
         code, length = self.code, self.item("%dims", "i64", 0)
-        operands = range(len(self.types))
-        self.bases = [self.item("%args", "ptr", k) for k in operands]
-        self.steps = [self.item("%steps", "i64", k) for k in operands]
-        self.adjacent = [
-            code.once(f"icmp eq i64 {s}, {SIZE[m]}") for s, m in zip(self.steps, self.mems)
-        ]
-        self.fixed = [code.once(f"icmp eq i64 {s}, 0") for s in self.steps[: self.nin]]
-        simple = "true"
-        for operand in operands:
-            usable = (
-                code.once(f"or i1 {self.adjacent[operand]}, {self.fixed[operand]}")
-                if operand < self.nin
-                else self.adjacent[operand]
-            )
-            simple = code.once(f"and i1 {simple}, {usable}")
-        self.boxes = [code.alloca(f"[{_BUFFER} x {m}]") for m in self.mems]
+        operands, simple = self.operands()
+        inputs, outputs = operands[: self.nin], operands[self.nin :]
         block = code.once(f"select i1 {simple}, i64 {length}, i64 {_BUFFER}")
 
         def piece(offset: str, _: list[str]) -> list[str]:
             extent = code.smin(block, code.op(f"sub i64 {length}, {offset}"))
-            starts = [code.at("i8", b, code.mul(offset, s)) for b, s in zip(self.bases, self.steps)]
-            reads = [self.read(k, starts[k], extent) for k in range(self.nin)]
+            starts = [code.at("i8", o.base, code.mul(offset, o.step)) for o in operands]
+            firsts = starts[self.nin :]
+            reads = [
+                self.read(o, stored, start, extent)
+                for o, stored, start in zip(inputs, self.mems, starts)
+            ]
             writes = [
-                code.op(f"select i1 {self.adjacent[k]}, ptr {starts[k]}, ptr {self.boxes[k]}")
-                for k in operands[self.nin :]
+                code.op(f"select i1 {o.adjacent}, ptr {start}, ptr {o.box}")
+                for o, start in zip(outputs, firsts)
             ]
             self.vectors(reads, writes, extent)
-            for operand in operands[self.nin :]:
-                self.unless(
-                    self.adjacent[operand],
-                    lambda k=operand: self.copy(k, starts[k], extent, out=True),
-                )
+            for o, stored, start in zip(outputs, self.mems[self.nin :], firsts):
+                self.unless(o.adjacent, partial(self.copy, o, stored, start, extent, out=True))
             return []
 
         code.loop("0", length, block, [], piece)
 
-    def unless(self, cond: str, then) -> None:  # type: ignore[no-untyped-def]
+    def unless(self, cond: str, then: Callable[[], None]) -> None:
         self.code.when(self.code.op(f"xor i1 {cond}, true"), then)
 
-    def read(self, operand: int, start: str, extent: str) -> tuple[str, str]:
+    def read(self, operand: _Operand, stored: str, start: str, extent: str) -> tuple[str, str]:
         """(address, index mask) of an input, in place or buffered; a fixed element is spread."""
         code = self.code
 
         def fill() -> None:
             whole, part, after = code.label("one"), code.label("many"), code.label("filled")
-            code.branch(self.fixed[operand], whole, part)
+            code.branch(operand.fixed, whole, part)
             code.start(whole)
-            element = code.op(f"load {self.mems[operand]}, ptr {start}, align 1")
-            vector = self.lanes.raw(self.mems[operand])
-            first = code.op(f"insertelement {vector} poison, {self.mems[operand]} {element}, i64 0")
+            element = code.op(f"load {stored}, ptr {start}, align 1")
+            vector = self.lanes.raw(stored)
+            first = code.op(f"insertelement {vector} poison, {stored} {element}, i64 0")
             zero = f"<{_WIDTH} x i32> zeroinitializer"
             spread = code.op(f"shufflevector {vector} {first}, {vector} poison, {zero}")
-            code.do(f"store {vector} {spread}, ptr {self.boxes[operand]}, align 64")
+            code.do(f"store {vector} {spread}, ptr {operand.box}, align 64")
             code.jump(after)
             code.start(part)
-            self.copy(operand, start, extent, out=False)
+            self.copy(operand, stored, start, extent, out=False)
             code.jump(after)
             code.start(after)
 
-        self.unless(self.adjacent[operand], fill)
-        where = code.op(
-            f"select i1 {self.adjacent[operand]}, ptr {start}, ptr {self.boxes[operand]}"
-        )
-        return where, code.once(f"select i1 {self.fixed[operand]}, i64 0, i64 -1")
+        self.unless(operand.adjacent, fill)
+        where = code.op(f"select i1 {operand.adjacent}, ptr {start}, ptr {operand.box}")
+        return where, code.once(f"select i1 {operand.fixed}, i64 0, i64 -1")
 
-    def copy(self, operand: int, start: str, extent: str, out: bool) -> None:
+    def copy(self, operand: _Operand, stored: str, start: str, extent: str, out: bool) -> None:
         """Move `extent` elements between an operand and its buffer."""
-        code, stored = self.code, self.mems[operand]
+        code = self.code
 
         def move(j: str, _: list[str]) -> list[str]:
-            inside = code.at(stored, self.boxes[operand], j)
-            outside = code.at("i8", start, code.mul(j, self.steps[operand]))
+            inside = code.at(stored, operand.box, j)
+            outside = code.at("i8", start, code.mul(j, operand.step))
             source, target = (inside, outside) if out else (outside, inside)
             value = code.op(f"load {stored}, ptr {source}, align 1")
             code.do(f"store {stored} {value}, ptr {target}, align 1")

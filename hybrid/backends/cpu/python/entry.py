@@ -9,7 +9,7 @@ as before the call; else the result, with all new state committed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -152,12 +152,41 @@ class _ReplayOwner(Owner):
                 free(word)
 
 
+class _BlockLayout(NamedTuple):
+    """Where everything is in the block of a call, in bytes from its start; `owned` counts words."""
+
+    vals: int
+    news: int
+    outs: int
+    results: int
+    owned: int
+    handles: int
+    bufs: int
+    arena: int
+
+
+def _lay_out(spec: NativeReplay, inputs: int, outs: int) -> _BlockLayout:
+    """The block of a call with so many inputs and outputs."""
+    vals = BLOCK_HEADER + 8  # the result tuple is the first owned word
+    news = vals + 16 * inputs
+    out_at = news + 16 * len(spec.states)
+    results = out_at + 8 * outs
+    handles = results + 8 * len(spec.results)
+    bufs = handles + 8 * inputs
+    # the last one takes pointers nobody reads
+    stop = bufs + 8 * (len(spec.slots) + 1)
+    owned = (handles - BLOCK_HEADER) // 8
+    return _BlockLayout(vals, news, out_at, results, owned, handles, bufs, -(-stop // 64) * 64)
+
+
+Sections = dict[str, list[list[int]]]  # of the table: name -> rows of words
+
+
 class _Builder:
-    """Lays out the block of a call and writes the table."""
+    """Writes the table of a spec."""
 
     def __init__(self, spec: NativeReplay, memory: EntryMemory) -> None:
         self.spec, self.replay, self.memory = spec, spec.replay, memory
-        self.sections: dict[str, list[list[int]]] = {}
         self.keep: list[Any] = [spec, [slot.aval for slot in spec.slots]]
         # record, word, shape: set at the end
         self.dims: list[tuple[list[int], int, tuple[int, ...]]] = []
@@ -171,28 +200,14 @@ class _Builder:
         self.outs = [i for i, s in enumerate(spec.slots) if s.kind == "output"]
         self.number_of = {slot: k for k, slot in enumerate(self.outs)}
         self.state_of = {number: j for j, (number, _) in enumerate(spec.states)}
-        self._lay_out(len(self.rows))
-
-    def _lay_out(self, count: int) -> None:
-        """Where everything is in the block of a call; `count` inputs."""
-        spec = self.spec
-        at = BLOCK_HEADER + 8  # the result tuple is the first owned word
-        self.vals, at = at, at + 16 * count
-        self.news, at = at, at + 16 * len(spec.states)
-        self.out_at, at = at, at + 8 * len(self.outs)
-        self.results, at = at, at + 8 * len(spec.results)
-        self.owned = (at - BLOCK_HEADER) // 8
-        self.handles, at = at, at + 8 * count
-        # the last one takes pointers nobody reads
-        self.bufs, at = at, at + 8 * (len(spec.slots) + 1)
-        self.arena = -(-at // 64) * 64
+        self.layout = _lay_out(spec, len(self.rows), len(self.outs))
 
     def value(self, number: int) -> int:
         """Block offset of the value of an input."""
-        return self.vals + 16 * self.row_of[number]
+        return self.layout.vals + 16 * self.row_of[number]
 
     def buf(self, slot: int) -> int:
-        return self.bufs + 8 * slot
+        return self.layout.bufs + 8 * slot
 
     def alloc_record(self, aval: Aval, at: int, buf: int) -> list[int]:
         make = self.memory.maker(aval)
@@ -228,7 +243,7 @@ class _Builder:
                     self.buf(slot_of.get(number, len(spec.slots))),
                     state,
                     state,
-                    self.vals + 16 * row,
+                    self.layout.vals + 16 * row,
                     int(number in spec.unread),
                 ]
             )
@@ -242,24 +257,24 @@ class _Builder:
         if s.kind == "input":
             return self.value(s.index), 0
         if s.kind == "output":
-            return self.out_at + 8 * self.number_of[slot], 0
+            return self.layout.outs + 8 * self.number_of[slot], 0
         return 0, 0
 
-    def states(self) -> list[list[int]]:
-        spec, rows = self.spec, []
+    def states(self) -> tuple[list[list[int]], list[list[int]]]:
+        """(rows of the states, what their new values are made from)."""
+        spec, layout, rows, made = self.spec, self.layout, [], []
         for j, (number, slot) in enumerate(spec.states):
             s = spec.slots[slot]
             own = s.kind == "state"
             source, const = self.source(slot)
             owner = self.memory.owner(s.aval) if own and s.in_place else None
             self.keep.append(owner)
-            record = self.alloc_record(s.aval, 0, 0)
-            self.sections.setdefault("state_outs", []).append(record)
+            made.append(self.alloc_record(s.aval, 0, 0))
             rows.append(
                 [
                     self.value(number),
-                    self.handles + 8 * self.row_of[number],
-                    self.news + 16 * j,
+                    layout.handles + 8 * self.row_of[number],
+                    layout.news + 16 * j,
                     self.buf(slot),
                     source,
                     const,
@@ -272,20 +287,20 @@ class _Builder:
                     int(spec.address(number) != 0),
                 ]
             )
-        return rows
+        return rows, made
 
     def results_rows(self) -> list[list[int]]:
-        spec, rows = self.spec, []
+        spec, layout, rows = self.spec, self.layout, []
         for i, o in enumerate(spec.results):
-            at = self.results + 8 * i
+            at = layout.results + 8 * i
             if o < 0:
-                rows.append([self.handles + 8 * self.row_of[~o], 0, 0, 0, 0, 0, at])
+                rows.append([layout.handles + 8 * self.row_of[~o], 0, 0, 0, 0, 0, at])
                 continue
             s = spec.slots[o]
             source, const = self.source(o)
             other = source
             if s.kind == "state":
-                source, other = self.news + 16 * self.state_of[s.index], self.value(s.index)
+                source, other = layout.news + 16 * self.state_of[s.index], self.value(s.index)
             kind = self.replay.tensor_types[0]
             rows.append([0, source, other, const, id(s.aval), id(kind), at])
         return rows
@@ -296,7 +311,7 @@ class _Builder:
             if s.kind == "const":
                 rows.append([self.buf(i), abi.pointer(self.spec.consts[s.index]), 0])
             elif s.kind == "arena":
-                rows.append([self.buf(i), base, s.index if base else self.arena + s.index])
+                rows.append([self.buf(i), base, s.index if base else self.layout.arena + s.index])
         return rows
 
     def guards(self) -> list[list[int]]:
@@ -307,25 +322,29 @@ class _Builder:
             words += words[-2:]
         return [words[k : k + size] for k in range(0, len(words), size)]
 
-    def owner(self) -> Owner:
-        """The finished table, with everything it points to."""
+    def sections(self) -> Sections:
         spec = self.spec
-        self.sections = {
+        states, made = self.states()
+        return {
             "inputs": self.inputs(),
             "guards": self.guards(),
             "types": [[id(t)] for t in self.replay.tensor_types],
-            "states": self.states(),
+            "states": states,
             "outs": [
-                self.alloc_record(spec.slots[s].aval, self.out_at + 8 * i, self.buf(s))
+                self.alloc_record(spec.slots[s].aval, self.layout.outs + 8 * i, self.buf(s))
                 for i, s in enumerate(self.outs)
             ],
             "results": self.results_rows(),
             "steps": [list(s) for s in spec.steps],
             "fills": self.fills(),
-            "state_outs": self.sections.get("state_outs", []),
+            "state_outs": made,
         }
+
+    def owner(self) -> Owner:
+        """The finished table, with everything it points to."""
+        sections = self.sections()
         starts, total = {}, TABLE_WORDS
-        for name, rows in self.sections.items():
+        for name, rows in sections.items():
             starts[name] = total
             total += sum(map(len, rows))
         shapes = total
@@ -336,25 +355,27 @@ class _Builder:
             record[word] = base + 8 * shapes
             table[shapes : shapes + len(shape)] = shape
             shapes += len(shape)
-        for j, row in enumerate(self.sections["states"]):
+        for j, row in enumerate(sections["states"]):
             row[STATE["out"] // 8] = base + 8 * starts["state_outs"] + j * OUT["size"]
-        self._fill(table, base, starts)
+        self._fill(table, base, sections, starts)
         return _ReplayOwner(table, (self.keep, self.captured))
 
-    def flags(self) -> int:
+    def flags(self, sections: Sections) -> int:
         """RELEASE_GIL, LARGE_STATES and COPIES_FIRST, as they apply."""
         applies = {
             RELEASE_GIL: self.spec.release_gil,
-            LARGE_STATES: any(r[OUT["maker"] // 8] for r in self.sections["state_outs"]),
+            LARGE_STATES: any(r[OUT["maker"] // 8] for r in sections["state_outs"]),
             COPIES_FIRST: self.memory.copies(),
         }
         return sum(flag for flag, does in applies.items() if does)
 
-    def _fill(self, table: np.ndarray, base: int, starts: dict[str, int]) -> None:
+    def _fill(
+        self, table: np.ndarray, base: int, sections: Sections, starts: dict[str, int]
+    ) -> None:
         spec, kind = self.spec, self.replay.tensor_types[0]
         pointers = len(self.rows) - self.passed - len(self.captured)
         inside = 0 if spec.arena_base else spec.arena_bytes
-        for name, rows in self.sections.items():
+        for name, rows in sections.items():
             flat = [w for row in rows for w in row]
             table[starts[name] : starts[name] + len(flat)] = flat
             if name in TABLE:
@@ -366,14 +387,14 @@ class _Builder:
             ("nargs", self.passed),
             ("form", FORMS[self.replay.form]),
             ("need", max((s[4] for s in spec.steps), default=0)),
-            ("owned_n", self.owned),
-            ("flags", self.flags()),
+            ("owned_n", self.layout.owned),
+            ("flags", self.flags(sections)),
             ("kind", id(kind)),
             ("busy", id(busy_class(kind)) if spec.release_gil else 0),
-            ("handles_at", self.handles),
-            ("bufs_at", self.bufs),
+            ("handles_at", self.layout.handles),
+            ("bufs_at", self.layout.bufs),
             ("distinct_n", 0 if pointers else self.passed),
             ("places_n", pointers),
-            ("block_bytes", self.arena + inside - BLOCK_HEADER),
+            ("block_bytes", self.layout.arena + inside - BLOCK_HEADER),
         ):
             table[TABLE[name] // 8] = word

@@ -6,7 +6,7 @@ where each thread reads it, element by element, just before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import NamedTuple
 
 from ...emit.body import Body
@@ -56,7 +56,7 @@ def row_reductions(form: Form) -> list[Reduction]:
     return reductions_of(form.program, [i for p in row_plan(form).passes for i in p.reductions])
 
 
-def row_uses(form: Form, kept: Iterable[int], there: set[int], row_pass: RowPass) -> RowUse:
+def row_uses(form: Form, kept: Iterable[int], there: Set[int], row_pass: RowPass) -> RowUse:
     """Of a pass before which the values `there` are kept."""
     numbers = set(Body(Code(), form, 1).elements(pass_targets(form, row_pass), there))
     reductions = reductions_of(form.program, row_pass.reductions)

@@ -20,7 +20,14 @@ from .body import Group, Row, Threads, magic_of, return_unless
 from .lanes import join_blocks
 from .schedule import Numbers, widest, work_of
 
-__all__ = ["ColumnSchedule", "Columns", "column_steps", "column_reductions", "THREADS"]
+__all__ = [
+    "ColumnPlace",
+    "ColumnSchedule",
+    "Columns",
+    "column_steps",
+    "column_reductions",
+    "THREADS",
+]
 
 THREADS = 128
 _LONGEST = 1000  # instructions of a loop's body
@@ -142,6 +149,19 @@ def strip_bytes(form: Form) -> int:
     return sum(BLOCK * 33 * size for size in sizes) + 256 * parts
 
 
+class ColumnPlace(NamedTuple):
+    """Where a thread works: what lies outside, the block of rows, its first column.
+
+    Where warps share a strip: whether there is such a column (an i1), and the number of the warp.
+    """
+
+    outer: str
+    block: str
+    column: str
+    there: str = "true"
+    warp: str = "0"
+
+
 class Columns(Threads):
     def __init__(self, form: Form, schedule: ColumnSchedule, guarded: bool) -> None:
         super().__init__(form, guarded, schedule.spans, schedule.narrow)
@@ -153,34 +173,34 @@ class Columns(Threads):
         self.empty = code.once(f"icmp eq i64 {self.depth}, 0")
         self.aligned = body.aligned(schedule.vector) if schedule.vector > 1 else None
         self.lane = code.once(f"and i64 {self.tid}, 31")
-        self.outer = self.block = self.column = "0"
-        self.locate()
-        body.begin_row(self.outer)
+        self.place = self.located()
+        body.begin_row(self.place.outer)
         self.top = body.row()
 
-    def locate(self) -> None:
+    def located(self) -> ColumnPlace:
         """Where this thread works; threads without work are done."""
         code, body, step = self.code, self.body, self.schedule.step
         thread = code.once(f"add i64 {code.once(f'mul i64 {self.cta}, {THREADS}')}, {self.tid}")
         item = code.once(f"lshr i64 {thread}, 5") if step == "deep" else thread
         return_unless(code, code.op(f"icmp slt i64 {item}, {body.word(body.own(_ITEMS))}"))
-        self.outer, number = self.across(item)
-        self.column = code.op(f"mul i64 {number}, {self.schedule.vector}")
+        outer, number = self.across(item)
+        column = code.op(f"mul i64 {number}, {self.schedule.vector}")
         if step == "part":
-            self.split_block()
+            return ColumnPlace(*self.split_block(outer), column)
+        return ColumnPlace(outer, "0", column)
 
     def across(self, item: str) -> tuple[str, str]:
         """(number of what lies outside, number among the groups of columns) of an item."""
         body = self.body
         return body.divide(item, body.word(body.own(_ACROSS)), body.own(_ACROSS_MAGIC))
 
-    def split_block(self) -> None:
-        """The outer number also counts blocks."""
-        magic = self.body.own(_BLOCKS_MAGIC)
-        self.outer, self.block = self.body.divide(self.outer, self.blocks, magic)
+    def split_block(self, outer: str) -> tuple[str, str]:
+        """(number of what lies outside, block of rows) of a number that counts both."""
+        return self.body.divide(outer, self.blocks, self.body.own(_BLOCKS_MAGIC))
 
     def positions(self) -> list[Position]:
-        return [Position(self.code.add(self.column, str(k))) for k in range(self.schedule.vector)]
+        column = self.place.column
+        return [Position(self.code.add(column, str(k))) for k in range(self.schedule.vector)]
 
     # ---- rows
     def row_at(self, number: str) -> Row:
@@ -266,17 +286,17 @@ class Columns(Threads):
     def spot(self, block: str, part: int, lane: int) -> str:
         """Where a part of the result of a block is."""
         code = self.code
-        row = code.add(code.mul(self.outer, self.blocks), block)
+        row = code.add(code.mul(self.place.outer, self.blocks), block)
         line = code.add(code.mul(row, str(len(self.types))), str(part))
-        cell = code.add(code.mul(line, self.length), code.add(self.column, str(lane)))
+        cell = code.add(code.mul(line, self.length), code.add(self.place.column, str(lane)))
         return code.at("i64", self.body.workspace(), cell)
 
     def part(self) -> None:
-        code = self.code
-        names = iter(self.block_rows(self.operands(), code.mul(self.block, str(BLOCK))))
+        code, block = self.code, self.place.block
+        names = iter(self.block_rows(self.operands(), code.mul(block, str(BLOCK))))
         for lane in range(self.schedule.vector):
             for part, kind in enumerate(self.types):
-                store_scalar(code, kind, next(names), self.spot(self.block, part, lane))
+                store_scalar(code, kind, next(names), self.spot(block, part, lane))
 
     def saved(self, block: str) -> list[str]:
         return [

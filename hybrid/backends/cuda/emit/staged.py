@@ -8,6 +8,7 @@ back only what it has put there itself, but for these walks.
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 from ...emit.code import Code
 from ...emit.form import Form
@@ -25,6 +26,18 @@ __all__ = ["emit_staged"]
 _CHUNK, _FIRST_AREA = 0, 1  # words of the schedule: elements staged at once; bytes before areas
 
 
+class _Pass(NamedTuple):
+    """A pass over a row in the making: what it evaluates and what it stages of that, what earlier
+    passes have staged, and its reductions whose order does not show."""
+
+    row: Row
+    row_pass: RowPass
+    numbers: list[int]
+    made: list[int]
+    there: frozenset[int]
+    reductions: list[Reduction]
+
+
 class _Staged(Threads):
     def __init__(self, form: Form, schedule: StagedSchedule, guarded: bool) -> None:
         super().__init__(form, guarded, schedule.spans, schedule.narrow)
@@ -39,7 +52,6 @@ class _Staged(Threads):
         self.shared = shared_base(code)
         self.aligned = self.body.aligned(schedule.vector) if schedule.spans else None
         self.empty = code.once(f"icmp eq i64 {self.length}, 0")
-        self.there: set[int] = set()
 
     # ---- shared memory
     def cell(self, reduction: Reduction, part: int, number: str) -> str:
@@ -62,14 +74,16 @@ class _Staged(Threads):
         return Span(kind, self.spot(number, element), self.schedule.vector)
 
     # ---- passes
-    def row_pass(self, row: Row, row_pass: RowPass) -> None:
+    def row_pass(self, row: Row, row_pass: RowPass, there: frozenset[int]) -> frozenset[int]:
+        """What is staged after the pass, if `there` was before."""
         code, body, scalar = self.code, self.body, self.body.scalar
         body.enter(row)
-        numbers = body.prepare(pass_targets(self.form, row_pass), self.there)
+        numbers = body.prepare(pass_targets(self.form, row_pass), there)
         reductions = reductions_of(self.program, row_pass.reductions)
         ordered = [r for r in reductions if is_ordered(r)]
         others = [r for r in reductions if not is_ordered(r)]
-        made = [n for n in row_uses(self.form, self.schedule.kept, self.there, row_pass).made]
+        made = row_uses(self.form, self.schedule.kept, there, row_pass).made
+        work = _Pass(row, row_pass, numbers, list(made), there, others)
         if self.late and row_pass.writes:
             barrier(code)
         start = [
@@ -81,39 +95,32 @@ class _Staged(Threads):
         def chunk(first: str, names: list[str]) -> list[str]:
             sums, rest = names[: len(ordered)], names[len(ordered) :]
             stop = code.smin(code.add(first, self.chunk), self.length)
-            rest = self.chunk_pass(row, row_pass, numbers, made, others, (first, stop), rest)
+            rest = self.chunk_pass(work, (first, stop), rest)
             if ordered:
                 sums = self.walks(ordered, code.op(f"sub i64 {stop}, {first}"), sums)
             return [*sums, *rest]
 
         totals = code.loop("0", self.length, self.chunk, start, chunk)[1]
-        self.there |= set(numbers) & set(self.schedule.kept)
         body.enter(row)
         for reduction, total in zip(ordered, totals):
             body.known[reduction.number] = reduction.result(scalar, [total], self.empty)
         self.join_warps(others, totals[len(ordered) :])
+        return there | set(numbers) & set(self.schedule.kept)
 
     def chunk_pass(
-        self,
-        row: Row,
-        row_pass: RowPass,
-        numbers: list[int],
-        made: list[int],
-        reductions: list[Reduction],
-        bounds: tuple[str, str],
-        accumulators: list[str],
+        self, work: _Pass, bounds: tuple[str, str], accumulators: list[str]
     ) -> list[str]:
         """All elements of a chunk, spread over the threads."""
         code, schedule = self.code, self.schedule
         first, stop = bounds
         step, types = (
             schedule.threads * schedule.vector,
-            [self.body.scalar.ty(ty) for r in reductions for ty in r.parts],
+            [self.body.scalar.ty(ty) for r in work.reductions for ty in r.parts],
         )
 
         def groups(element: str, names: list[str], count: int) -> list[str]:
             starts = [code.add(element, str(step * k)) for k in range(count)]
-            return self.groups(row, row_pass, numbers, made, reductions, first, starts, names)
+            return self.groups(work, first, starts, names)
 
         mine = code.op(f"mul i64 {self.tid}, {schedule.vector}")
         element, count = code.add(first, mine), schedule.unroll
@@ -130,39 +137,31 @@ class _Staged(Threads):
         return code.loop(element, stop, str(step), carried, lambda x, names: groups(x, names, 1))[1]
 
     def groups(
-        self,
-        row: Row,
-        row_pass: RowPass,
-        numbers: list[int],
-        made: list[int],
-        reductions: list[Reduction],
-        first: str,
-        starts: list[str],
-        accumulators: list[str],
+        self, work: _Pass, first: str, starts: list[str], accumulators: list[str]
     ) -> list[str]:
         """Groups of adjacent elements from these on: evaluated, fed, staged, stored."""
         code, body, width = self.code, self.body, self.schedule.vector
         lists = [[code.add(x, str(k)) for k in range(width)] for x in starts]
-        groups = [Group(row, [Position(x) for x in elements]) for elements in lists]
+        groups = [Group(work.row, [Position(x) for x in elements]) for elements in lists]
         inside = [code.op(f"sub i64 {x}, {first}") for x in starts] if self.areas else starts
-        kept = [n for n in numbers if n in self.there]
+        kept = [n for n in work.numbers if n in work.there]
         found = {n: load_spans(code, [self.span(n, x) for x in inside], "true") for n in kept}
 
         def known(number: int, group: int, lane: int) -> str | None:
             return found[number][group][lane] if number in found else None
 
-        values = body.evaluate(numbers, groups, self.aligned, known)
+        values = body.evaluate(work.numbers, groups, self.aligned, known)
         for group, lanes, elements in zip(groups, values, lists):
             for names, element in zip(lanes, elements):
-                accumulators = self.feed(reductions, group, names, element, accumulators)
-        for number in made:
+                accumulators = self.feed(work.reductions, group, names, element, accumulators)
+        for number in work.made:
             spans = [self.span(number, x) for x in inside]
             lines = [
                 [body.value_of(number, group, names) for names in lanes]
                 for group, lanes in zip(groups, values)
             ]
             store_spans(code, spans, lines, "true")
-        body.store(row_pass.writes, groups, values, self.aligned)
+        body.store(work.row_pass.writes, groups, values, self.aligned)
         return accumulators
 
     def feed(
@@ -296,8 +295,9 @@ class _Staged(Threads):
         body = self.body
         body.begin_row(self.cta)
         row = body.row()
+        there: frozenset[int] = frozenset()
         for row_pass in self.plan.passes:
-            self.row_pass(row, row_pass)
+            there = self.row_pass(row, row_pass, there)
         meet = (lambda: barrier(self.code)) if self.late else None
         self.finish_row(row, self.plan.once, self.tid, meet)
 

@@ -15,7 +15,7 @@ from ...emit.form import Form
 from ...emit.lanes import memory_scalar
 from ...emit.memory import SIZE, Position, load_scalar, store_scalar
 from .body import Group, barrier
-from .columns import Columns, ColumnSchedule
+from .columns import ColumnPlace, Columns, ColumnSchedule
 from .lanes import shared_base
 
 __all__ = ["emit_columns"]
@@ -25,17 +25,21 @@ _AHEAD = 32  # cells that are asked for together
 
 
 class _Strips(Columns):
-    def locate(self) -> None:
-        code, body = self.code, self.body
-        self.warp = code.once(f"lshr i64 {self.tid}, 5")
-        self.outer, number = self.across(self.cta)
-        self.first = code.op(f"mul i64 {number}, 32")
-        if self.schedule.step == "strip_part":
-            self.split_block()
-        column = code.add(self.first, self.lane)
-        self.there = code.op(f"icmp slt i64 {column}, {body.word(body.words.n)}")
-        self.column = code.op(f"select i1 {self.there}, i64 {column}, i64 {self.first}")
+    def __init__(self, form: Form, schedule: ColumnSchedule, guarded: bool) -> None:
+        super().__init__(form, schedule, guarded)
         self.operands_in_order = sorted({r.operand for r in self.reductions})
+
+    def located(self) -> ColumnPlace:
+        code, body, block = self.code, self.body, "0"
+        warp = code.once(f"lshr i64 {self.tid}, 5")
+        outer, number = self.across(self.cta)
+        first = code.op(f"mul i64 {number}, 32")
+        if self.schedule.step == "strip_part":
+            outer, block = self.split_block(outer)
+        column = code.add(first, self.lane)
+        there = code.op(f"icmp slt i64 {column}, {body.word(body.words.n)}")
+        column = code.op(f"select i1 {there}, i64 {column}, i64 {first}")
+        return ColumnPlace(outer, block, column, there, warp)
 
     # ---- shared memory
     def cell(self, operand: int, row: str) -> str:
@@ -73,7 +77,7 @@ class _Strips(Columns):
             self.put(numbers, [code.add(row, str(step * k)) for k in range(many)], first)
             return []
 
-        row, unroll = code.add(first, self.warp), self.schedule.unroll
+        row, unroll = code.add(first, self.place.warp), self.schedule.unroll
         for many in dict.fromkeys((unroll, 1)):
             row, _ = code.loop(
                 row,
@@ -86,7 +90,7 @@ class _Strips(Columns):
 
     def put(self, numbers: list[int], rows: list[str], first: str) -> None:
         code, body = self.code, self.body
-        groups = [Group(self.row_at(row), [Position(self.column)]) for row in rows]
+        groups = [Group(self.row_at(row), [Position(self.place.column)]) for row in rows]
         values = body.evaluate(numbers, groups, None)
         for operand in self.operands_in_order:
             kind = self.program.instrs[operand].type
@@ -99,7 +103,7 @@ class _Strips(Columns):
     def walk(self, first: str) -> list[str]:
         """What this thread's column of one block of rows is together; a warp a block."""
         code, scalar = self.code, self.body.scalar
-        start = code.op(f"mul i64 {self.warp}, {BLOCK}")
+        start = code.op(f"mul i64 {self.place.warp}, {BLOCK}")
         left = code.op(f"sub i64 {self.depth}, {first}")
         stop = code.smin(code.add(start, str(BLOCK)), left)
         names, row = self.neutral(), start
@@ -135,12 +139,12 @@ class _Strips(Columns):
 
         def save() -> None:
             for part, (kind, value) in enumerate(zip(self.types, self.walk("0"))):
-                store_scalar(code, kind, value, self.total(self.warp, part))
+                store_scalar(code, kind, value, self.total(self.place.warp, part))
 
-        code.when(code.op(f"icmp slt i64 {self.warp}, {count}"), save)
+        code.when(code.op(f"icmp slt i64 {self.place.warp}, {count}"), save)
         barrier(code)
-        own = code.op(f"icmp eq i64 {self.warp}, 0")
-        code.when(code.op(f"and i1 {own}, {self.there}"), self.join_here)
+        own = code.op(f"icmp eq i64 {self.place.warp}, 0")
+        code.when(code.op(f"and i1 {own}, {self.place.there}"), self.join_here)
 
     def join_here(self) -> None:
         names = [name for _, name in self.neutral()]
@@ -155,16 +159,16 @@ class _Strips(Columns):
     def strip_part(self) -> None:
         """One block of rows, into the workspace."""
         code = self.code
-        first = code.op(f"mul i64 {self.block}, {BLOCK}")
+        first = code.op(f"mul i64 {self.place.block}, {BLOCK}")
         self.fetch(first)
         barrier(code)
 
         def save() -> None:
             for part, (kind, value) in enumerate(zip(self.types, self.walk(first))):
-                spot = self.spot(self.block, part, 0)
-                code.when(self.there, partial(store_scalar, code, kind, value, spot))
+                spot = self.spot(self.place.block, part, 0)
+                code.when(self.place.there, partial(store_scalar, code, kind, value, spot))
 
-        code.when(code.op(f"icmp eq i64 {self.warp}, 0"), save)
+        code.when(code.op(f"icmp eq i64 {self.place.warp}, 0"), save)
 
 
 def emit_columns(form: Form, schedule: ColumnSchedule, guarded: bool) -> Code:
