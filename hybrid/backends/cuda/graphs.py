@@ -130,7 +130,7 @@ class Graphs:
         self._params = np.zeros(max(len(launches), 1) * (PARAMS.size // 8), np.uint64)
         self.watched = self._write_words(fixed)
         self._describe()
-        self.table = self._table(copies)
+        self.table, self._starts = self._table(copies)
         self._steps = np.array([self.table.ctypes.data], np.uint64)
 
     def _write_words(self, fixed: Mapping[int, int]) -> dict[int, list[tuple[int, int]]]:
@@ -162,8 +162,9 @@ class Graphs:
             at = number * (PARAMS.size // 8)
             self._params[at : at + PARAMS.size // 8] = np.frombuffer(packed, np.uint64)
 
-    def _table(self, copies: Sequence[GraphCopy]) -> np.ndarray:
-        """The words of graph_ir.TABLE, then the records that they point to."""
+    def _table(self, copies: Sequence[GraphCopy]) -> tuple[np.ndarray, dict[str, int]]:
+        """(the words of graph_ir.TABLE, then the records that they point to; where records of each
+        kind start)."""
         slots = sorted(self.watched)
         fixups = [pair for slot in slots for pair in self.watched[slot]]
         sizes = {
@@ -176,7 +177,6 @@ class Graphs:
         starts = dict(zip(sizes, _starts((size // 8 for size in sizes.values()), TABLE_WORDS)))
         table = np.zeros(TABLE_WORDS + sum(sizes.values()) // 8, np.uint64)
         base = table.ctypes.data
-        self._starts = starts
         for number in range(len(self.launches)):
             at = starts["nodes"] + number * NODE["size"] // 8
             table[at + NODE["params"] // 8] = self._params.ctypes.data + number * PARAMS.size
@@ -193,7 +193,7 @@ class Graphs:
             at = starts["copies"] + 3 * number
             table[at : at + 3] = 8 * copy.target, 8 * copy.source, copy.nbytes
         self._head(table, starts, len(slots), len(copies))
-        return table
+        return table, starts
 
     def _head(
         self, table: np.ndarray, starts: Mapping[str, int], watched: int, copies: int

@@ -53,22 +53,22 @@ class _SplitRows(Rows):
         self.reductions = _all_reductions(form)
         spot = self.code.once(f"getelementptr ptr, ptr %bufs, i64 {body.word(body.words.temp)}")
         self.temp = self.code.once(f"load ptr, ptr {spot}, align 8")
-        self.cells = "%temp"
 
-    def enter(self, row: str) -> None:
-        """Start a row: reductions of earlier passes are known."""
+    def enter(self, row: str) -> str:
+        """Start a row: reductions of earlier passes are known; gives where its cells are."""
         code, body = self.code, self.body
         body.begin_row(row)
-        self.cells = code.at("i64", self.temp, code.mul(row, body.word(body.words.temp + 1)))
+        cells = code.at("i64", self.temp, code.mul(row, body.word(body.words.temp + 1)))
         done = {i for p in self.plan.passes[: self.form.pass_number] for i in p.reductions}
         for cell, reduction in enumerate(self.reductions):
             if reduction.number in done:
                 scalar_type = self.program.instrs[reduction.number].type
                 body.known[reduction.number] = load_scalar(
-                    code, scalar_type, code.at("i64", self.cells, str(cell))
+                    code, scalar_type, code.at("i64", cells, str(cell))
                 )
+        return cells
 
-    def spots(self, reduction: Reduction, block: str) -> list[str]:
+    def spots(self, cells: str, reduction: Reduction, block: str) -> list[str]:
         """Addresses of the parts of one block's result."""
         code, before = self.code, 0
         for other in self.reductions[: [x.number for x in self.reductions].index(reduction.number)]:
@@ -77,9 +77,7 @@ class _SplitRows(Rows):
         for part in range(len(reduction.parts)):
             first = code.op(f"mul i64 {self.blocks}, {before + part}")
             addresses.append(
-                code.at(
-                    "i64", self.cells, code.add(code.add(first, block), str(len(self.reductions)))
-                )
+                code.at("i64", cells, code.add(code.add(first, block), str(len(self.reductions))))
             )
         return addresses
 
@@ -87,7 +85,7 @@ class _SplitRows(Rows):
         code, row_pass = self.code, self.plan.passes[self.form.pass_number]
         row = code.op(f"udiv i64 {item}, {self.blocks}")
         block = code.op(f"sub i64 {item}, {code.op(f'mul i64 {row}, {self.blocks}')}")
-        self.enter(row)
+        cells = self.enter(row)
         start = code.op(f"mul i64 {block}, {BLOCK}")
         stop = code.smin(code.add(start, str(BLOCK)), self.n)
         work = PassWork(row_pass, self.body.prepare(pass_targets(self.form, row_pass)))
@@ -103,13 +101,13 @@ class _SplitRows(Rows):
             self.fold_boxes(reductions, boxes, [e for r in reductions for e in r.neutral(scalar)])
         )
         for reduction in reductions:
-            for scalar_type, spot in zip(reduction.parts, self.spots(reduction, block)):
+            for scalar_type, spot in zip(reduction.parts, self.spots(cells, reduction, block)):
                 store_scalar(code, scalar_type, next(parts), spot)
         return []
 
     def join(self, row: str, _: list[str]) -> list[str]:
         code, scalar, number = self.code, self.body.scalar, self.form.pass_number
-        self.enter(row)
+        cells = self.enter(row)
         for reduction in reductions_of(self.program, self.plan.passes[number].reductions):
             start = [
                 (memory_scalar(ty) if ty != "b1" else "i1", e)
@@ -119,7 +117,7 @@ class _SplitRows(Rows):
             def one(block: str, total: list[str], reduction: Reduction = reduction) -> list[str]:
                 part = [
                     load_scalar(code, ty, s)
-                    for ty, s in zip(reduction.parts, self.spots(reduction, block))
+                    for ty, s in zip(reduction.parts, self.spots(cells, reduction, block))
                 ]
                 return reduction.combine(scalar, total, part)
 
@@ -130,7 +128,7 @@ class _SplitRows(Rows):
                 code,
                 self.program.instrs[reduction.number].type,
                 value,
-                code.at("i64", self.cells, str(cell)),
+                code.at("i64", cells, str(cell)),
             )
         if not any(p.reductions for p in self.plan.passes[number + 1 :]):
             self.write_once()

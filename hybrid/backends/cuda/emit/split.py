@@ -127,7 +127,7 @@ class _Split(Threads):
         self.lane = code.once(f"and i64 {self.tid}, 31")
         self.mine = code.once(f"shl i64 {self.lane}, 1")
         self.empty = code.once(f"icmp eq i64 {self.length}, 0")
-        self.cells = self.body.workspace()
+        self.start = body.workspace()
         self.aligned = body.aligned(2) if schedule.spans else None
         warp = code.once(f"lshr i64 {self.tid}, 5")
         first = code.once(f"mul i64 {self.cta}, {THREADS // 32}")
@@ -138,20 +138,21 @@ class _Split(Threads):
         return self.body.word(self.body.own(index))
 
     # ---- workspace
-    def enter(self, row: str) -> None:
-        """Start a row: reductions of earlier passes are known."""
+    def enter(self, row: str) -> str:
+        """Start a row: reductions of earlier passes are known; gives where its cells are."""
         code, body = self.code, self.body
         body.begin_row(row)
         distance = code.mul(row, self.number(WordIndex.CELLS))
-        self.cells = code.at("i64", body.workspace(), distance)
+        cells = code.at("i64", self.start, distance)
         done = {i for p in self.plan.passes[: self.schedule.pass_number] for i in p.reductions}
         for cell, reduction in enumerate(self.reductions):
             if reduction.number in done:
                 kind = self.program.instrs[reduction.number].type
-                spot = code.at("i64", self.cells, str(cell))
+                spot = code.at("i64", cells, str(cell))
                 body.known[reduction.number] = load_scalar(code, kind, spot)
+        return cells
 
-    def spots(self, reduction: Reduction, block: str) -> list[str]:
+    def spots(self, cells: str, reduction: Reduction, block: str) -> list[str]:
         """Addresses of the parts of one block's result."""
         code, before = self.code, 0
         for other in self.reductions:
@@ -162,7 +163,7 @@ class _Split(Threads):
         for part in range(len(reduction.parts)):
             line = code.mul(self.blocks, str(before + part))
             cell = code.add(code.add(line, block), str(len(self.reductions)))
-            spots.append(code.at("i64", self.cells, cell))
+            spots.append(code.at("i64", cells, cell))
         return spots
 
     # ---- a block of a row
@@ -179,7 +180,7 @@ class _Split(Threads):
         part, magic = self.number(WordIndex.PART), body.own(WordIndex.PART_MAGIC)
         row, inside = body.divide(item, part, magic)
         block = code.op(f"add i64 {inside}, {self.number(WordIndex.FIRST)}")
-        self.enter(row)
+        cells = self.enter(row)
         numbers = body.prepare(pass_targets(self.form, row_pass))
         reductions = reductions_of(self.program, row_pass.reductions)
         start = code.op(f"mul i64 {block}, {BLOCK}")
@@ -190,7 +191,8 @@ class _Split(Threads):
             total = join_lanes(code, reduction, lanes[2 * at : 2 * at + 2])
 
             def put(reduction: Reduction = reduction, total: list[str] = total) -> None:
-                for kind, value, spot in zip(reduction.parts, total, self.spots(reduction, block)):
+                spots = self.spots(cells, reduction, block)
+                for kind, value, spot in zip(reduction.parts, total, spots):
                     store_scalar(code, kind, value, spot)
 
             code.when(code.op(f"icmp eq i64 {self.lane}, 0"), put)
@@ -283,7 +285,7 @@ class _Split(Threads):
         return [name for parts in state for name in parts]
 
     # ---- the results of the blocks of a row
-    def joined(self) -> Iterator[tuple[Reduction, str, list[str]]]:
+    def joined(self, cells: str) -> Iterator[tuple[Reduction, str, list[str]]]:
         """(reduction, its cell, what its blocks and those before are together) of the pass."""
         code, number = self.code, self.schedule.pass_number
         first, stop = self.number(WordIndex.JOIN_FIRST), self.number(WordIndex.JOIN_STOP)
@@ -291,11 +293,11 @@ class _Split(Threads):
         for reduction in reductions_of(self.program, self.plan.passes[number].reductions):
 
             def load(block: str, reduction: Reduction = reduction) -> list[str]:
-                spots = self.spots(reduction, code.op(f"add i64 {block}, {first}"))
+                spots = self.spots(cells, reduction, code.op(f"add i64 {block}, {first}"))
                 return [load_scalar(code, k, s) for k, s in zip(reduction.parts, spots)]
 
             cell = [x.number for x in self.reductions].index(reduction.number)
-            spot, start = code.at("i64", self.cells, str(cell)), None
+            spot, start = code.at("i64", cells, str(cell)), None
             if self.schedule.continued:
                 scalar, fresh = self.body.scalar, code.op(f"icmp eq i64 {first}, 0")
                 before = load_scalar(code, reduction.type, spot)
@@ -306,9 +308,9 @@ class _Split(Threads):
     def join_before(self) -> None:
         """The blocks of the part before, of one row."""
         code = self.code
-        self.enter(self.item)
+        cells = self.enter(self.item)
         first = code.op(f"icmp eq i64 {self.lane}, 0")
-        for reduction, spot, total in self.joined():
+        for reduction, spot, total in self.joined(cells):
             warp_barrier(code)  # all have read the cell
             code.when(
                 first,
@@ -318,9 +320,9 @@ class _Split(Threads):
     def join(self) -> None:
         """The last blocks of a row; its results where no later pass has reductions."""
         code, body, number = self.code, self.body, self.schedule.pass_number
-        self.enter(self.item)
+        cells = self.enter(self.item)
         first = code.op(f"icmp eq i64 {self.lane}, 0")
-        for reduction, spot, total in self.joined():
+        for reduction, spot, total in self.joined(cells):
             value = reduction.result(body.scalar, total, self.empty)
             body.known[reduction.number] = value
             kind = self.program.instrs[reduction.number].type
