@@ -15,6 +15,7 @@ from ..core.errors import HybridError
 from ..ir.door import bind as door
 from ..ir.door.busy import put_values
 from ..ir.door.pending import shared, value_of
+from ..ir.op import ViewOp
 from ..ir.tensor import SAME, Alias, Leaf, Literal, new_handle
 from .handles import followers
 
@@ -78,9 +79,9 @@ def _through(alias: Alias, written: Any, follow: bool) -> tuple[Any, Any, Any, b
         raise HybridError(LEAF_WRITTEN)
     before = door.set_grad(follow and door.grad_enabled())
     try:
-        updated = None
-        if alias.step is not None and alias.step[0].write_back is not None:
-            updated = alias.step[0].write_back(parent, written, **dict(alias.step[1]))
+        updated, op = None, None if alias.step is None else alias.step[0]
+        if isinstance(op, ViewOp) and op.write_back is not None:
+            updated = op.write_back(parent, written, **dict(alias.step[1]))
     finally:
         door.STATE.special += door.LOCAL.grad - before
         door.LOCAL.grad = before

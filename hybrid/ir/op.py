@@ -92,11 +92,8 @@ class Op:
                  inside
     check        (s, *values, **params) -> b1 Val, true where an input element is invalid (index
                  range); `check_message` (avals, params) -> text
-    write_back   view: (base, value, **params) -> base with `value` in the place that the view
-                 shows; None where that place cannot be written (repeated or overlapping elements)
     join         (parts) -> one tensor that adds up several parts of a gradient that this record's
                  vjp gave (`ops.base.common.Part`), or None where they do not join
-    truth        row: the record that stands for this one on truth values
     params       names of the static parameters; values are hashable
 
     Before a record sees its inputs, `bind` promotes those of kinds map, contract and place to one
@@ -114,19 +111,13 @@ class Op:
     reference: Callable[..., Any] | None = None
     check: Callable[..., Any] | None = None
     check_message: Callable[..., str] | None = None
-    write_back: Callable[..., Any] | None = None
     join: Callable[..., Any] | None = None
-    truth: Op | None = None
     params: tuple[str, ...] = ()
     nout: int = 1
     gathers: tuple[int, ...] = ()
     fixed: tuple[int, ...] = ()  # inputs whose dtype takes no part in promotion
     accepts: str = "biuf"  # kinds of dtype of the (promoted) inputs
-    result: Result = "same"  # map: what the result's dtype follows from
     facts: frozenset[Fact] = frozenset()
-    # map: input -> value that makes the op the identity, bit for bit
-    unit: dict[int, Any] = field(default_factory=dict)
-    domain: tuple[float, float] = (-3.0, 3.0)  # map: where samples are drawn
     samples: Callable[..., Any] | None = None  # (rng) -> iterable of (arrays, params), for tests
     ulp: float = 2.0  # bound on the error of float32/float64 results against `reference`
     doc: str = ""
@@ -148,21 +139,33 @@ class Op:
 @final
 @dataclass(eq=False, repr=False, slots=True)
 class MapOp(Op):
-    """out[i] = body(inputs broadcast to i); also creation, random numbers and gathers."""
+    """out[i] = body(inputs broadcast to i); also creation, random numbers and gathers.
+
+    result: what the result's dtype follows from
+    unit:   input -> value that makes the op the identity, bit for bit
+    domain: where samples are drawn
+    """
 
     kind: Kind = field(default="map", init=False)
     _: KW_ONLY
     body: Body
+    result: Result = "same"
+    unit: dict[int, Any] = field(default_factory=dict)
+    domain: tuple[float, float] = (-3.0, 3.0)
 
 
 @final
 @dataclass(eq=False, repr=False, slots=True)
 class RowOp(Op):
-    """Reductions over one group of adjacent axes, and bodies that use them (softmax)."""
+    """Reductions over one group of adjacent axes, and bodies that use them (softmax).
+
+    truth: the record that stands for this one on truth values
+    """
 
     kind: Kind = field(default="row", init=False)
     _: KW_ONLY
     body: Body
+    truth: RowOp | None = None
 
 
 @final
@@ -170,13 +173,16 @@ class RowOp(Op):
 class ViewOp(Op):
     """The same elements at an affine position (reshape, permute_dims, slices).
 
-    layout: (aval, strides, offset=0, **params) -> (offset, strides) in elements, or None where a
-    copy is needed.
+    layout:     (aval, strides, offset=0, **params) -> (offset, strides) in elements, or None where
+                a copy is needed
+    write_back: (base, value, **params) -> base with `value` in the place that the view shows; None
+                where that place cannot be written (repeated or overlapping elements)
     """
 
     kind: Kind = field(default="view", init=False)
     _: KW_ONLY
     layout: Layout
+    write_back: Callable[..., Any] | None = None
 
 
 @final
@@ -296,12 +302,12 @@ def extend(op: Op, **late: Any) -> None:
 
 
 def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:
-    """The dtype the inputs of a map op are converted to."""
+    """The dtype the inputs of an op are converted to."""
     promoted = [a for i, a in enumerate(avals) if i not in op.fixed]
     dtype = promoted[0].dtype
     for aval in promoted[1:]:
         dtype = dt.promote(dtype, aval.dtype)
-    if op.result == "float" and not dt.is_float(dtype):
+    if isinstance(op, MapOp) and op.result == "float" and not dt.is_float(dtype):
         dtype = dt.default_float
     if dt.kind(dtype) not in op.accepts:
         if dtype is dt.bool_ and "i" in op.accepts:

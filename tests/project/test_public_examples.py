@@ -13,7 +13,7 @@ import hybrid
 from hybrid.ops.base.surface import SURFACE
 
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
-ALLOWED = {"functions of hybrid.ops": 0, "other functions": 42, "classes": 38}
+ALLOWED = {"functions of hybrid.ops": 0, "other functions": 0, "classes": 0}
 SPACES = ("", "nn", "nn.functional", "optim", "random")
 
 

@@ -24,6 +24,7 @@ from ...core.floating import plain_floats
 from ...core.shapes import contiguous_strides, is_contiguous
 from ...ir.graph.graph import Const, Graph, Node, Value, param_key
 from ...ir.graph.rewrite import rewrite
+from ...ir.op import MapOp
 from . import Context, Pass
 
 __all__ = ["PASS", "exact"]
@@ -70,7 +71,7 @@ def _same_bits(operand: Value, number: Any) -> bool:
 
 
 def _unit(node: Node, inputs: Sequence[Value]) -> Found:
-    if len(inputs) != 2 or len(node.outputs) != 1:
+    if len(inputs) != 2 or len(node.outputs) != 1 or not isinstance(node.op, MapOp):
         return None
     for position, value in node.op.unit.items():
         operand, other = inputs[position], inputs[1 - position]

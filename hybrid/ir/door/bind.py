@@ -20,7 +20,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST, Device, aval
 from ...core.cache import keep
 from ...core.errors import DTypeError
-from ..op import OPS, Op, common_dtype
+from ..op import OPS, MapOp, Op, common_dtype
 from ..tensor import RUNTIME, Handle, Literal, link_view, new_handle
 from .context import (
     LOCAL,
@@ -266,7 +266,8 @@ def _beside(value: Any, dtype: np.dtype | None, device: Device, compares: bool) 
 
 def lifted(op: Op, inputs: tuple[Any, ...]) -> list[Any]:
     """Tensors for all inputs of an op."""
-    return operands(*inputs, fixed=op.fixed, compares=op.result == "bool")
+    compares = isinstance(op, MapOp) and op.result == "bool"
+    return operands(*inputs, fixed=op.fixed, compares=compares)
 
 
 def converter() -> Op:

@@ -14,7 +14,7 @@ from ...core.aval import Aval
 from ...core.shapes import normalize_axes
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
-from ...ir.op import Op, RowOp, extend, register
+from ...ir.op import RowOp, extend, register
 from ...ir.scalar.program import Builder, Val
 from ..base.common import groups
 from ..base.surface import public
@@ -117,7 +117,7 @@ extend(MAX, truth=ANY)
 extend(MIN, truth=ALL)
 
 
-def _order_free(op: Op, operand: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+def _order_free(op: RowOp, operand: Tensor, axis: Axis, keepdims: bool) -> Tensor:
     operand = as_tensor(operand)
     axes = normalize_axes(axis, operand.ndim, op.name)
     if operand.dtype is dt.bool_ and op.truth is not None:
