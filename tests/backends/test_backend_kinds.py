@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from backend_kinds import FOUND, KINDS, params_on, sampled, tensor
-from test_ops_generic import NAMES, bits, cases, cast, dtypes_of, params_for, takes
+from record_cases import NAMES, bits, cases, cast, dtypes_of, params_for, takes
 from toy_backend import Toy
 
 import hybrid

@@ -18,7 +18,7 @@ import gpu_shapes
 import numpy as np
 from backend_kinds import params_on
 from gpu_device import DEVICE, HOST, IS_CUDA, differences, here, there
-from test_ops_generic import (
+from record_cases import (
     ELEMENTWISE,
     MODEST,
     SPECIAL,

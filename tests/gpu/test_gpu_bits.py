@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from gpu_workers import told
-from test_ops_generic import NAMES
+from record_cases import NAMES
 
 TASKS = ("eager", "traced", "gradients")
 

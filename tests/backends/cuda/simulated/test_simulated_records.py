@@ -8,7 +8,7 @@ import pytest
 from emit_harness import sample
 from gpu import check, to_ptx
 from ptx_harness import PTXAS, assemble
-from test_loops_records import NAMES, kernels
+from record_kernels import NAMES, kernels
 
 from hybrid.backends.cuda.function import Card
 from hybrid.backends.cuda.kernels import generate

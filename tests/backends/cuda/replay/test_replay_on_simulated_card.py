@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from gpu import SimulatedDriver
-from test_replay import (
+from card_programs import (
     PROGRAMS,
     forget_generators,
     on,
     trained_with_the_bits_of_the_cpu,
     training,
 )
+from gpu import SimulatedDriver
 
 import hybrid
 from hybrid.backends.cuda.machine import driver as door
@@ -49,7 +49,7 @@ def test_a_failed_check_leaves_the_model(card: SimulatedDriver) -> None:
     before = [p.numpy() for p in model.parameters()]
     lost = traced(bad, labels)
     again = traced(good, labels)  # does nothing, either, until somebody has been told
-    with pytest.raises(IndexOutOfRange, match="test_replay.py"):
+    with pytest.raises(IndexOutOfRange, match="card_programs.py"):
         lost.numpy()
     for kept, wanted in zip(model.parameters(), before, strict=True):
         np.testing.assert_array_equal(kept.numpy(), wanted)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from card_programs import executable_of, forget_generators, on
 from gpu import SimulatedDriver
-from test_replay import executable_of, forget_generators, on
 
 import hybrid
 from hybrid.backends.cuda import gemm

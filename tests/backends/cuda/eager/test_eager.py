@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from gpu import SimulatedDriver
-from test_ops_generic import NAMES as ALL
-from test_ops_generic import bits, cases, cast, dtypes_of, params_for, takes
+from record_cases import NAMES as ALL
+from record_cases import bits, cases, cast, dtypes_of, params_for, takes
 
 import hybrid
 from hybrid import nn, optim

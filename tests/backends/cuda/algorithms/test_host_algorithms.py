@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from card_programs import executable_of, forget_generators
 from gpu import SimulatedDriver
 from gpu.harness import differing
-from test_replay import executable_of, forget_generators
 
 import hybrid
 from hybrid.backends.cuda.machine import driver as door

@@ -13,7 +13,7 @@ from emit_harness import (
 )
 from gpu import check, run_all
 from ptx_harness import checked_ptx
-from test_loops_records import NAMES, kernels
+from record_kernels import NAMES, kernels
 
 from hybrid.backends.cpu import scatter as cpu_scatter
 from hybrid.backends.cuda import scatter
