@@ -10,7 +10,7 @@ import pytest
 
 from hybrid.__main__ import main
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_info(capsys):

@@ -25,7 +25,7 @@ from benchmarks.history import __main__ as command
 from benchmarks.history.draw import Column, column_of, lines_of, spread_out
 from benchmarks.history.facts import _cpu_model
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 HERE = history.Machine("Some CPU", "znver4", "AVX-512", 2, 2, "Linux x86_64")
 ROW = {"hybrid_eager": {"us": 50.0}, "hybrid_traced": {"us": 5.0}}

@@ -16,7 +16,7 @@ from benchmarks import against
 from benchmarks.report import plot, table
 from benchmarks.sizes import ALL
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("mode", ["hybrid_eager", "hybrid_traced"])

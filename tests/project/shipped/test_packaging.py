@@ -14,7 +14,7 @@ import pytest
 
 import hybrid
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULE_OF = {
     "scikit-learn": "sklearn",
