@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actions import attacks, containers, counters, more_attacks, rebuilt, states
+from actions import attacks, containers, counters, rebuilt, states
 from actions.harness import both, box, data
 
 import hybrid as hb
@@ -22,7 +22,7 @@ from hybrid.trace.follow.effects import SUPPORTED
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="calls are followed on CPython 3.11 only")
 
 PROGRAMS = {**counters.PROGRAMS, **containers.PROGRAMS, **states.PROGRAMS}
-ATTACKS = {**attacks.PROGRAMS, **more_attacks.PROGRAMS, **rebuilt.PROGRAMS}
+ATTACKS = {**attacks.PROGRAMS, **rebuilt.PROGRAMS}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
