@@ -1,4 +1,4 @@
-"""Pitfalls of tracing: mutation, aliasing, buffers, donation (P44 to P51)."""
+"""Pitfalls of tracing: mutation, aliasing, buffers, donation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def batch(k: int = 0) -> Any:
     return t(np.resize(np.roll(A, k), (4, 7)) * 0.3)
 
 
-def test_p44_in_place_update_of_an_input() -> None:
+def test_in_place_update_of_an_input() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(x: Any) -> Any:
@@ -33,7 +33,7 @@ def test_p44_in_place_update_of_an_input() -> None:
     check(program, replays=12)
 
 
-def test_p44_setitem_fill_and_methods_on_inputs_and_captures() -> None:
+def test_setitem_fill_and_methods_on_inputs_and_captures() -> None:
     def program(jit: Any) -> Any:
         buf = t(np.zeros(7))
 
@@ -55,7 +55,7 @@ def test_p44_setitem_fill_and_methods_on_inputs_and_captures() -> None:
     check(program, replays=5)
 
 
-def test_p45_same_tensor_twice_and_overlapping_views() -> None:
+def test_same_tensor_twice_and_overlapping_views() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(dst: Any, src: Any) -> Any:
@@ -77,7 +77,7 @@ def test_p45_same_tensor_twice_and_overlapping_views() -> None:
     check(program, replays=6)
 
 
-def test_p45_the_same_capture_and_argument() -> None:
+def test_the_same_capture_and_argument() -> None:
     def program(jit: Any) -> Any:
         w = t()
 
@@ -94,7 +94,7 @@ def test_p45_the_same_capture_and_argument() -> None:
     check(program, replays=3)
 
 
-def test_p46_outputs_of_many_calls_stay() -> None:
+def test_outputs_of_many_calls_stay() -> None:
     f = hb.function(lambda x: (x * 2, (x + 1).sum()))
     outs = [f(t(A + k)) for k in range(12)]
     for k, (y, s) in enumerate(outs):
@@ -103,7 +103,7 @@ def test_p46_outputs_of_many_calls_stay() -> None:
     assert len({y.numpy().__array_interface__["data"][0] for y, _ in outs}) == 12
 
 
-def test_p46_large_outputs_stay_while_held_as_numpy() -> None:
+def test_large_outputs_stay_while_held_as_numpy() -> None:
     f = hb.function(lambda x: x + 1)
     kept = []
     for k in range(8):
@@ -114,7 +114,7 @@ def test_p46_large_outputs_stay_while_held_as_numpy() -> None:
     )
 
 
-def test_p47_output_fed_back_as_input() -> None:
+def test_output_fed_back_as_input() -> None:
     def program(jit: Any) -> Any:
         cell = jit(lambda h, x: (h * 0.5 + x).tanh())
         both = jit(lambda a, b: (b, a + b))
@@ -133,7 +133,7 @@ def test_p47_output_fed_back_as_input() -> None:
     check(program, replays=15)
 
 
-def test_p48_values_held_by_others_do_not_change() -> None:
+def test_values_held_by_others_do_not_change() -> None:
     net = mlp()
     opt = optim.Adam(net.parameters(), lr=0.1)
     step = hb.function(train_step(net, opt))
@@ -159,7 +159,7 @@ def test_p48_values_held_by_others_do_not_change() -> None:
         assert np.array_equal(np.array(view), old, equal_nan=True)
 
 
-def test_p48_a_view_of_a_state_follows_or_refuses() -> None:
+def test_a_view_of_a_state_follows_or_refuses() -> None:
     def program(jit: Any) -> Any:
         w = t()
         f, out = jit(lambda x: w.add_(x).sum()), []
@@ -177,7 +177,7 @@ def test_p48_a_view_of_a_state_follows_or_refuses() -> None:
     check(program, replays=4)
 
 
-def test_p49_output_is_an_input_a_view_a_weight_or_a_constant() -> None:
+def test_output_is_an_input_a_view_a_weight_or_a_constant() -> None:
     def program(jit: Any) -> Any:
         w, c = t(A * 3), np.float32([1, 2])
 
@@ -208,7 +208,7 @@ def test_p49_output_is_an_input_a_view_a_weight_or_a_constant() -> None:
     check(program, replays=3)
 
 
-def test_p49_results_that_are_views_can_be_written() -> None:
+def test_results_that_are_views_can_be_written() -> None:
     def program(jit: Any) -> Any:
         net, out = mlp(), []
         detached, part = jit(lambda x: net(x).detach()), jit(lambda x: (x * 2)[1:4])
@@ -241,7 +241,7 @@ def test_p49_results_that_are_views_can_be_written() -> None:
     check(program, replays=16)
 
 
-def test_p50_cache_slice_write() -> None:
+def test_cache_slice_write() -> None:
     def program(jit: Any) -> Any:
         cache = hb.zeros((6, 7))
 
@@ -267,7 +267,7 @@ def test_p50_cache_slice_write() -> None:
     check(program, replays=10)
 
 
-def test_p51_numpy_memory_written_after_the_call() -> None:
+def test_numpy_memory_written_after_the_call() -> None:
     def program(jit: Any) -> Any:
         f, out = jit(lambda x: (x * 2, x)), []
         for k in range(6):

@@ -1,4 +1,4 @@
-"""Pitfalls of tracing: control flow (P24 to P32), recursion, nested and unrolled code."""
+"""Pitfalls of tracing: control flow, recursion, nested and unrolled code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import hybrid as hb
 import hybrid.nn as nn
 
 
-def test_p24_data_dependent_if() -> None:
+def test_data_dependent_if() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(x: Any) -> Any:
@@ -25,7 +25,7 @@ def test_p24_data_dependent_if() -> None:
     check(program, says="branch")
 
 
-def test_p25_data_dependent_while() -> None:
+def test_data_dependent_while() -> None:
     def program(jit: Any) -> Any:
         @jit
         def root(x: Any) -> Any:
@@ -39,7 +39,7 @@ def test_p25_data_dependent_while() -> None:
     check(program, says="branch")
 
 
-def test_p26_long_unrolled_loop() -> None:
+def test_long_unrolled_loop() -> None:
     def program(jit: Any) -> Any:
         w = [t(A * 0.1 + k * 0.01) for k in range(4)]
 
@@ -54,7 +54,7 @@ def test_p26_long_unrolled_loop() -> None:
     check(program, replays=2)
 
 
-def test_p26_two_hundred_layers() -> None:
+def test_two_hundred_layers() -> None:
     def program(jit: Any) -> Any:
         hb.manual_seed(0)
         net = nn.Sequential(*[nn.Linear(7, 7) for _ in range(200)])
@@ -87,7 +87,7 @@ def test_p26_two_hundred_layers() -> None:
         lambda x: bool(x[0] > 2) * 2 + 1,
     ],
 )
-def test_p27_item_float_int_tolist(read: Any) -> None:
+def test_item_float_int_tolist(read: Any) -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x: x * read(x))
         return [f(t(A + k)) for k in range(5)]
@@ -95,7 +95,7 @@ def test_p27_item_float_int_tolist(read: Any) -> None:
     check(program, says="reads a tensor|branch|index")
 
 
-def test_p28_try_except_as_control_flow() -> None:
+def test_try_except_as_control_flow() -> None:
     def program(jit: Any) -> Any:
         cfg: dict[str, float] = {}
 
@@ -122,7 +122,7 @@ def test_p28_try_except_as_control_flow() -> None:
     check(program, replays=3)
 
 
-def test_p28_exceptions_of_the_body_reach_the_caller() -> None:
+def test_exceptions_of_the_body_reach_the_caller() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(x: Any, k: int) -> Any:
@@ -141,7 +141,7 @@ def test_p28_exceptions_of_the_body_reach_the_caller() -> None:
     check(program, replays=2)
 
 
-def test_p29_variable_of_one_branch_and_none() -> None:
+def test_variable_of_one_branch_and_none() -> None:
     def program(jit: Any) -> Any:
         def f(x: Any, flag: bool) -> Any:
             if flag:
@@ -155,7 +155,7 @@ def test_p29_variable_of_one_branch_and_none() -> None:
     check(program, replays=6)
 
 
-def test_p30_recursion() -> None:
+def test_recursion() -> None:
     def program(jit: Any) -> Any:
         w = t(A * 0.3)
 
@@ -172,7 +172,7 @@ def test_p30_recursion() -> None:
     check(program, replays=8)
 
 
-def test_p30_recursion_on_objects_and_too_deep() -> None:
+def test_recursion_on_objects_and_too_deep() -> None:
     def program(jit: Any) -> Any:
         class Node:
             def __init__(self, v: Any, *kids: Any) -> None:
@@ -204,7 +204,7 @@ def test_p30_recursion_on_objects_and_too_deep() -> None:
     check(program)
 
 
-def test_p31_boolean_mask_nonzero_unique() -> None:
+def test_boolean_mask_nonzero_unique() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x: x[x > 0].mean())
         g = jit(lambda x: hb.nonzero(x)[0].sum())
@@ -234,7 +234,7 @@ def test_p31_boolean_mask_nonzero_unique() -> None:
         lambda a, b: a if a == b else b,
     ],
 )
-def test_p32_python_operators_that_call_bool(body: Any) -> None:
+def test_python_operators_that_call_bool(body: Any) -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda a, b: body(a, b) * 2)
         return [

@@ -1,4 +1,4 @@
-"""Pitfalls of tracing: Python side effects in the body (P01 to P09)."""
+"""Pitfalls of tracing: Python side effects in the body."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pitfall_harness import A, check, mlp, t
 import hybrid as hb
 
 
-def test_p01_print_in_the_body() -> None:
+def test_print_in_the_body() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(x: Any) -> Any:
@@ -28,7 +28,7 @@ def test_p01_print_in_the_body() -> None:
     check(program, says="print|repr|Python")
 
 
-def test_p01_print_of_a_constant_f_string() -> None:
+def test_print_of_a_constant_f_string() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(x: Any, k: int) -> Any:
@@ -40,7 +40,7 @@ def test_p01_print_of_a_constant_f_string() -> None:
     check(program, says="print")
 
 
-def test_p01_f_string_that_nobody_prints() -> None:
+def test_f_string_that_nobody_prints() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(x: Any) -> Any:
@@ -52,7 +52,7 @@ def test_p01_f_string_that_nobody_prints() -> None:
     check(program, replays=4)
 
 
-def test_p02_counter_on_self_and_global() -> None:
+def test_counter_on_self_and_global() -> None:
     def program(jit: Any) -> Any:
         class M:
             n = 0
@@ -68,7 +68,7 @@ def test_p02_counter_on_self_and_global() -> None:
     check(program, says=r"n")
 
 
-def test_p02_counter_in_a_module_attribute_and_a_dict() -> None:
+def test_counter_in_a_module_attribute_and_a_dict() -> None:
     def program(jit: Any) -> Any:
         net, seen = mlp(), {"calls": 0}
         object.__setattr__(net, "calls", 0)
@@ -84,7 +84,7 @@ def test_p02_counter_in_a_module_attribute_and_a_dict() -> None:
     check(program, replays=6)
 
 
-def test_p03_list_append_of_a_tensor() -> None:
+def test_list_append_of_a_tensor() -> None:
     def program(jit: Any) -> Any:
         acts: list[Any] = []
 
@@ -100,7 +100,7 @@ def test_p03_list_append_of_a_tensor() -> None:
     check(program, replays=4)
 
 
-def test_p03_bounded_list_of_tensors() -> None:
+def test_bounded_list_of_tensors() -> None:
     def program(jit: Any) -> Any:
         acts: list[Any] = []
 
@@ -117,7 +117,7 @@ def test_p03_bounded_list_of_tensors() -> None:
     check(program)
 
 
-def test_p04_attribute_as_an_output_channel() -> None:
+def test_attribute_as_an_output_channel() -> None:
     def program(jit: Any) -> Any:
         net = mlp()
         net.hidden = None
@@ -135,7 +135,7 @@ def test_p04_attribute_as_an_output_channel() -> None:
     check(program, replays=4)
 
 
-def test_p04_tensors_stored_in_dict_list_global_and_cell() -> None:
+def test_tensors_stored_in_dict_list_global_and_cell() -> None:
     box: dict[str, Any] = {}
 
     def program(jit: Any) -> Any:
@@ -155,7 +155,7 @@ def test_p04_tensors_stored_in_dict_list_global_and_cell() -> None:
     check(program)
 
 
-def test_p05_python_guard_around_a_device_op() -> None:
+def test_python_guard_around_a_device_op() -> None:
     def program(jit: Any) -> Any:
         class M:
             started = False
@@ -175,7 +175,7 @@ def test_p05_python_guard_around_a_device_op() -> None:
     check(program, replays=4)
 
 
-def test_p06_iterator_consumed_in_the_body() -> None:
+def test_iterator_consumed_in_the_body() -> None:
     def program(jit: Any) -> Any:
         it, gen = iter([t(A + k) for k in range(20)]), (t(A * k) for k in range(20))
         f, g = jit(lambda: next(it) * 2), jit(lambda: next(gen) * 2)
@@ -184,7 +184,7 @@ def test_p06_iterator_consumed_in_the_body() -> None:
     check(program, says="next|generator|iterator")
 
 
-def test_p06_iterator_as_an_argument_and_inside() -> None:
+def test_iterator_as_an_argument_and_inside() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda it: next(it) * 2)
         it = iter([t(A + k) for k in range(20)])
@@ -201,7 +201,7 @@ def test_p06_iterator_as_an_argument_and_inside() -> None:
     check(program)
 
 
-def test_p07_generator_and_contextmanager_inside() -> None:
+def test_generator_and_contextmanager_inside() -> None:
     def program(jit: Any) -> Any:
         cfg = {"k": 1.0}
 
@@ -228,7 +228,7 @@ def test_p07_generator_and_contextmanager_inside() -> None:
     check(program)
 
 
-def test_p07_generator_function_runs_as_it_is() -> None:
+def test_generator_function_runs_as_it_is() -> None:
     @hb.function
     def gen(x: Any) -> Any:
         yield x * 2
@@ -238,7 +238,7 @@ def test_p07_generator_function_runs_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("read", ["time", "perf_counter", "environ", "file", "urandom", "uuid"])
-def test_p08_clock_environment_file_reads(read: str, tmp_path: Any) -> None:
+def test_clock_environment_file_reads(read: str, tmp_path: Any) -> None:
     path = tmp_path / "k.txt"
     clock = iter(range(1, 99))
 
@@ -274,7 +274,7 @@ def test_p08_clock_environment_file_reads(read: str, tmp_path: Any) -> None:
     assert got.messages or read == "environ"
 
 
-def test_p09_mutating_an_argument_container() -> None:
+def test_mutating_an_argument_container() -> None:
     def program(jit: Any) -> Any:
         pop = jit(lambda stack: stack.pop() + 1)
         s = [t(A + k) for k in range(12)]
@@ -295,7 +295,7 @@ def test_p09_mutating_an_argument_container() -> None:
     check(program)
 
 
-def test_p09_replacing_items_of_an_argument_list() -> None:
+def test_replacing_items_of_an_argument_list() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(xs: Any) -> Any:

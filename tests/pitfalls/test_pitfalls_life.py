@@ -1,4 +1,4 @@
-"""Pitfalls of tracing: threads, exceptions, interrupts, forks and copies (P58)."""
+"""Pitfalls of tracing: threads, exceptions, interrupts, forks and copies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def at_once(*works: Callable[[], Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("n", [7, 1 << 18])
-def test_p58_two_threads_call_first_at_once(n: int) -> None:
+def test_two_threads_call_first_at_once(n: int) -> None:
     w = hb.full((n,), 3.0)
     for _ in range(3):
         f = hb.function(lambda x: (x * w + x).sum())
@@ -68,7 +68,7 @@ def test_p58_two_threads_call_first_at_once(n: int) -> None:
         assert f.cache_info().replays > 0
 
 
-def test_p58_recording_while_another_thread_runs_eagerly() -> None:
+def test_recording_while_another_thread_runs_eagerly() -> None:
     net, done, bad = mlp(), threading.Event(), []
     opt = optim.SGD(net.parameters(), lr=0.0)
     want = net(t()).numpy()
@@ -95,7 +95,7 @@ def test_p58_recording_while_another_thread_runs_eagerly() -> None:
     assert at_once(eager, recording) == [] and bad == []
 
 
-def test_p58_one_training_step_from_two_threads() -> None:
+def test_one_training_step_from_two_threads() -> None:
     net = mlp()
     total, ones = hb.zeros((1 << 18,)), hb.ones((1 << 18,))
 
@@ -117,7 +117,7 @@ def test_p58_one_training_step_from_two_threads() -> None:
     del net
 
 
-def test_p58_exception_while_recording_then_again() -> None:
+def test_exception_while_recording_then_again() -> None:
     def program(jit: Any) -> Any:
         net, count, boom = mlp(p=0.5), hb.tensor(0), {"at": -1}
         opt = optim.Adam(net.parameters(), lr=0.1)
@@ -147,7 +147,7 @@ def test_p58_exception_while_recording_then_again() -> None:
     check(program, replays=3)
 
 
-def test_p58_function_in_a_backward_twice_and_unused_outputs() -> None:
+def test_function_in_a_backward_twice_and_unused_outputs() -> None:
     def program(jit: Any) -> Any:
         f, out = jit(lambda x, w: (x * w, (x * x).sum(), w.exp())), []
         for k in range(6):
@@ -166,7 +166,7 @@ def test_p58_function_in_a_backward_twice_and_unused_outputs() -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
-def test_p58_keyboard_interrupt_in_a_replay_loop() -> None:
+def test_keyboard_interrupt_in_a_replay_loop() -> None:
     count, big = hb.tensor(np.int64(0)), hb.zeros((1 << 16,))
 
     @hb.function
@@ -200,7 +200,7 @@ def test_p58_keyboard_interrupt_in_a_replay_loop() -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
-def test_p58_keyboard_interrupt_while_recording() -> None:
+def test_keyboard_interrupt_while_recording() -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -225,7 +225,7 @@ def test_p58_keyboard_interrupt_while_recording() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_p58_fork_after_use() -> None:
+def test_fork_after_use() -> None:
     net = mlp(p=0.5)
     step = hb.function(train_step(net, optim.Adam(net.parameters(), lr=0.1)))
     big, f = hb.ones((1 << 18,)), hb.function(lambda x: (x * 2 + 1).sum())
@@ -266,7 +266,7 @@ def test_p58_fork_after_use() -> None:
     os.close(write)
 
 
-def test_p58_large_captured_arrays_are_inputs() -> None:
+def test_large_captured_arrays_are_inputs() -> None:
     def program(jit: Any) -> Any:
         w = hb.ones((1 << 18,))
         host = np.arange(1 << 15, dtype=np.float32)
@@ -284,7 +284,7 @@ def test_p58_large_captured_arrays_are_inputs() -> None:
     assert max((len(str(nodes)), 0)) < 4000
 
 
-def test_p58_deepcopy_and_pickle_of_a_model_that_holds_its_step() -> None:
+def test_deepcopy_and_pickle_of_a_model_that_holds_its_step() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -314,7 +314,7 @@ def module_level(x: Any) -> Any:
 decorated = hb.function(module_level)
 
 
-def test_p58_copies_of_a_decorated_function() -> None:
+def test_copies_of_a_decorated_function() -> None:
     for _ in range(4):
         decorated(t())
     for f in (
@@ -331,7 +331,7 @@ def test_p58_copies_of_a_decorated_function() -> None:
         pickle.dumps(local)
 
 
-def test_p58_a_model_whose_attribute_is_a_decorated_function() -> None:
+def test_a_model_whose_attribute_is_a_decorated_function() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -347,7 +347,7 @@ def test_p58_a_model_whose_attribute_is_a_decorated_function() -> None:
     assert ref() is None
 
 
-def test_p58_function_called_while_it_is_recorded() -> None:
+def test_function_called_while_it_is_recorded() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(x: Any, depth: int) -> Any:
@@ -358,7 +358,7 @@ def test_p58_function_called_while_it_is_recorded() -> None:
     check(program, replays=6)
 
 
-def test_p58_tensors_deleted_and_made_again() -> None:
+def test_tensors_deleted_and_made_again() -> None:
     def program(jit: Any) -> Any:
         box: dict[str, Any] = {"w": t()}
         f, out = jit(lambda x: x * box["w"]), []

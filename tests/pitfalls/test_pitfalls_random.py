@@ -1,4 +1,4 @@
-"""Pitfalls of tracing: random numbers (P52 to P55) and numerics, errors, NaN origin (P56, P57)."""
+"""Pitfalls of tracing: random numbers and numerics, errors, NaN origin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pitfall_harness import A, B, check, mlp, norm, t
 import hybrid as hb
 
 
-def test_p52_random_numbers_are_new_in_every_call() -> None:
+def test_random_numbers_are_new_in_every_call() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x: hb.dropout(x, 0.5))
         g = jit(lambda x: x + hb.rand((7,)) * hb.randn((7,)) + hb.randint(0, 9, (7,)))
@@ -27,7 +27,7 @@ def test_p52_random_numbers_are_new_in_every_call() -> None:
     assert not np.array_equal(a, b)
 
 
-def test_p52_a_generator_of_ones_own() -> None:
+def test_a_generator_of_ones_own() -> None:
     def program(jit: Any) -> Any:
         gen = hb.Generator(7)
         f, out = jit(lambda x: x + hb.rand((7,), generator=gen)), []
@@ -41,7 +41,7 @@ def test_p52_a_generator_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("distribution", ["randn", "rand", "permutation", "integers"])
-def test_p53_numpy_and_python_random(distribution: str) -> None:
+def test_numpy_and_python_random(distribution: str) -> None:
     import random
 
     def program(jit: Any) -> Any:
@@ -58,7 +58,7 @@ def test_p53_numpy_and_python_random(distribution: str) -> None:
     check(program, says="random")
 
 
-def test_p54_eager_and_traced_streams_are_one() -> None:
+def test_eager_and_traced_streams_are_one() -> None:
     net = mlp(p=0.5)
 
     def body(x: Any) -> Any:
@@ -76,7 +76,7 @@ def test_p54_eager_and_traced_streams_are_one() -> None:
     assert f.cache_info().replays >= 10
 
 
-def test_p54_stream_state_saved_and_restored() -> None:
+def test_stream_state_saved_and_restored() -> None:
     def program(jit: Any) -> Any:
         f, out = jit(lambda x: x * hb.rand((7,))), []
         for _ in range(4):
@@ -89,7 +89,7 @@ def test_p54_stream_state_saved_and_restored() -> None:
     check(program, replays=5)
 
 
-def test_p55_seed_inside() -> None:
+def test_seed_inside() -> None:
     def program(jit: Any) -> Any:
         @jit
         def f(x: Any) -> Any:
@@ -106,7 +106,7 @@ def test_p55_seed_inside() -> None:
 
 @pytest.mark.parametrize("jit", [lambda f: f, hb.function])
 @pytest.mark.parametrize("size", [100, 1 << 21])
-def test_p55_drawing_from_threads_gives_each_number_once(jit: Any, size: int) -> None:
+def test_drawing_from_threads_gives_each_number_once(jit: Any, size: int) -> None:
     f = jit(lambda n: (hb.rand((size,)) + n)[:8])
     n = hb.tensor(0.0)
     for _ in range(3):
@@ -132,7 +132,7 @@ def test_p55_drawing_from_threads_gives_each_number_once(jit: Any, size: int) ->
     assert sorted(got) == sorted(want)
 
 
-def test_p56_the_optimiser_changes_no_value() -> None:
+def test_the_optimiser_changes_no_value() -> None:
     def program(jit: Any) -> Any:
         f = jit(
             lambda x: (
@@ -166,7 +166,7 @@ def test_p56_the_optimiser_changes_no_value() -> None:
     check(program, replays=8)
 
 
-def test_p56_out_of_range_index_raises_in_a_replay_and_changes_nothing() -> None:
+def test_out_of_range_index_raises_in_a_replay_and_changes_nothing() -> None:
     table, count = t(np.resize(A, (5, 3))), hb.tensor(0)
 
     @hb.function
@@ -192,7 +192,7 @@ def test_p56_out_of_range_index_raises_in_a_replay_and_changes_nothing() -> None
     assert f.cache_info().replays == replays + 1 and int(count) == 5
 
 
-def test_p57_nan_origin_inside_a_decorated_function() -> None:
+def test_nan_origin_inside_a_decorated_function() -> None:
     f = hb.function(lambda x: (hb.log(x) * 0).sum())
     x = hb.tensor([1.0, -1.0])
     for _ in range(4):
@@ -204,7 +204,7 @@ def test_p57_nan_origin_inside_a_decorated_function() -> None:
     assert [i.op for i in hb.intermediates(f, x)][:2] == ["log", "multiply"]
 
 
-def test_p57_shape_errors_name_the_line_and_leave_the_function_usable() -> None:
+def test_shape_errors_name_the_line_and_leave_the_function_usable() -> None:
     f = hb.function(lambda x, y: (x @ y).sum())
     for _ in range(4):
         f(hb.ones((2, 3)), hb.ones((3, 2)))

@@ -1,4 +1,4 @@
-"""Pitfalls of tracing: shapes, dtypes, cache keys, call forms and lifetimes (P33 to P43)."""
+"""Pitfalls of tracing: shapes, dtypes, cache keys, call forms and lifetimes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import hybrid.optim as optim
 Pair = namedtuple("Pair", "a b")
 
 
-def test_p33_last_partial_batch() -> None:
+def test_last_partial_batch() -> None:
     def program(jit: Any) -> Any:
         net = mlp()
         step = jit(train_step(net, optim.SGD(net.parameters(), lr=0.1)))
@@ -34,7 +34,7 @@ def test_p33_last_partial_batch() -> None:
     assert check(program, replays=14).records <= 6
 
 
-def test_p34_many_lengths() -> None:
+def test_many_lengths() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x: (x * 2).sum())
         return [f(t(np.resize(A, n % 40))) for n in range(80)]
@@ -43,7 +43,7 @@ def test_p34_many_lengths() -> None:
     assert got.functions[0].cache_info().signatures <= 64
 
 
-def test_p34_too_many_signatures_say_so() -> None:
+def test_too_many_signatures_say_so() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x: (x * 2).sum())
         return [f(t(np.resize(A, n))) for n in range(70)]
@@ -59,7 +59,7 @@ def test_p34_too_many_signatures_say_so() -> None:
         [((2, 3), (2, 3)), ((3, 2), (3, 2)), ((6,), (6,)), ((1, 6), (6, 1))],
     ],
 )
-def test_p35_sizes_zero_and_one_and_equal_sizes(shapes: Any) -> None:
+def test_sizes_zero_and_one_and_equal_sizes(shapes: Any) -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda a, b: (a * b + a, (a - b).sum(), (a + b).mean(axis=-1) if a.ndim else b))
         return [f(t(np.resize(A, p)), t(np.resize(A + 1, q))) for _ in range(5) for p, q in shapes]
@@ -67,7 +67,7 @@ def test_p35_sizes_zero_and_one_and_equal_sizes(shapes: Any) -> None:
     check(program, replays=3 * len(shapes))
 
 
-def test_p36_python_scalars_as_arguments() -> None:
+def test_python_scalars_as_arguments() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x, k: x * k)
         g = jit(lambda x, n: sum(x * i for i in range(n)))
@@ -85,7 +85,7 @@ def test_p36_python_scalars_as_arguments() -> None:
         (np.float32(2), np.float64(2), np.int64(2), np.bool_(True), 2),
     ],
 )
-def test_p36_numbers_that_are_equal_and_not_the_same(values: Any) -> None:
+def test_numbers_that_are_equal_and_not_the_same(values: Any) -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x, k: (x * k, hb.tensor(k).dtype.name, type(k).__name__, x.sum() / (k + 1)))
         return [f(t(B), v) for _ in range(4) for v in values]
@@ -93,7 +93,7 @@ def test_p36_numbers_that_are_equal_and_not_the_same(values: Any) -> None:
     check(program, replays=2 * len(values))
 
 
-def test_p37_weak_types_and_first_iteration() -> None:
+def test_weak_types_and_first_iteration() -> None:
     def program(jit: Any) -> Any:
         f, out = jit(lambda s, i: s + i * 2), []
         for start in (0, 0.5, hb.tensor(1), hb.tensor(np.float32(1))):
@@ -106,7 +106,7 @@ def test_p37_weak_types_and_first_iteration() -> None:
     check(program)
 
 
-def test_p38_dtype_drift() -> None:
+def test_dtype_drift() -> None:
     def program(jit: Any) -> Any:
         f, out = jit(lambda acc, b: acc + b * 2), []
         for dtype in ("int32", "float16", "float32", "float64", "int8", "uint8", "bool"):
@@ -120,7 +120,7 @@ def test_p38_dtype_drift() -> None:
     check(program, replays=14)
 
 
-def test_p39_strides_views_offsets() -> None:
+def test_strides_views_offsets() -> None:
     def program(jit: Any) -> Any:
         big = t(np.resize(A, (6, 10)))
         f, out = jit(lambda x: (x * 2 + x.sum(axis=0), x.T)), []
@@ -134,7 +134,7 @@ def test_p39_strides_views_offsets() -> None:
     check(program, replays=20)
 
 
-def test_p40_functions_created_in_a_loop_are_freed() -> None:
+def test_functions_created_in_a_loop_are_freed() -> None:
     net = mlp()
     gone = []
     for k in range(12):
@@ -156,7 +156,7 @@ def test_p40_functions_created_in_a_loop_are_freed() -> None:
     assert [r() for r in gone] == [None] * len(gone)
 
 
-def test_p41_methods_of_instances_share_nothing_and_die() -> None:
+def test_methods_of_instances_share_nothing_and_die() -> None:
     class Own:
         def __init__(self, k: float) -> None:
             self.w = t(A * k)
@@ -178,7 +178,7 @@ def test_p41_methods_of_instances_share_nothing_and_die() -> None:
     assert Own.go.cache_info().signatures == 1
 
 
-def test_p41_same_address_other_instance() -> None:
+def test_same_address_other_instance() -> None:
     class Own:
         def __init__(self, k: float) -> None:
             self.k = k
@@ -191,7 +191,7 @@ def test_p41_same_address_other_instance() -> None:
         del o
 
 
-def test_p42_models_and_optimizers_die_with_their_step() -> None:
+def test_models_and_optimizers_die_with_their_step() -> None:
     gone = []
     for _ in range(3):
         net = mlp()
@@ -206,7 +206,7 @@ def test_p42_models_and_optimizers_die_with_their_step() -> None:
     assert [r() for r in gone] == [None] * len(gone)
 
 
-def test_p42_replaced_model_is_freed_though_the_function_lives() -> None:
+def test_replaced_model_is_freed_though_the_function_lives() -> None:
     box = {"net": mlp()}
     f = hb.function(lambda x: box["net"](x).detach())
     for k in range(4):
@@ -219,7 +219,7 @@ def test_p42_replaced_model_is_freed_though_the_function_lives() -> None:
         assert f.cache_info().plans == 0
 
 
-def test_p43_call_forms() -> None:
+def test_call_forms() -> None:
     def program(jit: Any) -> Any:
         def f(a: Any, b: Any, flag: Any = True, /, *, scale: float = 1.0) -> Any:
             return (a - b) * (2 if flag is True else 3) * scale
@@ -249,7 +249,7 @@ def test_p43_call_forms() -> None:
     check(program, replays=20)
 
 
-def test_p43_wrong_calls_raise_pythons_errors() -> None:
+def test_wrong_calls_raise_pythons_errors() -> None:
     def program(jit: Any) -> Any:
         def f(a: Any, *, k: int) -> Any:
             return a * k
@@ -272,7 +272,7 @@ def test_p43_wrong_calls_raise_pythons_errors() -> None:
     check(program, replays=1)
 
 
-def test_p43_user_mappings_sets_and_bytes() -> None:
+def test_user_mappings_sets_and_bytes() -> None:
     class D(dict):  # type: ignore[type-arg]
         pass
 
