@@ -7,6 +7,7 @@ backward and optimizer; `nn` and `functions` are the library's own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,12 +106,16 @@ def _batch_norm(library: SimpleNamespace, channels: int) -> Any:
     return BatchNorm()
 
 
-def resnet50(library: SimpleNamespace, classes: int = 1000) -> Any:
-    """A model from images [batch, 3, height, width] to logits."""
-    nn, functions = library.nn, library.functions
+def _convolution(
+    library: SimpleNamespace, inputs: int, outputs: int, kernel: int, stride: int = 1
+) -> Any:
+    padding = kernel // 2
+    return library.nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False)
 
-    def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> Any:
-        return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+
+def _bottleneck(library: SimpleNamespace) -> Any:
+    """The class of the blocks of a ResNet."""
+    nn, functions, convolution = library.nn, library.functions, partial(_convolution, library)
 
     class Bottleneck(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self, inputs: int, width: int, stride: int) -> None:
@@ -130,16 +135,23 @@ def resnet50(library: SimpleNamespace, classes: int = 1000) -> Any:
             out = self.norm3(self.conv3(out))
             return functions.relu(out + (self.norm4(self.shortcut(x)) if self.reshapes else x))
 
+    return Bottleneck
+
+
+def resnet50(library: SimpleNamespace, classes: int = 1000) -> Any:
+    """A model from images [batch, 3, height, width] to logits."""
+    nn, functions, bottleneck = library.nn, library.functions, _bottleneck(library)
+
     class Model(nn.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.stem, self.norm = convolution(3, 64, 7, 2), _batch_norm(library, 64)
+            self.stem, self.norm = _convolution(library, 3, 64, 7, 2), _batch_norm(library, 64)
             self.pool = nn.MaxPool2d(3, 2, 1)
             blocks, inputs = [], 64
             for number, (width, count) in enumerate(STAGES):
                 for place in range(count):
                     stride = 2 if number and not place else 1
-                    blocks.append(Bottleneck(inputs, width, stride))
+                    blocks.append(bottleneck(inputs, width, stride))
                     inputs = 4 * width
             self.blocks = nn.ModuleList(blocks)
             self.head = nn.Linear(inputs, classes)

@@ -138,11 +138,8 @@ def test_products_and_scatters(backend_kind):
         arena=so.nbytes,
     )
     rng = np.random.default_rng(0)
-    x, y, i = (
-        rng.standard_normal((m, k)).astype(F),
-        rng.standard_normal((k, n)).astype(F),
-        np.array([3, 0, 3, 1, 0]),
-    )
+    x, y = (rng.standard_normal(shape).astype(F) for shape in ((m, k), (k, n)))
+    i = np.array([3, 0, 3, 1, 0])
     want = np.zeros((4, n), np.float64)
     np.add.at(want, i, x.astype(np.float64) @ y)
     np.testing.assert_allclose(run([x, y, i])[0], want, rtol=1e-5, atol=1e-6)
@@ -180,51 +177,29 @@ def test_unknown_slots_are_refused(backend_kind):
 
 # ---- reference
 def test_rounding_to_bfloat16_is_done_once():
-    half_way = 1 + 2.0**-8  # between two bfloat16 values
-    x = np.array(
-        [
-            half_way,
-            half_way + 2.0**-40,
-            half_way - 2.0**-40,
-            1 + 3 * 2.0**-8,
-            -half_way - 2.0**-40,
-            np.inf,
-            -np.inf,
-            np.nan,
-            0.0,
-            -0.0,
-            1e300,
-            -1e300,
-            3.39e38,
-            3.4e38,
-            1e-45,
-            2.0**-134,
-            2.0**-134 + 2.0**-170,
-            1e-320,
-        ]
-    )
-    got = round_to(x, dt.bfloat16).astype(np.float64)
-    eps = 2.0**-7
-    want = [
-        1,
-        1 + eps,
-        1,
-        1 + 2 * eps,
-        -1 - eps,
-        np.inf,
-        -np.inf,
-        np.nan,
-        0.0,
-        -0.0,
-        np.inf,
-        -np.inf,
-        float(ml_dtypes.finfo(dt.bfloat16).max),
-        np.inf,
-        0.0,
-        0.0,
-        2.0**-133,
-        0.0,
+    half_way, eps = 1 + 2.0**-8, 2.0**-7  # between two bfloat16 values, and their distance
+    pairs = [
+        (half_way, 1),
+        (half_way + 2.0**-40, 1 + eps),
+        (half_way - 2.0**-40, 1),
+        (1 + 3 * 2.0**-8, 1 + 2 * eps),
+        (-half_way - 2.0**-40, -1 - eps),
+        (np.inf, np.inf),
+        (-np.inf, -np.inf),
+        (np.nan, np.nan),
+        (0.0, 0.0),
+        (-0.0, -0.0),
+        (1e300, np.inf),
+        (-1e300, -np.inf),
+        (3.39e38, float(ml_dtypes.finfo(dt.bfloat16).max)),
+        (3.4e38, np.inf),
+        (1e-45, 0.0),
+        (2.0**-134, 0.0),
+        (2.0**-134 + 2.0**-170, 2.0**-133),
+        (1e-320, 0.0),
     ]
+    x, want = (np.array(column) for column in zip(*pairs))
+    got = round_to(x, dt.bfloat16).astype(np.float64)
     np.testing.assert_array_equal(got, want)
     np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
 

@@ -274,17 +274,7 @@ def _table() -> dict[str, Callable[[], Any]]:
         made[f"ordered {dtype}"] = lambda d=dtype: _ordered(7, 600, d)
     for table in GATHERS:
         made[f"gather {table}"] = lambda t=table: _gather(*t)
-    for name in (
-        "cumsum",
-        "sort",
-        "argsort",
-        "scatter",
-        "norm",
-        "pool",
-        "where",
-        "casts",
-        "joined",
-    ):
+    for name in "cumsum sort argsort scatter norm pool where casts joined".split():
         made[name] = lambda n=name: _other(n)
     return made
 

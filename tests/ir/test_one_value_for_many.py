@@ -12,29 +12,45 @@ import hybrid as hb
 from hybrid.decorator import set_executor
 
 
+def both(p, q, r, x):
+    p.add_(x)
+    q.assign(p)
+
+
+def three(p, q, r, x):
+    p.add_(x)
+    q.assign(p)
+    r.assign(q)
+    return p
+
+
+def returned(p, q, r, x):
+    y = p * x
+    q.assign(y)
+    r.assign(y)
+    return y, y + 1
+
+
+def swapped(p, q, r, x):
+    old = p.clone()
+    p.assign(q + x)
+    q.assign(old)
+    r.assign(old)
+
+
+def argument(p, q, r, x):
+    p.assign(x)
+    q.assign(x)
+    r.assign(p)
+
+
+def summed(p, q, r, x):
+    y = (p * x).sum() + q
+    q.assign(y)
+    r.assign(y)
+
+
 def _programs(n):
-    def both(p, q, r, x):
-        p.add_(x)
-        q.assign(p)
-
-    def three(p, q, r, x):
-        p.add_(x)
-        q.assign(p)
-        r.assign(q)
-        return p
-
-    def returned(p, q, r, x):
-        y = p * x
-        q.assign(y)
-        r.assign(y)
-        return y, y + 1
-
-    def swapped(p, q, r, x):
-        old = p.clone()
-        p.assign(q + x)
-        q.assign(old)
-        r.assign(old)
-
     def constant(p, q, r, x):
         z = hb.zeros(n)
         p.assign(z)
@@ -45,16 +61,6 @@ def _programs(n):
         y = (p + x).reshape(n)
         p.assign(y)
         q.assign(y.reshape((1, n)).reshape(n))
-
-    def argument(p, q, r, x):
-        p.assign(x)
-        q.assign(x)
-        r.assign(p)
-
-    def summed(p, q, r, x):
-        y = (p * x).sum() + q
-        q.assign(y)
-        r.assign(y)
 
     return both, three, returned, swapped, constant, viewed, argument, summed
 

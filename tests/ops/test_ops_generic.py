@@ -216,6 +216,46 @@ def slope(
     return (8 * (move(h) - move(-h)) - (move(2 * h) - move(-2 * h))) / (12 * h)
 
 
+def check_derivatives(
+    op: Op,
+    xs: list[np.ndarray],
+    p: dict[str, Any],
+    at: list[int],
+    seeds: list[np.ndarray],
+    kind: str,
+    rng: np.random.Generator,
+) -> None:
+    """First and second derivatives along random directions against finite differences."""
+    direction = [rng.uniform(-1, 1, xs[i].shape) for i in at]
+
+    def value(ys: list[np.ndarray]) -> float:
+        return float(scalar(op, [tensor(y, kind) for y in ys], p, seeds).item())
+
+    def first(ys: list[np.ndarray]) -> float:
+        return sum(
+            float((g * d).sum()) for g, d in zip(gradient(op, ys, p, at, seeds, kind), direction)
+        )
+
+    got = first(xs)
+    want = slope(value, xs, at, direction)
+    scale = (
+        1
+        + abs(want)
+        + sum(float(np.abs(g).sum()) for g in gradient(op, xs, p, at, seeds, kind)) * 0.01
+    )
+    assert abs(got - want) <= 2e-6 * scale, (
+        f"{op.name} {p}: derivative {got}, finite difference {want}"
+    )
+    other = [rng.uniform(-1, 1, xs[i].shape) for i in at]
+    got2 = sum(
+        float((g * d).sum()) for g, d in zip(gradient(op, xs, p, at, seeds, kind, direction), other)
+    )
+    want2 = slope(first, xs, at, other)
+    assert abs(got2 - want2) <= 2e-5 * (1 + abs(want2) + abs(got)), (
+        f"{op.name} {p}: second derivative {got2}, finite difference {want2}"
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_derivatives(name: str, backend_kind: str) -> None:
     op, kind = OPS[name], backend_kind
@@ -233,37 +273,7 @@ def test_derivatives(name: str, backend_kind: str) -> None:
         seeds = [rng.uniform(0.5, 1.5, o.shape) for o in outs if dt.is_float(dt.canonical(o.dtype))]
         if not seeds:
             continue
-        direction = [rng.uniform(-1, 1, xs[i].shape) for i in at]
-
-        def value(ys: list[np.ndarray], p: Any = p, seeds: Any = seeds) -> float:
-            return float(scalar(op, [tensor(y, kind) for y in ys], p, seeds).item())
-
-        def first(
-            ys: list[np.ndarray], p: Any = p, at: Any = at, seeds: Any = seeds, v: Any = direction
-        ) -> float:
-            return sum(
-                float((g * d).sum()) for g, d in zip(gradient(op, ys, p, at, seeds, kind), v)
-            )
-
-        got = first(xs)
-        want = slope(value, xs, at, direction)
-        scale = (
-            1
-            + abs(want)
-            + sum(float(np.abs(g).sum()) for g in gradient(op, xs, p, at, seeds, kind)) * 0.01
-        )
-        assert abs(got - want) <= 2e-6 * scale, (
-            f"{name} {p}: derivative {got}, finite difference {want}"
-        )
-        other = [rng.uniform(-1, 1, xs[i].shape) for i in at]
-        got2 = sum(
-            float((g * d).sum())
-            for g, d in zip(gradient(op, xs, p, at, seeds, kind, direction), other)
-        )
-        want2 = slope(first, xs, at, other)
-        assert abs(got2 - want2) <= 2e-5 * (1 + abs(want2) + abs(got)), (
-            f"{name} {p}: second derivative {got2}, finite difference {want2}"
-        )
+        check_derivatives(op, xs, p, at, seeds, kind, rng)
 
 
 @pytest.mark.parametrize("name", NAMES)

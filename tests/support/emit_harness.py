@@ -60,6 +60,14 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(((np.isnan(a) & np.isnan(b)) | (a.view(u) == b.view(u))).all())
 
 
+def _special_floats(d: np.dtype) -> list[float]:
+    """Zeros, infinities, NaN, ties, the ends of the range, and the ends of the integers'."""
+    f = np.finfo(d)
+    plain = [0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, 1.5, 2.5, -0.5]
+    ends = [f.smallest_subnormal, -f.tiny / 4, f.tiny, f.max, f.min, 127.5, 128, 255.5, 32768]
+    return plain + ends + [65535.5, 2147483648.0, -2147483648.0, 3e9, 9.3e18, -1e19, 2e19]
+
+
 def sample(rng: np.random.Generator, ty: str, shape: tuple[int, ...]) -> np.ndarray:
     """Values of a program type: special ones, small ones and random bits."""
     d = DTYPE[ty]
@@ -68,36 +76,7 @@ def sample(rng: np.random.Generator, ty: str, shape: tuple[int, ...]) -> np.ndar
     n = int(np.prod(shape))
     random = rng.integers(0, 256, (n, d.itemsize), dtype=np.uint8).copy().view(d).reshape(shape)
     if d.kind == "f":
-        f = np.finfo(d)
-        special = [
-            0,
-            -0.0,
-            np.inf,
-            -np.inf,
-            np.nan,
-            1,
-            -1,
-            0.5,
-            1.5,
-            2.5,
-            -0.5,
-            f.smallest_subnormal,
-            -f.tiny / 4,
-            f.tiny,
-            f.max,
-            f.min,
-            127.5,
-            128,
-            255.5,
-            32768,
-            65535.5,
-            2147483648.0,
-            -2147483648.0,
-            3e9,
-            9.3e18,
-            -1e19,
-            2e19,
-        ]
+        special = _special_floats(d)
         plain = np.asarray(rng.standard_normal(shape) * 10).astype(d)
     else:
         i = np.iinfo(d)

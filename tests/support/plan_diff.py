@@ -38,10 +38,7 @@ def arguments() -> dict[str, tuple[Any, ...]]:
     import hybrid as hb
 
     rng = np.random.default_rng(0)
-
-    def floats(*shape: int) -> Any:
-        return hb.tensor(rng.standard_normal(shape).astype(np.float32))
-
+    floats = _floats(rng)
     matrix, other = floats(6, 37), floats(6, 37)
     image, filters = floats(2, 3, 9, 9), floats(4, 3, 3, 3)
     integers = hb.tensor(rng.integers(0, 6, (6, 37)))
@@ -73,6 +70,13 @@ def arguments() -> dict[str, tuple[Any, ...]]:
         "sizes": ((3, 4),),
         "transposed": (matrix.T,),
     }
+
+
+def _floats(rng: Any) -> Callable[..., Any]:
+    """Makes tensors of random numbers, by their sizes."""
+    import hybrid as hb
+
+    return lambda *shape: hb.tensor(rng.standard_normal(shape).astype("float32"))
 
 
 def _with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -144,9 +144,7 @@ def test_a_signal_handler_calls_recorded_functions() -> None:
     run(HANDLER, times(60, 1000))
 
 
-def test_timeouts_that_raise() -> None:
-    run(
-        """
+TIMEOUTS = """
 COUNT = int(sys.argv[1])
 
 class Timeout(Exception):
@@ -188,14 +186,14 @@ for i in range(COUNT):
     assert (p.numpy() == a[0] + 5).all() and (q.numpy() == 2 * a[0] + 10).all()
     assert step.cache_info().replays > replays, step.explain()
 assert reached == COUNT
-""",
-        times(20, 300),
-    )
+"""
 
 
-def test_exceptions_sent_to_a_thread() -> None:
-    run(
-        """
+def test_timeouts_that_raise() -> None:
+    run(TIMEOUTS, times(20, 300))
+
+
+SENT = """
 COUNT = int(sys.argv[1])
 send = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
@@ -235,9 +233,11 @@ for i in range(COUNT):
         step(x)
     assert (p.numpy() == a + 5).all() and (q.numpy() == 2 * a + 10).all()
     assert step.cache_info().replays >= 1, step.explain()
-""",
-        times(12, 200),
-    )
+"""
+
+
+def test_exceptions_sent_to_a_thread() -> None:
+    run(SENT, times(12, 200))
 
 
 def test_finalisers_call_recorded_functions() -> None:
@@ -282,9 +282,7 @@ assert inner.cache_info().replays >= 1, inner.explain()
     )
 
 
-def test_handlers_seen_and_changed_inside_a_recorded_function() -> None:
-    run(
-        """
+HANDLERS_INSIDE = """
 import warnings
 warnings.simplefilter('ignore')
 first = lambda *_: calls.append('first')
@@ -322,7 +320,10 @@ calls.clear()
 for _ in range(4):
     assert float(caught(hb.ones(2))) == 6 and not calls
 """
-    )
+
+
+def test_handlers_seen_and_changed_inside_a_recorded_function() -> None:
+    run(HANDLERS_INSIDE)
 
 
 def test_a_timer_that_interrupts_every_recording() -> None:

@@ -136,10 +136,7 @@ assert not errors, errors
     )
 
 
-def test_a_fork_inside_a_recorded_function() -> None:
-    out = run(
-        PROGRAM
-        + """
+FORKING = """
 import warnings
 def forking(x):
     y = x * 2
@@ -174,9 +171,11 @@ with warnings.catch_warnings():
         assert float(y) == 5.0
 works()
 print('done')
-""",
-        1,
-    )
+"""
+
+
+def test_a_fork_inside_a_recorded_function() -> None:
+    out = run(PROGRAM + FORKING, 1)
     assert out == ["done"]
 
 

@@ -77,7 +77,9 @@ def t(seed: float) -> Any:
     return hb.tensor(np.float32([seed, 1.0, -seed, 0.5]))
 
 
-def world() -> tuple[Any, dict[str, Any]]:
+def made_class() -> Any:
+    """A class of this world's own, which mutations change."""
+
     class Obj:
         shared = 1.5
 
@@ -93,6 +95,12 @@ def world() -> tuple[Any, dict[str, Any]]:
 
         def __call__(self) -> float:
             return self.k * self.shared
+
+    return Obj
+
+
+def world() -> tuple[Any, dict[str, Any]]:
+    Obj = made_class()
 
     def fn(x: Any, s: float = 1.25) -> Any:
         return x * s
@@ -341,23 +349,7 @@ def train(seed: int, jit: Any) -> tuple[list[Any], Any]:
         "state": {},
         "ema": p0.detach().clone(),
     }
-    lines = rng.choice(
-        [
-            ["opt.zero_grad()", "loss.backward()", "opt.step()"],
-            ["loss.backward()", "opt.step()", "opt.zero_grad()"],
-            [rng.choice(TRAIN) for _ in range(4)],
-        ]
-    )
-    lines = lines + [rng.choice(TRAIN) for _ in range(rng.randint(0, 2))]
-    tail = rng.choice(
-        ["loss", "loss.detach()", "(loss, p0.grad)", "{'loss': loss, 'p': p0}", "None"]
-    )
-    exec(
-        "def f(x, y):\n    loss = ((net(x) - y) ** 2).mean()\n"
-        + "".join(f"    {s}\n" for s in lines)
-        + f"    return {tail}\n",
-        g,
-    )
+    exec(step_text(rng), g)
     f, out, data = jit(g["f"]), [], np.random.default_rng(seed)
     for k in range(18):
         if k > 3 and rng.random() < 0.3:
@@ -369,21 +361,30 @@ def train(seed: int, jit: Any) -> tuple[list[Any], Any]:
         except hb.HybridError as e:
             out.append(type(e).__name__)
         params = list(net.parameters())
-        out.append(
-            norm(
-                [
-                    params,
-                    [p.grad for p in params],
-                    list(net.buffers()),
-                    [u.extra for u in net.units],
-                    g["total"],
-                    g["ema"],
-                    list(g["state"].values()),
-                    rnd.get_state(),
-                ]
-            )
-        )
+        grads, extras = [p.grad for p in params], [u.extra for u in net.units]
+        state = [g["total"], g["ema"], list(g["state"].values()), rnd.get_state()]
+        out.append(norm([params, grads, list(net.buffers()), extras, *state]))
     return out, f
+
+
+def step_text(rng: random.Random) -> str:
+    """The text of a random training step."""
+    lines = rng.choice(
+        [
+            ["opt.zero_grad()", "loss.backward()", "opt.step()"],
+            ["loss.backward()", "opt.step()", "opt.zero_grad()"],
+            [rng.choice(TRAIN) for _ in range(4)],
+        ]
+    )
+    lines = lines + [rng.choice(TRAIN) for _ in range(rng.randint(0, 2))]
+    tail = rng.choice(
+        ["loss", "loss.detach()", "(loss, p0.grad)", "{'loss': loss, 'p': p0}", "None"]
+    )
+    return (
+        "def f(x, y):\n    loss = ((net(x) - y) ** 2).mean()\n"
+        + "".join(f"    {s}\n" for s in lines)
+        + f"    return {tail}\n"
+    )
 
 
 @pytest.mark.parametrize("block", range(4))

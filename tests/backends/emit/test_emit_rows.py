@@ -187,23 +187,9 @@ def random_rows(rng, types):
     return b.program(values[-1], *picks)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(0, 10**6))
-def test_random_row_programs(seed):
-    rng = np.random.default_rng(seed)
-    rows, n = (
-        int(rng.integers(1, 5)),
-        int(rng.choice([1, 2, 9, 16, 17, 40, 64, 100, 130, 500, 4100, 40000])),
-    )
-    types = [str(t) for t in rng.choice(ALL_TYPES, rng.integers(1, 3))]
-    program, shape = random_rows(rng, types), (rows, n)
-    arrays = [sample(rng, t, shape if rng.integers(0, 4) else (rows, 1)) for t in types]
-    reads = [
-        Access(k, dtype_of(t), 0, (n, 1) if a.shape == shape else (1, 0))
-        for k, (t, a) in enumerate(zip(types, arrays))
-    ]
-    want = [w.copy() for w in run_program(program, arrays, shape=shape)]
-    writes, bufs = [], list(arrays)
+def random_writes(rng, program, want, reads, bufs, shape):
+    """Where each result goes: over an input of its kind, or to a buffer of its own."""
+    n, writes = shape[1], []
     spread = [rng.integers(0, 3) == 0 for _ in want]
     for k, (w, o) in enumerate(zip(want, program.outs)):
         once = w.ndim == 0 or w.shape[-1] != n or (n == 1 and rng.integers(0, 2))
@@ -221,15 +207,31 @@ def test_random_row_programs(seed):
         if home is not None and not (once and n > 1 and spread[k]):
             writes.append(home)
             continue
-        bufs.append(np.zeros(shape, dtype_of(program.instrs[o].type)))
-        writes.append(
-            Access(
-                len(bufs) - 1,
-                dtype_of(program.instrs[o].type),
-                0,
-                (1, 0) if once and not (n > 1 and spread[k]) else (n, 1),
-            )
-        )
+        d = dtype_of(program.instrs[o].type)
+        bufs.append(np.zeros(shape, d))
+        strides = (1, 0) if once and not (n > 1 and spread[k]) else (n, 1)
+        writes.append(Access(len(bufs) - 1, d, 0, strides))
+    return writes
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6))
+def test_random_row_programs(seed):
+    rng = np.random.default_rng(seed)
+    rows, n = (
+        int(rng.integers(1, 5)),
+        int(rng.choice([1, 2, 9, 16, 17, 40, 64, 100, 130, 500, 4100, 40000])),
+    )
+    types = [str(t) for t in rng.choice(ALL_TYPES, rng.integers(1, 3))]
+    program, shape = random_rows(rng, types), (rows, n)
+    arrays = [sample(rng, t, shape if rng.integers(0, 4) else (rows, 1)) for t in types]
+    reads = [
+        Access(k, dtype_of(t), 0, (n, 1) if a.shape == shape else (1, 0))
+        for k, (t, a) in enumerate(zip(types, arrays))
+    ]
+    want = [w.copy() for w in run_program(program, arrays, shape=shape)]
+    bufs = list(arrays)
+    writes = random_writes(rng, program, want, reads, bufs, shape)
     run_kernel(
         LoopKernel(shape, (1, 2), program, tuple(reads), tuple(writes)),
         bufs,
@@ -379,20 +381,16 @@ def test_element_value_needs_element_strides():
         generate(kernel)
 
 
+COLUMN_SHAPES = [(3, 70), (5, 6, 33), (2, 300, 9), (4, 3, 20, 5), (1, 7, 130), (600, 2, 3)]
+COLUMN_SHAPES += [(2, 3, 4, 70)]
+
+
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_random_column_programs(seed):
     """Reductions that do not depend on the order, over any group of axes in any layout."""
     rng = np.random.default_rng(seed)
-    shape = [
-        (3, 70),
-        (5, 6, 33),
-        (2, 300, 9),
-        (4, 3, 20, 5),
-        (1, 7, 130),
-        (600, 2, 3),
-        (2, 3, 4, 70),
-    ][rng.integers(0, 7)]
+    shape = COLUMN_SHAPES[rng.integers(0, len(COLUMN_SHAPES))]
     start = int(rng.integers(0, len(shape) - 1))
     stop = int(rng.integers(start + 1, len(shape)))
     b, types = Builder(), [str(t) for t in rng.choice(ALL_TYPES, rng.integers(1, 3))]

@@ -27,6 +27,22 @@ def _lists(blocks: list[Block]) -> Iterator[list[Block]]:
 
 def _smaller(case: Case) -> Iterator[Case]:
     """Programs with one thing less."""
+    yield from _fewer_calls(case)
+    yield from _fewer_blocks(case)
+    yield from _fewer_lines(case)
+    if case.result != "x":
+        made = copy.deepcopy(case)
+        made.result = "x"
+        yield made
+    for name in reversed(case.pieces):
+        made = copy.deepcopy(case)
+        del made.pieces[name]
+        yield made
+    yield from _plainer_arguments(case)
+
+
+def _fewer_calls(case: Case) -> Iterator[Case]:
+    """One call less, then one line less between two calls."""
     for number in reversed(range(len(case.calls))):
         made = copy.deepcopy(case)
         del made.calls[number]
@@ -37,6 +53,10 @@ def _smaller(case: Case) -> Iterator[Case]:
             made = copy.deepcopy(case)
             made.calls[number] = ("\n".join(lines[:gone] + lines[gone + 1 :]), arguments)
             yield made
+
+
+def _fewer_blocks(case: Case) -> Iterator[Case]:
+    """One statement less, or what it holds in its place, or one of its parts less."""
     for which, blocks in enumerate(list(_lists(case.body))):
         for place in reversed(range(len(blocks))):
             for way in ("gone", "inside", "parts"):
@@ -52,6 +72,10 @@ def _smaller(case: Case) -> Iterator[Case]:
                 else:
                     continue
                 yield made
+
+
+def _fewer_lines(case: Case) -> Iterator[Case]:
+    """One line less of a statement of several."""
     for blocks, which in [(b, w) for w, b in enumerate(list(_lists(case.body)))]:
         for place, block in enumerate(blocks):
             lines = block.line.split("\n")
@@ -60,14 +84,10 @@ def _smaller(case: Case) -> Iterator[Case]:
                 kept = "\n".join(lines[:gone] + lines[gone + 1 :])
                 list(_lists(made.body))[which][place].line = kept
                 yield made
-    if case.result != "x":
-        made = copy.deepcopy(case)
-        made.result = "x"
-        yield made
-    for name in reversed(case.pieces):
-        made = copy.deepcopy(case)
-        del made.pieces[name]
-        yield made
+
+
+def _plainer_arguments(case: Case) -> Iterator[Case]:
+    """One argument less, or a plain first one."""
     for number, (change, arguments) in enumerate(case.calls):
         for gone in range(1, len(arguments)):
             made = copy.deepcopy(case)

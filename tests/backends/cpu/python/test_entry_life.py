@@ -93,10 +93,8 @@ def test_a_state_replaced_in_its_place_while_running_stays_alive():
     t.join()
 
 
-def test_references_are_exact():
-    states = [ones(4, 5) for _ in range(4)]
-    x, bad = ones(4, 5, value=0.0), ones(4, 5)
-    const = np.zeros((4, 5), np.float32)
+def _checked_step(states, const):
+    """A step that checks its input, replaces every state and returns each kind of result."""
     n = len(states)
     slots = (
         Slot("input", A, 0),
@@ -119,24 +117,17 @@ def test_references_are_exact():
         states=tuple((1 + k, 1 + n + k) for k in range(n)),
         form="tuple",
     )
-    f = build_entry(s)
+    return build_entry(s)
+
+
+def test_references_are_exact():
+    states = [ones(4, 5) for _ in range(4)]
+    x, bad = ones(4, 5, value=0.0), ones(4, 5)
+    const = np.zeros((4, 5), np.float32)
+    f = _checked_step(states, const)
     strided = tensor(np.zeros((5, 4), np.float32).T)
-    watched = [
-        x,
-        bad,
-        const,
-        A,
-        T,
-        None,
-        NotImplemented,
-        strided,
-        strided._v,
-        bad._v,
-        x._v,
-        f,
-        np.dtype(np.float32),
-        *states,
-    ]
+    watched = [x, bad, const, A, T, None, NotImplemented, strided, strided._v, bad._v, x._v, f]
+    watched += [np.dtype(np.float32), *states]
     f(x), f(bad), f(), f(strided)
     gc.collect()
     before = [sys.getrefcount(w) for w in watched]

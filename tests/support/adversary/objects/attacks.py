@@ -129,56 +129,72 @@ m("map_getattr_class", lambda w, x: x * sum(map(getattr, [w.Cfg], ["b"])), put("
 
 
 # ---- protocols that C code calls
+def sequence_of(w):
+    """Methods of a sequence of the items in w.v."""
+
+    def __len__(self):
+        return len(w.v)
+
+    def __getitem__(self, i):
+        return w.v[i]
+
+    def __contains__(self, v):
+        return v in w.v
+
+    def __reversed__(self):
+        return iter(w.v)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(w.v, np.float32)
+
+    return {name: method for name, method in locals().items() if name != "w"}
+
+
+def number_of(w):
+    """Methods of the number w.k."""
+
+    def __float__(self):
+        return w.k
+
+    def __index__(self):
+        return int(w.k)
+
+    def __round__(self, n=0):
+        return w.k
+
+    def __abs__(self):
+        return w.k
+
+    def __floor__(self):
+        return w.k
+
+    def __bool__(self):
+        return w.k > 2
+
+    return {name: method for name, method in locals().items() if name != "w"}
+
+
+def operators_of(w):
+    """What operators, calls and texts make of the number w.k."""
+
+    def __radd__(self, o):
+        return o + w.k
+
+    def __matmul__(self, o):
+        return w.k
+
+    def __call__(self, x):
+        return x * w.k
+
+    def __format__(self, spec):
+        return "a" * int(w.k)
+
+    return {name: method for name, method in locals().items() if name != "w"}
+
+
 def protocol():
     w = NS(k=2.0, v=[1.0, 2.0])
-
-    class P:
-        def __len__(self):
-            return len(w.v)
-
-        def __getitem__(self, i):
-            return w.v[i]
-
-        def __float__(self):
-            return w.k
-
-        def __index__(self):
-            return int(w.k)
-
-        def __round__(self, n=0):
-            return w.k
-
-        def __abs__(self):
-            return w.k
-
-        def __floor__(self):
-            return w.k
-
-        def __radd__(self, o):
-            return o + w.k
-
-        def __bool__(self):
-            return w.k > 2
-
-        def __contains__(self, v):
-            return v in w.v
-
-        def __reversed__(self):
-            return iter(w.v)
-
-        def __call__(self, x):
-            return x * w.k
-
-        def __array__(self, dtype=None, copy=None):
-            return np.asarray(w.v, np.float32)
-
-        def __format__(self, spec):
-            return "a" * int(w.k)
-
-        def __matmul__(self, o):
-            return w.k
-
-    w.p = P()
+    w.p = type("P", (), {**sequence_of(w), **number_of(w), **operators_of(w)})()
     return w
 
 
