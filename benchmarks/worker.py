@@ -19,10 +19,10 @@ from .sizes import NoSuchWorkload, median_us
 
 MODULES = {
     "hybrid": "workloads",
-    "torch": "peer_torch",
-    "torch_compile": "peer_torch",
-    "jax": "peer_jax",
-    "numpy": "peer_numpy",
+    "torch": "peers.peer_torch",
+    "torch_compile": "peers.peer_torch",
+    "jax": "peers.peer_jax",
+    "numpy": "peers.peer_numpy",
 }
 
 

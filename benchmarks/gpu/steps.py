@@ -37,12 +37,12 @@ def _small(name: str, device: Device, peers: bool) -> Makers:
 
     def jax() -> Call:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        from .. import peer_jax
+        from ..peers import peer_jax
 
         return peer_jax.build(name, True, kind)
 
     def torch(mode: str) -> Call:
-        from .. import peer_torch
+        from ..peers import peer_torch
 
         return peer_torch.build(name, mode, kind)
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .sizes import CNN, GPT, LSTM, MLP, TRAINING, NoSuchWorkload, generator, randn
+from ..sizes import CNN, GPT, LSTM, MLP, TRAINING, NoSuchWorkload, generator, randn
 
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 torch.manual_seed(0)

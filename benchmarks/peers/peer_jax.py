@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, generator, randn
+from ..sizes import CNN, GPT, LSTM, MLP, NoSuchWorkload, generator, randn
 
 Params = dict[str, Any]
 tree_map = jax.tree.map

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .sizes import NoSuchWorkload, randn
+from ..sizes import NoSuchWorkload, randn
 
 
 def build(name: str, compiled: bool, device: str = "cpu") -> Callable[[], Any]:
