@@ -319,7 +319,7 @@ def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:
 
 def in_words(op: Op) -> str:
     """What `common_dtype` and `map_infer` do for a map record, for its function's docstring."""
-    if op.kind != "map" or op.gathers or not op.nin:
+    if not isinstance(op, MapOp) or op.gathers or not op.nin:
         return ""
     said = ["Shapes broadcast, or ShapeError; dtypes promote."] if op.nin > 1 else []
     if op.result == "float":

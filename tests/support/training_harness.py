@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
-from adversary.common import norm, same
+from adversary.common import check
 
 import hybrid.nn as nn
 import hybrid.optim as optim
 from hybrid import random as rnd
-from hybrid.decorator import Function, RunsEagerly, function
+from hybrid.decorator import Function
 
 RNG = np.random.default_rng(0)
 DATA = [RNG.standard_normal((4, 8)).astype("f4") for _ in range(8)]
@@ -19,19 +18,12 @@ DATA = [RNG.standard_normal((4, 8)).astype("f4") for _ in range(8)]
 
 def both(program: Any, replays: int | None = None) -> Function:
     """Run a program with plain Python and with @function; all it returns must agree to the bit."""
-    rnd.manual_seed(0)
-    want = norm(program(lambda f: f))
-    rnd.manual_seed(0)
-    made: list[Function] = []
 
-    def jit(f: Any) -> Function:
-        made.append(function(f))
-        return made[-1]
+    def seeded(jit: Any) -> Any:
+        rnd.manual_seed(0)
+        return program(jit)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RunsEagerly)
-        got = norm(program(jit))
-    assert same(want, got)
+    made = check(seeded)
     if replays is not None:
         assert made[0].cache_info().replays >= replays, made[0].explain()
     return made[0]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import warnings
 import weakref
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +27,7 @@ from adversary.objects import (
 )
 
 import hybrid
-from hybrid.decorator import Function, RunsEagerly, function
+from hybrid.decorator import function
 
 CASES = {
     **attacks.CASES,
@@ -43,26 +42,9 @@ CASES = {
 }
 
 
-def both(name: str) -> tuple[Any, Any, list[Function]]:
-    """What plain Python gives, what recorded functions give, and these functions."""
-    made: list[Function] = []
-
-    def jit(f: Any) -> Function:
-        made.append(function(f))
-        return made[-1]
-
-    want = common.run(CASES[name], lambda f: f)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RunsEagerly)
-        got = common.run(CASES[name], jit)
-    return want, got, made
-
-
 @pytest.mark.parametrize("name", list(CASES))
 def test_same_as_python(name: str) -> None:
-    want, got, _ = both(name)
-    assert common.same(want[0], got[0])
-    assert want[1] == got[1]
+    common.check(CASES[name])
 
 
 ORDINARY = """
@@ -94,7 +76,7 @@ if sys.version_info < (3, 12):  # later isinstance with a protocol looks through
 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_programs_are_replayed(name: str) -> None:
-    made = both(name)[2]
+    made = common.check(CASES[name])
     assert any(f.cache_info().replays for f in made), [f.explain() for f in made]
 
 

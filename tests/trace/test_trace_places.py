@@ -6,7 +6,6 @@ from __future__ import annotations
 import collections
 import ctypes
 import importlib
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,18 +38,7 @@ for _suite in SUITES:
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_same_as_python(name: str) -> None:
-    made: list[Function] = []
-
-    def jit(f: Any) -> Function:
-        made.append(function(f))
-        return made[-1]
-
-    want = common.run(CASES[name], lambda f: f)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RunsEagerly)
-        got = common.run(CASES[name], jit)
-    assert common.same(want[0], got[0])
-    assert want[1] == got[1]
+    made = common.check(CASES[name])
     if name in ORDINARY:
         assert all(f.cache_info().replays for f in made)
 

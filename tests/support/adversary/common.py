@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import types
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import hybrid as hb
+from hybrid.decorator import Function, RunsEagerly, function
 
-__all__ = ["NS", "X", "norm", "run", "same", "suite", "two"]
+__all__ = ["NS", "X", "check", "norm", "run", "same", "suite", "two"]
 
 NS = types.SimpleNamespace
 
@@ -64,3 +66,20 @@ def run(program: Any, jit: Any) -> tuple[Any, str]:
     with contextlib.redirect_stdout(out):
         result = norm(program(jit))
     return result, out.getvalue()
+
+
+def check(program: Any) -> list[Function]:
+    """A program gives and prints the same plain and decorated; the functions that it decorated."""
+    made: list[Function] = []
+
+    def jit(f: Any) -> Function:
+        made.append(function(f))
+        return made[-1]
+
+    want = run(program, lambda f: f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsEagerly)
+        got = run(program, jit)
+    assert same(want[0], got[0])
+    assert want[1] == got[1]
+    return made

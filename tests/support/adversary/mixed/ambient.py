@@ -1,4 +1,4 @@
-"""Programs made to break the mechanism that sees Python (part 4: C objects, ambient state).
+"""Programs made to break the mechanism that sees Python: C objects, ambient state.
 
 Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
 agree exactly.

@@ -1,4 +1,4 @@
-"""Programs made to break the mechanism that sees Python (part 3: effects, imports, factories).
+"""Programs made to break the mechanism that sees Python: effects, imports, factories.
 
 Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
 agree exactly.

@@ -1,4 +1,4 @@
-"""Programs made to break the mechanism that sees Python (part 2: containers, numbers, classes).
+"""Programs made to break the mechanism that sees Python: containers, numbers, classes.
 
 Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
 agree exactly.
@@ -21,37 +21,10 @@ import numpy as np
 import hybrid as hb
 
 from ..common import NS, X, suite, two
+from .attributes import Cfg
 
 CASES, case = suite()
 COUNT = 0
-GV = 1.0
-
-
-class Cfg:
-    k = 2.0
-
-    def __init__(s):
-        s.a = 1.0
-
-    @property
-    def p(s):
-        return s.a * GV
-
-    def meth(s):
-        return s.a
-
-    @staticmethod
-    def st():
-        return 1.0
-
-    @classmethod
-    def cm(cls):
-        return cls.k
-
-    def __getattr__(s, n):
-        if n.startswith("_"):
-            raise AttributeError(n)
-        return s.__dict__["extra"][n]
 
 
 @case

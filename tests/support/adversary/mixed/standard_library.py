@@ -1,5 +1,5 @@
-"""Programs made to break the mechanism that sees Python (part 7: places of tensors, containers that
-lie, the standard library).
+"""Programs made to break the mechanism that sees Python: places of tensors, containers that lie, the
+standard library.
 
 Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
 agree exactly.
@@ -26,12 +26,9 @@ import numpy as np
 import hybrid as hb
 
 from ..common import NS, X, suite, two
+from ..helpers import T
 
 CASES, case = suite()
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
 
 
 @case

@@ -1,4 +1,4 @@
-"""Programs made to break the mechanism that sees Python (part 1: attributes, dicts, calls).
+"""Programs made to break the mechanism that sees Python: attributes, dicts, calls.
 
 Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
 agree exactly.

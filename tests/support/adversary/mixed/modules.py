@@ -1,5 +1,5 @@
-"""Programs made to break the mechanism that sees Python (part 6: models, gradients, tensors kept in
-Python state).
+"""Programs made to break the mechanism that sees Python: modules that are shared, overridden and
+edited, their gradients and optimizers.
 
 Each takes `jit` (identity or hybrid.function) and returns everything a user could see; both must
 agree exactly.
@@ -13,36 +13,14 @@ import numpy as np
 
 import hybrid as hb
 import hybrid.nn as nn
-import hybrid.nn.functional as F
 import hybrid.optim as optim
 from hybrid import random as rnd
 
 from ..common import NS, X, norm, suite, two
+from ..helpers import T, leaf
+from .nets import model
 
 CASES, case = suite()
-
-
-def T(*v):
-    return hb.tensor(np.float32(v))
-
-
-def leaf(*v):
-    return hb.tensor(np.float32(v), requires_grad=True)
-
-
-class MLP(nn.Module):
-    def __init__(self, n=3):
-        super().__init__()
-        self.a, self.b = nn.Linear(n, 4), nn.Linear(4, n)
-        self.k = 1.5
-
-    def forward(self, x):
-        return self.b(F.relu(self.a(x))) * self.k
-
-
-def model():
-    rnd.manual_seed(7)
-    return MLP()
 
 
 @case
