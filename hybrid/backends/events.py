@@ -9,29 +9,32 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import CodeType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-__all__ = ["EventFilter", "PlainHooks"]
+__all__ = ["EventFilter", "Hooks", "PlainHooks"]
+
+
+class Hooks(NamedTuple):
+    """What is told of a watched thread: hooks like those of `sys.setprofile` and `sys.settrace`.
+
+    `returned` is called with what quiet code gave to the frame that calls it; `looked` gets the
+    first argument, by id, of quiet code that looks."""
+
+    profile: Callable[..., Any]
+    trace: Callable[..., Any]
+    returned: Callable[[Any], None]
+    looked: dict[int, Any]
 
 
 class EventFilter(Protocol):
-    """Stands between the interpreter and hooks like those of `sys.setprofile`, `sys.settrace`.
+    """Stands between the interpreter and the hooks of a watch.
 
     They get what those functions would give them, but no `c_return` and no `c_exception`, and of
     quiet code nothing: its calls are only noted, and what it returns to other code is told either
     as an event or by `returned`."""
 
-    def begin(
-        self,
-        profile: Callable[..., Any],
-        trace: Callable[..., Any],
-        returned: Callable[[Any], None],
-        looked: dict[int, Any],
-    ) -> None:
-        """Watch this thread from now on.
-
-        `returned` is called with what quiet code gave to the frame that calls it; `looked` gets the
-        first argument, by id, of quiet code that looks."""
+    def begin(self, hooks: Hooks) -> None:
+        """Watch this thread from now on."""
 
     def pause(self) -> bool:
         """Stop watching for a while; false, and nothing done, unless this thread is watched."""
@@ -58,14 +61,8 @@ class PlainHooks:
         self._thread = 0
         self._hooks: tuple[Any, Any] = (None, None)
 
-    def begin(
-        self,
-        profile: Callable[..., Any],
-        trace: Callable[..., Any],
-        returned: Callable[[Any], None],
-        looked: dict[int, Any],
-    ) -> None:
-        self._hooks = profile, trace
+    def begin(self, hooks: Hooks) -> None:
+        self._hooks = hooks.profile, hooks.trace
         self.resume()
 
     def pause(self) -> bool:

@@ -19,7 +19,7 @@ from benchmarks.workloads import build
 from hybrid import nn
 from hybrid.backends.api import event_filter
 from hybrid.backends.cpu.watch import hooks
-from hybrid.backends.events import PlainHooks
+from hybrid.backends.events import Hooks, PlainHooks
 from hybrid.decorator import RunsEagerly, function, set_executor
 from hybrid.trace.fallback import budget
 from hybrid.trace.heap import patches
@@ -337,7 +337,7 @@ def test_other_threads_are_not_watched():
 
 def test_quiet_code_is_bounded():
     found = event_filter()
-    found.begin(lambda *_: None, lambda *_: None, lambda _: None, {})
+    found.begin(Hooks(lambda *_: None, lambda *_: None, lambda _: None, {}))
     found.end()
     sys.setprofile(None)
     sys.settrace(None)
@@ -372,12 +372,8 @@ def test_a_pause_that_outlives_quiet_code():
     for quiet in begin, end, type(found).pause, type(found).resume:
         found.quiet(quiet.__code__, None)
     try:
-        found.begin(
-            lambda frame, event, value: seen.append((event, frame.f_code)),
-            lambda *_: None,
-            lambda value: None,
-            {},
-        )
+        profile = lambda frame, event, value: seen.append((event, frame.f_code))  # noqa: E731
+        found.begin(Hooks(profile, lambda *_: None, lambda value: None, {}))
         user()
     finally:
         found.end()

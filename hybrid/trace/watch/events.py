@@ -29,6 +29,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from ...backends.api import event_filter
+from ...backends.events import Hooks
 from ...core.errors import IndexOutOfRange
 from ...core.signals import PENDING, TRIP, critical, give_back
 from ...ir.tensor import RUNTIME, Handle
@@ -164,7 +165,7 @@ class Watch:
             # born in the call, and whatever else the collector knows existed before.
             gc.disable()
             gc.collect(0)
-            self._hooks.begin(self._profile, self._trace, self._returned, self.looked)
+            self._hooks.begin(Hooks(self._profile, self._trace, self._returned, self.looked))
         except BaseException:
             self._off()
             raise

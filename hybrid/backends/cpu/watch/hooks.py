@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ....core.signals import foreign
-from ...events import EventFilter, PlainHooks
+from ...events import EventFilter, Hooks, PlainHooks
 from ..machine.host import keep_forever, python_address
 from ..machine.jit import compile_ir
 from . import hooks_ir as ir
@@ -74,20 +74,14 @@ class NativeFilter:
         self.switches = SWITCHES
 
     # ---- one watch
-    def begin(
-        self,
-        profile: Callable[..., Any],
-        trace: Callable[..., Any],
-        returned: Callable[[Any], None],
-        looked: dict[int, Any],
-    ) -> None:
+    def begin(self, hooks: Hooks) -> None:
         words = self._words
         if len(self._kept) >= MOST:
             self._forget()
         words[ir.EPOCH // 8] += 1
         words[ir.RUN // 8] += 1
         words[ir.HOOKED // 8] = 1
-        self._objects = profile, trace, returned, looked
+        self._objects = hooks
         for index, held in enumerate(self._objects, ir.PROFILE // 8):
             words[index] = id(held)
         default, interpreter = words[ir.EVALUATE // 8], self._interpreter()
@@ -195,7 +189,7 @@ def _switching_works(hooks: NativeFilter) -> bool:
 
     hooks.quiet(_quiet.__code__, "quiet")
     try:
-        hooks.begin(profile, lambda *_: None, returned.append, looked)
+        hooks.begin(Hooks(profile, lambda *_: None, returned.append, looked))
         _loud(box, count)
     finally:
         hooks.end()
