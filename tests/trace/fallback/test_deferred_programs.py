@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deferred_harness import deferred
 
 import hybrid as hb
 import hybrid.nn as nn
@@ -16,8 +17,6 @@ import hybrid.optim as optim
 from hybrid.decorator import function
 from hybrid.ir.door import bind as door
 from hybrid.ir.door.pending import COLLECTING
-from hybrid.trace.fallback.deferred import Deferral
-from hybrid.trace.serve.signatures import SignatureState
 
 pytestmark = pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly")
 X = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
@@ -47,20 +46,6 @@ def seen(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: seen(item) for key, item in value.items()}
     return [seen(item) for item in value] if isinstance(value, (list, tuple)) else repr(value)
-
-
-def at_once(fn: Any) -> Any:
-    """A decorated function whose calls are deferred from the first on."""
-    decorated: Any = function(fn)
-    deferral = Deferral(decorated._segments)
-
-    def state(*_: Any) -> SignatureState:
-        fresh = SignatureState()
-        decorated._run_python(fresh, deferral)
-        return fresh
-
-    decorated._new_state = state
-    return decorated
 
 
 @program
@@ -390,7 +375,7 @@ def test_programs_leave_what_they_leave_undecorated(
     used: list[Any] = []
 
     def jit(fn: Any) -> Any:
-        used.append(at_once(fn))
+        used.append(deferred(fn))
         return used[-1]
 
     assert _run(body, jit) == expected

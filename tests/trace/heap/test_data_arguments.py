@@ -6,44 +6,13 @@ from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest
+from data_harness import X, batch, compared, leaves, replayed
 
 import hybrid
 from hybrid import function
 
-X = hybrid.tensor(np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4))
 RNG = np.random.default_rng(5)
 DTYPES = "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
-
-
-def leaves(value):
-    """Tensors of a result as bytes, everything else as it is."""
-    if isinstance(value, hybrid.Tensor):
-        return value.dtype.name, value.shape, value.numpy().tobytes()
-    if isinstance(value, (list, tuple)):
-        return [leaves(v) for v in value]
-    if isinstance(value, dict):
-        return {k: leaves(v) for k, v in value.items()}
-    return value
-
-
-def compared(body, arguments, calls=6):
-    """The traced function, after calls that each gave what the plain one gives."""
-    traced = function(body)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for number in range(calls):
-            want = leaves(body(*arguments(number)))
-            assert leaves(traced(*arguments(number))) == want, number
-    return traced
-
-
-def batch(number, dtype=np.float32, shape=(3, 4)):
-    return (np.arange(np.prod(shape)).reshape(shape) * (number + 1) % 7).astype(dtype)
-
-
-def replayed(traced, records=2):
-    info = traced.cache_info()
-    return info.records == records and info.eager == 0 and info.plans == 1
 
 
 # ---- a batch per call
@@ -278,113 +247,6 @@ def test_no_gradient_reaches_data():
     assert replayed(traced)
 
 
-# ---- Python that reads
-def branch(x, a):
-    return x if a[0, 0] > 3 else x + a
-
-
-def mean(x, a):
-    return x * float(a.mean())
-
-
-def loop(x, a):
-    total = 0
-    for row in a:
-        total = total + row[0]
-    return x + float(total)
-
-
-def mixed(x, a):
-    out = []
-    for value in (x, 3.0):
-        out.append(a + value)
-    return out[0] * hybrid.asarray(out[1])
-
-
-def shape_of(x, a):
-    return x + hybrid.zeros(a[0, :2].astype(int) * 0 + (3, 4))
-
-
-def through_a_list(x, a):
-    return x + hybrid.tensor([a])[0]
-
-
-def through_an_object(x, a):
-    class Box:
-        pass
-
-    box = Box()
-    box.value = a
-    return x + float(box.value.sum())
-
-
-def hidden(x, a):
-    def inner():
-        return a
-
-    return x + float(inner.__closure__[0].cell_contents[0, 0])
-
-
-def by_mask(x, a):
-    return x[a > 0]
-
-
-def in_place(x, a):
-    a += 1
-    return x + a
-
-
-def by_ufunc(x, a):
-    return x + np.exp(a)
-
-
-def by_truth(x, a):
-    return x if a[:1, :1] else -x
-
-
-def by_c_code(x, a):
-    return x + sum(sum(row) for row in a.tolist())
-
-
-def returned(x, a):
-    return x, a.shape, a.strides
-
-
-def formatted(x, a):
-    return x, f"{a}"
-
-
-READS = [branch, mean, loop, mixed, shape_of, through_a_list, through_an_object, hidden, by_mask]
-READS += [in_place, by_ufunc, by_truth, by_c_code, returned, formatted]
-
-
-@pytest.mark.parametrize("size", ["small", "large"])
-@pytest.mark.parametrize("body", READS, ids=lambda body: body.__name__)
-def test_reads_of_the_content_are_right(body, size):
-    """Two equal batches, then others: equal recordings prove nothing."""
-    x, shape = (X, (3, 4)) if size == "small" else (hybrid.ones((300, 400)), (300, 400))
-    if body is shape_of and size == "large":
-        return
-    compared(body, lambda number: (x, batch(number // 3, "f8", shape)), calls=12)
-
-
-def test_small_arrays_used_as_numbers_replay():
-    traced = function(lambda x, sizes: x.reshape(*[int(n) for n in sizes]))
-    for _ in range(6):
-        assert traced(X, np.array([4, 3])).shape == (4, 3)
-    assert traced.cache_info().replays >= 3
-    assert traced(X, np.array([2, 6])).shape == (2, 6)
-
-
-def test_the_reason_names_the_line():
-    traced = function(lambda a: X[0, 0] * float(a.max()))
-    with pytest.warns(hybrid.RunsEagerly, match=r"reads max of an argument.*test_data_arg.*py:\d"):
-        for number in range(4):
-            traced(batch(number, "f8", (100, 100)))
-    info = traced.cache_info()
-    assert info.eager + info.deferred == 2
-
-
 def test_an_array_that_is_also_elsewhere_is_no_other_one():
     held = np.ones((3, 4), "f4")
     traced = function(lambda a: X + held)
@@ -482,16 +344,6 @@ def test_defaults_of_helpers_are_not():
         assert np.array_equal(traced(X, mask * 4).numpy(), X.numpy() + 1)
 
 
-def test_arrays_deep_in_containers_are_right():
-    def body(x, b):
-        for _ in range(7):
-            b = b[0]
-        return x * float(b.sum())
-
-    compared(body, lambda number: (X, [[[[[[[batch(number // 3)]]]]]]]), 9)
-    compared(body, lambda number: (X, [[[[[[[batch(number // 3, "f4", (50, 50))]]]]]]]), 9)
-
-
 def test_memory_mapped_files(tmp_path):
     batch(1, "f4", (40, 4)).tofile(tmp_path / "data")
     mapped = np.memmap(tmp_path / "data", np.float32, "r", shape=(40, 4))
@@ -508,14 +360,6 @@ def test_names_of_functions_that_are_passed():
         return inner
 
     compared(lambda f, x: x * len(f.__name__), lambda n: (maker("n" * (1 + n // 3)), X), 9)
-
-
-def test_c_code_that_gets_an_array_from_a_function():
-    def body(x, a):
-        return x * max([1, 2], key=lambda v: a if v == 1 else 3)
-
-    compared(body, lambda number: (X, np.array(1 + 2 * (number // 3))), 12)
-    compared(lambda x, a: x + next(iter((a,)))[0], lambda n: (X, batch(n // 3, "f4", (4, 3, 4))), 9)
 
 
 def test_helpers_that_return_arrays_are_right():
