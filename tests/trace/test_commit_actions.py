@@ -17,9 +17,9 @@ from actions.harness import both, box, data
 
 import hybrid as hb
 from hybrid.decorator import function
-from hybrid.trace.follow.effects import SUPPORTED
+from hybrid.trace.follow.rows import SUPPORTED
 
-pytestmark = pytest.mark.skipif(not SUPPORTED, reason="calls are followed on CPython 3.11 only")
+pytestmark = pytest.mark.skipif(not SUPPORTED, reason="no table of instructions for this interpreter")
 
 PROGRAMS = {**counters.PROGRAMS, **containers.PROGRAMS, **states.PROGRAMS}
 ATTACKS = {**attacks.PROGRAMS, **rebuilt.PROGRAMS}

@@ -46,11 +46,17 @@ def instructions_of(code: CodeType) -> dict[int, dis.Instruction]:
 def successors(code: CodeType) -> dict[int, frozenset[int]]:
     """Offset of each instruction -> the offsets that may come after it, without exceptions."""
     instructions = list(dis.get_instructions(code))
+    # a loop that is over goes past the instructions which drop what it has dropped (3.12 on)
+    past = {
+        end.offset: {ins.offset for ins in instructions[number + 1 : number + 3]}
+        for number, end in enumerate(instructions)
+        if end.opname == "END_FOR"
+    }
     out = {}
     for ins, following in zip(instructions, [*instructions[1:], None]):
         after = {following.offset} if following is not None else set()
         if ins.opcode in dis.hasjrel or ins.opcode in dis.hasjabs:
-            after.add(ins.argval)
+            after |= {ins.argval, *past.get(ins.argval, ())}
         out[ins.offset] = frozenset(after)
     return out
 

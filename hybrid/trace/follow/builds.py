@@ -12,7 +12,8 @@ from .follower import Follower
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .terms import Collection
 
-__all__ = ["build", "build_map", "build_keyed", "unpack", "gather", "one_of"]
+__all__ = ["build", "build_map", "build_keyed", "build_slice", "make_function", "push_unseen"]
+__all__ += ["unpack", "gather", "one_of"]
 
 
 def build(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -46,6 +47,24 @@ def _collect(machine: Stepper, kind: type, slots: list[StackSlot]) -> None:
         machine.stack.append(StackSlot(()))
     else:
         machine.stack.append(UNSEEN)
+
+
+def build_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    count = instruction.arg or 0
+    follow.escape(machine.stack[len(machine.stack) - count :])
+    machine.stack[len(machine.stack) - count :] = [UNSEEN]
+
+
+def make_function(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    """Defaults, annotations and cells lie below the code, one for each bit of the operand; what is
+    in the cells is read and stored by instructions of their own."""
+    count = 1 + (instruction.arg or 0).bit_count()
+    follow.escape(machine.stack[len(machine.stack) - count :])
+    machine.stack[len(machine.stack) - count :] = [UNSEEN]
+
+
+def push_unseen(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    machine.stack.append(UNSEEN)
 
 
 def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:

@@ -69,12 +69,13 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
     arguments = machine.stack[len(machine.stack) - count :] if count else []
     del machine.stack[len(machine.stack) - count :]
     upper, lower = machine.stack.pop(), machine.stack.pop()
-    if lower is NULL:
-        callee, given = upper, arguments
+    if lower is NULL or upper is NULL:
+        callee, given = (upper if lower is NULL else lower), arguments
+        changing: dict[str, Method] = {}
     else:
         callee, given = lower, [upper, *arguments]
+        changing = CHANGED.get(id(type(upper.value)), {})
     names, machine.names = machine.names, ()
-    changing = CHANGED.get(id(type(upper.value)), {}) if lower is not NULL else {}
     method = changing.get(callee.method)
     if method is not None and not names:
         _mutation(follow, machine, frame, upper.value, method, arguments)

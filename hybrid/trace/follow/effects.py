@@ -1,20 +1,29 @@
 """What each instruction of user code does to the stack and variables that the follower keeps.
 
-Invariant: an instruction without a row here, or on an interpreter without a table, makes every
-number on the stack escape; a row never claims more than the instruction is seen to do.
+Invariant: an instruction without a row (see rows.py) makes every number on the stack escape; a row
+never claims more than the instruction is seen to do.
 """
 
 from __future__ import annotations
 
 import collections
 import dis
-import sys
 import types
 from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, plain, trusted
-from .builds import build, build_keyed, build_map, gather, one_of, unpack
+from .builds import (
+    build,
+    build_keyed,
+    build_map,
+    build_slice,
+    gather,
+    make_function,
+    one_of,
+    push_unseen,
+    unpack,
+)
 from .calls import (
     CHANGED,
     Effect,
@@ -32,21 +41,9 @@ from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .places import attribute, entry, global_, is_mapping, item, named, variable
 from .terms import Collection, HostRead
 
-__all__ = ["SUPPORTED", "follower"]
-
-SUPPORTED = sys.version_info[:2] == (3, 11)
-
-
-def follower(function: Any) -> Follower | None:
-    """A follower of one call; None on an interpreter whose instructions are not known."""
-    return Follower(function, _effect) if SUPPORTED else None
-
-
-def _effect(
-    follow: Follower, machine: Stepper, frame: types.FrameType, instruction: Instruction
-) -> None:
-    effect: Effect = EFFECTS.get(instruction.opname, other)
-    effect(follow, machine, frame, instruction)
+__all__ = ["EFFECTS", "other", "forget"]
+__all__ += ["leave", "load_attr", "load_const", "load_fast", "load_global", "load_method"]
+__all__ += ["store_fast"]
 
 
 # ---- stack and control
@@ -174,15 +171,15 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
     if type(slot.value) is Lazy:
         slot = StackSlot(known(machine, frame, slot), slot.term)
     machine.variables[name] = UNSEEN if issubclass(type(slot.value), Handle) else slot
-    _forget(machine, name)
+    forget(machine, name)
 
 
 def delete_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     machine.variables.pop(instruction.argval, None)
-    _forget(machine, instruction.argval)
+    forget(machine, instruction.argval)
 
 
-def _forget(machine: Stepper, name: str) -> None:
+def forget(machine: Stepper, name: str) -> None:
     """A variable is bound again: what stood for its object on the stack is not known any more."""
     machine.stack = [
         UNSEEN if type(s.value) is Lazy and s.value.name == name else s for s in machine.stack
@@ -221,7 +218,7 @@ def store_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     name, slot = instruction.argval, machine.stack.pop()
     if name not in machine.code.co_freevars:
         follow.escape([slot])
-        _forget(machine, name)
+        forget(machine, name)
         return
     spot, held = variable(machine, name)
     if spot is None:
@@ -471,6 +468,9 @@ EFFECTS: dict[str, Effect] = {
     "LIST_APPEND": gather,
     "SET_ADD": gather,
     "KW_NAMES": kw_names,
+    "LOAD_CLOSURE": push_unseen,
+    "MAKE_FUNCTION": make_function,
+    "BUILD_SLICE": build_slice,
     "CALL": call,
     "CALL_FUNCTION_EX": call_spread,
 }

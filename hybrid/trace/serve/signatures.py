@@ -16,7 +16,7 @@ from ...core.precision import MATMUL
 from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
 from ..fallback.deferred import Deferral
-from ..follow.effects import follower
+from ..follow.rows import follower
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
 from ..heap.facts import Holder
 from ..heap.signature import Regard, signature_of
