@@ -24,7 +24,7 @@ if __name__ == "__main__":
 from hybrid.core import dtypes as dt  # noqa: E402
 from hybrid.core.aval import aval  # noqa: E402
 from hybrid.eager.methods import COMPARISONS, CONVERSIONS, IN_PLACE  # noqa: E402
-from hybrid.ir.op import NO_GRAD, OPS, Op  # noqa: E402
+from hybrid.ir.op import MapOp, NO_GRAD, OPS, Op  # noqa: E402
 from hybrid.ops.base.surface import SURFACE, Public  # noqa: E402
 
 COMMAND = "python tests/support/surface.py"
@@ -243,7 +243,7 @@ def record_of(row: Public) -> Op | None:
 
 
 def _result(op: Op) -> str:
-    if op.kind == "map" and op.result != "same":
+    if isinstance(op, MapOp) and op.result != "same":
         return {"bool": "bool", "int": "int64", "float": "float"}[op.result]
     if op.kind == "map" or op.samples is None:
         return "same"
@@ -258,7 +258,8 @@ def _result(op: Op) -> str:
 def _error(op: Op) -> str:
     if op.kind in ("view", "place", "scatter"):
         return "exact"
-    if "f" not in op.accepts or op.result == "bool" or not op.ulp or op.has("pure_copy"):
+    truth = isinstance(op, MapOp) and op.result == "bool"
+    if truth or "f" not in op.accepts or not op.ulp or op.has("pure_copy"):
         return "exact"
     return f"{op.ulp:g}" if op.kind in ("map", "row") else "in order"
 
