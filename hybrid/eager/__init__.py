@@ -1,9 +1,10 @@
 """Eager mode: Tensor with its operators and methods, and tools to look inside."""
 
 from . import methods
+from .create import asarray, from_dlpack, tensor
 from .debug import Intermediate, NanError, debug, detect_nan, intermediates
 from .info import finfo, iinfo, result_type
-from .tensor import Tensor, asarray, from_dlpack, tensor
+from .tensor import Tensor
 
 __all__ = [
     "Tensor",

@@ -6,62 +6,23 @@ to.  What data becomes, and its one rounding, is in ir/foreign.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..autograd.backward import stop_gradient
-from ..autograd.tape import PseudoOp
 from ..core import dtypes as dt
-from ..core.aval import HOST, Device, aval
+from ..core.aval import HOST, aval
 from ..core.aval import device as to_device
 from ..core.cache import keep
-from ..core.errors import DTypeError
 from ..ir.door import bind as door
 from ..ir.door.exchange import exchanged, take_over
-from ..ir.door.foreign import Data, data_of, dtype_of, holds_tensors, is_number, listed
-from ..ir.door.pending import value_of
-from ..ir.tensor import Handle, Leaf, new_handle
+from ..ir.door.foreign import holds_tensors, listed
+from ..ir.tensor import Handle, new_handle
+from .making import finished, handle_of
+from .tensor import Tensor
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
-
-__all__ = ["tensor", "asarray", "from_dlpack", "move", "named_device"]
-
-
-def named_device(kind: Device, given: Any) -> Device:
-    """A device of a kind, given by its number or name (None: the current one)."""
-    if given is None:
-        return door.backend_of(kind).current_device()
-    return to_device(f"{kind}:{given}" if isinstance(given, int) else given)
-
-
-def move(handle: Any, target: Device, waits: bool = True) -> Any:
-    """t on another device, and the gradient back to where t is; `waits` False: a copy from pinned
-    memory may go on meanwhile."""
-    source, value = handle._a.device, None
-    mode = door.current_mode()
-    if mode is not None:
-        mode.on_effect(f"moves a tensor to {target}")
-    if source.kind == target.kind and source is not HOST:
-        value = door.aside(door.backend_of(target).moved, value_of(handle), target)
-    if value is None:
-        host = door.fetched(handle._v, source)
-        if waits or target is HOST:
-            value = door.on_device(host, target)
-        else:
-            value = door.aside(door.backend_of(target).send, host, target)
-    made = new_handle(value, aval(handle._a.shape, handle._a.dtype, target))
-    if handle._node is not None and door.grad_enabled():
-        resolved = PseudoOp("move", _moves_to(source), (made._a,))
-        made._node = (resolved, (handle._node,), (), None)
-    return made
-
-
-def _moves_to(device: Device) -> Callable[[list[Any]], list[Any]]:
-    """The pull of a move: gradients go to the device that the tensor came from."""
-    return lambda grads: [None if grad is None else move(grad, device) for grad in grads]
+__all__ = ["tensor", "asarray", "from_dlpack"]
 
 
 # records of arrays that were seen: of any equal dtype object, of the default device
@@ -88,7 +49,7 @@ def tensor(
         known = _RECORDS.get((data.shape, data.dtype))
         if known is not None:
             return new_handle(data.copy(), known)
-        made = _finish(_made(data, None, True, device), device, False)
+        made = finished(handle_of(data, None, True, device), device, False)
         if made._a.dtype == data.dtype:
             keep(_RECORDS, (data.shape, data.dtype), made._a, door.TABLE_LIMIT)
         return made
@@ -97,32 +58,8 @@ def tensor(
         cut = data.detach().to(target) if target is not None else data.detach()  # type: ignore[attr-defined]
         made = cut.clone() if cut._v is data._v else cut
         made = stop_gradient(made)
-        return _finish(made, device, requires_grad)
-    return _finish(_made(data, target, True, device), device, requires_grad)
-
-
-def _made(data: Any, target: np.dtype | None, detached: bool, device: Any) -> Any:
-    """Data that is no tensor as a tensor of dtype d on a device; tensors in it are joined where
-    they are, and cut from the tape if asked."""
-    read = data if is_number(data) else door.foreign(data, target, detached)
-    if isinstance(read, Handle):
-        read = read if target is None else door.convert(read, target)
-        return stop_gradient(read) if detached else read
-    read = read if isinstance(read, Data) else data_of(read)
-    where = HOST if device is None else to_device(device)
-    return door.tensor_of(read, dtype_of(read) if target is None else target, where)
-
-
-def _finish(made: Any, device: Any, requires_grad: bool) -> Any:
-    if device is not None and to_device(device) is not made._a.device:
-        made = move(made, to_device(device))
-    if requires_grad:
-        if not dt.is_float(made._a.dtype):
-            raise DTypeError(
-                f"only floating tensors can require a gradient, not {made._a.dtype.name}"
-            )
-        made._node = Leaf(made)
-    return made
+        return finished(made, device, requires_grad)
+    return finished(handle_of(data, target, True, device), device, requires_grad)
 
 
 def asarray(
@@ -159,12 +96,12 @@ def asarray(
             data.dtype == target and data.dtype.isnative and (copy is False or _frozen(data))
         )
         if shareable and data.flags.aligned and not np.ma.is_masked(data):
-            return _finish(_shared(data, target), device, False)
+            return finished(_shared(data, target), device, False)
         if copy is False:
             raise ValueError("asarray(copy=False): this array cannot be shared without a copy")
     if not holds_tensors(listed(data)):
         return tensor(data, target, device=device)
-    return _finish(_made(data, target, False, device), device, False)
+    return finished(handle_of(data, target, False, device), device, False)
 
 
 def _taken(made: Any, target: np.dtype | None, device: Any) -> Any:
@@ -188,7 +125,7 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> T
     """
     if copy is not None:
         return asarray(x, device=device, copy=copy)
-    return _finish(asarray(x, copy=None if isinstance(x, Handle) else False), device, False)
+    return finished(asarray(x, copy=None if isinstance(x, Handle) else False), device, False)
 
 
 def _unboxed(data: Any) -> np.ndarray:

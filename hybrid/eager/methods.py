@@ -24,7 +24,7 @@ from ..ir.tensor import Handle
 from ..ops.base.surface import SURFACE, Public, public
 from ..ops.indexing.getitem import getitem as _getitem
 from . import shaping, transfer  # noqa: F401  (their methods are installed here)
-from .create import move
+from .making import move
 from .tensor import Tensor
 
 __all__: list[str] = []

@@ -24,8 +24,8 @@ from ..ir.door import bind as door
 from ..ir.door.flat import set_tensor_class
 from ..ir.door.pending import value_of
 from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view
-from .create import asarray, from_dlpack, move, tensor
 from .handles import broadcast, read
+from .making import finished, handle_of, move
 from .repr import html_of, text_of
 from .snapshot import copied, grad_of, saved_array
 from .writes import LEAF_WRITTEN, write
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 else:
     TensorMethods = Handle
 
-__all__ = ["Tensor", "tensor", "asarray", "from_dlpack"]
+__all__ = ["Tensor"]
 
 
 class Tensor(TensorMethods):
@@ -471,7 +471,8 @@ class Tensor(TensorMethods):
 
 
 def _rebuild(array: np.ndarray, name: str, leaf: bool, device: str | None = None) -> Tensor:
-    return tensor(array, dtype=name, device=device, requires_grad=leaf)
+    made = handle_of(array, dt.canonical(name), True, device)
+    return finished(made, device, leaf)  # type: ignore[no-any-return]
 
 
 set_tensor_class(Tensor)

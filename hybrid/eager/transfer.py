@@ -19,8 +19,8 @@ from ..ir.door import bind as door
 from ..ir.door.pending import value_of
 from ..ir.tensor import Handle, new_handle
 from ..ops.base.surface import public
-from .create import move, named_device
 from .handles import read
+from .making import move, named_device
 from .tensor import Tensor
 
 __all__: list[str] = []

@@ -10,7 +10,8 @@ import math
 from typing import Any
 
 from ..core.errors import ShapeError, UnsupportedError
-from ..eager.tensor import Tensor, asarray, tensor
+from ..eager.create import asarray, tensor
+from ..eager.tensor import Tensor
 from ..ops import flatten, ones, zeros
 from ..random import normal, uniform
 from . import functional as F

@@ -14,9 +14,10 @@ from ..core import dtypes as dt
 from ..core.aval import HOST, Device, is_device
 from ..core.aval import device as to_device
 from ..core.errors import HybridError, ShapeError
-from ..eager.create import named_device
+from ..eager.create import asarray, tensor
+from ..eager.making import named_device
 from ..eager.snapshot import Saved, frozen, must_map
-from ..eager.tensor import Tensor, asarray, tensor
+from ..eager.tensor import Tensor
 from ..eager.writes import become
 from ..ir.mode import EPOCH, bump
 from ..ir.tensor import Handle

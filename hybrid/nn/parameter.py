@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..eager.tensor import Tensor, tensor
+from ..eager.create import tensor
+from ..eager.tensor import Tensor
 from ..ir.door.guard import guarded
 
 __all__ = ["Parameter"]

@@ -15,8 +15,9 @@ from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core.aval import HOST
 from ..core.errors import ArgumentError, HybridError, ShapeError
+from ..eager.create import tensor
 from ..eager.snapshot import Saved, frozen, must_map
-from ..eager.tensor import Tensor, tensor
+from ..eager.tensor import Tensor
 from ..eager.writes import become, put_results
 from ..ir.door import bind as door
 from ..ir.door.together import together
