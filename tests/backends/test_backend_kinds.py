@@ -105,7 +105,7 @@ def test_interpreted_training_has_the_bits_of_native_code(kind):
 
 
 def test_random_streams_are_the_same_everywhere(other_kind, monkeypatch):
-    monkeypatch.setattr("hybrid.ops.indexing.random._DEFAULT", {})  # as in a new process
+    monkeypatch.setattr("hybrid.ops.indexing.generators._DEFAULT", {})  # as in a new process
     hybrid.manual_seed(11)
     hybrid.random.default_generator(other_kind)  # starts with the seed of the default device
     draws = []

@@ -16,7 +16,7 @@ from hybrid.backends.cuda.executable import PlanOnCard
 from hybrid.core.aval import HOST
 from hybrid.ir.mode import ROOTS
 from hybrid.nn import functional as F
-from hybrid.ops.indexing import random
+from hybrid.ops.indexing import generators
 
 Batch = tuple[np.ndarray, ...]
 RNG = np.random.default_rng(0)
@@ -24,8 +24,8 @@ RNG = np.random.default_rng(0)
 
 def forget_generators() -> None:
     """The default generators of cards: their state is memory of a driver that goes."""
-    for device in [device for device in random._DEFAULT if device is not HOST]:
-        del random._DEFAULT[device]
+    for device in [device for device in generators._DEFAULT if device is not HOST]:
+        del generators._DEFAULT[device]
     ROOTS[:] = [root for root in ROOTS if getattr(root, "device", HOST) is HOST]
 
 

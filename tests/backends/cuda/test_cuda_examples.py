@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+from card_programs import forget_generators
 from gpu import SimulatedDriver
-from test_replay import forget_generators
 
 import hybrid
 from hybrid.backends.cuda.machine import driver

@@ -2,7 +2,7 @@
 
 import hybrid.nn as nn
 import hybrid.nn.functional as F
-from hybrid.ops.indexing import random as rnd
+from hybrid import random as rnd
 
 
 class MLP(nn.Module):
