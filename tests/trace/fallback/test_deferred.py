@@ -1,6 +1,6 @@
 """Deferred mode: Python runs at every call, ops run as fused segments; nothing may show but speed.
 
-Reads, errors, threads, modes and memory; programs and costs are in test_deferred_calls.py.
+The choice, reads, errors, threads, modes and memory; test_deferred_calls.py has programs and costs.
 """
 
 from __future__ import annotations
@@ -15,26 +15,86 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deferred_harness import A, Net, bits, deferred
+from deferred_harness import A, Net, bits, clock, deferred
 from generate import graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hybrid as hb
 from hybrid.core import dtypes as dt
-from hybrid.decorator import function
+from hybrid.decorator import RunsEagerly, function
 from hybrid.ir.door import bind as door
 from hybrid.ir.door.pending import COLLECTING, Pending
 from hybrid.ir.graph.graph import Const
 from hybrid.ir.op import OPS
 from hybrid.ir.tensor import new_handle
 from hybrid.trace.fallback import segments as kept
+from hybrid.trace.fallback.deferred import CHOICE, Deferral
 from hybrid.trace.fallback.segments import Segments
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly"),
     pytest.mark.usefixtures("always"),
 ]
+
+
+# ---- the choice
+def test_the_faster_way_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    CHOICE[0] = "auto"
+    for slow, verdict in ((True, "eager"), (False, "deferred")):
+        now = [0.0]
+        monkeypatch.setattr("hybrid.trace.fallback.deferred.perf_counter", lambda now=now: now[0])
+        deferral = Deferral(Segments())
+
+        def f(x: Any, slow: bool = slow, now: list[float] = now) -> Any:
+            now[0] += 1.0 + (slow == (door.current_mode() is not None))
+            return hb.exp(x) + 1.0
+
+        turns = []
+        for _ in range(20):
+            if deferral.verdict:
+                break
+            turns.append(deferral.turn())
+            deferral.run(f, (hb.tensor(A),), {}, turns[-1])
+        assert deferral.verdict == verdict and turns.count(False) == 4
+
+
+def test_segments_that_never_repeat_are_given_up() -> None:
+    CHOICE[0] = "auto"
+    deferral = Deferral(Segments())
+    for k in range(200):
+        if deferral.verdict:
+            break
+        deferral.run(lambda x: x * 2.0 + 1.0, (hb.zeros(k + 1),), {}, deferral.turn())
+    assert deferral.verdict == "eager" and deferral.segments.compilations == 0
+
+
+def test_never_means_eager() -> None:
+    CHOICE[0] = "never"
+
+    @function
+    def f(x: Any) -> Any:
+        clock()
+        return x + 1.0
+
+    for _ in range(5):
+        f(hb.ones(3))
+    info = f.cache_info()
+    assert info.deferred == 0 and info.eager == 3 and "EAGER" in f.explain()
+
+
+def test_the_message_and_the_report_say_why() -> None:
+    @function
+    def f(x: Any) -> Any:
+        clock()
+        return x + 1.0 + x
+
+    with pytest.warns(RunsEagerly, match="perf_counter.*fused segments"):
+        for _ in range(6):
+            f(hb.ones(3))
+    text = f.explain()
+    assert "DEFERRED" in text and "perf_counter" in text and "1 segments known" in text
+    assert f.cache_info()[-3:] == (4, 1, 1)
 
 
 # ---- reading a pending value
