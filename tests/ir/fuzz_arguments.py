@@ -1,7 +1,7 @@
 """Wrong arguments for every public function, made from a seed, and the verdict on what came back.
 
 Invariant: call number n is a function of n alone, so a failure is run again with
-`python tests/fuzz_arguments.py n 1`; the surface is read from the package, never listed.
+`python tests/ir/fuzz_arguments.py n 1`; the surface is read from the package, never listed.
 """
 
 from __future__ import annotations
