@@ -7,22 +7,20 @@ can be recorded, differentiated again, and gives the same bits however it is run
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 from ..core import dtypes as dt
 from ..core import trees
-from ..core.errors import ArgumentError, DeviceError, HybridError, ShapeError
+from ..core.errors import ArgumentError, DeviceError, HybridError
 from ..core.shapes import whole
 from ..ir.door import bind as door
 from ..ir.door.pending import shared
 from ..ir.tensor import Handle, Leaf, new_handle
-from ..ops.axes.reduce import sum_like
-from ..ops.build.create import ones_like, zeros_like
 from ..ops.elementwise.arithmetic import add
+from .passes import BackwardPass, fit, gathered, zeros
 from .scopes import enable_grad, need_callable, no_grad
-from .sums import GradientSums
-from .tape import PseudoOp, alias, order, owner, saved_inputs, saved_outputs, unfold
+from .tape import PseudoOp, above, alias, owner
 
 __all__ = [
     "backward",
@@ -35,63 +33,6 @@ __all__ = [
 ]
 
 
-# ---- the pass
-def _pull(node: Any, grads: list[Any]) -> Sequence[Any]:
-    """Gradients of a node's inputs from the gradients of its outputs."""
-    resolved = node[0]
-    if isinstance(resolved, PseudoOp):
-        return resolved.pull(grads)
-    if len(resolved.outs) == 1:
-        given = grads[0]
-    elif resolved.op.has("optional_grads"):
-        given = tuple(grads)
-    else:
-        given = tuple(g if g is not None else _zeros(aval) for g, aval in zip(grads, resolved.outs))
-    return resolved.op.vjp(given, saved_outputs(node), *saved_inputs(node), **resolved.params)
-
-
-def _zeros(aval: Any) -> Any:
-    return zeros_like(new_handle(None, aval))
-
-
-def _run(
-    roots: list[Any],
-    seeds: list[Any],
-    nodes: list[Any],
-    targets: frozenset[int] | set[int] = frozenset(),
-) -> dict[int, list[Any]]:
-    """Gradients of leaves and targets by id of owner;
-    `nodes` are the owners to visit, users first."""
-    sums = GradientSums(nodes, _fit)
-    for root, seed in zip(roots, seeds):
-        sums.add(root, seed)
-    for node in nodes:
-        if type(node) is not tuple:
-            continue
-        grads = sums.take(node, id(node) in targets)
-        if grads is None:
-            continue
-        resolved, parents = node[0], node[1]
-        avals = resolved.ins if not isinstance(resolved, PseudoOp) else [None] * len(parents)
-        for parent, gradient, aval in zip(parents, _pull(node, grads), avals):
-            if parent is not None and gradient is not None:
-                sums.give(parent, gradient, aval)
-    return sums.finish()
-
-
-def _above(nodes: list[Any], targets: set[int]) -> list[Any]:
-    """Those of the nodes that have a target among their inputs, at any depth."""
-    wanted, above = set(targets), []
-    for node in reversed(nodes):
-        if type(node) is not tuple:
-            continue
-        if any(parent is not None and id(owner(parent)) in wanted for parent in node[1]):
-            wanted.add(id(node))
-            above.append(node)
-    above.reverse()
-    return above
-
-
 def _own(gradient: Any) -> Any:
     """A handle of its own on a gradient that goes to the user, who may write it."""
     handle = new_handle(shared(gradient._v), gradient._a, gradient._node)
@@ -99,31 +40,6 @@ def _own(gradient: Any) -> Any:
     if observer is not None:
         observer.on_alias(handle, gradient)
     return handle
-
-
-def _fit(grad: Any, aval: Any) -> Any:
-    """Bring a gradient to the shape and dtype of the input it belongs to."""
-    grad = sum_like(grad, aval.shape)
-    return grad if grad._a.dtype is aval.dtype else door.convert(grad, aval.dtype)
-
-
-def _seed(tensor: Any, gradient: Any) -> Any:
-    """The gradient that a pass from this tensor begins with."""
-    aval = tensor._a
-    if gradient is None:
-        if aval.size != 1:
-            raise ShapeError(
-                f"backward of a tensor of shape {aval.shape} needs an explicit "
-                "gradient; reduce it to one element (.sum(), .mean()) or pass gradient="
-            )
-        return ones_like(tensor)
-    if not isinstance(gradient, Handle):
-        gradient = door.store(gradient, aval.dtype, aval.device)
-    if gradient._a.shape != aval.shape:
-        raise ShapeError(
-            f"gradient of shape {gradient._a.shape} does not fit a result of shape {aval.shape}"
-        )
-    return gradient if gradient._a.dtype is aval.dtype else door.convert(gradient, aval.dtype)
 
 
 def backward(
@@ -147,16 +63,10 @@ def backward(
         )
     enabled = door.set_grad(create_graph)
     try:
-        nodes, roots, _ = unfold([t._node], set())
-        gathered = _run(roots, [_seed(t, gradient)], nodes)
         selected = None if inputs is None else {id(tensor._node) for tensor in _listed(inputs)}
-        for node in nodes:
-            if (
-                type(node) is Leaf
-                and id(node) in gathered
-                and (selected is None or id(node) in selected)
-            ):
-                _add_grad(node, gathered[id(node)][0])
+        for leaf, summed in gathered(BackwardPass([t], [gradient])):
+            if selected is None or id(leaf) in selected:
+                _add_grad(leaf, summed)
     finally:
         door.STATE.special += door.LOCAL.grad - enabled
         door.LOCAL.grad = enabled
@@ -220,15 +130,12 @@ def gradients(
     enabled = door.set_grad(create_graph)
     try:
         live = [(out, seed) for out, seed in zip(results, seeds) if out._node is not None]
-        nodes, roots, renewed = unfold([out._node for out, _ in live], set())
-        wanted = [renewed(tensor._node) for tensor in sources]
-        targets = {id(owner(node)) for node in wanted}
-        starts = [_seed(out, seed) for out, seed in live]
-        gathered = _run(roots, starts, _above(nodes, targets), targets)
+        wanted = [tensor._node for tensor in sources]
+        found = gathered(BackwardPass(*_apart(live), sources=wanted))
     finally:
         door.STATE.special += door.LOCAL.grad - enabled
         door.LOCAL.grad = enabled
-    answers = [_stored(gathered, node) for node in wanted]
+    answers = [gradient for _, gradient in found]
     if not allow_unused and any(grad is None for grad in answers):
         raise HybridError(
             "an input was not used in computing the outputs; pass allow_unused=True for None"
@@ -236,12 +143,9 @@ def gradients(
     return tuple([None if grad is None else _own(grad) for grad in answers])
 
 
-def _stored(gathered: dict[int, list[Any]], node: Any) -> Any:
-    """The gradient of a node among those of its owner, or None."""
-    grads = gathered.get(id(owner(node)))
-    if grads is None:
-        return None
-    return grads[node[0] if owner(node) is not node else 0]
+def _apart(pairs: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    """Outputs and their gradients."""
+    return [output for output, _ in pairs], [gradient for _, gradient in pairs]
 
 
 # ---- functional forms
@@ -285,25 +189,24 @@ def _pullback(value: Any, seeds: Any, watched: list[Any]) -> list[Any]:
         for out, seed in zip(outputs, given)
         if isinstance(out, Handle) and out._node is not None
     ]
-    stop = {id(owner(tensor._node)) for tensor in watched}
+    ends = [tensor._node for tensor in watched]
+    stop = frozenset([id(owner(node)) for node in ends])
     roots = [out._node for out, _ in pairs]
     enabled = door.set_grad(_reaches_others(roots, stop) and door.grad_enabled())
     try:
-        nodes, roots, _ = unfold(roots, stop)
-        nodes = [node for node in nodes if id(node) not in stop]
-        gathered = _run(roots, [_seed(out, seed) for out, seed in pairs], nodes)
+        found = gathered(BackwardPass(*_apart(pairs), stop, ends))
         return [
-            _own(gathered[id(w._node)][0]) if id(w._node) in gathered else _zeros(w._a)
-            for w in watched
+            zeros(w._a) if gradient is None else _own(gradient)
+            for w, (_, gradient) in zip(watched, found)
         ]
     finally:
         door.STATE.special += door.LOCAL.grad - enabled
         door.LOCAL.grad = enabled
 
 
-def _reaches_others(roots: list[Any], known: set[int]) -> bool:
+def _reaches_others(roots: list[Any], known: Set[int]) -> bool:
     """Whether nodes depend on a leaf that is none of `known`."""
-    return any(type(node) is Leaf and id(node) not in known for node in order(roots, set()))
+    return any(type(node) is Leaf and id(node) not in known for node in above(roots))
 
 
 def value_and_grad(
@@ -455,13 +358,13 @@ def _pull_list(pull: Any, avals: tuple[Any, ...], inputs: list[Any]) -> Callable
     """A user's `pull` from a list of gradients of outputs (None: zeros) to one of inputs."""
 
     def pull_list(grads: list[Any]) -> list[Any]:
-        full = [g if g is not None else _zeros(aval) for g, aval in zip(grads, avals)]
+        full = [g if g is not None else zeros(aval) for g, aval in zip(grads, avals)]
         got = pull(*full)
         returned = [got] if isinstance(got, Handle) or got is None else list(got)
         if len(returned) != len(inputs):
             raise HybridError(
                 f"custom_gradient: pull gave {len(returned)} gradients for {len(inputs)} inputs"
             )
-        return [None if g is None else _fit(g, x._a) for g, x in zip(returned, inputs)]
+        return [None if g is None else fit(g, x._a) for g, x in zip(returned, inputs)]
 
     return pull_list

@@ -7,7 +7,8 @@ are values, so handles may be assigned after the fact without touching a gradien
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import Any, Protocol
 
 from ..ir.door import bind as door
 from ..ir.door.pending import Pending, shared
@@ -16,13 +17,25 @@ from ..ir.tensor import Handle, Leaf, new_handle
 __all__ = [
     "owner",
     "order",
+    "above",
     "unfold",
     "saved_inputs",
     "saved_outputs",
     "alias",
     "is_alias",
+    "is_call",
     "PseudoOp",
 ]
+
+
+class RecordedCall(Protocol):
+    """What is known of a call whose operations have no tape nodes of their own."""
+
+    def nodes(self, parents: Sequence[Any]) -> list[Any]:
+        """The nodes of its outputs, made from those of its inputs as eager code would have."""
+
+    def reached(self, output: int, parents: Sequence[Any]) -> Sequence[Any]:
+        """Those of the nodes of its inputs that an output depends on."""
 
 
 class PseudoOp:
@@ -30,12 +43,13 @@ class PseudoOp:
     recorded call.
 
     `pull` maps a list of output gradients (or None) to a list of input gradients (or None).  A
-    recorded call has `inner` instead: from the nodes of its inputs it makes those of its outputs,
-    node by node as eager code would have made them."""
+    recorded call has a `RecordedCall` as `inner` instead."""
 
     __slots__ = ("pull", "outs", "name", "inner")
 
-    def __init__(self, name: str, pull: Any, outs: tuple[Any, ...], inner: Any = None) -> None:
+    def __init__(
+        self, name: str, pull: Any, outs: tuple[Any, ...], inner: RecordedCall | None = None
+    ) -> None:
         self.name, self.pull, self.outs, self.inner = name, pull, outs, inner
 
 
@@ -62,12 +76,17 @@ def is_alias(resolved: Any) -> bool:
     return type(resolved) is PseudoOp and resolved.pull is _ALIAS_PULL
 
 
+def is_call(node: Any) -> bool:
+    """Whether a tape node stands for a recorded call."""
+    return type(node) is tuple and type(node[0]) is PseudoOp and node[0].inner is not None
+
+
 def owner(node: Any) -> Any:
     """The node of an op, or the Leaf, that a node stands for."""
     return node[1] if type(node) is tuple and type(node[0]) is int else node
 
 
-def order(roots: list[Any], stop: set[int]) -> list[Any]:
+def order(roots: list[Any], stop: Set[int] = frozenset()) -> list[Any]:
     """Entries and leaves reachable from the roots, users before producers; `stop` holds ids of
     owners whose parents are not visited."""
     reached: set[int] = set()
@@ -91,13 +110,30 @@ def order(roots: list[Any], stop: set[int]) -> list[Any]:
     return visited
 
 
-def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]:
-    """(`order(roots, stop)`, the roots, what any other node became) once recorded calls have given
-    way to the nodes they stand for: gradients then add up in the order of eager code."""
-    nodes = order(roots, stop)
-    if not any(
-        type(n) is tuple and type(n[0]) is PseudoOp and n[0].inner is not None for n in nodes
-    ):
+def above(roots: list[Any]) -> Iterator[Any]:
+    """Owners that the roots depend on; of a recorded call only what their outputs do."""
+    met: set[tuple[int, int]] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        holder = owner(node)
+        call = is_call(holder)
+        mark = id(holder), node[0] if call and holder is not node else 0
+        if node is None or mark in met:
+            continue
+        met.add(mark)
+        yield holder
+        if type(holder) is tuple:
+            inputs = holder[0].inner.reached(mark[1], holder[1]) if call else holder[1]
+            stack += [parent for parent in inputs if parent is not None]
+
+
+def unfold(
+    nodes: list[Any], roots: list[Any], stop: Set[int]
+) -> tuple[list[Any], list[Any], Callable[[Any], Any]]:
+    """(`nodes` = `order(roots, stop)`, the roots, what any other node became) once recorded calls
+    have given way to the nodes they stand for: gradients then add up in the order of eager code."""
+    if not any(map(is_call, nodes)):
         return nodes, roots, lambda node: node
     renewals: dict[int, Any] = {}  # id of an owner -> its new node, or those of its outputs
 
@@ -115,8 +151,8 @@ def unfold(roots: list[Any], stop: set[int]) -> tuple[list[Any], list[Any], Any]
             continue
         resolved, parents, saved, results = node
         ancestors = tuple([renewed(parent) for parent in parents])
-        if type(resolved) is PseudoOp and resolved.inner is not None:
-            renewals[id(node)] = resolved.inner(ancestors)
+        if is_call(node):
+            renewals[id(node)] = resolved.inner.nodes(ancestors)
         elif any(parent is not old for parent, old in zip(ancestors, parents)):
             renewals[id(node)] = (resolved, ancestors, saved, results)
     roots = [renewed(root) for root in roots]

@@ -101,6 +101,9 @@ class Mode:
     def on_grad_set(self, handle: Any, grad: Any) -> None:
         """Before: `handle.grad` is about to become `grad` (a Tensor or None)."""
 
+    def on_backward(self, outputs: Any) -> None:
+        """Before: a backward pass begins at these tensors."""
+
     def on_look(self, handle: Any) -> None:
         """What hybrid does next depends on `handle` (its flags, say), though no op may use it."""
 

@@ -10,15 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...backends.api import CHECKED, Entry, Replay, ReplayInput
-from ...compiler.pipeline import build
 from ...core import signals
 from ...core.cache import Bounded
-from ...ir.door.bind import LOCAL, STATE, backend_of
-from ...ir.door.evaluate import host_kernel
 from ...ir.door.pending import LITERAL, OUTPUT, Segment, evaluate
 from ...ir.graph.graph import Const, Graph, Node, Value
-from ...ir.tensor import Handle
+from .value_plans import value_plan
 
 __all__ = ["Segments", "Compiled"]
 
@@ -29,36 +25,17 @@ PAYS = 4  # native runs that pay for one compilation
 MOST_PLANS = 4  # of one segment: other results are held, other numbers
 
 
-class Carrier(Handle):
-    """What brings a value into a native entry and out of it."""
-
-    __slots__ = ()
-
-
 class Compiled:
     """A plan of a segment for some held results; literals in `open` are inputs."""
 
-    __slots__ = ("held", "open", "bits", "entry", "executable", "avals", "spare")
+    __slots__ = ("held", "open", "bits", "plan")
 
     def __init__(
         self, segment: Segment, held: tuple[int, ...], opened: frozenset[int], bits: tuple[Any, ...]
     ) -> None:
         self.held, self.open = held, tuple(sorted(opened))
         self.bits = bits
-        graph = graph_of(segment, held, self.open)
-        self.avals = [value.aval for value in graph.inputs]
-        self.spare: list[list[Carrier]] = []  # what carried values before
-        result = build(graph, (), kernel=host_kernel)
-        self.executable = backend_of(segment.device).compile(result.plan, result.graph)
-        self.entry: Entry | None = self.executable.entry(
-            Replay(
-                inputs=tuple([ReplayInput(v.aval, None, CHECKED) for v in graph.inputs]),
-                states=(),
-                results=tuple(range(len(held))),
-                form="tuple",
-                tensor_types=(Carrier,),
-            )
-        )
+        self.plan = value_plan(graph_of(segment, held, self.open), segment.device)
 
     def fits(self, bits: tuple[Any, ...]) -> bool:
         """Whether literals with these bits are the ones that were compiled in."""
@@ -68,27 +45,7 @@ class Compiled:
         """Values of the held results."""
         values = [value for value, _ in segment.inputs]
         values += [segment.literals[k][0] for k in self.open]
-        entry = self.entry
-        if entry is not None:
-            try:
-                carriers = self.spare.pop()
-            except IndexError:
-                carriers = [self._carrier(aval) for aval in self.avals]
-            for carrier, value in zip(carriers, values):
-                carrier._v = value
-            made = entry.call(*carriers)
-            for carrier in carriers:
-                carrier._v = None
-            self.spare.append(carriers)
-            if made is not NotImplemented:
-                return {number: carrier._v for number, carrier in zip(self.held, made)}
-        return dict(zip(self.held, self.executable(values)))
-
-    @staticmethod
-    def _carrier(aval: Any) -> Carrier:
-        carrier = Carrier()
-        carrier._a, carrier._node = aval, None
-        return carrier
+        return dict(zip(self.held, self.plan.run(values)))
 
 
 def graph_of(segment: Segment, held: Sequence[int], opened: Sequence[int]) -> Graph:
@@ -178,8 +135,7 @@ class Segments:
             held = tuple(sorted({*held, *met.plans[0].held}))
         shown = tuple([None if k in met.open else b for k, b in enumerate(bits)])
         try:
-            with signals.held:
-                compiled = _made(segment, held, met.open, shown)
+            compiled = Compiled(segment, held, met.open, shown)
         except Exception as error:
             if signals.foreign(error):
                 raise
@@ -188,18 +144,3 @@ class Segments:
         self.compilations += 1
         met.plans = [compiled, *met.plans][:MOST_PLANS]
         return compiled
-
-
-@signals.critical
-def _made(
-    segment: Segment, held: tuple[int, ...], opened: frozenset[int], bits: tuple[Any, ...]
-) -> Compiled:
-    """Compile, with no mode that would look at what the compiler computes."""
-    mode = LOCAL.mode
-    STATE.special -= mode is not None
-    LOCAL.mode = None
-    try:
-        return Compiled(segment, held, opened, bits)
-    finally:
-        STATE.special += mode is not None
-        LOCAL.mode = mode

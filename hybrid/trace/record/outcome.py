@@ -6,8 +6,8 @@ the recorded graph with a number of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ...core.aval import Aval
@@ -47,6 +47,10 @@ class Outcome:
     writes: tuple[tuple[int, int], ...]
     avals: tuple[Aval, ...]
     actions: Actions = NONE
+
+    def also(self, avals: Sequence[Aval], numbers: Sequence[int]) -> Outcome:
+        """The same of a graph with further outputs."""
+        return replace(self, avals=(*self.avals, *[avals[number] for number in numbers]))
 
     def comparable(self) -> tuple[Any, ...]:
         """Equal for two recordings of one function that leave the same behind."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...autograd.asked import Asked
 from ...control.regions import INNER, OpenRegions, RecordedOp
 from ...core.signals import foreign
 from ...core.sites import user_site
@@ -116,6 +117,8 @@ class Recorder(Mode):
         self.grads: dict[int, _Grad] = {}
         self.looked: dict[int, Handle] = {}  # whose flags hybrid's own code asked for
         self.reasons: dict[str, None] = {}
+        self.passed: list[int] = []  # values that a backward pass began at
+        self.asked = Asked()
         self.regions: list[OpenRegions] = []  # branches and loops that are being recorded
         self.watch: Watch | None = None  # what looks at the Python of the call
         self.data: dict[int, Handle] = {}  # id of an argument that is data -> what stands for it
@@ -291,6 +294,9 @@ class Recorder(Mode):
         self.why(what)
 
     # ---- gradients
+    def on_backward(self, outputs: Any) -> None:
+        self.passed += [self.ref(output) for output in outputs]
+
     def _grad(self, handle: Any) -> _Grad:
         record = self.grads.get(id(handle))
         if record is None:

@@ -8,7 +8,7 @@ rule).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, r
 from .outcome import Left, Outcome, Results, results_of
 from .outputs import Unfit
 from .recorder import Recorder
-from .result_tape import ResultTape, tape_of
+from .result_tape import ResultTape, TapeOf, tape_of
 
 __all__ = ["Life", "Refused", "Recording", "recording_of"]
 
@@ -59,7 +59,7 @@ class Recording:
     passed, the rest are captures), and `outcome.writes`.
 
     `gradients`: (input, the input that must be its `.grad`, or None); `tape`: of results that have
-    one, None where there are none or what their gradient needs is overwritten; `lost`: the location
+    one, None where there are none or all have the node `spent`; `lost`: the location
     of a capture is unknown; `settled`: what held the places that the call stores to is known;
     `graded`: a tensor with a gradient was written while gradients were recorded; `data`: the
     arguments that are data."""
@@ -71,6 +71,7 @@ class Recording:
     gradients: tuple[tuple[int, int | None], ...]
     outcome: Outcome
     tape: ResultTape | None
+    spent: Any
     fingerprint: Fingerprint
     handles_errors: bool
     lost: bool
@@ -92,6 +93,12 @@ class Recording:
         held += [self.facts.holders[key] for key in stores]
         found = {holder.id for holder in held if is_a(holder.get(), BOXES)}
         return frozenset(found | {change.owner.id for change in actions.grown})
+
+    def start(self, inputs: Sequence[Any], outputs: Callable[[int], Any]) -> Callable[[int], Any]:
+        """Tape nodes for the results of one replay, by output number; `outputs` gives the value of
+        an output of the graph."""
+        spent, tape = self.spent, self.tape
+        return (lambda output: spent) if tape is None else tape.start(inputs, outputs, spent)
 
     def written(self, inputs: list[Any]) -> list[Any]:
         """The tensors among the inputs that a replay gives new values."""
@@ -140,9 +147,7 @@ def _recording(
     dead: Callable[[Any], None],
 ) -> Recording:
     roles, used = Roles(recorder), len(recorder.captures)
-    if analysis.followed is not None:
-        inner = {key: inside.start for key, inside in analysis.followed.paths.items()}
-        before = {**before, **inner}
+    before = _begun(analysis, before)
     find_captures(roles, analysis)
     found = read_facts(roles, analysis, before, dead)
     gradients = read_gradients(roles, analysis)
@@ -154,14 +159,16 @@ def _recording(
     left = Left(returned, found.stored, gradients.final, settled, analysis.followed)
     results = results_of(roles, _existed(analysis), host_reads, facts, left, dead)
     outcome, reads = results.outcome, gradients.reads
+    taped = _tape(recorder, results, dead)
     return Recording(
-        graph=recorder.graph(results.numbers),
+        graph=recorder.graph([*results.numbers, *taped.extra]),
         arguments=len(recorder.args),
         inputs=located.inputs,
         facts=facts,
         gradients=tuple(reads),
-        outcome=outcome,
-        tape=_tape(roles, results),
+        outcome=outcome.also(recorder.avals, taped.extra),
+        tape=taped.tape,
+        spent=taped.spent,
         fingerprint=Fingerprint(recorder.key(), outcome.comparable(), results.numbers, reads),
         handles_errors=any(map(handles_errors, analysis.watch.frames)),
         lost=located.lost,
@@ -170,6 +177,12 @@ def _recording(
         life=life,
         data=tuple([roles.numbers[id(tensor)] for tensor in recorder.data.values()]),
     )
+
+
+def _begun(analysis: Analysis, before: dict[Key, Any]) -> dict[Key, Any]:
+    """What places held when the call began, those inside of containers that it replaces, too."""
+    paths = {} if analysis.followed is None else analysis.followed.paths
+    return {**before, **{key: inside.start for key, inside in paths.items()}}
 
 
 def _existed(analysis: Analysis) -> Callable[[Any], bool | None]:
@@ -196,9 +209,14 @@ def _check_history(used: tuple[Input, ...]) -> None:
         raise Unfit("runs backward while an input is itself a result of differentiable operations")
 
 
-def _tape(roles: Roles, results: Results) -> ResultTape | None:
-    """The tape of the results; none where the values it would be computed from are overwritten."""
+def _tape(recorder: Recorder, results: Results, dead: Callable[[Any], None]) -> TapeOf:
+    """The tape of the results, and what replays have to keep for it."""
     outcome = results.outcome
-    if not results.on_tape or outcome.writes or outcome.gradients:
-        return None
-    return tape_of(roles, results.on_tape)
+    replaced = {number for number, _ in outcome.writes}
+    if outcome.gradients:  # whatever is found as a gradient may be replaced, too
+        grads = [record.first for record in recorder.grads.values() if record.first is not None]
+        tensors = [*recorder.args, *recorder.captures]
+        firsts = set(map(id, grads))
+        replaced |= {number for number, t in enumerate(tensors) if id(t) in firsts}
+    changed = bool(outcome.writes or outcome.gradients)
+    return tape_of(recorder, results.on_tape, results.numbers, frozenset(replaced), changed, dead)

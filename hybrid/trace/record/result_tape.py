@@ -1,41 +1,31 @@
 """The tape of results that a replay returns: their gradient, should anyone ask for it later.
 
-Invariant: nothing is kept on the replay path but the input values.  When a gradient is asked for,
-the recorded tape is rebuilt around values computed again by the same graph (the same bits) and
-differentiated like any other.
+Invariant: a replay keeps what computes the values that a backward pass reads, as they were in that
+call: input values, and as further outputs of its graph (`kept`) values of inputs that it replaces
+and those that are dear to compute again.  From them the recorded tape is rebuilt (the same bits)
+and differentiated like any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 from ...autograd.tape import PseudoOp, is_alias, order, owner
 from ...core.aval import Aval
-from ...core.errors import HybridError
+from ...ir.door.busy import values_of
 from ...ir.door.evaluate import evaluate_eager
-from ...ir.door.pending import value_of
-from ...ir.graph.graph import Graph
+from ...ir.door.pending import known
+from ...ir.graph.graph import Const, Graph, Node, Value
 from ...ir.tensor import Handle, Leaf
-from .inputs import Roles
 from .outputs import Unfit
+from .recorder import RecordedOp, Recorder
 
-__all__ = ["ResultTape", "tape_of", "SPENT", "spent"]
+__all__ = ["ResultTape", "Replayed", "TapeOf", "tape_of"]
 
-
-def _spent(grads: list[Any]) -> Any:
-    raise HybridError(
-        "this result comes from a recorded function that also writes state, so what its gradient "
-        "needs was not kept; call backward inside that function, or compute the result outside"
-    )
-
-
-SPENT = (PseudoOp("recorded call", _spent, (None,)), (), (), None)
-
-
-def spent(output: int) -> Any:
-    """The tape of results whose gradients have been used, by output number."""
-    return SPENT
+SERIALS = count()
+CHEAP = ("map", "view", "place")  # kinds of op whose results are computed again rather than kept
 
 
 class _Input(NamedTuple):
@@ -57,72 +47,109 @@ class _Node(NamedTuple):
 class ResultTape(NamedTuple):
     """Template of the tape above the results of one recorded call.  `nodes`: producers before
     users; `roots`: what each result hangs on; `position`: output number -> position among the
-    results; `inputs`: numbers of the inputs that are on a tape; `graph`: computes what the nodes
-    saved."""
+    results (those that are missing are `spent`); `inputs`: numbers of the inputs that are on a
+    tape, and for each result in `reach` the positions of those that it depends on; `graph`:
+    computes what the nodes saved from the inputs `needed` and the outputs `kept`; `serial`: tells
+    templates apart; `plans`: whole backward passes, kept by who makes them."""
 
     nodes: tuple[_Node, ...]
     roots: tuple[Any, ...]
     position: dict[int, int]
     inputs: tuple[int, ...]
+    reach: tuple[tuple[int, ...], ...]
     avals: tuple[Aval, ...]
     graph: Graph
+    needed: tuple[int, ...]
+    kept: tuple[int, ...]
+    serial: int
+    plans: list[Any]
 
-    def start(self, inputs: Sequence[Any]) -> Callable[[int], Any]:
-        """Tape nodes for the results of one replay, by output number."""
-        values = [value_of(tensor) for tensor in inputs]
+    def start(
+        self, inputs: Sequence[Any], outputs: Callable[[int], Any], spent: Any
+    ) -> Callable[[int], Any]:
+        """Tape nodes for the results of one replay, by output number; `outputs` gives the value of
+        an output of its graph, `spent` is the node of other results."""
+        values = known(values_of([inputs[number] for number in self.needed]))
+        values += [outputs(number) for number in self.kept]
         parents = tuple([inputs[number]._node for number in self.inputs])
+        call = PseudoOp("recorded call", None, self.avals, Replayed(self, values))
+        node, position = (call, parents, (), None), self.position
+        if len(position) == 1:
+            return lambda output: node if output in position else spent
+        return lambda output: (position[output], node) if output in position else spent
 
-        def inner(parents: Sequence[Any]) -> list[Any]:
-            return self._inner(parents, values)
-
-        node = (PseudoOp("recorded call", None, self.avals, inner), parents, (), None)
-        position = self.position
-        return lambda output: node if len(position) == 1 else (position[output], node)
-
-    def _inner(self, parents: Sequence[Any], values: list[Any]) -> list[Any]:
-        """Nodes of the results, from the nodes that the inputs have now."""
-        computed = evaluate_eager(self.graph, values)
-        rebuilt: list[Any] = []
+    def rebuilt(self, parents: Sequence[Any], computed: Sequence[Any]) -> list[Any]:
+        """Nodes of the results, from the nodes that the inputs have now and the outputs of
+        `graph`."""
+        nodes: list[Any] = []
 
         def resolve(parent: Any) -> Any:
             if parent is None:
                 return None
             if type(parent) is _Input:
                 return parents[parent.position]
-            node = rebuilt[parent[0]]
+            node = nodes[parent[0]]
             return node if parent[1] is None else (parent[1], node)
 
         def picked(numbers: Sequence[int | None]) -> tuple[Any, ...]:
             return tuple([None if k is None else computed[k] for k in numbers])
 
-        for resolved, above, saved, outputs in self.nodes:
-            kept = picked(saved)
+        for resolved, ancestors, saved, outputs in self.nodes:
             results = None if outputs is None else picked(outputs)
-            rebuilt.append((resolved, tuple(map(resolve, above)), kept, results))
+            nodes.append((resolved, tuple(map(resolve, ancestors)), picked(saved), results))
         return [resolve(root) for root in self.roots]
+
+
+class Replayed(NamedTuple):
+    """One replay on the tape: the values that its template needs."""
+
+    tape: ResultTape
+    values: list[Any]
+
+    def nodes(self, parents: Sequence[Any]) -> list[Any]:
+        """See RecordedCall."""
+        return self.tape.rebuilt(parents, evaluate_eager(self.tape.graph, self.values))
+
+    def reached(self, output: int, parents: Sequence[Any]) -> Sequence[Any]:
+        """See RecordedCall."""
+        return [parents[position] for position in self.tape.reach[output]]
+
+
+def _output(node: Any) -> tuple[int, int]:
+    """Which output of which owner a node is."""
+    holder = owner(node)
+    return id(holder), 0 if holder is node else node[0]
 
 
 class _Template:
     """Turns recorded tape nodes into template nodes; numbers inputs and saved values on the way."""
 
-    def __init__(self, roles: Roles) -> None:
-        recorder = self.recorder = roles.recorder
-        self.starts = {  # id of the node of an input, where the recorded tape begins -> input
-            id(owner(tensor._node)): number
-            for number, tensor in enumerate([*recorder.args, *recorder.captures])
-            if tensor._node is not None
-        }
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        # (id of the owner, output) of the node of an input, where the recorded tape begins -> input
+        self.starts: dict[tuple[int, int], int] = {}
+        self.shared = set[tuple[int, int]]()
+        for number, tensor in enumerate([*recorder.args, *recorder.captures]):
+            if tensor._node is not None:
+                key = _output(tensor._node)
+                if self.starts.setdefault(key, number) != number:
+                    self.shared.add(key)
         self.inputs: dict[int, int] = {}  # input -> position, in order of use
         self.saved: dict[int, int] = {}  # value number -> position among the graph's outputs
         self.position: dict[int, int] = {}  # id of a recorded node -> position in the template
+        self.made: list[_Node] = []
 
     def parent(self, node: Any) -> Any:
         if node is None:
             return None
-        holder = owner(node)
-        number = self.starts.get(id(holder))
+        holder, key = owner(node), _output(node)
+        number = self.starts.get(key)
         if number is not None:
+            if key in self.shared:
+                raise Unfit("has two inputs with one gradient history")
             return _Input(self.inputs.setdefault(number, len(self.inputs)))
+        if id(holder) not in self.position:
+            raise Unfit("returns a differentiable result of values from before the call")
         return self.position[id(holder)], node[0] if holder is not node else None
 
     def node(self, node: Any) -> _Node:
@@ -147,21 +174,165 @@ class _Template:
             raise Unfit("returns a differentiable result of values from before the call")
         return self.saved.setdefault(number, len(self.saved))
 
+    def reach(self, root: Any) -> tuple[int, ...]:
+        """Positions of the inputs that a result depends on."""
+        todo, met, found = [root], set[int](), dict[int, None]()
+        nodes = self.made
+        while todo:
+            parent = todo.pop()
+            if type(parent) is _Input:
+                found[parent.position] = None
+            elif parent is not None and parent[0] not in met:
+                met.add(parent[0])
+                todo += nodes[parent[0]].parents
+        return tuple(sorted(found))
 
-def tape_of(roles: Roles, results: dict[int, Handle]) -> ResultTape:
+    def fill(self, roots: list[Any]) -> None:
+        """Make the nodes above these."""
+        stop = {ident for ident, _ in self.starts}
+        for node in reversed(order(roots, stop)):
+            if id(node) not in stop:
+                self.made.append(self.node(node))
+                self.position[id(node)] = len(self.made) - 1
+
+
+class _Work(NamedTuple):
+    """How saved values come about: the steps that are run again, the inputs they need, and the
+    values that are kept, by number."""
+
+    steps: list[RecordedOp]
+    inputs: list[int]
+    kept: list[int]
+
+
+def _work(recorder: Recorder, saved: Iterable[int], free: Container[int], again: bool) -> _Work:
+    """The least work; `free`: values that are results anyhow; `again`: whatever is not is computed
+    again."""
+    wanted, work = set(saved), _Work([], [], [])
+    for step in reversed(recorder.steps):
+        here = [number for number in step.outputs if number in wanted]
+        if not here:
+            continue
+        cheap = step.op.kind in CHEAP and not step.op.gathers and not step.op.has("effect")
+        if all(number in free for number in here) or not (cheap or again):
+            work.kept.extend(here)
+        else:
+            work.steps.append(step)
+            wanted.update(step.inputs)
+    work.steps.reverse()
+    work.inputs.extend(sorted(wanted & {number for number, *_ in recorder.start.values()}))
+    return work
+
+
+def _graph(recorder: Recorder, work: _Work, saved: Iterable[int]) -> Graph:
+    """The same as a graph of the inputs, then of what is kept."""
+    given = [*work.inputs, *work.kept]
+    values = {number: Value(recorder.avals[number]) for number in given}
+    inputs = list(values.values())
+    for number, data in recorder.consts.items():
+        values[number] = Const(recorder.avals[number], data)
+    nodes = []
+    for step in work.steps:
+        operands = [values[number] for number in step.inputs]
+        nodes.append(Node(step.op, dict(step.params), operands, step.avals, step.site))
+        values.update(zip(step.outputs, nodes[-1].outputs))
+    return Graph(inputs, nodes, [values[number] for number in saved])
+
+
+def _passed(recorder: Recorder) -> set[int]:
+    """Numbers of the values that lead to one through which the call has run backward."""
+    found = set(recorder.passed)
+    for step in reversed(recorder.steps):
+        if not found.isdisjoint(step.outputs):
+            found.update(step.inputs)
+    return found
+
+
+class TapeOf(NamedTuple):
+    """What a recording knows of the tape of its results: the template (None: all are `spent`), the
+    numbers of further outputs for it, and the node of results that are spent."""
+
+    tape: ResultTape | None
+    extra: list[int]
+    spent: Any
+
+
+def tape_of(
+    recorder: Recorder,
+    results: dict[int, Handle],
+    numbers: list[int],
+    replaced: frozenset[int],
+    changed: bool,
+    dead: Callable[[Any], None],
+) -> TapeOf:
     """The tape above results (output number -> the recorded tensor); Unfit where a replay cannot
-    have the same."""
-    template, nodes = _Template(roles), []
-    roots = [tensor._node for tensor in results.values()]
-    for node in reversed(order(roots, set(template.starts))):
-        if id(node) not in template.starts:
-            nodes.append(template.node(node))
-            template.position[id(node)] = len(nodes) - 1
-    return ResultTape(
-        tuple(nodes),
-        tuple(map(template.parent, roots)),
-        {output: i for i, output in enumerate(results)},
-        tuple(template.inputs),
-        tuple([tensor._a for tensor in results.values()]),
-        roles.recorder.graph(list(template.saved)),
+    have the same.
+
+    `numbers`: of the values behind the outputs; `replaced`: inputs that are not found after the
+    call; `changed`: whether it writes or leaves gradients; `dead`: drops the recording."""
+    asked = recorder.asked
+    first = set() if asked.ever else _passed(recorder)
+    again = {output: t for output, t in results.items() if numbers[output] in first}
+    live = {output: t for output, t in results.items() if output not in again}
+    if again and not _needs(recorder, again, replaced):
+        live, again = results, {}
+    tape, extra = None, list[int]()
+    if live:
+        try:
+            tape, extra = _tape(recorder, live, numbers, replaced)
+        except Unfit:
+            if asked.ever or not changed:
+                raise
+            again = results
+    for tensor in again.values():
+        asked.marked(tensor)
+    if again:
+        asked.drops(dead)
+    return TapeOf(tape, extra, asked.spent)
+
+
+def _needs(recorder: Recorder, results: dict[int, Handle], replaced: frozenset[int]) -> bool:
+    """Whether the gradients of results need inputs that are replaced, or cannot be had."""
+    template = _Template(recorder)
+    try:
+        template.fill([tensor._node for tensor in results.values()])
+    except Unfit:
+        return bool(replaced)
+    starts = _starts(recorder)
+    work = _work(recorder, template.saved, (), True)
+    return any(starts[number] in replaced for number in work.inputs)
+
+
+def _starts(recorder: Recorder) -> dict[int, int]:
+    """Number of a value -> the input that has it when the call begins."""
+    tensors = [*recorder.args, *recorder.captures]
+    return {recorder.start[id(tensor)][0]: number for number, tensor in enumerate(tensors)}
+
+
+def _tape(
+    recorder: Recorder, results: dict[int, Handle], numbers: list[int], replaced: frozenset[int]
+) -> tuple[ResultTape, list[int]]:
+    """The template, and the numbers of further outputs that it keeps."""
+    template, roots = _Template(recorder), [tensor._node for tensor in results.values()]
+    template.fill(roots)
+    starts, work = _starts(recorder), _work(recorder, template.saved, numbers, False)
+    lost = [number for number in work.inputs if starts[number] in replaced]
+    inputs = [number for number in work.inputs if starts[number] not in replaced]
+    work = _Work(work.steps, inputs, sorted({*work.kept, *lost}))
+    extra = [number for number in work.kept if number not in numbers]
+    outputs = {number: k for k, number in reversed([*enumerate([*numbers, *extra])])}
+    ends = tuple(map(template.parent, roots))
+    tape = ResultTape(
+        nodes=tuple(template.made),
+        roots=ends,
+        position={output: i for i, output in enumerate(results)},
+        inputs=tuple(template.inputs),
+        reach=tuple(map(template.reach, ends)),
+        avals=tuple([tensor._a for tensor in results.values()]),
+        graph=_graph(recorder, work, template.saved),
+        needed=tuple([starts[number] for number in inputs]),
+        kept=tuple([outputs[number] for number in work.kept]),
+        serial=next(SERIALS),
+        plans=[],
     )
+    return tape, extra

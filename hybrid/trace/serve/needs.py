@@ -63,19 +63,20 @@ def needs_of(recording: Recording) -> Needs | None:
     if not used <= set(held) or not plain or elsewhere:
         return None
     actions = outcome.actions
-    specs = [outcome.result, *(s.spec for s in outcome.stores), *actions.specs()]
-    specs += [spec for _, spec in gradients if spec is not None]
+    left = [spec for _, spec in gradients if spec is not None]
+    specs = [outcome.result, *(s.spec for s in outcome.stores), *actions.specs(), *left]
     parts = [part for spec in specs for part in _parts(spec)]
-    results = tuple(dict.fromkeys(part.output for part in parts if isinstance(part, New)))
-    captured = [part for part in parts if isinstance(part, Known)]
-    first = recording.arguments
+    kept = () if recording.tape is None else recording.tape.kept
+    results = tuple(dict.fromkeys([*[p.output for p in parts if isinstance(p, New)], *kept]))
+    more = bool(kept or outcome.stores or gradients) or actions is not NONE
+    known = [part.number for part in parts if isinstance(part, Known)]
     return Needs(
         held,
         hosts,
         gradients,
         results,
-        _form(outcome.result, results, bool(outcome.stores or gradients) or actions is not NONE),
-        recording.tape is not None or any(known.number >= first for known in captured),
+        _form(outcome.result, results, more),
+        recording.tape is not None or max(known, default=-1) >= recording.arguments,
     )
 
 

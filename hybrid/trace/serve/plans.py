@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...autograd.passes import plan_passes
 from ...ir.tensor import Alias
+from ..fallback.gradients import planned
 from ..heap.data import owned
 from ..record.guards import Guard
 from ..record.recording import Recording
-from ..record.result_tape import spent
 from .commit import commit
 from .executor import MISS, Run
 from .needs import needs_of
@@ -20,6 +21,8 @@ from .prepare import Prepared
 from .served import Attempts, Served, serve
 
 __all__ = ["ReplayPlan", "distinct"]
+
+plan_passes(planned)
 
 
 class ReplayPlan:
@@ -64,10 +67,10 @@ class ReplayPlan:
         self.forget_views(inputs)
         if any(type(getattr(t, "_x", None)) is Alias for t in recording.written(inputs)):
             return MISS  # eager code refuses this write; let it say so
-        tape = spent if recording.tape is None else recording.tape.start(inputs)
         values = self.run(inputs)
         if values is MISS:
             return MISS
+        tape = recording.start(inputs, values.__getitem__)
         return commit(recording, values, inputs, tape)
 
     def forget_views(self, inputs: list[Any]) -> bool:

@@ -20,7 +20,6 @@ from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
 from ..record.recording import Life, Recording
-from ..record.result_tape import SPENT, spent
 from .executor import MISS
 from .native_facts import native_facts
 from .needs import Finding, Needs, replay_of
@@ -104,11 +103,12 @@ class Served:
         if recipe.node == "leaf":
             answer._node = Leaf(answer)
         elif recipe.node == "tape":
-            tape = self.recording.tape
-            node = (
-                SPENT if tape is None else tape.start(self._inputs(tensors, loaded))(recipe.output)
-            )
-            answer._node = node
+            tape, spent = self.recording.tape, self.recording.spent
+            if tape is None:
+                answer._node = spent
+            else:
+                inputs = self._inputs(tensors, loaded)
+                answer._node = tape.start(inputs, _nothing, spent)(recipe.output)
         return answer
 
     def _complete(
@@ -139,8 +139,9 @@ class Served:
         if not ready:
             outcome = recording.outcome
             outputs = {k: (t._v, t._a) for k, t in zip(needs.results, made or ())}
-            inputs, tape = self._inputs(tensors, loaded), recording.tape
-            maker = Maker(outputs, inputs, spent if tape is None else tape.start(inputs))
+            inputs = self._inputs(tensors, loaded)
+            tape = recording.start(inputs, lambda output: outputs[output][0])
+            maker = Maker(outputs, inputs, tape)
             result = maker.build(outcome.result)
             stores = [(store, maker.build(store.spec)) for store in outcome.stores]
             gradients = [
@@ -176,6 +177,11 @@ class Served:
                 assert isinstance(location, AtFact)
                 everything.append(recording.facts.fetch(location.key))
         return everything
+
+
+def _nothing(output: int) -> Any:
+    """The value of an output of a call that keeps none."""
+    raise LookupError(output)
 
 
 class Owning(Served):
@@ -240,7 +246,7 @@ def _direct(
     if needs.form == "single" and isinstance(recipe, New):
         if recipe.node == "plain":
             return entry.call
-        return _marked(entry) if recipe.node == "tape" else None
+        return _marked(entry, recording.spent) if recipe.node == "tape" else None
     if isinstance(recipe, Plain):
         return _constant(entry, recipe.value)
     if isinstance(recipe, Box) and recipe.type is tuple:
@@ -252,7 +258,7 @@ def _direct(
     return None
 
 
-def _marked(entry: Entry) -> Callable[..., Any]:
+def _marked(entry: Entry, spent: Any) -> Callable[..., Any]:
     """The entry without a frame of its own, for a result on a tape that is spent."""
     raw, failed = entry.raw, entry.failed
 
@@ -262,7 +268,7 @@ def _marked(entry: Entry) -> Callable[..., Any]:
             return result
         if type(result) is int:
             raise failed(result)
-        result._node = SPENT
+        result._node = spent
         return result
 
     return direct

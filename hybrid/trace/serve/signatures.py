@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+from ...autograd.asked import Asked
 from ...core.cache import Living, keep
 from ...core.precision import MATMUL
 from ...ir.tensor import Handle
@@ -77,6 +78,7 @@ class SignatureState:
         "stores",
         "owners",
         "sealed",
+        "asked",
         "__weakref__",
     )
 
@@ -94,6 +96,7 @@ class SignatureState:
         self.stores = False  # whether numbers or containers were seen to change in a call
         self.owners: frozenset[int] | None = None  # containers that plans change, by id
         self.sealed = False  # calls that no plan serves run eagerly
+        self.asked = Asked()
 
     def follows(self) -> bool:
         """Whether the next recording looks at each instruction: only where one without that may
@@ -105,6 +108,7 @@ class SignatureState:
         watch = Watch(follower(function) if self.follows() else None)
         recorder = Recorder(tensors, getattr(function, "__code__", None))
         recorder.watch, watch.data = watch, recorder.sources()
+        recorder.asked = self.asked
         if watch.follow is not None:
             watch.follow.regions = recorder.regions
         return recorder, watch

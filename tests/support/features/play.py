@@ -27,7 +27,7 @@ __all__ = ["OUTSIDE", "REFUSED", "failure_of", "play", "script"]
 HIDDEN = (types.ModuleType, types.FunctionType, type, hb.Function)
 OUTSIDE = "outside of the step"
 # documented limits: errors of hybrid's own that say the way out
-REFUSALS = ("comes from a recorded function that also writes state",)
+REFUSALS: tuple[str, ...] = ()
 REFUSED = "refused: "
 _SERIAL = [0]
 

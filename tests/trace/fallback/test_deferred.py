@@ -29,6 +29,7 @@ from hybrid.ir.graph.graph import Const
 from hybrid.ir.op import OPS
 from hybrid.ir.tensor import new_handle
 from hybrid.trace.fallback import segments as kept
+from hybrid.trace.fallback import value_plans
 from hybrid.trace.fallback.deferred import CHOICE, Deferral
 from hybrid.trace.fallback.segments import Segments
 
@@ -259,7 +260,7 @@ def test_a_segment_that_cannot_be_compiled_runs_its_kernels(
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(kept, "build", broken)
+    monkeypatch.setattr(value_plans, "build", broken)
     f = deferred(lambda x: hb.exp(x) * 2.0 + x)
     x = hb.tensor(A)
     for _ in range(4):
