@@ -440,3 +440,64 @@ def test_a_step_whose_loss_is_differentiated_again_late() -> None:
         step(hb.tensor(DATA[k])).backward()
     info = step.cache_info()
     assert (info.replays, info.records) == (6, 4)
+
+
+def test_gradients_of_what_is_in_between(passed: dict[str, int]) -> None:
+    """Sources that are no leaves, that are not reached, and given gradients of outputs."""
+
+    def program(jit: Decorate) -> Any:
+        w, h = hb.full((6,), 2.0, requires_grad=True), hb.ones(6)
+
+        @jit
+        def f(x: Any) -> Any:
+            y = x * w * h
+            h.mul_(0.99)
+            return y, y.sum()
+
+        out: list[Any] = []
+        for k in range(6):
+            x = hb.tensor(DATA[k], requires_grad=True)
+            u = x * 2.0
+            v = hb.exp(u)
+            y, s = f(v)
+            z = (y * y).sum() + s
+            unused = hb.ones(2, requires_grad=True)
+            out += hb.gradients(z, [u, x, w, unused, y], allow_unused=True)
+            seeds = [hb.tensor(2.0), hb.tensor(3.0)]
+            out += hb.gradients([z, s], [v, w], grad_outputs=seeds)
+            y.backward(hb.ones_like(y) * 3)
+            z.backward(inputs=[w])
+            out += [x.grad, w.grad]
+        return out
+
+    both(program, replays=4)
+    assert passed == {"native": 12, "eager": 4}
+
+
+def test_nothing_is_kept_but_what_gradients_need() -> None:
+    """A result lets go of everything when it goes, and state is written in place where no gradient
+    needs what it was."""
+    net = network(True, True)
+    f = hb.function(lambda x: net(x).mean(), wait=True)
+    for k in range(4):
+        f(hb.tensor(DATA[k]))
+    mean = net[1].mean
+    address = mean.numpy().ctypes.data
+    kept = f(hb.tensor(DATA[5]))
+    f(hb.tensor(DATA[6]))
+    assert mean.numpy().ctypes.data == address
+    kept.backward()
+    assert net[0].weight.grad is not None
+
+
+def test_a_pass_that_never_comes_again_is_not_compiled() -> None:
+    f = hb.function(lambda x: (x * x).sum(), wait=True)
+    x = hb.ones(3, requires_grad=True)
+    total: Any = f(x)
+    for k in range(12):
+        total = total + f(x)
+        total.backward()
+        x.grad = None
+    (plan,) = [plan for state in f._signatures.everything() for plan in state.plans]
+    assert plan.recording.tape is not None
+    assert plan.recording.tape.plans[0].compilations == 0

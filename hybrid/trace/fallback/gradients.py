@@ -28,7 +28,7 @@ from .value_plans import ValuePlan, value_plan
 __all__ = ["planned"]
 
 MOST_PASSES = 8  # kept per recording
-MOST_NODES = 20_000  # of a tape whose pass is compiled
+MOST_NODES = 8_000  # of a tape whose pass is compiled, with what replays computed
 MOST_UNPAID = 4  # compilations for a recording before native runs have to pay for further ones
 PAYS = 4  # native runs that pay for one
 
@@ -113,7 +113,8 @@ def _reference(numbers: dict[int, int], node: Any) -> Any:
 
 def _walk(task: BackwardPass, nodes: list[Any]) -> _Walk | None:
     """The tape of a pass; None where it goes through what no plan can do."""
-    if len(nodes) > MOST_NODES:
+    tapes = [node[0].inner.tape for node in nodes if is_call(node)]
+    if len(nodes) + sum([len(tape.graph.nodes) + len(tape.nodes) for tape in tapes]) > MOST_NODES:
         return None
     numbers = {id(node): number for number, node in enumerate(nodes)}
     walk = _Walk([MATMUL.fast], [], [], [])
