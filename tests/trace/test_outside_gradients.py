@@ -395,7 +395,8 @@ def test_without_gradients() -> None:
     both(program, replays=6, records=4)
 
 
-def test_a_step_whose_loss_is_differentiated_again() -> None:
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_step_whose_loss_is_differentiated_again(scale: float) -> None:
     """Where somebody asks for such gradients, replays keep what they need."""
 
     def program(jit: Decorate) -> Any:
@@ -408,7 +409,7 @@ def test_a_step_whose_loss_is_differentiated_again() -> None:
             loss = (net(x) ** 2).mean()
             loss.backward()
             opt.step()
-            return loss
+            return loss * scale
 
         out = []
         for k in range(6):

@@ -240,12 +240,16 @@ def _graph(recorder: Recorder, work: _Work, saved: Iterable[int]) -> Graph:
 
 
 def _passed(recorder: Recorder) -> set[int]:
-    """Numbers of the values that lead to one through which the call has run backward."""
-    found = set(recorder.passed)
+    """Numbers of the values that lead to one from which the call has run backward, and of those
+    that come of it."""
+    found, after = set(recorder.passed), set(recorder.passed)
+    for step in recorder.steps:
+        if not after.isdisjoint(step.inputs):
+            after.update(step.outputs)
     for step in reversed(recorder.steps):
         if not found.isdisjoint(step.outputs):
             found.update(step.inputs)
-    return found
+    return found | after
 
 
 class TapeOf(NamedTuple):
