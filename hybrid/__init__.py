@@ -61,6 +61,7 @@ from .eager import (
     result_type,
     tensor,
 )
+from .explanation import Explanation, SourceLine, explain
 from .inspection import Inspection, describe_system, inspect
 from .ir.door.guard import guard_all as _guard_all
 from .ir.door.precision import (
@@ -72,6 +73,7 @@ from .ir.door.precision import (
 from .ops import *  # noqa: F403
 from .profiling import Profile, profile
 from .threads import get_num_threads, num_threads, set_num_threads
+from .trace.serve.versions import Version
 
 __version__ = "0.1.0"
 newaxis = None
@@ -85,6 +87,7 @@ __all__ = [
     "DTypeError",
     "Device",
     "DeviceError",
+    "Explanation",
     "Function",
     "GraphError",
     "HybridError",
@@ -96,8 +99,10 @@ __all__ = [
     "RunsEagerly",
     "ShapeError",
     "Site",
+    "SourceLine",
     "Tensor",
     "UnsupportedError",
+    "Version",
     "asarray",
     "bfloat16",
     "bool_",
@@ -111,6 +116,7 @@ __all__ = [
     "device",
     "e",
     "enable_grad",
+    "explain",
     "finfo",
     "float16",
     "float32",

@@ -132,8 +132,8 @@ class Function(Deferring, Unserved):
                 return self._eagerly(args, kwargs)
             if result is MISS:
                 continue
-            self._replays += 1
-            state.fails = 0
+            self._replays, self._looped = self._replays + 1, self._looped + 1
+            plan.calls, state.fails = plan.calls + 1, 0
             if plan is not plans[0]:
                 state.prefer(plan)
             return result
@@ -178,6 +178,7 @@ class Function(Deferring, Unserved):
     def _serve_directly(self, plan: ReplayPlan) -> None:
         """Let bare arguments go to this plan without a look at their signature."""
         if plan.served is not None and plan.bare and not door.STATE.special:
+            self._attribute(plan)
             self._direct = plan.served.direct
             self._handles_errors = plan.recording.handles_errors
 
@@ -254,7 +255,7 @@ class Function(Deferring, Unserved):
     def _recorded(
         self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]
     ) -> Any:
-        self._records += 1
+        self._records, state.calls = self._records + 1, state.calls + 1
         mark, handled = RUNS.mark(), signals.handled()
         try:  # nothing has run yet
             # loaded now, not while the call is watched
@@ -377,7 +378,7 @@ class Function(Deferring, Unserved):
         """Accept, keep for comparison, or give up."""
         if isinstance(recording, Refused):
             state.effects += 1
-            state.why = recording.reasons[0]
+            state.why, state.reasons = recording.reasons[0], recording.reasons
             if state.effects >= EFFECTS and not state.seal():
                 self._give_up(state)
             return
@@ -414,7 +415,7 @@ class Function(Deferring, Unserved):
         self._install(state, plan)
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
-        state.plans = [plan, *state.plans][:MAX_PLANS]
+        state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
         self._compiled += 1
         state.state, state.fails, state.effects = "REPLAY", 0, 0
         state.owners = owners_of(state.plans)

@@ -49,7 +49,7 @@ PAGES = (
         "tracing",
         "Recorded functions",
         "The decorator, and what a decorated function says of itself.",
-        "function Function CacheInfo RunsEagerly",
+        "function Function CacheInfo Version RunsEagerly explain Explanation SourceLine",
     ),
     (
         "looking",

@@ -24,6 +24,7 @@ ROOMS = {
         "decorator",
         "comparison",
         "inspection",
+        "explanation",
         "profiling",
         "nn",
         "optim",

@@ -71,7 +71,9 @@ class Unserved(Reports):
         self._take(state)
         if state.state == "EAGER":
             return self._again(state)
-        return state.work is None or bool(state.plans)
+        ready = state.work is None or bool(state.plans)
+        state.calls += not ready
+        return ready
 
     def _again(self, state: SignatureState) -> bool:
         """Whether a signature that was given up is to be recorded again."""
@@ -82,6 +84,7 @@ class Unserved(Reports):
             return False
         # one more effect, or two recordings that do not agree, and it is given up again
         state.state, state.fails, state.effects = "RECORD", GIVE_UP - 2, EFFECTS - 1
+        state.calls += state.idle
         state.idle = state.misses = state.excuses = 0
         state.deferral = None
         return True
@@ -89,7 +92,7 @@ class Unserved(Reports):
     @staticmethod
     def _postpone(state: SignatureState, forever: bool) -> None:
         """A signature is given up: note when it is tried again."""
-        state.idle, state.sealed = 0, False
+        state.calls, state.idle, state.sealed = state.calls + state.idle, 0, False
         state.patience = 0 if forever else max(AGAIN, 2 * state.patience)
 
     # ---- compiled beside

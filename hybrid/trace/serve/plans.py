@@ -29,7 +29,19 @@ class ReplayPlan:
     """`guard` finds the captures of a call, or None; `served` is the native way, made at the first
     replay and again when the native forms of facts fail, and `attempts` how those lasted."""
 
-    __slots__ = ("recording", "guard", "count", "run", "bare", "served", "attempts", "why")
+    __slots__ = (
+        "recording",
+        "guard",
+        "count",
+        "run",
+        "bare",
+        "served",
+        "attempts",
+        "why",
+        "calls",
+        "cause",
+        "__weakref__",
+    )
 
     def __init__(self, recording: Recording, run: Run, bare: bool) -> None:
         guard = Guard(recording)
@@ -37,6 +49,8 @@ class ReplayPlan:
         self.run, self.bare = run, bare
         self.served: Served | None = None
         self.attempts: Attempts | None = None
+        self.cause = ""  # what was other than for the plans before it
+        self.calls = 0  # that it served, but for those that went to it directly
         self.why = ""  # what went wrong when the native way was made
 
     def connect(self, inputs: list[Any], replays: int) -> Served | None:

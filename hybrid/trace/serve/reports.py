@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import types
 import warnings
+import weakref
 from typing import Any, NamedTuple
 
 from ...core.errors import HybridError
@@ -15,7 +16,9 @@ from ...ir.graph.draw import Shown
 from ..fallback.segments import Segments
 from ..heap.allowlist import Wrapped, trusted
 from ..heap.signature import Regard, signature_of, unchecked, with_defaults
+from .plans import ReplayPlan
 from .signatures import SignatureState, SignatureTable
+from .versions import Kind, Version, line_of, versions_of
 
 __all__ = ["Reports", "RunsEagerly", "CacheInfo"]
 
@@ -72,6 +75,9 @@ class Reports(Wrapped):
     _deferred: int
     _compiled: int
     _segments: Segments
+    _looped = 0  # replays that are counted at their plans
+    _straight: weakref.ref[ReplayPlan] | None = None  # the plan that others go to directly
+    _attributed = 0  # of these, how many are counted at a plan, too
 
     def _say(self, reason: str, text: str) -> None:
         """One message per function."""
@@ -191,6 +197,42 @@ class Reports(Wrapped):
             len(segments.met),
             self._compiled + segments.compilations,
         )
+
+    def _attribute(self, plan: ReplayPlan | None = None) -> None:
+        """Count the replays that needed no look at a signature at the plan that served them; from
+        now on they are those of `plan`."""
+        last = None if self._straight is None else self._straight()
+        calls = self._replays - self._looped - self._attributed
+        self._attributed += calls
+        if last is not None:
+            last.calls += calls
+        if plan is not None:
+            self._straight = weakref.ref(plan)
+
+    def versions(self) -> list[Version]:
+        """How each kind of call is served: signature, state, reason, line, calls, guards.
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x)
+        >>> for _ in range(5):
+        ...     y = double(hybrid.ones(2))
+        >>> [(v.signature, v.state, v.calls) for v in double.versions()]
+        [('x: float32[2]', 'native', 3)]
+        """
+        self.wait()
+        self._attribute()
+        code = getattr(self.fn, "__code__", None)
+        names = () if code is None else code.co_varnames[: code.co_argcount]
+        table = self._signatures
+        pairs = [*list(table.items()), *list(table.older.items())]
+        found = [v for key, state in pairs for v in versions_of(key, state, names)]
+        others = self._eager + self._deferred - sum(v.calls for v in found if v.state != "native")
+        if self._said and others > 0:
+            reason = next(iter(self._said))
+            kind: Kind = "deferred" if self._deferred else "eager"
+            text = "calls of signatures that are not kept"
+            found.append(Version(text, kind, reason, line_of(reason), others, ()))
+        return found
 
     def explain(self) -> str:
         """State per signature: what is replayed behind which facts, or why nothing is.

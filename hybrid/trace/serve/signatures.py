@@ -39,6 +39,7 @@ __all__ = [
     "owners_of",
 ]
 
+SHOWN_CHANGES = 8  # of Python state that `explain` and `versions` tell
 SHOWN = 40  # facts that `explain` lists of a plan
 MAX_SIGNATURES = 32  # new ones in a generation
 MAX_OPERATIONS = 200_000  # in the plans of one generation
@@ -67,7 +68,9 @@ class SignatureState:
         "effects",
         "why",
         "objects",
-        "text",
+        "changes",
+        "reasons",
+        "calls",
         "misses",
         "mark",
         "excuses",
@@ -85,7 +88,10 @@ class SignatureState:
     def __init__(self) -> None:
         self.state: Literal["RECORD", "PENDING", "REPLAY", "DEFERRED", "EAGER"] = "RECORD"
         self.deferral: Deferral | None = None  # how calls are run in the state DEFERRED
-        self.why = self.text = ""
+        self.why = ""
+        self.reasons: tuple[str, ...] = ()  # all that stands against the latest refused call
+        self.changes: list[str] = []  # why no plan served, the latest last
+        self.calls = 0  # that were not served by plans, and are not counted by `idle`
         self.plans: list[ReplayPlan] = []
         self.pending: list[Recording] = []
         self.fails = self.effects = self.misses = self.excuses = 0
@@ -97,6 +103,16 @@ class SignatureState:
         self.owners: frozenset[int] | None = None  # containers that plans change, by id
         self.sealed = False  # calls that no plan serves run eagerly
         self.asked = Asked()
+
+    @property
+    def text(self) -> str:
+        """Why no plan served the latest call that none served."""
+        return self.changes[-1] if self.changes else ""
+
+    @text.setter
+    def text(self, change: str) -> None:
+        kept = [other for other in self.changes if other != change]
+        self.changes = [*kept[1 - SHOWN_CHANGES :], change]
 
     def follows(self) -> bool:
         """Whether the next recording looks at each instruction: only where one without that may
