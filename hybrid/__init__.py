@@ -16,6 +16,7 @@ from .autograd.backward import custom_gradient, grad, gradients, stop_gradient, 
 from .autograd.scopes import enable_grad, no_grad, set_grad_enabled
 from .comparison import Comparison, compare
 from .control.functions import cond, fori_loop, scan, switch, while_loop
+from .control.taps import tap
 from .core.aval import Aval, Device, device
 from .core.dtypes import (
     bfloat16,
@@ -155,6 +156,7 @@ __all__ = [
     "set_num_threads",
     "stop_gradient",
     "switch",
+    "tap",
     "tensor",
     "uint16",
     "uint32",

@@ -104,6 +104,9 @@ class Mode:
     def on_backward(self, outputs: Any) -> None:
         """Before: a backward pass begins at these tensors."""
 
+    def on_tap(self, handle: Any, name: str, probes: Any) -> None:
+        """The value of `handle` is to be seen under this name in the `probes` of functions."""
+
     def on_look(self, handle: Any) -> None:
         """What hybrid does next depends on `handle` (its flags, say), though no op may use it."""
 

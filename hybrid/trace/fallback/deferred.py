@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Literal, cast
 
+from ...control.taps import Probes
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import COLLECTING, Collector, Segment
 from ..heap.signature import Regard, signature_of
@@ -109,13 +110,17 @@ class Deferring:
 
     fn: Callable[..., Any]
     _eager: int
+    _inner: int
     _regard: Regard
     _state: Callable[..., Any]
     _arguments: Callable[..., Any]
+    _begun: Callable[..., int]
     __call__: Callable[..., Any]
 
     def __init__(self) -> None:
         self._deferred = 0
+        self._inner = 0  # calls inside of recorded and deferred ones
+        self._probes = Probes(self.fn, self._begun)
         self._segments = Segments()
         self._common: Deferral | None = None
 
@@ -140,6 +145,7 @@ class Deferring:
         """A call inside a recorded or deferred call is part of it; but inside a deferred one a
         function that is recorded, or that replays so many ops that this pays, is on its own."""
         mode = current_mode()
+        self._inner += 1
         if not mode.defers:
             return self.fn(*args, **kwargs)
         given, named = self._arguments(args, kwargs)

@@ -67,6 +67,33 @@ class _Walk(NamedTuple):
     avals: list[Aval]
     counts: list[int]
 
+    def keep(self, saved: Sequence[Any], of: Sequence[Aval]) -> None:
+        """Add what a node saved."""
+        for value, aval in zip(saved, of):
+            if value is not None:
+                self.values.append(value._v if isinstance(value, Handle) else value)
+                self.avals.append(aval)
+
+    def add(self, node: Any) -> bool:
+        """Add a node; false for one that no plan can do."""
+        resolved, _, saved, outputs = node
+        before = len(self.values)
+        if type(resolved) is not PseudoOp:
+            self.key.append(resolved)
+            self.key += [value is None for value in (*saved, outputs)]
+            self.keep(saved, resolved.ins)
+            self.keep(outputs or (), resolved.outs)
+        elif isinstance(resolved.inner, Replayed):
+            self.key.append(resolved.inner.tape.serial)
+            graph = resolved.inner.tape.graph
+            self.keep(resolved.inner.values, [value.aval for value in graph.inputs])
+        elif is_alias(resolved):
+            self.key.append(PseudoOp)
+        else:
+            return False
+        self.counts.append(len(self.values) - before)
+        return True
+
 
 def planned(task: BackwardPass, nodes: list[Any]) -> Gradients | None:
     """The gradients that a pass over recorded calls gives, from a plan; None: by `perform`."""
@@ -117,49 +144,25 @@ def _walk(task: BackwardPass, nodes: list[Any]) -> _Walk | None:
     if len(nodes) + sum([len(tape.graph.nodes) + len(tape.nodes) for tape in tapes]) > MOST_NODES:
         return None
     numbers = {id(node): number for number, node in enumerate(nodes)}
-    walk = _Walk([MATMUL.fast], [], [], [])
-    key, values, avals, counts = walk
+    walk = _Walk([MATMUL.fast, bool(task.stop)], [], [], [])
     for node in nodes:
-        before = len(values)
         if type(node) is not tuple or id(node) in task.stop:
-            key.append(None)
+            walk.key.append(None)
+            walk.counts.append(0)
+        elif not walk.add(node):
+            return None
         else:
-            resolved, parents, saved, outputs = node
-            if type(resolved) is not PseudoOp:
-                key.append(resolved)
-                _add(values, avals, saved, resolved.ins)
-                if outputs is not None:
-                    _add(values, avals, outputs, resolved.outs)
-            elif isinstance(resolved.inner, Replayed):
-                replayed = resolved.inner
-                key.append(replayed.tape.serial)
-                values += replayed.values
-                avals += [value.aval for value in replayed.tape.graph.inputs]
-            elif is_alias(resolved):
-                key.append(PseudoOp)
-            else:
-                return None
-            key += [_reference(numbers, parent) for parent in parents]
-        counts.append(len(values) - before)
+            walk.key += [_reference(numbers, parent) for parent in node[1]]
     for output, given in zip(task.outputs, task.seeds):
-        key.append((_reference(numbers, output._node), given is None))
+        walk.key.append((_reference(numbers, output._node), output._a, given is None))
         if given is None and output._a.size != 1:
             return None  # an error, which `perform` raises
         if given is not None:
-            _add(values, avals, [seed(output, given)], [output._a])
+            walk.keep([seed(output, given)], [output._a])
     if task.sources is not None:
-        key.append([_reference(numbers, node) for node in task.sources])
-        key[-1] = tuple(key[-1])
+        walk.key.append(tuple([_reference(numbers, node) for node in task.sources]))
     device = task.outputs[0]._a.device if task.outputs else None
-    return walk if all(aval.device is device for aval in avals) else None
-
-
-def _add(values: list[Any], avals: list[Aval], saved: Sequence[Any], of: Sequence[Aval]) -> None:
-    """Add what a node saved."""
-    for value, aval in zip(saved, of):
-        if value is not None:
-            values.append(value._v if isinstance(value, Handle) else value)
-            avals.append(aval)
+    return walk if all(aval.device is device for aval in walk.avals) else None
 
 
 class _Mirrored(NamedTuple):

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...autograd.asked import Asked
 from ...control.regions import INNER, OpenRegions, RecordedOp
+from ...control.taps import Probes
 from ...core.signals import foreign
 from ...core.sites import user_site
 from ...ir.door.bind import constant_of, converter, fetched, grad_enabled
@@ -119,6 +120,7 @@ class Recorder(Mode):
         self.reasons: dict[str, None] = {}
         self.passed: list[int] = []  # values that a backward pass began at
         self.asked = Asked()
+        self.taps: list[tuple[str, int, list[Probes]]] = []  # name, value, who sees it
         self.regions: list[OpenRegions] = []  # branches and loops that are being recorded
         self.watch: Watch | None = None  # what looks at the Python of the call
         self.data: dict[int, Handle] = {}  # id of an argument that is data -> what stands for it
@@ -292,6 +294,12 @@ class Recorder(Mode):
 
     def on_effect(self, what: str) -> None:
         self.why(what)
+
+    def on_tap(self, handle: Any, name: str, probes: list[Probes]) -> None:
+        if self.regions:
+            self.why("taps a value inside of a branch or loop that is one operation")
+        else:
+            self.taps.append((name, self.ref(handle), probes))
 
     # ---- gradients
     def on_backward(self, outputs: Any) -> None:

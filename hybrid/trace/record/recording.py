@@ -8,15 +8,17 @@ rule).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ...control.taps import Tap
 from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import Read, tail_values
 from ..bytecode.summary import handles_errors
-from ..heap.allowlist import BOXES, MISSING, is_a, is_tuple
+from ..heap.allowlist import BOXES, is_a, is_tuple
 from ..heap.facts import Key
 from ..watch.analysis import Analysis
 from .expected import Facts
@@ -51,6 +53,16 @@ class Fingerprint(NamedTuple):
     outcome: tuple[Any, ...]
     numbers: list[int]
     gradients: list[tuple[int, int | None]]
+    taps: list[tuple[str, int]]
+
+    @classmethod
+    def of(
+        cls, recorder: Recorder, results: Results, gradients: list[tuple[int, int | None]]
+    ) -> Fingerprint:
+        """Of a recorder, what its call leaves, and the gradients that it read."""
+        taps = [(name, number) for name, number, _ in recorder.taps]
+        outcome = results.outcome.comparable()
+        return cls(recorder.key(), outcome, results.numbers, gradients, taps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +71,8 @@ class Recording:
     passed, the rest are captures), and `outcome.writes`.
 
     `gradients`: (input, the input that must be its `.grad`, or None); `tape`: of results that have
-    one, None where there are none or all have the node `spent`; `lost`: the location
+    one, None where there are none or all have the node `spent`; `taps`: values that are looked at
+    after a call; `lost`: the location
     of a capture is unknown; `settled`: what held the places that the call stores to is known;
     `graded`: a tensor with a gradient was written while gradients were recorded; `data`: the
     arguments that are data."""
@@ -72,6 +85,7 @@ class Recording:
     outcome: Outcome
     tape: ResultTape | None
     spent: Any
+    taps: tuple[Tap, ...]
     fingerprint: Fingerprint
     handles_errors: bool
     lost: bool
@@ -84,6 +98,11 @@ class Recording:
     def captures(self) -> int:
         """How many inputs are captures."""
         return len(self.inputs) - self.arguments
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Outputs that are kept for the tape of the results."""
+        return () if self.tape is None else self.tape.kept
 
     @property
     def owners(self) -> frozenset[int]:
@@ -155,21 +174,22 @@ def _recording(
     facts = facts_of(roles, analysis, before, found, located.inside, dead)
     if gradients.final:
         _check_history(located.inputs[: len(recorder.args) + used])
-    settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in found.stored)
+    settled = all(is_a(before.get(key), Handle) for key, _ in found.stored)
     left = Left(returned, found.stored, gradients.final, settled, analysis.followed)
     results = results_of(roles, _existed(analysis), host_reads, facts, left, dead)
-    outcome, reads = results.outcome, gradients.reads
-    taped = _tape(recorder, results, dead)
+    reads = gradients.reads
+    further = _further(recorder, results, dead)
     return Recording(
-        graph=recorder.graph([*results.numbers, *taped.extra]),
+        graph=recorder.graph([*results.numbers, *further.numbers]),
         arguments=len(recorder.args),
         inputs=located.inputs,
         facts=facts,
         gradients=tuple(reads),
-        outcome=outcome.also(recorder.avals, taped.extra),
-        tape=taped.tape,
-        spent=taped.spent,
-        fingerprint=Fingerprint(recorder.key(), outcome.comparable(), results.numbers, reads),
+        outcome=results.outcome.also(recorder.avals, further.numbers),
+        tape=further.tape,
+        spent=recorder.asked.spent,
+        taps=further.taps,
+        fingerprint=Fingerprint.of(recorder, results, reads),
         handles_errors=any(map(handles_errors, analysis.watch.frames)),
         lost=located.lost,
         settled=settled,
@@ -207,6 +227,29 @@ def _check_history(used: tuple[Input, ...]) -> None:
     """Gradients that a call leaves must not reach beyond it: tape nodes of the caller's would."""
     if any(found.node is tuple for found in used):
         raise Unfit("runs backward while an input is itself a result of differentiable operations")
+
+
+class Further(NamedTuple):
+    """What further outputs are for, and the numbers of the values that they are."""
+
+    tape: ResultTape | None
+    taps: tuple[Tap, ...]
+    numbers: list[int]
+
+
+def _further(recorder: Recorder, results: Results, dead: Callable[[Any], None]) -> Further:
+    """The tape of the results and the taps, with what replays have to keep for them."""
+    tape, extra = _tape(recorder, results, dead)
+    numbers = {number: k for k, number in reversed([*enumerate([*results.numbers, *extra])])}
+    count, added = len(results.numbers) + len(extra), list[int]()
+    taps = []
+    for name, number, probes in recorder.taps:
+        if number not in numbers:
+            numbers[number] = count + len(added)
+            added.append(number)
+        own = tuple([found.code is recorder.root for found in probes])
+        taps.append(Tap(name, numbers[number], tuple(map(weakref.ref, probes)), own))
+    return Further(tape, tuple(taps), [*extra, *added])
 
 
 def _tape(recorder: Recorder, results: Results, dead: Callable[[Any], None]) -> TapeOf:

@@ -253,12 +253,11 @@ def _passed(recorder: Recorder) -> set[int]:
 
 
 class TapeOf(NamedTuple):
-    """What a recording knows of the tape of its results: the template (None: all are `spent`), the
-    numbers of further outputs for it, and the node of results that are spent."""
+    """What a recording knows of the tape of its results: the template (None: all are spent), and
+    the numbers of further outputs for it."""
 
     tape: ResultTape | None
     extra: list[int]
-    spent: Any
 
 
 def tape_of(
@@ -292,7 +291,7 @@ def tape_of(
         asked.marked(tensor)
     if again:
         asked.drops(dead)
-    return TapeOf(tape, extra, asked.spent)
+    return TapeOf(tape, extra)
 
 
 def _needs(recorder: Recorder, results: dict[int, Handle], replaced: frozenset[int]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...control.taps import probed
 from ...core.signals import finish
 from ...ir.door.busy import put_values
 from ..record.outputs import Maker
@@ -54,4 +55,5 @@ def _commit(
     for store, tensor in stored:
         store.put(holders[store.key].get(), store.key.key, tensor)
     ready.finish()
+    probed(recording.taps, lambda output: (values[output], outcome.avals[output]))
     return result

@@ -66,17 +66,17 @@ def needs_of(recording: Recording) -> Needs | None:
     left = [spec for _, spec in gradients if spec is not None]
     specs = [outcome.result, *(s.spec for s in outcome.stores), *actions.specs(), *left]
     parts = [part for spec in specs for part in _parts(spec)]
-    kept = () if recording.tape is None else recording.tape.kept
+    kept = [*recording.kept, *[tap.output for tap in recording.taps]]
     results = tuple(dict.fromkeys([*[p.output for p in parts if isinstance(p, New)], *kept]))
     more = bool(kept or outcome.stores or gradients) or actions is not NONE
-    known = [part.number for part in parts if isinstance(part, Known)]
+    inputs = [part.number for part in parts if isinstance(part, Known)]
     return Needs(
         held,
         hosts,
         gradients,
         results,
         _form(outcome.result, results, more),
-        recording.tape is not None or max(known, default=-1) >= recording.arguments,
+        recording.tape is not None or max(inputs, default=-1) >= recording.arguments,
     )
 
 

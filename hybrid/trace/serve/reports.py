@@ -11,6 +11,7 @@ import warnings
 import weakref
 from typing import Any, NamedTuple
 
+from ...control.taps import Probes
 from ...core.errors import HybridError
 from ...ir.graph.draw import Shown
 from ..fallback.segments import Segments
@@ -73,6 +74,8 @@ class Reports(Wrapped):
     _records: int
     _eager: int
     _deferred: int
+    _inner: int
+    _probes: Probes
     _compiled: int
     _segments: Segments
     _looped = 0  # replays that are counted at their plans
@@ -208,6 +211,17 @@ class Reports(Wrapped):
             last.calls += calls
         if plan is not None:
             self._straight = weakref.ref(plan)
+
+    def _begun(self) -> int:
+        """How many calls have begun; a replay counts when it has returned."""
+        return self._replays + self._records + self._eager + self._deferred + self._inner
+
+    def probe(self, name: str) -> list[Any]:
+        """What `hybrid.tap(x, name)` saw in the latest call, in order; replays too.
+
+        The tensors are copies cut from the tape.  ArgumentError: no call has met such a tap.
+        See `hybrid.tap`."""
+        return self._probes.seen(name)
 
     def versions(self) -> list[Version]:
         """How each kind of call is served: signature, state, reason, line, calls, guards.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...backends.api import CHECKED, Entry, Replay
+from ...control.taps import probed
 from ...core.signals import finish
 from ...ir.tensor import Leaf
 from ..heap.data import owned, with_arrays
@@ -156,6 +157,9 @@ class Served:
         for store, tensor in stores:
             store.put(recording.facts.holders[store.key].get(), store.key.key, tensor)
         actions.finish()
+        if recording.taps and made:
+            seen = dict(zip(needs.results, made))
+            probed(recording.taps, lambda output: (seen[output]._v, seen[output]._a))
         return result
 
     def _inputs(self, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Sequence[Any]:
@@ -239,7 +243,13 @@ def _direct(
     outcome = recording.outcome
     recipe = outcome.result
     unchecked = any(found.node is CHECKED for found in replay.inputs[: recording.arguments])
-    if unchecked or outcome.stores or needs.gradients or recording.tape is not None:
+    if (
+        unchecked
+        or outcome.stores
+        or needs.gradients
+        or recording.tape is not None
+        or recording.taps
+    ):
         return None
     if outcome.actions is not NONE:
         return None
