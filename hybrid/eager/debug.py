@@ -1,12 +1,12 @@
 """Looking inside eager code: stop at the first NaN, list every intermediate value.
 
-Invariant: watching changes no result; both work inside decorated functions, which run eagerly while
-watched.
+Invariant: watching changes no result.  Both work inside decorated functions: these run eagerly
+while watched, but `debug` lets a replay happen whose operations it has looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,9 @@ from ..core.errors import HybridError, Site
 from ..core.sites import user_site
 from ..core.switches import SWITCHES
 from ..ir.door import bind as door
+from ..ir.door.evaluate import evaluate_eager
+from ..ir.door.pending import value_of
+from ..ir.graph.graph import Graph, Node
 from ..ir.mode import Mode
 
 __all__ = ["debug", "detect_nan", "intermediates", "Intermediate", "NanError"]
@@ -34,64 +37,72 @@ class NanError(HybridError, FloatingPointError):
     """
 
 
-def _bad(handle: Any, infinite: bool) -> int:
-    """Number of NaN (and infinite) elements."""
-    if not dt.is_float(handle._a.dtype):
-        return 0
-    value = door.fetched(handle._v, handle._a.device)
-    value = value.astype(np.float32) if handle._a.dtype is dt.bfloat16 else value
-    return int((~np.isfinite(value)).sum() if infinite else np.isnan(value).sum())
+Value = tuple[Any, Any]  # a value and its record
 
 
-class detect_nan(Mode):  # noqa: N801  (used like a function)
-    """Scope in which the op that makes the first NaN raises NanError, naming op, line and operands.
+def _host(value: Value) -> np.ndarray:
+    """The elements on the host, in double precision."""
+    return np.asarray(door.fetched(value[0], value[1].device), np.float64)
 
-    With ``inf=True`` infinities count too.  A NaN that was already in an operand is not blamed on
-    the op.
 
-    >>> import hybrid
-    >>> with hybrid.detect_nan():
-    ...     hybrid.log(hybrid.tensor([1.0, -1.0]))
-    Traceback (most recent call last):
-    hybrid.eager.debug.NanError: ...
-    """
+class _Checks(Mode):
+    """Looks at what every op makes, also those that a replay stands for."""
 
-    __slots__ = ("inf", "_old")
+    __slots__ = ("inf",)
+    checks = True
 
-    def __init__(self, inf: bool = False) -> None:
-        self.inf, self._old = inf, []  # type: ignore[var-annotated]
-
-    def __enter__(self) -> detect_nan:
-        self._old.append(door.current_mode())
-        door.push_mode(self)  # last: an interrupt before it leaves the modes as they were
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        door.pop_mode(self._old[-1])
-        del self._old[-1]
+    def __init__(self, inf: bool) -> None:
+        self.inf = inf
 
     def on_op(
         self, op: Any, params: Any, operands: tuple[Any, ...], outputs: tuple[Any, ...]
     ) -> None:
         """Raise when an output is bad and no input is."""
-        if not any(_bad(o, self.inf) for o in outputs) or any(_bad(x, self.inf) for x in operands):
-            return
-        output = next(o for o in outputs if _bad(o, self.inf))
-        values = np.asarray(door.fetched(output._v, output._a.device), np.float64)
-        where = tuple(
-            int(i) for i in np.argwhere(~np.isfinite(values) if self.inf else np.isnan(values))[0]
-        )
+        given = [(value_of(x), x._a) for x in operands]
+        if self._made(given, [(value_of(x), x._a) for x in outputs]):
+            self._blame(op, given, [(value_of(x), x._a) for x in outputs], user_site(2))
+
+    def check(self, graph: Graph, inputs: Sequence[Any]) -> None:
+        """The same for each operation of a graph, on these values of its inputs."""
+
+        def look(node: Node, operands: Sequence[Any], results: Sequence[Any]) -> None:
+            given = list(zip(operands, [value.aval for value in node.inputs]))
+            made = list(zip(results, [value.aval for value in node.outputs]))
+            if self._made(given, made):
+                self._blame(node.op, given, made, node.site)
+
+        evaluate_eager(graph, inputs, look)
+
+    def _bad(self, value: Value) -> int:
+        """Number of NaN (and infinite) elements."""
+        if not dt.is_float(value[1].dtype):
+            return 0
+        elements = door.fetched(value[0], value[1].device)
+        half = value[1].dtype is dt.bfloat16
+        elements = elements.astype(np.float32) if half else elements
+        return int((~np.isfinite(elements)).sum() if self.inf else np.isnan(elements).sum())
+
+    def _made(self, operands: list[Value], outputs: list[Value]) -> bool:
+        return any(map(self._bad, outputs)) and not any(map(self._bad, operands))
+
+    def _blame(
+        self, op: Any, operands: list[Value], outputs: list[Value], site: Site | None
+    ) -> None:
+        output = next(filter(self._bad, outputs))
+        values = _host(output)
+        bad = ~np.isfinite(values) if self.inf else np.isnan(values)
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
         what = "NaN" if np.isnan(values[where]) else "infinity"
         lines = [
-            f"{op.name} made {_bad(output, self.inf)} bad element(s) of {output._a}; "
+            f"{op.name} made {self._bad(output)} bad element(s) of {output[1]}; "
             f"the first, {what}, is at {where}"
         ]
         for number, operand in enumerate(operands):
-            numbers = np.asarray(door.fetched(operand._v, operand._a.device), np.float64)
+            numbers = _host(operand)
             if numbers.size:
                 extremes = f"min {numbers.min():.6g}, max {numbers.max():.6g}"
-                lines.append(f"  input {number}: {operand._a}, {extremes}")
-        raise NanError("\n".join([*lines, f"  at {user_site(2)}"]))
+                lines.append(f"  input {number}: {operand[1]}, {extremes}")
+        raise NanError("\n".join([*lines, f"  at {site}"]))
 
 
 class Intermediate(NamedTuple):
@@ -138,24 +149,71 @@ def intermediates(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Int
 class debug:  # noqa: N801  (used like a function)
     """Scope in which errors are raised by the call that made them.
 
+    With ``nan=True`` the op that makes the first NaN raises NanError, with its line and operands;
+    with ``inf=True`` infinities count, too.  A NaN that was already in an operand is not blamed on
+    the op.  A decorated function that would be replayed has each of its operations checked
+    before the replay, so that after an error all state is as it was before the call; one that would
+    not runs eagerly, operation by operation.
+
     On a device that works beside the host an index that is out of range is noticed by the kernels,
     and raised where the host next waits for them.  With ``sync=True`` the host waits in every call
     that may fail so.
 
     >>> import hybrid
+    >>> f = hybrid.function(lambda x: hybrid.log(x).sum())
+    >>> for _ in range(3):
+    ...     y = f(hybrid.tensor([1.0, -1.0]))
+    >>> with hybrid.debug(nan=True):
+    ...     f(hybrid.tensor([1.0, -1.0]))
+    Traceback (most recent call last):
+    hybrid.eager.debug.NanError: ...
     >>> with hybrid.debug(sync=True):
     ...     hybrid.arange(3)[hybrid.tensor([0, 2])].tolist()
     [0, 2]
     """
 
-    __slots__ = ("sync",)
+    __slots__ = ("sync", "_checks", "_old")
 
-    def __init__(self, *, sync: bool = False) -> None:
+    def __init__(self, *, nan: bool = False, inf: bool = False, sync: bool = False) -> None:
         self.sync = bool(sync)
+        self._checks = _Checks(bool(inf)) if nan or inf else None
+        self._old = list[Any]()
+
+    @property
+    def nan(self) -> bool:
+        """Whether a NaN raises."""
+        return self._checks is not None
+
+    @property
+    def inf(self) -> bool:
+        """Whether an infinity does."""
+        return self._checks is not None and self._checks.inf
 
     def __enter__(self) -> debug:
         SWITCHES.wait += self.sync
+        if self._checks is not None:
+            self._old.append(door.current_mode())
+            door.push_mode(self._checks)  # last: an interrupt before it leaves the modes as before
         return self
 
     def __exit__(self, *error: Any) -> None:
+        if self._checks is not None:
+            door.pop_mode(self._old[-1])
+            del self._old[-1]
         SWITCHES.wait -= self.sync
+
+
+class detect_nan(debug):  # noqa: N801  (used like a function)
+    """The same as ``debug(nan=True, inf=inf)``.
+
+    >>> import hybrid
+    >>> with hybrid.detect_nan():
+    ...     hybrid.log(hybrid.tensor([1.0, -1.0]))
+    Traceback (most recent call last):
+    hybrid.eager.debug.NanError: ...
+    """
+
+    __slots__ = ()
+
+    def __init__(self, inf: bool = False) -> None:
+        super().__init__(nan=True, inf=inf)

@@ -63,7 +63,11 @@ class Mode:
 
     __slots__ = ()
     defers: bool = False  # whether ops are given to `collect` before they run (ir/door/pending.py)
+    checks = False  # whether replays are looked at first, through `check`
     whole = False  # whether branches and loops are told as a whole, through `control`
+
+    def check(self, graph: Any, inputs: Any) -> None:
+        """Look at the operations of a graph that is about to be replayed on these values."""
 
     def on_op(
         self,

@@ -24,6 +24,7 @@ __all__ = [
     "reference_kernel",
 ]
 
+Look = Callable[[Node, Sequence[Any], Sequence[Any]], None]
 Kernel = Callable[[Node, Sequence[Any]], Sequence[Any]]
 
 
@@ -93,9 +94,18 @@ def _located(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
         raise IndexOutOfRange(f"{error} (at {node.site})") from None
 
 
-def evaluate_eager(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
-    """Outputs of the graph, node by node with the kernels of eager mode."""
-    return evaluate(graph, inputs, _located, lambda c: on_device(c.data, c.aval.device))
+def evaluate_eager(graph: Graph, inputs: Sequence[Any], look: Look | None = None) -> list[Any]:
+    """Outputs of the graph, node by node with the kernels of eager mode; `look` is told of each
+    node with the values that it gets and makes."""
+
+    def told(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
+        results = _located(node, values)
+        if look is not None:
+            look(node, values, results)
+        return results
+
+    kernel = _located if look is None else told
+    return evaluate(graph, inputs, kernel, lambda c: on_device(c.data, c.aval.device))
 
 
 def reference_kernel(node: Node, values: Sequence[np.ndarray]) -> list[np.ndarray]:

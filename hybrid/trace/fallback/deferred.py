@@ -115,6 +115,7 @@ class Deferring:
     _state: Callable[..., Any]
     _arguments: Callable[..., Any]
     _begun: Callable[..., int]
+    _checked: Callable[..., Any]
     __call__: Callable[..., Any]
 
     def __init__(self) -> None:
@@ -147,7 +148,7 @@ class Deferring:
         mode = current_mode()
         self._inner += 1
         if not mode.defers:
-            return self.fn(*args, **kwargs)
+            return self._checked(mode, args, kwargs) if mode.checks else self.fn(*args, **kwargs)
         given, named = self._arguments(args, kwargs)
         state = self._state(signature_of(given, named, self._regard)[0])
         recordings = [plan.recording for plan in state.plans[:1]] if state is not None else []

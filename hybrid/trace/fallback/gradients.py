@@ -80,7 +80,7 @@ class _Walk(NamedTuple):
         before = len(self.values)
         if type(resolved) is not PseudoOp:
             self.key.append(resolved)
-            self.key += [value is None for value in (*saved, outputs)]
+            self.key.extend([value is None for value in (*saved, outputs)])
             self.keep(saved, resolved.ins)
             self.keep(outputs or (), resolved.outs)
         elif isinstance(resolved.inner, Replayed):
@@ -152,7 +152,7 @@ def _walk(task: BackwardPass, nodes: list[Any]) -> _Walk | None:
         elif not walk.add(node):
             return None
         else:
-            walk.key += [_reference(numbers, parent) for parent in node[1]]
+            walk.key.extend([_reference(numbers, parent) for parent in node[1]])
     for output, given in zip(task.outputs, task.seeds):
         walk.key.append((_reference(numbers, output._node), output._a, given is None))
         if given is None and output._a.size != 1:

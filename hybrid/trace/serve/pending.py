@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ...ir.door.busy import is_busy, values_of
+from ...ir.door.pending import known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, Budget
+from ..heap.signature import signature_of
 from .background import Compilation
+from .executor import MISS
 from .plans import ReplayPlan
 from .reports import Reports
 from .signatures import SignatureState
@@ -52,6 +56,30 @@ class Unserved(Reports):
             return self.fn(*args, **kwargs)
         finally:
             self._budget.ran(CLOCK[0]() - start)
+
+    def _checked(self, mode: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call in a scope that looks at values: a replay after its operations have been looked
+        at, if there would be one, else the user's function under that mode."""
+        given, named = self._arguments(args, kwargs)
+        signature, tensors, _ = signature_of(given, named, self._regard)
+        state = self._state(signature)
+        plans = [] if state is None else state.plans
+        if state is not None and plans and state.owners is not None:
+            plans = state.apart(given, named)
+        for plan in plans:
+            captures = plan.guard(tensors)
+            if captures is None or plan.recording.handles_errors:
+                continue
+            inputs = [*tensors, *captures]
+            if len({*map(id, inputs)}) != len(inputs) or any(map(is_busy, inputs)):
+                continue
+            mode.check(plan.recording.graph, known(values_of(inputs)))
+            result = plan.replay(inputs)
+            if result is not MISS:
+                self._replays, self._looped = self._replays + 1, self._looped + 1
+                plan.calls += 1
+                return result
+        return self.fn(*args, **kwargs)
 
     def _affordable(self) -> bool:
         """Whether a call may be recorded; where not, that is said once."""
