@@ -47,6 +47,7 @@ from .trace.serve.signatures import (
     SignatureTable,
     dropper,
     follow_mode,
+    freed,
     other_regard,
     owners_of,
 )
@@ -116,10 +117,10 @@ class Function(Deferring, Unserved):
             return self._within(args, kwargs)
         if kwargs or type(self.fn) is types.FunctionType:
             args, kwargs = with_defaults(self.fn, args, kwargs)
-        signature, tensors, objects = signature_of(args, kwargs, self._regard)
+        signature, tensors, _ = signature_of(args, kwargs, self._regard)
         state = self._signatures.get(signature)
         if state is None:
-            state = self._new_state(signature, objects)
+            state, tensors = self._new_state(args, kwargs)
         if (state.work is not None or state.state == "EAGER") and not self._ready(state):
             return self._eagerly(args, kwargs)
         plans = state.plans if state.owners is None else state.apart(args, kwargs)
@@ -195,29 +196,31 @@ class Function(Deferring, Unserved):
             self._say(plan.why, f"is replayed more slowly because it {plan.why}")
             return None
 
-    def _new_state(self, signature: Any, objects: list[Any]) -> SignatureState:
-        state = self._signatures.again(signature)
+    def _new_state(self, args: Args, kwargs: Kwargs) -> tuple[SignatureState, list[Any]]:
+        self._regard = freed(self.fn, self._signatures.numbers, self._regard, args, kwargs)
+        signature, tensors, objects = signature_of(args, kwargs, self._regard)
+        state = self._signatures.get(signature) or self._signatures.again(signature)
         if state is not None:
-            return state
+            return state, tensors
         state, unfit = SignatureState(), unchecked(signature)
         if unfit:
             state.why = unfit
             self._run_python(state, self._of_all())
             self._say("", f"runs eagerly because it {unfit}{state.how}")
-            return state
+            return state, tensors
         early = self._signatures.first_time(signature)
         why = NEW_SIGNATURES if early else self._signatures.admit(signature, state, objects, self)
         if why:
             self._run_python(state, self._of_all())
             self._say("", why)
-        return state
+        return state, tensors
 
     # ---- recording
     def _record(self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]) -> Any:
         if state.deferral is not None and not self._again(state):
             return self._defer(state, args, kwargs)
         if state.work is not None or self._sealed(state) or not self._affordable():
-            return self._eagerly(args, kwargs)
+            return self._eagerly(args, kwargs, state.sealed)
         if not SUPPORTED:
             state.why = UNSUPPORTED
             self._give_up(state, forever=True)
@@ -317,7 +320,7 @@ class Function(Deferring, Unserved):
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
         devices = recorder.devices()
         if isinstance(recording, Refused):
-            regard = other_regard(self._regard, watch.falls, args, kwargs)
+            regard = other_regard(self._regard, watch, args, kwargs)
             if regard is not None:
                 self._regard = regard
                 self._signatures.drop(state)
@@ -348,7 +351,7 @@ class Function(Deferring, Unserved):
             if finished and isinstance(error, Exception) and ours:
                 return result, error
             if signals.handled() == handled:
-                self._blame(state, "raised an exception")
+                self._raised(state)
             raise
         finally:  # as pop_mode does
             door.STATE.special += (door.LOCAL.mode is None) - (outer is None)

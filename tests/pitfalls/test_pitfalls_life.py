@@ -221,7 +221,7 @@ def test_keyboard_interrupt_while_recording() -> None:
     )
     for _ in range(4):
         assert np.array_equal(f(t(), 3).numpy(), (t() * 0 + t() * 1 + t() * 2).numpy())
-    assert f.cache_info().replays == 2
+    assert f.cache_info().replays == 1  # a recording found out that the second number is looked at
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

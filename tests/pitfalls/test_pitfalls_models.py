@@ -108,7 +108,7 @@ def test_own_optimizer_with_a_python_step_count() -> None:
 
         return [step(t(A * 0 + k)) for k in range(14)] + [own.t, w, m]
 
-    check(program, says="t")
+    check(program, replays=9)
 
 
 def test_lazily_created_state() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import HOST, Device, aval
+from ...core.aval import HOST, Aval, Device, aval
 from ...core.cache import keep
 from ...core.errors import DTypeError
 from ..op import OPS, MapOp, Op, common_dtype
@@ -68,6 +68,7 @@ __all__ = [
     "fetched",
     "use_backends",
     "literal",
+    "scalar_of",
     "as_tensor",
     "foreign",
     "forget",
@@ -128,6 +129,14 @@ def _number(value: Any, dtype: np.dtype) -> np.ndarray:
         return stored(np.array(float(value) if dt.is_float(dtype) else value), dtype)
     except OverflowError:
         raise OverflowError(f"{shown(value)} does not fit {dtype.name}") from None
+
+
+def scalar_of(value: Any, record: Aval) -> Any:
+    """A 0-d tensor with the bits of the literal of a number, that is no literal itself.  Raises
+    OverflowError where there is no such literal."""
+    if not dt.can_hold(record.dtype, value):
+        raise OverflowError(f"{shown(value)} does not fit {record.dtype.name}")
+    return new_handle(on_device(_number(value, record.dtype), record.device), record)
 
 
 def _literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:

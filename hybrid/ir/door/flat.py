@@ -100,6 +100,8 @@ def function_of(op: Op) -> Callable[..., Any]:
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = described(op)
     function.op = op  # type: ignore[attr-defined]
+    # whether all that is done with numbers among its arguments is to make operands of them
+    function.operands_only = op.kind == "map" and not op.params  # type: ignore[attr-defined]
     return function
 
 

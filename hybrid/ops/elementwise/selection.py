@@ -247,6 +247,9 @@ def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     return _clip_low(x, min) if max is None else _clip(x, min, max)
 
 
+clip.operands_only = True  # type: ignore[attr-defined]
+
+
 # ---- sign and neighbours
 def _no_nan(algebra: Builder, operand: Val) -> Val:
     """The operand, or +0 for NaN: the sign of a NaN is unspecified and must not become a value."""

@@ -5,15 +5,15 @@ Invariant: a container that holds a followed number is followed as a whole until
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from .calls import Instruction
+from .calls import Effect, Instruction
 from .follower import Follower
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .terms import Collection
 
-__all__ = ["build", "build_map", "build_keyed", "build_slice", "make_function", "push_unseen"]
-__all__ += ["unpack", "gather", "one_of"]
+__all__ = ["LOOKS", "build", "build_map", "build_keyed", "unpack", "gather", "one_of"]
 
 
 def build(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -49,24 +49,6 @@ def _collect(machine: Stepper, kind: type, slots: list[StackSlot]) -> None:
         machine.stack.append(UNSEEN)
 
 
-def build_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    count = instruction.arg or 0
-    follow.escape(machine.stack[len(machine.stack) - count :])
-    machine.stack[len(machine.stack) - count :] = [UNSEEN]
-
-
-def make_function(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    """Defaults, annotations and cells lie below the code, one for each bit of the operand; what is
-    in the cells is read and stored by instructions of their own."""
-    count = 1 + (instruction.arg or 0).bit_count()
-    follow.escape(machine.stack[len(machine.stack) - count :])
-    machine.stack[len(machine.stack) - count :] = [UNSEEN]
-
-
-def push_unseen(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    machine.stack.append(UNSEEN)
-
-
 def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, count = machine.stack.pop(), instruction.arg or 0
     follow.escape([slot])
@@ -81,3 +63,40 @@ def one_of(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     """Two values give one that says nothing."""
     follow.escape(machine.stack[-2:])
     machine.stack[-2:] = [UNSEEN]
+
+
+def _look(pops: Callable[[int], int], pushes: int, into: bool = False) -> Effect:
+    """An instruction that looks at what it pops and at nothing else; `into`: it changes a container
+    that stays on the stack, as deep as its operand says."""
+
+    def effect(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+        operand, stack = instruction.arg or 0, machine.stack
+        count = pops(operand)
+        if into:
+            place = len(stack) - count - operand
+            follow.escape([stack[place]])
+            stack[place] = UNSEEN
+        follow.escape(stack[len(stack) - count :])
+        del stack[len(stack) - count :]
+        stack += [UNSEEN] * pushes
+
+    return effect
+
+
+LOOKS: dict[str, Effect] = {
+    "FORMAT_VALUE": _look(lambda operand: 1 + (operand & 4 == 4), 1),
+    "BUILD_STRING": _look(lambda operand: operand, 1),
+    "BUILD_SLICE": _look(lambda operand: operand, 1),
+    "BUILD_SET": _look(lambda operand: operand, 1),
+    "LIST_EXTEND": _look(lambda operand: 1, 0, into=True),
+    "SET_UPDATE": _look(lambda operand: 1, 0, into=True),
+    "DICT_UPDATE": _look(lambda operand: 1, 0, into=True),
+    "DICT_MERGE": _look(lambda operand: 1, 0, into=True),
+    "MAP_ADD": _look(lambda operand: 2, 0, into=True),
+    "LIST_TO_TUPLE": _look(lambda operand: 1, 1),
+    "MAKE_FUNCTION": _look(lambda operand: 1 + (operand & 15).bit_count(), 1),
+    "LOAD_CLOSURE": _look(lambda operand: 0, 1),
+    "BEFORE_WITH": _look(lambda operand: 1, 2),
+    "UNARY_INVERT": _look(lambda operand: 1, 1),
+    "UNARY_POSITIVE": _look(lambda operand: 1, 1),
+}

@@ -12,11 +12,13 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from ...ir.tensor import Handle
+from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
+from ..heap.allowlist import lookup
 from .follower import Follower, Method
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
-from .terms import BUILTINS, HostRead, is_number
+from .operands import offer_arguments
+from .terms import BUILTINS, MATH, HostRead, is_number
 
 __all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names", "known"]
 __all__ += ["numbers", "push", "push_slot"]
@@ -85,7 +87,7 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
     if special is not None:
         machine.stack.append(special)
         return
-    _python(follow, machine, callee, function, given, names)
+    _python(follow, machine, frame, callee, function, given, names)
 
 
 def _mutation(
@@ -126,9 +128,11 @@ def _computed(
             follow.measured.add((id(machine.code), machine.offset, id(owner)))
             return follow.length(owner)
     slots = numbers(machine, frame, arguments)
-    symbol = next((s for s, builtin in BUILTINS.items() if function is builtin), None)
-    if symbol is None or not any(slot.term for slot in slots):
+    if not any(slot.term for slot in slots):
         return None
+    symbol = next((s for s, builtin in BUILTINS.items() if function is builtin), None)
+    if symbol is None:
+        return _other_builtin(follow, function, slots)
     several = symbol in ("min", "max", "round") and len(slots) > 1
     alone = symbol not in ("min", "max") and len(slots) == 1
     if not (several or alone) or not all(is_number(slot.value) for slot in slots):
@@ -136,9 +140,29 @@ def _computed(
     return follow.compute(symbol, *slots)
 
 
+def _other_builtin(follow: Follower, function: Any, slots: list[StackSlot]) -> StackSlot | None:
+    """A function of the standard library, or a question about the type of a number, which is the
+    same in each call."""
+    symbol = next((s for s, known in MATH.items() if function is known), None)
+    if symbol is not None and all(is_number(slot.value) for slot in slots):
+        return follow.compute(symbol, *slots)
+    first, *others = slots
+    if not is_number(first.value) or any(slot.term is not None for slot in others):
+        return None
+    if function is type and not others:
+        return StackSlot(type(first.value))
+    if function is isinstance and len(others) == 1:
+        asked = others[0].value
+        kinds = asked if type(asked) is tuple else (asked,)
+        if all(type(kind) is type for kind in kinds):
+            return StackSlot(isinstance(first.value, kinds))
+    return None
+
+
 def _python(
     follow: Follower,
     machine: Stepper,
+    frame: types.FrameType,
     callee: StackSlot,
     function: Any,
     given: list[StackSlot],
@@ -150,10 +174,16 @@ def _python(
     machine.names = names
     machine.passed = [StackSlot(kept), *given]
     machine.stack.append(UNSEEN)
+    method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
+    slots = numbers(machine, frame, given)
+    offer = None if names else offer_arguments(follow, frame, method, slots)
 
     def finish(follow: Follower, offset: int) -> None:
         machine.names = ()
         passed, machine.passed = machine.passed, []
+        if offer is not None:
+            others = [s for s in passed if not any(s.term is o.term for o in offer.slots)]
+            passed = [*others, *offer.left()]
         follow.escape(passed)
         machine.stack[-1] = _outcome(follow, machine, callee, function)
 

@@ -13,17 +13,7 @@ from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, plain, trusted
-from .builds import (
-    build,
-    build_keyed,
-    build_map,
-    build_slice,
-    gather,
-    make_function,
-    one_of,
-    push_unseen,
-    unpack,
-)
+from .builds import LOOKS, build, build_keyed, build_map, gather, one_of, unpack
 from .calls import (
     CHANGED,
     Effect,
@@ -38,6 +28,7 @@ from .calls import (
 )
 from .follower import Follower
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from .operands import operate
 from .places import attribute, entry, global_, is_mapping, item, named, variable
 from .terms import Collection, HostRead
 
@@ -378,14 +369,14 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
         follow.escape([left, right])
         machine.stack.append(UNSEEN)
         return
-    left, right = numbers(machine, frame, [left, right])
-    machine.stack.append(follow.compute(symbol, left, right))
+    pair = numbers(machine, frame, [left, right])
+    machine.stack.append(operate(follow, machine, frame, symbol, pair))
 
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
-    left, right = numbers(machine, frame, [left, right])
-    machine.stack.append(follow.compute(instruction.argval, left, right))
+    pair = numbers(machine, frame, [left, right])
+    machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
 
 
 def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -416,6 +407,7 @@ def negation(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
 
 
 EFFECTS: dict[str, Effect] = {
+    **LOOKS,
     **dict.fromkeys(
         (
             *("RESUME", "NOP", "CACHE", "EXTENDED_ARG", "MAKE_CELL", "COPY_FREE_VARS"),
@@ -468,9 +460,6 @@ EFFECTS: dict[str, Effect] = {
     "LIST_APPEND": gather,
     "SET_ADD": gather,
     "KW_NAMES": kw_names,
-    "LOAD_CLOSURE": push_unseen,
-    "MAKE_FUNCTION": make_function,
-    "BUILD_SLICE": build_slice,
     "CALL": call,
     "CALL_FUNCTION_EX": call_spread,
 }

@@ -18,6 +18,7 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import is_a, plain
 from ..heap.facts import same
 from .machine import UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
+from .operands import Offer, TakenNumber
 from .places import Physical, PlaceSpot
 from .terms import (
     MAX_TERM,
@@ -89,6 +90,7 @@ class Follower:
         self.machines: dict[int, Stepper] = {}  # by id of the frame, while it is alive
         self.failed = ""
         self.spots: dict[Physical, PlaceSpot] = {}
+        self.shared: set[Physical] = set()  # places to which more than one way led
         self.touched: dict[Physical, set[tuple[int, int]]] = collections.defaultdict(set)
         self.current: dict[Physical, StackSlot] = {}  # what was stored
         self.start: dict[Physical, Any] = {}  # what was loaded before any store
@@ -118,6 +120,10 @@ class Follower:
         self.codes: dict[int, types.CodeType] = {}
         self.keep: list[Any] = []  # ids stay unique
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
+        self.offer: Offer | None = None  # what operations of the instruction under way may take
+        self.offers: list[Offer] = []
+        self.taken: list[TakenNumber] = []  # what operations took
+        self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
 
     # ---- frames
     def enter(
@@ -139,10 +145,24 @@ class Follower:
             self.first = machine
             if getattr(self.root, "__code__", None) is code:
                 machine.function = self.root
+                self._take_arguments(machine)
         if caller is None:
             return
         caller.entered.append(machine)
         self._pass(caller, machine, code)
+
+    def expect(self, given: dict[str, Load]) -> None:
+        """Numbers that the call gets as arguments; they are looked at until they are seen to
+        arrive."""
+        self.given = given
+        self.escaped.update(given.values())
+
+    def _take_arguments(self, machine: Stepper) -> None:
+        for name, term in self.given.items():
+            slot = machine.variables.get(name)
+            if slot is not None and name not in machine.code.co_cellvars:
+                machine.variables[name] = slot._replace(term=term)
+                self.escaped.discard(term)
 
     def _pass(self, caller: Stepper, machine: Stepper, code: types.CodeType) -> None:
         """Hand arguments over where it is plain which parameter each is."""
@@ -189,6 +209,9 @@ class Follower:
             self.fail(f"{type(error).__name__}: {error}")
 
     def _step(self, machine: Stepper, frame: types.FrameType, offset: int) -> None:
+        if self.offer is not None:
+            self.offer.broken = self.offer.broken or self.offer.frame is not frame
+            self.offer = None
         if machine.finish is not None:
             done, machine.finish = machine.finish, None
             done(self, offset)
@@ -247,6 +270,10 @@ class Follower:
 
     def end(self) -> None:
         """The call is over: what is still under way was looked at."""
+        self.offer = None
+        for offer in self.offers:
+            if offer.frame is not None:
+                self.escape(offer.slots)
         self.escape(self.results.values())
         for machine in self.machines.values():
             self.escape(machine.passed)
@@ -335,7 +362,9 @@ class Follower:
 
     # ---- places
     def _touch(self, machine: Stepper, spot: PlaceSpot) -> None:
-        self.spots.setdefault(spot.physical, spot)
+        known = self.spots.setdefault(spot.physical, spot)
+        if known.holder is not spot.holder or known.kind != spot.kind:
+            self.shared.add(spot.physical)
         self.keep.append(spot.holder)
         self.touched[spot.physical].add((id(machine.code), machine.offset))
 

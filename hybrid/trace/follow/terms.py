@@ -7,12 +7,14 @@ raised.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 __all__ = [
     "Load",
+    "argument",
     "Length",
     "HostRead",
     "Constant",
@@ -21,6 +23,7 @@ __all__ = [
     "Term",
     "Symbol",
     "BUILTINS",
+    "MATH",
     "OPERATORS",
     "is_number",
     "operation",
@@ -59,6 +62,37 @@ Symbol: TypeAlias = Literal[
     "float",
     "bool",
     "round",
+    "sqrt",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "pow",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "atan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "hypot",
+    "floor",
+    "ceil",
+    "trunc",
+    "fabs",
+    "copysign",
+    "fmod",
+    "radians",
+    "degrees",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "erf",
 ]
 # builtins that compute with numbers
 BUILTINS: dict[Symbol, Callable[..., Any]] = {
@@ -69,6 +103,40 @@ BUILTINS: dict[Symbol, Callable[..., Any]] = {
     "float": float,
     "bool": bool,
     "round": round,
+}
+# functions of the standard library that compute with numbers
+MATH: dict[Symbol, Callable[..., Any]] = {
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "expm1": math.expm1,
+    "log": math.log,
+    "log1p": math.log1p,
+    "log2": math.log2,
+    "log10": math.log10,
+    "pow": math.pow,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "asin": math.asin,
+    "acos": math.acos,
+    "atan": math.atan,
+    "atan2": math.atan2,
+    "sinh": math.sinh,
+    "cosh": math.cosh,
+    "tanh": math.tanh,
+    "hypot": math.hypot,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "trunc": math.trunc,
+    "fabs": math.fabs,
+    "copysign": math.copysign,
+    "fmod": math.fmod,
+    "radians": math.radians,
+    "degrees": math.degrees,
+    "isfinite": math.isfinite,
+    "isinf": math.isinf,
+    "isnan": math.isnan,
+    "erf": math.erf,
 }
 # symbol -> what computes it; the symbol is also its Python text
 OPERATORS: dict[Symbol, Callable[..., Any]] = {
@@ -93,6 +161,7 @@ OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "neg": operator.neg,
     "not": operator.not_,
     **BUILTINS,
+    **MATH,
 }
 _GROWING = ("**", "<<")  # whose results may be too large to compute
 _LARGE = 1 << 10  # exponents and shifts that are followed
@@ -103,6 +172,16 @@ class Load(NamedTuple):
 
     place: tuple[Any, ...]
     type: type
+
+    @property
+    def of_call(self) -> bool:
+        """Whether the place is an argument of the call, by the number of what stands for it."""
+        return len(self.place) == 2 and self.place[0] == "argument"
+
+
+def argument(number: int, kind: type) -> Load:
+    """What an argument of the call is, by the number of what stands for it."""
+    return Load(("argument", number), kind)
 
 
 class Length(NamedTuple):

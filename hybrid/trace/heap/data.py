@@ -25,7 +25,10 @@ from .structure import EMPTY, structure_of
 __all__ = [
     "BUFFERS",
     "Passed",
+    "PassedNumber",
     "passed",
+    "passed_number",
+    "numbers_among",
     "source_of",
     "stands_for",
     "with_arrays",
@@ -48,6 +51,36 @@ class Passed:
 
     def __init__(self, source: Any) -> None:
         self.source = source
+
+
+class PassedNumber:
+    """Marks what stands for a number among the arguments; `source` is the number, `position` that
+    of the argument."""
+
+    __slots__ = ("source", "position")
+
+    def __init__(self, source: Any, position: int) -> None:
+        self.source, self.position = source, position
+
+
+# What stands for numbers holds none: those that operations take are computed from the mark.
+_HOLLOW: dict[type, tuple[Any, Any]] = {
+    int: (np.zeros((), dt.int64), aval((), dt.int64)),
+    float: (np.zeros((), dt.float64), aval((), dt.float64)),
+}
+
+
+def passed_number(number: Any, position: int) -> Handle:
+    """What stands for an int or float among the arguments."""
+    tensor: Handle = new_handle(*_HOLLOW[type(number)])
+    tensor._x = PassedNumber(number, position)
+    return tensor
+
+
+def numbers_among(tensors: Iterable[Any]) -> dict[int, int]:
+    """The numbers among what stands for arguments: position of the argument -> place in here."""
+    marks = [getattr(tensor, "_x", None) for tensor in tensors]
+    return {m.position: k for k, m in enumerate(marks) if type(m) is PassedNumber}
 
 
 def _canonical(dtype: np.dtype) -> np.dtype | None:
@@ -83,9 +116,9 @@ def passed(given: Any) -> Handle | None:
 
 
 def source_of(tensor: Handle) -> Any:
-    """The argument that a tensor stands for: itself, unless it is data."""
+    """The argument that a tensor stands for: itself, unless it is data or a number."""
     mark = getattr(tensor, "_x", None)
-    return mark.source if type(mark) is Passed else tensor
+    return mark.source if type(mark) is Passed or type(mark) is PassedNumber else tensor
 
 
 def stands_for(tensor: Handle, argument: Any) -> bool:

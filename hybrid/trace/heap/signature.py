@@ -19,7 +19,7 @@ from ...ir.door.bind import grad_enabled
 from ...ir.tensor import Handle
 from .allowlist import is_tuple, plain
 from .arrays import array_key, dtype_key, scalar_key, unseen
-from .data import BUFFERS, passed
+from .data import BUFFERS, passed, passed_number
 from .structure import EMPTY, structure_of
 
 __all__ = [
@@ -48,6 +48,7 @@ _UNFIT = object()  # the start of a signature that no call has again
 _OBJECT = object()  # the start of an entry by identity: no class of a user is hashed or compared
 _STRUCTURE = object()  # the start of an entry by what the object is made of
 _DATA = object()  # after the record of an array in the machine's byte order
+_NUMBER = object()  # the start of an entry for a number of a type
 _AGAIN = object()  # the start of an entry for a structure that was met before
 _pack = struct.Struct("d").pack
 
@@ -62,10 +63,13 @@ class _Large(Exception):
 
 class Regard(NamedTuple):
     """How a function takes its arguments: small arrays as data or by content, dataclasses and
-    functions by structure or as objects."""
+    functions by structure or as objects, numbers at the positions `free` by type alone; those at
+    `fixed` are looked at by Python and stay by value."""
 
     content: bool = False
     identity: bool = False
+    free: frozenset[int] = frozenset()
+    fixed: frozenset[int] = frozenset()
 
 
 class Leaves:
@@ -207,9 +211,14 @@ def _buffer_key(given: Any) -> tuple[Any, ...]:
 
 def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any], regard: Regard) -> Leaves:
     leaves = Leaves(regard)
+    free = regard.free
     try:
-        for value in args:
-            leaves.add(value)
+        for position, value in enumerate(args):
+            if free and position in free and (type(value) is int or type(value) is float):
+                leaves.tensors.append(passed_number(value, position))
+                leaves.sig.append((_NUMBER, type(value)))
+            else:
+                leaves.add(value)
         if kwargs:
             leaves._dict(kwargs)
     except _Large:

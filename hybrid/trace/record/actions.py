@@ -8,19 +8,22 @@ exact built-in types, so it runs no user code and is not interrupted half way.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ...core.aval import Aval
+from ...ir.door.bind import scalar_of
 from ..bytecode.host_reads import HOW
 from ..follow.follower import Method
 from ..follow.terms import OPERATORS, Collection, Constant, HostRead, Length, Load, Operation, parts
 from ..heap.facts import Holder, Key, fetch
 from ..heap.setters import Put, putter
 from ..watch.settle import Followed
-from .outputs import Box, Computed, HostValue, Spec, Unfit
+from .outputs import Box, Computed, GivenNumber, HostValue, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
 
@@ -75,6 +78,21 @@ class Counted(NamedTuple):
         return len(self.owner.get())
 
 
+class NumberOperand(NamedTuple):
+    """A number that an operation takes as an input of the graph: the term that gives it, its exact
+    type, and the record of the tensor."""
+
+    term: Any
+    type: type
+    aval: Aval
+
+    def make(self, value: Any) -> Any:
+        """The tensor, with the bits of the number's literal; OverflowError where there is none."""
+        if type(value) is not self.type:
+            raise OverflowError
+        return scalar_of(value, self.aval)
+
+
 class Number(NamedTuple):
     """A number or value that a call leaves in a place."""
 
@@ -96,22 +114,29 @@ class Grown(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class Actions:
     """`numbers` and `grown` (in program order) happen at the commit; `loads` are read for them;
-    `conditions` (term, truth) and `checks` (terms that must not raise) hold before the call."""
+    `conditions` (term, truth) and `checks` (terms that must not raise) hold before the call;
+    `operands` are computed before it."""
 
     numbers: tuple[Number, ...] = ()
     grown: tuple[Grown, ...] = ()
     loads: tuple[LoadedNumber, ...] = ()
     conditions: tuple[tuple[Any, bool], ...] = ()
     checks: tuple[Any, ...] = ()
+    operands: tuple[NumberOperand, ...] = ()
 
     @property
     def guarded(self) -> bool:
-        """Whether something has to hold before a replay."""
-        return bool(self.loads or self.conditions or self.checks)
+        """Whether something has to hold before a replay, or to be computed."""
+        return bool(self.loads or self.conditions or self.checks or self.operands)
+
+    @property
+    def commits(self) -> bool:
+        """Whether something is left in Python."""
+        return bool(self.numbers or self.grown)
 
     def lists(self) -> list[Counted]:
         """The lists whose lengths are read."""
-        terms = [term for term, _ in self.conditions]
+        terms = [term for term, _ in self.conditions] + [o.term for o in self.operands]
         terms += [spec.term for spec in self.specs() if isinstance(spec, Computed)]
         return [leaf for term in terms for leaf in parts(term) if isinstance(leaf, Counted)]
 
@@ -126,7 +151,7 @@ class Actions:
         rest = iter(specs)
         numbers = tuple([number._replace(spec=next(rest)) for number in self.numbers])
         grown = tuple([g._replace(specs=tuple([next(rest) for _ in g.specs])) for g in self.grown])
-        return Actions(numbers, grown, self.loads, self.conditions, self.checks)
+        return dataclasses.replace(self, numbers=numbers, grown=grown)
 
     def comparable(self, canonical: Callable[[Any], Any]) -> tuple[Any, ...]:
         """Equal for two recordings whose actions are the same."""
@@ -135,6 +160,7 @@ class Actions:
             [(g.owner.id, g.method, tuple(map(canonical, g.specs))) for g in self.grown],
             [(loaded.key, loaded.type) for loaded in self.loads],
             [(_plain_form(term), truth) for term, truth in self.conditions],
+            [(_plain_form(o.term), o.type, o.aval) for o in self.operands],
         )
 
     def begin(self, build: Callable[[Any], Any]) -> Ready:
@@ -172,7 +198,7 @@ def _plain_form(term: Any) -> Any:
         return term.symbol, tuple(map(_plain_form, term.operands))
     if type(term) is Constant:
         return type(term.value).__name__, repr(term.value)
-    return term.place() if isinstance(term, (LoadedNumber, Counted)) else term
+    return term.place() if isinstance(term, (LoadedNumber, Counted, GivenNumber)) else term
 
 
 class _Builder:
@@ -192,6 +218,8 @@ class _Builder:
         """A term whose leaves a replay can read."""
         if type(term) is Operation:
             return Operation(term.symbol, tuple(map(self.resolve, term.operands)))
+        if type(term) is Load and term.of_call:
+            return GivenNumber(term.place[1], term.type)
         if type(term) is Load:
             spot, kind = self.followed.loads[term.place]
             key = Key(spot.kind, id(spot.holder), spot.key)  # type: ignore[arg-type]
@@ -267,6 +295,7 @@ def _small(term: Any, divides: bool) -> Any:
 
 def actions_of(
     followed: Followed | None,
+    operands: Sequence[tuple[Any, type, Aval]],
     dead: Callable[[Any], None],
     spec: Callable[[Any], Spec],
     host: Callable[[HostRead], HostValue],
@@ -274,7 +303,8 @@ def actions_of(
 ) -> tuple[Actions, Spec | None]:
     """The actions of a call, and the recipe of its result where that holds followed numbers.
 
-    `spec`: the recipe of a value that depends on nothing but facts and tensors."""
+    `operands`: terms, types and records of the numbers that are inputs; `spec`: the recipe of a
+    value that depends on nothing but facts and tensors."""
     if followed is None:
         return NONE, None
     builder = _Builder(followed, dead, spec, host)
@@ -294,13 +324,15 @@ def actions_of(
         specs = tuple(map(builder.spec, values, terms))
         grown.append(Grown(Holder(owner, dead), type(owner), method, specs))
     conditions = tuple([(builder.resolve(c.term), c.truth) for c in followed.conditions])
+    taken = [NumberOperand(builder.resolve(term), kind, aval) for term, kind, aval in operands]
     return Actions(
         tuple(numbers),
         tuple(grown),
         tuple(builder.loads.values()),
         conditions,
         tuple(builder.checks.values()),
+        tuple(taken),
     ), result
 
 
-__all__ += ["LoadedNumber", "Counted", "HOW", "OPERATORS"]
+__all__ += ["LoadedNumber", "Counted", "NumberOperand", "HOW", "OPERATORS"]

@@ -15,7 +15,8 @@ from ..follow.terms import OPERATORS, Constant, Operation
 from ..heap.allowlist import MISSING, is_a, lookup
 from ..heap.facts import Holder, Key, fetch, same
 from .expected import Obj, Ref
-from .inputs import AsGradient, AtFact, ByIdentity
+from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
+from .outputs import GivenNumber
 from .recording import Recording
 
 __all__ = ["Guard", "FactGuard"]
@@ -46,6 +47,7 @@ class Guard:
         self.names: dict[int, str] = {}
         self.prologue: list[str] = []
         self.bound: dict[int, str] = {}
+        self.numbers: dict[int, str] = {}  # id of a loaded number -> what the text calls it
         terms = (
             self._facts_first()
             + self._numbers()
@@ -141,33 +143,42 @@ class Guard:
     def _numbers(self) -> list[str]:
         """What a commit computes with has the type that was seen, and the branches that depend on
         it are those that were taken."""
-        actions, names = self.recording.outcome.actions, dict[int, str]()
+        actions = self.recording.outcome.actions
         terms = []
         for index, loaded in enumerate(actions.loads):
-            names[id(loaded)] = f"n{index}"
+            self.numbers[id(loaded)] = f"n{index}"
             kind = self.const(loaded.type)
             terms.append(f"type(n{index} := {self.read(loaded.key)}) is {kind}")
-
-        def text(term: Any) -> str:
-            if type(term) is Operation:
-                inside = [text(operand) for operand in term.operands]
-                if term.symbol.isalpha() and term.symbol not in ("neg", "not"):
-                    return f"{self.const(OPERATORS[term.symbol])}({', '.join(inside)})"
-                if len(inside) == 1:
-                    return f"({'-' if term.symbol == 'neg' else 'not '}{inside[0]})"
-                return f"({inside[0]} {term.symbol} {inside[1]})"
-            if type(term) is Constant:
-                return self.const(term.value)
-            return names.get(id(term)) or f"len({self.holder(term.owner)})"
-
         owners = self.recording.owners
         boxes = [key for key in self.facts if key.kind == "path" and key.key[-1]] if owners else []
         for key in boxes:  # what a container held before the call is read: the call changes others
             box = self.const((*key.key[:-1], False))
             place = f"fetch('path', {self.holder(self.holders[key])}, {box})"
             terms.append(f"id({place}) not in {self.const(owners)}")
-        terms += [("" if truth else "not ") + text(term) for term, truth in actions.conditions]
-        return terms + [f"({text(term)},)" for term in actions.checks]
+        for term, truth in actions.conditions:
+            terms.append(("" if truth else "not ") + self._number(term))
+        return terms + [f"({self._number(term)},)" for term in actions.checks]
+
+    def _number(self, term: Any) -> str:
+        """An expression that computes a number."""
+        if type(term) is Operation:
+            inside = [self._number(operand) for operand in term.operands]
+            if term.symbol.isidentifier() and term.symbol not in ("neg", "not"):
+                return f"{self.const(OPERATORS[term.symbol])}({', '.join(inside)})"
+            if len(inside) == 1:
+                return f"({'-' if term.symbol == 'neg' else 'not '}{inside[0]})"
+            return f"({inside[0]} {term.symbol} {inside[1]})"
+        if type(term) is Constant:
+            return self.const(term.value)
+        if type(term) is GivenNumber:
+            return f"args[{term.number}]._x.source"
+        return self.numbers.get(id(term)) or f"len({self.holder(term.owner)})"
+
+    def _operand(self, number: int, location: AsNumber) -> str:
+        """Compute an operand from Python numbers; an error is a miss."""
+        operand = self.recording.outcome.actions.operands[location.position]
+        made = f"{self.const(operand.make)}({self._number(operand.term)})"
+        return f"(t{number} := {made}) is not None"
 
     def _loaded(self) -> list[int]:
         """The captures that the function returns."""
@@ -182,6 +193,9 @@ class Guard:
         )
         for number in order:
             aval, node, location = self.inputs[number]
+            if isinstance(location, AsNumber):
+                terms.append(self._operand(number, location))
+                continue
             if isinstance(location, ByIdentity):
                 load = self.holder(location.holder)
             elif isinstance(location, AsGradient):
@@ -248,26 +262,27 @@ class FactGuard(Guard):
         self.load = list(load)
         facts = recording.facts.at_start()
         if only is not None:
-            wanted = set(only) - {self._key(recording, number) for number in load}
+            loaded = [recording.inputs[number].location for number in load]
+            wanted = set(only) - {found.key for found in loaded if isinstance(found, AtFact)}
             facts = {key: want for key, want in facts.items() if key in wanted}
         super().__init__(recording, facts)
-
-    @staticmethod
-    def _key(recording: Recording, number: int) -> Key:
-        location = recording.inputs[number].location
-        assert isinstance(location, AtFact)
-        return location.key
 
     def _loaded(self) -> list[int]:
         return self.load
 
     def _captures(self) -> list[str]:
-        expressions = {k: self.read(self._key(self.recording, k)) for k in self.load}
-        return [
-            f"issubclass(type(t{k} := {place}), H)"
-            f" and type(t{k}._node) is {self.const(self.inputs[k].node)}"
-            for k, place in expressions.items()
-        ]
+        terms = []
+        for k in self.load:
+            location = self.inputs[k].location
+            if isinstance(location, AsNumber):
+                terms.append(self._operand(k, location))
+                continue
+            assert isinstance(location, AtFact)
+            terms.append(
+                f"issubclass(type(t{k} := {self.read(location.key)}), H)"
+                f" and type(t{k}._node) is {self.const(self.inputs[k].node)}"
+            )
+        return terms
 
     def _gradient_reads(self) -> list[tuple[int, int | None]]:
         # the native entry compares the gradients of held tensors

@@ -25,6 +25,7 @@ __all__ = [
     "ByIdentity",
     "AtFact",
     "AsGradient",
+    "AsNumber",
     "Location",
     "Input",
     "Roles",
@@ -61,7 +62,14 @@ class AsGradient(NamedTuple):
     host: int
 
 
-Location = ByIdentity | AtFact | AsGradient
+class AsNumber(NamedTuple):
+    """An operand that a call computes from Python numbers, by its position among the operands of
+    the actions."""
+
+    position: int
+
+
+Location = ByIdentity | AtFact | AsGradient | AsNumber
 
 
 class Input(NamedTuple):
@@ -239,6 +247,8 @@ def locate(
             places = analysis.places_of.get(id(tensor), {})
             kept = of_arguments if number < arguments else inside
             kept += [(key, holder, number) for key, holder in places.items()]
+        elif id(tensor) in recorder.varying:
+            location = AsNumber(recorder.varying[id(tensor)])
         elif number >= arguments:
             location = _location(number, tensor, found.at, hosts, earlier)
             lost = lost or location is None

@@ -155,6 +155,13 @@ def _plainly(
     return lambda value: spec_of(value, recipes.tensor, older, recipes.host)
 
 
+def _operands(recorder: Recorder, followed: Followed | None) -> list[tuple[Any, type, Aval]]:
+    """Terms, types and records of the numbers that are inputs of the graph."""
+    terms = {} if followed is None else followed.operands
+    found = [(term, recorder.taken[k]) for k, term in terms.items()]
+    return [(term, taken.type, taken.handle._a) for term, taken in found]
+
+
 def results_of(
     roles: Roles,
     existed: Callable[[Any], bool | None],
@@ -170,7 +177,10 @@ def results_of(
     recipes, recorder, stored = _Recipes(roles, host_reads), roles.recorder, left.stored
     plainly = _plainly(recipes, existed, left.followed)
     try:
-        actions, special = actions_of(left.followed, dead, plainly, recipes.followed, left.returned)
+        operands = _operands(recorder, left.followed)
+        actions, special = actions_of(
+            left.followed, operands, dead, plainly, recipes.followed, left.returned
+        )
         result = plainly(left.returned) if special is None else special
         primitives = [_put(facts, key, tensor, left.settled) for key, tensor in stored]
         specs = [recipes.tensor(tensor) for _, tensor in stored]

@@ -17,6 +17,7 @@ from ...ir.tensor import Handle, Leaf, link_view, new_handle
 from ..follow.terms import OPERATORS, Constant, Operation
 from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
+from ..heap.data import source_of
 from ..heap.structure import built, fields_of
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Box",
     "HostValue",
     "Computed",
+    "GivenNumber",
     "Spec",
     "Unfit",
     "spec_of",
@@ -80,6 +82,17 @@ class HostValue(NamedTuple):
 
     items: tuple[Any]
     how: str
+
+
+class GivenNumber(NamedTuple):
+    """A number among the arguments of a call, of this exact type: the input that stands for it."""
+
+    number: int
+    type: type
+
+    def place(self) -> Any:
+        """What is equal for the same argument."""
+        return "argument", self.number, self.type
 
 
 class Computed(NamedTuple):
@@ -213,6 +226,8 @@ class Maker:
             return OPERATORS[term.symbol](*map(self._number, term.operands))
         if type(term) is Constant:
             return term.value
+        if type(term) is GivenNumber:
+            return source_of(self.inputs[term.number])
         return self.build(term) if type(term) is HostValue else term.now()
 
     def _box(self, spec: Box) -> Any:

@@ -27,6 +27,8 @@ from ...ir.mode import Mode
 from ...ir.op import Op
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import HOW, Read
+from ..follow.operands import NUMBERED, TakenNumber, taken
+from ..follow.terms import is_number
 from ..heap.allowlist import trusted
 from ..heap.data import source_of
 from ..watch.events import Fall, Watch
@@ -124,12 +126,14 @@ class Recorder(Mode):
         self.regions: list[OpenRegions] = []  # branches and loops that are being recorded
         self.watch: Watch | None = None  # what looks at the Python of the call
         self.data: dict[int, Handle] = {}  # id of an argument that is data -> what stands for it
+        self.taken: list[TakenNumber] = []  # numbers that operations took
+        self.varying: dict[int, int] = {}  # of those that are inputs, by id: position
         for tensor in leaves:
             if id(tensor) not in self.handles:
                 self.args.append(tensor)
                 self._begin(tensor)
                 source = source_of(tensor)
-                if source is not tensor:
+                if source is not tensor and not is_number(source):
                     self.data[id(source)] = tensor
 
     # ---- numbering
@@ -209,6 +213,8 @@ class Recorder(Mode):
         outputs: tuple[Any, ...],
     ) -> None:
         operands = tuple([self.ref(x) for x in inputs])
+        if self.watch is not None and self.watch.follow is not None:
+            operands = taken(self.watch.follow, inputs, operands)
         results = tuple([self._new(o) for o in outputs])
         for region in self.regions:
             region.used(inputs, operands)
@@ -234,6 +240,9 @@ class Recorder(Mode):
 
     def on_alias(self, new: Any, old: Any) -> None:
         number = self.ref(old)
+        follow = None if self.watch is None else self.watch.follow
+        if follow is not None and follow.offer is not None:
+            number = follow.offer.operands.get(id(old), number)
         self.keep.append(new)
         self.handles[id(new)] = number
 
@@ -337,6 +346,26 @@ class Recorder(Mode):
         return {a.device for a in self.avals} if self._bytes > LARGE else set()
 
     # ---- result
+    def settle_numbers(self, varying: Sequence[int]) -> None:
+        """Operands that numbers became are captures where they vary, else literals."""
+        follow, free = None if self.watch is None else self.watch.follow, set(varying)
+        if follow is None or not follow.taken:
+            return
+        self.taken = follow.taken
+        moved = {NUMBERED + k: t.literal for k, t in enumerate(self.taken) if k not in free}
+        for position, k in enumerate(varying):
+            handle = self.taken[k].handle
+            self.varying[id(handle)] = position
+            self.captures.append(handle)
+            self.start[id(handle)] = NUMBERED + k, handle._a, None
+            self.handles[id(handle)] = NUMBERED + k
+        for at, step in enumerate(self.steps):
+            if any(number in moved for number in step.inputs):
+                settled = tuple([moved.get(number, number) for number in step.inputs])
+                self.steps[at] = step._replace(inputs=settled)
+        for ident, number in self.handles.items():
+            self.handles[ident] = moved.get(number, number)
+
     def graph(self, outputs: Sequence[int], extra: Sequence[Handle] = ()) -> Graph:
         """The recorded ops as a Graph: inputs are the arguments, then the captures."""
         values: dict[int, Value] = {}

@@ -18,7 +18,9 @@ from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import Read, tail_values
 from ..bytecode.summary import handles_errors
-from ..heap.allowlist import BOXES, is_a, is_tuple
+from ..follow.terms import Load
+from ..heap.allowlist import BOXES, MISSING, is_a, is_tuple
+from ..heap.data import numbers_among
 from ..heap.facts import Key
 from ..watch.analysis import Analysis
 from .expected import Facts
@@ -148,12 +150,24 @@ def recording_of(
             host_reads = {}
     if host_reads is None:
         reasons += [read.reason for read in recorder.reads]
+    looked = [] if reasons else _looked_at(recorder, analysis)
+    analysis.watch.fixed.update(looked)
+    reasons += [f"looks at the number that is its argument {p + 1}" for p in looked]
     if reasons:
         return Refused(tuple(reasons))
     try:
         return _recording(recorder, analysis, returned, before, host_reads or {}, life, dead)
     except Unfit as error:
         return Refused((str(error),))
+
+
+def _looked_at(recorder: Recorder, analysis: Analysis) -> list[int]:
+    """Positions of the numbers among the arguments that Python may have looked at."""
+    given, followed = numbers_among(recorder.args), analysis.followed
+    if followed is None:
+        return list(given)
+    looked = {leaf.place[1] for leaf in followed.escaped if type(leaf) is Load and leaf.of_call}
+    return [position for position, number in given.items() if number in looked]
 
 
 def _recording(
@@ -165,8 +179,10 @@ def _recording(
     life: Life,
     dead: Callable[[Any], None],
 ) -> Recording:
-    roles, used = Roles(recorder), len(recorder.captures)
+    used, followed = len(recorder.captures), analysis.followed
     before = _begun(analysis, before)
+    recorder.settle_numbers([] if followed is None else list(followed.operands))
+    roles = Roles(recorder)
     find_captures(roles, analysis)
     found = read_facts(roles, analysis, before, dead)
     gradients = read_gradients(roles, analysis)
@@ -174,8 +190,8 @@ def _recording(
     facts = facts_of(roles, analysis, before, found, located.inside, dead)
     if gradients.final:
         _check_history(located.inputs[: len(recorder.args) + used])
-    settled = all(is_a(before.get(key), Handle) for key, _ in found.stored)
-    left = Left(returned, found.stored, gradients.final, settled, analysis.followed)
+    settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in found.stored)
+    left = Left(returned, found.stored, gradients.final, settled, followed)
     results = results_of(roles, _existed(analysis), host_reads, facts, left, dead)
     reads = gradients.reads
     further = _further(recorder, results, dead)

@@ -13,7 +13,6 @@ from typing import Any
 from ...backends.api import CHECKED, Form, Held, HeldGradient, Pointer, Replay, ReplayInput, Source
 from ...ir.tensor import RUNTIME
 from ..follow.terms import parts as leaves
-from ..record.actions import NONE
 from ..record.inputs import AsGradient, ByIdentity
 from ..record.outputs import Box, Computed, HostValue, Known, New, Spec
 from ..record.recording import Recording
@@ -68,7 +67,7 @@ def needs_of(recording: Recording) -> Needs | None:
     parts = [part for spec in specs for part in _parts(spec)]
     kept = [*recording.kept, *[tap.output for tap in recording.taps]]
     results = tuple(dict.fromkeys([*[p.output for p in parts if isinstance(p, New)], *kept]))
-    more = bool(kept or outcome.stores or gradients) or actions is not NONE
+    more = bool(kept or outcome.stores or gradients) or actions.commits
     inputs = [part.number for part in parts if isinstance(part, Known)]
     return Needs(
         held,

@@ -28,6 +28,7 @@ class Unserved(Reports):
 
     _budget: Budget
     _wait: bool | None
+    _deferred: int
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         """Serve calls by a plan."""
@@ -48,8 +49,31 @@ class Unserved(Reports):
         self._missed_again(state)
         return True
 
-    def _eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the user's function as it is."""
+    def _of_all(self) -> Any:
+        """The deferral of calls of no signature."""
+        raise NotImplementedError
+
+    def _raised(self, state: SignatureState) -> None:
+        """A recorded call raised: where others replay, calls that no plan serves are soon not
+        recorded any more."""
+        state.effects += bool(state.plans)
+        if state.effects >= EFFECTS and state.seal():
+            state.why = "raised an exception"
+        else:
+            self._blame(state, "raised an exception")
+
+    def _blame(self, state: SignatureState, reason_given: str = "") -> None:
+        """Note that a recording was of no use."""
+        raise NotImplementedError
+
+    def _eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: bool = False) -> Any:
+        """Run the user's function as it is; its ops in segments where others are replayed."""
+        deferral = self._of_all() if sealed else None
+        if deferral is not None:
+            deferred = deferral.turn()
+            self._deferred += deferred
+            self._eager += not deferred
+            return deferral.run(self.fn, args, kwargs, deferred)
         self._eager += 1
         start = CLOCK[0]()
         try:

@@ -17,9 +17,11 @@ from ...core.precision import MATMUL
 from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
 from ..fallback.deferred import Deferral
-from ..follow.rows import follower
+from ..follow.rows import SUPPORTED, follower
+from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
-from ..heap.facts import Holder
+from ..heap.data import numbers_among, source_of
+from ..heap.facts import Holder, same
 from ..heap.signature import Regard, signature_of
 from ..heap.structure import structure_of
 from ..record.recorder import Recorder
@@ -34,6 +36,7 @@ __all__ = [
     "SignatureState",
     "SignatureTable",
     "dropper",
+    "freed",
     "follow_mode",
     "other_regard",
     "owners_of",
@@ -121,12 +124,17 @@ class SignatureState:
 
     def recorder(self, function: Any, tensors: list[Any]) -> tuple[Recorder, Watch]:
         """What records the next call, and what looks at its Python."""
-        watch = Watch(follower(function) if self.follows() else None)
+        numbers = numbers_among(tensors)
+        watch = Watch(follower(function) if numbers or self.follows() else None)
         recorder = Recorder(tensors, getattr(function, "__code__", None))
         recorder.watch, watch.data = watch, recorder.sources()
         recorder.asked = self.asked
         if watch.follow is not None:
             watch.follow.regions = recorder.regions
+            names = function.__code__.co_varnames if numbers else ()
+            watch.follow.expect(
+                {names[p]: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}
+            )
         return recorder, watch
 
     def apart(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[ReplayPlan]:
@@ -191,7 +199,7 @@ class SignatureState:
         if self.deferral is not None:
             out.append(f"  {self.deferral}")
         if self.sealed and self.state == "REPLAY":
-            out.append(f"  calls that no plan serves run eagerly: one {self.why}")
+            out.append(f"  calls that no plan serves run in Python: one {self.why}")
         if self.text:
             out.append(f"  recorded again because: {self.text}")
         for plan in self.plans:
@@ -223,6 +231,8 @@ class SignatureTable(dict[Any, SignatureState]):
         self.seen: dict[Any, None] = {}
         self.wary = False
         self.lost = 0
+        # signatures but for numbers among the arguments -> those of the latest such call
+        self.numbers: dict[Any, tuple[Any, ...]] = {}
 
     def everything(self) -> Iterator[SignatureState]:
         """All states, the latest generation first."""
@@ -292,12 +302,42 @@ class SignatureTable(dict[Any, SignatureState]):
                 table.pop(signature, None)
 
 
+def freed(
+    function: Any,
+    seen: dict[Any, tuple[Any, ...]],
+    regard: Regard,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Regard:
+    """How a function takes the arguments of a call with a new signature: numbers that are `seen`
+    with a second value are part of signatures by their type alone from now on."""
+    if not SUPPORTED or type(function) is not types.FunctionType:
+        return regard
+    given = enumerate(args[: function.__code__.co_argcount])
+    numbers = [k for k, v in given if type(v) is int or type(v) is float]
+    places = [k for k in numbers if k not in regard.fixed]
+    if regard.free.issuperset(places):
+        return regard
+    key = signature_of(args, kwargs, regard._replace(free=regard.free.union(places)))[0]
+    values = tuple([args[k] for k in places])
+    before = seen.get(key, values)
+    keep(seen, key, values, MAX_SIGNATURES)
+    moved = [k for k, old, new in zip(places, before, values) if not same(old, new)]
+    return regard._replace(free=regard.free.union(moved))
+
+
 def other_regard(
-    regard: Regard, falls: set[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    regard: Regard, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Regard | None:
     """How a function has to take its arguments so that a call like this one may be replayed, where
     it has been taken as data, or by structure, so far; None where nothing is left to try."""
-    wanted = Regard(regard.content or "content" in falls, regard.identity or "identity" in falls)
+    falls, fixed = watch.falls, regard.fixed | watch.fixed
+    wanted = Regard(
+        regard.content or "content" in falls,
+        regard.identity or "identity" in falls,
+        regard.free - fixed,
+        fixed,
+    )
     if wanted == regard:
         return None
     differs = signature_of(args, kwargs, wanted)[0] != signature_of(args, kwargs, regard)[0]

@@ -7,7 +7,7 @@ is one that the follower understood; in every other case it stays a fact.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -86,7 +86,8 @@ class Followed(NamedTuple):
     """`places` and `changes` are what a replay does at its commit; `loads` and `lists` what it
     computes from; `conditions` what must hold of that; `dropped` facts that are none any more;
     `escaped`: numbers that Python looked at; `paths`: facts about what was inside containers that
-    earlier calls made and this one replaces."""
+    earlier calls made and this one replaces; `operands`: terms of the numbers that operations took
+    and that may differ in the next call, by their position among those."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -97,6 +98,7 @@ class Followed(NamedTuple):
     dropped: Dropped
     escaped: frozenset[Any]
     paths: dict[Key, Inside]
+    operands: dict[int, Any]
 
 
 def mutations_of(follow: Follower | None) -> set[tuple[int, int, int]]:
@@ -189,6 +191,32 @@ def _texts(code: CodeType) -> Iterator[str]:
                 yield part
 
 
+class _Settled:
+    """Gives terms in which what is a fact is a constant; notes the places and lists of the rest."""
+
+    def __init__(self, follow: Follower, free: set[Physical], grown: set[int]) -> None:
+        self.follow, self.free, self.grown = follow, free, grown
+        self.loads: dict[Physical, tuple[PlaceSpot, type]] = {}
+        self.lists: dict[int, Any] = {}
+
+    def __call__(self, term: Any) -> Any:
+        follow = self.follow
+        if type(term) is Load and not term.of_call:
+            if term.place not in self.free:
+                return Constant(follow.start[term.place])
+            self.loads[term.place] = follow.spots[term.place], term.type
+        elif type(term) is Length:
+            if term.owner not in self.grown:
+                return Constant(follow.lengths[term.owner])
+            owners = [m.owner for m in follow.mutations if id(m.owner) == term.owner]
+            self.lists[term.owner] = owners[0]
+        elif type(term) is Operation:
+            return Operation(term.symbol, tuple(map(self, term.operands)))
+        elif type(term) is Collection:
+            return Collection(term.type, tuple(map(self, term.items)))
+        return term
+
+
 class _Work:
     def __init__(self, follow: Follower, facts: Facts, moved: frozenset[Key]) -> None:
         self.follow, self.facts, self.moved = follow, facts, moved
@@ -240,6 +268,7 @@ class _Work:
         loaded = place in self.follow.start
         return (
             bool(keys)
+            and place not in self.follow.shared
             and (not loaded or is_number(first) or bool(self._inside(place)))
             and all(
                 self._understood(place, key, access)
@@ -383,44 +412,38 @@ class _Work:
 
     def _followed(self, places: dict[Physical, StackSlot], grown: set[int]) -> Followed:
         follow = self.follow
-        free, loads, lists = self._free(places), dict[Physical, tuple[PlaceSpot, type]](), {}
-        owners = {id(mutation.owner): mutation.owner for mutation in follow.mutations}
-
-        def settled(term: Any) -> Any:
-            """A term in which what is a fact is a constant."""
-            if type(term) is Load:
-                if term.place not in free:
-                    return Constant(follow.start[term.place])
-                loads[term.place] = follow.spots[term.place], term.type
-            elif type(term) is Length:
-                if term.owner not in grown:
-                    return Constant(follow.lengths[term.owner])
-                lists[term.owner] = owners[term.owner]
-            elif type(term) is Operation:
-                return Operation(term.symbol, tuple(map(settled, term.operands)))
-            elif type(term) is Collection:
-                return Collection(term.type, tuple([settled(item) for item in term.items]))
-            return term
-
+        settled = _Settled(follow, self._free(places), grown)
         kept = tuple([self._left(place, slot, settled) for place, slot in places.items()])
         changes = tuple(self._changes(grown, settled))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
+        operands = self._operands(settled)
         result = settled(follow.result.term)
         paths = self._paths(places, grown)
-        used = set(places) | set(loads)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
-        dropped = frozenset([key for place in used for key in self.keys.get(place, ())])
+        dropped = frozenset(
+            [key for place in {*places, *settled.loads} for key in self.keys.get(place, ())]
+        )
         return Followed(
             kept,
             changes,
-            loads,
-            lists,
+            settled.loads,
+            settled.lists,
             tuple([c for c in conditions if _may_differ(c.term)]),
             result,
             Dropped(dropped, frozenset(grown | replaced | self._made(kept))),
             frozenset(self.escaped),
             paths,
+            operands,
         )
+
+    def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:
+        """The operands that are computed anew in each call."""
+        terms = [settled(taken.term) for taken in self.follow.taken]
+        return {
+            k: term
+            for k, term in enumerate(terms)
+            if _may_differ(term) and self.escaped.isdisjoint(parts(term))
+        }
 
     def _left(self, place: Physical, slot: StackSlot, settled: Any) -> Place:
         return Place(self.follow.spots[place], self._content(place), settled(slot.term))

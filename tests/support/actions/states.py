@@ -101,7 +101,7 @@ def error_in_a_kernel(jit: Any) -> Any:
     return call, s
 
 
-@refused
+@replayed
 def counter_in_an_op(jit: Any) -> Any:
     s = box(n=0)
 

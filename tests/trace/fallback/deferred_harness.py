@@ -53,7 +53,7 @@ def clock() -> None:
 def deferred(fn: Callable[..., Any]) -> Any:
     """A decorated function whose calls are deferred from the first."""
     made = function(fn)
-    made._new_state = lambda *_: _state()  # type: ignore[method-assign]
+    made._new_state = lambda *_: (_state(), [])  # type: ignore[method-assign]
     deferral = Deferral(made._segments)
 
     def _state() -> Any:

@@ -108,7 +108,7 @@ def test_what_never_settles_is_given_up_and_tried_again_seldom(clock, compilatio
     def drifting(x: Any) -> Any:
         clock.now += 1.0
         box["n"] += 1
-        return x * box["n"]
+        return x * int(str(box["n"]))
 
     f = function(drifting)
     with warnings.catch_warnings(record=True) as told:
