@@ -11,6 +11,7 @@ from graph_ops import Build, T, random_inputs, registered
 from hypothesis import given, settings
 from lower_harness import DTYPES, check, embedding_step, kinds, same, well_formed
 
+import hybrid.control  # noqa: F401  (its records are picked, too)
 from hybrid import ops  # noqa: F401  (registers the records)
 from hybrid.backends.api import backend
 from hybrid.backends.interpret import node_kernel, run_kernel, run_plan

@@ -13,6 +13,7 @@ from hybrid.core.aval import aval, device
 from hybrid.core.errors import GraphError, Site, UnsupportedError
 from hybrid.ir.door.evaluate import evaluate, evaluate_reference
 from hybrid.ir.graph.graph import Const, Graph, Node, Value, make_node, param_key
+from hybrid.ir.graph.region import Region
 from hybrid.ir.graph.rewrite import dependencies, keep_nodes, rewrite
 from hybrid.ir.graph.text import parse_graph, print_graph
 from hybrid.ir.graph.verify import verify
@@ -278,3 +279,10 @@ def test_reference_evaluation():
         evaluate(g, [], lambda n, xs: xs)
     with pytest.raises(UnsupportedError, match="no reference"):
         evaluate_reference(b.graph(b(T.root, x)), [np.zeros(3, np.float32)])
+
+
+def test_a_region_is_of_the_host():
+    place = aval((2,), np.dtype("float32"), device("reference"))
+    value = Value(place)
+    with pytest.raises(GraphError, match="not of the host"):
+        Region(Graph([value], [], [value]))

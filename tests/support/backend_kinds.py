@@ -59,11 +59,14 @@ def params_on(params: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def graph_on(graph: Graph, kind: str) -> Graph:
-    """The same graph on a kind of device."""
+    """The same graph on a kind of device; the graphs in its nodes stay of the host."""
     if kind == HOST.kind:
         return graph
-    text = re.sub(r"(?<=[0-9a-z]\[)([0-9x]*\])", rf"\1@{kind}", print_graph(graph))
-    return parse_graph(text.replace(f"@{HOST.kind}", f"@{kind}"))
+    parts = re.split(r'(region "(?:[^"\\]|\\.)*")', print_graph(graph))
+    for number in range(0, len(parts), 2):
+        text = re.sub(r"(?<=[0-9a-z]\[)([0-9x]*\])", rf"\1@{kind}", parts[number])
+        parts[number] = text.replace(f"@{HOST.kind}", f"@{kind}")
+    return parse_graph("".join(parts))
 
 
 def values(arrays: Sequence[np.ndarray], kind: str) -> list[Any]:

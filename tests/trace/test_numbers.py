@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import hybrid as hb
 from hybrid import nn
 from hybrid.decorator import Function, function
-from hybrid.trace.follow.effects import SUPPORTED
+from hybrid.trace.follow.rows import SUPPORTED
 
 pytestmark = [
     pytest.mark.skipif(not SUPPORTED, reason="calls are followed on CPython 3.11 only"),

@@ -1,13 +1,16 @@
 """A graph inside a node: what a branch or a step of a loop computes, as a parameter.
 
 Invariant: a region never changes, and two regions are equal exactly if they compute the same from
-the same operands, literals compared by their bits; where their lines stand plays no part.
+the same operands, literals compared by their bits; where their lines stand plays no part.  All its
+values are of the host: the node that it is in says where it runs.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ...core.aval import HOST
+from ...core.errors import GraphError
 from .graph import Const, Graph, Value, literal_key, param_key
 
 __all__ = ["Region", "regions_in"]
@@ -37,6 +40,9 @@ class Region:
     __slots__ = ("graph", "key", "_hash")
 
     def __init__(self, graph: Graph) -> None:
+        for value in (*graph.inputs, *[out for node in graph.nodes for out in node.outputs]):
+            if value.aval.device is not HOST:
+                raise GraphError(f"a region computes with {value.aval}, which is not of the host")
         self.graph, self.key = graph, _key(graph)
         self._hash = hash(self.key)
 
