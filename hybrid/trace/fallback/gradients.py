@@ -279,7 +279,7 @@ def _compile(task: BackwardPass, nodes: list[Any], walk: _Walk, met: _Met) -> Va
         if gradient is not None:
             out = numbers.setdefault(recorder.ref(gradient), len(numbers))
         met.results.append((places[id(node)] if task.sources is None else k, out))
-    met.avals = [recorder.avals[number] for number in numbers]
+    met.avals = [recorder.aval_of(number) for number in numbers]
     backward = recorder.graph(list(numbers))
     values = dict(zip(backward.inputs, mirror.values))
     made = mirror.made + _inlined(backward.nodes, values)

@@ -6,7 +6,7 @@ the recorded graph with a number of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -48,9 +48,9 @@ class Outcome:
     avals: tuple[Aval, ...]
     actions: Actions = NONE
 
-    def also(self, avals: Sequence[Aval], numbers: Sequence[int]) -> Outcome:
+    def also(self, avals: Iterable[Aval]) -> Outcome:
         """The same of a graph with further outputs."""
-        return replace(self, avals=(*self.avals, *[avals[number] for number in numbers]))
+        return replace(self, avals=(*self.avals, *avals))
 
     def comparable(self) -> tuple[Any, ...]:
         """Equal for two recordings of one function that leave the same behind."""
@@ -198,7 +198,7 @@ def results_of(
         ),
         tuple([(host, spec) for (host, _), spec in zip(left.final, rest[count:])]),
         tuple(writes),
-        tuple([recorder.avals[number] for number in numbers]),
+        tuple(map(recorder.aval_of, numbers)),
         actions.with_specs(rest[count + len(left.final) :]),
     )
     return Results(outcome, numbers, recipes.on_tape)

@@ -19,6 +19,7 @@ import numpy as np
 from ...autograd.asked import Asked
 from ...control.regions import INNER, OpenRegions, RecordedOp
 from ...control.taps import Probes
+from ...core.aval import Aval
 from ...core.signals import foreign
 from ...core.sites import user_site
 from ...ir.door.bind import constant_of, converter, fetched, grad_enabled
@@ -365,6 +366,12 @@ class Recorder(Mode):
                 self.steps[at] = step._replace(inputs=settled)
         for ident, number in self.handles.items():
             self.handles[ident] = moved.get(number, number)
+
+    def aval_of(self, number: int) -> Aval:
+        """What the value with a number is, an operand that a number became included."""
+        known = number < NUMBERED
+        found: Aval = self.avals[number] if known else self.taken[number - NUMBERED].handle._a
+        return found
 
     def graph(self, outputs: Sequence[int], extra: Sequence[Handle] = ()) -> Graph:
         """The recorded ops as a Graph: inputs are the arguments, then the captures."""

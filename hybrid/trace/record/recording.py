@@ -201,7 +201,7 @@ def _recording(
         inputs=located.inputs,
         facts=facts,
         gradients=tuple(reads),
-        outcome=results.outcome.also(recorder.avals, further.numbers),
+        outcome=results.outcome.also(map(recorder.aval_of, further.numbers)),
         tape=further.tape,
         spent=recorder.asked.spent,
         taps=further.taps,

@@ -227,7 +227,7 @@ def _work(recorder: Recorder, saved: Iterable[int], free: Container[int], again:
 def _graph(recorder: Recorder, work: _Work, saved: Iterable[int]) -> Graph:
     """The same as a graph of the inputs, then of what is kept."""
     given = [*work.inputs, *work.kept]
-    values = {number: Value(recorder.avals[number]) for number in given}
+    values = {number: Value(recorder.aval_of(number)) for number in given}
     inputs = list(values.values())
     for number, data in recorder.consts.items():
         values[number] = Const(recorder.avals[number], data)
