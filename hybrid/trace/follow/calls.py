@@ -18,7 +18,7 @@ from ..heap.allowlist import lookup
 from .follower import Follower, Method
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_arguments
-from .terms import BUILTINS, MATH, HostRead, is_number
+from .terms import BUILTINS, MATH, HostRead, Load, is_number
 
 __all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names", "known"]
 __all__ += ["numbers", "push", "push_slot"]
@@ -147,7 +147,7 @@ def _other_builtin(follow: Follower, function: Any, slots: list[StackSlot]) -> S
     if symbol is not None and all(is_number(slot.value) for slot in slots):
         return follow.compute(symbol, *slots)
     first, *others = slots
-    if not is_number(first.value) or any(slot.term is not None for slot in others):
+    if type(first.term) is not Load or any(slot.term is not None for slot in others):
         return None
     if function is type and not others:
         return StackSlot(type(first.value))

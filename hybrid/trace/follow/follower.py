@@ -39,6 +39,7 @@ from .terms import (
 __all__ = ["Follower", "Method", "Mutation", "Condition"]
 
 MAX_CONDITIONS = 24  # branches of one call: each way is a plan
+MAX_TRIED = 500  # operators on numbers in one call
 RESUMED_OR_SPREAD = (
     inspect.CO_VARARGS
     | inspect.CO_VARKEYWORDS
@@ -106,6 +107,7 @@ class Follower:
         self.lengths: dict[int, int] = {}  # id of a list -> how long it was
         self.cleared: set[int] = set()
         self.conditions: dict[Condition, None] = {}
+        self.tried: dict[int, Term] = {}  # what was computed, by id
         self.ran: set[tuple[int, int]] = set()  # instructions
         self.stored: dict[Physical, list[Term]] = collections.defaultdict(list)
         self.results: dict[int, StackSlot] = {}  # of frames that have returned, by machine
@@ -355,7 +357,8 @@ class Follower:
             return UNSEEN
         operands = tuple([Constant(s.value) if s.term is None else s.term for s in slots])
         term = operation(symbol, operands, values)
-        if size(term) > MAX_TERM:
+        self.tried[id(term)] = term
+        if size(term) > MAX_TERM or len(self.tried) > MAX_TRIED:
             self.escape(slots)
             return StackSlot(value)
         return StackSlot(value, term)

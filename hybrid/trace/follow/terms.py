@@ -31,6 +31,9 @@ __all__ = [
     "parts",
     "size",
     "MAX_TERM",
+    "NEVER_RAISE",
+    "may_raise",
+    "plain_form",
 ]
 
 MAX_TERM = 40  # operations in one term
@@ -163,6 +166,11 @@ OPERATORS: dict[Symbol, Callable[..., Any]] = {
     **BUILTINS,
     **MATH,
 }
+_TRUTHS = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "isfinite", "isinf", "isnan")
+_ROUNDS = ("floor", "ceil", "trunc")
+# operators that raise for no numbers
+NEVER_RAISE = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "neg", "abs", "min", "max")
+_LARGEST_EXACT = 1 << 53
 _GROWING = ("**", "<<")  # whose results may be too large to compute
 _LARGE = 1 << 10  # exponents and shifts that are followed
 
@@ -279,3 +287,52 @@ def size(term: Any) -> int:
     if type(term) is Operation:
         return 1 + sum(map(size, term.operands))
     return sum(map(size, term.items)) if type(term) is Collection else 0
+
+
+def plain_form(term: Any) -> Any:
+    """A term in which values are told apart by type and bits, and leaves by their places."""
+    if type(term) is Operation:
+        return term.symbol, tuple(map(plain_form, term.operands))
+    if type(term) is Constant:
+        return type(term.value).__name__, repr(term.value)
+    place = getattr(term, "place", None)
+    return place() if callable(place) else term
+
+
+def _kind(term: Any) -> type | None:
+    """The type of a number, whatever its places hold; None where that is not known."""
+    if type(term) is Operation:
+        symbol, kinds = term.symbol, {_kind(operand) for operand in term.operands}
+        if symbol in _TRUTHS:
+            return bool
+        if symbol in ("/", "float") or (symbol in MATH and symbol not in _ROUNDS):
+            return float
+        if symbol == "int" or symbol in _ROUNDS:
+            return int
+        if symbol in ("**", "round", "min", "max"):
+            return kinds.pop() if len(kinds) == 1 and symbol in ("min", "max") else None
+        if kinds <= {int, bool}:
+            return int
+        return float if float in kinds and None not in kinds else None
+    if type(term) is Constant:
+        return type(term.value)
+    kind: type | None = getattr(term, "type", None)
+    return int if hasattr(term, "owner") else kind
+
+
+def may_raise(operation: Operation) -> bool:
+    """Whether the operator at the top of a term may raise for some numbers of the types it had."""
+    if operation.symbol in NEVER_RAISE:
+        return False
+    if operation.symbol not in ("+", "-", "*"):
+        return True
+    kinds = {_kind(operand) for operand in operation.operands}
+    if None in kinds:
+        return True
+    # a float beside an integer that is too large for one
+    wide = [o for o in operation.operands if _kind(o) is int and not _narrow(o)]
+    return float in kinds and bool(wide)
+
+
+def _narrow(term: Any) -> bool:
+    return type(term) is Constant and abs(term.value) < _LARGEST_EXACT

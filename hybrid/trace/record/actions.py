@@ -19,7 +19,19 @@ from ...core.aval import Aval
 from ...ir.door.bind import scalar_of
 from ..bytecode.host_reads import HOW
 from ..follow.follower import Method
-from ..follow.terms import OPERATORS, Collection, Constant, HostRead, Length, Load, Operation, parts
+from ..follow.terms import (
+    NEVER_RAISE,
+    OPERATORS,
+    Collection,
+    Constant,
+    HostRead,
+    Length,
+    Load,
+    Operation,
+    may_raise,
+    parts,
+    plain_form,
+)
 from ..heap.facts import Holder, Key, fetch
 from ..heap.setters import Put, putter
 from ..watch.settle import Followed
@@ -41,11 +53,6 @@ _PRIMITIVES: dict[tuple[type, str], Callable[..., Any]] = {
         for n in ("append", "appendleft", "extend", "clear", "pop", "popleft")
     },
 }
-# operators that cannot raise for ints
-_WHOLE = (
-    *("+", "-", "*", "neg", "not", "<", "<=", "==", "!=", ">", ">=", "&", "|", "^"),
-    *("abs", "min", "max", "bool"),
-)
 
 
 class LoadedNumber(NamedTuple):
@@ -159,8 +166,8 @@ class Actions:
             [(n.key, n.put.where, canonical(n.spec)) for n in self.numbers],
             [(g.owner.id, g.method, tuple(map(canonical, g.specs))) for g in self.grown],
             [(loaded.key, loaded.type) for loaded in self.loads],
-            [(_plain_form(term), truth) for term, truth in self.conditions],
-            [(_plain_form(o.term), o.type, o.aval) for o in self.operands],
+            [(plain_form(term), truth) for term, truth in self.conditions],
+            [(plain_form(o.term), o.type, o.aval) for o in self.operands],
         )
 
     def begin(self, build: Callable[[Any], Any]) -> Ready:
@@ -190,15 +197,6 @@ class Ready(NamedTuple):
 
 
 NONE = Actions()
-
-
-def _plain_form(term: Any) -> Any:
-    """A term in which values are told apart by type and bits."""
-    if type(term) is Operation:
-        return term.symbol, tuple(map(_plain_form, term.operands))
-    if type(term) is Constant:
-        return type(term.value).__name__, repr(term.value)
-    return term.place() if isinstance(term, (LoadedNumber, Counted, GivenNumber)) else term
 
 
 class _Builder:
@@ -244,7 +242,7 @@ class _Builder:
         resolved = self.resolve(term)
         if type(resolved) is Constant:
             return self.plain_spec(value)
-        self._check(resolved)
+        self.check(resolved)
         return Computed(resolved)
 
     def _box(self, value: Any, term: Collection) -> Spec:
@@ -255,19 +253,19 @@ class _Builder:
         specs = tuple([self.spec(v, t) for v, t in zip(items, term.items)])
         return Box(term.type, id(value), specs, tuple(value) if term.type is dict else ())
 
-    def _check(self, term: Any) -> None:
+    def check(self, term: Any) -> None:
         """What must not raise when a replay computes a term is tried before it."""
         if type(term) is not Operation:
             return
         if not any(type(leaf) is HostValue for leaf in parts(term)):
-            whole = all(
-                type(leaf) is Counted
-                or getattr(leaf, "type", None) in (int, bool)
-                or type(getattr(leaf, "value", None)) in (int, bool)
-                for leaf in parts(term)
-            )
-            if not whole or any(symbol not in _WHOLE for symbol in _symbols(term)):
-                self.checks[_plain_form(term)] = term
+            if may_raise(term):
+                self.checks[plain_form(term)] = term
+            for operand in term.operands:
+                self.check(operand)
+            return
+        if term.symbol in NEVER_RAISE:
+            for operand in term.operands:
+                self.check(operand)
             return
         if term.symbol not in ("+", "-", "*", "/", "neg"):
             raise Unfit("computes with a value read from a tensor in Python")
@@ -275,16 +273,9 @@ class _Builder:
             if any(type(leaf) is HostValue for leaf in parts(operand)):
                 if term.symbol == "/" and index == 1:
                     raise Unfit("divides by a value read from a tensor in Python")
-                self._check(operand)
+                self.check(operand)
             else:
-                self.checks[_plain_form(operand), "small"] = _small(operand, term.symbol == "/")
-
-
-def _symbols(term: Any) -> Iterator[str]:
-    if type(term) is Operation:
-        yield term.symbol
-        for operand in term.operands:
-            yield from _symbols(operand)
+                self.checks[plain_form(operand), "small"] = _small(operand, term.symbol == "/")
 
 
 def _small(term: Any, divides: bool) -> Any:
@@ -324,6 +315,8 @@ def actions_of(
         specs = tuple(map(builder.spec, values, terms))
         grown.append(Grown(Holder(owner, dead), type(owner), method, specs))
     conditions = tuple([(builder.resolve(c.term), c.truth) for c in followed.conditions])
+    for term in followed.tried:
+        builder.check(builder.resolve(term))
     taken = [NumberOperand(builder.resolve(term), kind, aval) for term, kind, aval in operands]
     return Actions(
         tuple(numbers),

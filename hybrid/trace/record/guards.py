@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir.tensor import Handle
-from ..follow.terms import OPERATORS, Constant, Operation
+from ..follow.terms import OPERATORS, Constant, Operation, plain_form
 from ..heap.allowlist import MISSING, is_a, lookup
 from ..heap.facts import Holder, Key, fetch, same
 from .expected import Obj, Ref
@@ -48,6 +48,7 @@ class Guard:
         self.prologue: list[str] = []
         self.bound: dict[int, str] = {}
         self.numbers: dict[int, str] = {}  # id of a loaded number -> what the text calls it
+        self.computed: dict[Any, str] = {}  # form of a term -> the same
         terms = (
             self._facts_first()
             + self._numbers()
@@ -162,17 +163,26 @@ class Guard:
     def _number(self, term: Any) -> str:
         """An expression that computes a number."""
         if type(term) is Operation:
-            inside = [self._number(operand) for operand in term.operands]
-            if term.symbol.isidentifier() and term.symbol not in ("neg", "not"):
-                return f"{self.const(OPERATORS[term.symbol])}({', '.join(inside)})"
-            if len(inside) == 1:
-                return f"({'-' if term.symbol == 'neg' else 'not '}{inside[0]})"
-            return f"({inside[0]} {term.symbol} {inside[1]})"
+            form = plain_form(term)
+            known = self.computed.get(form)
+            if known is None:
+                text = self._computation(term)
+                known = self.computed[form] = f"v{len(self.computed)}"
+                return f"({known} := {text})"
+            return known
         if type(term) is Constant:
             return self.const(term.value)
         if type(term) is GivenNumber:
             return f"args[{term.number}]._x.source"
         return self.numbers.get(id(term)) or f"len({self.holder(term.owner)})"
+
+    def _computation(self, term: Operation) -> str:
+        inside = [self._number(operand) for operand in term.operands]
+        if term.symbol.isidentifier() and term.symbol not in ("neg", "not"):
+            return f"{self.const(OPERATORS[term.symbol])}({', '.join(inside)})"
+        if len(inside) == 1:
+            return f"({'-' if term.symbol == 'neg' else 'not '}{inside[0]})"
+        return f"({inside[0]} {term.symbol} {inside[1]})"
 
     def _operand(self, number: int, location: AsNumber) -> str:
         """Compute an operand from Python numbers; an error is a miss."""

@@ -87,7 +87,8 @@ class Followed(NamedTuple):
     computes from; `conditions` what must hold of that; `dropped` facts that are none any more;
     `escaped`: numbers that Python looked at; `paths`: facts about what was inside containers that
     earlier calls made and this one replaces; `operands`: terms of the numbers that operations took
-    and that may differ in the next call, by their position among those."""
+    and that may differ in the next call, by their position among those; `tried`: terms that are
+    computed and may differ, wherever they go."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -99,6 +100,7 @@ class Followed(NamedTuple):
     escaped: frozenset[Any]
     paths: dict[Key, Inside]
     operands: dict[int, Any]
+    tried: tuple[Any, ...]
 
 
 def mutations_of(follow: Follower | None) -> set[tuple[int, int, int]]:
@@ -198,6 +200,9 @@ class _Settled:
         self.follow, self.free, self.grown = follow, free, grown
         self.loads: dict[Physical, tuple[PlaceSpot, type]] = {}
         self.lists: dict[int, Any] = {}
+        for place in free:
+            if is_number(follow.start.get(place)):
+                self(Load(place, type(follow.start[place])))
 
     def __call__(self, term: Any) -> Any:
         follow = self.follow
@@ -417,6 +422,7 @@ class _Work:
         changes = tuple(self._changes(grown, settled))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
         operands = self._operands(settled)
+        tried = tuple([t for t in map(settled, follow.tried.values()) if _may_differ(t)])
         result = settled(follow.result.term)
         paths = self._paths(places, grown)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
@@ -434,6 +440,7 @@ class _Work:
             frozenset(self.escaped),
             paths,
             operands,
+            tried,
         )
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:
