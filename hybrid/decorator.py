@@ -265,7 +265,7 @@ class Function(Deferring, Unserved):
             door.backend_of(tensors[0]._a.device if tensors else HOST)
             missed = self._missed_again(state)
             now = signature_of(args, kwargs, self._regard)
-            before = Before.of(state.pending, state.plans, now)
+            before = Before.of(state.pending, state.plans, now, state.fails > 2)
             recorder, watch = state.recorder(self.fn, tensors)
         except Exception as error:
             if signals.foreign(error):
@@ -320,7 +320,7 @@ class Function(Deferring, Unserved):
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
         devices = recorder.devices()
         if isinstance(recording, Refused):
-            regard = other_regard(self._regard, watch, args, kwargs)
+            regard = other_regard(self._regard, watch, args, kwargs, bool(state.plans))
             if regard is not None:
                 self._regard = regard
                 self._signatures.drop(state)

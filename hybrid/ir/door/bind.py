@@ -68,7 +68,7 @@ __all__ = [
     "fetched",
     "use_backends",
     "literal",
-    "scalar_of",
+    "scalar_maker",
     "as_tensor",
     "foreign",
     "forget",
@@ -131,12 +131,34 @@ def _number(value: Any, dtype: np.dtype) -> np.ndarray:
         raise OverflowError(f"{shown(value)} does not fit {dtype.name}") from None
 
 
-def scalar_of(value: Any, record: Aval) -> Any:
-    """A 0-d tensor with the bits of the literal of a number, that is no literal itself.  Raises
-    OverflowError where there is no such literal."""
-    if not dt.can_hold(record.dtype, value):
-        raise OverflowError(f"{shown(value)} does not fit {record.dtype.name}")
-    return new_handle(on_device(_number(value, record.dtype), record.device), record)
+def scalar_maker(kind: type, record: Aval) -> Callable[[Any], Any]:
+    """A function that makes 0-d tensors with the bits of the literals of numbers of a type, that
+    are no literals themselves; it raises OverflowError where there is no such literal."""
+    dtype, device, cls, array = record.dtype, record.device, RUNTIME.tensor, np.array
+    # what becomes a normal number of the dtype, exactly or rounded once, needs no care
+    plain = device is HOST and (kind is int or kind is float)
+    normal = plain and dtype in (dt.float32, dt.float64)
+    least, most = 1.0, 1e38 if normal else 0.0
+    if kind is int:
+        most = min(most, float(1 << 24))
+    elif plain:
+        least = 1e-37
+
+    def make(value: Any) -> Any:
+        fits: bool = type(value) is kind
+        if not fits:
+            raise OverflowError(f"{shown(value)} is no {kind.__name__}")
+        made = _new(cls)
+        if least <= value <= most or least <= -value <= most or (plain and value == 0):
+            made._v = array(value, dtype)
+        elif dt.can_hold(dtype, value):
+            made._v = on_device(_number(value, dtype), device)
+        else:
+            raise OverflowError(f"{shown(value)} does not fit {dtype.name}")
+        made._a, made._node = record, None
+        return made
+
+    return make
 
 
 def _literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:

@@ -122,9 +122,13 @@ class Follower:
         self.codes: dict[int, types.CodeType] = {}
         self.keep: list[Any] = []  # ids stay unique
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
+        self._begin_operands()
+
+    def _begin_operands(self) -> None:
         self.offer: Offer | None = None  # what operations of the instruction under way may take
         self.offers: list[Offer] = []
         self.taken: list[TakenNumber] = []  # what operations took
+        self.known: dict[Any, int] = {}  # the same by term, type and record -> value number
         self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
 
     # ---- frames

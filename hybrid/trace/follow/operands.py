@@ -16,7 +16,7 @@ from ...ir.door.bind import constant_of, literal
 from ...ir.tensor import RUNTIME, Handle, new_handle
 from ..heap.allowlist import is_a, lookup
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
-from .terms import Constant, HostRead, Operation, Term, is_number, parts
+from .terms import Constant, HostRead, Operation, Term, is_number, parts, plain_form
 
 __all__ = ["NUMBERED", "Offer", "TakenNumber", "offer_arguments", "operate", "taken"]
 
@@ -65,19 +65,29 @@ class Offer:
             frame = frame.f_back
         return frame is not None and any(frame.f_code is code for code in self.codes)
 
-    def match(self, tensor: Handle) -> StackSlot | None:
-        """The one number that became this literal."""
-        record = tensor._a
-        found = [
-            index
-            for index, slot in enumerate(self.slots)
-            if _fits(slot.value, record)
-            and literal(slot.value, record.dtype, record.device) is tensor
-        ]
-        if len(found) != 1 or found[0] in self.taken:
-            return None
-        self.taken.add(found[0])
-        return self.slots[found[0]]
+    def matches(self, tensors: Sequence[Handle]) -> list[int | None] | None:
+        """Which slot each of these literals, the only ones of an operation, is the number of (None:
+        of none); None where that is not plain."""
+        found: list[int | None] = []
+        if len({*map(id, tensors)}) < len(tensors):  # equal numbers: by their order
+            places = [k for k, slot in enumerate(self.slots) if is_number(slot.value)]
+            if len(places) != len(tensors):
+                return None
+            pairs = list(zip(places, tensors))
+            if not all(_becomes(self.slots[place].value, tensor) for place, tensor in pairs):
+                return None
+            return [place if _may_flow(self.slots[place]) else None for place in places]
+        for tensor in tensors:
+            fitting = [
+                place
+                for place, slot in enumerate(self.slots)
+                if is_number(slot.value) and _becomes(slot.value, tensor)
+            ]
+            if len(fitting) > 1:
+                return None
+            followed = [place for place in fitting if _may_flow(self.slots[place])]
+            found.append(followed[0] if followed else None)
+        return found
 
     def left(self) -> list[StackSlot]:
         """At the end: the numbers that may have gone elsewhere."""
@@ -87,9 +97,12 @@ class Offer:
         return [slot for index, slot in enumerate(self.slots) if index not in self.taken]
 
 
-def _fits(value: Any, record: Any) -> bool:
-    # without a partner a larger integer asks for another dtype
-    return not (type(value) is int and record.dtype.kind == "u" and value > _LARGEST)
+def _becomes(value: Any, tensor: Handle) -> bool:
+    """Whether a tensor is the literal of a number, in a dtype that does not depend on it."""
+    record = tensor._a
+    if type(value) is int and record.dtype.kind == "u" and value > _LARGEST:
+        return False  # without a partner a larger integer asks for another dtype
+    return literal(value, record.dtype, record.device) is tensor
 
 
 def _may_flow(slot: StackSlot) -> bool:
@@ -140,8 +153,8 @@ def offer_arguments(
     follow: Any, frame: types.FrameType, function: Any, given: Sequence[StackSlot]
 ) -> Offer | None:
     """Offer the numbers among the arguments of a function that only makes operands of them."""
-    slots = [slot for slot in given if _may_flow(slot)]
-    if not slots or type(function) is not types.FunctionType:
+    slots = [slot for slot in given if slot.term is not None or is_number(slot.value)]
+    if not any(map(_may_flow, slots)) or type(function) is not types.FunctionType:
         return None
     if not getattr(function, "operands_only", False):
         return None
@@ -170,30 +183,35 @@ def taken(follow: Any, inputs: Sequence[Any], numbers: tuple[int, ...]) -> tuple
     offer = None if follow is None else follow.offer
     if follow is None or offer is None:
         return numbers
-    literals = [k for k, tensor in enumerate(inputs) if constant_of(tensor) is not None]
-    if not literals:
+    places = [k for k, tensor in enumerate(inputs) if constant_of(tensor) is not None]
+    if not places:
         return numbers
-    different = len({id(inputs[k]) for k in literals}) == len(literals)
-    if follow.regions or offer.taken or not different or not offer.called(sys._getframe(1)):
+    literals = [inputs[place] for place in places]
+    # which of two equal literals a tape has saved is not known
+    unclear = len({*map(id, literals)}) < len(literals) and any(t._node is not None for t in inputs)
+    if follow.regions or offer.taken or unclear or not offer.called(sys._getframe(1)):
         offer.broken = True
         return numbers
-    return _take(follow, offer, inputs, numbers, literals)
-
-
-def _take(
-    follow: Any,
-    offer: Offer,
-    inputs: Sequence[Any],
-    numbers: tuple[int, ...],
-    literals: Sequence[int],
-) -> tuple[int, ...]:
+    found = offer.matches(literals)
+    if found is None:
+        offer.broken = True
+        return numbers
     result = list(numbers)
-    for place in literals:
-        tensor = inputs[place]
-        slot = offer.match(tensor)
-        if slot is None:
-            continue
-        result[place] = offer.operands[id(tensor)] = NUMBERED + len(follow.taken)
-        shown = new_handle(tensor._v, tensor._a)
-        follow.taken.append(TakenNumber(slot.term, type(slot.value), shown, numbers[place]))  # type: ignore[arg-type]
+    for place, index in zip(places, found):
+        if index is not None:
+            result[place] = _take(follow, offer, index, inputs[place], numbers[place])
     return tuple(result)
+
+
+def _take(follow: Any, offer: Offer, index: int, tensor: Handle, number: int) -> int:
+    """The value number of an operand that the number in a slot became."""
+    slot = offer.slots[index]
+    offer.taken.add(index)
+    same = plain_form(slot.term), type(slot.value), tensor._a
+    taken_before: int | None = follow.known.get(same)
+    if taken_before is None:
+        taken_before = follow.known[same] = NUMBERED + len(follow.taken)
+        shown = new_handle(tensor._v, tensor._a)
+        follow.taken.append(TakenNumber(slot.term, type(slot.value), shown, number))  # type: ignore[arg-type]
+    offer.operands[id(tensor)] = taken_before
+    return taken_before

@@ -32,6 +32,7 @@ __all__ = [
     "source_of",
     "stands_for",
     "with_arrays",
+    "with_numbers",
     "owned",
     "same_content",
     "Carried",
@@ -122,9 +123,12 @@ def source_of(tensor: Handle) -> Any:
 
 
 def stands_for(tensor: Handle, argument: Any) -> bool:
-    """Whether a tensor is an argument, or stands for an array in the machine's byte order."""
+    """Whether a tensor is an argument, or stands for a number or an array in the machine's byte
+    order."""
     if tensor is argument:
         return True
+    if type(getattr(tensor, "_x", None)) is PassedNumber:
+        return source_of(tensor) is argument
     array = type(argument) is np.ndarray and source_of(tensor) is argument
     return array and argument.dtype is tensor._a.dtype
 
@@ -141,6 +145,24 @@ def with_arrays(direct: Callable[..., Any], places: tuple[int, ...]) -> Callable
             if tensor is None or array.dtype is not tensor._a.dtype:
                 return NotImplemented
             given[place] = tensor
+        return direct(*given)
+
+    return call
+
+
+def with_numbers(
+    direct: Callable[..., Any], places: dict[int, type], count: int
+) -> Callable[..., Any]:
+    """A function of `count` tensors as one that takes numbers of these types at these places."""
+
+    def call(*args: Any) -> Any:
+        if len(args) != count:
+            return NotImplemented
+        given = list(args)
+        for place, kind in places.items():
+            if type(given[place]) is not kind:
+                return NotImplemented
+            given[place] = passed_number(given[place], place)
         return direct(*given)
 
     return call

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...core.aval import Aval
-from ...ir.door.bind import scalar_of
+from ...ir.door.bind import scalar_maker
 from ..bytecode.host_reads import HOW
 from ..follow.follower import Method
 from ..follow.terms import (
@@ -93,11 +93,10 @@ class NumberOperand(NamedTuple):
     type: type
     aval: Aval
 
-    def make(self, value: Any) -> Any:
-        """The tensor, with the bits of the number's literal; OverflowError where there is none."""
-        if type(value) is not self.type:
-            raise OverflowError
-        return scalar_of(value, self.aval)
+    def maker(self) -> Callable[[Any], Any]:
+        """Makes the tensor of a number, with the bits of its literal; OverflowError where there is
+        none."""
+        return scalar_maker(self.type, self.aval)
 
 
 class Number(NamedTuple):
@@ -253,6 +252,26 @@ class _Builder:
         specs = tuple([self.spec(v, t) for v, t in zip(items, term.items)])
         return Box(term.type, id(value), specs, tuple(value) if term.type is dict else ())
 
+    def actions(
+        self,
+        numbers: tuple[Number, ...],
+        grown: tuple[Grown, ...],
+        operands: Sequence[tuple[Any, type, Aval]],
+    ) -> Actions:
+        """What was built, with what must hold before the call."""
+        conditions = [(self.resolve(c.term), c.truth) for c in self.followed.conditions]
+        for term in self.followed.tried:
+            self.check(self.resolve(term))
+        taken = [NumberOperand(self.resolve(term), kind, aval) for term, kind, aval in operands]
+        return Actions(
+            numbers,
+            grown,
+            tuple(self.loads.values()),
+            tuple(conditions),
+            tuple(self.checks.values()),
+            tuple(taken),
+        )
+
     def check(self, term: Any) -> None:
         """What must not raise when a replay computes a term is tried before it."""
         if type(term) is not Operation:
@@ -314,18 +333,7 @@ def actions_of(
             raise Unfit(f"calls {method} of a {type(owner).__name__}")
         specs = tuple(map(builder.spec, values, terms))
         grown.append(Grown(Holder(owner, dead), type(owner), method, specs))
-    conditions = tuple([(builder.resolve(c.term), c.truth) for c in followed.conditions])
-    for term in followed.tried:
-        builder.check(builder.resolve(term))
-    taken = [NumberOperand(builder.resolve(term), kind, aval) for term, kind, aval in operands]
-    return Actions(
-        tuple(numbers),
-        tuple(grown),
-        tuple(builder.loads.values()),
-        conditions,
-        tuple(builder.checks.values()),
-        tuple(taken),
-    ), result
+    return builder.actions(tuple(numbers), tuple(grown), operands), result
 
 
 __all__ += ["LoadedNumber", "Counted", "NumberOperand", "HOW", "OPERATORS"]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...ir.door import bind as door
+from ..follow.terms import is_number
 from ..heap.data import owned, same_content, source_of
 from ..heap.facts import Key, fetch
 from ..watch.events import Watch
@@ -31,8 +32,10 @@ class Before(NamedTuple):
     moved: frozenset[Key]
 
     @classmethod
-    def of(cls, pending: list[Recording], plans: list[Any], signature: Any) -> Before:
-        """The state now; of data among the arguments a copy."""
+    def of(cls, pending: list[Recording], plans: list[Any], signature: Any, drifts: bool) -> Before:
+        """The state now; of data among the arguments a copy.
+
+        `drifts`: numbers keep changing, so each is taken for one that may."""
         signed, tensors, *more = signature
         held = [recording for recording in pending if recording.facts.broken() is None]
         known = [*pending, *[plan.recording for plan in plans]]
@@ -41,9 +44,12 @@ class Before(NamedTuple):
             for recording in known
             for key, holder in recording.facts.holders.items()
         }
-        moved = frozenset([key for recording in known for key in recording.facts.moved()])
+        moved = {key for recording in known for key in recording.facts.moved()}
+        for recording in known if drifts else ():
+            expected = recording.facts.expected
+            moved.update([key for key, value in expected.items() if is_number(value)])
         copied = (signed, owned(tensors), *more)
-        return cls(held, places, copied, door.grad_enabled(), moved)
+        return cls(held, places, copied, door.grad_enabled(), frozenset(moved))
 
     def check(self, watch: Watch, signature: Any, dropped: Callable[[Key], bool] | None) -> None:
         """After the call, note what it changed that its signature or its facts took for granted.

@@ -187,7 +187,7 @@ class Guard:
     def _operand(self, number: int, location: AsNumber) -> str:
         """Compute an operand from Python numbers; an error is a miss."""
         operand = self.recording.outcome.actions.operands[location.position]
-        made = f"{self.const(operand.make)}({self._number(operand.term)})"
+        made = f"{self.const(operand.maker())}({self._number(operand.term)})"
         return f"(t{number} := {made}) is not None"
 
     def _loaded(self) -> list[int]:

@@ -20,7 +20,7 @@ from ..bytecode.host_reads import Read, tail_values
 from ..bytecode.summary import handles_errors
 from ..follow.terms import Load
 from ..heap.allowlist import BOXES, MISSING, is_a, is_tuple
-from ..heap.data import numbers_among
+from ..heap.data import numbers_among, source_of
 from ..heap.facts import Key
 from ..watch.analysis import Analysis
 from .expected import Facts
@@ -77,7 +77,7 @@ class Recording:
     after a call; `lost`: the location
     of a capture is unknown; `settled`: what held the places that the call stores to is known;
     `graded`: a tensor with a gradient was written while gradients were recorded; `data`: the
-    arguments that are data."""
+    arguments that are data; `numbers`: those that stand for numbers, and the types of these."""
 
     graph: Graph
     arguments: int
@@ -95,6 +95,7 @@ class Recording:
     graded: bool
     life: Life
     data: tuple[int, ...]
+    numbers: dict[int, type]
 
     @property
     def captures(self) -> int:
@@ -212,6 +213,9 @@ def _recording(
         graded=recorder.graded,
         life=life,
         data=tuple([roles.numbers[id(tensor)] for tensor in recorder.data.values()]),
+        numbers={
+            k: type(source_of(recorder.args[k])) for k in numbers_among(recorder.args).values()
+        },
     )
 
 

@@ -15,8 +15,7 @@ from ...backends.api import CHECKED, Entry, Replay
 from ...control.taps import probed
 from ...core.signals import finish
 from ...ir.tensor import Leaf
-from ..heap.data import owned, with_arrays
-from ..record.actions import NONE
+from ..heap.data import owned, with_arrays, with_numbers
 from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
@@ -221,9 +220,7 @@ def serve(
     if entry is None:
         return None
     kind = Owning if prepared.keeps_data else Served
-    direct = _direct(recording, needs, entry, replay) if guard is None else None
-    if direct is not None and recording.data:
-        direct = None if prepared.keeps_data else with_arrays(direct, recording.data)
+    direct = _bare(prepared, guard, _direct(recording, needs, entry, replay))
     return kind(
         recording,
         needs,
@@ -234,6 +231,36 @@ def serve(
         needs.form == "single",
         direct,
     )
+
+
+def _bare(
+    prepared: Prepared,
+    guard: Callable[[list[Any]], tuple[Any, ...] | None] | None,
+    direct: Callable[..., Any] | None,
+) -> Callable[..., Any] | None:
+    """A direct way as one that takes the arguments of a call as they are; None: there is none."""
+    recording = prepared.recording
+    if direct is None or (guard is not None and not recording.outcome.actions.guarded):
+        return None
+    if guard is not None:
+        direct = _behind(guard, direct, recording.life)
+    if recording.numbers:
+        direct = with_numbers(direct, recording.numbers, recording.arguments)
+    if recording.data:
+        return None if prepared.keeps_data else with_arrays(direct, recording.data)
+    return direct
+
+
+def _behind(
+    guard: Callable[[list[Any]], tuple[Any, ...] | None], direct: Callable[..., Any], life: Life
+) -> Callable[..., Any]:
+    """A direct way behind a guard, which computes operands from numbers."""
+
+    def call(*tensors: Any) -> Any:
+        found = None if life.dead else guard(tensors)  # type: ignore[arg-type]
+        return NotImplemented if found is None else direct(*tensors, *found)
+
+    return call
 
 
 def _direct(
@@ -251,7 +278,7 @@ def _direct(
         or recording.taps
     ):
         return None
-    if outcome.actions is not NONE:
+    if outcome.actions.commits:
         return None
     if needs.form == "single" and isinstance(recipe, New):
         if recipe.node == "plain":

@@ -327,11 +327,13 @@ def freed(
 
 
 def other_regard(
-    regard: Regard, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]
+    regard: Regard, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any], served: bool
 ) -> Regard | None:
     """How a function has to take its arguments so that a call like this one may be replayed, where
-    it has been taken as data, or by structure, so far; None where nothing is left to try."""
-    falls, fixed = watch.falls, regard.fixed | watch.fixed
+    it has been taken as data, or by structure, so far; None where nothing is left to try.
+
+    `served`: other calls with these arguments are replayed, so no number goes back by value."""
+    falls, fixed = watch.falls, regard.fixed | (set() if served else watch.fixed)
     wanted = Regard(
         regard.content or "content" in falls,
         regard.identity or "identity" in falls,
