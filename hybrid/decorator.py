@@ -24,12 +24,13 @@ from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.budget import CLOCK, EFFECTS, GIVE_UP, Budget
 from .trace.fallback.deferred import Deferring
+from .trace.fallback.families import Families
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
-from .trace.heap.signature import Regard, signature_of, unchecked, with_defaults
+from .trace.heap.signature import Regard, signature_of, with_defaults
 from .trace.record import interrupted
 from .trace.record.before import Before
-from .trace.record.compare import difference
+from .trace.record.compare import alike, difference
 from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.record.wording import why_not
@@ -42,12 +43,10 @@ from .trace.serve.prepare import CHOICE, set_executor
 from .trace.serve.reports import CacheInfo, RunsEagerly
 from .trace.serve.served import Served
 from .trace.serve.signatures import (
-    NEW_SIGNATURES,
     SignatureState,
     SignatureTable,
     dropper,
     follow_mode,
-    freed,
     other_regard,
     owners_of,
 )
@@ -76,7 +75,7 @@ class Function(Deferring, Unserved):
     def __init__(self, fn: Callable[..., Any], wait: bool | None = None) -> None:
         if not callable(fn):
             raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
-        self.fn, self._wait, self._budget = fn, wait, Budget()
+        self.fn, self._wait, self._budget, self._families = fn, wait, Budget(), Families()
         self._signatures, self._regard = SignatureTable(), Regard()
         self._said: set[str] = set()
         self._replays = self._records = self._eager = self._compiled = 0
@@ -142,6 +141,8 @@ class Function(Deferring, Unserved):
 
     def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One replay, the native way where possible, or MISS."""
+        if plan.untimed:
+            return self._timed(plan, tensors)
         undisturbed = 0
         while True:
             if plan.served is not None:
@@ -170,7 +171,6 @@ class Function(Deferring, Unserved):
                 break  # it was not for another thread that the native way did not serve
         served = None if closed else self._connect(plan, inputs)
         if served is not None:
-            self._serve_directly(plan)
             result = served.replay(tensors)
             if result is not MISS:
                 return result
@@ -195,25 +195,6 @@ class Function(Deferring, Unserved):
             plan.served, plan.why = None, reason(error, "cannot be served by a native entry")
             self._say(plan.why, f"is replayed more slowly because it {plan.why}")
             return None
-
-    def _new_state(self, args: Args, kwargs: Kwargs) -> tuple[SignatureState, list[Any]]:
-        self._regard = freed(self.fn, self._signatures.numbers, self._regard, args, kwargs)
-        signature, tensors, objects = signature_of(args, kwargs, self._regard)
-        state = self._signatures.get(signature) or self._signatures.again(signature)
-        if state is not None:
-            return state, tensors
-        state, unfit = SignatureState(), unchecked(signature)
-        if unfit:
-            state.why = unfit
-            self._run_python(state, self._of_all())
-            self._say("", f"runs eagerly because it {unfit}{state.how}")
-            return state, tensors
-        early = self._signatures.first_time(signature)
-        why = NEW_SIGNATURES if early else self._signatures.admit(signature, state, objects, self)
-        if why:
-            self._run_python(state, self._of_all())
-            self._say("", why)
-        return state, tensors
 
     # ---- recording
     def _record(self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]) -> Any:
@@ -265,7 +246,7 @@ class Function(Deferring, Unserved):
             door.backend_of(tensors[0]._a.device if tensors else HOST)
             missed = self._missed_again(state)
             now = signature_of(args, kwargs, self._regard)
-            before = Before.of(state.pending, state.plans, now, state.fails > 2)
+            before = Before.of(state.pending, state.plans, now, state.fails > 2, state.relatives())
             recorder, watch = state.recorder(self.fn, tensors)
         except Exception as error:
             if signals.foreign(error):
@@ -304,7 +285,7 @@ class Function(Deferring, Unserved):
         mark: Any,
     ) -> None:
         """Look at a call that has run: what it did, and whether that can be replayed."""
-        tensors, earlier = before.signature[1], before.held
+        tensors, earlier, near = before.signature[1], before.held, before.steady()
         values = [*args, *kwargs.values()]
         analysis = analyse(self.fn, watch, values, self._regard, before.moved)
         state.stores = state.stores or analysis.stores
@@ -327,7 +308,7 @@ class Function(Deferring, Unserved):
                 return
         # what they kept is not needed again, and replays have memory of their own
         del recorder, watch, analysis, before
-        self._decide(state, recording, earlier, bare)
+        self._decide(state, recording, earlier, near, bare)
         if excused and state.fails + state.effects:
             state.fails, state.effects = counts  # what other threads did is not held against it
         for device in devices:
@@ -376,6 +357,7 @@ class Function(Deferring, Unserved):
         state: SignatureState,
         recording: Recording | Refused,
         earlier: list[Recording],
+        near: list[Recording],
         bare: bool,
     ) -> None:
         """Accept, keep for comparison, or give up."""
@@ -395,6 +377,9 @@ class Function(Deferring, Unserved):
                 state.pending = [other for other in pending if other is not candidate]
                 return
             state.why = changed or "Python state it reads was different before the call"
+        if any(alike(recording, other) for other in near):
+            self._accept(state, recording, bare)
+            return
         if recording.lost:
             state.why = "uses a tensor whose place in Python could not be found"
         state.pending = [*pending, recording][-MAX_PENDING:]
@@ -420,6 +405,7 @@ class Function(Deferring, Unserved):
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
         self._compiled += 1
+        self._budget.accepted()
         state.state, state.fails, state.effects = "REPLAY", 0, 0
         state.owners = owners_of(state.plans)
 

@@ -1,7 +1,8 @@
 """What recording may cost: every constant of it, and the account of one function.
 
 Invariant: of n calls of a function at most START recordings, and the code compiled for them, are
-free; what more of them cost stays below a tenth (SHARE) of the time of its calls.
+free; what more of them cost stays below ALLOWANCE, a tenth (SHARE) of the time that its calls take
+eagerly, and what replays have saved of that.
 """
 
 from __future__ import annotations
@@ -9,12 +10,38 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-__all__ = ["Budget", "CLOCK", "START", "SHARE", "GIVE_UP", "EFFECTS", "EXCUSES", "AGAIN"]
+__all__ = [
+    "Budget",
+    "CLOCK",
+    "START",
+    "ALLOWANCE",
+    "SHARE",
+    "VERSIONS",
+    "FEW",
+    "FAMILIES",
+    "UNTRIED",
+    "GIVE_UP",
+    "EFFECTS",
+    "EXCUSES",
+    "AGAIN",
+]
 
-# Recordings of a function that cost whatever they cost: two for each of 64 kinds of calls.
-START = 128
-# Of the time that all calls take, or would take eagerly, what may go into recordings after that.
+# Recordings of a function that cost whatever they cost: a step that makes its state, warms up a
+# cache and meets a last batch takes eight.
+START = 16
+# Seconds that may go into recordings after that while nothing is paid back: what nobody notices.
+ALLOWANCE = 0.1
+# Of the time that all calls would take eagerly, what may go into recordings besides.
 SHARE = 0.1
+# Versions for signatures that differ in extents, numbers or objects only, made at first sight.
+VERSIONS = 3
+# As many such signatures are taken for a set that comes again and again: of more, only those are
+# recorded whose own calls would have paid for it.
+FEW = 64
+# As many kinds of calls (structures, dtypes, numbers of axes) are recorded at first sight.
+FAMILIES = 8
+# Calls with one signature after which it is recorded where no version has shown what that brings.
+UNTRIED = 8
 # Recordings of one signature in a row that agree with none before: six tell apart a cache that
 # fills, an optimizer that makes its state, a flag that alternates, and what never does the same.
 GIVE_UP = 6
@@ -30,13 +57,26 @@ CLOCK: list[Callable[[], float]] = [time.perf_counter]  # tests count instead
 
 
 class Budget:
-    """The account of one function; seconds by `CLOCK`."""
+    """The account of one function; seconds by `CLOCK`.
 
-    __slots__ = ("recordings", "spent", "eager", "calls")
+    `spent` on recordings after the first START, `eager` in `calls` eager ones, `replayed` in
+    `timed` replays; `recent` on all recordings for the latest `versions` (both halved with each
+    version)."""
+
+    __slots__ = (
+        "recordings",
+        "spent",
+        "eager",
+        "calls",
+        "replayed",
+        "timed",
+        "recent",
+        "versions",
+    )
 
     def __init__(self) -> None:
-        self.recordings = self.calls = 0
-        self.spent = self.eager = 0.0  # on recordings after the first START; in eager calls
+        self.recordings = self.calls = self.timed = 0
+        self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
 
     def allows(self, replays: int) -> bool:
         """Whether one more recording is paid for; a replay counts as the eager call that it is
@@ -44,7 +84,20 @@ class Budget:
         if self.recordings < START:
             return True
         call = self.eager / self.calls if self.calls else 0.0
-        return self.spent <= SHARE * (self.eager + replays * call)
+        earned = replays * self.gain()
+        return self.spent <= ALLOWANCE + SHARE * (self.eager + replays * call) + earned
+
+    def gain(self) -> float:
+        """Seconds that a replay saves."""
+        if not self.calls or not self.timed:
+            return 0.0
+        return max(self.eager / self.calls - self.replayed / self.timed, 0.0)
+
+    def pays(self, count: int) -> bool:
+        """Whether as many replays as there were calls would have paid for a version."""
+        if not self.versions:
+            return count >= UNTRIED
+        return count * self.gain() >= self.recent / self.versions
 
     def recorded(self, seconds: float) -> None:
         """A call was recorded."""
@@ -53,8 +106,18 @@ class Budget:
 
     def compiled(self, seconds: float) -> None:
         """A recording was compiled beside the calls."""
+        self.recent += seconds
         if self.recordings > START:
             self.spent += seconds
+
+    def accepted(self) -> None:
+        """The call that is being recorded gave a version."""
+        self.recent, self.versions = self.recent / 2, self.versions / 2 + 1
+
+    def served(self, seconds: float) -> None:
+        """A call was replayed."""
+        self.replayed += seconds
+        self.timed += 1
 
     def ran(self, seconds: float) -> None:
         """A call ran eagerly."""

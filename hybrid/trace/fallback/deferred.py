@@ -136,6 +136,11 @@ class Deferring:
         settled = self._common is not None and self._common.verdict == "eager"
         return None if settled else self._common
 
+    def _of_others(self) -> Deferral | None:
+        """The same for signatures that are not recorded because others like them come as well:
+        they have no segments in common, so collecting is not tried without being asked for."""
+        return self._of_all() if CHOICE[0] == "always" else None
+
     @staticmethod
     def _run_python(state: Any, deferral: Deferral | None) -> None:
         """Let calls run the function itself, its ops in segments where there is a deferral."""

@@ -21,24 +21,33 @@ __all__ = ["Before"]
 
 
 class Before(NamedTuple):
-    """`held`: earlier recordings whose facts hold; `places`: what the places of all earlier ones
-    hold; `signature` of the call; `grad`: whether gradients are recorded; `moved`: places that
-    earlier recordings found with other content."""
+    """`held`: earlier recordings whose facts hold; `relatives`: those of calls with other extents;
+    `places`: what the places of all earlier ones hold; `signature` of the call; `grad`: whether
+    gradients are recorded; `moved`: places that earlier recordings found with other content."""
 
     held: list[Recording]
     places: dict[Key, Any]
     signature: Any
     grad: bool
     moved: frozenset[Key]
+    relatives: list[Recording]
 
     @classmethod
-    def of(cls, pending: list[Recording], plans: list[Any], signature: Any, drifts: bool) -> Before:
+    def of(
+        cls,
+        pending: list[Recording],
+        plans: list[Any],
+        signature: Any,
+        drifts: bool,
+        relatives: list[Recording],
+    ) -> Before:
         """The state now; of data among the arguments a copy.
 
         `drifts`: numbers keep changing, so each is taken for one that may."""
         signed, tensors, *more = signature
         held = [recording for recording in pending if recording.facts.broken() is None]
-        known = [*pending, *[plan.recording for plan in plans]]
+        near = [recording for recording in relatives if recording.facts.broken() is None]
+        known = [*pending, *[plan.recording for plan in plans], *near]
         places = {
             key: fetch(key.kind, holder.get(), key.key)
             for recording in known
@@ -49,7 +58,12 @@ class Before(NamedTuple):
             expected = recording.facts.expected
             moved.update([key for key, value in expected.items() if is_number(value)])
         copied = (signed, owned(tensors), *more)
-        return cls(held, places, copied, door.grad_enabled(), frozenset(moved))
+        grad = door.grad_enabled()
+        return cls(held, places, copied, grad, frozenset(moved), near)
+
+    def steady(self) -> list[Recording]:
+        """The relatives whose facts hold after the call as well."""
+        return [recording for recording in self.relatives if recording.facts.broken() is None]
 
     def check(self, watch: Watch, signature: Any, dropped: Callable[[Key], bool] | None) -> None:
         """After the call, note what it changed that its signature or its facts took for granted.

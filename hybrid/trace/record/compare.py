@@ -6,13 +6,16 @@ that the calls leave behind agree; only then may one of them be replayed.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..heap.facts import Key
+from .actions import NONE
 from .expected import Facts, agrees
 from .inputs import ByIdentity, Input
 from .recording import Recording
 from .wording import Wording, show
 
-__all__ = ["difference"]
+__all__ = ["difference", "alike"]
 
 
 def difference(current: Recording, earlier: Recording) -> str | None:
@@ -23,6 +26,41 @@ def difference(current: Recording, earlier: Recording) -> str | None:
         or _outcome(current, earlier)
         or _inputs(current, earlier)
     )
+
+
+def alike(current: Recording, other: Recording) -> bool:
+    """Whether a recording differs from one of a call with other extents in nothing but extents:
+    then they are two recordings of one path through the program."""
+    if current.lost or not current.settled or current.outcome.actions is not NONE:
+        return False
+    return (
+        len(current.graph.nodes) == len(other.graph.nodes)
+        and all(map(_same_kind, current.fingerprint.operations, other.fingerprint.operations))
+        and current.fingerprint[1:] == other.fingerprint[1:]
+        and _inputs(current, other) is None
+        and _facts(current.facts, other.facts) is None
+    )
+
+
+def _same_kind(current: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two operations are one on other extents: every literal is the same, every parameter
+    but whole numbers."""
+    (op, params, operands, avals), (its, its_params, its_operands, its_avals) = current, other
+    return (
+        op is its
+        and operands == its_operands
+        and _resembles(params, its_params)
+        and [(a.dtype, a.ndim, a.device) for a in avals]
+        == [(a.dtype, a.ndim, a.device) for a in its_avals]
+    )
+
+
+def _resembles(value: Any, other: Any) -> bool:
+    if type(value) is int and type(other) is int:
+        return True
+    if isinstance(value, tuple) and type(value) is type(other) and len(value) == len(other):
+        return all(map(_resembles, value, other))
+    return bool(value == other)
 
 
 def _facts(current: Facts, earlier: Facts) -> str | None:

@@ -6,29 +6,40 @@ Invariant: a call takes what the compiler has finished, or goes on without; only
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ...ir.door.busy import is_busy, values_of
 from ...ir.door.pending import known
-from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, Budget
-from ..heap.signature import signature_of
+from ..fallback.budget import AGAIN, CLOCK, EFFECTS, FEW, GIVE_UP, Budget
+from ..fallback.families import Families
+from ..heap.signature import signature_of, unchecked
 from .background import Compilation
 from .executor import MISS
 from .plans import ReplayPlan
 from .reports import Reports
-from .signatures import SignatureState
+from .signatures import SignatureState, freed
 
 __all__ = ["Unserved"]
+
+NEW_SIGNATURES = (
+    "is called with ever new signatures (shapes, dtypes, Python numbers or objects as arguments), "
+    "each of which runs eagerly until its calls would have paid for a recording; pass what changes "
+    "as tensors or NumPy arrays, pad shapes to a few sizes"
+)
 
 
 class Unserved(Reports):
     """The part of `Function` that meets eager calls and finished compilations."""
 
     _budget: Budget
+    _families: Families
     _wait: bool | None
     _deferred: int
+    _run_python: Callable[..., None]
+    _of_others: Callable[[], Any]
+    _replay: Callable[[ReplayPlan, list[Any]], Any]
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         """Serve calls by a plan."""
@@ -41,6 +52,40 @@ class Unserved(Reports):
     def _missed_again(self, state: SignatureState) -> bool:
         """Note that no plan served a call; true when that is given up."""
         raise NotImplementedError
+
+    def _new_state(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[SignatureState, list[Any]]:
+        """The state of a call whose signature is not in the table, which it enters if it is
+        recorded, and the tensors of the call."""
+        self._regard = freed(self.fn, self._signatures.numbers, self._regard, args, kwargs)
+        signature, tensors, objects = signature_of(args, kwargs, self._regard)
+        state = self._signatures.get(signature) or self._signatures.again(signature)
+        if state is None:
+            state = self._made(signature, objects)
+        return state, tensors
+
+    def _made(self, signature: Any, objects: list[Any]) -> SignatureState:
+        state, why = SignatureState(), unchecked(signature)
+        if why:
+            state.why = why
+            self._run_python(state, self._of_all())
+            self._say("", f"runs eagerly because it {why}{state.how}")
+            return state
+        family = self._families.of(signature)
+        if not self._families.admits(family, signature, self._budget, self._replays):
+            self._run_python(state, self._of_others())
+            if family.distinct > FEW:
+                self._say("", NEW_SIGNATURES)
+            return state
+        why = self._signatures.admit(signature, state, objects, self)
+        if why:
+            self._run_python(state, self._of_all())
+            self._say("", why)
+            return state
+        state.family = family
+        family.add(state)
+        return state
 
     def _sealed(self, state: SignatureState) -> bool:
         """Whether a call that no plan serves runs eagerly, as others like it had effects."""
@@ -104,6 +149,15 @@ class Unserved(Reports):
                 plan.calls += 1
                 return result
         return self.fn(*args, **kwargs)
+
+    def _timed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
+        """One of the first replays of a plan: how long the second takes is what they take."""
+        plan.untimed -= 1
+        start = CLOCK[0]()
+        result = self._replay(plan, tensors)
+        if not plan.untimed and result is not MISS:
+            self._budget.served(CLOCK[0]() - start)
+        return result
 
     def _affordable(self) -> bool:
         """Whether a call may be recorded; where not, that is said once."""

@@ -26,7 +26,8 @@ plan_passes(planned)
 
 
 class ReplayPlan:
-    """`guard` finds the captures of a call, or None; `served` is the native way, made at the first
+    """`untimed`: replays until one is timed, the second: the first makes the native way.
+    `guard` finds the captures of a call, or None; `served` is the native way, made at the first
     replay and again when the native forms of facts fail, and `attempts` how those lasted."""
 
     __slots__ = (
@@ -40,6 +41,7 @@ class ReplayPlan:
         "why",
         "calls",
         "cause",
+        "untimed",
         "__weakref__",
     )
 
@@ -51,6 +53,7 @@ class ReplayPlan:
         self.attempts: Attempts | None = None
         self.cause = ""  # what was other than for the plans before it
         self.calls = 0  # that it served, but for those that went to it directly
+        self.untimed = 2
         self.why = ""  # what went wrong when the native way was made
 
     def connect(self, inputs: list[Any], replays: int) -> Served | None:

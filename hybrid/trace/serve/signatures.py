@@ -17,6 +17,7 @@ from ...core.precision import MATMUL
 from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
 from ..fallback.deferred import Deferral
+from ..fallback.families import Family
 from ..follow.rows import SUPPORTED, follower
 from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
@@ -24,6 +25,7 @@ from ..heap.data import numbers_among, source_of
 from ..heap.facts import Holder, same
 from ..heap.signature import Regard, signature_of
 from ..heap.structure import structure_of
+from ..record.actions import NONE
 from ..record.recorder import Recorder
 from ..record.recording import Life, Recording
 from ..record.wording import Wording
@@ -85,6 +87,7 @@ class SignatureState:
         "owners",
         "sealed",
         "asked",
+        "family",
         "__weakref__",
     )
 
@@ -106,6 +109,7 @@ class SignatureState:
         self.owners: frozenset[int] | None = None  # containers that plans change, by id
         self.sealed = False  # calls that no plan serves run eagerly
         self.asked = Asked()
+        self.family: Family | None = None
 
     @property
     def text(self) -> str:
@@ -161,6 +165,21 @@ class SignatureState:
         plans = self.plans
         if any(other is plan for other in plans):
             self.plans = [plan, *[other for other in plans if other is not plan]]
+
+    def relatives(self) -> list[Recording]:
+        """The latest recording of a signature of the same family that does nothing to Python."""
+        if self.plans or self.family is None:
+            return []
+        found = [other.latest() for other in self.family.relatives(self)]
+        return [
+            recording
+            for recording in found
+            if recording.outcome.actions is NONE and not recording.life.dead
+        ][:1]
+
+    def latest(self) -> Recording:
+        """The recording that was accepted last, or else the last one."""
+        return self.plans[0].recording if self.plans else self.pending[-1]
 
     def excused(self) -> bool:
         """Note a recording that was disturbed; false when that was often enough."""
@@ -222,14 +241,11 @@ class SignatureTable(dict[Any, SignatureState]):
     """The signatures of this generation, and the `older` ones of the last, which come back when
     they are used: a look-up that hits costs no bookkeeping.
 
-    `wary`: a whole generation was never seen again, so what is new has to be `seen` twice before it
-    is worth a recording.  `lost`: signatures that an object died with before anything was compiled;
-    after some, those with objects that may die are not recorded."""
+    `lost`: signatures that an object died with before anything was compiled; after some, those with
+    objects that may die are not recorded."""
 
     def __init__(self) -> None:
         self.older: dict[Any, SignatureState] = {}
-        self.seen: dict[Any, None] = {}
-        self.wary = False
         self.lost = 0
         # signatures but for numbers among the arguments -> those of the latest such call
         self.numbers: dict[Any, tuple[Any, ...]] = {}
@@ -245,13 +261,6 @@ class SignatureTable(dict[Any, SignatureState]):
         if state is not None:
             self[signature] = state
         return state
-
-    def first_time(self, signature: Any) -> bool:
-        """Whether a signature is too new to be worth a recording."""
-        if not self.wary or self.seen.pop(signature, self) is not self:
-            return False
-        keep(self.seen, signature, None, MAX_SIGNATURES)
-        return True
 
     def admit(
         self, signature: Any, state: SignatureState, objects: list[Any], function: Any
@@ -279,16 +288,14 @@ class SignatureTable(dict[Any, SignatureState]):
     def _make_room(self, direct: Any) -> None:
         """Begin a generation when this one is full; what was not used in it and the last one goes,
         but not the signature that is served directly."""
-        full = len(self) >= MAX_SIGNATURES
-        if not full and sum(state.size() for state in list(self.values())) < MAX_OPERATIONS:
-            return
+        if len(self) < MAX_SIGNATURES:
+            if sum(state.size() for state in list(self.values())) < MAX_OPERATIONS:
+                return
         leaving, self.older = self.older, dict(self)
         self.clear()
         for signature, state in leaving.items():
             if state.serves(direct):
                 self[signature] = state
-        used = any(state.plans for state in list(self.older.values()))
-        self.wary = full and not used
 
     def remove(self, signature: Any) -> None:
         """Forget one signature."""

@@ -145,7 +145,8 @@ def test_settled_functions_pay_nothing():
     for size in (2, 3, 4, 5) * 30:
         f(hb.ones(size))
     info = f.cache_info()
-    assert (info.records, info.plans, info.eager) == (8, 4, 0)
+    # two recordings of the first size, one of each other; the fourth waits for its second call
+    assert (info.records, info.plans, info.eager) == (5, 4, 1)
 
 
 def test_the_account():
@@ -154,7 +155,7 @@ def test_the_account():
         assert account.allows(0)
         account.recorded(100.0)
     assert account.allows(0)  # the first that is not free
-    account.recorded(10.0)
+    account.recorded(10.0 + budget.ALLOWANCE / 2)
     assert not account.allows(0)
     for _ in range(99):
         account.ran(1.0)
@@ -163,3 +164,22 @@ def test_the_account():
     assert account.allows(0)
     account.recorded(10.0)
     assert not account.allows(99) and account.allows(100)  # replays count as the eager call
+    account.recorded(40.0)
+    assert not account.allows(100)
+    account.served(0.5)
+    assert account.gain() == 0.5 and account.allows(100)  # what they save may be spent
+
+
+def test_a_version_pays():
+    account = budget.Budget()
+    few = budget.UNTRIED  # nothing is known
+    assert not account.pays(few - 1) and account.pays(few)
+    account.accepted()
+    account.recorded(8.0)
+    assert not account.pays(1000)
+    account.ran(3.0)
+    account.served(1.0)
+    assert not account.pays(3) and account.pays(4)
+    account.accepted()
+    account.recorded(2.0)  # versions get cheaper: (8 / 2 + 2) / (1 / 2 + 1)
+    assert not account.pays(1) and account.pays(2)

@@ -1,0 +1,104 @@
+"""Calls of one kind with ever other extents, numbers or objects: which of them are recorded.
+
+A family is what their signatures have in common.  Invariant: apart from its first versions, and the
+members of a set so small that it evidently comes again and again, a call is recorded only when the
+calls like it so far would have paid for that, by measured times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ...core.aval import Aval
+from ...core.cache import keep
+from .budget import FAMILIES, FEW, VERSIONS, Budget
+
+__all__ = ["Family", "Families", "family_of"]
+
+MAX_FAMILIES = 64
+MAX_SIGHTS = 4096  # signatures whose calls are counted, in each of two generations
+_ABSTRACT = frozenset(map(id, (int, float, complex, str, bytes, np.ndarray, np.generic)))
+
+
+def family_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a signature has in common with those of other extents, numbers, texts and objects."""
+    mode = signature[-1]  # of the process, or which arguments are one tensor
+    return (*map(_kind, signature[:-1]), mode)
+
+
+def _kind(entry: Any) -> Any:
+    if type(entry) is Aval:
+        return entry.dtype, entry.ndim, entry.device
+    if type(entry) is tuple and len(entry) >= 2:
+        head = entry[0]
+        if id(head) in _ABSTRACT or (type(head) is object and type(entry[1]) is int):
+            return head
+    return entry
+
+
+class Family:
+    """`number`: how many families there were before it; `versions`: signatures of it that were
+    recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly."""
+
+    __slots__ = ("number", "versions", "distinct", "states")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.versions = self.distinct = 0
+        self.states: list[ref[Any]] = []
+
+    def add(self, state: Any) -> None:
+        """A member is recorded from now on."""
+        self.versions += 1
+        self.states = [ref(state), *[known for known in self.states if known() is not None]][:FEW]
+
+    def relatives(self, state: Any) -> Iterator[Any]:
+        """The other members that have recordings, the latest first."""
+        for known in self.states:
+            other = known()
+            if other is not None and other is not state and (other.plans or other.pending):
+                yield other
+
+
+class Families:
+    """All families of a function, and how often each signature that is not recorded was seen."""
+
+    __slots__ = ("known", "made", "sights", "older")
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.known: dict[Any, Family] = {}
+        self.sights: dict[int, int] = {}
+        self.older: dict[int, int] = {}
+
+    def of(self, signature: tuple[Any, ...]) -> Family:
+        """The family of a signature."""
+        key = family_of(signature)
+        family = self.known.get(key)
+        if family is None:
+            family = Family(self.made)
+            self.made += 1
+            keep(self.known, key, family, MAX_FAMILIES)
+        return family
+
+    def admits(self, family: Family, signature: Any, budget: Budget, replays: int) -> bool:
+        """Note one more call with a signature that is not recorded; whether it is to be."""
+        key = hash(signature)
+        count = self.sights.get(key) or self.older.pop(key, 0)
+        family.distinct += not count
+        count += 1
+        early = family.versions < VERSIONS or (count > 1 and family.distinct <= FEW)
+        admitted = (early and family.number < FAMILIES) or budget.pays(count)
+        admitted = admitted and budget.allows(replays)
+        # once recorded it is counted anew, should it leave the table
+        self._note(key, 0 if admitted else count)
+        return admitted
+
+    def _note(self, key: int, count: int) -> None:
+        if len(self.sights) >= MAX_SIGHTS:
+            self.older, self.sights = self.sights, {}
+        self.sights[key] = count
