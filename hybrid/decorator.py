@@ -25,6 +25,7 @@ from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.budget import CLOCK, EFFECTS, GIVE_UP, Budget
 from .trace.fallback.deferred import Deferring
 from .trace.fallback.families import Families
+from .trace.fallback.nap import Nap
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
 from .trace.heap.signature import Regard, signature_of, with_defaults
@@ -81,6 +82,8 @@ class Function(Deferring, Unserved):
         self._replays = self._records = self._eager = self._compiled = 0
         Deferring.__init__(self)
         self._handles_errors = False
+        self._nap, self._unseen = Nap(), 0  # calls that run eagerly without a look at them
+        self._learned = 0  # ways that were made
         self._waits, self._runs = True, Runs()  # whether calls wait for each other's recordings
         # serves the latest plan from bare arguments
         self._direct: Callable[..., Any] | None = None
@@ -112,8 +115,20 @@ class Function(Deferring, Unserved):
             if result is not NotImplemented:
                 self._replays += 1
                 return result
+        elif self._unseen > 0:
+            self._unseen -= 1
+            return self.fn(*args, **kwargs)
+        elif direct is not None and kwargs and not door.STATE.special:
+            result = self._by_way(args, kwargs)
+            if result is not NotImplemented:
+                return result
         if door.current_mode() is not None:
             return self._within(args, kwargs)
+        return self._signed(args, kwargs)
+
+    def _signed(self, args: Args, kwargs: Kwargs) -> Any:
+        """A call by its signature."""
+        given, named = args, kwargs
         if kwargs or type(self.fn) is types.FunctionType:
             args, kwargs = with_defaults(self.fn, args, kwargs)
         signature, tensors, _ = signature_of(args, kwargs, self._regard)
@@ -125,7 +140,7 @@ class Function(Deferring, Unserved):
         plans = state.plans if state.owners is None else state.apart(args, kwargs)
         for plan in plans:
             try:
-                result = self._replay(plan, tensors)
+                result = (self._timed if plan.untimed else self._replay)(plan, tensors)
             except Exception as error:
                 if not plan.recording.handles_errors or signals.from_handler(error):
                     raise
@@ -136,13 +151,13 @@ class Function(Deferring, Unserved):
             plan.calls, state.fails = plan.calls + 1, 0
             if plan is not plans[0]:
                 state.prefer(plan)
+            if plan.learned != id(self._direct) and state.owners is None:
+                self._learn(plan, given, named, tensors)
             return result
         return self._record(state, args, kwargs, tensors)
 
     def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One replay, the native way where possible, or MISS."""
-        if plan.untimed:
-            return self._timed(plan, tensors)
         undisturbed = 0
         while True:
             if plan.served is not None:
@@ -171,17 +186,12 @@ class Function(Deferring, Unserved):
                 break  # it was not for another thread that the native way did not serve
         served = None if closed else self._connect(plan, inputs)
         if served is not None:
+            if not plan.untimed:
+                self._serve_directly(plan)
             result = served.replay(tensors)
             if result is not MISS:
                 return result
         return plan.replay(inputs)
-
-    def _serve_directly(self, plan: ReplayPlan) -> None:
-        """Let bare arguments go to this plan without a look at their signature."""
-        if plan.served is not None and plan.bare and not door.STATE.special:
-            self._attribute(plan)
-            self._direct = plan.served.direct
-            self._handles_errors = plan.recording.handles_errors
 
     def _connect(self, plan: ReplayPlan, inputs: list[Any]) -> Served | None:
         """The native way of a plan; where making it fails the plan runs without, and says so."""
@@ -212,14 +222,15 @@ class Function(Deferring, Unserved):
             return self._eagerly(args, kwargs)
         with signals.held:
             if TURN.take(self):
-                start = CLOCK[0]()
+                start, before = CLOCK[0](), self._records
                 try:
                     self._waits = self._waits and self._runs.settle()
                     return self._recorded(state, args, kwargs, tensors)
                 finally:
                     if WATCHING:  # the end of the watch was cut short
                         abandon_watch()
-                    self._budget.recorded(CLOCK[0]() - start)
+                    spent = self._budget.ran if self._records == before else self._budget.recorded
+                    spent(CLOCK[0]() - start)
                     self._waits = self._waits and TURN.function is self
                     TURN.function = None
                     TURN.owner = 0
@@ -406,8 +417,11 @@ class Function(Deferring, Unserved):
         state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
         self._compiled += 1
         self._budget.accepted()
+        state.fruitless = 0
         state.state, state.fails, state.effects = "REPLAY", 0, 0
         state.owners = owners_of(state.plans)
+        if state.owners is not None:
+            self._direct = None  # calls are to be looked at, whoever holds what
 
     def _broken(self, state: SignatureState, error: Exception, doing: str) -> bool:
         """Go on eagerly after an error of hybrid's own work, which is no error of the user's."""

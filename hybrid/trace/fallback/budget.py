@@ -18,6 +18,7 @@ __all__ = [
     "SHARE",
     "VERSIONS",
     "FEW",
+    "MANY",
     "FAMILIES",
     "UNTRIED",
     "GIVE_UP",
@@ -30,7 +31,7 @@ __all__ = [
 # cache and meets a last batch takes eight.
 START = 16
 # Seconds that may go into recordings after that while nothing is paid back: what nobody notices.
-ALLOWANCE = 0.1
+ALLOWANCE = 0.2
 # Of the time that all calls would take eagerly, what may go into recordings besides.
 SHARE = 0.1
 # Versions for signatures that differ in extents, numbers or objects only, made at first sight.
@@ -38,6 +39,8 @@ VERSIONS = 3
 # As many such signatures are taken for a set that comes again and again: of more, only those are
 # recorded whose own calls would have paid for it.
 FEW = 64
+# As many of them that wait for their turn are worth a message.
+MANY = 32
 # As many kinds of calls (structures, dtypes, numbers of axes) are recorded at first sight.
 FAMILIES = 8
 # Calls with one signature after which it is recorded where no version has shown what that brings.
@@ -84,14 +87,14 @@ class Budget:
         if self.recordings < START:
             return True
         call = self.eager / self.calls if self.calls else 0.0
-        earned = replays * self.gain()
+        earned = replays * self.gain() if self.timed else 0.0
         return self.spent <= ALLOWANCE + SHARE * (self.eager + replays * call) + earned
 
     def gain(self) -> float:
-        """Seconds that a replay saves."""
-        if not self.calls or not self.timed:
-            return 0.0
-        return max(self.eager / self.calls - self.replayed / self.timed, 0.0)
+        """Seconds that a replay saves; half a call while none was timed."""
+        call = self.eager / self.calls if self.calls else 0.0
+        replay = self.replayed / self.timed if self.timed else call / 2
+        return max(call - replay, 0.0)
 
     def pays(self, count: int) -> bool:
         """Whether as many replays as there were calls would have paid for a version."""

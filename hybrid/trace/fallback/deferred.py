@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Literal, cast
+from typing import Any, Literal, get_args
 
 from ...control.taps import Probes
+from ...core.errors import HybridError
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import COLLECTING, Collector, Segment
 from ..heap.signature import Regard, signature_of
@@ -21,7 +22,20 @@ from .segments import Segments
 __all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
 
 Choice = Literal["auto", "always", "never"]
-CHOICE: list[Choice] = [cast("Choice", os.environ.get("HYBRID_DEFERRED", "auto"))]
+
+
+def chosen(word: str) -> Choice:
+    """The choice that HYBRID_DEFERRED names, in any case; HybridError for another word."""
+    known: tuple[Choice, ...] = get_args(Choice)
+    for choice in known:
+        if choice == word.strip().lower():
+            return choice
+    raise HybridError(
+        f"HYBRID_DEFERRED={word!r} is none of {', '.join(known)}; unset it or give one of these"
+    )
+
+
+CHOICE: list[Choice] = [chosen(os.environ.get("HYBRID_DEFERRED") or "auto")]
 TURNS = 4  # calls of each way that are compared
 LARGE = 16  # ops of a replay that leaves a deferred call for its native entry
 SLOWER = 1.05  # as much longer a deferred call may take: a lasting choice is not left to chance

@@ -51,6 +51,11 @@ class Family:
         self.versions = self.distinct = 0
         self.states: list[ref[Any]] = []
 
+    @property
+    def hopeful(self) -> bool:
+        """Whether its members are taken for a set that comes again and again."""
+        return self.number < FAMILIES and self.distinct <= FEW
+
     def add(self, state: Any) -> None:
         """A member is recorded from now on."""
         self.versions += 1
@@ -85,14 +90,17 @@ class Families:
             keep(self.known, key, family, MAX_FAMILIES)
         return family
 
-    def admits(self, family: Family, signature: Any, budget: Budget, replays: int) -> bool:
-        """Note one more call with a signature that is not recorded; whether it is to be."""
+    def admits(
+        self, family: Family, signature: Any, budget: Budget, replays: int, weight: int = 1
+    ) -> bool:
+        """Note one more call with a signature that is not recorded, which stands for `weight` calls
+        if it was there before; whether it is to be."""
         key = hash(signature)
         count = self.sights.get(key) or self.older.pop(key, 0)
         family.distinct += not count
-        count += 1
-        early = family.versions < VERSIONS or (count > 1 and family.distinct <= FEW)
-        admitted = (early and family.number < FAMILIES) or budget.pays(count)
+        count += weight if count else 1
+        first = family.versions < VERSIONS and family.number < FAMILIES
+        admitted = first or (count > 1 and family.hopeful) or budget.pays(count)
         admitted = admitted and budget.allows(replays)
         # once recorded it is counted anew, should it leave the table
         self._note(key, 0 if admitted else count)

@@ -23,6 +23,7 @@ from .data import BUFFERS, passed, passed_number
 from .structure import EMPTY, structure_of
 
 __all__ = [
+    "by_identity",
     "signature_of",
     "Regard",
     "signed_by",
@@ -243,6 +244,15 @@ def signature_of(
         signature.append(tuple([first.setdefault(id(t), i) for i, t in enumerate(tensors)]))
         tensors = list(distinct.values())
     return tuple(signature), tensors, leaves.objects
+
+
+def by_identity(value: Any, regard: Regard) -> bool:
+    """Whether signatures know an argument as the object it is and nothing else."""
+    try:
+        leaves = _leaves((value,), {}, regard)
+    except _Unfit:
+        return False
+    return leaves.sig == [(_OBJECT, id(value))]
 
 
 def signed_by(arguments: list[Any], regard: Regard) -> dict[int, Any]:

@@ -10,16 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ...core.signals import from_handler
 from ...ir.door.busy import is_busy, values_of
+from ...ir.door.context import STATE
 from ...ir.door.pending import known
-from ..fallback.budget import AGAIN, CLOCK, EFFECTS, FEW, GIVE_UP, Budget
+from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, Budget
 from ..fallback.families import Families
+from ..fallback.nap import Nap
 from ..heap.signature import signature_of, unchecked
 from .background import Compilation
 from .executor import MISS
 from .plans import ReplayPlan
 from .reports import Reports
 from .signatures import SignatureState, freed
+from .ways import EACH, FREE, MAX_WAYS, Way, Ways, way_of
 
 __all__ = ["Unserved"]
 
@@ -35,6 +39,11 @@ class Unserved(Reports):
 
     _budget: Budget
     _families: Families
+    _nap: Nap
+    _unseen: int
+    _learned: int
+    _direct: Callable[..., Any] | None
+    _handles_errors: bool
     _wait: bool | None
     _deferred: int
     _run_python: Callable[..., None]
@@ -73,9 +82,11 @@ class Unserved(Reports):
             self._say("", f"runs eagerly because it {why}{state.how}")
             return state
         family = self._families.of(signature)
-        if not self._families.admits(family, signature, self._budget, self._replays):
+        budget, replays, weight = self._budget, self._replays, self._nap.weight
+        if not self._families.admits(family, signature, budget, replays, weight):
             self._run_python(state, self._of_others())
-            if family.distinct > FEW:
+            self._nap.hopeful = family.hopeful and budget.allows(replays)
+            if family.distinct > MANY:
                 self._say("", NEW_SIGNATURES)
             return state
         why = self._signatures.admit(signature, state, objects, self)
@@ -89,7 +100,12 @@ class Unserved(Reports):
 
     def _sealed(self, state: SignatureState) -> bool:
         """Whether a call that no plan serves runs eagerly, as others like it had effects."""
-        if not state.plans or not state.sealed:
+        if not state.plans:
+            return False
+        state.fruitless += 1
+        if state.fruitless > GIVE_UP + AGAIN:
+            state.fruitless = GIVE_UP - 2  # what stood against it may be gone
+        if not state.sealed and state.fruitless <= GIVE_UP:
             return False
         self._missed_again(state)
         return True
@@ -124,7 +140,73 @@ class Unserved(Reports):
         try:
             return self.fn(*args, **kwargs)
         finally:
-            self._budget.ran(CLOCK[0]() - start)
+            seconds = CLOCK[0]() - start
+            self._budget.ran(seconds)
+            others = self._replays + self._records + self._deferred
+            self._unseen = self._nap.tire(others, seconds)
+            if self._unseen:
+                self._eager += self._unseen
+                self._direct = None
+
+    def _serve_directly(self, plan: ReplayPlan) -> None:
+        """Let bare arguments go to this plan without a look at their signature."""
+        if plan.served is not None and plan.bare and not STATE.special:
+            self._attribute(plan)
+            self._direct = plan.served.direct
+            self._handles_errors = plan.recording.handles_errors
+
+    def _by_way(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Serve a call with keywords by one of the ways that are known, or NotImplemented."""
+        ways = getattr(self._direct, "ways", None)
+        if ways is None:
+            return NotImplemented
+        try:
+            result = ways.named(args, kwargs)
+        except Exception as error:  # as in a call without keywords
+            if not self._handles_errors or from_handler(error):
+                raise
+            self._eager += 1
+            return self.fn(*args, **kwargs)
+        self._replays += result is not NotImplemented
+        return result
+
+    def _learn(
+        self, plan: ReplayPlan, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+    ) -> None:
+        """Note how calls like this one, which a plan has served, get there without a look at their
+        signature."""
+        if plan.untimed or STATE.special or self._learned > FREE + self._replays // EACH:
+            return
+        self._learned += 1
+        way = way_of(self.fn, plan, args, kwargs, tensors, self._regard)
+        direct = self._direct
+        known = getattr(direct, "ways", None)
+        ways = list(known.ways) if known is not None else []
+        if way is None or len(ways) >= MAX_WAYS:
+            plan.learned = id(direct)
+            return
+        if way.serve is direct and not way.names:
+            return
+        if known is None and direct is not None:
+            first = self._bare(direct)
+            ways = [] if first is None else [first]
+        ways = [other for other in ways if other[:3] != way[:3]]
+        handles = plan.recording.handles_errors
+        self._handles_errors = handles or (bool(ways) and self._handles_errors)
+        self._attribute(plan)
+        self._direct = Ways([*ways, way], self._forget_ways).call
+        plan.learned = id(self._direct)
+
+    def _bare(self, direct: Callable[..., Any]) -> Way | None:
+        """The way that is served directly now."""
+        for state in self._signatures.everything():
+            for plan in state.plans:
+                if plan.served is not None and plan.served.direct is direct:
+                    return Way(plan, plan.recording.arguments, (), direct)
+        return None
+
+    def _forget_ways(self) -> None:
+        self._direct = None
 
     def _checked(self, mode: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call in a scope that looks at values: a replay after its operations have been looked
@@ -183,7 +265,7 @@ class Unserved(Reports):
 
     def _again(self, state: SignatureState) -> bool:
         """Whether a signature that was given up is to be recorded again."""
-        state.idle += 1
+        state.idle += 1 + self._nap.credit()
         if not state.patience or state.idle < state.patience:
             return False
         if not self._budget.allows(self._replays):

@@ -26,7 +26,8 @@ plan_passes(planned)
 
 
 class ReplayPlan:
-    """`untimed`: replays until one is timed, the second: the first makes the native way.
+    """`untimed`: replays until one is timed, the second: the first makes the native way; `learned`:
+    which ways of the function there were when a way to it was looked for, by id.
     `guard` finds the captures of a call, or None; `served` is the native way, made at the first
     replay and again when the native forms of facts fail, and `attempts` how those lasted."""
 
@@ -42,6 +43,7 @@ class ReplayPlan:
         "calls",
         "cause",
         "untimed",
+        "learned",
         "__weakref__",
     )
 
@@ -53,7 +55,7 @@ class ReplayPlan:
         self.attempts: Attempts | None = None
         self.cause = ""  # what was other than for the plans before it
         self.calls = 0  # that it served, but for those that went to it directly
-        self.untimed = 2
+        self.untimed, self.learned = 2, 0
         self.why = ""  # what went wrong when the native way was made
 
     def connect(self, inputs: list[Any], replays: int) -> Served | None:

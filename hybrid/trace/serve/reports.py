@@ -73,6 +73,7 @@ class Reports(Wrapped):
     _replays: int
     _records: int
     _eager: int
+    _unseen: int  # calls that are counted as eager and have yet to come
     _deferred: int
     _inner: int
     _probes: Probes
@@ -193,7 +194,7 @@ class Reports(Wrapped):
         return CacheInfo(
             self._replays,
             self._records,
-            self._eager,
+            self._eager - self._unseen,
             len(states),
             plans,
             self._deferred,

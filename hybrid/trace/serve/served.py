@@ -71,9 +71,9 @@ class Served:
     """One recording behind a native entry, as it was made for the facts as they stand.
 
     `guard`: the generated check of what the entry leaves to Python, which returns the tensors of
-    the inputs `loaded`; `direct`, where it is not None, takes the arguments themselves and returns
-    the result or NotImplemented: only for calls whose arguments are distinct tensors and nothing
-    else."""
+    the inputs `loaded`; `whole`: the entry checks the tape nodes of all arguments; `direct`, where
+    it is not None, takes the arguments themselves and returns the result or NotImplemented: only
+    for calls whose arguments are distinct tensors and nothing else."""
 
     recording: Recording
     needs: Needs
@@ -82,6 +82,7 @@ class Served:
     guard: Callable[[list[Any]], tuple[Any, ...] | None] | None
     loaded: tuple[int, ...]
     single: bool
+    whole: bool
     direct: Callable[..., Any] | None
 
     def replay(self, tensors: Sequence[Any]) -> Any:
@@ -229,6 +230,7 @@ def serve(
         guard,
         finding.loaded,
         needs.form == "single",
+        all(found.node is not CHECKED for found in replay.inputs[: recording.arguments]),
         direct,
     )
 
@@ -284,7 +286,7 @@ def _direct(
         if recipe.node == "plain":
             return entry.call
         return _marked(entry, recording.spent) if recipe.node == "tape" else None
-    if isinstance(recipe, Plain):
+    if isinstance(recipe, Plain) and recipe.value is not NotImplemented:
         return _constant(entry, recipe.value)
     if isinstance(recipe, Box) and recipe.type is tuple:
         items = [item for item in recipe.items if isinstance(item, New)]

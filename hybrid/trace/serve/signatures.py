@@ -87,6 +87,7 @@ class SignatureState:
         "owners",
         "sealed",
         "asked",
+        "fruitless",
         "family",
         "__weakref__",
     )
@@ -109,6 +110,7 @@ class SignatureState:
         self.owners: frozenset[int] | None = None  # containers that plans change, by id
         self.sealed = False  # calls that no plan serves run eagerly
         self.asked = Asked()
+        self.fruitless = 0  # recordings beside plans, or calls after those, that gave no plan
         self.family: Family | None = None
 
     @property
@@ -204,6 +206,9 @@ class SignatureState:
     def serves(self, direct: Any) -> bool:
         """Whether a direct way into a plan is one of its plans'."""
         served = [plan.served for plan in self.plans]
+        ways = getattr(direct, "ways", None)
+        if ways is not None:
+            return any(map(ways.serves, self.plans))
         return direct is not None and any(s is not None and s.direct is direct for s in served)
 
     def forget(self) -> None:
@@ -276,6 +281,7 @@ class SignatureTable(dict[Any, SignatureState]):
                 known = table()
                 found._signatures.lost += known is None or not known.plans
                 found._signatures.remove(signature)
+                found._direct = None  # a way to it may go by the number of the object
 
         holders = [Holder(value, dead) for value in objects]
         if self.lost >= MAX_LOST and any(holder.ref is not None for holder in holders):

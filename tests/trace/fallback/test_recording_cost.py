@@ -12,6 +12,7 @@ import pytest
 import hybrid as hb
 from hybrid.decorator import RunsEagerly, function, set_executor
 from hybrid.trace.fallback import budget
+from hybrid.trace.fallback.nap import MAX_REST
 from hybrid.trace.serve.prepare import NativeExecutor
 from hybrid.trace.watch.events import Watch
 
@@ -134,7 +135,7 @@ def test_what_was_given_up_is_replayed_when_its_reason_is_gone():
         for _ in range(4):
             step(x)
     box["talks"] = False
-    for _ in range(budget.AGAIN + 10):
+    for _ in range(budget.AGAIN + MAX_REST + 10):
         assert step(x).tolist() == [2.0, 2.0]
     assert step.cache_info().replays > 0, step.explain()
     assert step.cache_info().records == 4
@@ -155,7 +156,7 @@ def test_the_account():
         assert account.allows(0)
         account.recorded(100.0)
     assert account.allows(0)  # the first that is not free
-    account.recorded(10.0 + budget.ALLOWANCE / 2)
+    account.recorded(10.0 + 0.75 * budget.ALLOWANCE)
     assert not account.allows(0)
     for _ in range(99):
         account.ran(1.0)
@@ -178,6 +179,7 @@ def test_a_version_pays():
     account.recorded(8.0)
     assert not account.pays(1000)
     account.ran(3.0)
+    assert not account.pays(5) and account.pays(6)  # as if replays took half as long
     account.served(1.0)
     assert not account.pays(3) and account.pays(4)
     account.accepted()
