@@ -108,21 +108,21 @@ def way_of(
     """The way from calls written like this one to the plan that served it; None where there is no
     way without a look at the signature."""
     entry, names = _serving(plan), tuple(kwargs)
-    form = _form(function, len(args), names)
-    if entry is None or form is None or plan.recording.data:
+    writing = _writing(function, len(args), names)
+    if entry is None or writing is None or plan.recording.data:
         return None
     values = (*args, *kwargs.values())
-    chosen = [index for index in form.order if isinstance(values[index], Handle)]
+    chosen = [index for index in writing.order if isinstance(values[index], Handle)]
     found = [values[index] for index in chosen]
     if len(found) != len(tensors) or any(a is not b for a, b in zip(found, tensors)):
         return None
     held: dict[str, Any] = {"entry": entry, "function": function}
     checks = _nodes(plan, chosen, held)
     rest = [(f"values[{i}]", value) for i, value in enumerate(values) if i not in chosen]
-    if form.defaults:  # a tuple: what is in it stays
+    if writing.defaults:  # a tuple: what is in it stays
         checks.append("function.__defaults__ is positional")
         held["positional"] = getattr(function, "__defaults__", None)
-    for place, value in [*rest, *form.defaults]:
+    for place, value in [*rest, *writing.defaults]:
         check = _check(value, regard, place, f"held{len(held)}")
         if check is None:
             return None
@@ -177,7 +177,7 @@ def _check(value: Any, regard: Regard, place: str, held: str) -> str | None:
     return f"id({place}) == {held}" if by_identity(value, regard) else None
 
 
-class Form(NamedTuple):
+class Writing(NamedTuple):
     """`order`: the arguments as the signature has them, by their number as written; `defaults`: of
     parameters that the call leaves out, each with the expression that finds it."""
 
@@ -185,15 +185,15 @@ class Form(NamedTuple):
     defaults: list[tuple[str, Any]]
 
 
-def _form(function: Any, given: int, names: tuple[str, ...]) -> Form | None:
+def _writing(function: Any, given: int, names: tuple[str, ...]) -> Writing | None:
     """How a call is written; None where that is not known."""
     if not isinstance(function, types.FunctionType):
-        return None if names else Form(list(range(given)), [])
+        return None if names else Writing(list(range(given)), [])
     code = function.__code__
     count, keywords = code.co_argcount, code.co_kwonlyargcount
     if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
         whole = not names and given >= count and not keywords
-        return Form(list(range(given)), []) if whole else None
+        return Writing(list(range(given)), []) if whole else None
     parameters = code.co_varnames[: count + keywords]
     place = {parameters[index]: index for index in range(min(given, count))}
     twice = not place.keys().isdisjoint(names)
@@ -213,4 +213,4 @@ def _form(function: Any, given: int, names: tuple[str, ...]) -> Form | None:
                 return None
     if any(isinstance(value, Handle) for _, value in defaults):
         return None
-    return Form([place[name] for name in parameters if name in place], defaults)
+    return Writing([place[name] for name in parameters if name in place], defaults)
