@@ -277,7 +277,7 @@ def tape_of(
     first = set() if asked.ever else _passed(recorder)
     again = {output: t for output, t in results.items() if numbers[output] in first}
     live = {output: t for output, t in results.items() if output not in again}
-    if again and not _needs(recorder, again, replaced):
+    if again and not _needs_parameters(recorder, again, replaced):
         live, again = results, {}
     tape, extra = None, list[int]()
     if live:
@@ -294,16 +294,19 @@ def tape_of(
     return TapeOf(tape, extra)
 
 
-def _needs(recorder: Recorder, results: dict[int, Handle], replaced: frozenset[int]) -> bool:
-    """Whether the gradients of results need inputs that are replaced, or cannot be had."""
+def _needs_parameters(
+    recorder: Recorder, results: dict[int, Handle], replaced: frozenset[int]
+) -> bool:
+    """Whether the gradients of results need parameters that are replaced, or cannot be had."""
     template = _Template(recorder)
     try:
         template.fill([tensor._node for tensor in results.values()])
     except Unfit:
         return bool(replaced)
-    starts = _starts(recorder)
+    tensors, starts = [*recorder.args, *recorder.captures], _starts(recorder)
     work = _work(recorder, template.saved, (), True)
-    return any(starts[number] in replaced for number in work.inputs)
+    needed = [starts[number] for number in work.inputs if starts[number] in replaced]
+    return any(tensors[number]._node is not None for number in needed)
 
 
 def _starts(recorder: Recorder) -> dict[int, int]:
