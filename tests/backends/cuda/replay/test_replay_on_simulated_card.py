@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,3 +56,42 @@ def test_a_failed_check_leaves_the_model(card: SimulatedDriver) -> None:
         np.testing.assert_array_equal(kept.numpy(), wanted)
     again = traced(good, labels)
     assert np.isfinite(again.item()) and (model.out.bias.numpy() != before[-1]).any()
+
+
+def test_results_differentiated_outside_have_the_bits_of_the_cpu(card: SimulatedDriver) -> None:
+    """Dropout and a running mean in the call, backward and the update outside of it."""
+
+    def train(device: str, decorate: Callable[[Any], Any]) -> list[bytes]:
+        hybrid.manual_seed(3)
+        if device == "cuda":
+            hybrid.cuda.manual_seed(3)
+        rng = np.random.default_rng(0)
+        arrays = [rng.standard_normal(s).astype("f") for s in ((8, 4), (4, 4), (4,))]
+        x, w, mean = (hybrid.tensor(array, device=device) for array in arrays)
+        w.requires_grad_()
+
+        def forward(x: Any) -> Any:
+            y = hybrid.nn.functional.dropout(hybrid.tanh(x @ w), 0.5) - mean
+            with hybrid.no_grad():
+                mean.mul_(0.9).add_(y.detach().mean(0) * 0.1)
+            return hybrid.tap(y * y, "square").sum()
+
+        fn, out = decorate(forward), []
+        for _ in range(5):
+            w.grad = None
+            loss = fn(x)
+            loss.backward()
+            with hybrid.no_grad():
+                w.sub_(w.grad * 0.1)
+            out += [t.numpy().tobytes() for t in (loss, w, mean, w.grad)]
+        if decorate is not plain:
+            assert fn.cache_info().replays == 3, fn.explain()
+            out.append(fn.probe("square")[0].numpy().tobytes())
+        return out
+
+    def plain(fn: Any) -> Any:
+        return fn
+
+    traced = train("cuda", hybrid.function)
+    assert traced[:-1] == train("cuda", plain)
+    assert traced == train("cpu", hybrid.function)
