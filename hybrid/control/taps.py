@@ -36,6 +36,11 @@ class Probes:
         if self.code is not None:
             _LIVING.add(self)
 
+    def owner(self) -> Any:
+        """The decorated function."""
+        begun = self.begun()
+        return None if begun is None else begun.__self__  # type: ignore[attr-defined]
+
     def calls(self) -> int:
         """How many calls of the function have begun."""
         begun = self.begun()
@@ -102,14 +107,29 @@ def tap(x: Any, name: str) -> Any:
 
 def _running() -> list[Probes]:
     """The probes of the decorated functions that are being called."""
-    codes = {probes.code: probes for probes in _LIVING}
-    frame, found = sys._getframe(2), dict[int, Probes]()
+    codes: dict[Any, list[Probes]] = {}
+    for probes in _LIVING:
+        codes.setdefault(probes.code, []).append(probes)
+    frame: types.FrameType | None = sys._getframe(2)
+    found, several = dict[int, Probes](), list[Probes]()
     while frame is not None:
-        probes = codes.get(frame.f_code)
-        if probes is not None:
-            found[id(probes)] = probes
-        frame = frame.f_back  # type: ignore[assignment]
+        chosen = codes.get(frame.f_code, [])
+        if len(chosen) > 1:  # functions of one code: whose method called it is seen further up
+            several, chosen = chosen, []
+        elif several and not chosen:
+            owner = _owner(frame)
+            chosen = [probes for probes in several if probes.owner() is owner]
+            several = [] if chosen else several
+        found.update({id(probes): probes for probes in chosen})
+        frame = frame.f_back
     return list(found.values())
+
+
+def _owner(frame: types.FrameType) -> Any:
+    """The object whose method of hybrid's runs in a frame."""
+    own = str(frame.f_globals.get("__name__", "")).startswith("hybrid.")
+    method = own and frame.f_code.co_varnames[:1] == ("self",)
+    return frame.f_locals.get("self") if method else _owner
 
 
 def probed(taps: Sequence[Tap], value: Callable[[int], tuple[Any, Any]]) -> None:

@@ -92,12 +92,12 @@ def test_cheap_versions_pay_soon(prices):
 
 
 def test_what_never_paid_is_tried_when_it_comes_again(prices):
-    f = function(lambda x, rate: x * rate)
+    f = function(lambda x, rate: x * rate[0])
     for number in range(FEW + 20):
-        f(ones(2), 0.5 + number)
+        f(ones(2), (0.5 + number,))
     assert f.cache_info().compilations == 0
     for _ in range(UNTRIED + 3):
-        f(ones(2), 0.25)
+        f(ones(2), (0.25,))
     assert f.cache_info().replays > 0
 
 
@@ -397,12 +397,12 @@ def test_long_calls_are_always_looked_at(prices):
 
 def test_a_function_wakes_up_when_calls_come_again(prices):
     prices(1e-6, 1e-5, 1e-7)
-    f = function(lambda x, k: x + k)
+    f = function(lambda x, k: x + k[0])
     for number in range(500):
-        f(ones(2), number)
+        f(ones(2), (number,))
     before = f.cache_info()
     for _ in range(2 * MAX_REST + 20 * STREAK):
-        assert f(ones(2), 0.5).tolist() == [1.5, 1.5]
+        assert f(ones(2), (0.5,)).tolist() == [1.5, 1.5]
     after = f.cache_info()
     assert before.eager > 400 and after.replays - before.replays > 100
 

@@ -194,3 +194,19 @@ def test_taps_keep_nothing_alive_but_the_latest_values() -> None:
     del f
     gc.collect()
     assert function() is None
+
+
+def test_functions_of_one_code_have_taps_of_their_own() -> None:
+    def scaled(factor: float) -> Any:
+        return hb.function(lambda x: hb.tap(x * factor, "scaled").sum())
+
+    double, triple = scaled(2.0), scaled(3.0)
+    outer = hb.function(lambda x: double(x) + triple(x))
+    for _ in range(5):
+        double(hb.ones(2)), triple(hb.ones(2))
+        assert double.probe("scaled")[0].tolist() == [2.0, 2.0]
+        assert triple.probe("scaled")[0].tolist() == [3.0, 3.0]
+    for _ in range(5):
+        outer(hb.full((1,), 2.0))
+        assert [value.tolist() for value in outer.probe("scaled")] == [[4.0], [6.0]]
+        assert [value.tolist() for value in triple.probe("scaled")] == [[6.0]]

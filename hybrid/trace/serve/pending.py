@@ -193,8 +193,9 @@ class Unserved(Reports):
         ways = [other for other in ways if other[:3] != way[:3]]
         handles = plan.recording.handles_errors
         self._handles_errors = handles or (bool(ways) and self._handles_errors)
-        self._attribute(plan)
-        self._direct = Ways([*ways, way], self._forget_ways).call
+        found = Ways([*ways, way], self._forget_ways)
+        self._attribute(found)
+        self._direct = found.call
         plan.learned = id(self._direct)
 
     def _bare(self, direct: Callable[..., Any]) -> Way | None:
@@ -272,6 +273,7 @@ class Unserved(Reports):
             return False
         # one more effect, or two recordings that do not agree, and it is given up again
         state.state, state.fails, state.effects = "RECORD", GIVE_UP - 2, EFFECTS - 1
+        state.begun = state.fails
         state.calls += state.idle
         state.idle = state.misses = state.excuses = 0
         state.deferral = None

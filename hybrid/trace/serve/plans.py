@@ -54,9 +54,13 @@ class ReplayPlan:
         self.served: Served | None = None
         self.attempts: Attempts | None = None
         self.cause = ""  # what was other than for the plans before it
-        self.calls = 0  # that it served, but for those that went to it directly
+        self.calls = 0  # that it served
         self.untimed, self.learned = 2, 0
         self.why = ""  # what went wrong when the native way was made
+
+    def add_calls(self, calls: int) -> None:
+        """Add calls that went to it directly."""
+        self.calls += calls
 
     def connect(self, inputs: list[Any], replays: int) -> Served | None:
         """Make the native way, now that the guard has found these inputs; None where there is none.

@@ -17,7 +17,6 @@ from ...ir.graph.draw import Shown
 from ..fallback.segments import Segments
 from ..heap.allowlist import Wrapped, trusted
 from ..heap.signature import Regard, signature_of, unchecked, with_defaults
-from .plans import ReplayPlan
 from .signatures import SignatureState, SignatureTable
 from .versions import Kind, Version, line_of, versions_of
 
@@ -80,7 +79,7 @@ class Reports(Wrapped):
     _compiled: int
     _segments: Segments
     _looped = 0  # replays that are counted at their plans
-    _straight: weakref.ref[ReplayPlan] | None = None  # the plan that others go to directly
+    _straight: weakref.ref[Any] | None = None  # the plan, or ways, that others go to directly
     _attributed = 0  # of these, how many are counted at a plan, too
 
     def _say(self, reason: str, text: str) -> None:
@@ -202,16 +201,16 @@ class Reports(Wrapped):
             self._compiled + segments.compilations,
         )
 
-    def _attribute(self, plan: ReplayPlan | None = None) -> None:
-        """Count the replays that needed no look at a signature at the plan that served them; from
-        now on they are those of `plan`."""
+    def _attribute(self, target: Any = None) -> None:
+        """Count the replays that needed no look at a signature at the plans that served them; from
+        now on they are those of `target`, a plan or several ways."""
         last = None if self._straight is None else self._straight()
         calls = self._replays - self._looped - self._attributed
         self._attributed += calls
         if last is not None:
-            last.calls += calls
-        if plan is not None:
-            self._straight = weakref.ref(plan)
+            last.add_calls(calls)
+        if target is not None:
+            self._straight = weakref.ref(target)
 
     def _begun(self) -> int:
         """How many calls have begun; a replay counts when it has returned."""

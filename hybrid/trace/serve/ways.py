@@ -38,22 +38,28 @@ class Way(NamedTuple):
 
 
 class Ways:
-    """The ways of a function, all of which are forgotten together (`call` is its `_direct`)."""
+    """The ways of a function, all of which are forgotten together (`call` is its `_direct`).
 
-    __slots__ = ("ways", "call", "misses", "dropped")
+    `hits`: calls that each has served since they were last counted, but for the first that is
+    tried, whose are the others."""
+
+    __slots__ = ("ways", "hits", "call", "misses", "dropped", "__weakref__")
 
     def __init__(self, ways: list[Way], dropped: Callable[[], None]) -> None:
-        self.ways, self.misses, self.dropped = ways, 0, dropped
+        # what takes a call without keywords comes first
+        self.ways = sorted(ways, key=lambda way: bool(way.names))
+        self.hits, self.misses, self.dropped = [0] * len(ways), 0, dropped
         self.call = self._caller()
 
     def _caller(self) -> Callable[..., Any]:
         """What takes a call without keywords."""
-        serving = tuple([way.serve for way in self.ways if not way.names])
+        serving, hits = [way.serve for way in self.ways if not way.names], self.hits
 
         def call(*args: Any) -> Any:
-            for serve in serving:
+            for number, serve in enumerate(serving):
                 result = serve(*args)
                 if result is not NotImplemented:
+                    hits[number] += 1
                     return result
             return self.missed()
 
@@ -65,12 +71,15 @@ class Ways:
     def _caller_of_two(
         self, first: Callable[..., Any], second: Callable[..., Any]
     ) -> Callable[..., Any]:
+        hits = self.hits
+
         def call(*args: Any) -> Any:
             result = first(*args)
             if result is NotImplemented:
                 result = second(*args)
                 if result is NotImplemented:
                     return self.missed()
+                hits[1] += 1
             return result
 
         return call
@@ -78,10 +87,11 @@ class Ways:
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call with keywords."""
         names = tuple(kwargs)
-        for way in self.ways:
+        for number, way in enumerate(self.ways):
             if way.names == names:
                 result = way.serve(*args, *kwargs.values())
                 if result is not NotImplemented:
+                    self.hits[number] += 1
                     return result
         return self.missed()
 
@@ -91,6 +101,13 @@ class Ways:
         if self.misses > MAX_MISSES:
             self.dropped()
         return NotImplemented
+
+    def add_calls(self, calls: int) -> None:
+        """Add what was served since the last count, so many calls, to the plans."""
+        self.hits[0] = calls - sum(self.hits[1:])
+        for number, way in enumerate(self.ways):
+            way.plan.add_calls(self.hits[number])
+            self.hits[number] = 0
 
     def serves(self, plan: ReplayPlan) -> bool:
         """Whether one of them leads to a plan."""
