@@ -21,6 +21,7 @@ __all__ = [
     "MANY",
     "FAMILIES",
     "UNTRIED",
+    "REFUSED",
     "GIVE_UP",
     "EFFECTS",
     "EXCUSES",
@@ -42,9 +43,11 @@ FEW = 64
 # As many of them that wait for their turn are worth a message.
 MANY = 32
 # As many kinds of calls (structures, dtypes, numbers of axes) are recorded at first sight.
-FAMILIES = 8
+FAMILIES = 16
 # Calls with one signature after which it is recorded where no version has shown what that brings.
 UNTRIED = 8
+# Calls in which the account allowed no recording before that is said: it may soon do so again.
+REFUSED = 100
 # Recordings of one signature in a row that agree with none before: six tell apart a cache that
 # fills, an optimizer that makes its state, a flag that alternates, and what never does the same.
 GIVE_UP = 6
@@ -64,7 +67,7 @@ class Budget:
 
     `spent` on recordings after the first START, `eager` in `calls` eager ones, `replayed` in
     `timed` replays; `recent` on all recordings for the latest `versions` (both halved with each
-    version)."""
+    version); `refused`: calls that were not recorded because the account did not allow it."""
 
     __slots__ = (
         "recordings",
@@ -75,10 +78,11 @@ class Budget:
         "timed",
         "recent",
         "versions",
+        "refused",
     )
 
     def __init__(self) -> None:
-        self.recordings = self.calls = self.timed = 0
+        self.recordings = self.calls = self.timed = self.refused = 0
         self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
 
     def allows(self, replays: int) -> bool:

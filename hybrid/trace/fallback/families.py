@@ -21,7 +21,7 @@ __all__ = ["Family", "Families", "family_of"]
 
 MAX_FAMILIES = 64
 MAX_SIGHTS = 4096  # signatures whose calls are counted, in each of two generations
-_ABSTRACT = frozenset(map(id, (int, float, complex, str, bytes, np.ndarray, np.generic)))
+_ABSTRACT = frozenset(map(id, (int, float, complex, str, bytes)))
 
 
 def family_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -37,6 +37,8 @@ def _kind(entry: Any) -> Any:
         head = entry[0]
         if id(head) in _ABSTRACT or (type(head) is object and type(entry[1]) is int):
             return head
+        if head is np.generic or head is np.ndarray:
+            return head, entry[1][0]
     return entry
 
 

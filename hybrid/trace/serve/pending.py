@@ -14,7 +14,7 @@ from ...core.signals import from_handler
 from ...ir.door.busy import is_busy, values_of
 from ...ir.door.context import STATE
 from ...ir.door.pending import known
-from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, Budget
+from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families
 from ..fallback.nap import Nap
 from ..heap.signature import signature_of, unchecked
@@ -243,15 +243,17 @@ class Unserved(Reports):
         return result
 
     def _affordable(self) -> bool:
-        """Whether a call may be recorded; where not, that is said once."""
+        """Whether a call may be recorded; where many may not, that is said once."""
         if self._budget.allows(self._replays):
             return True
-        self._say(
-            "",
-            f"runs calls of new kinds eagerly for now: {self._budget.recordings} of its calls were "
-            "recorded, most for signatures (shapes, dtypes, Python numbers, objects) that do not "
-            "come again; pass what changes as tensors (hybrid.asarray makes one)",
-        )
+        self._budget.refused += 1
+        if self._budget.refused == REFUSED:
+            self._say(
+                "",
+                f"runs calls of new kinds eagerly for now: {self._budget.recordings} of its calls "
+                "were recorded, most for signatures (shapes, dtypes, Python numbers, objects) that "
+                "do not come again; pass what changes as tensors (hybrid.asarray makes one)",
+            )
         return False
 
     def _ready(self, state: SignatureState) -> bool:
