@@ -275,7 +275,6 @@ class Unserved(Reports):
             return False
         # one more effect, or two recordings that do not agree, and it is given up again
         state.state, state.fails, state.effects = "RECORD", GIVE_UP - 2, EFFECTS - 1
-        state.begun = state.fails
         state.calls += state.idle
         state.idle = state.misses = state.excuses = 0
         state.deferral = None

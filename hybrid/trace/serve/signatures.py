@@ -88,7 +88,6 @@ class SignatureState:
         "sealed",
         "asked",
         "fruitless",
-        "begun",
         "family",
         "__weakref__",
     )
@@ -103,7 +102,6 @@ class SignatureState:
         self.plans: list[ReplayPlan] = []
         self.pending: list[Recording] = []
         self.fails = self.effects = self.misses = self.excuses = 0
-        self.begun = 0  # of `fails`, those before it was tried anew
         self.work: Compilation | None = None
         self.idle = self.patience = 0
         self.mark = -1  # replays of the function when this signature was last recorded
@@ -129,10 +127,6 @@ class SignatureState:
         """Whether the next recording looks at each instruction: only where one without that may
         not do, for it takes longer."""
         return bool(self.stores or self.effects or self.plans or self.fails > 1)
-
-    def drifts(self) -> bool:
-        """Whether recordings kept differing, so that each number is taken for one that changes."""
-        return self.fails - self.begun > 2
 
     def recorder(self, function: Any, tensors: list[Any]) -> tuple[Recorder, Watch]:
         """What records the next call, and what looks at its Python."""
@@ -173,6 +167,11 @@ class SignatureState:
         plans = self.plans
         if any(other is plan for other in plans):
             self.plans = [plan, *[other for other in plans if other is not plan]]
+
+    @property
+    def drifts(self) -> bool:
+        """Whether several recordings, one after the other, differed."""
+        return self.fails > 2 and len(self.pending) > 1
 
     def relatives(self) -> list[Recording]:
         """The latest recording of a signature of the same family that does nothing to Python."""
