@@ -24,8 +24,6 @@ from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.budget import CLOCK, EFFECTS, GIVE_UP, Budget
 from .trace.fallback.deferred import Deferring
-from .trace.fallback.families import Families
-from .trace.fallback.nap import Nap
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
 from .trace.heap.signature import Regard, signature_of, with_defaults
@@ -36,11 +34,10 @@ from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.record.wording import why_not
 from .trace.serve import background
-from .trace.serve.executor import MISS
 from .trace.serve.followers import around, viewed
 from .trace.serve.pending import Unserved
 from .trace.serve.plans import ReplayPlan, distinct
-from .trace.serve.prepare import CHOICE, set_executor
+from .trace.serve.prepare import CHOICE, MISS, set_executor
 from .trace.serve.reports import CacheInfo, RunsEagerly
 from .trace.serve.served import Served
 from .trace.serve.signatures import (
@@ -76,14 +73,13 @@ class Function(Deferring, Unserved):
     def __init__(self, fn: Callable[..., Any], wait: bool | None = None) -> None:
         if not callable(fn):
             raise TypeError(f"@function needs a callable, not a {type(fn).__name__}")
-        self.fn, self._wait, self._budget, self._families = fn, wait, Budget(), Families()
+        self.fn, self._wait, self._budget = fn, wait, Budget()
         self._signatures, self._regard = SignatureTable(), Regard()
         self._said: set[str] = set()
         self._replays = self._records = self._eager = self._compiled = 0
         Deferring.__init__(self)
+        Unserved.__init__(self)
         self._handles_errors = False
-        self._nap, self._unseen = Nap(), 0  # calls that run eagerly without a look at them
-        self._learned = 0  # ways that were made
         self._waits, self._runs = True, Runs()  # whether calls wait for each other's recordings
         # serves the latest plan from bare arguments
         self._direct: Callable[..., Any] | None = None

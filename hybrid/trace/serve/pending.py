@@ -19,8 +19,8 @@ from ..fallback.families import Families
 from ..fallback.nap import Nap
 from ..heap.signature import signature_of, unchecked
 from .background import Compilation
-from .executor import MISS
 from .plans import ReplayPlan
+from .prepare import MISS
 from .reports import Reports
 from .signatures import SignatureState, freed
 from .ways import EACH, FREE, MAX_WAYS, Way, Ways, way_of
@@ -35,13 +35,11 @@ NEW_SIGNATURES = (
 
 
 class Unserved(Reports):
-    """The part of `Function` that meets eager calls and finished compilations."""
+    """The part of `Function` that meets eager calls and finished compilations.
+
+    `_unseen`: calls to come that run eagerly without a look; `_learned`: ways that were made."""
 
     _budget: Budget
-    _families: Families
-    _nap: Nap
-    _unseen: int
-    _learned: int
     _direct: Callable[..., Any] | None
     _handles_errors: bool
     _wait: bool | None
@@ -49,6 +47,10 @@ class Unserved(Reports):
     _run_python: Callable[..., None]
     _of_others: Callable[[], Any]
     _replay: Callable[[ReplayPlan, list[Any]], Any]
+
+    def __init__(self) -> None:
+        self._families, self._nap = Families(), Nap()
+        self._unseen = self._learned = 0
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         """Serve calls by a plan."""

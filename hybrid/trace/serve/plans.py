@@ -15,9 +15,8 @@ from ..heap.data import owned
 from ..record.guards import Guard
 from ..record.recording import Recording
 from .commit import commit
-from .executor import MISS, Run
 from .needs import needs_of
-from .prepare import Prepared
+from .prepare import MISS, Prepared, Run
 from .served import Attempts, Served, serve
 
 __all__ = ["ReplayPlan", "distinct"]

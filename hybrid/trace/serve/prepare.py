@@ -1,13 +1,14 @@
-"""From an accepted recording to native code: passes, plan, executable.
+"""From an accepted recording to native code: passes, plan, executable; the protocol of executors.
 
-Invariant: what is prepared here gives the bits of the recorded graph run node by node.
+Invariant: what is prepared here gives the bits of the recorded graph run node by node, and changes
+nothing: committing the values is the caller's last step, so an error leaves all state as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from ...compiler.pipeline import Built, build
 from ...core.aval import HOST, Device
@@ -18,9 +19,23 @@ from ...ir.door.evaluate import host_kernel
 from ...ir.door.pending import known
 from ...ir.graph.graph import Graph
 from ..record.recording import Recording
-from .executor import Executor
 
-__all__ = ["CHOICE", "NativeExecutor", "Prepared", "set_executor"]
+__all__ = ["CHOICE", "MISS", "Executor", "NativeExecutor", "Prepared", "Run", "set_executor"]
+
+
+class _Miss:
+    def __repr__(self) -> str:
+        return "MISS"
+
+
+MISS = _Miss()
+Run = Callable[[Sequence[Any]], Any]
+
+
+class Executor(Protocol):
+    """Turns a recording into `run(inputs) -> values of graph.outputs, or MISS`."""
+
+    def prepare(self, recording: Recording) -> Run: ...
 
 
 def device_of(graph: Graph) -> Device:

@@ -20,10 +20,9 @@ from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
 from ..record.recording import Life, Recording
-from .executor import MISS
 from .native_facts import native_facts
 from .needs import Finding, Needs, replay_of
-from .prepare import Prepared
+from .prepare import MISS, Prepared
 
 __all__ = ["Served", "Attempts", "serve"]
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from ...ir.tensor import Handle
 from ..heap.signature import Regard, by_identity
 from ..record.outputs import Plain
-from .executor import MISS
 from .plans import ReplayPlan
+from .prepare import MISS
 
 __all__ = ["Way", "Ways", "way_of", "MAX_WAYS", "FREE", "EACH"]
 
@@ -149,11 +149,8 @@ def way_of(
         return Way(plan, len(values), names, entry)
     passed = ", ".join([f"values[{index}]" for index in chosen])
     checks.insert(0, f"len(values) == {len(values)}")
-    text = (
-        f"def serve(*values):\n if {' and '.join(checks)}:\n  return entry({passed})\n"
-        " return NotImplemented\n"
-    )
-    exec(compile(text, "<hybrid way>", "exec"), held)
+    text = f"def serve(*values):\n if {' and '.join(checks)}:\n  return entry({passed})\n"
+    exec(compile(f"{text} return NotImplemented\n", "<hybrid way>", "exec"), held)
     return Way(plan, len(values), names, held["serve"])
 
 
