@@ -16,7 +16,7 @@ from ...autograd.tape import PseudoOp, is_alias, order, owner
 from ...core.aval import Aval
 from ...ir.door.busy import values_of
 from ...ir.door.evaluate import evaluate_eager
-from ...ir.door.pending import known
+from ...ir.door.pending import COLLECTING, known
 from ...ir.graph.graph import Const, Graph, Node, Value
 from ...ir.tensor import Handle, Leaf
 from .outputs import Unfit
@@ -69,14 +69,26 @@ class ResultTape(NamedTuple):
     ) -> Callable[[int], Any]:
         """Tape nodes for the results of one replay, by output number; `outputs` gives the value of
         an output of its graph, `spent` is the node of other results."""
-        values = known(values_of([inputs[number] for number in self.needed]))
-        values += [outputs(number) for number in self.kept]
-        parents = tuple([inputs[number]._node for number in self.inputs])
-        call = PseudoOp("recorded call", None, self.avals, Replayed(self, values))
-        node, position = (call, parents, (), None), self.position
+        node = self.node(inputs, [outputs(number) for number in self.kept])
+        position = self.position
         if len(position) == 1:
             return lambda output: node if output in position else spent
         return lambda output: (position[output], node) if output in position else spent
+
+    def node(self, inputs: Sequence[Any], kept: list[Any]) -> Any:
+        """The node of one replay, with the values of the outputs that are kept."""
+        handles = [inputs[number] for number in self.needed]
+        values = [handles[0]._v] if len(handles) == 1 else values_of(handles)
+        if COLLECTING:
+            values = known(values)
+        values += kept
+        parents = tuple([inputs[number]._node for number in self.inputs])
+        return (
+            PseudoOp("recorded call", None, self.avals, Replayed(self, values)),
+            parents,
+            (),
+            None,
+        )
 
     def rebuilt(self, parents: Sequence[Any], computed: Sequence[Any]) -> list[Any]:
         """Nodes of the results, from the nodes that the inputs have now and the outputs of

@@ -69,13 +69,14 @@ def needs_of(recording: Recording) -> Needs | None:
     results = tuple(dict.fromkeys([*[p.output for p in parts if isinstance(p, New)], *kept]))
     more = bool(kept or outcome.stores or gradients) or actions.commits
     inputs = [part.number for part in parts if isinstance(part, Known)]
+    inputs += [] if recording.tape is None else [*recording.tape.needed, *recording.tape.inputs]
     return Needs(
         held,
         hosts,
         gradients,
         results,
         _form(outcome.result, results, more),
-        recording.tape is not None or max(inputs, default=-1) >= recording.arguments,
+        max(inputs, default=-1) >= recording.arguments,
     )
 
 

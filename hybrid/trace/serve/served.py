@@ -70,7 +70,8 @@ class Served:
     """One recording behind a native entry, as it was made for the facts as they stand.
 
     `guard`: the generated check of what the entry leaves to Python, which returns the tensors of
-    the inputs `loaded`; `whole`: the entry checks the tape nodes of all arguments; `direct`, where
+    the inputs `loaded`; `alone`: the recipe of the result, where that is on a tape and all there is;
+    `whole`: the entry checks the tape nodes of all arguments; `direct`, where
     it is not None, takes the arguments themselves and returns the result or NotImplemented: only
     for calls whose arguments are distinct tensors and nothing else."""
 
@@ -81,6 +82,7 @@ class Served:
     guard: Callable[[list[Any]], tuple[Any, ...] | None] | None
     loaded: tuple[int, ...]
     single: bool
+    alone: New | None
     whole: bool
     direct: Callable[..., Any] | None
 
@@ -95,6 +97,8 @@ class Served:
                 return MISS
             loaded = found
         if not self.single:
+            if self.alone is not None:
+                return self._beside(self.alone, tensors, loaded)
             return self._complete((*tensors, *loaded), tensors, loaded)
         answer = self.entry.call(*tensors, *loaded)
         if answer is NotImplemented:
@@ -103,12 +107,32 @@ class Served:
         if recipe.node == "leaf":
             answer._node = Leaf(answer)
         elif recipe.node == "tape":
-            tape, spent = self.recording.tape, self.recording.spent
-            if tape is None:
-                answer._node = spent
-            else:
-                inputs = self._inputs(tensors, loaded)
-                answer._node = tape.start(inputs, _nothing, spent)(recipe.output)
+            answer._node = self._node(recipe.output, tensors, loaded, {})
+        return answer
+
+    def _node(
+        self,
+        output: int,
+        tensors: Sequence[Any],
+        loaded: tuple[Any, ...],
+        outputs: dict[int, Any],
+    ) -> Any:
+        """The tape node of one result; `outputs`: those of the entry, by number."""
+        tape = self.recording.tape
+        if tape is None or output not in tape.position:
+            return self.recording.spent
+        kept = [outputs[number]._v for number in tape.kept]
+        node = tape.node(self._inputs(tensors, loaded), kept)
+        return node if len(tape.position) == 1 else (tape.position[output], node)
+
+    def _beside(self, recipe: New, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Any:
+        """One call whose result is alone, but for what is kept for its tape."""
+        made = self.entry.call(*tensors, *loaded)
+        if made is NotImplemented:
+            return MISS
+        outputs = dict(zip(self.needs.results, made))
+        answer = outputs[recipe.output]
+        answer._node = self._node(recipe.output, tensors, loaded, outputs)
         return answer
 
     def _complete(
@@ -182,11 +206,6 @@ class Served:
         return everything
 
 
-def _nothing(output: int) -> Any:
-    """The value of an output of a call that keeps none."""
-    raise LookupError(output)
-
-
 class Owning(Served):
     """Serves calls whose data must be copied, as something may keep it when the call is over."""
 
@@ -229,9 +248,19 @@ def serve(
         guard,
         finding.loaded,
         needs.form == "single",
+        _alone(recording, needs),
         all(found.node is not CHECKED for found in replay.inputs[: recording.arguments]),
         direct,
     )
+
+
+def _alone(recording: Recording, needs: Needs) -> New | None:
+    """The recipe of a result on a tape that is all that is left of a call, if it is that."""
+    outcome = recording.outcome
+    recipe = outcome.result
+    more = outcome.stores or needs.gradients or outcome.actions.commits or recording.taps
+    plain = isinstance(recipe, New) and recipe.view is None and recipe.node == "tape"
+    return recipe if plain and not more else None  # type: ignore[return-value]
 
 
 def _bare(
