@@ -70,10 +70,10 @@ class Served:
     """One recording behind a native entry, as it was made for the facts as they stand.
 
     `guard`: the generated check of what the entry leaves to Python, which returns the tensors of
-    the inputs `loaded`; `alone`: the recipe of the result, where that is on a tape and all there is;
-    `whole`: the entry checks the tape nodes of all arguments; `direct`, where
-    it is not None, takes the arguments themselves and returns the result or NotImplemented: only
-    for calls whose arguments are distinct tensors and nothing else."""
+    the inputs `loaded`; `alone`: the recipe of the result, where that is on a tape and all there
+    is; `whole`: the entry checks the tape nodes of all arguments; `direct`, where it is not None,
+    takes the arguments themselves and returns the result or NotImplemented: only for calls whose
+    arguments are distinct tensors and nothing else."""
 
     recording: Recording
     needs: Needs
