@@ -253,7 +253,7 @@ class Function(Deferring, Unserved):
             door.backend_of(tensors[0]._a.device if tensors else HOST)
             missed = self._missed_again(state)
             now = signature_of(args, kwargs, self._regard)
-            before = Before.of(state.pending, state.plans, now, state.drifts, state.relatives())
+            before = Before.of(state.pending, state.plans, now, state.relatives())
             recorder, watch = state.recorder(self.fn, tensors)
         except Exception as error:
             if signals.foreign(error):

@@ -19,6 +19,8 @@ from .wording import Wording
 
 __all__ = ["Before"]
 
+SETTLES = 2  # recordings that a signature takes, where nothing moves
+
 
 class Before(NamedTuple):
     """`held`: earlier recordings whose facts hold; `relatives`: those of calls with other extents;
@@ -38,12 +40,12 @@ class Before(NamedTuple):
         pending: list[Recording],
         plans: list[Any],
         signature: Any,
-        drifts: bool,
         relatives: list[Recording],
     ) -> Before:
         """The state now; of data among the arguments a copy.
 
-        `drifts`: numbers keep changing, so each is taken for one that may."""
+        Where several recordings agree with none, each number that they found is taken for one that
+        may move."""
         signed, tensors, *more = signature
         held = [recording for recording in pending if recording.facts.broken() is None]
         near = [recording for recording in relatives if recording.facts.broken() is None]
@@ -54,7 +56,7 @@ class Before(NamedTuple):
             for key, holder in recording.facts.holders.items()
         }
         moved = {key for recording in known for key in recording.facts.moved()}
-        for recording in known if drifts else ():
+        for recording in pending if len(pending) > SETTLES else ():
             expected = recording.facts.expected
             moved.update([key for key, value in expected.items() if is_number(value)])
         copied = (signed, owned(tensors), *more)

@@ -168,11 +168,6 @@ class SignatureState:
         if any(other is plan for other in plans):
             self.plans = [plan, *[other for other in plans if other is not plan]]
 
-    @property
-    def drifts(self) -> bool:
-        """Whether several recordings, one after the other, differed."""
-        return self.fails > 2 and len(self.pending) > 1
-
     def relatives(self) -> list[Recording]:
         """The latest recording of a signature of the same family that does nothing to Python."""
         if self.plans or self.family is None:
