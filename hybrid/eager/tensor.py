@@ -309,6 +309,8 @@ class Tensor(TensorMethods):
         )
         return self
 
+    assign.operands_only = True  # type: ignore[attr-defined]  # see function_of
+
     def _fit(self, given: Any) -> Any:
         """v with this tensor's shape, dtype and device, or a ShapeError."""
         record = self._a

@@ -52,6 +52,9 @@ class ParamGroup(dict):
             if owner is not None:
                 bump(owner)
 
+    # a number is given to a tensor, or it is seen that none took it
+    __setitem__.operands_only = True  # type: ignore[attr-defined]
+
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Set several entries, each like ``group[name] = value``.
 
@@ -313,6 +316,8 @@ class Optimizer(Saved):
     def lr(self, value: Any) -> None:
         for group in self.param_groups:
             group["lr"] = value
+
+    lr.fset.operands_only = True  # type: ignore[attr-defined]
 
     # ---- state
     def __getstate__(self) -> dict[str, Any]:

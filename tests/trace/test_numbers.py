@@ -17,7 +17,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import hybrid as hb
-from hybrid import nn
+from hybrid import nn, optim
 from hybrid.decorator import Function, function
 from hybrid.trace.follow.rows import SUPPORTED
 
@@ -243,6 +243,49 @@ def asked_for_its_type(jit: Any) -> Any:
     return lambda k: f(data(k), k), None
 
 
+def stepping(schedule: Callable[[Any, Any, Any], None]) -> Callable[[Any], Any]:
+    """A program that trains, and gives numbers to tensors by `schedule(optimizer, state, rate)`."""
+
+    def program(jit: Any) -> Any:
+        weight = hb.asarray(np.full(4, 0.1, np.float32)).requires_grad_()
+        optimizer = optim.SGD([weight], lr=0.1, momentum=0.9)
+        s = box(n=0, held=hb.zeros(()), row=hb.zeros(3), weight=weight)
+
+        @jit
+        def step(x: Any, rate: Any) -> Any:
+            s.n += 1
+            schedule(optimizer, s, rate)
+            loss = ((x * 0.01 * weight) ** 2).mean() + s.held + s.row.sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return lambda k: step(data(k % 5), 0.1 / (1 + k)), s
+
+    return program
+
+
+def warm_up(optimizer: Any, s: Any, rate: Any) -> None:
+    optimizer.lr = 0.1 * min(1.0, s.n / 20)
+
+
+def groups(optimizer: Any, s: Any, rate: Any) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * 0.5
+        group["momentum"] = 1 - rate
+
+
+def assigned(optimizer: Any, s: Any, rate: Any) -> None:
+    s.held.assign(s.n)
+    s.row.assign(rate)
+
+
+PROGRAMS["rate_of_an_optimizer"] = stepping(warm_up)
+PROGRAMS["entries_of_its_groups"] = stepping(groups)
+PROGRAMS["numbers_given_to_tensors"] = stepping(assigned)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_numbers_that_flow_never_record_again(name: str) -> None:
     (f,) = both(PROGRAMS[name], 40)
@@ -455,6 +498,51 @@ def test_a_place_that_two_names_share() -> None:
         a.__dict__ = vars(b) if (k // 6) % 2 else own
         b.k, own["k"] = 1.0 + k, 2.0 + k
         assert np.array_equal(f(data(1)).numpy(), (data(1) * a.k + b.k).numpy()), k
+
+
+def test_a_quotient_that_nobody_uses_still_raises() -> None:
+    s = box(n=9)
+
+    @function
+    def f(x: Any) -> Any:
+        s.n -= 1
+        unused = 1 / s.n  # noqa: F841
+        return x * 2
+
+    for k in range(8):
+        f(data(k))
+    assert f.cache_info().replays >= 4
+    with pytest.raises(ZeroDivisionError):
+        f(data(0))
+    assert s.n == 0
+
+
+def test_equal_numbers_and_a_tape() -> None:
+    def grads(jit: Any) -> list[Any]:
+        f, out = jit(lambda x, low, high: x.clip(low, high) * low * high), []
+        for k in range(12):
+            x = hb.asarray(np.arange(1, 4, dtype=np.float32)).requires_grad_()
+            result = f(x, 1.0 + k % 2, 2.0)
+            result.sum().backward()
+            out += [result.numpy().tobytes(), x.grad.numpy().tobytes()]
+        return out
+
+    assert grads(function) == grads(lambda f: f)
+
+
+def test_compiled_beside_its_calls() -> None:
+    s = box(n=0)
+
+    def body(x: Any, rate: Any) -> Any:
+        s.n += 1
+        return x * rate + s.n
+
+    f = function(body, wait=False)
+    for k in range(40):
+        n = s.n + 1
+        assert np.array_equal(f(data(1), 0.5 * k).numpy(), (data(1) * (0.5 * k) + n).numpy())
+        f.wait()
+    assert f.cache_info().replays >= 30
 
 
 def test_no_version_dies_with_its_numbers() -> None:

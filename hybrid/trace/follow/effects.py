@@ -28,7 +28,7 @@ from .calls import (
 )
 from .follower import Follower
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
-from .operands import operate
+from .operands import offer_value, operate
 from .places import attribute, entry, global_, is_mapping, item, named, variable
 from .terms import Collection, HostRead
 
@@ -273,6 +273,10 @@ def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
         setter = lookup(type(base), "__setattr__")
         if type(setter) is types.FunctionType and not trusted(setter.__code__.co_filename):
             spot = None
+        found = lookup(type(base), instruction.argval)
+        setter = found.fset if type(found) is property else None
+        if spot is None and offer_value(follow, machine, frame, setter, slot):
+            slot = UNSEEN
     follow.store(machine, spot, slot, held)
 
 
@@ -308,6 +312,9 @@ def store_subscript(
         _set(follow, machine, container, key._replace(value=index), slot)
         return
     follow.escape([key])
+    setter = MISSING if container is UNKNOWN else lookup(type(container), "__setitem__")
+    if offer_value(follow, machine, frame, setter, slot):
+        slot = UNSEEN
     spot, held = item(container, index)
     if spot is not None and held is MISSING:
         _set(follow, machine, container, StackSlot(index), slot)

@@ -18,7 +18,16 @@ from ..heap.allowlist import is_a, lookup
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .terms import Constant, HostRead, Operation, Term, is_number, parts, plain_form
 
-__all__ = ["NUMBERED", "Offer", "TakenNumber", "offer_arguments", "operate", "taken"]
+__all__ = [
+    "NUMBERED",
+    "Offer",
+    "TakenNumber",
+    "assigned",
+    "offer_arguments",
+    "offer_value",
+    "operate",
+]
+__all__ += ["taken"]
 
 NUMBERED = 1 << 48  # value numbers from here on are operands that numbers became
 
@@ -102,7 +111,10 @@ def _becomes(value: Any, tensor: Handle) -> bool:
     record = tensor._a
     if type(value) is int and record.dtype.kind == "u" and value > _LARGEST:
         return False  # without a partner a larger integer asks for another dtype
-    return literal(value, record.dtype, record.device) is tensor
+    try:
+        return literal(value, record.dtype, record.device) is tensor
+    except OverflowError:
+        return False
 
 
 def _may_flow(slot: StackSlot) -> bool:
@@ -201,6 +213,33 @@ def taken(follow: Any, inputs: Sequence[Any], numbers: tuple[int, ...]) -> tuple
         if index is not None:
             result[place] = _take(follow, offer, index, inputs[place], numbers[place])
     return tuple(result)
+
+
+def assigned(follow: Any, value: Handle, number: int) -> int:
+    """The value number of what a tensor is about to hold, which may be a number on offer."""
+    offer = None if follow is None else follow.offer
+    if offer is None or constant_of(value) is None:
+        return number
+    if follow.regions or not offer.called(sys._getframe(1)):
+        offer.broken = True
+        return number
+    index = (offer.matches([value]) or [None])[0]
+    return number if index is None else _take(follow, offer, index, value, number)
+
+
+def offer_value(
+    follow: Any, machine: Stepper, frame: types.FrameType, function: Any, slot: StackSlot
+) -> bool:
+    """Offer a number that is stored by a function which may give it to a tensor."""
+    offer = offer_arguments(follow, frame, function, [slot])
+    if offer is None:
+        return False
+
+    def finish(follow: Any, offset: int) -> None:
+        follow.escape(offer.left())
+
+    machine.finish = finish
+    return True
 
 
 def _take(follow: Any, offer: Offer, index: int, tensor: Handle, number: int) -> int:

@@ -28,7 +28,7 @@ from ...ir.mode import Mode
 from ...ir.op import Op
 from ...ir.tensor import Handle
 from ..bytecode.host_reads import HOW, Read
-from ..follow.operands import NUMBERED, TakenNumber, taken
+from ..follow.operands import NUMBERED, TakenNumber, assigned, taken
 from ..follow.terms import is_number
 from ..heap.allowlist import trusted
 from ..heap.data import source_of
@@ -229,7 +229,8 @@ class Recorder(Mode):
         number = self.ref(handle)
         for region in self.regions:
             region.assigned(handle, number)
-        self.handles[id(handle)] = self.ref(value)
+        follow = None if self.watch is None else self.watch.follow
+        self.handles[id(handle)] = assigned(follow, value, self.ref(value))
         self.written[id(handle)] = handle
 
     def on_follow(self, view: Any, value: Any) -> None:
