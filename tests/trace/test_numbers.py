@@ -545,6 +545,22 @@ def test_compiled_beside_its_calls() -> None:
     assert f.cache_info().replays >= 30
 
 
+def test_two_counters_become_one_place() -> None:
+    a, b = box(n=0), box(n=0)
+
+    @function
+    def f(x: Any) -> Any:
+        a.n += 1
+        b.n += 1
+        return x * a.n
+
+    for _ in range(8):
+        f(data(1))
+    assert f.cache_info().replays >= 4 and a.n == b.n == 8
+    a.__dict__ = vars(b)
+    assert np.array_equal(f(data(1)).numpy(), (data(1) * 10).numpy()) and b.n == 10
+
+
 def test_no_version_dies_with_its_numbers() -> None:
     f = function(lambda x, n, m: x * n + m)
     for k in range(2000):

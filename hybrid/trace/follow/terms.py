@@ -175,6 +175,9 @@ _GROWING = ("**", "<<")  # whose results may be too large to compute
 _LARGE = 1 << 10  # exponents and shifts that are followed
 
 
+_ARGUMENT = object()  # the start of the place of an argument
+
+
 class Load(NamedTuple):
     """What a place held when the call began, by the physical place, and the exact type of it."""
 
@@ -184,12 +187,12 @@ class Load(NamedTuple):
     @property
     def of_call(self) -> bool:
         """Whether the place is an argument of the call, by the number of what stands for it."""
-        return len(self.place) == 2 and self.place[0] == "argument"
+        return self.place[0] is _ARGUMENT
 
 
 def argument(number: int, kind: type) -> Load:
     """What an argument of the call is, by the number of what stands for it."""
-    return Load(("argument", number), kind)
+    return Load((_ARGUMENT, number), kind)
 
 
 class Length(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...ir.tensor import Handle
 from ..follow.terms import OPERATORS, Constant, Operation, plain_form
-from ..heap.allowlist import MISSING, is_a, lookup
+from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import Holder, Key, fetch, same
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
@@ -25,6 +25,12 @@ __all__ = ["Guard", "FactGuard"]
 # of hybrid's own functions is the longest and the one that fails least, so it comes last.
 ORDER = {"type": 0, "tlen": 0, "mro": 0, "tattr": 1, "version": 1, "keys": 2, "patched": 4}
 OTHERS = 3
+
+
+def _distinct_dicts(*objects: Any) -> bool:
+    """Whether objects have a dict each."""
+    dicts = [id(found) for found in map(instance_dict, objects) if found is not None]
+    return len(set(dicts)) == len(dicts)
 
 
 class Guard:
@@ -150,6 +156,7 @@ class Guard:
             self.numbers[id(loaded)] = f"n{index}"
             kind = self.const(loaded.type)
             terms.append(f"type(n{index} := {self.read(loaded.key)}) is {kind}")
+        terms += self._apart()
         owners = self.recording.owners
         boxes = [key for key in self.facts if key.kind == "path" and key.key[-1]] if owners else []
         for key in boxes:  # what a container held before the call is read: the call changes others
@@ -159,6 +166,20 @@ class Guard:
         for term, truth in actions.conditions:
             terms.append(("" if truth else "not ") + self._number(term))
         return terms + [f"({self._number(term)},)" for term in actions.checks]
+
+    def _apart(self) -> list[str]:
+        """Attributes of one name in several objects, some of which are stored to, are as many
+        places."""
+        actions, named = self.recording.outcome.actions, dict[Any, dict[int, Holder]]()
+        places = [(number.key, number.holder) for number in actions.numbers]
+        places += [(loaded.key, loaded.holder) for loaded in actions.loads]
+        for key, holder in places:
+            if key.kind in ("slot", "attr"):
+                named.setdefault(key.key, {})[holder.id] = holder
+        stored = {number.key.key for number in actions.numbers}
+        several = [held for name, held in named.items() if name in stored and len(held) > 1]
+        texts = [", ".join(map(self.holder, held.values())) for held in several]
+        return [f"{self.const(_distinct_dicts)}({text})" for text in texts]
 
     def _number(self, term: Any) -> str:
         """An expression that computes a number."""
