@@ -195,9 +195,8 @@ class Unserved(Reports):
         ways = [other for other in ways if other[:3] != way[:3]]
         handles = plan.recording.handles_errors
         self._handles_errors = handles or (bool(ways) and self._handles_errors)
-        found = Ways([*ways, way], self._forget_ways)
-        self._attribute(found)
-        self._direct = found.call
+        self._attribute(plan)
+        self._direct = Ways([*ways, way], self._forget_ways).caller()
         plan.learned = id(self._direct)
 
     def _bare(self, direct: Callable[..., Any]) -> Way | None:

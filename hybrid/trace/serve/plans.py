@@ -57,10 +57,6 @@ class ReplayPlan:
         self.untimed, self.learned = 2, 0
         self.why = ""  # what went wrong when the native way was made
 
-    def add_calls(self, calls: int) -> None:
-        """Add calls that went to it directly."""
-        self.calls += calls
-
     def connect(self, inputs: list[Any], replays: int) -> Served | None:
         """Make the native way, now that the guard has found these inputs; None where there is none.
 

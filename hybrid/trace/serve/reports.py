@@ -79,7 +79,8 @@ class Reports(Wrapped):
     _compiled: int
     _segments: Segments
     _looped = 0  # replays that are counted at their plans
-    _straight: weakref.ref[Any] | None = None  # the plan, or ways, that others go to directly
+    _straight: weakref.ref[ReplayPlan] | None = None  # the plan that others go to directly
+    _direct: Any
     _attributed = 0  # of these, how many are counted at a plan, too
 
     def _say(self, reason: str, text: str) -> None:
@@ -201,16 +202,18 @@ class Reports(Wrapped):
             self._compiled + segments.compilations,
         )
 
-    def _attribute(self, target: Any = None) -> None:
-        """Count the replays that needed no look at a signature at the plans that served them; from
-        now on they are those of `target`, a plan or several ways."""
+    def _attribute(self, plan: ReplayPlan | None = None) -> None:
+        """Count the replays that needed no look at a signature at the plan that served them; from
+        now on they are those of `plan`."""
         last = None if self._straight is None else self._straight()
         calls = self._replays - self._looped - self._attributed
         self._attributed += calls
+        ways = getattr(self._direct, "ways", None)
+        calls -= 0 if ways is None else ways.count()
         if last is not None:
-            last.add_calls(calls)
-        if target is not None:
-            self._straight = weakref.ref(target)
+            last.calls += calls
+        if plan is not None:
+            self._straight = weakref.ref(plan)
 
     def _begun(self) -> int:
         """How many calls have begun; a replay counts when it has returned."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -38,51 +39,40 @@ class Way(NamedTuple):
 
 
 class Ways:
-    """The ways of a function, all of which are forgotten together (`call` is its `_direct`).
+    """The ways of a function, all of which are forgotten together (`caller()` is its `_direct`).
 
-    `hits`: calls that each has served since they were last counted, but for the first that is
-    tried, whose are the others."""
+    `taken`: calls by way since they were last counted at the plans.  Nothing here leads back to the
+    function, which goes when it is dropped."""
 
-    __slots__ = ("ways", "hits", "call", "misses", "dropped", "__weakref__")
+    __slots__ = ("ways", "taken", "misses", "dropped")
 
     def __init__(self, ways: list[Way], dropped: Callable[[], None]) -> None:
-        # what takes a call without keywords comes first
-        self.ways = sorted(ways, key=lambda way: bool(way.names))
-        self.hits, self.misses, self.dropped = [0] * len(ways), 0, dropped
-        self.call = self._caller()
+        self.ways, self.misses, self.dropped = ways, 0, weakref.WeakMethod(dropped)
+        self.taken = [0] * len(ways)
 
-    def _caller(self) -> Callable[..., Any]:
+    def caller(self) -> Callable[..., Any]:
         """What takes a call without keywords."""
-        serving, hits = [way.serve for way in self.ways if not way.names], self.hits
+        serving = tuple([(i, way.serve) for i, way in enumerate(self.ways) if not way.names])
+        taken = self.taken
 
         def call(*args: Any) -> Any:
-            for number, serve in enumerate(serving):
+            for number, serve in serving:
                 result = serve(*args)
                 if result is not NotImplemented:
-                    hits[number] += 1
+                    taken[number] += 1
                     return result
             return self.missed()
 
-        if len(serving) == 2:
-            call = self._caller_of_two(*serving)
         call.ways = self  # type: ignore[attr-defined]
         return call
 
-    def _caller_of_two(
-        self, first: Callable[..., Any], second: Callable[..., Any]
-    ) -> Callable[..., Any]:
-        hits = self.hits
-
-        def call(*args: Any) -> Any:
-            result = first(*args)
-            if result is NotImplemented:
-                result = second(*args)
-                if result is NotImplemented:
-                    return self.missed()
-                hits[1] += 1
-            return result
-
-        return call
+    def count(self) -> int:
+        """Count the calls at their plans; how many there were."""
+        for number, way in enumerate(self.ways):
+            way.plan.calls += self.taken[number]
+        calls = sum(self.taken)
+        self.taken[:] = [0] * len(self.ways)
+        return calls
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call with keywords."""
@@ -91,23 +81,17 @@ class Ways:
             if way.names == names:
                 result = way.serve(*args, *kwargs.values())
                 if result is not NotImplemented:
-                    self.hits[number] += 1
+                    self.taken[number] += 1
                     return result
         return self.missed()
 
     def missed(self) -> Any:
         """No way serves a call: forget all where that goes on, so that others are found."""
         self.misses += 1
-        if self.misses > MAX_MISSES:
-            self.dropped()
+        dropped = self.dropped()
+        if self.misses > MAX_MISSES and dropped is not None:
+            dropped()
         return NotImplemented
-
-    def add_calls(self, calls: int) -> None:
-        """Add what was served since the last count, so many calls, to the plans."""
-        self.hits[0] = calls - sum(self.hits[1:])
-        for number, way in enumerate(self.ways):
-            way.plan.add_calls(self.hits[number])
-            self.hits[number] = 0
 
     def serves(self, plan: ReplayPlan) -> bool:
         """Whether one of them leads to a plan."""
@@ -151,7 +135,7 @@ def way_of(
     checks.insert(0, f"len(values) == {len(values)}")
     text = f"def serve(*values):\n if {' and '.join(checks)}:\n  return entry({passed})\n"
     exec(compile(f"{text} return NotImplemented\n", "<hybrid way>", "exec"), held)
-    return Way(plan, len(values), names, held["serve"])
+    return Way(plan, len(values), names, held.pop("serve"))
 
 
 def _nodes(plan: ReplayPlan, chosen: list[int], held: dict[str, Any]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -215,3 +217,23 @@ def test_fruitless_recordings_beside_plans_end():
     for number in range(120):
         step(hb.ones(2, 3), "train" if number % 3 else "test")
     assert step.cache_info().records <= 24
+
+
+def test_a_function_with_ways_goes_when_it_is_dropped():
+    def make() -> list[Any]:
+        def step(x: Any, how: str = "a") -> Any:
+            return x * (2.0 if how == "a" else 3.0)
+
+        f = function(step)
+        for number in range(30):
+            f(hb.ones(2), "ab"[number % 2]), f(hb.ones(3)), f(hb.ones(2), how="b")
+        assert f._direct is not None and len(f._direct.ways.ways) > 2
+        return [weakref.ref(f), weakref.ref(f._direct.ways.ways[0].plan)]
+
+    make()
+    gc.collect()
+    gc.disable()
+    try:
+        assert [found() for found in make()] == [None, None]
+    finally:
+        gc.enable()
