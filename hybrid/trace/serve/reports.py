@@ -17,6 +17,7 @@ from ...ir.graph.draw import Shown
 from ..fallback.segments import Segments
 from ..heap.allowlist import Wrapped, trusted
 from ..heap.signature import Regard, signature_of, unchecked, with_defaults
+from .plans import ReplayPlan
 from .signatures import SignatureState, SignatureTable
 from .versions import Kind, Version, line_of, versions_of
 
