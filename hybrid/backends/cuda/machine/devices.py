@@ -20,7 +20,7 @@ from ..function import Card, GpuFunction
 from . import driver as door
 from .driver import Driver, driver
 from .holders import out_of_memory
-from .lane import Lane
+from .lane import DeviceStreams, Lane
 from .memory import HOST_MEMORY, MemoryPool
 from .modules import Loaded, Modules
 from .record import Record
@@ -44,7 +44,7 @@ _HOST_PAGES = 100  # the card reads all of the host's memory by itself
 _OLDEST = 80  # compute capability times ten
 
 
-class DeviceState:
+class DeviceState(DeviceStreams):
     """One device of one driver, while it is used."""
 
     def __init__(self, used: Driver, index: int) -> None:
@@ -52,7 +52,7 @@ class DeviceState:
         if not 0 <= index < count:
             there = f"there are {count}, numbered from 0" if count else "there is none"
             raise DeviceError(f"there is no CUDA device {index}: {there}")
-        self.driver, self.index = used, index
+        super().__init__(used, index)
         self.name = used.device_name(index)
         major, minor = used.attribute(index, _MAJOR), used.attribute(index, _MINOR)
         if 10 * major + minor < _OLDEST:
@@ -75,11 +75,8 @@ class DeviceState:
         self.pool = MemoryPool(self._allocate, self._free, self._explain, index, whole)
         self.modules = Modules(used, self.card.arch)
         self.status = Status(used)
-        self.stream_word = ctypes.c_int64(0)
-        self.lane, self.transfer = Lane(self), Transfer(self)
+        self.lane, self.transfer = Lane(self, self.pool), Transfer(self, self.status)
         self.makers: dict[Any, Any] = {}  # (shape, dtype) -> function that gives a fresh array
-        self._events: dict[int, int] = {}  # stream -> the event that others wait for
-        self._lock = threading.RLock()
 
     @cached_property
     def record(self) -> Record:
@@ -88,10 +85,6 @@ class DeviceState:
         if self.several:
             made.use_context(self.driver, self.index)
         return made
-
-    def enter(self) -> None:
-        """Make this device's context the thread's."""
-        self.driver.use_device(self.index)
 
     def _allocate(self, nbytes: int) -> int:
         self.enter()
@@ -105,51 +98,6 @@ class DeviceState:
     def _explain(self, nbytes: int) -> str:
         self.enter()
         return out_of_memory(nbytes, self.name, self.driver.memory_info(), self.pool)
-
-    # ---- order
-    @property
-    def stream(self) -> int:
-        """The stream that work goes to now."""
-        return self.stream_word.value
-
-    def _recorded(self, stream: int) -> int:
-        """An event after what was started on a stream."""
-        self.enter()
-        event = self._events.get(stream)
-        if event is None:
-            event = self._events[stream] = self.driver.new_event()
-        self.driver.record(event, stream)
-        return event
-
-    def order(self, first: int, then: int) -> None:
-        """Let later work of a stream wait for what was started on another."""
-        with self._lock:
-            self.driver.wait_event(then, self._recorded(first))
-
-    def follow(self, other: DeviceState) -> None:
-        """Let later work of this device wait for what was started on another one."""
-        with other._lock:
-            event = other._recorded(other.stream)
-            self.enter()
-            self.driver.wait_event(self.stream, event)
-
-    def use_stream(self, stream: int) -> int:
-        """Let later work go to a stream, which waits for what was started; gives the one before."""
-        with self._lock:
-            before = self.stream_word.value
-            if before != stream:
-                self.order(before, stream)
-                self.stream_word.value = stream
-            return before
-
-    def forget_stream(self, stream: int) -> None:
-        """A stream that is dropped is no longer the current one."""
-        with self._lock:
-            if self.stream_word.value == stream:
-                self.use_stream(0)
-            event = self._events.pop(stream, None)
-            if event is not None:
-                self.driver.drop_event(event)
 
     def start(self, function: GpuFunction, code: Loaded, addresses: Sequence[int]) -> None:
         """Start a kernel over buffers at these addresses, the last of which is the status words';

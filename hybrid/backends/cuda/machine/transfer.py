@@ -9,16 +9,15 @@ from __future__ import annotations
 import ctypes
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ....core.errors import DeviceError
 from ...cpu.machine.asm import UNLIKELY, Fn
 from ...cpu.machine.jit import compile_ir
-
-if TYPE_CHECKING:
-    from .devices import DeviceState
+from .lane import DeviceStreams
+from .status import Status
 
 __all__ = ["Transfer", "LARGEST"]
 
@@ -70,8 +69,8 @@ def _functions() -> tuple[Any, Any, Any]:
 class Transfer:
     """Reads and writes of one device."""
 
-    def __init__(self, state: DeviceState) -> None:
-        self._state, driver = state, state.driver
+    def __init__(self, state: DeviceStreams, status: Status) -> None:
+        self._state, self._status, driver = state, status, state.driver
         self._lock = threading.Lock()
         self._staged = driver.allocate_host(LARGEST)
         self._bytes = (ctypes.c_char * LARGEST).from_address(self._staged)
@@ -98,7 +97,7 @@ class Transfer:
             if self._read(self._table_address, source, nbytes):
                 self._fail(0)
             made: np.ndarray = _array(shape, dtype, self._bytes).copy()
-        self._state.status.check()
+        self._status.check()
         return made
 
     def write(self, target: int, source: int, nbytes: int) -> None:
