@@ -29,6 +29,11 @@ class SourceLine(NamedTuple):
     """One line of a function: `mark` is native (its operations are part of a plan), commit (what it
     changes in Python happens at the end of a replay), border (Python runs here, operations before
     and after it are apart, or the function runs eagerly for it) or ''; `note` says which and why.
+
+    >>> import hybrid
+    >>> line = hybrid.SourceLine(12, "border", "print(loss)", "calls builtins.print")
+    >>> line.number, line.mark
+    (12, 'border')
     """
 
     number: int
@@ -39,7 +44,15 @@ class SourceLine(NamedTuple):
 
 class Explanation:
     """What `explain` found: `lines` of the source, `versions`, and `changes` of values that made
-    other versions.  str() and the notebook show all."""
+    other versions.  str() and the notebook show all.
+
+    >>> import hybrid
+    >>> double = hybrid.function(lambda x: x + x)
+    >>> for _ in range(4):
+    ...     y = double(hybrid.ones(3))
+    >>> [version.state for version in hybrid.explain(double).versions]
+    ['native']
+    """
 
     def __init__(
         self, title: str, lines: list[SourceLine], versions: list[Version], changes: list[str]

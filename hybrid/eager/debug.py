@@ -181,12 +181,22 @@ class debug:  # noqa: N801  (used like a function)
 
     @property
     def nan(self) -> bool:
-        """Whether a NaN raises."""
+        """Whether a NaN raises.
+
+        >>> import hybrid
+        >>> hybrid.debug(nan=True).nan, hybrid.debug(sync=True).nan
+        (True, False)
+        """
         return self._checks is not None
 
     @property
     def inf(self) -> bool:
-        """Whether an infinity does."""
+        """Whether an infinity does.
+
+        >>> import hybrid
+        >>> hybrid.detect_nan(inf=True).inf, hybrid.detect_nan().inf
+        (True, False)
+        """
         return self._checks is not None and self._checks.inf
 
     def __enter__(self) -> debug:

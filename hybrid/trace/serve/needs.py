@@ -47,12 +47,7 @@ def needs_of(recording: Recording) -> Needs | None:
             held[number] = location.holder.get()
         elif isinstance(location, AsGradient):
             hosts[number] = location.host
-    reads = dict(recording.gradients)
-    gradients = tuple(
-        (host, spec)
-        for host, spec in outcome.gradients
-        if not (spec is None and host in reads and reads[host] is None)
-    )
+    gradients = _left(recording)
     used = {*hosts.values(), *(host for host, _ in gradients)}
     plain = all(recording.inputs[number].node is type(None) for number in hosts)
     elsewhere = any(
@@ -77,6 +72,16 @@ def needs_of(recording: Recording) -> Needs | None:
         results,
         _form(outcome.result, results, more),
         max(inputs, default=-1) >= recording.arguments,
+    )
+
+
+def _left(recording: Recording) -> tuple[tuple[int, Spec | None], ...]:
+    """Inputs whose `.grad` the call leaves, with the recipes, but for those that stay None."""
+    reads = dict(recording.gradients)
+    return tuple(
+        (host, spec)
+        for host, spec in recording.outcome.gradients
+        if not (spec is None and host in reads and reads[host] is None)
     )
 
 

@@ -224,7 +224,14 @@ class Reports(Wrapped):
         """What `hybrid.tap(x, name)` saw in the latest call, in order; replays too.
 
         The tensors are copies cut from the tape.  ArgumentError: no call has met such a tap.
-        See `hybrid.tap`."""
+        See `hybrid.tap`.
+
+        >>> import hybrid
+        >>> total = hybrid.function(lambda x: hybrid.tap(x * 2, "doubled").sum())
+        >>> y = total(hybrid.ones(2))
+        >>> [value.tolist() for value in total.probe("doubled")]
+        [[2.0, 2.0]]
+        """
         return self._probes.seen(name)
 
     def versions(self) -> list[Version]:

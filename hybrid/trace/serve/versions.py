@@ -33,7 +33,16 @@ class Version(NamedTuple):
     runs, operations in segments), eager, pending (the compiler works on it) or recording;
     `reason`: why it is not native, or what made this version beside others; `line`: the user's line
     of the reason, as 'file.py:12'; `calls`: how many it has served; `guards`: what has to hold for
-    a replay, in words."""
+    a replay, in words.
+
+    >>> import hybrid
+    >>> double = hybrid.function(lambda x: x + x)
+    >>> for _ in range(5):
+    ...     y = double(hybrid.ones(3))
+    >>> version = double.versions()[0]
+    >>> version.state, version.signature, version.calls
+    ('native', 'x: float32[3]', 3)
+    """
 
     signature: str
     state: Kind

@@ -189,3 +189,16 @@ def test_programs_are_replayed() -> None:
     programs = [Program(seed, lambda fn: hb.function(fn, wait=True)) for seed in range(8)]
     replays = [f.cache_info().replays for program in programs for f, _ in program.functions]
     assert sum(replays) > 100
+
+
+def test_a_pass_that_never_comes_again_is_not_compiled() -> None:
+    f = hb.function(lambda x: (x * x).sum(), wait=True)
+    x = hb.ones(3, requires_grad=True)
+    total: Any = f(x)
+    for k in range(12):
+        total = total + f(x)
+        total.backward()
+        x.grad = None
+    (plan,) = [plan for state in f._signatures.everything() for plan in state.plans]
+    assert plan.recording.tape is not None
+    assert plan.recording.tape.plans[0].compilations == 0
