@@ -57,6 +57,7 @@ class Guard:
         self.computed: dict[Any, str] = {}  # form of a term -> the same
         terms = (
             self._facts_first()
+            + self._namespaces()
             + self._numbers()
             + self._captures()
             + self._tensor_facts()
@@ -146,6 +147,24 @@ class Guard:
         return (
             f"(x := {self.read(key)}) is {self.const(expected)} or same(x, {self.const(expected)})"
         )
+
+    def _namespaces(self) -> list[str]:
+        """The same objects as in the recorded call keep their attributes in one dictionary."""
+        terms = []
+        for owners, first in self.recording.namespaces:
+            shown = [self._dictionary(kind, holder) for kind, holder in owners]
+            same = [f"{shown[k]} is {shown[one]}" for k, one in enumerate(first) if one != k]
+            apart = [f"id({shown[one]})" for one in dict.fromkeys(first)]
+            terms += [*same, f"len({{{', '.join(apart)}}}) == {len(apart)}"]
+        return terms
+
+    def _dictionary(self, kind: str, holder: Holder) -> str:
+        target = holder.get()
+        if kind == "item":
+            return self.holder(holder)
+        if type(lookup(type(target), "__getattribute__")) is types.FunctionType:
+            return f"fetch('dict', {self.holder(holder)}, None)"  # runs no code of a user
+        return f"{self.holder(holder)}.__dict__"
 
     def _numbers(self) -> list[str]:
         """What a commit computes with has the type that was seen, and the branches that depend on

@@ -21,12 +21,13 @@ from ..bytecode.summary import handles_errors
 from ..follow.terms import Load
 from ..heap.allowlist import BOXES, MISSING, is_a, is_tuple
 from ..heap.data import numbers_among, source_of
-from ..heap.facts import Key
+from ..heap.facts import Holder, Key
+from ..heap.namespaces import SharedNames, namespaces_of
 from ..watch.analysis import Analysis
 from .expected import Facts
 from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, read_gradients
 from .outcome import Left, Outcome, Results, results_of
-from .outputs import Unfit
+from .outputs import Plain, Unfit
 from .recorder import Recorder
 from .result_tape import ResultTape, TapeOf, tape_of
 
@@ -77,7 +78,8 @@ class Recording:
     after a call; `lost`: the location
     of a capture is unknown; `settled`: what held the places that the call stores to is known;
     `graded`: a tensor with a gradient was written while gradients were recorded; `data`: the
-    arguments that are data; `numbers`: those that stand for numbers, and the types of these."""
+    arguments that are data; `numbers`: those that stand for numbers, and the types of these;
+    `namespaces`: objects whose attributes are as apart, or as shared, as when it was made."""
 
     graph: Graph
     arguments: int
@@ -96,6 +98,7 @@ class Recording:
     life: Life
     data: tuple[int, ...]
     numbers: dict[int, type]
+    namespaces: tuple[SharedNames, ...]
 
     @property
     def captures(self) -> int:
@@ -216,7 +219,25 @@ def _recording(
         numbers={
             k: type(source_of(recorder.args[k])) for k in numbers_among(recorder.args).values()
         },
+        namespaces=_namespaces(facts, results.outcome),
     )
+
+
+def _namespaces(facts: Facts, outcome: Outcome) -> tuple[SharedNames, ...]:
+    """Objects whose dictionaries matter, for what the call stores may be found through others."""
+    actions = outcome.actions
+    changed: dict[Key, Holder] = {number.key: number.holder for number in actions.numbers}
+    changed |= {s.key: facts.holders[s.key] for s in outcome.stores if s.key in facts.holders}
+    cleared = []
+    for change in actions.grown:
+        if is_a(change.owner.get(), dict):
+            name = change.specs[0] if change.specs else None
+            if type(name) is Plain:
+                changed[Key("item", change.owner.id, name.value)] = change.owner
+            elif change.method == "clear":
+                cleared.append(change.owner)
+    loaded = {number.key: number.holder for number in actions.loads}
+    return namespaces_of({**facts.holders, **loaded, **changed}, changed, cleared)
 
 
 def _begun(analysis: Analysis, before: dict[Key, Any]) -> dict[Key, Any]:

@@ -233,7 +233,8 @@ def serve(
     )
     covered = left_over == () and not finding.loaded and finding.ungraded <= set(needs.held)
     guard = None
-    if held_arguments or not covered or recording.outcome.actions.guarded:
+    guarded = recording.outcome.actions.guarded or recording.namespaces
+    if held_arguments or not covered or guarded:
         guard = FactGuard(recording, needs.held, left_over, finding.loaded).function
     entry = prepared.executable.entry(replay)
     if entry is None:
