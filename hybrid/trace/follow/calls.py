@@ -201,8 +201,8 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
                 function is int and how == "int()"
             )
             if (named or converts) and not machine.entered:
+                machine.reads = []  # nothing else saw it
                 return StackSlot(value, HostRead(number, how, serial))
-        follow.escaped.update(HostRead(*read) for read in machine.reads)
         return UNSEEN
     if len(machine.entered) == 1 and len(machine.returned) == 1:
         inner, value = machine.entered[0], machine.returned[0]

@@ -221,6 +221,7 @@ class Follower:
         if machine.finish is not None:
             done, machine.finish = machine.finish, None
             done(self, offset)
+        self._look(machine)
         if offset in machine.handlers:
             self.fail("an exception is handled")
             return
@@ -230,10 +231,16 @@ class Follower:
         # one with a long operand is not announced by itself
         while machine.instructions[offset].opname == "EXTENDED_ARG":
             offset += 2
-        machine.reads, machine.returned, machine.entered = [], [], []
+        machine.returned, machine.entered = [], []
         machine.offset = offset
         self.ran.add((id(machine.code), offset))
         self.effects(self, machine, frame, machine.instructions[offset])
+
+    def _look(self, machine: Stepper) -> None:
+        """What the last instruction read and no row claimed, Python or an operation looked at: a mask
+        among indices, say."""
+        self.escaped.update([HostRead(*read) for read in machine.reads])
+        machine.reads = []
 
     def fail(self, why: str) -> None:
         """Nothing more can be said."""
@@ -282,6 +289,7 @@ class Follower:
                 self.escape(offer.slots)
         self.escape(self.results.values())
         for machine in self.machines.values():
+            self._look(machine)
             self.escape(machine.passed)
             self.escape(machine.stack)
         self.machines.clear()
