@@ -12,8 +12,16 @@ from pathlib import Path
 import pytest
 
 import hybrid
+from hybrid.trace.bytecode.opcodes import SUPPORTED
 
 ROOT = Path(__file__).parents[3]
+RUNS = re.compile(r"(\w+): eager \d+ us, traced \d+ us a call, the same bits")
+DYNAMIC = {
+    "spell_numbers": ("train_step", "decode"),
+    "beam_search": ("train_step", "beam_search"),
+    "adaptive_ode": ("integrate",),
+    "cart_pole": ("choose", "learn"),
+}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -45,6 +53,29 @@ def test_times_three_reads_like_pytorch():
         "loss.backward()",
         "optimizer.step()",
     ]
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+def test_dynamic_python(name):
+    """They check their own answers, and the bits of each call that they take in turns."""
+    pytest.importorskip("tqdm")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / f"{name}.py"), "--quick"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    assert tuple(RUNS.findall(done.stdout)) == DYNAMIC[name]
+    if SUPPORTED and name in ("spell_numbers", "cart_pole"):  # nothing here asks for a value
+        assert "\n  native, " in done.stdout, done.stdout
+
+
+def test_every_example_is_tested():
+    named = {path.stem for path in (ROOT / "examples").glob("*.py")}
+    assert named == {*DYNAMIC, "times_three", "turns"}
 
 
 def test_readme_code_runs():
