@@ -78,7 +78,7 @@ def test_site(tmp_path):
         assert not found, f"{name}: {found and found.group()}"
 
     plots = [page.read_text().count("<img") for page in (site / "notebooks").glob("*.html")]
-    assert len(plots) == 3 and min(plots) >= 1
+    assert len(plots) == 4 and min(plots) >= 1
     for page in site.rglob("*.html"):
         if page.stem not in ("genindex", "search", "py-modindex") and "_static" not in page.parts:
             assert len(text_of(article(page)).split()) > 20, f"{page.relative_to(site)} is empty"
