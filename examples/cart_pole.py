@@ -133,4 +133,4 @@ def main(updates, compared):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a short training only")
-    main(*((60, 20) if parser.parse_args().quick else (500, 60)))
+    main(*((180, 20) if parser.parse_args().quick else (500, 60)))
