@@ -22,7 +22,7 @@ from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
-from .trace.fallback.budget import CLOCK, EFFECTS, GIVE_UP, Budget
+from .trace.fallback.budget import CLOCK, EFFECTS, Budget
 from .trace.fallback.deferred import Deferring
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
@@ -32,9 +32,9 @@ from .trace.record.before import Before
 from .trace.record.compare import alike, difference
 from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
-from .trace.record.wording import why_not
 from .trace.serve import background
 from .trace.serve.followers import around, viewed
+from .trace.serve.paths import NEW_WAYS, Paths, kept
 from .trace.serve.pending import Unserved
 from .trace.serve.plans import ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE, MISS, set_executor
@@ -54,7 +54,7 @@ from .trace.watch.turns import RUNS, TURN, Runs
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
 
-MAX_PLANS, MAX_PENDING = 16, 8
+MAX_PLANS = 32
 UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -63,7 +63,7 @@ Kwargs = dict[str, Any]
 interrupted.register()
 
 
-class Function(Deferring, Unserved):
+class Function(Deferring, Paths, Unserved):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
     >>> import hybrid; hybrid.function(abs)
@@ -140,7 +140,7 @@ class Function(Deferring, Unserved):
             except Exception as error:
                 if not plan.recording.handles_errors or signals.from_handler(error):
                     raise
-                return self._eagerly(args, kwargs)
+                return self._otherwise(state, (plans, plan, error), args, kwargs, tensors)
             if result is MISS:
                 continue
             self._replays, self._looped = self._replays + 1, self._looped + 1
@@ -295,10 +295,9 @@ class Function(Deferring, Unserved):
         tensors, earlier, near = before.signature[1], before.held, before.steady()
         values = [*args, *kwargs.values()]
         analysis = analyse(self.fn, watch, values, self._regard, before.moved)
-        state.stores = state.stores or analysis.stores
-        before.check(watch, signature_of(args, kwargs, self._regard), analysis.dropped)
-        life = Life()
-        dead = dropper(state, self, life)
+        state.ended(recorder, analysis)
+        before.check(watch, signature_of(args, kwargs, self._regard), recorder, analysis.dropped)
+        dead = dropper(state, self, life := Life())
         recording = recording_of(recorder, analysis, result, before.places, life, dead)
         plain = len(args) == len(tensors) and all(map(stands_for, tensors, args))
         bare = before.grad and not kwargs and plain
@@ -308,6 +307,7 @@ class Function(Deferring, Unserved):
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
         devices = recorder.devices()
         if isinstance(recording, Refused):
+            state.rolls = state.rolls and not recorder.rolled
             regard = other_regard(self._regard, watch, args, kwargs, bool(state.plans))
             if regard is not None:
                 self._regard = regard
@@ -346,19 +346,6 @@ class Function(Deferring, Unserved):
             door.LOCAL.mode = outer
             signals.take_back()
 
-    def _missed_again(self, state: SignatureState) -> bool:
-        """Note that no plan served a call; true when that is given up."""
-        plans = state.plans
-        if not plans:
-            return False
-        state.text = why_not(plans[0].recording.facts)
-        state.misses = state.misses + 1 if state.mark == self._replays else 0
-        state.mark = self._replays
-        if state.misses >= GIVE_UP:
-            state.why = f"never does the same twice: {state.text}"
-            self._give_up(state)
-        return state.misses >= GIVE_UP
-
     def _decide(
         self,
         state: SignatureState,
@@ -389,8 +376,15 @@ class Function(Deferring, Unserved):
             return
         if recording.lost:
             state.why = "uses a tensor whose place in Python could not be found"
-        state.pending = [*pending, recording][-MAX_PENDING:]
-        self._blame(state)
+        state.pending = kept([*pending, recording])
+        if state.known_paths.many:
+            state.why = NEW_WAYS
+            if self._replays < self._records or not state.seal():
+                self._give_up(state)
+        elif state.known_paths.first(recording):
+            state.fruitless -= 1
+        else:
+            self._blame(state)
 
     def _accept(self, state: SignatureState, recording: Recording, bare: bool) -> None:
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
@@ -411,6 +405,7 @@ class Function(Deferring, Unserved):
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
+        plan.known_paths = state.known_paths
         self._compiled += 1
         self._budget.accepted()
         state.fruitless = 0
@@ -424,13 +419,6 @@ class Function(Deferring, Unserved):
         state.why = reason(error, doing)
         self._give_up(state, forever=True)
         return True
-
-    def _blame(self, state: SignatureState, reason_given: str = "") -> None:
-        state.fails += 1
-        state.why = reason_given or state.why
-        if state.fails >= GIVE_UP:
-            state.why = f"never does the same twice: {state.why}"
-            self._give_up(state)
 
     def _give_up(self, state: SignatureState, forever: bool = False) -> None:
         state.pending, state.plans, self._direct = [], [], None

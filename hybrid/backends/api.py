@@ -202,10 +202,12 @@ class Backend(ABC):
     default device), made of host arrays and turned into them.
 
     `eager` and `compile` have defaults that compute on the host; `native` says that a backend's own
-    kernels need none of what `kernel` puts around them."""
+    kernels need none of what `kernel` puts around them, `checks_late` that a check which fails in a
+    replay may be told after the replay has written its results."""
 
     kind: str
     native = False
+    checks_late = False
 
     def trim(self) -> None:
         """Return memory that nothing uses to the system, as far as that is cheap."""

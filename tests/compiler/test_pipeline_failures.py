@@ -16,8 +16,9 @@ from hybrid.backends.cpu.python import entry
 from hybrid.compiler import failure, pipeline
 from hybrid.decorator import RunsEagerly
 from hybrid.trace.record import before, expected, guards, outcome, recorder, recording
-from hybrid.trace.serve import native_facts, plans, served
+from hybrid.trace.serve import plans, served
 from hybrid.trace.serve import prepare as preparing
+from hybrid.trace.serve.native import facts as native_facts
 from hybrid.trace.watch.events import Watch
 
 ERRORS = (MemoryError, RecursionError, RuntimeError, OSError, AssertionError, KeyError)

@@ -55,7 +55,22 @@ ROOMS = {
         "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
-    "trace": ("heap", "bytecode", "follow", "watch", "record", "fallback", "serve"),
+    "trace": ("heap", "bytecode", "follow", "watch", "branches", "record", "fallback", "serve"),
+    "trace.serve": (
+        "commit",
+        "followers",
+        "prepare",
+        "native",
+        "served",
+        "plans",
+        "background",
+        "paths",
+        "signatures",
+        "ways",
+        "versions",
+        "reports",
+        "pending",
+    ),
     "trace.watch": ("turns", "events", "fact_table", "classes", "c_calls", "settle", "versioned")
     + ("objects", "evaluator", "call_rules", "store_rules", "origins", "passed", "analysis"),
     "backends": (

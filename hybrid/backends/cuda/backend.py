@@ -40,6 +40,7 @@ class CudaBackend(Backend):
 
     kind = "cuda"
     native = True
+    checks_late = True
 
     def empty(self, aval: Aval) -> Any:
         return array.empty(aval)

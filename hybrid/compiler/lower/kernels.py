@@ -16,6 +16,7 @@ from ...backends.plan import Access, HostStep, Kernel, LoopKernel, ScatterKernel
 from ...core.errors import GraphError, Site
 from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Node, Value
+from ...ir.graph.region import regions_in
 from ...ir.op import algorithm_of
 from ...ir.scalar.compose import Composer
 from .affine import Ints, walk_path
@@ -391,7 +392,11 @@ class _Drafter:
             {o.value for o in region.operands},
             node.outputs,
             outputs,
-            [a for _, a in inputs if a is not None],
+            [
+                *[a for _, a in inputs if a is not None],
+                # what runs graphs of its own may never end where an earlier check fails
+                *(self.checks.values() if regions_in(node.params) else ()),
+            ],
         )
         self.steps[step].reads |= frozenset(s for s, _ in inputs)
 

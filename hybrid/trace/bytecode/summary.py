@@ -57,6 +57,8 @@ def successors(code: CodeType) -> dict[int, frozenset[int]]:
         after = {following.offset} if following is not None else set()
         if ins.opcode in dis.hasjrel or ins.opcode in dis.hasjabs:
             after |= {ins.argval, *past.get(ins.argval, ())}
+        if ins.opname == "YIELD_VALUE" and following is not None:
+            after.add(following.offset + 2)  # where it goes on is not announced
         out[ins.offset] = frozenset(after)
     return out
 

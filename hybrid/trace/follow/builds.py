@@ -1,4 +1,4 @@
-"""Fresh containers that code builds, and what it takes out of them.
+"""Fresh containers that code builds, what it takes out of them, and the blocks it is in.
 
 Invariant: a container that holds a followed number is followed as a whole until it is looked at.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .calls import Effect, Instruction
+from .calls import RETURNED, Effect, Instruction, known
 from .follower import Follower
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
+from .snapshots import BLOCK, RangeWalk
 from .terms import Collection
 
 __all__ = ["LOOKS", "build", "build_map", "build_keyed", "unpack", "gather", "one_of"]
+__all__ += ["advance", "get_iter", "for_iter", "enter"]
 
 
 def build(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -52,6 +54,9 @@ def _collect(machine: Stepper, kind: type, slots: list[StackSlot]) -> None:
 def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, count = machine.stack.pop(), instruction.arg or 0
     follow.escape([slot])
+    kind = type(known(machine, frame, slot))
+    if slot.method != RETURNED and kind is not tuple and kind is not list:
+        follow.impure += 1  # an iterator may move
     machine.stack += [UNSEEN] * count
 
 
@@ -62,7 +67,46 @@ def gather(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
 def one_of(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """Two values give one that says nothing."""
     follow.escape(machine.stack[-2:])
+    kind = type(known(machine, frame, machine.stack[-1]))
+    follow.impure += kind not in (tuple, list, dict, set, frozenset, str)
     machine.stack[-2:] = [UNSEEN]
+
+
+def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    slot = machine.stack.pop()
+    follow.escape([slot])
+    over = known(machine, frame, slot)
+    if type(over) is range and len(over):
+        machine.stack.append(StackSlot(RangeWalk(over, 0)))
+    else:
+        machine.stack.append(StackSlot(method=BLOCK))
+
+
+def advance(follow: Follower, machine: Stepper) -> None:
+    """The iterator on top of the stack gives its next value."""
+    walk = machine.stack[-1].value
+    if type(walk) is RangeWalk:
+        machine.stack[-1] = StackSlot(walk._replace(taken=walk.taken + 1))
+    else:
+        follow.impure += 1
+
+
+def for_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    advance(follow, machine)
+
+    def finish(follow: Follower, offset: int) -> None:
+        if offset == instruction.argval:
+            machine.stack.pop()
+        else:
+            machine.stack.append(UNSEEN)
+
+    machine.finish = finish
+
+
+def enter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    """A with block: its exit stays on the stack."""
+    follow.escape([machine.stack.pop()])
+    machine.stack += [StackSlot(method=BLOCK), UNSEEN]
 
 
 def _look(pops: Callable[[int], int], pushes: int, into: bool = False) -> Effect:
@@ -96,7 +140,6 @@ LOOKS: dict[str, Effect] = {
     "LIST_TO_TUPLE": _look(lambda operand: 1, 1),
     "MAKE_FUNCTION": _look(lambda operand: 1 + (operand & 15).bit_count(), 1),
     "LOAD_CLOSURE": _look(lambda operand: 0, 1),
-    "BEFORE_WITH": _look(lambda operand: 1, 2),
     "UNARY_INVERT": _look(lambda operand: 1, 1),
     "UNARY_POSITIVE": _look(lambda operand: 1, 1),
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
-from ..heap.allowlist import lookup
+from ..heap.allowlist import is_a, lookup
 from .follower import Follower, Method
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_arguments
@@ -34,6 +34,11 @@ CHANGED: dict[int, dict[str, Method]] = {
     id(cls): {name: name for name in names}
     for cls, names in ((list, _LIST), (dict, _DICT), (set, _SET), (collections.deque, _DEQUE))
 }
+
+
+RETURNED = "<tuple>"  # the method of a stack slot that holds a tuple which a call gave
+# builtins that change nothing, iterators among their arguments included
+ONLY_LOOKING = (len, isinstance, abs, min, max, round, float, int, bool, range)
 
 
 def known(machine: Stepper, frame: types.FrameType, slot: StackSlot) -> Any:
@@ -127,6 +132,11 @@ def _computed(
         if type(owner) is list:
             follow.measured.add((id(machine.code), machine.offset, id(owner)))
             return follow.length(owner)
+    if function is range and arguments:
+        given = [known(machine, frame, slot) for slot in arguments]
+        whole = all(type(value) is int for value in given)
+        if whole and not any(slot.term is not None for slot in arguments):
+            return StackSlot(range(*given))
     slots = numbers(machine, frame, arguments)
     if not any(slot.term for slot in slots):
         return None
@@ -179,6 +189,9 @@ def _python(
     offer = None if names else offer_arguments(follow, frame, method, slots)
 
     def finish(follow: Follower, offset: int) -> None:
+        python = machine.entered or machine.returned
+        if is_a(function, type) or not python:
+            follow.impure += not any(function is builtin for builtin in ONLY_LOOKING)
         machine.names = ()
         passed, machine.passed = machine.passed, []
         if offer is not None:
@@ -208,8 +221,11 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
         inner, value = machine.entered[0], machine.returned[0]
         body = getattr(function, "__func__", function)
         if inner.function is body and type(body) is types.FunctionType:
-            plainly = StackSlot(value) if is_number(value) else UNSEEN
+            seen = StackSlot(method=RETURNED) if type(value) is tuple else UNSEEN
+            plainly = StackSlot(value) if is_number(value) else seen
             return follow.results.pop(id(inner), plainly)
+    if machine.returned and type(machine.returned[-1]) is tuple:
+        return StackSlot(method=RETURNED)
     return UNSEEN
 
 

@@ -13,7 +13,18 @@ from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, plain, trusted
-from .builds import LOOKS, build, build_keyed, build_map, gather, one_of, unpack
+from .builds import (
+    LOOKS,
+    build,
+    build_keyed,
+    build_map,
+    enter,
+    for_iter,
+    gather,
+    get_iter,
+    one_of,
+    unpack,
+)
 from .calls import (
     CHANGED,
     Effect,
@@ -30,7 +41,7 @@ from .follower import Follower
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, is_mapping, item, named, variable
-from .terms import Collection, HostRead
+from .terms import Collection, HostRead, is_number
 
 __all__ = ["EFFECTS", "other", "forget"]
 __all__ += ["leave", "load_attr", "load_const", "load_fast", "load_global", "load_method"]
@@ -85,13 +96,15 @@ def _branch(
         slot = follow.length(slot.value)
     if slot.term is None:
         return
-    if type(slot.term) is Collection or any(
-        type(leaf) is HostRead for leaf in follow.leaves(slot.term)
-    ):
+    if type(slot.term) is Collection:
         follow.escape([slot])
         return
     truth = bool(slot.value)
-    follow.condition(slot.term, truth)
+    if not any(type(leaf) is HostRead for leaf in follow.leaves(slot.term)):
+        follow.condition(slot.term, truth)
+    elif not follow.decide(slot.term, truth):
+        follow.escape([slot])
+        return
 
     def finish(follow: Follower, offset: int) -> None:
         if (offset == instruction.argval) is not (truth is wanted):
@@ -125,21 +138,6 @@ def jump_or_pop(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     machine.finish = finish
 
 
-def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    follow.escape([machine.stack.pop()])
-    machine.stack.append(UNSEEN)
-
-
-def for_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    def finish(follow: Follower, offset: int) -> None:
-        if offset == instruction.argval:
-            machine.stack.pop()
-        else:
-            machine.stack.append(UNSEEN)
-
-    machine.finish = finish
-
-
 def leave(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.returns(machine, slot)
@@ -161,6 +159,8 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
     slot = machine.stack.pop()
     if type(slot.value) is Lazy:
         slot = StackSlot(known(machine, frame, slot), slot.term)
+    if type(slot.value) is int and (id(machine.code), name) in follow.counters:
+        slot = follow.counted(slot)
     machine.variables[name] = UNSEEN if issubclass(type(slot.value), Handle) else slot
     forget(machine, name)
 
@@ -371,7 +371,9 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     right, left = machine.stack.pop(), machine.stack.pop()
     symbol = _BINARY[instruction.arg or 0]
     if (instruction.arg or 0) >= FIRST_INPLACE:
-        follow.handle([known(machine, frame, left)])
+        changed = known(machine, frame, left)
+        follow.handle([changed])
+        follow.impure += not (issubclass(type(changed), Handle) or is_number(changed))
     if symbol == "@":
         follow.escape([left, right])
         machine.stack.append(UNSEEN)
@@ -437,6 +439,7 @@ EFFECTS: dict[str, Effect] = {
     "SWAP": swap,
     "PUSH_NULL": push_null,
     "GET_ITER": get_iter,
+    "BEFORE_WITH": enter,
     "FOR_ITER": for_iter,
     "RETURN_VALUE": leave,
     "LOAD_CONST": load_const,

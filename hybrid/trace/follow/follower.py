@@ -10,14 +10,15 @@ from __future__ import annotations
 import collections
 import inspect
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ...core.signals import foreign
 from ...ir.tensor import Handle
 from ..heap.allowlist import is_a, plain
+from ..heap.data import source_of
 from ..heap.facts import same
-from .machine import UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
+from .machine import PURE, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
 from .operands import Offer, TakenNumber
 from .places import Physical, PlaceSpot
 from .terms import (
@@ -117,19 +118,25 @@ class Follower:
         self.peeked: dict[int, tuple[Any, Handle]] = {}  # lists whose last item was read, and it
         self.first: Stepper | None = None
         self.handled: set[int] = set()  # containers whose identity was looked at, or changed
-        self.vague = False  # something that was not seen was
-        self.serial = 0
+        self.vague, self.serial = False, 0  # something that was not seen was; reads so far
         self.codes: dict[int, types.CodeType] = {}
         self.keep: list[Any] = []  # ids stay unique
-        self.regions: list[Any] = []  # branches and loops that are recorded as such right now
-        self._begin_operands()
+        self._begin_values()
 
-    def _begin_operands(self) -> None:
+    def _begin_values(self) -> None:
         self.offer: Offer | None = None  # what operations of the instruction under way may take
         self.offers: list[Offer] = []
         self.taken: list[TakenNumber] = []  # what operations took
         self.known: dict[Any, int] = {}  # the same by term, type and record -> value number
         self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
+        # variables, by code, that count the turns of a loop, and what computes them in the graph
+        self.counters: Mapping[tuple[int, str], Any] = {}
+        self.compute_whole: Callable[[Term], int | None] = lambda term: None
+        self.virtual: set[HostRead] = set()  # reads of what only the graph computes
+        self.impure = 0  # instructions and calls that may have changed Python state
+        self.regions: list[Any] = []  # branches and loops that are recorded as such right now
+        # notes a branch on values of tensors; false where no replay can check it
+        self.decide: Callable[[Term, bool], bool] = lambda term, truth: False
 
     # ---- frames
     def enter(
@@ -233,6 +240,8 @@ class Follower:
             offset += 2
         machine.returned, machine.entered = [], []
         machine.offset = offset
+        machine.ticks += 1
+        self.impure += machine.instructions[offset].opname not in PURE
         self.ran.add((id(machine.code), offset))
         self.effects(self, machine, frame, machine.instructions[offset])
 
@@ -306,6 +315,14 @@ class Follower:
         """The leaves of a term."""
         return list(parts(term))
 
+    def value_of(self, term: Any, given: Sequence[Any]) -> Any:
+        """The number that a term without reads of tensors is in this call."""
+        if type(term) is Operation:
+            return apply(term.symbol, tuple([self.value_of(t, given) for t in term.operands]))
+        if type(term) is Load:
+            return source_of(given[term.place[1]]) if term.of_call else self.start[term.place]
+        return self.lengths[term.owner] if type(term) is Length else term.value
+
     def condition(self, term: Term, truth: bool) -> None:
         """A branch depends on the truth of a number."""
         if self.regions:
@@ -314,6 +331,16 @@ class Follower:
         self.conditions[Condition(term, truth)] = None
         if len(self.conditions) > MAX_CONDITIONS:
             self.escape([StackSlot(term=term)])
+
+    def counted(self, slot: StackSlot) -> StackSlot:
+        """An int for a variable that counts, as a value of the graph that is read."""
+        number = self.compute_whole(Constant(slot.value) if slot.term is None else slot.term)
+        if number is None:
+            return slot
+        self.serial += 1
+        read = HostRead(number, ".item()", self.serial)
+        self.virtual.add(read)
+        return StackSlot(slot.value, read)
 
     def length(self, owner: list[Any]) -> StackSlot:
         """How many items a list has now."""

@@ -14,7 +14,31 @@ from ..bytecode.summary import exception_targets, instructions_of, successors
 from ..heap.allowlist import Wrapped, is_a, lookup
 from .terms import Term
 
-__all__ = ["UNKNOWN", "UNSEEN", "NULL", "StackSlot", "Lazy", "Stepper", "unwrapped"]
+__all__ = ["PURE", "UNKNOWN", "UNSEEN", "NULL", "StackSlot", "Lazy", "Stepper", "unwrapped"]
+
+
+# opcodes, of all interpreters, that change nothing but the stack and variables of their frame
+PURE = frozenset(
+    (
+        *("RESUME", "NOP", "CACHE", "EXTENDED_ARG", "MAKE_CELL", "COPY_FREE_VARS", "PRECALL"),
+        *("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "POP_TOP", "COPY", "SWAP"),
+        *("JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP", "PUSH_NULL", "GET_ITER", "FOR_ITER"),
+        *("RETURN_VALUE", "LOAD_CONST", "LOAD_FAST", "STORE_FAST", "DELETE_FAST", "LOAD_GLOBAL"),
+        *("LOAD_DEREF", "LOAD_CLOSURE", "LOAD_ATTR", "LOAD_METHOD", "BINARY_SUBSCR", "BINARY_OP"),
+        *("COMPARE_OP", "IS_OP", "CONTAINS_OP", "UNARY_NEGATIVE", "UNARY_NOT", "UNARY_POSITIVE"),
+        *("UNARY_INVERT", "BUILD_TUPLE", "UNPACK_SEQUENCE", "KW_NAMES", "CALL", "LOAD_CLASSDEREF"),
+        *("BUILD_SLICE", "BUILD_LIST", "BUILD_MAP", "BUILD_CONST_KEY_MAP", "MAKE_FUNCTION"),
+        *("LOAD_FAST_CHECK", "LOAD_FAST_AND_CLEAR", "LOAD_SUPER_ATTR", "RETURN_CONST", "END_FOR"),
+        *("TO_BOOL", "CALL_KW", "LOAD_FAST_LOAD_FAST", "STORE_FAST_LOAD_FAST", "BINARY_SLICE"),
+        *("STORE_FAST_STORE_FAST", "SET_FUNCTION_ATTRIBUTE"),
+        *[f"POP_JUMP_IF_{what}" for what in ("FALSE", "TRUE", "NONE", "NOT_NONE")],
+        *[
+            f"POP_JUMP_{way}_IF_{what}"
+            for way in ("FORWARD", "BACKWARD")
+            for what in ("FALSE", "TRUE", "NONE", "NOT_NONE")
+        ],
+    )
+)
 
 
 class _Unknown:
@@ -62,6 +86,7 @@ class Stepper:
         "passed",
         "instructions",
         "after",
+        "ticks",
     )
 
     def __init__(self, code: types.CodeType, function: Any) -> None:
@@ -73,7 +98,7 @@ class Stepper:
         self.reads: list[tuple[int, str, int]] = []  # host reads during this instruction
         self.returned: list[Any] = []  # what Python code returned to this instruction
         self.entered: list[Stepper] = []  # frames entered from this instruction
-        self.offset = -1
+        self.offset, self.ticks = -1, 0  # of the instruction, and how many have run
         self.handlers, self.instructions = exception_targets(code), instructions_of(code)
         self.after = successors(code)
         self.names: tuple[str, ...] = ()  # of keyword arguments of the coming call

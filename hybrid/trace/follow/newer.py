@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .builds import advance
 from .calls import Effect, Instruction, call, known, push
 from .effects import (
     forget,
@@ -54,6 +55,7 @@ def return_const(follow: Follower, machine: Stepper, frame: Any, instruction: In
 def for_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """The end of a loop goes past the instructions at the target, which only drop what an end in
     the middle of the instruction would leave."""
+    advance(follow, machine)
 
     def finish(follow: Follower, offset: int) -> None:
         if offset > instruction.argval:

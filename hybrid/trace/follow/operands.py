@@ -25,6 +25,7 @@ __all__ = [
     "assigned",
     "offer_arguments",
     "offer_value",
+    "operand_of",
     "operate",
 ]
 __all__ += ["taken"]
@@ -246,11 +247,17 @@ def _take(follow: Any, offer: Offer, index: int, tensor: Handle, number: int) ->
     """The value number of an operand that the number in a slot became."""
     slot = offer.slots[index]
     offer.taken.add(index)
-    same = plain_form(slot.term), type(slot.value), tensor._a
-    taken_before: int | None = follow.known.get(same)
-    if taken_before is None:
-        taken_before = follow.known[same] = NUMBERED + len(follow.taken)
-        shown = new_handle(tensor._v, tensor._a)
-        follow.taken.append(TakenNumber(slot.term, type(slot.value), shown, number))  # type: ignore[arg-type]
+    taken_before = operand_of(follow, slot.term, slot.value, tensor, number)  # type: ignore[arg-type]
     offer.operands[id(tensor)] = taken_before
     return taken_before
+
+
+def operand_of(follow: Any, term: Term, value: Any, tensor: Handle, number: int) -> int:
+    """The value number of an operand that the number of a term is, which now is this literal."""
+    same = plain_form(term), type(value), tensor._a
+    known: int | None = follow.known.get(same)
+    if known is None:
+        known = follow.known[same] = NUMBERED + len(follow.taken)
+        shown = new_handle(tensor._v, tensor._a)
+        follow.taken.append(TakenNumber(term, type(value), shown, number))
+    return known

@@ -14,6 +14,7 @@ from ..follow.terms import is_number
 from ..heap.data import owned, same_content, source_of
 from ..heap.facts import Key, fetch
 from ..watch.events import Watch
+from .recorder import Recorder
 from .recording import Recording
 from .wording import Wording
 
@@ -67,8 +68,15 @@ class Before(NamedTuple):
         """The relatives whose facts hold after the call as well."""
         return [recording for recording in self.relatives if recording.facts.broken() is None]
 
-    def check(self, watch: Watch, signature: Any, dropped: Callable[[Key], bool] | None) -> None:
-        """After the call, note what it changed that its signature or its facts took for granted.
+    def check(
+        self,
+        watch: Watch,
+        signature: Any,
+        recorder: Recorder,
+        dropped: Callable[[Key], bool] | None,
+    ) -> None:
+        """After the call, note what it changed that its signature or its facts took for granted,
+        the facts of earlier calls that went the same way at branches on tensors.
 
         `dropped`: places that its commit actions change, which are no facts of this call."""
         (signed, tensors, *_), (signed_now, tensors_now, *_) = self.signature, signature
@@ -81,6 +89,8 @@ class Before(NamedTuple):
             watch.why("changes the content of an argument that is a NumPy array")
             watch.falls.add("content")
         for recording in self.held:
+            if recording.path != recorder.path:
+                continue
             key = recording.facts.broken(dropped)
             if key is not None:
                 watch.why(f"changes {Wording(recording.facts).place(key)} during the call")

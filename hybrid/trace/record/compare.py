@@ -20,6 +20,8 @@ __all__ = ["difference", "alike"]
 
 def difference(current: Recording, earlier: Recording) -> str | None:
     """None, or the first thing in which two recordings of one function differ, in words."""
+    if current.path != earlier.path:
+        return "a branch on the value of a tensor goes another way"
     return (
         _facts(current.facts, earlier.facts)
         or _operations(current, earlier)
@@ -32,6 +34,8 @@ def alike(current: Recording, other: Recording) -> bool:
     """Whether a recording differs from one of a call with other extents in nothing but extents:
     then they are two recordings of one path through the program."""
     if current.lost or not current.settled or current.outcome.actions is not NONE:
+        return False
+    if current.path != other.path:
         return False
     return (
         len(current.graph.nodes) == len(other.graph.nodes)

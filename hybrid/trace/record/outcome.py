@@ -118,13 +118,15 @@ class _Recipes:
         if read is None:
             return None
         # an identity that no id() gives: the tensor is made for this read alone
-        return HostValue(
-            (New(self.output(read.number), -read.number - 1, "plain"),), HOW[read.kind]
-        )
+        return HostValue((New(self._read(read), -read.number - 1, "plain"),), HOW[read.kind])
+
+    def _read(self, read: Read | HostRead) -> int:
+        """The output that is the value which was read."""
+        return self.output(self.roles.recorder.numbered(read.number))
 
     def followed(self, read: HostRead) -> HostValue:
         """The recipe of a value that was read from a tensor and followed from there."""
-        made = New(self.output(read.number), -read.serial - 1, "plain")
+        made = New(self._read(read), -read.serial - 1, "plain")
         return HostValue((made,), HOW[read.how])
 
 

@@ -19,17 +19,17 @@ import numpy as np
 from ...autograd.asked import Asked
 from ...control.regions import INNER, OpenRegions, RecordedOp
 from ...control.taps import Probes
-from ...core.aval import Aval
 from ...core.signals import foreign
 from ...core.sites import user_site
 from ...ir.door.bind import constant_of, converter, fetched, grad_enabled
 from ...ir.graph.graph import Const, Graph, Node, Value
-from ...ir.mode import Mode
 from ...ir.op import Op
 from ...ir.tensor import Handle
+from ..branches.decided import TRUTH
+from ..branches.recorded import BRANCHES, Branches
 from ..bytecode.host_reads import HOW, Read
-from ..follow.operands import NUMBERED, TakenNumber, assigned, taken
-from ..follow.terms import is_number
+from ..follow.operands import TakenNumber, assigned, taken
+from ..follow.terms import HostRead, is_number
 from ..heap.allowlist import trusted
 from ..heap.data import source_of
 from ..watch.events import Fall, Watch
@@ -47,6 +47,11 @@ _new: Any = tuple.__new__
 def _native(given: Any) -> bool:
     """Whether an argument holds its elements in the machine's byte order."""
     return not isinstance(given, np.ndarray) or given.dtype.isnative
+
+
+def _small(value: Any) -> bool:
+    """Whether sums of such ints stay far from the bounds of 64 bits."""
+    return type(value) is int and abs(value) < 1 << 31
 
 
 def _lonely(handles: list[Any], index: int, counts: Any = sys.getrefcount) -> int:
@@ -93,7 +98,7 @@ def _hooks_never_raise(cls: type[Recorder]) -> type[Recorder]:
 
 
 @_hooks_never_raise
-class Recorder(Mode):
+class Recorder(Branches):
     """Attributes after the call: steps, args and captures (handles, in order of value numbers'
     roles), written (handle id -> handle assigned), grads, reasons."""
 
@@ -103,6 +108,7 @@ class Recorder(Mode):
         self.root = root  # code of the recorded function
         self.reads: list[Read] = []  # host reads by that function itself
         self.steps: list[RecordedOp] = []
+        self._begin_branches()
         self.handles: dict[int, int] = {}  # id(handle) -> number of the value it holds now
         self.consts: dict[int, np.ndarray] = {}  # numbers of values that are literals
         self.avals: list[Any] = []  # by value number
@@ -225,6 +231,7 @@ class Recorder(Mode):
         self.steps.append(_new(RecordedOp, step))
 
     def on_assign(self, handle: Any, value: Any) -> None:
+        self.changes += 1
         self.graded = self.graded or (handle._node is not None and grad_enabled())
         number = self.ref(handle)
         for region in self.regions:
@@ -283,7 +290,8 @@ class Recorder(Mode):
             self.watch.falls.add(fall)
 
     def on_bool(self, handle: Any, value: bool) -> None:
-        self.why("branches on the value of a tensor")
+        if not self.decide(HostRead(self.ref(handle), TRUTH, 0), value):
+            self.why(BRANCHES)
 
     def on_host_read(self, handle: Any, kind: str) -> None:
         frame = sys._getframe(1)
@@ -334,6 +342,7 @@ class Recorder(Mode):
                 self.ref(grad)
 
     def on_grad_set(self, handle: Any, grad: Any) -> None:
+        self.changes += 1
         record = self._grad(handle)
         for region in self.regions:
             region.refuse("reads or writes gradients inside")
@@ -348,34 +357,10 @@ class Recorder(Mode):
         return {a.device for a in self.avals} if self._bytes > LARGE else set()
 
     # ---- result
-    def settle_numbers(self, varying: Sequence[int]) -> None:
-        """Operands that numbers became are captures where they vary, else literals."""
-        follow, free = None if self.watch is None else self.watch.follow, set(varying)
-        if follow is None or not follow.taken:
-            return
-        self.taken = follow.taken
-        moved = {NUMBERED + k: t.literal for k, t in enumerate(self.taken) if k not in free}
-        for position, k in enumerate(varying):
-            handle = self.taken[k].handle
-            self.varying[id(handle)] = position
-            self.captures.append(handle)
-            self.start[id(handle)] = NUMBERED + k, handle._a, None
-            self.handles[id(handle)] = NUMBERED + k
-        for at, step in enumerate(self.steps):
-            if any(number in moved for number in step.inputs):
-                settled = tuple([moved.get(number, number) for number in step.inputs])
-                self.steps[at] = step._replace(inputs=settled)
-        for ident, number in self.handles.items():
-            self.handles[ident] = moved.get(number, number)
-
-    def aval_of(self, number: int) -> Aval:
-        """What the value with a number is, an operand that a number became included."""
-        known = number < NUMBERED
-        found: Aval = self.avals[number] if known else self.taken[number - NUMBERED].handle._a
-        return found
-
-    def graph(self, outputs: Sequence[int], extra: Sequence[Handle] = ()) -> Graph:
-        """The recorded ops as a Graph: inputs are the arguments, then the captures."""
+    def graph(self, outputs: Sequence[int]) -> Graph:
+        """The recorded ops, with the checks of branches, as a Graph: inputs are the arguments, then
+        the captures."""
+        steps = self.steps if self.checked is None else self.checked
         values: dict[int, Value] = {}
         inputs = []
         for tensor in [*self.args, *self.captures]:
@@ -385,10 +370,10 @@ class Recorder(Mode):
         for number, data in self.consts.items():
             values[number] = Const(self.avals[number], data)
         operations = []
-        wanted = [*outputs, *[number for step in self.steps for number in step.inputs]]
+        wanted = [*outputs, *[number for step in steps for number in step.inputs]]
         if INNER in wanted:
             raise Unfit("uses a tensor outside of the branch or loop that made it")
-        for step in self.steps:
+        for step in steps:
             node = Node(
                 step.op, dict(step.params), [values[i] for i in step.inputs], step.avals, step.site
             )
@@ -407,4 +392,5 @@ class Recorder(Mode):
             literal = self.consts.get(number)
             return number if literal is None else (self.avals[number], literal.tobytes())
 
-        return [(s.op, s.params, tuple(map(operand, s.inputs)), s.avals) for s in self.steps]
+        steps = self.steps if self.checked is None else self.checked
+        return [(s.op, s.params, tuple(map(operand, s.inputs)), s.avals) for s in steps]

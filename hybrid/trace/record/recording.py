@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...control.taps import Tap
+from ...ir.door.bind import backend_of
 from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle
+from ..branches.recorded import BRANCHES
 from ..bytecode.host_reads import Read, tail_values
 from ..bytecode.summary import handles_errors
 from ..follow.terms import Load
@@ -79,7 +81,8 @@ class Recording:
     of a capture is unknown; `settled`: what held the places that the call stores to is known;
     `graded`: a tensor with a gradient was written while gradients were recorded; `data`: the
     arguments that are data; `numbers`: those that stand for numbers, and the types of these;
-    `namespaces`: objects whose attributes are as apart, or as shared, as when it was made."""
+    `namespaces`: objects whose attributes are as apart, or as shared, as when it was made; `path`:
+    the ways that branches on values of tensors went."""
 
     graph: Graph
     arguments: int
@@ -99,6 +102,7 @@ class Recording:
     data: tuple[int, ...]
     numbers: dict[int, type]
     namespaces: tuple[SharedNames, ...]
+    path: tuple[bool, ...] = ()
 
     @property
     def captures(self) -> int:
@@ -154,6 +158,8 @@ def recording_of(
             host_reads = {}
     if host_reads is None:
         reasons += [read.reason for read in recorder.reads]
+    if recorder.decisions and any(backend_of(a.device).checks_late for a in recorder.avals):
+        reasons += [f"{BRANCHES} ({decision.site})" for decision in recorder.decisions]
     looked = [] if reasons else _looked_at(recorder, analysis)
     analysis.watch.fixed.update(looked)
     reasons += [f"looks at the number that is its argument {p + 1}" for p in looked]
@@ -185,7 +191,6 @@ def _recording(
 ) -> Recording:
     used, followed = len(recorder.captures), analysis.followed
     before = _begun(analysis, before)
-    recorder.settle_numbers([] if followed is None else list(followed.operands))
     roles = Roles(recorder)
     find_captures(roles, analysis)
     found = read_facts(roles, analysis, before, dead)
@@ -210,7 +215,7 @@ def _recording(
         spent=recorder.asked.spent,
         taps=further.taps,
         fingerprint=Fingerprint.of(recorder, results, reads),
-        handles_errors=any(map(handles_errors, analysis.watch.frames)),
+        handles_errors=bool(recorder.path) or any(map(handles_errors, analysis.watch.frames)),
         lost=located.lost,
         settled=settled,
         graded=recorder.graded,
@@ -220,6 +225,7 @@ def _recording(
             k: type(source_of(recorder.args[k])) for k in numbers_among(recorder.args).values()
         },
         namespaces=_namespaces(facts, results.outcome),
+        path=recorder.path,
     )
 
 

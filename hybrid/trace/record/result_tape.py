@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from ...autograd.tape import PseudoOp, is_alias, order, owner
+from ...control.regions import INNER
 from ...core.aval import Aval
 from ...ir.door.busy import values_of
 from ...ir.door.evaluate import evaluate_eager
@@ -184,6 +185,8 @@ class _Template:
         number = self.recorder.handles.get(id(saved)) if isinstance(saved, Handle) else None
         if number is None:
             raise Unfit("returns a differentiable result of values from before the call")
+        if number == INNER:
+            raise Unfit("returns a differentiable result of a loop's inner values")
         return self.saved.setdefault(number, len(self.saved))
 
     def reach(self, root: Any) -> tuple[int, ...]:

@@ -18,7 +18,9 @@ from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Bud
 from ..fallback.families import Families
 from ..fallback.nap import Nap
 from ..heap.signature import signature_of, unchecked
+from ..record.wording import why_not
 from .background import Compilation
+from .paths import crosses, crossing
 from .plans import ReplayPlan
 from .prepare import MISS
 from .reports import Reports
@@ -60,9 +62,32 @@ class Unserved(Reports):
         """Go on eagerly after an error of hybrid's own work."""
         raise NotImplementedError
 
+    def _give_up(self, state: SignatureState, forever: bool = False) -> None:
+        """Run the function itself from now on."""
+        raise NotImplementedError
+
     def _missed_again(self, state: SignatureState) -> bool:
         """Note that no plan served a call; true when that is given up."""
-        raise NotImplementedError
+        plans, aside = state.plans, state.known_paths.aside
+        state.known_paths.aside = False
+        if not plans or aside:  # what a tensor holds is no fault of the facts
+            return False
+        state.text = why_not(plans[0].recording.facts)
+        state.misses = state.misses + 1 if state.mark == self._replays else 0
+        state.mark = self._replays
+        done = state.misses >= GIVE_UP or state.known_paths.unsettled(self._replays)
+        if done:
+            state.why = f"never does the same twice: {state.text}"
+            self._give_up(state)
+        return done
+
+    def _blame(self, state: SignatureState, reason_given: str = "") -> None:
+        """Note a recording that agrees with none before."""
+        state.fails += 1
+        state.why = reason_given or state.why
+        if state.fails >= GIVE_UP and not (state.known_paths.several and state.seal()):
+            state.why = f"never does the same twice: {state.why}"
+            self._give_up(state)
 
     def _new_state(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -109,7 +134,10 @@ class Unserved(Reports):
             state.fruitless = GIVE_UP - 2  # what stood against it may be gone
         if not state.sealed and state.fruitless <= GIVE_UP:
             return False
-        self._missed_again(state)
+        if not state.known_paths.aside:
+            self._missed_again(state)
+        elif state.known_paths.lost(self._replays):
+            self._give_up(state)
         return True
 
     def _of_all(self) -> Any:
@@ -124,10 +152,6 @@ class Unserved(Reports):
             state.why = "raised an exception"
         else:
             self._blame(state, "raised an exception")
-
-    def _blame(self, state: SignatureState, reason_given: str = "") -> None:
-        """Note that a recording was of no use."""
-        raise NotImplementedError
 
     def _eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: bool = False) -> Any:
         """Run the user's function as it is; its ops in segments where others are replayed."""
@@ -153,8 +177,8 @@ class Unserved(Reports):
     def _serve_directly(self, plan: ReplayPlan) -> None:
         """Let bare arguments go to this plan without a look at their signature."""
         if plan.served is not None and plan.bare and not STATE.special:
-            self._attribute(plan)
-            self._direct = plan.served.direct
+            self._direct = plan.served.direct or crossing(plan)
+            self._attribute(getattr(self._direct, "stops", plan))
             self._handles_errors = plan.recording.handles_errors
 
     def _by_way(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -203,7 +227,8 @@ class Unserved(Reports):
         """The way that is served directly now."""
         for state in self._signatures.everything():
             for plan in state.plans:
-                if plan.served is not None and plan.served.direct is direct:
+                own = plan.served is not None and plan.served.direct is direct
+                if own or crosses(direct, plan):
                     return Way(plan, plan.recording.arguments, (), direct)
         return None
 

@@ -15,7 +15,7 @@ from ..heap.data import owned
 from ..record.guards import Guard
 from ..record.recording import Recording
 from .commit import commit
-from .needs import needs_of
+from .native.needs import needs_of
 from .prepare import MISS, Prepared, Run
 from .served import Attempts, Served, serve
 
@@ -25,10 +25,11 @@ plan_passes(planned)
 
 
 class ReplayPlan:
-    """`untimed`: replays until one is timed, the second: the first makes the native way; `learned`:
-    which ways of the function there were when a way to it was looked for, by id.
-    `guard` finds the captures of a call, or None; `served` is the native way, made at the first
-    replay and again when the native forms of facts fail, and `attempts` how those lasted."""
+    """`guard` finds the captures of a call, or None; `served` is the native way, made at the first
+    replay and again when the native forms of facts fail, and `attempts` how those lasted.
+    `untimed`: replays until one is timed, the second: the first makes the native way; `learned`:
+    which ways of the function there were when a way to it was looked for, by id; `known_paths`: of
+    its signature (paths.py)."""
 
     __slots__ = (
         "recording",
@@ -39,6 +40,7 @@ class ReplayPlan:
         "served",
         "attempts",
         "why",
+        "known_paths",
         "calls",
         "cause",
         "untimed",
@@ -52,6 +54,7 @@ class ReplayPlan:
         self.run, self.bare = run, bare
         self.served: Served | None = None
         self.attempts: Attempts | None = None
+        self.known_paths: Any = None
         self.cause = ""  # what was other than for the plans before it
         self.calls = 0  # that it served
         self.untimed, self.learned = 2, 0

@@ -20,11 +20,11 @@ from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
 from ..record.recording import Life, Recording
-from .native_facts import native_facts
-from .needs import Finding, Needs, replay_of
+from .native.facts import native_facts
+from .native.needs import Finding, Needs, replay_of
 from .prepare import MISS, Prepared
 
-__all__ = ["Served", "Attempts", "serve"]
+__all__ = ["Served", "Attempts", "as_it_is", "serve"]
 
 MAX_REFRESH = 16  # native forms of facts that soon fail, after which Python checks them instead
 LASTING = 64  # calls that a native form has to serve to be worth its making
@@ -73,7 +73,8 @@ class Served:
     the inputs `loaded`; `alone`: the recipe of the result, where that is on a tape and all there
     is; `whole`: the entry checks the tape nodes of all arguments; `direct`, where it is not None,
     takes the arguments themselves and returns the result or NotImplemented: only for calls whose
-    arguments are distinct tensors and nothing else."""
+    arguments are distinct tensors and nothing else; `after` makes that result of what the entry
+    gives, where that takes next to nothing."""
 
     recording: Recording
     needs: Needs
@@ -85,6 +86,12 @@ class Served:
     alone: New | None
     whole: bool
     direct: Callable[..., Any] | None
+    after: Callable[[Any], Any] | None
+
+    @property
+    def bare(self) -> bool:
+        """Whether it looks at everything that arguments which are tensors may differ in."""
+        return self.whole and not self.recording.data and not self.recording.numbers
 
     def replay(self, tensors: Sequence[Any]) -> Any:
         """One call, or MISS with nothing changed."""
@@ -228,9 +235,8 @@ def serve(
     finding = Finding.of(recording, facts, attempts.pinned)
     left_over = None if facts is None else facts.rest
     replay = replay_of(prepared, needs, finding, facts)
-    held_arguments = any(
-        found.location is not None for found in recording.inputs[: recording.arguments]
-    )
+    passed = recording.inputs[: recording.arguments]
+    held_arguments = any(found.location is not None for found in passed)
     covered = left_over == () and not finding.loaded and finding.ungraded <= set(needs.held)
     guard = None
     guarded = recording.outcome.actions.guarded or recording.namespaces
@@ -240,7 +246,9 @@ def serve(
     if entry is None:
         return None
     kind = Owning if prepared.keeps_data else Served
-    direct = _bare(prepared, guard, _direct(recording, needs, entry, replay))
+    after = _after(recording, needs, replay)
+    # where branches may go other ways, the entries of several plans are tried (paths.py)
+    straight = None if after is None or recording.path else _direct(entry, after)
     return kind(
         recording,
         needs,
@@ -250,8 +258,9 @@ def serve(
         finding.loaded,
         needs.form == "single",
         _alone(recording, needs),
-        all(found.node is not CHECKED for found in replay.inputs[: recording.arguments]),
-        direct,
+        not _unchecked(recording, replay),
+        _bare(prepared, guard, straight),
+        None if guard is not None or recording.data or recording.numbers else after,
     )
 
 
@@ -294,15 +303,35 @@ def _behind(
     return call
 
 
-def _direct(
-    recording: Recording, needs: Needs, entry: Entry, replay: Replay
-) -> Callable[..., Any] | None:
-    """A function of the arguments for results that need next to nothing beside the entry."""
+def as_it_is(made: Any) -> Any:
+    """What the entry gives, for a result that is just that."""
+    return made
+
+
+class _Marked:
+    """The same for a result on a tape that is spent."""
+
+    __slots__ = ("spent",)
+
+    def __init__(self, spent: Any) -> None:
+        self.spent = spent
+
+    def __call__(self, made: Any) -> Any:
+        made._node = self.spent
+        return made
+
+
+def _unchecked(recording: Recording, replay: Replay) -> bool:
+    """Whether the tape node of an argument is looked at by the caller."""
+    return any(found.node is CHECKED for found in replay.inputs[: recording.arguments])
+
+
+def _after(recording: Recording, needs: Needs, replay: Replay) -> Callable[[Any], Any] | None:
+    """What makes the result of what the entry gives, where that takes next to nothing."""
     outcome = recording.outcome
     recipe = outcome.result
-    unchecked = any(found.node is CHECKED for found in replay.inputs[: recording.arguments])
     if (
-        unchecked
+        _unchecked(recording, replay)
         or outcome.stores
         or needs.gradients
         or recording.tape is not None
@@ -313,20 +342,40 @@ def _direct(
         return None
     if needs.form == "single" and isinstance(recipe, New):
         if recipe.node == "plain":
-            return entry.call
-        return _marked(entry, recording.spent) if recipe.node == "tape" else None
+            return as_it_is
+        return _Marked(recording.spent) if recipe.node == "tape" else None
     if isinstance(recipe, Plain) and recipe.value is not NotImplemented:
-        return _constant(entry, recipe.value)
+        value = recipe.value
+        return lambda made: value
     if isinstance(recipe, Box) and recipe.type is tuple:
         items = [item for item in recipe.items if isinstance(item, New)]
         plain = all(item.view is None and item.node == "plain" for item in items)
         in_order = tuple(item.output for item in items) == needs.results
         if plain and in_order and len(items) == len(recipe.items):
-            return entry.call
+            return as_it_is
     return None
 
 
-def _marked(entry: Entry, spent: Any) -> Callable[..., Any]:
+def _direct(entry: Entry, after: Callable[[Any], Any]) -> Callable[..., Any]:
+    """A function of the arguments for results that need next to nothing beside the entry."""
+    if after is as_it_is:
+        return entry.call
+    raw, failed = entry.raw, entry.failed
+    if type(after) is _Marked:
+        return _marking(entry, after.spent)
+
+    def direct(*tensors: Any) -> Any:
+        result = raw(*tensors)
+        if result is NotImplemented:
+            return result
+        if type(result) is int:
+            raise failed(result)
+        return after(result)
+
+    return direct
+
+
+def _marking(entry: Entry, spent: Any) -> Callable[..., Any]:
     """The entry without a frame of its own, for a result on a tape that is spent."""
     raw, failed = entry.raw, entry.failed
 
@@ -338,20 +387,5 @@ def _marked(entry: Entry, spent: Any) -> Callable[..., Any]:
             raise failed(result)
         result._node = spent
         return result
-
-    return direct
-
-
-def _constant(entry: Entry, value: Any) -> Callable[..., Any]:
-    """The same for a result that is always one value."""
-    raw, failed = entry.raw, entry.failed
-
-    def direct(*tensors: Any) -> Any:
-        result = raw(*tensors)
-        if result is NotImplemented:
-            return result
-        if type(result) is int:
-            raise failed(result)
-        return value
 
     return direct

@@ -29,8 +29,10 @@ from ..record.actions import NONE
 from ..record.recorder import Recorder
 from ..record.recording import Life, Recording
 from ..record.wording import Wording
+from ..watch.analysis import Analysis
 from ..watch.events import Watch
 from .background import Compilation
+from .paths import KnownPaths, crosses, way_text
 from .plans import ReplayPlan
 
 __all__ = [
@@ -89,6 +91,10 @@ class SignatureState:
         "asked",
         "fruitless",
         "family",
+        "known_paths",
+        "rolls",
+        "loops",
+        "counters",
         "__weakref__",
     )
 
@@ -109,7 +115,12 @@ class SignatureState:
         self.stores = False  # whether numbers or containers were seen to change in a call
         self.owners: frozenset[int] | None = None  # containers that plans change, by id
         self.sealed = False  # calls that no plan serves run eagerly
-        self.asked = Asked()
+        self.asked, self.known_paths = Asked(), KnownPaths(self)
+        # variables that count turns of loops, by id of the code and name; not followed as such
+        # where Python looks at them
+        self.counters: dict[tuple[int, str], Any] = {}
+        self.loops = False  # whether calls branch on tensors again and again
+        self.rolls = True  # whether such loops are to become one node
         self.fruitless = 0  # recordings beside plans, or calls after those, that gave no plan
         self.family: Family | None = None
 
@@ -126,7 +137,8 @@ class SignatureState:
     def follows(self) -> bool:
         """Whether the next recording looks at each instruction: only where one without that may
         not do, for it takes longer."""
-        return bool(self.stores or self.effects or self.plans or self.fails > 1)
+        more = self.stores or self.effects or self.plans or self.loops
+        return bool(more or self.fails > 1)
 
     def recorder(self, function: Any, tensors: list[Any]) -> tuple[Recorder, Watch]:
         """What records the next call, and what looks at its Python."""
@@ -136,9 +148,11 @@ class SignatureState:
         recorder.watch, watch.data = watch, recorder.sources()
         recorder.asked = self.asked
         if watch.follow is not None:
-            watch.follow.regions = recorder.regions
+            follow = watch.follow
+            follow.regions, follow.decide = recorder.regions, recorder.decide
+            follow.counters, follow.compute_whole = self.counters, recorder.compute_whole
             names = function.__code__.co_varnames if numbers else ()
-            watch.follow.expect(
+            follow.expect(
                 {names[p]: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}
             )
         return recorder, watch
@@ -161,6 +175,22 @@ class SignatureState:
                         return []
                     todo += structure.parts
         return self.plans
+
+    def ended(self, recorder: Recorder, analysis: Analysis) -> None:
+        """A recorded call has ended: have its branches checked, and note what it shows of numbers
+        that change and of loops that tensors end."""
+        self.stores, followed = self.stores or analysis.stores, analysis.followed
+        recorder.check(followed, self.rolls)
+        self.loops = self.loops or recorder.loops
+        follow = recorder.watch.follow if recorder.watch is not None else None
+        if follow is None or not self.rolls:
+            return
+        looked = set(followed.escaped) if followed is not None else follow.virtual
+        if follow.virtual & looked:  # Python needs these ints themselves
+            recorder.why("uses the number of a turn of a loop that a tensor ends")
+            self.rolls, self.counters = False, {}
+        elif self.loops:
+            self.counters = {**self.counters, **recorder.counters()}
 
     def prefer(self, plan: ReplayPlan) -> None:
         """Try a plan before the others, unless it was dropped meanwhile."""
@@ -209,6 +239,8 @@ class SignatureState:
         ways = getattr(direct, "ways", None)
         if ways is not None:
             return any(map(ways.serves, self.plans))
+        if any(crosses(direct, plan) for plan in self.plans):
+            return True
         return direct is not None and any(s is not None and s.direct is direct for s in served)
 
     def forget(self) -> None:
@@ -233,6 +265,7 @@ class SignatureState:
                 f"  plan: {len(recording.graph.nodes)} operations, "
                 f"{recording.captures} captured tensors, "
                 f"{len(recording.outcome.writes)} state writes, {plan.count} guards"
+                f"{way_text(recording.path)}"
             )
             out += [f"    it {plan.why}"] if plan.why else []
             wording = Wording(facts)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ...ir.tensor import Handle
 from ..heap.signature import Regard, by_identity
 from ..record.outputs import Plain
+from .paths import crossing, or_aside
 from .plans import ReplayPlan
 from .prepare import MISS
 
@@ -156,13 +157,16 @@ def _serving(plan: ReplayPlan) -> Callable[..., Any] | None:
         return None if served is None else served.direct
     if isinstance(result, Plain) and result.value is NotImplemented:
         return None
+    crossed = crossing(plan) if plan.recording.path else None
+    if crossed is not None:
+        return crossed
     replay = served.replay
 
     def serve(*tensors: Any) -> Any:
         answer = replay(tensors)
         return NotImplemented if answer is MISS else answer
 
-    return serve
+    return or_aside(serve) if plan.recording.path else serve
 
 
 def _check(value: Any, regard: Regard, place: str, held: str) -> str | None:

@@ -34,6 +34,7 @@ from ...core.errors import IndexOutOfRange
 from ...core.signals import PENDING, TRIP, critical, give_back
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.summary import offsets, uncertain
+from ..follow.calls import ONLY_LOOKING
 from ..follow.follower import Follower
 from ..heap.allowlist import pure_function, stdlib, trusted
 from ..heap.data import carried
@@ -454,5 +455,6 @@ class Watch:
             TURN.others_go_on()
         if self.follow is not None:
             self.follow.c_calls[id(code), frame.f_lasti, id(owner)] += 1
+            self.follow.impure += function not in ONLY_LOOKING
         key = id(code), frame.f_lasti, id(function if owner is None else owner), function.__name__
         self.ccalls[key] = (code, frame.f_lasti, function, frame.f_lineno)

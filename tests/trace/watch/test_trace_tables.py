@@ -28,7 +28,7 @@ from hybrid.trace.bytecode.opcodes import HOST_TABLES, TABLES
 from hybrid.trace.bytecode.summary import summarize
 from hybrid.trace.heap.facts import Key, fetch, same
 from hybrid.trace.record.wording import Wording
-from hybrid.trace.serve import native_facts as native_form
+from hybrid.trace.serve.native import facts as native_form
 
 
 def test_every_opcode_is_in_the_table() -> None:

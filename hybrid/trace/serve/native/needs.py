@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ...backends.api import CHECKED, Form, Held, HeldGradient, Pointer, Replay, ReplayInput, Source
-from ...ir.tensor import RUNTIME
-from ..follow.terms import parts as leaves
-from ..record.inputs import AsGradient, ByIdentity
-from ..record.outputs import Box, Computed, HostValue, Known, New, Spec
-from ..record.recording import Recording
-from .native_facts import NativeFacts
-from .prepare import Prepared
+from ....backends.api import CHECKED, Form, Held, HeldGradient, Pointer, Replay, ReplayInput, Source
+from ....ir.tensor import RUNTIME
+from ...follow.terms import parts as leaves
+from ...record.inputs import AsGradient, ByIdentity
+from ...record.outputs import Box, Computed, HostValue, Known, New, Spec
+from ...record.recording import Recording
+from ..prepare import Prepared
+from .facts import NativeFacts
 
 __all__ = ["Needs", "needs_of", "Finding", "replay_of"]
 

@@ -13,16 +13,16 @@ import types
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...backends.api import layout
-from ...backends.layout import ObjectLayout, Pairs
-from ...backends.layout import Unreadable as _Unknown
-from ...ir.mode import EPOCH
-from ..heap.allowlist import MISSING, instance_dict, is_a, lookup, plain
-from ..heap.facts import FactKind, Key
-from ..heap.patches import Namespaces
-from ..record.expected import Obj, Ref
-from ..record.inputs import AtFact
-from ..record.recording import Recording
+from ....backends.api import layout
+from ....backends.layout import ObjectLayout, Pairs
+from ....backends.layout import Unreadable as _Unknown
+from ....ir.mode import EPOCH
+from ...heap.allowlist import MISSING, instance_dict, is_a, lookup, plain
+from ...heap.facts import FactKind, Key
+from ...heap.patches import Namespaces
+from ...record.expected import Obj, Ref
+from ...record.inputs import AtFact
+from ...record.recording import Recording
 
 __all__ = ["NativeFacts", "native_facts", "available"]
 

@@ -1,0 +1,251 @@
+"""Branches of Python on values of tensors and numbers that operations take, as a recording meets
+them and settles them when the call has ended.
+
+Invariant: after `check` every step uses values that have a number of their own, and no check
+follows a value that a replay does not compute.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...control.regions import OpenRegions, RecordedOp
+from ...control.taps import Probes
+from ...core import dtypes as dt
+from ...core.aval import Aval, aval
+from ...core.sites import user_site
+from ...ir.door.bind import literal
+from ...ir.mode import Mode
+from ...ir.op import OPS
+from ...ir.tensor import Handle
+from ..follow.operands import NUMBERED, TakenNumber, operand_of
+from ..follow.snapshots import PythonState, changed_ints, snapshot
+from ..follow.terms import Constant, HostRead, Operation, Term
+from ..watch.events import Watch
+from ..watch.settle import Followed
+from .decided import (
+    EXACT,
+    MAX_BRANCHES,
+    MAX_DECISIONS,
+    Decision,
+    Inexpressible,
+    checked,
+    device_of,
+    fits,
+    placed,
+    with_operands,
+)
+from .loops import BranchPoint, rolled
+
+__all__ = ["BRANCHES", "Branches"]
+
+BRANCHES = "branches on the value of a tensor"
+
+
+def _small(value: Any) -> bool:
+    """Whether sums of such ints stay far from the bounds of 64 bits."""
+    return type(value) is int and abs(value) < 1 << 31
+
+
+class Branches(Mode):
+    """The part of a recorder that meets branches on tensors."""
+
+    steps: list[RecordedOp]
+    handles: dict[int, int]
+    consts: dict[int, np.ndarray]
+    avals: list[Any]
+    captures: list[Handle]
+    start: dict[int, tuple[int, Any, Any]]
+    followed: dict[int, tuple[Handle, int, Any, Any]]
+    passed: list[int]
+    taps: list[tuple[str, int, list[Probes]]]
+    regions: list[OpenRegions]
+    watch: Watch | None
+    taken: list[TakenNumber]
+    varying: dict[int, int]
+    args: list[Handle]
+    why: Callable[[str], None]
+    ref: Callable[[Any], int]
+    _begin: Callable[[Handle], None]
+
+    def _begin_branches(self) -> None:
+        self.decisions: list[Decision] = []  # branches on values of tensors
+        self.branches: list[BranchPoint] = []  # what is left of them where loops are one node
+        self.checked: list[RecordedOp] | None = None  # the steps with checks of these
+        self.numbers: dict[int, int] = {}  # of values that have other numbers now
+        self.rolled = False  # whether a loop of its Python is one node
+        self.changes = 0  # of tensors and gradients, so far
+
+    def decide(self, term: Term, truth: bool) -> bool:
+        """Python goes the way that the truth of a term of values says; false where no replay can
+        check that."""
+        if self.regions or len(self.decisions) >= MAX_DECISIONS:
+            return False
+        try:
+            term = with_operands(term, functools.partial(self._operand, term))
+        except Inexpressible:
+            return False
+        if not fits(term, self.aval_of):
+            return False
+        state = self._state()
+        self.decisions.append(Decision(len(self.steps), term, truth, user_site(), state))
+        return True
+
+    def _operand(self, whole: Term, term: Term, divisor: bool) -> int:
+        """The number of an operand that a number is which a branch compares with tensors;
+        Inexpressible where another such number might not be compared in the same way."""
+        follow = None if self.watch is None else self.watch.follow
+        if follow is None:
+            raise Inexpressible("a number")
+        value = follow.value_of(term, self.args)
+        unfit = type(value) is int and abs(value) > EXACT
+        if type(value) not in (int, float) or unfit or (divisor and value == 0):
+            raise Inexpressible("a large int or a bool")
+        if type(value) is int:
+            size = Operation("abs", (term,))
+            follow.condition(Operation("<=", (size, Constant(EXACT))), True)
+        if divisor:
+            follow.condition(Operation("==", (term, Constant(0))), False)
+        dtype = dt.float64 if type(value) is float else dt.int64
+        tensor = literal(value, dtype, device_of(whole, self.aval_of))
+        return operand_of(follow, term, value, tensor, self.ref(tensor))
+
+    def _state(self) -> PythonState | None:
+        """What Python holds, where the call is followed."""
+        follow = None if self.watch is None else self.watch.follow
+        if follow is None or follow.failed:
+            return None
+        marks = follow.impure, self.changes
+
+        def made(tensor: Handle) -> bool:
+            return id(tensor) not in self.start
+
+        return snapshot(
+            sys._getframe(1),
+            follow.machines,
+            lambda t: self.handles.get(id(t)),
+            made,
+            marks,
+            follow.first,
+        )
+
+    def compute_whole(self, term: Term) -> int | None:
+        """The number of an int that the graph computes; None for what it cannot."""
+        if self.regions:
+            return None
+        if type(term) is Constant:
+            return self._literal(term.value)
+        whole = type(term) is Operation and term.symbol in ("+", "-")
+        first, second = term.operands if whole else (None, None)  # type: ignore[union-attr]
+        if type(first) is not HostRead or type(second) is not Constant or not _small(second.value):
+            return term.number if type(term) is HostRead else None
+        operands = first.number, self._literal(second.value) or 0
+        record = OPS["add" if term.symbol == "+" else "subtract"]  # type: ignore[union-attr]
+        made = record.infer(*map(self.aval_of, operands))
+        self.avals.append(made[0])
+        number = len(self.avals) - 1
+        self.steps.append(RecordedOp(record, (), operands, (number,), made, user_site()))
+        return number
+
+    def _literal(self, value: int) -> int | None:
+        if not _small(value):
+            return None
+        self.avals.append(aval((), dt.int64))
+        self.consts[len(self.avals) - 1] = np.asarray(value, np.int64)
+        return len(self.avals) - 1
+
+    def counters(self) -> dict[tuple[int, str], types.CodeType]:
+        """The variables that are ints and differ from turn to turn of a loop."""
+        follow = None if self.watch is None else self.watch.follow
+        found: dict[tuple[int, str], types.CodeType] = {}
+        states = [decision.state for decision in self.decisions if decision.state is not None]
+        for before, after in zip(states, states[1:]):
+            for code, name in changed_ints(before, after):
+                if follow is not None and code in follow.codes:
+                    found[code, name] = follow.codes[code]
+        return found
+
+    @property
+    def loops(self) -> bool:
+        """Whether one line branches again and again."""
+        sites = [decision.site for decision in self.decisions]
+        return len(sites) > 2 * len(set(sites))
+
+    def check(self, followed: Followed | None, rolls: bool) -> None:
+        """The call has ended: settle which numbers are operands of it, put checks of its branches
+        between the steps, and, where it `rolls`, one node in the place of a loop's turns."""
+        self.settle_numbers([] if followed is None else list(followed.operands))
+        decisions = [decision.renumbered(self.numbered) for decision in self.decisions]
+        try:
+            steps, branches = placed(self.steps, decisions, self.avals, self.consts)
+        except Inexpressible as error:
+            self.why(f"{BRANCHES}, compared with {error}")
+            return
+        found = rolled(steps, branches, self.avals, self.consts) if rolls else None
+        if found is not None:
+            steps, branches, renumbered = found
+            moved = {old: renumbered[new] for old, new in self.numbers.items()}
+            self.numbers, self.rolled = renumbered | moved, True
+            self._renumber(renumbered)
+        if len(branches) > MAX_BRANCHES:
+            self.why(f"{BRANCHES} more than {MAX_BRANCHES} times in one call")
+        self.steps, self.branches = steps, branches
+        self.checked = checked(steps, branches, self.avals)
+
+    def _renumber(self, numbers: dict[int, int]) -> None:
+        """Values have got other numbers."""
+
+        def now(number: int) -> int:
+            return numbers.get(number, number)
+
+        for ident, number in list(self.handles.items()):
+            self.handles[ident] = now(number)
+        for ident, (number, record, node) in list(self.start.items()):
+            self.start[ident] = now(number), record, node
+        for ident, (view, number, record, node) in list(self.followed.items()):
+            self.followed[ident] = view, now(number), record, node
+        self.passed = list(map(now, self.passed))
+        self.taps = [(name, now(number), probes) for name, number, probes in self.taps]
+
+    def numbered(self, number: int) -> int:
+        """The number that a value has now."""
+        return self.numbers.get(number, number)
+
+    @property
+    def path(self) -> tuple[bool, ...]:
+        """The ways that branches on values of tensors went."""
+        return tuple([branch.truth for branch in self.branches])
+
+    def settle_numbers(self, varying: Sequence[int]) -> None:
+        """Operands that numbers became are captures where they vary, else literals."""
+        follow = None if self.watch is None else self.watch.follow
+        if follow is None or not follow.taken:
+            return
+        self.taken = follow.taken
+        moved = {NUMBERED + k: taken.literal for k, taken in enumerate(self.taken)}
+        for position, k in enumerate(varying):
+            handle = self.taken[k].handle
+            self.varying[id(handle)] = position
+            self.captures.append(handle)
+            self._begin(handle)
+            moved[NUMBERED + k] = self.handles[id(handle)]
+        for at, step in enumerate(self.steps):
+            if any(number in moved for number in step.inputs):
+                settled = tuple([moved.get(number, number) for number in step.inputs])
+                self.steps[at] = step._replace(inputs=settled)
+        self.numbers = moved
+        self._renumber(moved)
+
+    def aval_of(self, number: int) -> Aval:
+        """What the value with a number is, an operand that a number became included."""
+        if number < NUMBERED:
+            known: Aval = self.avals[number]
+            return known
+        assert self.watch is not None and self.watch.follow is not None
+        return self.watch.follow.taken[number - NUMBERED].handle._a

@@ -1,0 +1,1 @@
+"""What native entries compare and need."""

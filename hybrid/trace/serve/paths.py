@@ -1,0 +1,323 @@
+"""The plans of a signature as a tree of paths: what comes after a replay in which a branch on a
+tensor goes another way.
+
+Invariant: a plan that ends at a branch has changed nothing; every plan is tried before a call is
+recorded, those first that agree with the ways that are known.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ...control.decisions import decision_of
+from ...core import signals
+from ...core.errors import IndexOutOfRange
+from ..record.recording import Recording
+from .plans import ReplayPlan
+from .prepare import MISS
+from .served import as_it_is
+
+__all__ = ["Paths", "KnownPaths", "crosses", "crossing", "kept", "or_aside", "way_text"]
+__all__ += ["MAX_WAYS", "NEW_WAYS"]
+
+MAX_WAYS = 64  # paths through one signature that are recorded
+SHOWN = 16  # branches of a way that are named
+UNSETTLED, REPLAYS = 12, 4  # misses of facts, and the replays that have to pay for each
+UNSERVED = 32  # calls of ways without a plan, before plans have to serve as many
+MAX_PENDING = 8  # recordings of one path that wait for one that agrees
+NEW_WAYS = "takes ever new ways at branches on the values of tensors"
+Path = tuple[bool, ...]
+
+
+class KnownPaths:
+    """The paths that were recorded of a signature with this state.  `aside`: the latest call left a
+    plan at a branch, so the facts of that plan held."""
+
+    __slots__ = ("met", "aside", "unserved", "remade", "state", "crossing")
+
+    def __init__(self, state: Any) -> None:
+        self.met: set[Path] = set()
+        self.aside = False
+        self.unserved = 0  # calls of ways that are not recorded any more
+        self.remade = 0  # calls that were recorded because facts had changed
+        self.state = weakref.ref(state)
+        self.crossing: Any = None  # the latest function that goes from plan to plan
+
+    @property
+    def plans(self) -> list[ReplayPlan]:
+        """The plans there are now."""
+        state = self.state()
+        return [] if state is None else state.plans
+
+    @property
+    def many(self) -> bool:
+        """Whether there are so many that no more are recorded."""
+        return len(self.met) > MAX_WAYS
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one way through the signature."""
+        return bool(self.met - {()})
+
+    def lost(self, replays: int) -> bool:
+        """Note a call of a way that is not recorded any more: whether there are more of these than
+        replays."""
+        self.aside = False
+        self.unserved += 1
+        return self.unserved > max(UNSERVED, replays)
+
+    def unsettled(self, replays: int) -> bool:
+        """Note a miss of the facts: whether there are so many that plans do not pay."""
+        self.remade += self.several
+        return self.remade > UNSETTLED and REPLAYS * self.remade > replays
+
+    def first(self, recording: Recording) -> bool:
+        """Note a recording: whether it is the first that went its way."""
+        path = recording.path
+        new = bool(self.met or path) and path not in self.met
+        self.met.add(path)
+        return new and not self.many
+
+
+def way_text(path: Path) -> str:
+    """What `explain` says of a way through branches."""
+    shown = ", ".join(map(str, path[:SHOWN])) + (", ..." if len(path) > SHOWN else "")
+    return f", where branches on tensors are {shown}" if path else ""
+
+
+def kept(pending: Sequence[Recording]) -> list[Recording]:
+    """The recordings that wait, without the oldest where there are many of one path."""
+    left: list[Recording] = []
+    count: dict[Path, int] = {}
+    for recording in reversed(pending):
+        count[recording.path] = count.get(recording.path, 0) + 1
+        if count[recording.path] <= MAX_PENDING and len(left) < MAX_WAYS:
+            left.append(recording)
+    return left[::-1]
+
+
+def _shared(first: Path, second: Path) -> int:
+    """How many branches two paths go the same way at the start."""
+    count = 0
+    for one, other in zip(first, second):
+        if one is not other:
+            break
+        count += 1
+    return count
+
+
+class _Stop:
+    """A plan that is tried from bare arguments: its entry and what makes the result, where that
+    takes next to nothing (`raw`), and where its failures lead (places in a list of stops): by what
+    the entry gives for them, or by the number of the branch, complemented."""
+
+    __slots__ = ("plan", "served", "raw", "after", "exits", "hits")
+
+    def __init__(self, plan: ReplayPlan) -> None:
+        served = plan.served
+        assert served is not None
+        self.plan, self.served = plan, served
+        self.after = None if served.after is as_it_is else served.after
+        self.raw = None if served.after is None else served.entry.raw
+        self.exits: dict[int, int] = {}
+        self.hits = 0  # calls that it served since they were last counted
+
+    def replay(self, tensors: tuple[Any, ...]) -> Any:
+        """The result, NotImplemented, or where a branch went another way its `_Exit`."""
+        try:
+            result = self.served.replay(tensors)
+        except IndexOutOfRange as error:
+            number = decision_of(error)
+            return NotImplemented if number is None else _Exit(~number)
+        return NotImplemented if result is MISS else result
+
+
+class _Exit(NamedTuple):
+    """What a plan ended with."""
+
+    code: int
+
+
+def _bare(plan: ReplayPlan) -> bool:
+    """Whether a plan can be served from bare arguments."""
+    served = plan.served
+    return plan.bare and served is not None and served.bare and not plan.recording.life.dead
+
+
+class _Stops:
+    """The plans that calls with bare arguments went to so far; the latest that served one first."""
+
+    __slots__ = ("listed", "first", "__weakref__")
+
+    def __init__(self, plan: ReplayPlan) -> None:
+        self.first = _Stop(plan)
+        self.listed = [self.first]
+
+    def place(self, stop: _Stop, code: int) -> int | None:
+        """The place of what to try when a plan has ended so, known from then on; None: nothing."""
+        path, number = stop.plan.recording.path, ~code
+        error = stop.served.entry.failed(code) if code >= 0 else None
+        if error is not None:
+            number = decision_of(error)  # type: ignore[assignment]
+        if error is not None and number is None:
+            if isinstance(error, IndexOutOfRange):
+                return None  # it may be one of a way that this call does not go
+            raise error  # a signal's handler raised it, or there is no memory
+        refuted, likely = path[: number + 1], (*path[:number], not path[number])
+        known: KnownPaths = stop.plan.known_paths
+        others = [p for p in known.plans if p.recording.path[: number + 1] != refuted and _bare(p)]
+        if not others:
+            return None
+        best = max(others, key=lambda other: _shared(other.recording.path, likely))
+        listed = [k for k, other in enumerate(list(self.listed)) if other.plan is best]
+        if not listed:
+            self.listed.append(_Stop(best))
+        return stop.exits.setdefault(code, listed[0] if listed else len(self.listed) - 1)
+
+    def serves(self, plan: ReplayPlan) -> bool:
+        """Whether a plan is one of them."""
+        return any(stop.plan is plan for stop in list(self.listed))
+
+    def current(self, plan: ReplayPlan) -> bool:
+        """Whether a plan is one of them, and all are as they are served now."""
+        return self.serves(plan) and all(s.plan.served is s.served for s in list(self.listed))
+
+    def add_calls(self, calls: int) -> None:
+        """Add what was served since the last count, so many calls, to the plans."""
+        hits = [(stop.plan, stop.hits) for stop in self.listed]
+        if sum([count for _, count in hits]) != calls:  # not all of them went to these
+            hits = [(self.first.plan, calls)]
+        for plan, count in hits:
+            plan.add_calls(count)
+        for stop in self.listed:
+            stop.hits = 0
+
+
+def crossing(plan: ReplayPlan) -> Callable[..., Any] | None:
+    """A function of bare arguments that goes from plan to plan as branches go, from this one on;
+    NotImplemented where it finds none.  None: this plan needs more than tensors."""
+    if not plan.recording.path or not _bare(plan):
+        return None
+    known = plan.known_paths.crossing
+    if known is not None and known.stops.current(plan):
+        return known  # type: ignore[no-any-return]
+    stops = _Stops(plan)
+
+    def direct(*tensors: Any) -> Any:
+        stop = stops.first
+        for _ in range(MAX_WAYS):
+            raw = stop.raw
+            code = result = stop.replay(tensors) if raw is None else raw(*tensors)
+            if type(result) is _Exit:
+                code = result.code
+            elif raw is None or type(result) is not int:
+                if result is NotImplemented:
+                    return result
+                stops.first = stop
+                stop.hits += 1
+                return result if stop.after is None else stop.after(result)
+            place = stop.exits.get(code)
+            if place is None and (place := stops.place(stop, code)) is None:
+                return NotImplemented
+            stop = stops.listed[place]
+        return NotImplemented
+
+    direct.stops = stops  # type: ignore[attr-defined]
+    plan.known_paths.crossing = direct
+    return direct
+
+
+def crosses(direct: Any, plan: ReplayPlan) -> bool:
+    """Whether a direct way leads to a plan, among others."""
+    stops = getattr(direct, "stops", None)
+    return stops is not None and stops.serves(plan)
+
+
+def or_aside(serve: Callable[..., Any]) -> Callable[..., Any]:
+    """What serves calls of one way, with NotImplemented for those that go another one."""
+
+    def served(*tensors: Any) -> Any:
+        try:
+            return serve(*tensors)
+        except Exception as error:  # nothing has changed, unless a signal's handler raised it
+            if signals.from_handler(error):
+                raise
+            return NotImplemented
+
+    return served
+
+
+class Paths:
+    """The part of `Function` that looks for the plan of another path."""
+
+    _replays: int
+    _looped: int
+    _replay: Callable[[ReplayPlan, list[Any]], Any]
+    _timed: Callable[[ReplayPlan, list[Any]], Any]
+    _eagerly: Callable[..., Any]
+    _record: Callable[..., Any]
+
+    def _otherwise(
+        self,
+        state: Any,
+        failed: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Any],
+    ) -> Any:
+        """A call in which one of the plans ended with an error that is none of the user's."""
+        plan, result = self._another_way(state.known_paths, failed, tensors)
+        if plan is None:
+            return self._eagerly(args, kwargs)
+        if result is MISS:
+            return self._record(state, args, kwargs, tensors)
+        self._replays, self._looped = self._replays + 1, self._looped + 1
+        plan.calls, state.fails = plan.calls + 1, 0
+        state.prefer(plan)
+        return result
+
+    def _another_way(
+        self,
+        known_paths: KnownPaths,
+        failed: tuple[Sequence[ReplayPlan], ReplayPlan, Exception],
+        tensors: list[Any],
+    ) -> tuple[ReplayPlan | None, Any]:
+        """After an error in one of the plans: the plan that serves the call, and the result.
+        MISS: none does; without a plan: the error may be one that the user handles."""
+        plans, plan = failed[:2]
+        error: Exception | None = failed[2]
+        start = next(k for k, other in enumerate(plans) if other is plan)
+        todo, unsure, refuted = list(plans[start + 1 :]), False, list[Path]()
+        while True:
+            if error is not None:
+                number = decision_of(error)
+                # what follows a branch may fail where the branch goes another way
+                unsure = unsure or not plan.recording.path
+                known_paths.aside = known_paths.aside or not unsure
+                if number is not None:
+                    path = plan.recording.path
+                    refuted.append(path[: number + 1])
+                    likely = (*path[:number], not path[number])
+                    todo.sort(key=lambda other: self._rank(other, refuted, likely))
+            if not todo:
+                return (None if unsure else plan), MISS
+            plan, error = todo.pop(0), None
+            try:
+                result = (self._timed if plan.untimed else self._replay)(plan, tensors)
+            except Exception as other:
+                if not plan.recording.handles_errors or signals.from_handler(other):
+                    raise
+                error = other
+                continue
+            if result is not MISS:
+                known_paths.aside = False
+                return plan, result
+
+    @staticmethod
+    def _rank(plan: ReplayPlan, refuted: Sequence[Path], likely: Path) -> tuple[bool, int]:
+        """Where a plan comes among others; one that would end where another did comes last."""
+        path = plan.recording.path
+        again = any(path[: len(prefix)] == prefix for prefix in refuted)
+        return again, -_shared(path, likely)
