@@ -31,6 +31,10 @@ NEW_WAYS = "takes ever new ways at branches on the values of tensors"
 Path = tuple[bool, ...]
 
 
+def _nothing() -> None:
+    """What a reference gives that leads nowhere."""
+
+
 class KnownPaths:
     """The paths that were recorded of a signature with this state.  `aside`: the latest call left a
     plan at a branch, so the facts of that plan held."""
@@ -43,7 +47,8 @@ class KnownPaths:
         self.unserved = 0  # calls of ways that are not recorded any more
         self.remade = 0  # calls that were recorded because facts had changed
         self.state = weakref.ref(state)
-        self.crossing: Any = None  # the latest function that goes from plan to plan
+        # the latest function that goes from plan to plan; weak, for it leads back here
+        self.crossing: Callable[[], Any] = _nothing
 
     @property
     def plans(self) -> list[ReplayPlan]:
@@ -149,7 +154,7 @@ def _bare(plan: ReplayPlan) -> bool:
 class _Stops:
     """The plans that calls with bare arguments went to so far; the latest that served one first."""
 
-    __slots__ = ("listed", "first", "__weakref__")
+    __slots__ = ("listed", "first")
 
     def __init__(self, plan: ReplayPlan) -> None:
         self.first = _Stop(plan)
@@ -184,15 +189,18 @@ class _Stops:
         """Whether a plan is one of them, and all are as they are served now."""
         return self.serves(plan) and all(s.plan.served is s.served for s in list(self.listed))
 
-    def add_calls(self, calls: int) -> None:
-        """Add what was served since the last count, so many calls, to the plans."""
-        hits = [(stop.plan, stop.hits) for stop in self.listed]
-        if sum([count for _, count in hits]) != calls:  # not all of them went to these
-            hits = [(self.first.plan, calls)]
-        for plan, count in hits:
-            plan.add_calls(count)
+    def count(self) -> int:
+        """Count the calls at their plans; how many there were."""
+        for stop in self.listed:
+            stop.plan.calls += stop.hits
+        return self.forget()
+
+    def forget(self) -> int:
+        """Count anew; how many calls there were."""
+        calls = sum([stop.hits for stop in self.listed])
         for stop in self.listed:
             stop.hits = 0
+        return calls
 
 
 def crossing(plan: ReplayPlan) -> Callable[..., Any] | None:
@@ -200,8 +208,9 @@ def crossing(plan: ReplayPlan) -> Callable[..., Any] | None:
     NotImplemented where it finds none.  None: this plan needs more than tensors."""
     if not plan.recording.path or not _bare(plan):
         return None
-    known = plan.known_paths.crossing
+    known = plan.known_paths.crossing()
     if known is not None and known.stops.current(plan):
+        known.stops.forget()
         return known  # type: ignore[no-any-return]
     stops = _Stops(plan)
 
@@ -225,7 +234,7 @@ def crossing(plan: ReplayPlan) -> Callable[..., Any] | None:
         return NotImplemented
 
     direct.stops = stops  # type: ignore[attr-defined]
-    plan.known_paths.crossing = direct
+    plan.known_paths.crossing = weakref.ref(direct)
     return direct
 
 

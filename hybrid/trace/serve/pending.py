@@ -177,8 +177,8 @@ class Unserved(Reports):
     def _serve_directly(self, plan: ReplayPlan) -> None:
         """Let bare arguments go to this plan without a look at their signature."""
         if plan.served is not None and plan.bare and not STATE.special:
+            self._attribute(plan)
             self._direct = plan.served.direct or crossing(plan)
-            self._attribute(getattr(self._direct, "stops", plan))
             self._handles_errors = plan.recording.handles_errors
 
     def _by_way(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

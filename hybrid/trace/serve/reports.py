@@ -209,7 +209,7 @@ class Reports(Wrapped):
         last = None if self._straight is None else self._straight()
         calls = self._replays - self._looped - self._attributed
         self._attributed += calls
-        ways = getattr(self._direct, "ways", None)
+        ways = getattr(self._direct, "ways", None) or getattr(self._direct, "stops", None)
         calls -= 0 if ways is None else ways.count()
         if last is not None:
             last.calls += calls
