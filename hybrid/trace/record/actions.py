@@ -241,7 +241,7 @@ class _Builder:
         resolved = self.resolve(term)
         if type(resolved) is Constant:
             return self.plain_spec(value)
-        self.check(resolved)
+        self.check(term)
         return Computed(resolved)
 
     def _box(self, value: Any, term: Collection) -> Spec:
@@ -261,7 +261,7 @@ class _Builder:
         """What was built, with what must hold before the call."""
         conditions = [(self.resolve(c.term), c.truth) for c in self.followed.conditions]
         for term in self.followed.tried:
-            self.check(self.resolve(term))
+            self.check(term)
         taken = [NumberOperand(self.resolve(term), kind, aval) for term, kind, aval in operands]
         return Actions(
             numbers,
@@ -276,11 +276,8 @@ class _Builder:
         """What must not raise when a replay computes a term is tried before it."""
         if type(term) is not Operation:
             return
-        if not any(type(leaf) is HostValue for leaf in parts(term)):
-            if may_raise(term):
-                self.checks[plain_form(term)] = term
-            for operand in term.operands:
-                self.check(operand)
+        if not any(type(leaf) is HostRead for leaf in parts(term)):
+            self._check_given(self.resolve(term))
             return
         if term.symbol in NEVER_RAISE:
             for operand in term.operands:
@@ -289,12 +286,20 @@ class _Builder:
         if term.symbol not in ("+", "-", "*", "/", "neg"):
             raise Unfit("computes with a value read from a tensor in Python")
         for index, operand in enumerate(term.operands):
-            if any(type(leaf) is HostValue for leaf in parts(operand)):
+            if any(type(leaf) is HostRead for leaf in parts(operand)):
                 if term.symbol == "/" and index == 1:
                     raise Unfit("divides by a value read from a tensor in Python")
                 self.check(operand)
             else:
-                self.checks[plain_form(operand), "small"] = _small(operand, term.symbol == "/")
+                given = self.resolve(operand)
+                self.checks[plain_form(given), "small"] = _small(given, term.symbol == "/")
+
+    def _check_given(self, term: Any) -> None:
+        if type(term) is Operation:
+            if may_raise(term):
+                self.checks[plain_form(term)] = term
+            for operand in term.operands:
+                self._check_given(operand)
 
 
 def _small(term: Any, divides: bool) -> Any:
