@@ -56,31 +56,31 @@ def _small(value: Any) -> bool:
 class Branches(Mode):
     """The part of a recorder that meets branches on tensors."""
 
-    steps: list[RecordedOp]
     handles: dict[int, int]
     consts: dict[int, np.ndarray]
     avals: list[Any]
     captures: list[Handle]
     start: dict[int, tuple[int, Any, Any]]
     followed: dict[int, tuple[Handle, int, Any, Any]]
-    passed: list[int]
-    taps: list[tuple[str, int, list[Probes]]]
     regions: list[OpenRegions]
     watch: Watch | None
-    taken: list[TakenNumber]
     varying: dict[int, int]
     args: list[Handle]
     why: Callable[[str], None]
     ref: Callable[[Any], int]
     _begin: Callable[[Handle], None]
 
-    def _begin_branches(self) -> None:
+    def __init__(self) -> None:
+        self.steps: list[RecordedOp] = []
         self.decisions: list[Decision] = []  # branches on values of tensors
         self.branches: list[BranchPoint] = []  # what is left of them where loops are one node
         self.checked: list[RecordedOp] | None = None  # the steps with checks of these
         self.numbers: dict[int, int] = {}  # of values that have other numbers now
         self.rolled = False  # whether a loop of its Python is one node
         self.changes = 0  # of tensors and gradients, so far
+        self.passed: list[int] = []  # values that a backward pass began at
+        self.taps: list[tuple[str, int, list[Probes]]] = []  # name, value, who sees it
+        self.taken: list[TakenNumber] = []  # numbers that operations took
 
     def decide(self, term: Term, truth: bool) -> bool:
         """Python goes the way that the truth of a term of values says; false where no replay can

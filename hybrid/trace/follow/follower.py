@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ...core.signals import foreign
@@ -19,7 +19,7 @@ from ..heap.allowlist import is_a, plain
 from ..heap.data import source_of
 from ..heap.facts import same
 from .machine import PURE, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
-from .operands import Offer, TakenNumber
+from .operands import SharedValues
 from .places import Physical, PlaceSpot
 from .terms import (
     MAX_TERM,
@@ -83,11 +83,12 @@ class Condition(NamedTuple):
 Effects = Callable[[Any, Stepper, types.FrameType, Any], None]
 
 
-class Follower:
+class Follower(SharedValues):
     """`loads` and `stores`: instructions at each physical place; `blind`: instructions that once
     touched an object that was not known; `escaped`: leaves of terms that Python looked at."""
 
     def __init__(self, function: Any, effects: Effects) -> None:
+        super().__init__()
         self.root, self.effects = unwrapped(function), effects
         self.machines: dict[int, Stepper] = {}  # by id of the frame, while it is alive
         self.failed = ""
@@ -121,22 +122,6 @@ class Follower:
         self.vague, self.serial = False, 0  # something that was not seen was; reads so far
         self.codes: dict[int, types.CodeType] = {}
         self.keep: list[Any] = []  # ids stay unique
-        self._begin_values()
-
-    def _begin_values(self) -> None:
-        self.offer: Offer | None = None  # what operations of the instruction under way may take
-        self.offers: list[Offer] = []
-        self.taken: list[TakenNumber] = []  # what operations took
-        self.known: dict[Any, int] = {}  # the same by term, type and record -> value number
-        self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
-        # variables, by code, that count the turns of a loop, and what computes them in the graph
-        self.counters: Mapping[tuple[int, str], Any] = {}
-        self.compute_whole: Callable[[Term], int | None] = lambda term: None
-        self.virtual: set[HostRead] = set()  # reads of what only the graph computes
-        self.impure = 0  # instructions and calls that may have changed Python state
-        self.regions: list[Any] = []  # branches and loops that are recorded as such right now
-        # notes a branch on values of tensors; false where no replay can check it
-        self.decide: Callable[[Term, bool], bool] = lambda term, truth: False
 
     # ---- frames
     def enter(

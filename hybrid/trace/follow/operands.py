@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...ir.door.bind import constant_of, literal
 from ...ir.tensor import RUNTIME, Handle, new_handle
 from ..heap.allowlist import is_a, lookup
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
-from .terms import Constant, HostRead, Operation, Term, is_number, parts, plain_form
+from .terms import Constant, HostRead, Load, Operation, Term, is_number, parts, plain_form
 
 __all__ = [
     "NUMBERED",
     "Offer",
+    "SharedValues",
     "TakenNumber",
     "assigned",
     "offer_arguments",
@@ -261,3 +262,22 @@ def operand_of(follow: Any, term: Term, value: Any, tensor: Handle, number: int)
         shown = new_handle(tensor._v, tensor._a)
         follow.taken.append(TakenNumber(term, type(value), shown, number))
     return known
+
+
+class SharedValues:
+    """What the follower and the recorder of one call tell each other about values."""
+
+    def __init__(self) -> None:
+        self.offer: Offer | None = None  # what operations of the instruction under way may take
+        self.offers: list[Offer] = []
+        self.taken: list[TakenNumber] = []  # what operations took
+        self.known: dict[Any, int] = {}  # the same by term, type and record -> value number
+        self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
+        # variables, by code, that count the turns of a loop, and what computes them in the graph
+        self.counters: Mapping[tuple[int, str], Any] = {}
+        self.compute_whole: Callable[[Term], int | None] = lambda term: None
+        self.virtual: set[HostRead] = set()  # reads of what only the graph computes
+        self.impure = 0  # instructions and calls that may have changed Python state
+        self.regions: list[Any] = []  # branches and loops that are recorded as such right now
+        # notes a branch on values of tensors; false where no replay can check it
+        self.decide: Callable[[Term, bool], bool] = lambda term, truth: False

@@ -28,7 +28,7 @@ from ...ir.tensor import Handle
 from ..branches.decided import TRUTH
 from ..branches.recorded import BRANCHES, Branches
 from ..bytecode.host_reads import HOW, Read
-from ..follow.operands import TakenNumber, assigned, taken
+from ..follow.operands import assigned, taken
 from ..follow.terms import HostRead, is_number
 from ..heap.allowlist import trusted
 from ..heap.data import source_of
@@ -105,10 +105,9 @@ class Recorder(Branches):
     whole = True
 
     def __init__(self, leaves: Sequence[Handle], root: types.CodeType | None = None) -> None:
+        super().__init__()
         self.root = root  # code of the recorded function
         self.reads: list[Read] = []  # host reads by that function itself
-        self.steps: list[RecordedOp] = []
-        self._begin_branches()
         self.handles: dict[int, int] = {}  # id(handle) -> number of the value it holds now
         self.consts: dict[int, np.ndarray] = {}  # numbers of values that are literals
         self.avals: list[Any] = []  # by value number
@@ -127,13 +126,10 @@ class Recorder(Branches):
         self.grads: dict[int, _Grad] = {}
         self.looked: dict[int, Handle] = {}  # whose flags hybrid's own code asked for
         self.reasons: dict[str, None] = {}
-        self.passed: list[int] = []  # values that a backward pass began at
         self.asked = Asked()
-        self.taps: list[tuple[str, int, list[Probes]]] = []  # name, value, who sees it
         self.regions: list[OpenRegions] = []  # branches and loops that are being recorded
         self.watch: Watch | None = None  # what looks at the Python of the call
         self.data: dict[int, Handle] = {}  # id of an argument that is data -> what stands for it
-        self.taken: list[TakenNumber] = []  # numbers that operations took
         self.varying: dict[int, int] = {}  # of those that are inputs, by id: position
         for tensor in leaves:
             if id(tensor) not in self.handles:

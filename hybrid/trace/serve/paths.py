@@ -261,8 +261,8 @@ def or_aside(serve: Callable[..., Any]) -> Callable[..., Any]:
 class Paths:
     """The part of `Function` that looks for the plan of another path."""
 
-    _replays: int
-    _looped: int
+    _replays: int = 0
+    _looped: int = 0
     _replay: Callable[[ReplayPlan, list[Any]], Any]
     _timed: Callable[[ReplayPlan, list[Any]], Any]
     _eagerly: Callable[..., Any]
