@@ -231,8 +231,8 @@ class Follower(SharedValues):
         self.effects(self, machine, frame, machine.instructions[offset])
 
     def _look(self, machine: Stepper) -> None:
-        """What the last instruction read and no row claimed, Python or an operation looked at: a mask
-        among indices, say."""
+        """What the last instruction read and no row claimed, Python or an operation looked at: a
+        mask among indices, say."""
         self.escaped.update([HostRead(*read) for read in machine.reads])
         machine.reads = []
 
