@@ -1,8 +1,9 @@
 """What recording may cost: every constant of it, and the account of one function.
 
 Invariant: of n calls of a function at most START recordings, and the code compiled for them, are
-free; what more of them cost stays below ALLOWANCE, a tenth (SHARE) of the time that its calls take
-eagerly, and what replays have saved of that.
+free, the first EARLY whatever they cost and the others for FREE seconds; what more of them cost
+stays below ALLOWANCE, a tenth (SHARE) of the time that its calls take eagerly, and what replays
+have saved of that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ __all__ = [
     "Budget",
     "CLOCK",
     "START",
+    "FREE",
+    "EARLY",
     "ALLOWANCE",
     "SHARE",
     "VERSIONS",
@@ -28,9 +31,11 @@ __all__ = [
     "AGAIN",
 ]
 
-# Recordings of a function that cost whatever they cost: a step that makes its state, warms up a
-# cache and meets a last batch takes eight.
+# Recordings of a function that are free: a step that makes its state, warms up a cache and meets a
+# last batch takes eight.
 START = 16
+# Seconds that they may take, but for those of the first versions, which cost what they cost.
+FREE, EARLY = 2.0, 4
 # Seconds that may go into recordings after that while nothing is paid back: what nobody notices.
 ALLOWANCE = 0.2
 # Of the time that all calls would take eagerly, what may go into recordings besides.
@@ -65,12 +70,13 @@ CLOCK: list[Callable[[], float]] = [time.perf_counter]  # tests count instead
 class Budget:
     """The account of one function; seconds by `CLOCK`.
 
-    `spent` on recordings after the first START, `eager` in `calls` eager ones, `replayed` in
+    `free`: on recordings that are, `spent` on the others, `eager` in `calls` eager ones, `replayed` in
     `timed` replays; `recent` on all recordings for the latest `versions` (both halved with each
     version); `refused`: calls that were not recorded because the account did not allow it."""
 
     __slots__ = (
         "recordings",
+        "free",
         "spent",
         "eager",
         "calls",
@@ -83,16 +89,20 @@ class Budget:
 
     def __init__(self) -> None:
         self.recordings = self.calls = self.timed = self.refused = 0
-        self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
+        self.free = self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
 
     def allows(self, replays: int) -> bool:
         """Whether one more recording is paid for; a replay counts as the eager call that it is
         instead of."""
-        if self.recordings < START:
+        if self._is_free(self.recordings + 1):
             return True
         call = self.eager / self.calls if self.calls else 0.0
         earned = replays * self.gain() if self.timed else 0.0
         return self.spent <= ALLOWANCE + SHARE * (self.eager + replays * call) + earned
+
+    def _is_free(self, number: int) -> bool:
+        """Whether a recording, counted from one, costs nothing."""
+        return number <= EARLY or (number <= START and self.free <= FREE)
 
     def gain(self) -> float:
         """Seconds that a replay saves; half a call while none was timed."""
@@ -114,7 +124,9 @@ class Budget:
     def compiled(self, seconds: float) -> None:
         """A recording was compiled beside the calls."""
         self.recent += seconds
-        if self.recordings > START:
+        if self._is_free(self.recordings):
+            self.free += seconds
+        else:
             self.spent += seconds
 
     def accepted(self) -> None:

@@ -60,6 +60,7 @@ def test_a_hundred_lengths_give_three_versions(prices):
 
 
 def test_a_few_sizes_are_all_recorded_when_they_come_again(prices):
+    prices(0.01, 0.1, 0.005)
     f = function(lambda x: x * 2)
     for number in range(40):
         f(ones(1 + number % 8))
@@ -82,7 +83,7 @@ def test_what_is_seen_often_pays_for_a_version(prices):
 
 
 def test_cheap_versions_pay_soon(prices):
-    prices(1.0, 1.0, 0.1)
+    prices(0.01, 0.01, 0.001)
     f = function(lambda x: x * 2)
     for number in range(400):
         f(ones(1 + number % 100))

@@ -154,7 +154,7 @@ def test_the_account():
     account = budget.Budget()
     for _ in range(budget.START):
         assert account.allows(0)
-        account.recorded(100.0)
+        account.recorded(budget.FREE / budget.START)
     assert account.allows(0)  # the first that is not free
     account.recorded(10.0 + 0.75 * budget.ALLOWANCE)
     assert not account.allows(0)
@@ -169,6 +169,17 @@ def test_the_account():
     assert not account.allows(100)
     account.served(0.5)
     assert account.gain() == 0.5 and account.allows(100)  # what they save may be spent
+
+
+def test_long_recordings_are_few_until_calls_pay_for_them():
+    account = budget.Budget()
+    for _ in range(budget.EARLY + 1):
+        assert account.allows(0)
+        account.recorded(3.0)
+    assert not account.allows(0)
+    for _ in range(30):
+        account.ran(1.0)
+    assert account.allows(0)
 
 
 def test_a_version_pays():
