@@ -5,6 +5,10 @@ Invariant: a seed gives the same program always, and a program is all text: what
 a script of its own.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where it is run as a module
 from .make import Block, Case, make_case
 from .play import REFUSED, failure_of
 from .shrink import shrunk

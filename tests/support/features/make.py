@@ -147,12 +147,26 @@ def _calls(draw: _Draw, body: list[Block]) -> list[tuple[str, list[str]]]:
         for name in moving:
             held[name] = pick.choice(ARGUMENTS[name])
         shown = {name: re.sub(r"\bk\b", str(number), text) for name, text in held.items()}
-        given = [shown["x"], *(f"{name}={shown[name]}" for name in names[1:] if shown[name])]
+        given = [shown["x"], *_written(pick, {name: shown[name] for name in names[1:]})]
         many = pick.random() < 0.5 and number > 3
         known = pick.choices(near, (4, 4, 2))[0] or CHANGES
         changes = [draw.fill(pick.choice(known)) for _ in range(pick.choice((1, 1, 2)))]
         calls.append(("\n".join(changes) if many else "", given))
     return calls
+
+
+def _written(pick: random.Random, shown: dict[str, str]) -> list[str]:
+    """Arguments by keyword, in any order, or by position as far as none is left out."""
+    given, by_position = [], pick.random() < 0.3
+    for name, text in shown.items():
+        by_position = by_position and bool(text)
+        if text:
+            given.append(text if by_position else f"{name}={text}")
+    placed = [text for text in given if not re.match(r"\w+=", text)]
+    named = given[len(placed) :]
+    if pick.random() < 0.2:
+        pick.shuffle(named)
+    return placed + named
 
 
 def make_case(seed: int) -> Case:

@@ -171,6 +171,24 @@ block = Block()
 """,
     "dice": "dice, draws = random.Random(3), np.random.default_rng(3)\n",
     "stream": "stream = itertools.cycle([0.5, 1.0, 1.5])\n",
+    "rates": """\
+class Whole(int):
+    pass
+class Rates:
+    def __init__(self):
+        self.rate, self.step, self.decay, self.kept, self.on = 0.5, 0, 0.9, 1, True
+    def warm(self):
+        self.step += 1
+        return self.rate * min(self.step / 4, 1.0)
+    def tick(self, by=1):
+        self.step = self.step + by
+        return self.step
+rates, schedule = Rates(), [0.1, 0.2, 0.4]
+""",
+    "twins": """\
+left, right = Rates(), Rates()
+left.hidden, right.hidden = T(12), T(13)
+""",
     "decorated helper": """\
 @function
 def inner(x):
