@@ -8,6 +8,7 @@ arguments are part of the signature with their content, other objects by identit
 
 from __future__ import annotations
 
+import inspect
 import struct
 import types
 from typing import Any, NamedTuple
@@ -295,6 +296,8 @@ def with_defaults(
     code = function.__code__
     count, given = code.co_argcount, len(args)
     if not kwargs and given >= count and not code.co_kwonlyargcount:
+        return args, kwargs
+    if given > count and not code.co_flags & inspect.CO_VARARGS:
         return args, kwargs
     parameters, defaults = code.co_varnames, function.__defaults__ or ()
     positional, keywords = list(args), dict(kwargs)

@@ -396,3 +396,19 @@ def test_objects_of_calls_are_not_kept():
     del given, t
     gc.collect()
     assert [ref() for ref in gone] == [None] * 40 and traced.cache_info().replays == 38
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((1, 2, 3), {}), ((1, 2, 3), {"scale": 2.0}), ((), {"y": 1}), ((1,), {"z": 1})],
+)
+def test_calls_that_do_not_fit_raise_what_python_raises(args, kwargs):
+    def step(x, y=None, *, scale=1.0, mode="a"):
+        return x * scale
+
+    given = tuple([hybrid.ones(3) * value for value in args])
+    with pytest.raises(TypeError) as plain:
+        step(*given, **kwargs)
+    with pytest.raises(TypeError) as traced:
+        hybrid.function(step)(*given, **kwargs)
+    assert str(traced.value) == str(plain.value)
