@@ -13,7 +13,7 @@ from typing import Any
 from ...ir.tensor import Handle
 from ..follow.terms import OPERATORS, Constant, Operation, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
-from ..heap.facts import Holder, Key, fetch, same
+from ..heap.facts import FactKind, Holder, Key, fetch, same
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
 from .outputs import GivenNumber
@@ -158,7 +158,7 @@ class Guard:
             terms += [*same, f"len({{{', '.join(apart)}}}) == {len(apart)}"]
         return terms
 
-    def _dictionary(self, kind: str, holder: Holder) -> str:
+    def _dictionary(self, kind: FactKind, holder: Holder) -> str:
         target = holder.get()
         if kind == "item":
             return self.holder(holder)
