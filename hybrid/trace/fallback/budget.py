@@ -70,9 +70,10 @@ CLOCK: list[Callable[[], float]] = [time.perf_counter]  # tests count instead
 class Budget:
     """The account of one function; seconds by `CLOCK`.
 
-    `free`: on recordings that are, `spent` on the others, `eager` in `calls` eager ones, `replayed` in
-    `timed` replays; `recent` on all recordings for the latest `versions` (both halved with each
-    version); `refused`: calls that were not recorded because the account did not allow it."""
+    `free`: on recordings that are, `spent` on the others, `eager` in `calls` eager ones,
+    `replayed` in `timed` replays; `recent` on all recordings for the latest `versions` (both
+    halved with each version); `refused`: calls that were not recorded because the account did
+    not allow it."""
 
     __slots__ = (
         "recordings",
