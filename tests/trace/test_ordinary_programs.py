@@ -1,7 +1,8 @@
 """Ordinary programs, decorated: the results, output, exceptions and state of plain Python, and how
 each is served, which may only get better.
 
-`python tests/trace/test_ordinary_programs.py` prints the table of ordinary_states.txt anew.
+`python tests/trace/test_ordinary_programs.py` prints the table of ordinary_states.txt anew.  Where
+it depends on when the garbage collector runs a row has both states, as "deferred/recording".
 """
 
 from __future__ import annotations
@@ -62,9 +63,10 @@ def test_the_same_as_plain_python(name: str) -> None:
     assert not wrong, wrong
     if not SUPPORTED:
         return
-    worse = STATES.index(state) - STATES.index(known)
-    assert worse <= 0, f"{name} is {state} now and was {known}"
-    assert worse == 0, f"{name} is {state} now, better than {known}: say so in {TABLE.name}"
+    places = [STATES.index(word) for word in known.split("/")]
+    place = STATES.index(state)
+    assert place <= max(places), f"{name} is {state} now and was {known}"
+    assert place >= min(places), f"{name} is {state}, better than {known}: say so in {TABLE.name}"
 
 
 def test_the_table_names_every_program() -> None:

@@ -69,7 +69,7 @@ def calls(op, types, few):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_bits_are_those_of_the_host(name):
     op = OPS[name]
-    types = dtypes_of(op)
+    types = dtypes_of(op) or [dt.bool_]
     first = dt.float32 if dt.float32 in types else types[0]
     for arrays, params in calls(op, [first], 1):
         same(op, arrays, params)
