@@ -217,22 +217,29 @@ class Function(Deferring, Paths, Unserved):
             self._say("", f"is not recorded: {stop}")
             return self._eagerly(args, kwargs)
         with signals.held:
-            if TURN.take(self):
-                start, before = CLOCK[0](), self._records
+            start, before = CLOCK[0](), self._records
+            if TURN.take(self):  # no call up to `try`: a handler may raise at one
                 try:
                     self._waits = self._waits and self._runs.settle()
                     return self._recorded(state, args, kwargs, tensors)
                 finally:
-                    if WATCHING:  # the end of the watch was cut short
-                        abandon_watch()
-                    spent = self._budget.ran if self._records == before else self._budget.recorded
-                    spent(CLOCK[0]() - start)
-                    self._waits = self._waits and TURN.function is self
-                    TURN.function = None
-                    TURN.owner = 0
+                    try:
+                        if WATCHING:  # the end of the watch was cut short
+                            abandon_watch()
+                        unused = self._records == before
+                        spent = self._budget.ran if unused else self._budget.recorded
+                        spent(CLOCK[0]() - start)
+                    finally:
+                        self._waits = self._waits and TURN.function is self
+                        TURN.function = None
+                        TURN.owner = 0
         if TURN.owner != threading.get_ident() and TURN.function is self and self._waits:
             self._waits = TURN.wait(self)
             return self(*args, **kwargs)
+        return self._beside(args, kwargs)
+
+    def _beside(self, args: Args, kwargs: Kwargs) -> Any:
+        """An eager call while another one is recorded."""
         self._eager += 1
         RUNS.begun += 1
         self._runs.begun += 1
