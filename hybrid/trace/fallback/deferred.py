@@ -186,11 +186,14 @@ class Deferring:
     def _defer(self, state: Any, args: Any, kwargs: Any) -> Any:
         """A call in the state DEFERRED: its ops in segments, or eagerly in turns."""
         deferral: Deferral = state.deferral
-        deferred = deferral.turn()
-        self._deferred += deferred
-        self._eager += not deferred
         try:
-            return deferral.run(self.fn, args, kwargs, deferred)
+            return self._in_turns(deferral, args, kwargs)
         finally:
             if deferral.verdict == "eager":
                 self._run_python(state, None)
+
+    def _in_turns(self, deferral: Deferral, args: Any, kwargs: Any) -> Any:
+        deferred = deferral.turn()
+        self._deferred += deferred
+        self._eager += not deferred
+        return deferral.run(self.fn, args, kwargs, deferred)

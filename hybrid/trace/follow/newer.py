@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builds import advance
+from .builds import LOOKS, advance
 from .calls import Effect, Instruction, call, known, push
 from .effects import (
     forget,
@@ -94,11 +94,6 @@ def store_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     del machine.stack[-4:]
 
 
-def intrinsic(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    follow.escape([machine.stack.pop()])
-    machine.stack.append(UNSEEN)
-
-
 # ---- 3.13
 def _swapped(effect: Effect) -> Effect:
     """An effect that leaves NULL below a callable, for an interpreter that has it above."""
@@ -140,12 +135,6 @@ def set_function_attribute(
     follow.escape([machine.stack.pop(-2)])
 
 
-def plain_function(
-    follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
-) -> None:
-    machine.stack[-1] = UNSEEN
-
-
 ROWS_312: dict[str, Effect] = {
     **{f"POP_JUMP_IF_{what}": pop_jump for what in ("FALSE", "TRUE", "NONE", "NOT_NONE")},
     "LOAD_ATTR": attribute_or_method,
@@ -157,7 +146,7 @@ ROWS_312: dict[str, Effect] = {
     "LOAD_FAST_AND_CLEAR": set_aside,
     "BINARY_SLICE": take_slice,
     "STORE_SLICE": store_slice,
-    "CALL_INTRINSIC_1": intrinsic,
+    "CALL_INTRINSIC_1": LOOKS["UNARY_POSITIVE"],
 }
 ROWS_313: dict[str, Effect] = {
     **ROWS_312,
@@ -169,6 +158,6 @@ ROWS_313: dict[str, Effect] = {
     "LOAD_FAST_LOAD_FAST": load_two,
     "STORE_FAST_STORE_FAST": store_two,
     "STORE_FAST_LOAD_FAST": store_load,
-    "MAKE_FUNCTION": plain_function,
+    "MAKE_FUNCTION": LOOKS["UNARY_POSITIVE"],  # the code becomes the function
     "SET_FUNCTION_ATTRIBUTE": set_function_attribute,
 }

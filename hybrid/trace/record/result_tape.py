@@ -71,10 +71,11 @@ class ResultTape(NamedTuple):
         """Tape nodes for the results of one replay, by output number; `outputs` gives the value of
         an output of its graph, `spent` is the node of other results."""
         node = self.node(inputs, [outputs(number) for number in self.kept])
-        position = self.position
-        if len(position) == 1:
-            return lambda output: node if output in position else spent
-        return lambda output: (position[output], node) if output in position else spent
+        return lambda output: self.hung(node, output) if output in self.position else spent
+
+    def hung(self, node: Any, output: int) -> Any:
+        """What a result that is on the tape hangs on, of the node of its replay."""
+        return node if len(self.position) == 1 else (self.position[output], node)
 
     def node(self, inputs: Sequence[Any], kept: list[Any]) -> Any:
         """The node of one replay, with the values of the outputs that are kept."""

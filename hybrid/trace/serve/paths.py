@@ -19,7 +19,7 @@ from .plans import ReplayPlan
 from .prepare import MISS
 from .served import as_it_is
 
-__all__ = ["Paths", "KnownPaths", "crosses", "crossing", "kept", "or_aside", "way_text"]
+__all__ = ["Paths", "KnownPaths", "crossing", "kept", "leads", "or_aside", "way_text"]
 __all__ += ["MAX_WAYS", "NEW_WAYS"]
 
 MAX_WAYS = 64  # paths through one signature that are recorded
@@ -238,10 +238,11 @@ def crossing(plan: ReplayPlan) -> Callable[..., Any] | None:
     return direct
 
 
-def crosses(direct: Any, plan: ReplayPlan) -> bool:
-    """Whether a direct way leads to a plan, among others."""
+def leads(direct: Callable[..., Any], plan: ReplayPlan) -> bool:
+    """Whether a direct way leads to a plan, alone or among others."""
     stops = getattr(direct, "stops", None)
-    return stops is not None and stops.serves(plan)
+    alone = plan.served is not None and plan.served.direct is direct
+    return alone or (stops is not None and stops.serves(plan))
 
 
 def or_aside(serve: Callable[..., Any]) -> Callable[..., Any]:

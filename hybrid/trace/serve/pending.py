@@ -20,7 +20,7 @@ from ..fallback.nap import Nap
 from ..heap.signature import signature_of, unchecked
 from ..record.wording import why_not
 from .background import Compilation
-from .paths import crosses, crossing
+from .paths import crossing, leads
 from .plans import ReplayPlan
 from .prepare import MISS
 from .reports import Reports
@@ -48,6 +48,7 @@ class Unserved(Reports):
     _deferred: int
     _run_python: Callable[..., None]
     _of_others: Callable[[], Any]
+    _in_turns: Callable[..., Any]
     _replay: Callable[[ReplayPlan, list[Any]], Any]
 
     def __init__(self) -> None:
@@ -157,10 +158,7 @@ class Unserved(Reports):
         """Run the user's function as it is; its ops in segments where others are replayed."""
         deferral = self._of_all() if sealed else None
         if deferral is not None:
-            deferred = deferral.turn()
-            self._deferred += deferred
-            self._eager += not deferred
-            return deferral.run(self.fn, args, kwargs, deferred)
+            return self._in_turns(deferral, args, kwargs)
         self._eager += 1
         start = CLOCK[0]()
         try:
@@ -227,8 +225,7 @@ class Unserved(Reports):
         """The way that is served directly now."""
         for state in self._signatures.everything():
             for plan in state.plans:
-                own = plan.served is not None and plan.served.direct is direct
-                if own or crosses(direct, plan):
+                if leads(direct, plan):
                     return Way(plan, plan.recording.arguments, (), direct)
         return None
 

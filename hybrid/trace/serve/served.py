@@ -129,8 +129,7 @@ class Served:
         if tape is None or output not in tape.position:
             return self.recording.spent
         kept = [outputs[number]._v for number in tape.kept]
-        node = tape.node(self._inputs(tensors, loaded), kept)
-        return node if len(tape.position) == 1 else (tape.position[output], node)
+        return tape.hung(tape.node(self._inputs(tensors, loaded), kept), output)
 
     def _beside(self, recipe: New, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Any:
         """One call whose result is alone, but for what is kept for its tape."""

@@ -32,7 +32,7 @@ from ..record.wording import Wording
 from ..watch.analysis import Analysis
 from ..watch.events import Watch
 from .background import Compilation
-from .paths import KnownPaths, crosses, way_text
+from .paths import KnownPaths, leads, way_text
 from .plans import ReplayPlan
 
 __all__ = [
@@ -235,13 +235,10 @@ class SignatureState:
 
     def serves(self, direct: Any) -> bool:
         """Whether a direct way into a plan is one of its plans'."""
-        served = [plan.served for plan in self.plans]
         ways = getattr(direct, "ways", None)
         if ways is not None:
             return any(map(ways.serves, self.plans))
-        if any(crosses(direct, plan) for plan in self.plans):
-            return True
-        return direct is not None and any(s is not None and s.direct is direct for s in served)
+        return direct is not None and any(leads(direct, plan) for plan in self.plans)
 
     def forget(self) -> None:
         """Drop recordings that refer to an object which died."""
