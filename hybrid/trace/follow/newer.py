@@ -101,7 +101,8 @@ def _swapped(effect: Effect) -> Effect:
     def swapped(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
         effect(follow, machine, frame, instruction)
         stack = machine.stack
-        if len(stack) > 1 and stack[-2] is NULL:
+        # the lowest bit says that a pair was pushed: else what lies below is another call's
+        if (instruction.arg or 0) & 1 and stack[-2] is NULL:
             stack[-1], stack[-2] = stack[-2], stack[-1]
 
     return swapped
