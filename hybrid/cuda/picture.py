@@ -49,7 +49,7 @@ class Timeline(NamedTuple):
         >>> Timeline(np.array([0.0]), ["a.py:1", "a.py:2"], np.array([[8], [16]])).fullest()
         [('a.py:2', 16), ('a.py:1', 8)]
         """
-        moment = int(self.total.argmax())
+        moment = int(np.argmax(self.total))
         rows = [(line, int(self.held[i, moment])) for i, line in enumerate(self.lines)]
         return sorted([row for row in rows if row[1]], key=lambda row: -row[1])
 
@@ -107,7 +107,7 @@ def draw(shown: Timeline, name: str, path: Any) -> Any:
         colors=colours,
         linewidth=0,
     )
-    peak = int(shown.total.argmax())
+    peak = int(np.argmax(shown.total))
     moments, total = shown.seconds * 1e3, shown.total / scale
     axes.plot(moments, total, color="#333", lw=0.8, drawstyle="steps-post")
     axes.annotate(
@@ -118,7 +118,7 @@ def draw(shown: Timeline, name: str, path: Any) -> Any:
         ha="center",
     )
     axes.margins(x=0)
-    axes.set_ylim(0, max(total.max() * 1.12, 1e-9))
+    axes.set_ylim(0, max(np.max(total) * 1.12, 1e-9))
     axes.set_xlabel("milliseconds")
     axes.set_ylabel(f"{unit} in use")
     axes.set_title(f"Memory of {name} by the line that took it", loc="left")

@@ -94,7 +94,7 @@ def _times(pyplot: Any, pairs: Sequence[Pair]) -> Any:
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 3.2))
     for panel, pair in zip(panels, pairs):
         both = np.concatenate([run.timed for run in pair]) * 1e6
-        bins = np.geomspace(both.min() * 0.9, np.quantile(both, 0.98) * 1.3, 50)
+        bins = np.geomspace(np.min(both) * 0.9, np.quantile(both, 0.98) * 1.3, 50)
         for run, color in zip(pair, ("#8d95a5", BLUE)):
             shown = np.clip(run.timed * 1e6, bins[0], bins[-1])
             panel.hist(

@@ -196,9 +196,9 @@ def _counted_body(algebra: Builder, operand: Val, target: Val, *, axes: Group) -
 def _counted_reference(
     operand: np.ndarray, target: np.ndarray, *, axes: Group
 ) -> tuple[np.ndarray, np.ndarray]:
-    count = (target >= 0).sum().astype(np.float64)
+    count = np.asarray((target >= 0).sum(), np.float64)
     with np.errstate(all="ignore"):
-        return wide(operand).sum() / count, count
+        return np.asarray(wide(operand).sum() / count), count
 
 
 def _counted_vjp(
