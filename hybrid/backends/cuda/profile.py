@@ -21,7 +21,7 @@ __all__ = ["timed"]
 
 
 FAR = 256 << 20  # bytes of a copy or fill that takes the card much longer than the host
-HOST_SECONDS, FILL_SECONDS = 20e-6, 80e-6  # of the start of a launch and an event; of a fill
+HOST_SECONDS, FILL_SECONDS = 60e-6, 80e-6  # of the start of a launch and an event; of a fill
 _CLOCK, _LANES = 13, 128  # attribute: kHz; products and sums of a multiprocessor at a time
 
 

@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 BLOCK, LANES = 4096, 64
-_CHUNKS = 4  # of 32 results of blocks each, in flight
+# Results of blocks in flight, in chunks of 32: of few blocks, and of many, whose reads wait long
+# where the rest of the card reads at full speed.
+_CHUNKS, _MANY_CHUNKS = 4, 32
 Load = Callable[[str], list[str]]
 SHARED = "@shared = external addrspace(3) global [0 x i8], align 16"
 _DISTANCES = (16, 32, 8, 4, 2, 1)
@@ -161,30 +163,49 @@ def join_blocks(
     blocks: str,
     lane: str,
     start: list[str] | None = None,
+    many: bool = False,
 ) -> list[str]:
     """All results combined, after those in `start`, in every thread of the warp; `load(block)`
-    reads those of one block."""
+    reads those of one block; `many`: there are thousands."""
     if not is_ordered(reduction):
         return _join_any(body, reduction, load, blocks, lane)
-    code, scalar = body.code, body.scalar
-    kind = reduction.type
+    total, first = start or reduction.neutral(body.scalar), "0"
+    for chunks in (_MANY_CHUNKS, _CHUNKS) if many else (_CHUNKS,):
+        first, total = _join_in_order(body, reduction, load, blocks, lane, chunks, first, total)
+    return total
+
+
+def _join_in_order(
+    body: Body,
+    reduction: Reduction,
+    load: Load,
+    blocks: str,
+    lane: str,
+    chunks: int,
+    first: str,
+    total: list[str],
+) -> tuple[str, list[str]]:
+    """(the block after, the total) of the blocks from `first` on: so many chunks of 32 at a time,
+    the next ones on their way; the last ones may be fewer where chunks are few."""
+    code, scalar, kind = body.code, body.scalar, reduction.type
+    whole = 32 * chunks if chunks == _MANY_CHUNKS else 1
 
     def fetch(first: str) -> list[str]:
         names = []
-        for chunk in range(_CHUNKS):
+        for chunk in range(chunks):
             number = code.add(code.add(first, lane), str(32 * chunk))
             names += _ahead(body, reduction, load, number, blocks)
         return names
 
     def step(first: str, names: list[str]) -> list[str]:
         total, now = names[:1], names[1:]
-        following = fetch(code.add(first, str(32 * _CHUNKS)))
+        following = fetch(code.add(first, str(32 * chunks)))
         for mine in now:
             for other in range(32):
                 part = shuffle(code, kind, mine, "idx", str(other))
                 total = reduction.combine(scalar, total, [part])
         return [*total, *following]
 
-    carried = [(scalar.ty(kind), x) for x in (start or reduction.neutral(scalar))]
-    carried += [(scalar.ty(kind), x) for x in fetch("0")]
-    return code.loop("0", blocks, str(32 * _CHUNKS), carried, step)[1][:1]
+    carried = [(scalar.ty(kind), x) for x in (*total, *fetch(first))]
+    after, names = code.loop(first, blocks, str(32 * chunks), carried, step, full=whole)
+    return after, names[:1]

@@ -34,8 +34,9 @@ from .tiles import emit_tiles, schedule_tiles
 __all__ = ["generate"]
 
 _MOST_THREADS = 1024
-# Kinds whose threads get as many registers as they ask for; others leave room for more blocks.
-_ROOMY: frozenset[FormKind] = frozenset((FormKind.COLUMN,))
+# Kinds whose threads get as many registers as they ask for; the others leave room for more blocks,
+# which is faster wherever it was measured.
+_ROOMY: frozenset[FormKind] = frozenset()
 _TEXTS = Bounded[tuple[str, str]](4096, 16 << 20, lambda made: len(made[0]))
 Emitter = Callable[[], Code]
 

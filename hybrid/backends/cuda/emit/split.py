@@ -303,7 +303,9 @@ class _Split(Threads):
                 before = load_scalar(code, reduction.type, spot)
                 neutral = reduction.neutral(scalar)[0]
                 start = [scalar.pick(reduction.type, fresh, neutral, before)]
-            yield reduction, spot, join_blocks(self.body, reduction, load, blocks, self.lane, start)
+            many = self.schedule.continued and not self.schedule.joins
+            joined = join_blocks(self.body, reduction, load, blocks, self.lane, start, many)
+            yield reduction, spot, joined
 
     def join_before(self) -> None:
         """The blocks of the part before, of one row."""

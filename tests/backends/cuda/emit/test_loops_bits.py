@@ -17,7 +17,7 @@ from record_kernels import NAMES, kernels
 
 from hybrid.backends.cpu import scatter as cpu_scatter
 from hybrid.backends.cuda import scatter
-from hybrid.backends.cuda.emit import columns, generate
+from hybrid.backends.cuda.emit import columns, generate, lanes, split
 from hybrid.backends.cuda.function import Card
 from hybrid.backends.op_kernels import LoopKernels
 from hybrid.backends.plan import Access, LoopKernel, ScatterKernel
@@ -311,3 +311,21 @@ def test_records(name):
                 buffers[access.slot][:] = rng.integers(0, 2, buffers[access.slot].shape)
         for card in CARDS.values():
             same(kernel, card, buffers=buffers)
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize("blocks", [63.2, 150.5])
+def test_joins_of_many_blocks_go_beside_the_next_part(kind, blocks, monkeypatch):
+    """Parts of a long row, with the constants of rows of millions made small."""
+    for module, name, value in (
+        (split, "_MANY", 32),
+        (split, "_LAST", 4),
+        (lanes, "_MANY_CHUNKS", 1),
+    ):
+        monkeypatch.setattr(module, name, value)
+    shape, made = (1, int(4096 * blocks)), Builder()
+    program = made.program(made.rsum(made.arg(kind) * (1.0 + blocks / 1024)))
+    read, out = contiguous_access(0, kind, shape), Access(1, dt.float64, 0, (1, 0))
+    out = out._replace(dtype=read.dtype)
+    symbols, functions = same(LoopKernel(shape, (1, 2), program, (read,), (out,)))
+    assert len(functions) > 3, symbols

@@ -37,7 +37,6 @@ from hybrid.nn import functional as F
 @pytest.fixture(scope="module")
 def cards() -> Iterator[HostDriver]:
     with pytest.MonkeyPatch.context() as patch, host_cards(patch) as made:
-        patch.setattr(executable, "BRANCHES", 1.0)  # however little that gains
         yield made
         gc.collect()
         forget_generators()
