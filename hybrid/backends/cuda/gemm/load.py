@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .finish import memory_type, widen
 from .forms import Accumulator, Spacing
-from .tile import ALONG_K, BLOCK, LoadForm, Tile, Visit
+from .tile import ALONG_DEEP_K, ALONG_K, BLOCK, SWAPPED, LoadForm, Tile, Visit
 from .words import GLOBAL, NEAR, GemmWriter
 
 __all__ = [
@@ -62,17 +62,18 @@ class FactorLines(NamedTuple):
 
 class ThreadVisits(NamedTuple):
     """What a thread loads of each step of k: `visits`, counted from the k and the line that it
-    takes first; `idle` (an i1): it has none of them."""
+    takes first; `idle` (an i1): it has none of them; `deep`: 16 threads lie along k."""
 
     threads: LoadThreads
     visits: list[Visit]
     own_k: str
     own_line: str
     idle: str | None
+    deep: bool = False
 
 
 def visits_of(
-    writer: GemmWriter, form: LoadForm, tile: Tile, threads: LoadThreads, lines: int
+    writer: GemmWriter, form: LoadForm, tile: Tile, threads: LoadThreads, lines: int, deep: bool
 ) -> ThreadVisits:
     """How threads share the elements of one step of k of `lines` lines."""
 
@@ -80,11 +81,12 @@ def visits_of(
         return writer.code.op(f"icmp uge i32 {own}, {count}") if at_once > count else None
 
     if form.along == "k":
-        at_once = threads.number // ALONG_K
-        steps, starts = range(0, tile.depth, ALONG_K), range(0, lines, at_once)
+        along = ALONG_DEEP_K if deep else ALONG_K
+        at_once = threads.number // along
+        steps, starts = range(0, tile.depth, along), range(0, lines, at_once)
         visits = [Visit(k, line) for k in steps for line in starts]
-        line, k_own = writer.divide(threads.own, str(ALONG_K))
-        return ThreadVisits(threads, visits, k_own, line, beyond(line, lines, at_once))
+        line, k_own = writer.divide(threads.own, str(along))
+        return ThreadVisits(threads, visits, k_own, line, beyond(line, lines, at_once), deep)
     per_k = lines // form.vector
     if per_k > threads.number:
         starts = range(0, lines, threads.number * form.vector)
@@ -112,7 +114,8 @@ class LoadedFactor:
         lines: FactorLines,
     ) -> None:
         self.writer, self.form, self.tile, self.element = writer, form, tile, element
-        self.area, (self.threads, self.visits, self.own_k, own_line, self.idle) = area, visits
+        self.area, self.deep = area, visits.deep
+        self.threads, self.visits, self.own_k, own_line, self.idle, _ = visits
         self.pitch = form.pitch(area.lines, element) * element.size  # bytes from k to k
         base = writer.base(form.name)
         offset = writer.offset(f"{form.name}.batch", form.operand.batch, lines.batch)
@@ -120,7 +123,12 @@ class LoadedFactor:
         # constant part of a line -> bytes from base
         self.line_offsets = self._offsets(lines, own_line)
         spot = writer.integer("mul", self.own_k, str(self.pitch))
-        across = writer.integer("mul", own_line, str(element.size))
+        place = own_line
+        if self.deep:
+            late = writer.integer("and", self.own_k, str(ALONG_K))
+            late = writer.integer("lshr", late, str((ALONG_K // SWAPPED).bit_length() - 1))
+            place = writer.integer("xor", own_line, late)
+        across = writer.integer("mul", place, str(element.size))
         self.target = writer.integer("add", writer.integer("add", spot, across), area.start)
 
     def _offsets(self, lines: FactorLines, own_line: str) -> dict[int, str]:
@@ -135,6 +143,10 @@ class LoadedFactor:
                 line_offset = writer.code.op(f"trunc i64 {line_offset} to i32")
             found[further] = line_offset
         return found
+
+    def arranged(self, k: int, values: list[str]) -> list[str]:
+        """Values of four lines at one k of a stage, as they lie there, in the order of lines."""
+        return values[SWAPPED:] + values[:SWAPPED] if self.deep and k & ALONG_K else values
 
     # ---- before the loop
     def fill(self, block: str, last: str) -> None:

@@ -29,7 +29,7 @@ from .tile import BLOCK, LoadForm, Tile, load_form
 from .tiled import GROUP, TiledForm, shared_bytes, tiled_text
 from .words import GemmText, with_status
 
-__all__ = ["Schedule", "functions"]
+__all__ = ["Schedule", "functions", "loads_of"]
 
 WAVES = 512  # blocks of threads; of fewer it does not matter which tiles they take
 
@@ -64,7 +64,7 @@ def _run(dims: Dims) -> int:
     return sizes[-1] if sizes else 1
 
 
-def _loads(kernel: GemmKernel, element: Accumulator) -> tuple[LoadForm, LoadForm]:
+def loads_of(kernel: GemmKernel, element: Accumulator) -> tuple[LoadForm, LoadForm]:
     a, b = kernel.a, kernel.b
     found = []
     for name, operand, lines, k in (("a", a, a.rows, a.cols), ("b", b, b.cols, b.rows)):
@@ -160,7 +160,7 @@ class _Plan(NamedTuple):
         kernel, tile, split = self.kernel, self.schedule.tile, self.schedule.split
         assert tile is not None
         down, across = -(-kernel.m // tile.rows), -(-kernel.n // tile.cols)
-        a, b = _loads(kernel, self.element)
+        a, b = loads_of(kernel, self.element)
         groups = self.numbers["blocks"] if self.schedule.together else 1
         several = kernel.k > BLOCK and not split and groups == 1
         ragged = kernel.k % tile.depth != 0

@@ -10,10 +10,22 @@ from typing import Literal, NamedTuple
 
 from .forms import Accumulator, GemmOperand, Spacing, WalkForm
 
-__all__ = ["BLOCK", "LoadForm", "Tile", "Visit", "load_form"]
+__all__ = [
+    "ALONG_DEEP_K",
+    "ALONG_K",
+    "BLOCK",
+    "SWAPPED",
+    "LoadForm",
+    "Tile",
+    "Visit",
+    "is_deep",
+    "load_form",
+]
 
 BLOCK = 256  # k per block: part of the numerics contract
-ALONG_K = 8  # threads along k where a factor is turned
+# Threads along k where a factor is turned; more where the second half of them puts pairs of lines
+# into the place of the next pair (SWAPPED), which keeps banks apart and touches half the lines.
+ALONG_K, ALONG_DEEP_K, SWAPPED = 8, 16, 2
 
 
 class Tile(NamedTuple):
@@ -85,6 +97,13 @@ class LoadForm(NamedTuple):
     def pitch(self, lines: int, element: Accumulator) -> int:
         """Elements from k to k in shared memory: turned factors are stored without conflicts."""
         return lines + (16 // element.size if self.along == "k" else 0)
+
+
+def is_deep(form: LoadForm, tile: Tile, element: Accumulator, outputs: int, ragged: bool) -> bool:
+    """Whether 16 threads lie along k; a thread then takes 4 of the lines at a time, and which k it
+    is at is known."""
+    whole = tile.depth % ALONG_DEEP_K == 0 and tile.threads % (4 * ALONG_DEEP_K) == 0
+    return form.along == "k" and element.size == 4 and outputs % 4 == 0 and whole and not ragged
 
 
 class Visit(NamedTuple):

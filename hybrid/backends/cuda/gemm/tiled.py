@@ -21,7 +21,7 @@ from .load import (
     visits_of,
 )
 from .results import ResultTiles, TilePosition
-from .tile import LoadForm, Tile
+from .tile import LoadForm, Tile, is_deep
 from .words import GemmText, GemmWriter
 
 __all__ = ["GROUP", "TiledForm", "shared_bytes", "tiled_text"]
@@ -234,10 +234,10 @@ class _Tiled:
             FactorLines(place.batch, place.row, place.m),
             FactorLines(place.batch, place.col, place.n),
         )
-        own_visits = [
-            visits_of(writer, f, tile, threads, area.lines)
-            for f, area in zip((form.a, form.b), areas)
-        ]
+        own_visits = []
+        for f, area, count in zip((form.a, form.b), areas, (tile.thread_rows, tile.thread_cols)):
+            deep = is_deep(f, tile, element, count, form.ragged)
+            own_visits.append(visits_of(writer, f, tile, threads, area.lines, deep))
         left, right = (
             LoadedFactor(writer, f, tile, element, area, visits, line)
             for f, area, visits, line in zip((form.a, form.b), areas, own_visits, lines)
@@ -308,9 +308,8 @@ class _Tiled:
                 k * factor.pitch + part * chunk * lanes * self.element.size
                 for part in range(count // chunk)
             ]
-            found.append(
-                [x for spot in spots for x in self.writer.take(pointer, spot, chunk, self.element)]
-            )
+            chunks = [self.writer.take(pointer, spot, chunk, self.element) for spot in spots]
+            found.append([x for values in chunks for x in factor.arranged(k, values)])
         return _Fragments(*found)
 
     def _multiply(self, now: _Fragments, sums: list[str]) -> list[str]:
