@@ -96,12 +96,12 @@ def _front(form: Form) -> int:
     return 8 * sum(PARTS if is_ordered(r) else 32 * len(r.parts) for r in found)
 
 
-def _threads(length: int, vector: int) -> int:
-    threads = 1024
-    for most, fewer in ((1024, 128), (4096, 256), (16384, 512)):
-        if length <= most:
-            threads = fewer
-            break
+def _threads(length: int, vector: int, nbytes: int, card: Card) -> int:
+    """Threads of a row that takes so many bytes: with the rows that fit beside it as many as a
+    multiprocessor holds, for fewer threads wait less for each other."""
+    beside, threads = max(card.shared_bytes // max(nbytes, 1), 1), 1024
+    while threads > 128 and threads * beside > 32 * card.warps:
+        threads //= 2
     while threads > 64 and threads * vector >= 2 * length:
         threads //= 2
     return threads
@@ -137,7 +137,7 @@ def schedule_staged(made: Layout, card: Card) -> tuple[StagedSchedule, tuple[int
     unroll = 4
     while unroll > 1 and unroll * vector * work_of(form) > _LONGEST:
         unroll //= 2
-    threads = _threads(length, vector)
+    threads = _threads(length, vector, total, card)
     schedule = StagedSchedule(
         threads, vector, unroll, tuple(sorted(areas.items())), kept, spans, numbers.narrow()
     )

@@ -180,9 +180,9 @@ def _turned(kernel: GemmKernel, schedule: Schedule, element: Accumulator) -> flo
     assert tile is not None
     sides = [(tile.rows, tile.thread_rows), (tile.cols, tile.thread_cols)]
     ragged, total = kernel.k % tile.depth != 0, 0.0
-    for load, (lines, own) in zip(
-        loads_of(kernel, element), sides[:: -1 if schedule.turned else 1]
-    ):
+    if schedule.turned:
+        sides.reverse()
+    for load, (lines, own) in zip(loads_of(kernel, element), sides):
         if load.along == "k":
             total += TURNED * lines / (2 if is_deep(load, tile, element, own, ragged) else 1)
     return total
