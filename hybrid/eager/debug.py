@@ -157,7 +157,7 @@ class debug:  # noqa: N801  (used like a function)
 
     On a device that works beside the host an index that is out of range is noticed by the kernels,
     and raised where the host next waits for them.  With ``sync=True`` the host waits in every call
-    that may fail so.
+    that may fail so.  TypeError for a setting that is not True or False.
 
     >>> import hybrid
     >>> f = hybrid.function(lambda x: hybrid.log(x).sum())
@@ -175,6 +175,9 @@ class debug:  # noqa: N801  (used like a function)
     __slots__ = ("sync", "_checks", "_old")
 
     def __init__(self, *, nan: bool = False, inf: bool = False, sync: bool = False) -> None:
+        for name, value in {"nan": nan, "inf": inf, "sync": sync}.items():
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"debug: {name} is True or False, not {type(value).__name__}")
         self.sync = bool(sync)
         self._checks = _Checks(bool(inf)) if nan or inf else None
         self._old = list[Any]()

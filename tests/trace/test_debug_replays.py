@@ -163,3 +163,10 @@ def test_the_parts_of_the_scope() -> None:
     with scope, scope, pytest.raises(hb.NanError):
         hb.log(hb.tensor(BAD))
     hb.log(hb.tensor(BAD))
+
+
+@pytest.mark.parametrize("name", ["nan", "inf", "sync"])
+@pytest.mark.parametrize("value", [1, None, np.ones(3), "yes"])
+def test_a_setting_is_true_or_false(name, value):
+    with pytest.raises(TypeError, match=f"debug: {name} is True or False"):
+        hybrid.debug(**{name: value})

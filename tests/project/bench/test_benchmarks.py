@@ -31,6 +31,7 @@ def test_worker_measures(mode):
 
 
 def test_run_without_peers(tmp_path):
+    pytest.importorskip("matplotlib")
     done = subprocess.run(
         [
             sys.executable,
