@@ -169,4 +169,4 @@ def test_the_parts_of_the_scope() -> None:
 @pytest.mark.parametrize("value", [1, None, np.ones(3), "yes"])
 def test_a_setting_is_true_or_false(name, value):
     with pytest.raises(TypeError, match=f"debug: {name} is True or False"):
-        hybrid.debug(**{name: value})
+        hb.debug(**{name: value})
