@@ -74,9 +74,9 @@ _ROWS: dict[str, Knobs] = {
     "registers": {(rows, "_REGISTERS"): 64, (rows, "_LONGEST_ROW"): 4096},
     "registers 4": {(rows, "_REGISTERS"): 128},
     "staged": {(rows, "_LONGEST_ROW"): 0},
-    "staged 256": {(rows, "_LONGEST_ROW"): 0, (areas, "_threads"): lambda n, v: 256},
-    "staged 512": {(rows, "_LONGEST_ROW"): 0, (areas, "_threads"): lambda n, v: 512},
-    "staged 1024": {(rows, "_LONGEST_ROW"): 0, (areas, "_threads"): lambda n, v: 1024},
+    "staged 256": {(rows, "_LONGEST_ROW"): 0, (areas, "_threads"): lambda *_: 256},
+    "staged 512": {(rows, "_LONGEST_ROW"): 0, (areas, "_threads"): lambda *_: 512},
+    "staged 1024": {(rows, "_LONGEST_ROW"): 0, (areas, "_threads"): lambda *_: 1024},
 }
 _LONG: dict[str, Knobs] = {
     "roomy": _ROOMY,
@@ -91,13 +91,19 @@ def _columns(vector: int) -> Knobs:
 
 _COLUMNS: dict[str, Knobs] = {
     **{f"vector {n}": _columns(n) for n in (1, 2, 4)},
-    "not roomy": {(loops, "_ROOMY"): frozenset()},
+    "roomy": _ROOMY,
     "strips": {(columns, "_SMALL"): 1 << 40},
     "no strips": {(columns, "_SMALL"): 0, (columns, "_FLIGHT"): 0},
     "fewer threads": {(columns, "_SHARE"): 16},
     "joined by threads": {(columns, "_DEEP"): 1 << 20},
     "joined by warps": {(columns, "_DEEP"): 2},
 }
+
+
+_SOFTMAX = (
+    *((4096, 1024), (32768, 1024), (32768, 4096)),
+    *((8192, 8192), (4096, 50257), (65536, 10)),
+)
 
 
 def _loops() -> Iterator[tuple[str, LoopKernel, dict[str, Knobs]]]:
@@ -114,7 +120,7 @@ def _loops() -> Iterator[tuple[str, LoopKernel, dict[str, Knobs]]]:
     turned = _kernel("add", [((8192, 8192), F32)] * 2)
     reads = (turned.reads[0]._replace(strides=(1, 8192)), turned.reads[1])
     yield "x.T + y 8192x8192", turned._replace(reads=reads), {}
-    for count, length in ((4096, 1024), (32768, 1024), (8192, 8192), (4096, 50257), (65536, 10)):
+    for count, length in _SOFTMAX:
         softmax = _kernel("softmax", [((count, length), F32)], axes=(1, 2))
         yield f"softmax {count}x{length}", softmax, _ROWS
     norm = [((32768, 1024), F32), ((1024,), F32), ((1024,), F32)]
