@@ -24,6 +24,7 @@ from ..ir.tensor import Handle, new_handle
 __all__ = [
     "Carry",
     "carried",
+    "device_of",
     "fitted",
     "fresh",
     "results_of",
@@ -47,7 +48,8 @@ class Carry(NamedTuple):
         return trees.unflatten(self.structure, list(self.leaves if leaves is None else leaves))
 
 
-def _device_of(leaves: Sequence[Any]) -> Device:
+def device_of(leaves: Sequence[Any]) -> Device:
+    """Where the first tensor among leaves is; numbers beside it go there too."""
     return next((leaf._a.device for leaf in leaves if isinstance(leaf, Handle)), HOST)
 
 
@@ -63,7 +65,7 @@ def _tensor(where: str, leaf: Any, device: Device, like: np.dtype | None = None)
 def carried(where: str, tree: Any) -> Carry:
     """A tree of tensors and numbers as tensors; ArgumentError for anything else."""
     leaves, structure = trees.flatten(tree)
-    device = _device_of(leaves)
+    device = device_of(leaves)
     return Carry([_tensor(where, leaf, device) for leaf in leaves], structure)
 
 
@@ -133,12 +135,12 @@ def _same(where: str, number: int, aval: Aval, leaf: Any) -> Tensor:
     )
 
 
-def _scalar(where: str, value: Any) -> Tensor:
+def _scalar(where: str, value: Any, device: Device = HOST) -> Tensor:
     """A value that decides where to go, as a 0-d tensor."""
     if isinstance(value, Handle):
         tensor = value
     elif is_number(value) or isinstance(value, (np.ndarray, np.generic)):
-        tensor = door.as_tensor(value)
+        tensor = door.as_tensor(value, device)
     else:
         raise ArgumentError(f"{where} has to be a scalar, not {described(value)}")
     if tensor._a.shape != ():
@@ -154,9 +156,9 @@ def truth(where: str, value: Any) -> Tensor:
     return _scalar(where, value)
 
 
-def position(where: str, value: Any) -> Tensor:
-    """The number of a branch as a 0-d tensor of integers."""
-    tensor = _scalar(where, value)
+def position(where: str, value: Any, device: Device = HOST) -> Tensor:
+    """The number of a branch as a 0-d tensor of integers; numbers go to the device."""
+    tensor = _scalar(where, value, device)
     if dt.kind(tensor._a.dtype) not in "iu":
         raise DTypeError(f"{where} has to be an integer, not {tensor._a.dtype.name}")
     return tensor

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..autograd.scopes import need_callable, no_grad
 from ..core import dtypes as dt
+from ..core import trees
 from ..core.errors import ArgumentError, ShapeError
 from ..ir.door import bind as door
 from ..ir.door.arguments import described
@@ -21,7 +22,18 @@ from ..ops.elementwise.arithmetic import add
 from ..ops.elementwise.logic import less, not_equal
 from ..ops.elementwise.selection import minimum
 from ..ops.indexing.getitem import getitem
-from .carry import Carry, carried, fitted, fresh, position, results_of, sealed, truth, whole_number
+from .carry import (
+    Carry,
+    carried,
+    device_of,
+    fitted,
+    fresh,
+    position,
+    results_of,
+    sealed,
+    truth,
+    whole_number,
+)
 from .recorded import recorded_branches, recorded_walk, recorded_while
 
 __all__ = ["cond", "switch", "while_loop", "fori_loop", "scan"]
@@ -150,32 +162,34 @@ def fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
     if start is None or stop is None:
         return _counted(lower, upper, body_fun, carry.tree())
 
+    device = device_of(carry.leaves)
+
+    def number_of(i: int) -> list[Any]:
+        return [door.as_tensor(i, device)]
+
     def step(state: list[Any], row: list[Any]) -> tuple[list[Any], Carry]:
         given = body_fun(row[0], carry.tree(state))
         return fitted("fori_loop's body_fun", carry, given), _NOTHING
 
     order, mode = range(start, stop), _recording()
     if mode is not None and _walks(order, carry.leaves):
-        numbers = [arange(start, stop)]
-        leaves = recorded_walk(mode, step, carry, numbers, _number_of, order, body_fun)[0]
+        numbers = [arange(start, stop, device=device)]
+        leaves = recorded_walk(mode, step, carry, numbers, number_of, order, body_fun)[0]
         return carry.tree(leaves)
     leaves = carry.leaves
     for i in order:
-        leaves = step([fresh(leaf) for leaf in leaves], _number_of(i))[0]
+        leaves = step([fresh(leaf) for leaf in leaves], number_of(i))[0]
     return _owned(carry, leaves)
 
 
 _NOTHING = carried("nothing", ())
 
 
-def _number_of(i: int) -> list[Any]:
-    return [door.as_tensor(i)]
-
-
 def _counted(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
     """fori_loop between bounds that are tensors."""
-    first = door.convert(position("fori_loop: lower", lower), dt.int64)
-    last = door.convert(position("fori_loop: upper", upper), dt.int64)
+    device = device_of([lower, upper, *trees.flatten(init_val)[0]])
+    first = door.convert(position("fori_loop: lower", lower, device), dt.int64)
+    last = door.convert(position("fori_loop: upper", upper, device), dt.int64)
 
     def before_end(state: Any) -> Any:
         return less(state[0], last)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..core.aval import HOST
+from ..core.aval import HOST, Device
 from ..core.errors import Site
 from ..core.sites import user_site
 from ..ir.graph.graph import Const, Graph, Node, Value, param_key
-from ..ir.graph.region import Region
+from ..ir.graph.region import Region, graph_on
 from ..ir.op import Op
 from ..ir.tensor import Handle, new_handle
 
@@ -214,7 +214,16 @@ class OpenRegions:
         ends = [block.after.get(ident, number) for ident, number in held.items()]
         cut = len(block.results) if split is None else split
         results = [*block.results[:cut], *(ends if writes else ()), *block.results[cut:]]
-        return Region(Graph(inputs, nodes, [operand(number) for number in results]))
+        return Region(graph_on(Graph(inputs, nodes, [operand(n) for n in results]), HOST))
+
+    def _devices(self, blocks: Sequence[RegionCall], numbers: Sequence[int]) -> set[Device]:
+        """Where the values are that blocks use and make."""
+        recorder, found = self.recorder, {*numbers}
+        for block in blocks:
+            found.update(block.results)
+            for step in recorder.steps[block.start : block.stop]:
+                found.update((*step.inputs, *step.outputs))
+        return {recorder.avals[number].device for number in found}
 
     def fits(
         self, blocks: Sequence[RegionCall], results: Sequence[Any], numbers: Sequence[int]
@@ -231,8 +240,8 @@ class OpenRegions:
             self.refuse("writes tensors that are followed by a gradient")
         if any(n == INNER or (n >= self.numbers and n not in older) for n in numbers):
             self.refuse("uses a tensor outside of the step or branch that made it")
-        elif any(recorder.avals[n].device is not HOST for n in numbers):
-            self.refuse("computes on another device")
+        elif len(self._devices(blocks, numbers)) > 1:
+            self.refuse("computes on several devices")
         if not results and not self.states:
             self.refuse("gives no tensor")
         return not self.problem

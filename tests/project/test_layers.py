@@ -103,6 +103,7 @@ ROOMS = {
         "exchange",
         "copies",
         "stepwise",
+        "control",
         "eager",
         "graph_ir",
         "graphs",

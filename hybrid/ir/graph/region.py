@@ -9,11 +9,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...core.aval import HOST
+from ...core.aval import HOST, Aval, Device, aval
 from ...core.errors import GraphError
-from .graph import Const, Graph, Value, literal_key, param_key
+from .graph import Const, Graph, Node, Value, literal_key, param_key
 
-__all__ = ["Region", "regions_in"]
+__all__ = ["Region", "graph_on", "regions_in"]
+
+
+def graph_on(graph: Graph, device: Device) -> Graph:
+    """The same graph with all its values on a device; graphs inside its nodes stay of the host."""
+    listed = (*graph.inputs, *graph.outputs, *[v for n in graph.nodes for v in n.inputs])
+    if all(value.aval.device is device for value in listed):
+        return graph
+    values = {v: Value(_aval_on(v.aval, device)) for v in graph.inputs}
+
+    def operand(value: Value) -> Value:
+        if isinstance(value, Const) and value not in values:
+            values[value] = Const(_aval_on(value.aval, device), value.data)
+        return values[value]
+
+    nodes = []
+    for node in graph.nodes:
+        params = {k: device if isinstance(v, Device) else v for k, v in node.params.items()}
+        avals = [_aval_on(v.aval, device) for v in node.outputs]
+        nodes.append(Node(node.op, params, tuple(map(operand, node.inputs)), avals, node.site))
+        values.update(zip(node.outputs, nodes[-1].outputs))
+    return Graph(list(map(operand, graph.inputs)), nodes, list(map(operand, graph.outputs)))
+
+
+def _aval_on(record: Aval, device: Device) -> Aval:
+    return record if record.device is device else aval(record.shape, record.dtype, device)
 
 
 def _key(graph: Graph) -> tuple[Any, ...]:

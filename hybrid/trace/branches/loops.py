@@ -17,7 +17,7 @@ from ...control.regions import INNER, RecordedOp
 from ...core import dtypes as dt
 from ...core.aval import HOST, Aval, aval
 from ...ir.graph.graph import Const, Graph, Node, Value, make_node, param_key
-from ...ir.graph.region import Region
+from ...ir.graph.region import Region, graph_on
 from ...ir.op import OPS
 from ..follow.snapshots import PythonState, alike
 
@@ -56,6 +56,8 @@ class _Loop:
         first, last = branches[start], branches[end]
         self.begin, self.stop = first.position, last.position
         self.go = first.truth  # what the branch was while the loop went on
+        self.device = work.avals[first.number].device
+        self.truth, self.count = aval((), dt.bool_, self.device), aval((), dt.int64, self.device)
         self.carried = self._carried()
         made = work.steps[self.begin : self.stop]
         self.made = {number for step in made for number in step.outputs}
@@ -115,7 +117,8 @@ class _Loop:
         if turns[0] is None or any(turn != turns[0] for turn in turns) or not self.carried:
             return False
         work, last = self.work, set(self.held(self.end))
-        if any(work.avals[number].device is not HOST for number in (*last, *self.made)):
+        every = (*last, *self.made, *self.outer(), *self._literals())
+        if any(work.avals[number].device is not self.device for number in every):
             return False
         starts, ends = (self.held(k) for k in (self.start, self.end))
         if any(work.avals[a] is not work.avals[b] for a, b in zip(starts, ends)):
@@ -148,12 +151,17 @@ class _Loop:
         kept = [n for n in used if n not in own and n not in self.work.consts]
         return list(dict.fromkeys(kept))
 
+    def _literals(self) -> list[int]:
+        """Constants that a turn uses."""
+        steps = self.work.between(self.start, self.start + self.period)
+        return [n for step in steps for n in step.inputs if n in self.work.consts]
+
     def inputs(self, outer: Sequence[int]) -> tuple[list[Value], dict[int, Value]]:
         """Arguments of the graphs: what is carried, whether the turn went the usual way, how many
         there were, and older values; and those by number."""
         avals = self.work.avals
         held = self.held(self.start)
-        values = [Value(avals[n]) for n in held] + [Value(TRUTH), Value(COUNT)]
+        values = [Value(avals[n]) for n in held] + [Value(self.truth), Value(self.count)]
         by_number: dict[int, Value] = {}
         for number, value in zip(held, values):
             by_number.setdefault(number, value)
@@ -171,10 +179,10 @@ class _Loop:
         going = _made(nodes, "logical_and", going, inputs[count])
         if self.walks:
             walk = self.work.branches[self.start].state.walks[self.walks[0]]  # type: ignore[union-attr]
-            limit = Const(COUNT, np.asarray(len(walk.over) - walk.taken, np.int64))
+            limit = Const(self.count, np.asarray(len(walk.over) - walk.taken, np.int64))
             more = _made(nodes, "less", inputs[count + 1], limit)
             going = _made(nodes, "logical_and", going, more)
-        return Region(Graph(inputs, nodes, [going]))
+        return Region(graph_on(Graph(inputs, nodes, [going]), HOST))
 
     def body(self, outer: Sequence[int]) -> Region:
         """One turn."""
@@ -191,17 +199,14 @@ class _Loop:
             given = [operand(number) for number in step.inputs]
             nodes.append(Node(step.op, dict(step.params), given, step.avals, step.site))
             values.update(zip(step.outputs, nodes[-1].outputs))
-        fine: Value = Const(TRUTH, np.asarray(True))
+        fine: Value = Const(self.truth, np.asarray(True))
         for branch in self._inside(self.start):
             agreed = _agreed(nodes, operand(branch.number), branch.truth)
             fine = _made(nodes, "logical_and", fine, agreed)
-        one = Const(COUNT, np.asarray(1, np.int64))
+        one = Const(self.count, np.asarray(1, np.int64))
         counted = _made(nodes, "add", inputs[len(self.carried) + 2], one)
         ends = [operand(number) for number in self.held(self.start + self.period)]
-        return Region(Graph(inputs, nodes, [*ends, fine, counted]))
-
-
-TRUTH, COUNT = aval((), dt.bool_), aval((), dt.int64)
+        return Region(graph_on(Graph(inputs, nodes, [*ends, fine, counted]), HOST))
 
 
 def _made(nodes: list[Node], name: str, *operands: Value) -> Value:
@@ -268,8 +273,8 @@ class _Work:
     def roll(self, loop: _Loop) -> None:
         """Put a node in the place of the turns of a loop."""
         outer, held = loop.outer(), loop.held(loop.start)
-        fine = self._literal(np.asarray(True))
-        none = self._literal(np.asarray(0, np.int64))
+        fine = self._literal(np.asarray(True), loop.truth)
+        none = self._literal(np.asarray(0, np.int64), loop.count)
         inputs = (*held, fine, none, *outer)
         ends = loop.held(loop.end)
         results = []
@@ -286,8 +291,8 @@ class _Work:
         self.inside.update(n for s in self.steps[loop.begin : loop.stop] for n in s.inputs)
         self._replace(loop, node, results)
 
-    def _literal(self, data: np.ndarray) -> int:
-        self.avals.append(aval((), data.dtype))
+    def _literal(self, data: np.ndarray, record: Aval) -> int:
+        self.avals.append(record)
         self.consts[len(self.avals) - 1] = data
         return len(self.avals) - 1
 

@@ -18,7 +18,7 @@ import numpy as np
 from ...control.regions import OpenRegions, RecordedOp
 from ...control.taps import Probes
 from ...core import dtypes as dt
-from ...core.aval import Aval, aval
+from ...core.aval import HOST, Aval, Device, aval
 from ...core.sites import user_site
 from ...ir.door.bind import literal
 from ...ir.mode import Mode
@@ -140,12 +140,12 @@ class Branches(Mode):
         if self.regions:
             return None
         if type(term) is Constant:
-            return self._literal(term.value)
+            return self._literal(term.value, self._counting_on())
         whole = type(term) is Operation and term.symbol in ("+", "-")
         first, second = term.operands if whole else (None, None)  # type: ignore[union-attr]
         if type(first) is not HostRead or type(second) is not Constant or not _small(second.value):
             return term.number if type(term) is HostRead else None
-        operands = first.number, self._literal(second.value) or 0
+        operands = first.number, self._literal(second.value, self.aval_of(first.number).device) or 0
         record = OPS["add" if term.symbol == "+" else "subtract"]  # type: ignore[union-attr]
         made = record.infer(*map(self.aval_of, operands))
         self.avals.append(made[0])
@@ -153,10 +153,14 @@ class Branches(Mode):
         self.steps.append(RecordedOp(record, (), operands, (number,), made, user_site()))
         return number
 
-    def _literal(self, value: int) -> int | None:
+    def _counting_on(self) -> Device:
+        """Where the ints of a loop are kept: beside what its branches were read from."""
+        return device_of(self.decisions[-1].term, self.aval_of) if self.decisions else HOST
+
+    def _literal(self, value: int, device: Device) -> int | None:
         if not _small(value):
             return None
-        self.avals.append(aval((), dt.int64))
+        self.avals.append(aval((), dt.int64, device))
         self.consts[len(self.avals) - 1] = np.asarray(value, np.int64)
         return len(self.avals) - 1
 

@@ -8,6 +8,7 @@ where the host waits next.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import get_ident
 from typing import Any
 
@@ -19,12 +20,17 @@ from ....core.errors import DeviceError, UnsupportedError
 from ....core.shapes import contiguous_strides
 from ....core.sites import user_site
 from ....core.switches import SWITCHES
+from ....ir.algorithm import Control
+from ....ir.door.bind import aside
+from ....ir.door.evaluate import evaluate_eager
+from ....ir.graph.region import Region, graph_on, regions_in
 from ....ir.op import Op, algorithm_of
 from ...cpu.eager.views import Arrays, view
 from ...cpu.python.method import words_array
 from ...op_kernels import OpKernels, check_failure, kernels_of, zero_kernel
 from ...plan import Access, Kernel
 from ..array import DeviceArray, empty
+from ..control.driven import DrivenControl
 from ..copies import contiguous
 from ..function import CODE_SHIFT
 from ..launch.caller import Fallback, FreshResult, make_caller
@@ -54,9 +60,29 @@ def eager(op: Op, params: dict[str, Any], inputs: Sequence[Aval], outputs: Seque
             "tensors on the host (.cpu()) and move the result back"
         )
     state = device_state(outs[0].device.index)
+    regions = regions_in(params)
+    if regions:
+        return _control(op, params, regions, outs, state)
     if op.kind == "view":
         return view(op, params, ins, outs, Arrays(functions_of(DeviceArray), empty, contiguous))
     return DeviceOp(kernels_of(op, params, ins, outs), state).caller()
+
+
+def _control(
+    op: Op, params: dict[str, Any], regions: Sequence[Region], outs: Avals, state: DeviceState
+) -> Call:
+    """A branch or loop: its graphs run node by node, as eager code does."""
+    graphs = [graph_on(region.graph, outs[0].device) for region in regions]
+    runs = [partial(evaluate_eager, graph) for graph in graphs]
+    algorithm = algorithm_of(op, params)
+    assert isinstance(algorithm, Control)
+    driven = DrivenControl(algorithm, runs, outs, state)
+
+    def call(*arrays: np.ndarray) -> Any:
+        results = aside(driven, arrays)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    return call
 
 
 class DeviceOp:
