@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..core.aval import HOST, Aval
+from ..core.aval import HOST, Aval, Device, aval
 from ..core.errors import Site
 from ..ir.algorithm import Algorithm
 from ..ir.contract import Dims, SumOrder
@@ -31,6 +31,7 @@ __all__ = [
     "SumOrder",
     "Plan",
     "Kernel",
+    "plan_on",
     "slots_of",
     "unread_inputs",
 ]
@@ -199,6 +200,20 @@ class Plan(NamedTuple):
     sites: tuple[Site | None, ...]
     messages: tuple[str, ...]
     partial: tuple[int, ...] = ()
+
+
+def plan_on(plan: Plan, device: Device) -> Plan:
+    """The same plan over values of a device; plans inside its steps stay as they are."""
+
+    def there(record: Aval) -> Aval:
+        return aval(record.shape, record.dtype, device)
+
+    slots = [slot._replace(aval=there(slot.aval)) for slot in plan.slots]
+    steps = [
+        step._replace(avals=tuple(map(there, step.avals))) if isinstance(step, HostStep) else step
+        for step in plan.steps
+    ]
+    return plan._replace(slots=tuple(slots), steps=tuple(steps))
 
 
 def slots_of(kernel: Kernel) -> set[int]:

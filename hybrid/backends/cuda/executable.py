@@ -1,4 +1,5 @@
-"""A plan on a card: its kernels loaded, its temporaries in one arena, run as one CUDA graph.
+"""A plan on a card: its kernels loaded, its temporaries in one arena, run as one CUDA graph, or as
+several where the host decides between them.
 
 Invariant: inputs are read only, but for states that the native entry owns alone; every output is
 fresh, and nothing is allocated while kernels run.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,14 +18,16 @@ import numpy as np
 
 from ...core.aval import Aval, Device, device
 from ...core.errors import BackendError, DeviceError, blame
+from ...ir.algorithm import Control
 from ...ir.graph.graph import Graph
 from ..api import Entry, Executable, Interpreted, KernelTime, Replay
 from ..cpu.python import abi, runtime
 from ..cpu.python.entry import entry_of
 from ..cpu.python.replay import NativeReplay
 from ..interpret import graph_runner
-from ..plan import LoopKernel, Plan, Slot, slots_of, unread_inputs
+from ..plan import HostStep, LoopKernel, Plan, Slot, plan_on, slots_of, unread_inputs
 from . import array
+from .control.driven import DrivenControl
 from .copies import contiguous
 from .function import GpuFunction, LibraryCall
 from .graph_ir import CHECK_FAILED
@@ -164,9 +168,14 @@ class PlanOnCard(Executable):
         self.arena = _arena(state, size)
         self.consts = tuple(array.from_numpy(c, _device(plan)) for c in plan.consts)
         launches = self._launches(flat)
-        self.graphs = Graphs(state, launches, self._fixed(), _copies(plan), self._branches())
         # calls of a library are nodes of graphs
         self.runs, self.calls = 0, any(isinstance(step, LibraryCall) for step in flat)
+        self._arrange(launches)
+
+    def _arrange(self, launches: list[Started]) -> None:
+        """Make what runs the launches."""
+        copies = _copies(self.plan)
+        self.graphs = Graphs(self.state, launches, self._fixed(), copies, self._branches())
 
     def _launches(self, flat: Steps) -> list[Started]:
         """The steps with their functions loaded."""
@@ -292,20 +301,111 @@ class PlanOnCard(Executable):
         return rows
 
 
+Part = Graphs | tuple[DrivenControl, HostStep]
+
+
+class PlanInParts(PlanOnCard):
+    """A plan with branches or loops that the host drives: graphs of the kernels between them.
+
+    Other plans may run while the host waits for a decision, so each call has an arena of its own.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: DeviceState,
+        functions: Sequence[Steps],
+        driven: dict[int, DrivenControl],
+    ) -> None:
+        self.driven = driven
+        super().__init__(plan, state, functions)
+
+    def _arrange(self, launches: list[Started]) -> None:
+        fixed = {slot: at for slot, at in self._fixed().items() if not self._packed(slot)}
+        copies = _copies(self.plan)
+        self.parts: list[Part] = [Graphs(self.state, (), fixed, copies)] if copies else []
+        begin = 0
+        for step, driven in self.driven.items():
+            end = bisect_left(self.owners, step)
+            if end > begin:
+                self.parts.append(Graphs(self.state, launches[begin:end], fixed))
+            kernel = self.plan.steps[step]
+            assert isinstance(kernel, HostStep)
+            self.parts.append((driven, kernel))
+            begin = end
+        if begin < len(launches):
+            self.parts.append(Graphs(self.state, launches[begin:], fixed))
+
+    def _packed(self, slot: int) -> bool:
+        return slot < len(self.plan.slots) and self.plan.slots[slot].kind == "arena"
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        values, _ = self._buffers(inputs)
+        block = self.state.pool.take(max(self.plan.arena_bytes, 1))
+        for number, slot in enumerate(self.plan.slots):
+            if slot.kind == "arena":
+                values[number] = array.on_block(slot.aval.shape, slot.aval.dtype, block, slot.index)
+        addresses = [0 if v is None else array.address(v) for v in values]
+        buffers = (ctypes.c_uint64 * (len(addresses) + 1))(*addresses)
+        self.runs += 1
+        for part in self.parts:
+            if isinstance(part, tuple):
+                driven, kernel = part
+                targets = [values[slot] for slot in kernel.outputs]
+                driven.into(targets, [values[slot] for slot in kernel.inputs])
+                continue
+            if self.runs == 2 or self.calls:
+                part.instantiate()
+            status = part.run(buffers)
+            if status:
+                raise self._error(0, status)
+        return [values[slot] for slot in self.plan.outputs]
+
+    def entry(self, replay: Replay) -> Entry | None:
+        """None: the host decides between the parts."""
+        return None
+
+    def profile(self, inputs: Sequence[Any], runs: int = 20) -> list[KernelTime]:
+        """Not offered: see Executable.profile."""
+        raise BackendError(
+            "the host drives the branches and loops of this plan, so its kernels are not timed one "
+            "by one; time whole calls instead"
+        )
+
+
+def _driven(step: HostStep, state: DeviceState) -> DrivenControl | None:
+    """What runs a branch or loop; None for other steps."""
+    if not isinstance(step.algorithm, Control):
+        return None
+    there, outs = step.avals[0].device, step.avals[len(step.inputs) :]
+    runs = [compile_plan(plan_on(plan, there), None) for plan in step.plans]
+    return DrivenControl(step.algorithm, runs, outs, state)
+
+
 def compile_plan(plan: Plan, graph: Graph | None) -> Executable:
     """What replays a plan on its device.  Plans that hold a step which has no functions for a card
     go through the eager kernels, node by node."""
     state = device_state(_device(plan).index)
     state.enter()
     functions: list[Steps] = []
-    moving = {n for n, slot in enumerate(plan.slots) if slot.kind not in ("arena", "const")}
+    driven: dict[int, DrivenControl] = {}
+    parts = any(isinstance(k, HostStep) and isinstance(k.algorithm, Control) for k in plan.steps)
+    still = ("const",) if parts else ("arena", "const")
+    moving = {n for n, slot in enumerate(plan.slots) if slot.kind not in still}
     try:
         for kernel, guarded in zip(plan.steps, _guarded(plan)):
             workspace = len(plan.slots) + len(functions)
+            control = _driven(kernel, state) if isinstance(kernel, HostStep) else None
+            if control is not None:
+                driven[len(functions)] = control
+                functions.append(())
+                continue
             functions.append(steps(kernel, state.card, workspace, guarded, moving))
     except BackendError as error:
         if graph is None:
             blame(error, kernel=plan.steps[len(functions)])
             raise
         return Interpreted(graph_runner(graph))
+    if driven:
+        return PlanInParts(plan, state, functions, driven)
     return PlanOnCard(plan, state, functions)

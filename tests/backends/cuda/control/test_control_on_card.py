@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 import hybrid as h
+from hybrid.backends.cuda.backend import CudaBackend
+from hybrid.backends.cuda.executable import PlanInParts, PlanOnCard
+from hybrid.ir.algorithm import While
 
 pytestmark = pytest.mark.usefixtures("simulated")
 
@@ -123,6 +126,32 @@ def test_a_loop_inside_a_loop_and_operations_around_them():
         return call
 
     same(program, (np.linspace(0.1, 1.5, 120, dtype=np.float32).reshape(40, 3),))
+
+
+def test_graphs_run_between_the_decisions_of_the_host(monkeypatch):
+    made, compiled = [], CudaBackend.compile
+
+    def compile_plan(self, plan, graph=None):
+        made.append(compiled(self, plan, graph))
+        return made[-1]
+
+    monkeypatch.setattr(CudaBackend, "compile", compile_plan)
+
+    def program(device):
+        def call(x):
+            y = h.while_loop(lambda v: v.sum() < 9, lambda v: v * 2 + 1, h.exp(x) * x)
+            return h.sin(y) - y
+
+        return call
+
+    same(program, (X,), (X + 1,))
+    (plan,) = made
+    assert isinstance(plan, PlanInParts)
+    before, (loop, step), after = plan.parts
+    assert isinstance(step.algorithm, While)
+    assert all(isinstance(inner, PlanOnCard) for inner in loop.runs)
+    inside = [inner.graphs for inner in loop.runs]
+    assert all(graphs.instances for graphs in (before, after, *inside))
 
 
 @pytest.mark.filterwarnings("ignore:.*runs eagerly")
