@@ -38,7 +38,7 @@ from .machine.devices import DeviceState, device_state
 from .order import follows_index, predecessors
 from .profile import timed
 
-__all__ = ["PlanOnCard", "compile_plan"]
+__all__ = ["PlanOnCard", "compile_plan", "waits_of"]
 
 Steps = Sequence[GpuFunction | LibraryCall]
 
@@ -140,6 +140,21 @@ def _workspaces(plan: Plan, functions: Sequence[Steps]) -> tuple[dict[int, int],
     return offsets, start
 
 
+def waits_of(functions: Sequence[Steps]) -> list[list[int]]:
+    """For each launch those of its own step that it waits for: all since the one before that runs
+    alone; none of those beside which it may run."""
+    waits: list[list[int]] = []
+    for each in functions:
+        before: list[int] = []
+        now: list[int] = []  # launches that run side by side
+        for function in each:
+            if not (isinstance(function, GpuFunction) and function.beside):
+                before, now = now, []
+            now.append(len(waits))
+            waits.append(before)
+    return waits
+
+
 def _copies(plan: Plan) -> list[GraphCopy]:
     """States whose new memory starts as a copy: those that kernels write a part of and, where a
     check may fail, all."""
@@ -162,6 +177,7 @@ class PlanOnCard(Executable):
     def __init__(self, plan: Plan, state: DeviceState, functions: Sequence[Steps]) -> None:
         self.plan, self.state = plan, state
         self.owners = [number for number, each in enumerate(functions) for _ in each]
+        self._waits = waits_of(functions)
         flat = [function for each in functions for function in each]
         state.enter()
         self._work, size = _workspaces(plan, functions)
@@ -221,17 +237,18 @@ class PlanOnCard(Executable):
         same step before it."""
         shared = len(set(self._work.values())) < len(self._work)
         steps = predecessors(self.plan, _guarded(self.plan), self._work if shared else ())
-        last = {owner: number for number, owner in enumerate(self.owners)}
+        own: dict[int, list[int]] = {}
+        for number, owner in enumerate(self.owners):
+            own.setdefault(owner, []).append(number)
+        after: list[list[int]] = []
         ends: list[list[int]] = []  # launches after which a step is done
         for step, before in enumerate(steps):
             waits = sorted({number for other in before for number in ends[other]})
-            ends.append([last[step]] if step in last else waits)
-            steps[step] = waits
-        first = {owner: number for number, owner in reversed(list(enumerate(self.owners)))}
-        return [
-            steps[owner] if first[owner] == number else [number - 1]
-            for number, owner in enumerate(self.owners)
-        ]
+            mine = own.get(step, [])
+            after += [self._waits[number] or waits for number in mine]
+            inner = {other for number in mine for other in self._waits[number]}
+            ends.append([number for number in mine if number not in inner] or waits)
+        return after
 
     # ---- runs
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:

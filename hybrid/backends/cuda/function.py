@@ -42,7 +42,9 @@ class GpuFunction(NamedTuple):
 
     The status is two words: a failed check stores `code + 1 + position` in the first one if it is
     0, and then also at the host's address in the second one; `code` is the word at the position
-    `check` (-1: there is none), which says at launch which check of the program it is."""
+    `check` (-1: there is none), which says at launch which check of the program it is.
+
+    `beside`: it needs nothing of the functions of the kernel before it, and may run beside them."""
 
     text: str
     symbol: str
@@ -53,6 +55,7 @@ class GpuFunction(NamedTuple):
     shared: int = 0
     temp: int = 0
     check: int = -1
+    beside: bool = False
 
     def addressed(self, addresses: Sequence[int], code: int = 0) -> tuple[int, ...]:
         """The words with addresses of slots, and the number of the check; the last address is the

@@ -10,6 +10,7 @@ from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from ....ir.attend import BLOCK
 from ...attend import anywhere, check_rows
 from ...emit.code import check_externals, finish_module
 from ...generated import SlotRef, Word, pack_words
@@ -28,6 +29,8 @@ SHARED = "@shared = external addrspace(3) global [0 x i8], align 16"
 # blocks of threads that a multiprocessor holds
 BLOCKS_PER_CARD = 3
 FAST_BLOCKS_PER_CARD = 3
+# Of small problems: blocks a multiprocessor, and bytes of features and of values at a time.
+_FEW, _LONG = 2, (128, 16384)
 
 
 class _Made(NamedTuple):
@@ -52,15 +55,28 @@ def _attributes(blocks: int) -> str:
 def _rows(kernel: AttendKernel, element: Element, card: Card) -> int:
     """Rows of a thread: as many as registers hold, fewer where they would not be there, or where
     multiprocessors would have no work."""
-    rows = most = 32 // element.size
-    fewest = min(kernel.m, kernel.n) if kernel.backward else kernel.m
+    rows = 32 // element.size
     while rows > 2:
-        tile = WARPS * LANE_ROWS * rows
-        blocks = prod(kernel.batch) * -(-fewest // tile)
-        if fewest > tile // 2 and (blocks >= card.multiprocessors or rows < most):
+        fits = _fewest(kernel) > WARPS * LANE_ROWS * rows // 2
+        if fits and _blocks(kernel, rows) >= card.multiprocessors:
             break
         rows //= 2
     return rows
+
+
+def _fewest(kernel: AttendKernel) -> int:
+    return min(kernel.m, kernel.n) if kernel.backward else kernel.m
+
+
+def _blocks(kernel: AttendKernel, rows: int) -> int:
+    """Blocks of threads of so many rows a thread."""
+    return prod(kernel.batch) * -(-_fewest(kernel) // (WARPS * LANE_ROWS * rows))
+
+
+def _is_small(kernel: AttendKernel, rows: int, card: Card) -> bool:
+    """Whether a multiprocessor has few blocks, so that each should wait for memory as few times as
+    can be."""
+    return not _is_fast(kernel) and _blocks(kernel, rows) <= _FEW * card.multiprocessors
 
 
 Way = Forward | Backward | FastForward | FastBackward
@@ -72,8 +88,12 @@ def _is_fast(kernel: AttendKernel) -> bool:
     return fits and kernel.fast != ""
 
 
-def _ways(kernel: AttendKernel, element: Element, rows: int) -> list[Way]:
+def _ways(kernel: AttendKernel, element: Element, rows: int, small: bool = False) -> list[Way]:
     forward, gradients = AttendTiling(element, rows, 8, 32), AttendTiling(element, rows, 4, 64)
+    if small:
+        forward = gradients = AttendTiling(element, rows, 4, *_LONG)
+        part = forward.block_pairs
+        forward = forward._replace(keys=min(BLOCK, max(-(-kernel.n // part), 1) * part))
     if _is_fast(kernel):
         if not kernel.backward:
             return [FastForward(kernel, forward)]
@@ -85,12 +105,12 @@ def _ways(kernel: AttendKernel, element: Element, rows: int) -> list[Way]:
 
 
 @lru_cache(64)
-def _made(kernel: AttendKernel, rows: int, guarded: bool) -> tuple[_Made, ...]:
+def _made(kernel: AttendKernel, rows: int, small: bool, guarded: bool) -> tuple[_Made, ...]:
     """The functions of a kernel whose operands may lie anywhere."""
     element = Element.of(kernel.writes[0].dtype)
-    made = []
+    made: list[_Made] = []
     blocks = FAST_BLOCKS_PER_CARD if _is_fast(kernel) else BLOCKS_PER_CARD
-    for one in _ways(kernel, element, rows):
+    for one in _ways(kernel, element, rows, small):
         writer = one.writer
         if guarded:
             writer.guard()
@@ -102,7 +122,8 @@ def _made(kernel: AttendKernel, rows: int, guarded: bool) -> tuple[_Made, ...]:
         )
         text = f"{SHARED}\n{text}"
         check_externals(text)
-        function = GpuFunction(text, symbol, (), (), one.each * one.tiles, THREADS, one.shared)
+        grid = one.each * one.tiles
+        function = GpuFunction(text, symbol, (), (), grid, THREADS, one.shared, beside=bool(made))
         made.append(_Made(function, words))
     return tuple(made)
 
@@ -117,4 +138,6 @@ def generate(
     moved, numbers = anywhere(kernel)
     numbers[SlotRef("status")] = STATUS
     rows = _rows(kernel, Element.of(kernel.writes[0].dtype), card)
-    return [one.bound(numbers) for one in _made(moved, rows, guarded) if one.function.blocks]
+    small = _is_small(kernel, rows, card)
+    made = _made(moved, rows, small, guarded)
+    return [one.bound(numbers) for one in made if one.function.blocks]

@@ -45,7 +45,7 @@ class Forward:
     def __init__(self, kernel: AttendKernel, tiling: AttendTiling) -> None:
         self.writer = writer = AttendWriter(kernel, tiling)
         size, rows = tiling.element.size, tiling.block_rows
-        self.area = Area(0, BLOCK * size + WIDE, rows, BLOCK)
+        self.area = Area(0, tiling.keys * size + WIDE, rows, tiling.keys)
         # of every row: the greatest score so far, the sum of its weights, what both were times
         self.state = self.area.stop
         self.products = Products(writer, self.state + 3 * rows * size)
@@ -109,7 +109,7 @@ class Forward:
     def _block(self, tile: _Tile, first_key: str, out: list[str]) -> list[str]:
         """One block of keys."""
         writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
-        for start in range(0, BLOCK, tiling.block_pairs):
+        for start in range(0, tiling.keys, tiling.block_pairs):
             self._products(tile, first_key, start)
         writer.barrier()
         is_first = code.op(f"icmp eq i64 {first_key}, 0")
@@ -183,7 +183,8 @@ class Forward:
         query = code.add(tile.first, row)
         offset = code.add(code.mul(row, str(self.area.stride)), code.mul(indices.lane, str(size)))
         line = writer.shared(offset)
-        lanes = [code.add(indices.lane, str(WARP * i)) for i in range(BLOCK // WARP)]
+        turns = writer.tiling.keys // WARP
+        lanes = [code.add(indices.lane, str(WARP * i)) for i in range(turns)]
         present = [code.op(f"icmp slt i64 {lane}, {count}") for lane in lanes]
         keys = [code.add(first_key, lane) for lane in lanes]
         scores = [

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ....core import dtypes as dt
+from ....ir.attend import BLOCK
 from ....ir.scalar.program import ScalarType
 
 __all__ = [
@@ -55,12 +56,15 @@ class Element(NamedTuple):
 
 class AttendTiling(NamedTuple):
     """What a thread holds: `rows` of a tile of products, `pairs` columns of a tile of scores; and
-    how many bytes of features a product takes at a time."""
+    how many bytes of features a product takes at a time, and of values; `keys`: the most that a
+    block of 256 keys has."""
 
     element: Element
     rows: int
     pairs: int
     chunk: int
+    values: int = VALUES
+    keys: int = BLOCK
 
     @property
     def block_rows(self) -> int:
@@ -82,7 +86,7 @@ class AttendTiling(NamedTuple):
     @property
     def value_rows(self) -> int:
         """Rows of one chunk of values."""
-        return VALUES // (COLUMNS * self.element.size)
+        return self.values // (COLUMNS * self.element.size)
 
     @property
     def columns(self) -> int:

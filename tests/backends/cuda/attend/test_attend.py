@@ -11,6 +11,7 @@ from hybrid.backends.attend import attend_kernel
 from hybrid.backends.cpu.attend import generate as on_cpu
 from hybrid.backends.cuda import attend as room
 from hybrid.backends.cuda.attend import generate
+from hybrid.backends.cuda.executable import waits_of
 from hybrid.backends.cuda.function import STATUS, Card
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
@@ -99,8 +100,10 @@ def test_empty_sizes(backward, sizes):
 def test_tiles_of_every_height(backward, rows, monkeypatch):
     """A tile smaller than what the causal mask cuts by takes the same pairs."""
     monkeypatch.setattr(room, "_rows", lambda *_: rows)
-    Case((), 130, 270, 5, 9, backward, causal=True, special=0.02).check()
-    Case((), 300, 70, 9, 8, backward, causal=True).check()
+    for few in (0, 2):
+        monkeypatch.setattr(room, "_FEW", few)
+        Case((), 130, 270, 5, 9, backward, causal=True, special=0.02).check()
+        Case((), 300, 70, 9, 8, backward, causal=True).check()
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -161,6 +164,14 @@ def test_nothing_is_contracted_approximated_or_flushed(arch):
 
 def test_one_text_serves_all_sizes():
     """Sizes that differ in no remainder differ in words alone."""
-    one, other = (Case((2,), m, n, 64, 64, causal=True) for m, n in ((64, 128), (128, 256)))
+    one, other = (Case((2,), m, n, 64, 64, causal=True) for m, n in ((256, 512), (512, 768)))
     first, second = (generate(c.kernel, Card(), 99)[0] for c in (one, other))
     assert first.symbol == second.symbol and first.words != second.words
+
+
+def test_both_gradients_run_side_by_side():
+    """Neither needs the other; what follows waits for both."""
+    keys, queries = generate(Case((), 64, 64, 8, 8, True).kernel, Card(), 99)
+    assert [keys.beside, queries.beside] == [False, True]
+    alone = keys._replace(symbol="another")
+    assert waits_of([[alone], [keys, queries, alone, alone]]) == [[], [], [], [1, 2], [3]]
