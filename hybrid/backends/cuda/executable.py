@@ -35,7 +35,7 @@ from .graphs import GraphCopy, Graphs, Started, native_plan
 from .kernels import steps
 from .machine.blocks import block_address
 from .machine.devices import DeviceState, device_state
-from .order import follows_index, predecessors
+from .order import follows_index, predecessors, spread
 from .profile import timed
 
 __all__ = ["PlanOnCard", "compile_plan", "waits_of"]
@@ -46,7 +46,7 @@ Steps = Sequence[GpuFunction | LibraryCall]
 # so many launches, whose order is found in a moment.  On an H100 a node of a chain costs 0.5 to
 # 1.3 us; branches save 12 % of a GPT step of 117 launches and 28 % of a small MLP's.
 MOST_BRANCHED = 512
-MOST_WORKSPACE = 64 << 20
+MOST_WORKSPACE = MOST_SPREAD = 64 << 20
 
 
 # ---- memory
@@ -404,6 +404,8 @@ def compile_plan(plan: Plan, graph: Graph | None) -> Executable:
     go through the eager kernels, node by node."""
     state = device_state(_device(plan).index)
     state.enter()
+    if len(plan.steps) <= MOST_BRANCHED:
+        plan = spread(plan, MOST_SPREAD)
     functions: list[Steps] = []
     driven: dict[int, DrivenControl] = {}
     parts = any(isinstance(k, HostStep) and isinstance(k.algorithm, Control) for k in plan.steps)

@@ -21,8 +21,9 @@ from ..plan import (
     slots_of,
 )
 
-__all__ = ["predecessors", "written_slots", "follows_index"]
+__all__ = ["predecessors", "written_slots", "follows_index", "spread"]
 
+ALIGN = 256  # bytes
 STATUS_WORD = -1  # the space of what checks write and guarded kernels read
 WORKSPACE = -2
 
@@ -65,6 +66,17 @@ def _range_of(plan: Plan, slot: int) -> _Range | None:
     # a new value may be written over the input that it replaces
     number = found.index if found.kind in ("input", "state") else len(plan.slots) + slot
     return _Range(1 + number, 0, 1)
+
+
+def spread(plan: Plan, most: int) -> Plan:
+    """The plan with temporaries that share no memory, so that no step waits for a reader of what
+    was there before; as it is where they take more than `most` bytes."""
+    slots, size = list(plan.slots), 0
+    for number, slot in enumerate(slots):
+        if slot.kind == "arena":
+            slots[number] = slot._replace(index=size)
+            size += -(-slot.aval.nbytes // ALIGN) * ALIGN
+    return plan._replace(slots=tuple(slots), arena_bytes=size) if size <= most else plan
 
 
 Users = list[tuple[_Range, int]]
