@@ -164,7 +164,11 @@ class ResultTiles:
         """Finish the sums of some rows of the tile: all reads are under way before the first is
         waited for."""
         writer, code, finish = self.writer, self.code, self.finish
-        last = writer.integer("sub", self.position.m, "1")
+        last, stop = writer.integer("sub", self.position.m, "1"), self.position.m
+        per_row = self.tile.cols // finish.width
+        if self.tile.rows % (self.tile.threads * self.groups // per_row):  # rows behind the tile
+            end = writer.integer("add", self.position.row, str(self.tile.rows))
+            stop = writer.least(stop, end)
         numbers = [writer.integer("add", self.position.row, own) for own in rows]
         reads = []
         for number in numbers:
@@ -177,7 +181,7 @@ class ResultTiles:
                 pointers = [self._pointer(out, starts, number) for out in finish.outs]
                 store_results(writer, finish, self._sums(own, across), values, pointers, wide)
 
-            code.when(code.op(f"icmp ult i32 {number}, {self.position.m}"), one)
+            code.when(code.op(f"icmp ult i32 {number}, {stop}"), one)
 
     def _pointer(self, stream: GemmOperand, starts: dict[str, str], row: str) -> str:
         offset = self.writer.offset(f"{stream.name}.rows", stream.rows, row)

@@ -57,6 +57,16 @@ def test_every_tile(tile):
     agree(case, made_with(case, tile), orders=(1,))
 
 
+@pytest.mark.parametrize("k", [512, 700, 768, 1024])
+@pytest.mark.parametrize("tile", ["128x64", "64x64", "16x16"])
+def test_groups_of_threads_that_do_not_divide_a_tile(tile, k):
+    """Three groups finish rows in turns that end behind the tile, where the next tile is."""
+    made = SMALL[tile]
+    case = matmul_case(1, 2 * made.rows + 2, made.cols + 6, k, "nt")
+    chosen = Schedule(made, together=True)
+    agree(case, functions(case.kernel, chosen, CARD, len(case.buffers)), orders=(0,))
+
+
 @pytest.mark.parametrize("layout", ["nn", "nt", "tt"])
 @pytest.mark.parametrize("tile", ["128x128", "64x64", "32x64", "16x32"])
 def test_factors_that_are_turned_in_whole_steps(tile, layout):
