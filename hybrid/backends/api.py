@@ -115,6 +115,7 @@ class Replay(NamedTuple):
 class Entry:
     """A native replay entry: a function of the tensors that are passed in each call.
 
+    `coded`: equal ints of `raw` say the same failure; otherwise `failed` has to be asked each time.
     `call` gives the results with new state committed, NotImplemented with nothing changed when an
     input is not what the plan was made for, or raises with all tensors as before.  `raw` is the
     same without a frame of Python: an int, which `failed` makes an error of, where a kernel failed.
@@ -125,6 +126,7 @@ class Entry:
     raw: Callable[..., Any]
     of: Any
     failed: Callable[[int], Exception]
+    coded: bool = True
 
 
 class KernelTime(NamedTuple):
@@ -173,6 +175,10 @@ class Executable(ABC):
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Run once: device values of the plan's inputs -> device values of its outputs."""
 
+    def settle_checks(self) -> None:
+        """Have every run from now on raise what failed in it, and only that: the caller decides by
+        it where to go on.  A failure of earlier work stays for where the host reads next."""
+
     def keeps_inputs(self) -> bool:
         """Whether an output may be, or share memory with, the value of an input."""
         return True
@@ -202,12 +208,11 @@ class Backend(ABC):
     default device), made of host arrays and turned into them.
 
     `eager` and `compile` have defaults that compute on the host; `native` says that a backend's own
-    kernels need none of what `kernel` puts around them, `checks_late` that a check which fails in a
-    replay may be told after the replay has written its results."""
+    kernels need none of what `kernel` puts around them.  Checks may be told late, where the host
+    waits next, except by an executable whose checks were settled."""
 
     kind: str
     native = False
-    checks_late = False
 
     def trim(self) -> None:
         """Return memory that nothing uses to the system, as far as that is cheap."""

@@ -40,7 +40,6 @@ class CudaBackend(Backend):
 
     kind = "cuda"
     native = True
-    checks_late = True
 
     def empty(self, aval: Aval) -> Any:
         return array.empty(aval)

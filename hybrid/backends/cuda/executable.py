@@ -11,6 +11,7 @@ import ctypes
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -176,6 +177,8 @@ class PlanOnCard(Executable):
 
     def __init__(self, plan: Plan, state: DeviceState, functions: Sequence[Steps]) -> None:
         self.plan, self.state = plan, state
+        self.codes, self.settled = dict[int, int](), False  # numbers of checks, by step
+        self.owner = state.status.owner()
         self.owners = [number for number, each in enumerate(functions) for _ in each]
         self._waits = waits_of(functions)
         flat = [function for each in functions for function in each]
@@ -209,8 +212,11 @@ class PlanOnCard(Executable):
         """The number of the check that a kernel makes; 0 for kernels that make none."""
         if function.check < 0:
             return 0
-        message = self.plan.messages[step] or "an index is out of range"
-        return self.state.status.code(message, self.plan.sites[step])
+        if step not in self.codes:
+            message = self.plan.messages[step] or "an index is out of range"
+            code = self.state.status.code(message, self.plan.sites[step], self.owner)
+            self.codes[step] = code
+        return self.codes[step]
 
     def _fixed(self) -> dict[int, int]:
         """Addresses that are the same in every run, by slot; workspaces come behind the slots."""
@@ -251,6 +257,10 @@ class PlanOnCard(Executable):
         return after
 
     # ---- runs
+    def settle_checks(self) -> None:
+        self.settled = True
+        self.graphs.settle()
+
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         values, buffers = self._buffers(inputs)
         self.runs += 1
@@ -282,7 +292,7 @@ class PlanOnCard(Executable):
 
     def _error(self, step: int, status: int) -> Exception:
         if status == CHECK_FAILED:
-            return self.state.status.taken()
+            return self.state.status.taken(self.codes.values() if self.settled else None)
         return DeviceError(
             f"the CUDA driver refused the replay of {len(self.owners)} kernels (error {status}); "
             "an error in a kernel that was started before may be the reason"
@@ -294,7 +304,7 @@ class PlanOnCard(Executable):
         if not abi.available():
             return None
         self.graphs.instantiate()
-        return entry_of(self._spec(replay), _OnCard(), self._error)
+        return replace(entry_of(self._spec(replay), _OnCard(), self._error), coded=False)
 
     def _spec(self, replay: Replay) -> NativeReplay:
         plan, states = self.plan, {number for _, number in replay.states}
@@ -356,7 +366,15 @@ class PlanInParts(PlanOnCard):
     def _packed(self, slot: int) -> bool:
         return slot < len(self.plan.slots) and self.plan.slots[slot].kind == "arena"
 
+    def settle_checks(self) -> None:
+        self.settled = True
+        for part in self.parts:
+            if isinstance(part, Graphs):
+                part.settle()
+
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        if self.settled:
+            _refuse_failed(self.state)
         values, _ = self._buffers(inputs)
         block = self.state.pool.take(max(self.plan.arena_bytes, 1))
         for number, slot in enumerate(self.plan.slots):
@@ -388,6 +406,33 @@ class PlanInParts(PlanOnCard):
             "the host drives the branches and loops of this plan, so its kernels are not timed one "
             "by one; time whole calls instead"
         )
+
+
+class NodeByNode(Interpreted):
+    """A graph through the eager kernels."""
+
+    def __init__(self, graph: Graph, state: DeviceState) -> None:
+        super().__init__(graph_runner(graph))
+        self.state, self.settled = state, False
+
+    def settle_checks(self) -> None:
+        self.settled = True
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        if not self.settled:
+            return super().__call__(inputs)
+        _refuse_failed(self.state)
+        results = super().__call__(inputs)
+        self.state.wait()
+        return results
+
+
+def _refuse_failed(state: DeviceState) -> None:
+    """Raise the error of earlier work, which stays for where the host reads next."""
+    state.enter()
+    state.driver.wait_stream(state.stream)
+    if state.status.failed():
+        raise state.status.taken(())
 
 
 def _driven(step: HostStep, state: DeviceState) -> DrivenControl | None:
@@ -424,7 +469,7 @@ def compile_plan(plan: Plan, graph: Graph | None) -> Executable:
         if graph is None:
             blame(error, kernel=plan.steps[len(functions)])
             raise
-        return Interpreted(graph_runner(graph))
+        return NodeByNode(graph, state)
     if driven:
         return PlanInParts(plan, state, functions, driven)
     return PlanOnCard(plan, state, functions)

@@ -11,7 +11,7 @@ import functools
 import sys
 import types
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,13 @@ def _small(value: Any) -> bool:
     return type(value) is int and abs(value) < 1 << 31
 
 
+class Counter(NamedTuple):
+    """A variable that counts turns of a loop: its code, where what ends the loop is."""
+
+    code: types.CodeType
+    device: Device
+
+
 class Branches(Mode):
     """The part of a recorder that meets branches on tensors."""
 
@@ -73,6 +80,7 @@ class Branches(Mode):
     def __init__(self) -> None:
         self.steps: list[RecordedOp] = []
         self.decisions: list[Decision] = []  # branches on values of tensors
+        self.decided_on = HOST  # where the latest was read
         self.branches: list[BranchPoint] = []  # what is left of them where loops are one node
         self.checked: list[RecordedOp] | None = None  # the steps with checks of these
         self.numbers: dict[int, int] = {}  # of values that have other numbers now
@@ -93,7 +101,7 @@ class Branches(Mode):
             return False
         if not fits(term, self.aval_of):
             return False
-        state = self._state()
+        state, self.decided_on = self._state(), device_of(term, self.aval_of)
         self.decisions.append(Decision(len(self.steps), term, truth, user_site(), state))
         return True
 
@@ -154,8 +162,10 @@ class Branches(Mode):
         return number
 
     def _counting_on(self) -> Device:
-        """Where the ints of a loop are kept: beside what its branches were read from."""
-        return device_of(self.decisions[-1].term, self.aval_of) if self.decisions else HOST
+        """Where the ints of a loop are kept: beside what its branches were read from before."""
+        follow = None if self.watch is None else self.watch.follow
+        counters = [] if follow is None else list(follow.counters.values())
+        return counters[-1].device if counters else HOST
 
     def _literal(self, value: int, device: Device) -> int | None:
         if not _small(value):
@@ -164,15 +174,15 @@ class Branches(Mode):
         self.consts[len(self.avals) - 1] = np.asarray(value, np.int64)
         return len(self.avals) - 1
 
-    def counters(self) -> dict[tuple[int, str], types.CodeType]:
+    def counters(self) -> dict[tuple[int, str], Counter]:
         """The variables that are ints and differ from turn to turn of a loop."""
         follow = None if self.watch is None else self.watch.follow
-        found: dict[tuple[int, str], types.CodeType] = {}
+        found: dict[tuple[int, str], Counter] = {}
         states = [decision.state for decision in self.decisions if decision.state is not None]
         for before, after in zip(states, states[1:]):
             for code, name in changed_ints(before, after):
                 if follow is not None and code in follow.codes:
-                    found[code, name] = follow.codes[code]
+                    found[code, name] = Counter(follow.codes[code], self.decided_on)
         return found
 
     @property

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...control.taps import Tap
-from ...ir.door.bind import backend_of
 from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle
-from ..branches.recorded import BRANCHES
 from ..bytecode.host_reads import Read, tail_values
 from ..bytecode.summary import handles_errors
 from ..follow.terms import Load
@@ -158,8 +156,6 @@ def recording_of(
             host_reads = {}
     if host_reads is None:
         reasons += [read.reason for read in recorder.reads]
-    if recorder.decisions and any(backend_of(a.device).checks_late for a in recorder.avals):
-        reasons += [f"{BRANCHES} ({decision.site})" for decision in recorder.decisions]
     looked = [] if reasons else _looked_at(recorder, analysis)
     analysis.watch.fixed.update(looked)
     reasons += [f"looks at the number that is its argument {p + 1}" for p in looked]

@@ -65,6 +65,8 @@ class Prepared:
         except Exception as e:
             blame(e, step="compile", plan=self.result.plan)
             raise
+        if recording.path:
+            self.executable.settle_checks()
         # whether a result may share memory with data among the arguments, or needs it later
         self.keeps_data = bool(recording.data) and (
             recording.tape is not None or self.executable.keeps_inputs()

@@ -7,6 +7,8 @@ one read of the host's memory, after a wait.
 from __future__ import annotations
 
 import ctypes
+import itertools
+from collections.abc import Collection
 from typing import Any
 
 from ....core.cache import keep
@@ -33,6 +35,7 @@ class Status:
         self._clear()
         self._known: dict[Any, int] = {}
         self._checks: dict[int, tuple[str, Site | None]] = {}
+        self._owners = itertools.count(1)
 
     def _clear(self) -> None:
         self._words[0] = 0
@@ -44,15 +47,20 @@ class Status:
         """Where the host's word is."""
         return self._pinned
 
-    def code(self, message: str, site: Site | None = None) -> int:
-        """The number of a check, which its kernel puts into the status where it fails."""
-        key = message, site
+    def code(self, message: str, site: Site | None = None, owner: int = 0) -> int:
+        """The number of a check, which its kernel puts into the status where it fails; checks of
+        one owner have numbers of their own."""
+        key = message, site, owner
         found = self._known.get(key)
         if found is None:
             number = len(self._known) % _MOST_CODES + 1
             found = keep(self._known, key, number, _MOST_CODES)
-            self._checks[found] = key
+            self._checks[found] = message, site
         return found
+
+    def owner(self) -> int:
+        """What nobody else gives to `code`."""
+        return next(self._owners)
 
     def failed(self) -> bool:
         """Whether a check has failed, as far as the host knows."""
@@ -63,9 +71,11 @@ class Status:
         if self._words[0]:
             raise self.taken()
 
-    def taken(self) -> HybridError:
-        """The error of the check that failed; the status is clear afterwards."""
+    def taken(self, own: Collection[int] | None = None) -> HybridError:
+        """The error of the check that failed; the status is clear afterwards, but where the check
+        is none of these."""
         value = self._words[0]
-        self._clear()
+        if own is None or value >> CODE_SHIFT in own:
+            self._clear()
         message, site = self._checks.get(value >> CODE_SHIFT, ("an index is out of range", None))
         return IndexOutOfRange(f"{message} (at {site})" if site else message)
