@@ -4,11 +4,10 @@ and state, and as many replays as on the host."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from actions.harness import both
-from moved_programs import programs_on
+from paths.moved import programs_on
 
 from hybrid.trace.fallback import budget
 from hybrid.trace.follow.rows import SUPPORTED
