@@ -71,6 +71,19 @@ def test_training_has_the_bits_of_the_cpu(name: str, card: HostDriver) -> None:
     assert card.counts["graph"] == traced.cache_info().replays
 
 
+@pytest.mark.parametrize("most", [0, 1 << 20])
+def test_temporaries_share_memory_where_they_take_much(
+    most: int, card: HostDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they share none, no step waits for a reader of what was there before."""
+    monkeypatch.setattr(executable, "MOST_SPREAD", most)
+    made = executable_of(trained_with_the_bits_of_the_cpu("gpt", 5))
+    lying = sorted((s.index, s.aval.nbytes) for s in made.plan.slots if s.kind == "arena")
+    apart = all(here + size <= there for (here, size), (there, _) in zip(lying, lying[1:]))
+    assert apart == bool(most)
+    assert all(here % 64 == 0 and here + size <= made.plan.arena_bytes for here, size in lying)
+
+
 def test_a_steady_replay_allocates_and_updates_nothing(card: HostDriver) -> None:
     _, step = training(perceptron, "cuda")
     traced, batch = hybrid.function(step), on("cuda", *floats(6, 8))
