@@ -47,7 +47,8 @@ Steps = Sequence[GpuFunction | LibraryCall]
 # so many launches, whose order is found in a moment.  On an H100 a node of a chain costs 0.5 to
 # 1.3 us; branches save 12 % of a GPT step of 117 launches and 28 % of a small MLP's.
 MOST_BRANCHED = 512
-MOST_WORKSPACE = MOST_SPREAD = 64 << 20
+MOST_WORKSPACE = 64 << 20
+MOST_SPREAD = 32 << 20  # bytes of temporaries: no more than stays in the card's cache
 
 
 # ---- memory
