@@ -89,7 +89,7 @@ def _is_fast(kernel: AttendKernel) -> bool:
 
 
 def _ways(kernel: AttendKernel, element: Element, rows: int, small: bool = False) -> list[Way]:
-    forward, gradients = AttendTiling(element, rows, 8, 32), AttendTiling(element, rows, 4, 64)
+    forward = gradients = AttendTiling(element, rows, 4, 64)
     if small:
         forward = gradients = AttendTiling(element, rows, 4, *_LONG)
         part = forward.block_pairs
