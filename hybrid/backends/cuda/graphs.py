@@ -304,10 +304,9 @@ class Graphs:
             assert call is not None
             call.run(self.fixed, self.state.stream)
             return
-        for slot, fixups in self.watched.items():
-            for position, launch in fixups:
-                if launch == number:
-                    self._words[position] = buffers[slot]
+        for position in function.slots:
+            if function.words[position] in self.watched:
+                self._words[start + position] = buffers[function.words[position]]
         words = (ctypes.c_uint64 * len(function.words)).from_address(
             self._words.ctypes.data + 8 * start
         )
