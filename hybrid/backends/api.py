@@ -115,7 +115,6 @@ class Replay(NamedTuple):
 class Entry:
     """A native replay entry: a function of the tensors that are passed in each call.
 
-    `coded`: equal ints of `raw` say the same failure; otherwise `failed` has to be asked each time.
     `call` gives the results with new state committed, NotImplemented with nothing changed when an
     input is not what the plan was made for, or raises with all tensors as before.  `raw` is the
     same without a frame of Python: an int, which `failed` makes an error of, where a kernel failed.
@@ -126,7 +125,6 @@ class Entry:
     raw: Callable[..., Any]
     of: Any
     failed: Callable[[int], Exception]
-    coded: bool = True
 
 
 class KernelTime(NamedTuple):
@@ -176,8 +174,8 @@ class Executable(ABC):
         """Run once: device values of the plan's inputs -> device values of its outputs."""
 
     def settle_checks(self) -> None:
-        """Have every run from now on raise what failed in it, and only that: the caller decides by
-        it where to go on.  A failure of earlier work stays for where the host reads next."""
+        """Have every run from now on raise what failed in it, and nothing that failed before: the
+        caller decides by it where to go on.  UnsupportedError where that cannot be."""
 
     def keeps_inputs(self) -> bool:
         """Whether an output may be, or share memory with, the value of an input."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from gpu_device import DEVICE, HOST, here, same
+from gpu_device import DEVICE, HOST, SIMULATED, here, same
 
 import hybrid
 from hybrid.core.errors import IndexOutOfRange
@@ -95,3 +96,24 @@ def test_an_error_of_earlier_work_is_not_taken_for_a_branch() -> None:
         table[hybrid.tensor(77, device=DEVICE)]
         here(program(hybrid.tensor(X[40], device=DEVICE)))
     same(program(hybrid.tensor(X[40], device=DEVICE)), X[40] + np.float32(1))
+
+
+@pytest.mark.skipif(SIMULATED, reason="one thread at a time works with the simulated card")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_threads_go_their_own_ways(program: Callable[..., Any]) -> None:
+    traced, numbers, wrong = hybrid.function(program), (1, 5, 77, 0), list[str]()
+    given = [(X + n % 2, np.array(n)) for n in numbers]
+    wanted = [here(program(*map(hybrid.tensor, xs))) for xs in given]
+
+    def work(first: int) -> None:
+        for k in range(first, first + 24):
+            found = traced(*[hybrid.tensor(x, device=DEVICE) for x in given[k % 4]])
+            if here(found).tobytes() != wanted[k % 4].tobytes():
+                wrong.append(f"thread {first}, call {k}")
+
+    threads = [threading.Thread(target=work, args=[first]) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

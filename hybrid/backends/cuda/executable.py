@@ -11,14 +11,13 @@ import ctypes
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ...core.aval import Aval, Device, device
-from ...core.errors import BackendError, DeviceError, blame
+from ...core.errors import BackendError, DeviceError, UnsupportedError, blame
 from ...ir.algorithm import Control
 from ...ir.graph.graph import Graph
 from ..api import Entry, Executable, Interpreted, KernelTime, Replay
@@ -36,6 +35,7 @@ from .graphs import GraphCopy, Graphs, Started, native_plan
 from .kernels import steps
 from .machine.blocks import block_address
 from .machine.devices import DeviceState, device_state
+from .machine.status import Status
 from .order import follows_index, predecessors, spread
 from .profile import timed
 
@@ -178,8 +178,7 @@ class PlanOnCard(Executable):
 
     def __init__(self, plan: Plan, state: DeviceState, functions: Sequence[Steps]) -> None:
         self.plan, self.state = plan, state
-        self.codes, self.settled = dict[int, int](), False  # numbers of checks, by step
-        self.owner = state.status.owner()
+        self.status, self.settled = state.status, False
         self.owners = [number for number, each in enumerate(functions) for _ in each]
         self._waits = waits_of(functions)
         flat = [function for each in functions for function in each]
@@ -187,6 +186,7 @@ class PlanOnCard(Executable):
         self._work, size = _workspaces(plan, functions)
         self.arena = _arena(state, size)
         self.consts = tuple(array.from_numpy(c, _device(plan)) for c in plan.consts)
+        self._flat = flat
         launches = self._launches(flat)
         # calls of a library are nodes of graphs
         self.runs, self.calls = 0, any(isinstance(step, LibraryCall) for step in flat)
@@ -194,8 +194,11 @@ class PlanOnCard(Executable):
 
     def _arrange(self, launches: list[Started]) -> None:
         """Make what runs the launches."""
-        copies = _copies(self.plan)
-        self.graphs = Graphs(self.state, launches, self._fixed(), copies, self._branches())
+        given = self._fixed(), _copies(self.plan), self._branches(), self._own()
+        self.graphs = Graphs(self.state, launches, *given)
+
+    def _own(self) -> Status | None:
+        return self.status if self.settled else None
 
     def _launches(self, flat: Steps) -> list[Started]:
         """The steps with their functions loaded."""
@@ -213,11 +216,8 @@ class PlanOnCard(Executable):
         """The number of the check that a kernel makes; 0 for kernels that make none."""
         if function.check < 0:
             return 0
-        if step not in self.codes:
-            message = self.plan.messages[step] or "an index is out of range"
-            code = self.state.status.code(message, self.plan.sites[step], self.owner)
-            self.codes[step] = code
-        return self.codes[step]
+        message = self.plan.messages[step] or "an index is out of range"
+        return self.status.code(message, self.plan.sites[step])
 
     def _fixed(self) -> dict[int, int]:
         """Addresses that are the same in every run, by slot; workspaces come behind the slots."""
@@ -259,8 +259,8 @@ class PlanOnCard(Executable):
 
     # ---- runs
     def settle_checks(self) -> None:
-        self.settled = True
-        self.graphs.settle()
+        self.settled, self.status = True, self.state.settled
+        self._arrange(self._launches(self._flat))
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         values, buffers = self._buffers(inputs)
@@ -293,7 +293,9 @@ class PlanOnCard(Executable):
 
     def _error(self, step: int, status: int) -> Exception:
         if status == CHECK_FAILED:
-            return self.state.status.taken(self.codes.values() if self.settled else None)
+            return self.status.taken()
+        if status > CHECK_FAILED:
+            return self.status.error(status - CHECK_FAILED)
         return DeviceError(
             f"the CUDA driver refused the replay of {len(self.owners)} kernels (error {status}); "
             "an error in a kernel that was started before may be the reason"
@@ -305,7 +307,7 @@ class PlanOnCard(Executable):
         if not abi.available():
             return None
         self.graphs.instantiate()
-        return replace(entry_of(self._spec(replay), _OnCard(), self._error), coded=False)
+        return entry_of(self._spec(replay), _OnCard(), self._error)
 
     def _spec(self, replay: Replay) -> NativeReplay:
         plan, states = self.plan, {number for _, number in replay.states}
@@ -351,27 +353,22 @@ class PlanInParts(PlanOnCard):
     def _arrange(self, launches: list[Started]) -> None:
         fixed = {slot: at for slot, at in self._fixed().items() if not self._packed(slot)}
         copies = _copies(self.plan)
+        own = self._own()
         self.parts: list[Part] = [Graphs(self.state, (), fixed, copies)] if copies else []
         begin = 0
         for step, driven in self.driven.items():
             end = bisect_left(self.owners, step)
             if end > begin:
-                self.parts.append(Graphs(self.state, launches[begin:end], fixed))
+                self.parts.append(Graphs(self.state, launches[begin:end], fixed, status=own))
             kernel = self.plan.steps[step]
             assert isinstance(kernel, HostStep)
             self.parts.append((driven, kernel))
             begin = end
         if begin < len(launches):
-            self.parts.append(Graphs(self.state, launches[begin:], fixed))
+            self.parts.append(Graphs(self.state, launches[begin:], fixed, status=own))
 
     def _packed(self, slot: int) -> bool:
         return slot < len(self.plan.slots) and self.plan.slots[slot].kind == "arena"
-
-    def settle_checks(self) -> None:
-        self.settled = True
-        for part in self.parts:
-            if isinstance(part, Graphs):
-                part.settle()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         if self.settled:
@@ -412,20 +409,10 @@ class PlanInParts(PlanOnCard):
 class NodeByNode(Interpreted):
     """A graph through the eager kernels."""
 
-    def __init__(self, graph: Graph, state: DeviceState) -> None:
-        super().__init__(graph_runner(graph))
-        self.state, self.settled = state, False
-
     def settle_checks(self) -> None:
-        self.settled = True
-
-    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        if not self.settled:
-            return super().__call__(inputs)
-        _refuse_failed(self.state)
-        results = super().__call__(inputs)
-        self.state.wait()
-        return results
+        raise UnsupportedError(
+            "branches on values of tensors, and the device has no kernels for all of its operations"
+        )
 
 
 def _refuse_failed(state: DeviceState) -> None:
@@ -433,7 +420,7 @@ def _refuse_failed(state: DeviceState) -> None:
     state.enter()
     state.driver.wait_stream(state.stream)
     if state.status.failed():
-        raise state.status.taken(())
+        raise state.status.seen()
 
 
 def _driven(step: HostStep, state: DeviceState) -> DrivenControl | None:
@@ -470,7 +457,7 @@ def compile_plan(plan: Plan, graph: Graph | None) -> Executable:
         if graph is None:
             blame(error, kernel=plan.steps[len(functions)])
             raise
-        return NodeByNode(graph, state)
+        return NodeByNode(graph_runner(graph))
     if driven:
         return PlanInParts(plan, state, functions, driven)
     return PlanOnCard(plan, state, functions)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 
 from ..cpu.machine.asm import UNLIKELY, Fn
+from .function import CODE_SHIFT
 
 __all__ = [
     "FUNCTIONS",
@@ -35,6 +36,7 @@ FUNCTIONS = (
     "cuGraphExecKernelNodeSetParams_v2",
     "cuMemcpyDtoDAsync_v2",
     "cuStreamSynchronize",
+    "cuMemcpyHtoDAsync_v2",
 )
 _TABLE = (
     "nodes_n",
@@ -52,6 +54,8 @@ _TABLE = (
     "wait",  # address of the word that says whether to wait for failed checks
     "failed",  # address of the host's word that a failed check writes
     "context",
+    "status",  # of a plan that waits for its own checks: the card's status words, and what they are
+    "blank",  # when nothing has failed
     *FUNCTIONS,
 )
 TABLE = {name: 8 * i for i, name in enumerate(_TABLE)}
@@ -241,9 +245,36 @@ def _choose() -> Fn:
     return writer
 
 
+def _checked(writer: Fn, table: str) -> None:
+    """Wait, and return what `_plan` says of checks."""
+    wait = writer.ld(table, TABLE["cuStreamSynchronize"])
+    stream = writer.ld(writer.ld(table, TABLE["stream"]))
+    waited = writer.call("i32", wait, f"ptr {stream}")
+    status = writer.op(f"zext i32 {waited} to i64")
+    word = writer.ld(table, TABLE["failed"])
+    value = writer.ld(word, 0, "i64")
+    with writer.when(writer.either(writer.cmp("ne", status, 0), writer.cmp("eq", value, 0))):
+        writer.ret(status)
+    writer.label(writer.fresh())
+    own = writer.ld(table, TABLE["status"])
+    with writer.when(writer.cmp("eq", own, "null", "ptr")):
+        writer.ret(CHECK_FAILED)
+    writer.label(writer.fresh())
+    writer.st("i64", 0, word)
+    clear, blank = (
+        writer.ld(table, TABLE["cuMemcpyHtoDAsync_v2"]),
+        writer.ld(table, TABLE["blank"]),
+    )
+    writer.call("i32", clear, f"ptr {own}", f"ptr {blank}", "i64 16", f"ptr {stream}")
+    writer.call("i32", wait, f"ptr {stream}")
+    number = writer.op(f"lshr i64 {value}, {CODE_SHIFT}")
+    writer.ret(writer.add(number, CHECK_FAILED))
+
+
 def _plan() -> Fn:
     """What the entry calls to run a plan: 0, the driver's status, or CHECK_FAILED where a check
-    has failed that is waited for.  `steps`: the table."""
+    has failed that is waited for, with the number of the check where the plan has a status of its
+    own, which is clear then: no other thread has met it.  `steps`: the table."""
     writer = Fn(
         "hy_gpu_plan",
         "i64",
@@ -260,13 +291,7 @@ def _plan() -> Fn:
     started = writer.call("i64", "@hy_graph_start", *given)
     wanted = writer.cmp("ne", writer.ld(writer.ld(table, TABLE["wait"]), 0, "i64"), 0)
     with writer.when(writer.both(writer.cmp("eq", started, 0), wanted), unlikely=True):
-        wait = writer.ld(table, TABLE["cuStreamSynchronize"])
-        stream = writer.ld(writer.ld(table, TABLE["stream"]))
-        status = writer.call("i32", wait, f"ptr {stream}")
-        bad = writer.op(f"zext i32 {status} to i64")
-        found = writer.cmp("ne", writer.ld(writer.ld(table, TABLE["failed"]), 0, "i64"), 0)
-        check = writer.pick(found, CHECK_FAILED, 0)
-        writer.ret(writer.pick(writer.cmp("eq", bad, 0), check, bad))
+        _checked(writer, table)
     writer.label(writer.fresh())
     writer.ret(started)
     return writer

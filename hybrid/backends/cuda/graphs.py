@@ -33,6 +33,7 @@ from .graph_ir import (
 )
 from .machine.devices import DeviceState
 from .machine.modules import Loaded
+from .machine.status import Status
 
 __all__ = ["Started", "GraphCopy", "Graphs", "drop_dead", "native_plan"]
 
@@ -109,7 +110,8 @@ def _run() -> Any:
 class Graphs:
     """Launches over slots: `fixed` slots have one address, the others are watched.
 
-    `after`: for each launch those that it waits for (default: the one before it)."""
+    `after`: for each launch those that it waits for (default: the one before it).  `status`: of
+    checks that each run waits for."""
 
     def __init__(
         self,
@@ -118,10 +120,12 @@ class Graphs:
         fixed: Mapping[int, int],
         copies: Sequence[GraphCopy] = (),
         after: Sequence[Sequence[int]] | None = None,
+        status: Status | None = None,
     ) -> None:
         drop_dead()
         self.state, self.launches = state, launches
-        self.fixed = {**fixed, STATUS: state.status.address}
+        self.status, self.settled = status or state.status, status is not None
+        self.fixed = {**fixed, STATUS: self.status.address}
         self.after = after or [[k - 1] if k else [] for k in range(len(launches))]
         self._graph, self._instances = 0, list[int]()
         self._wanted = MANY_GRAPHS if len(launches) <= FEW_LAUNCHES else FEW_GRAPHS
@@ -144,7 +148,7 @@ class Graphs:
                 words[function.check] = code << CODE_SHIFT
             for position in function.slots:
                 slot = function.words[position]
-                known = self.state.status.address if slot == STATUS else fixed.get(slot)
+                known = self.status.address if slot == STATUS else fixed.get(slot)
                 words[position] = known or 0
                 if known is None:
                     watched.setdefault(slot, []).append((start + position, number))
@@ -208,8 +212,10 @@ class Graphs:
             "graph_bytes": GRAPH_HEAD + 8 * watched,
             "limit": max(len(self.launches) // 4, 4),
             "stream": ctypes.addressof(state.stream_word),
-            "wait": SWITCHES.words.ctypes.data,
-            "failed": state.status.host_address,
+            "wait": (_ALWAYS if self.settled else SWITCHES.words).ctypes.data,
+            "failed": self.status.host_address,
+            "status": self.status.address if self.settled else 0,
+            "blank": self.status.blank_address,
             "context": state.driver.context(state.index),
             **{name: state.driver.address(name) for name in FUNCTIONS},
             **{
@@ -275,10 +281,6 @@ class Graphs:
         return node
 
     # ---- running
-    def settle(self) -> None:
-        """Have every run wait for its checks."""
-        self.table[TABLE["wait"] // 8] = _ALWAYS.ctypes.data
-
     @property
     def steps(self) -> tuple[int, ...]:
         """The step descriptor through which an entry runs this plan."""

@@ -124,9 +124,8 @@ class _Stop:
         served = plan.served
         assert served is not None
         self.plan, self.served = plan, served
-        bare = served.after is not None and served.entry.coded
-        self.after = served.after if bare and served.after is not as_it_is else None
-        self.raw = served.entry.raw if bare else None
+        self.after = None if served.after is as_it_is else served.after
+        self.raw = None if served.after is None else served.entry.raw
         self.exits: dict[int, int] = {}
         self.hits = 0  # calls that it served since they were last counted
 

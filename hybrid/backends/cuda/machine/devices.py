@@ -86,6 +86,12 @@ class DeviceState(DeviceStreams):
             made.use_context(self.driver, self.index)
         return made
 
+    @cached_property
+    def settled(self) -> Status:
+        """The status of runs that wait for their own checks."""
+        self.enter()
+        return Status(self.driver)
+
     def _allocate(self, nbytes: int) -> int:
         self.enter()
         address: int = aside(self.driver.allocate, nbytes)

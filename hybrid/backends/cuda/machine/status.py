@@ -7,8 +7,6 @@ one read of the host's memory, after a wait.
 from __future__ import annotations
 
 import ctypes
-import itertools
-from collections.abc import Collection
 from typing import Any
 
 from ....core.cache import keep
@@ -32,14 +30,14 @@ class Status:
         self._words = words
         words[:] = (0, 0, 0, self._pinned)  # the host's word, a gap, what the card's words are
         self.address = driver.allocate(16)
-        self._clear()
+        self.clear()
         self._known: dict[Any, int] = {}
         self._checks: dict[int, tuple[str, Site | None]] = {}
-        self._owners = itertools.count(1)
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget the check that failed."""
         self._words[0] = 0
-        self._driver.to_device(self.address, self._pinned + 16, 16)
+        self._driver.to_device(self.address, self.blank_address, 16)
         self._driver.wait_stream(0)  # the next kernel may be on another stream
 
     @property
@@ -47,20 +45,20 @@ class Status:
         """Where the host's word is."""
         return self._pinned
 
-    def code(self, message: str, site: Site | None = None, owner: int = 0) -> int:
-        """The number of a check, which its kernel puts into the status where it fails; checks of
-        one owner have numbers of their own."""
-        key = message, site, owner
+    @property
+    def blank_address(self) -> int:
+        """Where on the host the words are that the card's are when nothing has failed."""
+        return self._pinned + 16
+
+    def code(self, message: str, site: Site | None = None) -> int:
+        """The number of a check, which its kernel puts into the status where it fails."""
+        key = message, site
         found = self._known.get(key)
         if found is None:
             number = len(self._known) % _MOST_CODES + 1
             found = keep(self._known, key, number, _MOST_CODES)
-            self._checks[found] = message, site
+            self._checks[found] = key
         return found
-
-    def owner(self) -> int:
-        """What nobody else gives to `code`."""
-        return next(self._owners)
 
     def failed(self) -> bool:
         """Whether a check has failed, as far as the host knows."""
@@ -71,11 +69,17 @@ class Status:
         if self._words[0]:
             raise self.taken()
 
-    def taken(self, own: Collection[int] | None = None) -> HybridError:
-        """The error of the check that failed; the status is clear afterwards, but where the check
-        is none of these."""
-        value = self._words[0]
-        if own is None or value >> CODE_SHIFT in own:
-            self._clear()
-        message, site = self._checks.get(value >> CODE_SHIFT, ("an index is out of range", None))
+    def taken(self) -> HybridError:
+        """The error of the check that failed; the status is clear afterwards."""
+        error = self.error(self._words[0] >> CODE_SHIFT)
+        self.clear()
+        return error
+
+    def seen(self) -> HybridError:
+        """The error of the check that failed; it stays for where the host looks next."""
+        return self.error(self._words[0] >> CODE_SHIFT)
+
+    def error(self, code: int) -> HybridError:
+        """The error of the check with a number."""
+        message, site = self._checks.get(code, ("an index is out of range", None))
         return IndexOutOfRange(f"{message} (at {site})" if site else message)

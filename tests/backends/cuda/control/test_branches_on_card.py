@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import hybrid as h
-from hybrid.backends.cuda.backend import CudaBackend
 from hybrid.backends.cuda.machine.devices import device_state
 
 pytestmark = pytest.mark.usefixtures("simulated")
@@ -136,15 +135,9 @@ def test_gradients_on_the_way_that_was_taken():
     assert traced.cache_info().replays > 8 and traced.cache_info().eager == 0, traced.explain()
 
 
-def test_plans_that_run_node_by_node_settle_their_checks(monkeypatch):
+@pytest.mark.filterwarnings("ignore:.*runs eagerly")
+def test_a_plan_whose_checks_cannot_be_settled_is_not_replayed(monkeypatch):
     monkeypatch.setattr("hybrid.backends.cuda.executable.steps", refused)
-    made, compiled = [], CudaBackend.compile
-
-    def compile_plan(self, plan, graph=None):
-        made.append(compiled(self, plan, graph))
-        return made[-1]
-
-    monkeypatch.setattr(CudaBackend, "compile", compile_plan)
 
     @h.function
     def program(x):
@@ -153,8 +146,7 @@ def test_plans_that_run_node_by_node_settle_their_checks(monkeypatch):
     for k in range(6):
         assert here(program(there(1, k))) == [2, 1 + k]
         assert here(program(there(-9, k))) == [-10, k - 1]
-    assert [type(plan).__name__ for plan in made] == ["NodeByNode", "NodeByNode"]
-    assert program.cache_info().plans == 2 and program.cache_info().replays == 8
+    assert "branches on values of tensors, and the device has no kernels" in program.explain()
 
 
 def refused(*given):
