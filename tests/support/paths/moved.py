@@ -62,6 +62,8 @@ def _in_place(name: str, module: types.ModuleType) -> Iterator[None]:
 
 def programs_on(device: str, first: str, *others: str) -> list[types.ModuleType]:
     """Modules with their programs on a device; the others use the first one."""
+    for name in (first, *others):  # with the first one's own programs
+        importlib.import_module(name)
     base = _module_on(first, device)
     with _in_place(first, base):
         return [base, *[_module_on(name, device) for name in others]]
