@@ -62,8 +62,7 @@ class _Tile(NamedTuple):
     coordinates, and columns of the results from `first_column` on.
 
     `rows` and `columns` are the factors of both products; `vectors` is where peak, total and delta
-    of all queries start, `own_statistics` what they are for this thread's rows where rows are
-    queries, `own_sums` where this thread keeps its sums."""
+    of all queries start, `own_sums` where this thread keeps its sums."""
 
     coordinates: list[str]
     first: str
@@ -74,7 +73,6 @@ class _Tile(NamedTuple):
     vectors: dict[str, str]
     results: list[Gradient]
     own_sums: str
-    own_statistics: list[Statistics]
 
 
 class Backward:
@@ -94,7 +92,9 @@ class Backward:
         results = 2 if self.of_keys else 1
         memory = self.sums + results * self.held * THREADS * size
         self.products = Products(writer, memory)
-        self.shared = self.products.stop
+        # what every row is where rows are queries: registers would not hold it
+        self.statistics = self.products.stop
+        self.shared = self.statistics + (0 if self.of_keys else 3 * rows * size)
         self.row_size, self.pair_size = ("n", "m") if self.of_keys else ("m", "n")
         self.tiles = -(-getattr(kernel, self.row_size) // rows)
         widest = max(kernel.e, kernel.f) if self.of_keys else kernel.e
@@ -134,6 +134,8 @@ class Backward:
             ]
         own = code.mul(writer.indices.thread, str(writer.element.size))
         own_sums = writer.shared(code.add(own, str(self.sums)))
+        if not of_keys:
+            self._put_statistics(pairs, vectors, first)
         return _Tile(
             coordinates,
             first,
@@ -144,7 +146,6 @@ class Backward:
             vectors,
             results,
             own_sums,
-            [] if of_keys else self._row_statistics(pairs, vectors, first),
         )
 
     def _all_blocks(self, tile: _Tile) -> None:
@@ -244,35 +245,66 @@ class Backward:
         own = code.mul(self.products.own_pair, str(writer.element.size))
         slopes = writer.inside(self.products.weights(self.slopes).pointer, own)
         kept = writer.inside(self.products.weights(self.kept).pointer, own)
-        for pair in range(tiling.pairs):
-            column = code.add(code.add(first, self.products.own_pair), str(LANE_COLUMNS * pair))
-            shared = statistics_of(tile.pairs, tile.vectors, column) if self.of_keys else None
-            for row in range(tiling.rows):
-                line = code.add(tile.first, self._row_of(row))
-                query, key = (column, line) if self.of_keys else (line, column)
-                one = shared or tile.own_statistics[row]
-                number = row * tiling.pairs + pair
-                score = tile.pairs.score(by_key[number], query, key)
-                weight = writer.apply("fmul", writer.weight(score, one.base), one.share)
-                inner = tile.pairs.times_factor(by_value[number], query, key)
-                inner = writer.apply("fsub", inner, one.delta)
-                offset = LANE_ROWS * row * self.slopes.stride
-                offset += LANE_COLUMNS * pair * writer.element.size
-                writer.store_shared(writer.apply("fmul", weight, inner), slopes, offset)
-                if self.of_keys:
-                    factored = tile.pairs.times_factor(weight, query, key)
-                    writer.store_shared(factored, kept, offset)
+
+        def one(row: int, pair: int, of_query: Statistics) -> None:
+            query, key = code.add(tile.first, self._row_of(row)), columns[pair]
+            if self.of_keys:
+                query, key = key, query
+            number = row * tiling.pairs + pair
+            score = tile.pairs.score(by_key[number], query, key)
+            weight = writer.apply("fmul", writer.weight(score, of_query.base), of_query.share)
+            inner = tile.pairs.times_factor(by_value[number], query, key)
+            inner = writer.apply("fsub", inner, of_query.delta)
+            offset = LANE_ROWS * row * self.slopes.stride
+            offset += LANE_COLUMNS * pair * writer.element.size
+            writer.store_shared(writer.apply("fmul", weight, inner), slopes, offset)
+            if self.of_keys:
+                factored = tile.pairs.times_factor(weight, query, key)
+                writer.store_shared(factored, kept, offset)
+
+        start = code.add(first, self.products.own_pair)
+        columns = [code.add(start, str(LANE_COLUMNS * pair)) for pair in range(tiling.pairs)]
+        if self.of_keys:
+            for pair, column in enumerate(columns):
+                found = statistics_of(tile.pairs, tile.vectors, column)
+                for row in range(tiling.rows):
+                    one(row, pair, found)
+            return
+        for row in range(tiling.rows):
+            found = self._get_statistics(row)
+            for pair in range(tiling.pairs):
+                one(row, pair, found)
 
     def _row_of(self, row: int) -> str:
         return self.writer.code.add(self.products.own_row, str(LANE_ROWS * row))
 
-    def _row_statistics(
-        self, pairs: Pairs, vectors: dict[str, str], first: str
-    ) -> list[Statistics]:
-        return [
-            statistics_of(pairs, vectors, self.writer.code.add(first, self._row_of(row)))
-            for row in range(self.writer.tiling.rows)
-        ]
+    def _put_statistics(self, pairs: Pairs, vectors: dict[str, str], first: str) -> None:
+        """Those of all rows into shared memory, a thread a row."""
+        writer, code, row = self.writer, self.writer.code, self.writer.indices.thread
+
+        def put() -> None:
+            found = statistics_of(pairs, vectors, code.add(first, row))
+            for which, value in enumerate(found):
+                writer.store_shared(value, writer.shared(self._statistic(which, row)))
+
+        code.when(code.op(f"icmp slt i64 {row}, {writer.tiling.block_rows}"), put)
+        writer.barrier()
+
+    def _statistic(self, which: int, row: str) -> str:
+        size = self.writer.element.size
+        start = self.statistics + which * self.writer.tiling.block_rows * size
+        return self.writer.code.add(self.writer.code.mul(row, str(size)), str(start))
+
+    def _get_statistics(self, row: int) -> Statistics:
+        """Of one of this thread's rows."""
+        writer, own = self.writer, self.products.own_row
+        offset = LANE_ROWS * row * writer.element.size
+        return Statistics(
+            *[
+                writer.load_shared(writer.shared(self._statistic(which, own)), offset)
+                for which in range(3)
+            ]
+        )
 
     # ---- results
     def _store(self, tile: _Tile, number: int) -> None:
