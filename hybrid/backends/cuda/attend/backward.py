@@ -8,6 +8,7 @@ which both ways share.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import prod
 from typing import Literal, NamedTuple
@@ -200,17 +201,13 @@ class Backward:
         writer, code = self.writer, self.writer.code
         own, other = (writer.sizes[name] for name in (self.row_size, self.pair_size))
         features = writer.tiling.features
-        products = [
-            self.products.scores(
-                MatrixRows(rows, tile.first, own),
-                MatrixRows(columns, first, other),
-                bool(size % features),
-            )
-            for rows, columns, size in zip(
-                tile.rows, tile.columns, (writer.kernel.e, writer.kernel.f)
-            )
-        ]
-        self._weights(tile, first, *products)
+        if not writer.kernel.e:  # no chunk begins with a barrier
+            writer.barrier()
+        steps = (self._weights, writer.kernel.e), (self._slopes, writer.kernel.f)
+        for which, (step, size) in enumerate(steps):
+            left = MatrixRows(tile.rows[which], tile.first, own)
+            right = MatrixRows(tile.columns[which], first, other)
+            step(tile, first, self.products.scores(left, right, bool(size % features)))
         length = code.op(f"sub i64 {stop}, {first}")
         most = code.smin(length, str(writer.tiling.block_pairs))
         chain = self._chain(tile, first, most)
@@ -239,41 +236,69 @@ class Backward:
         end = code.op(f"sub i64 {code.mul(code.add(number, '1'), str(TILE))}, {first}")
         return Chain("0", writer.limit(end, most), most)
 
-    def _weights(self, tile: _Tile, first: str, by_key: list[str], by_value: list[str]) -> None:
-        """Weights and gradients of the scores of the thread's pairs, into shared memory."""
-        writer, code, tiling = self.writer, self.writer.code, self.writer.tiling
-        own = code.mul(self.products.own_pair, str(writer.element.size))
-        slopes = writer.inside(self.products.weights(self.slopes).pointer, own)
-        kept = writer.inside(self.products.weights(self.kept).pointer, own)
+    def _weights(self, tile: _Tile, first: str, products: list[str]) -> None:
+        """Weights of the thread's pairs, into shared memory: registers would not hold them beside
+        the second product."""
+        writer = self.writer
 
-        def one(row: int, pair: int, of_query: Statistics) -> None:
-            query, key = code.add(tile.first, self._row_of(row)), columns[pair]
-            if self.of_keys:
-                query, key = key, query
-            number = row * tiling.pairs + pair
-            score = tile.pairs.score(by_key[number], query, key)
-            weight = writer.apply("fmul", writer.weight(score, of_query.base), of_query.share)
-            inner = tile.pairs.times_factor(by_value[number], query, key)
-            inner = writer.apply("fsub", inner, of_query.delta)
-            offset = LANE_ROWS * row * self.slopes.stride
-            offset += LANE_COLUMNS * pair * writer.element.size
-            writer.store_shared(writer.apply("fmul", weight, inner), slopes, offset)
-            if self.of_keys:
+        def one(row: int, pair: int, query: str, key: str, found: Statistics) -> None:
+            product = products[row * writer.tiling.pairs + pair]
+            score = tile.pairs.score(product, query, key)
+            weight = writer.apply("fmul", writer.weight(score, found.base), found.share)
+            writer.store_shared(weight, *self._place(self._held_in, row, pair))
+
+        self._each_pair(tile, first, one)
+
+    def _slopes(self, tile: _Tile, first: str, products: list[str]) -> None:
+        """Gradients of the scores of the thread's pairs, into shared memory."""
+        writer = self.writer
+
+        def one(row: int, pair: int, query: str, key: str, found: Statistics) -> None:
+            weight = writer.load_shared(*self._place(self._held_in, row, pair))
+            product = products[row * writer.tiling.pairs + pair]
+            inner = tile.pairs.times_factor(product, query, key)
+            inner = writer.apply("fsub", inner, found.delta)
+            slope = writer.apply("fmul", weight, inner)
+            writer.store_shared(slope, *self._place(self.slopes, row, pair))
+            if self.of_keys and "factor" in writer.reads:
                 factored = tile.pairs.times_factor(weight, query, key)
-                writer.store_shared(factored, kept, offset)
+                writer.store_shared(factored, *self._place(self.kept, row, pair))
 
+        self._each_pair(tile, first, one)
+
+    @property
+    def _held_in(self) -> Area:
+        """Where weights wait for the gradients of the scores."""
+        return self.kept if self.of_keys else self.slopes
+
+    def _place(self, area: Area, row: int, pair: int) -> tuple[str, int]:
+        """(shared pointer, offset) of one of this thread's pairs."""
+        writer, size = self.writer, self.writer.element.size
+        own = writer.code.mul(self.products.own_pair, str(size))
+        pointer = writer.inside(self.products.weights(area).pointer, own)
+        return pointer, LANE_ROWS * row * area.stride + LANE_COLUMNS * pair * size
+
+    def _each_pair(
+        self,
+        tile: _Tile,
+        first: str,
+        one: Callable[[int, int, str, str, Statistics], None],
+    ) -> None:
+        """one(row, pair, query, key, what the query is) for the thread's pairs."""
+        code, tiling = self.writer.code, self.writer.tiling
         start = code.add(first, self.products.own_pair)
         columns = [code.add(start, str(LANE_COLUMNS * pair)) for pair in range(tiling.pairs)]
+        lines = [code.add(tile.first, self._row_of(row)) for row in range(tiling.rows)]
         if self.of_keys:
-            for pair, column in enumerate(columns):
-                found = statistics_of(tile.pairs, tile.vectors, column)
-                for row in range(tiling.rows):
-                    one(row, pair, found)
+            for pair, query in enumerate(columns):
+                found = statistics_of(tile.pairs, tile.vectors, query)
+                for row, key in enumerate(lines):
+                    one(row, pair, query, key, found)
             return
-        for row in range(tiling.rows):
+        for row, query in enumerate(lines):
             found = self._get_statistics(row)
-            for pair in range(tiling.pairs):
-                one(row, pair, found)
+            for pair, key in enumerate(columns):
+                one(row, pair, query, key, found)
 
     def _row_of(self, row: int) -> str:
         return self.writer.code.add(self.products.own_row, str(LANE_ROWS * row))
