@@ -62,10 +62,11 @@ def _tensor(where: str, leaf: Any, device: Device, like: np.dtype | None = None)
     raise ArgumentError(f"{where} holds {described(leaf)}: leaves are tensors and numbers")
 
 
-def carried(where: str, tree: Any) -> Carry:
-    """A tree of tensors and numbers as tensors; ArgumentError for anything else."""
+def carried(where: str, tree: Any, beside: Sequence[Any] = ()) -> Carry:
+    """A tree of tensors and numbers as tensors; ArgumentError for anything else.  Where it holds no
+    tensor, numbers go to the first one of those beside it."""
     leaves, structure = trees.flatten(tree)
-    device = device_of(leaves)
+    device = device_of([*leaves, *beside])
     return Carry([_tensor(where, leaf, device) for leaf in leaves], structure)
 
 

@@ -158,7 +158,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
     """
     need_callable("fori_loop: body_fun", body_fun)
     start, stop = whole_number(lower), whole_number(upper)
-    carry = carried("fori_loop: init_val", init_val)
+    carry = carried("fori_loop: init_val", init_val, [lower, upper])
     if start is None or stop is None:
         return _counted(lower, upper, body_fun, carry.tree())
 
