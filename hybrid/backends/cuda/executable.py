@@ -347,14 +347,15 @@ class PlanInParts(PlanOnCard):
         functions: Sequence[Steps],
         driven: dict[int, DrivenControl],
     ) -> None:
-        self.driven = driven
+        self.driven, self.parts = driven, list[Part]()
         super().__init__(plan, state, functions)
 
     def _arrange(self, launches: list[Started]) -> None:
         fixed = {slot: at for slot, at in self._fixed().items() if not self._packed(slot)}
         copies = _copies(self.plan)
         own = self._own()
-        self.parts: list[Part] = [Graphs(self.state, (), fixed, copies)] if copies else []
+        if copies:
+            self.parts.append(Graphs(self.state, (), fixed, copies))
         begin = 0
         for step, driven in self.driven.items():
             end = bisect_left(self.owners, step)
