@@ -19,7 +19,7 @@ from .backends.plan import AttendKernel, GemmKernel, HostStep, LoopKernel, Plan,
 from .core import trees
 from .core.aval import Device, aval
 from .core.aval import device as to_device
-from .decorator import Function, RunsEagerly, function
+from .decorator import Function, RunsEagerly, function, unbound
 from .ir.door import bind as door
 from .ir.mode import Mode
 from .ir.tensor import Handle
@@ -358,6 +358,7 @@ def compare(
     >>> hybrid.compare(lambda x: (x * 2).exp().sum(), hybrid.ones(100)).same_bits
     True
     """
+    fn, args = unbound(fn, args)
     decorated = fn if isinstance(fn, Function) else function(fn)
 
     def plain() -> Any:

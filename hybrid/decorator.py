@@ -52,7 +52,7 @@ from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.turns import RUNS, TURN, Runs
 
-__all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor"]
+__all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor", "unbound"]
 
 MAX_PLANS = 32
 UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
@@ -446,6 +446,12 @@ class Resumed(Function):
             self._say(RESUMES, f"runs eagerly because it {RESUMES}")
             self._eager += 1
         return self.fn(*args, **kwargs)
+
+
+def unbound(fn: Any, args: tuple[Any, ...] = ()) -> tuple[Any, tuple[Any, ...]]:
+    """(function, arguments) of a call; a decorated method of an object is called with it."""
+    method = isinstance(fn, types.MethodType) and isinstance(fn.__func__, Function)
+    return (fn.__func__, (fn.__self__, *args)) if method else (fn, args)
 
 
 @overload

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .decorator import Function
+from .decorator import Function, unbound
 from .trace.heap.facts import describe
 from .trace.heap.spelling import parts
 from .trace.serve.signatures import SignatureState
@@ -107,6 +107,7 @@ def explain(fn: Function) -> Explanation:
     >>> [version.state for version in hybrid.explain(double).versions]
     ['native']
     """
+    fn = unbound(fn)[0]
     if not isinstance(fn, Function):
         raise TypeError(f"explain needs a function made by hybrid.function, not {fn!r:.60}")
     versions, states = fn.versions(), list(fn._signatures.everything())

@@ -15,7 +15,7 @@ from .backends import api
 from .backends.plan import AttendKernel, GemmKernel, LoopKernel, Plan, ScatterKernel
 from .comparison import kind_of
 from .core.errors import HybridError
-from .decorator import Function
+from .decorator import Function, unbound
 from .ir.graph.draw import Box, Shown, graph_boxes, svg, text_of
 from .ir.graph.graph import Graph
 
@@ -189,9 +189,10 @@ def inspect(fn: Function, *args: Any, **kwargs: Any) -> Inspection:
     >>> [step for step, _ in hybrid.inspect(double).forms][:3]
     ['recorded', 'fold', 'simplify']
     """
+    fn, given = unbound(fn, args)
     if not isinstance(fn, Function):
         raise TypeError("inspect takes a function made by @hybrid.function")
-    prepared, reason = fn.prepared(*args, **kwargs)
+    prepared, reason = fn.prepared(*(given if args or kwargs else ()), **kwargs)
     if prepared is None:
         raise HybridError(f"nothing to inspect: {reason}")
     return Inspection(getattr(fn.fn, "__qualname__", "function"), prepared.forms)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .backends.api import KernelTime
 from .core.errors import HybridError
-from .decorator import Function
+from .decorator import Function, unbound
 
 __all__ = ["profile", "Profile"]
 
@@ -106,6 +106,7 @@ def profile(fn: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
     >>> len(hybrid.profile(double, x))
     1
     """
+    fn, args = unbound(fn, args)
     if not isinstance(fn, Function):
         raise TypeError("profile takes a function made by @hybrid.function")
     prepared, inputs = fn.inputs(*args, **kwargs)

@@ -205,3 +205,37 @@ def test_explaining_changes_nothing() -> None:
             hb.explain(f)
             f.versions()
         assert (f.cache_info().replays, f.cache_info().records) == (4, 2)
+
+
+class _Scaled:
+    def __init__(self) -> None:
+        self.factor = 2.0
+
+    @hb.function
+    def __call__(self, x: Any) -> Any:
+        return x * self.factor
+
+
+def test_a_method_of_an_object_is_taken_like_its_function() -> None:
+    scaled, x = _Scaled(), hb.ones(3)
+    method = scaled.__call__
+    for _ in range(4):
+        method(x)
+    assert [version.state for version in hb.explain(method).versions] == ["native"]
+    assert len(hb.profile(method, x)) == 1
+    assert hb.inspect(method).forms and hb.inspect(method, x).forms
+    assert hb.compare(method, x).same_bits
+    for look in (hb.explain, hb.profile, hb.inspect):
+        with pytest.raises(TypeError, match="function made by"):
+            look(scaled.__init__)
+
+
+def test_a_number_that_changes_is_any_of_its_type() -> None:
+    @hb.function
+    def scale(x: Any, n: Any, *, rate: float = 1.0) -> Any:
+        return x * n * rate
+
+    for n in (1, 2, 3):
+        scale(hb.ones(3), n, rate=n / 2)
+    told = [version.signature for version in scale.versions()]
+    assert told[-1] == "x: float32[3], n: any int, rate: any float", told

@@ -66,7 +66,8 @@ class _Large(Exception):
 class Regard(NamedTuple):
     """How a function takes its arguments: small arrays as data or by content, dataclasses and
     functions by structure or as objects, numbers at the positions `free` by type alone; those at
-    `fixed` are looked at by Python and stay by value."""
+    `fixed` are looked at by Python and stay by value.  Arguments by keyword only come behind the
+    others, in their order."""
 
     content: bool = False
     identity: bool = False
@@ -133,6 +134,18 @@ class Leaves:
         for key, value in mapping.items():
             self.add(key, level + 1)
             self.add(value, level + 1)
+
+    def keywords(self, given: dict[str, Any], first: int) -> None:
+        """Append arguments by keyword, the first of which has a position."""
+        self.sig.append((dict, len(given)))
+        for position, (name, value) in enumerate(given.items(), first):
+            self.add(name, 1)
+            kind = type(value)
+            if position in self.regard.free and (kind is int or kind is float):
+                self.tensors.append(passed_number(value, position))
+                self.sig.append((_NUMBER, kind))
+            else:
+                self.add(value, 1)
 
     def _array(self, array: Any, level: int) -> None:
         if not self.regard.content or array.nbytes > MAX_INLINE:
@@ -221,8 +234,10 @@ def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any], regard: Regard) -> Le
                 leaves.sig.append((_NUMBER, type(value)))
             else:
                 leaves.add(value)
-        if kwargs:
+        if kwargs and not free:
             leaves._dict(kwargs)
+        elif kwargs:
+            leaves.keywords(kwargs, len(args))
     except _Large:
         return _leaves(args, kwargs, regard._replace(identity=True))
     return leaves

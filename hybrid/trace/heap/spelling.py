@@ -73,6 +73,8 @@ class _Tokens:
         kind = token[0]
         if len(token) == 2 and type(kind) is type:
             return self._builtin(kind, token[1])
+        if len(token) == 2 and type(token[1]) is type:
+            return f"any {token[1].__name__}"
         if len(token) == 3 and kind is complex:
             return repr(complex(_unpack(token[1])[0], _unpack(token[2])[0]))
         if len(token) == 3 and type(token[2]) is int:

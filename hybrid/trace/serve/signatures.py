@@ -6,6 +6,7 @@ name dies; signatures are bounded in number and size, and those that were used l
 
 from __future__ import annotations
 
+import inspect
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -356,13 +357,16 @@ def freed(
     with a second value are part of signatures by their type alone from now on."""
     if not SUPPORTED or type(function) is not types.FunctionType:
         return regard
-    given = enumerate(args[: function.__code__.co_argcount])
-    numbers = [k for k, v in given if type(v) is int or type(v) is float]
+    code = function.__code__
+    given = list(args[: code.co_argcount])
+    if not code.co_flags & inspect.CO_VARARGS:  # by keyword only: behind all others
+        given += list(kwargs.values())[: code.co_kwonlyargcount]
+    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float]
     places = [k for k in numbers if k not in regard.fixed]
     if regard.free.issuperset(places):
         return regard
     key = signature_of(args, kwargs, regard._replace(free=regard.free.union(places)))[0]
-    values = tuple([args[k] for k in places])
+    values = tuple([given[k] for k in places])
     before = seen.get(key, values)
     keep(seen, key, values, MAX_SIGNATURES)
     moved = [k for k, old, new in zip(places, before, values) if not same(old, new)]

@@ -118,6 +118,12 @@ def argument_by_keyword(jit: Any) -> Any:
 
 
 @program
+def arguments_by_keyword_only(jit: Any) -> Any:
+    f = jit(lambda x, n, *, scale=2.0, shift, **more: x * scale * n + shift * more["by"])
+    return lambda k: f(data(k), k % 5, shift=k, scale=0.5 * k, by=3), None
+
+
+@program
 def argument_through_a_helper(jit: Any) -> Any:
     def scaled(x: Any, n: Any) -> Any:
         return x * (n * n)
