@@ -6,6 +6,7 @@ records read the statistics that the forward saved.
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..axes.reduce import sum as sum_
 from ..base.common import draw, need_float, wide
 from ..base.surface import public
 from ..elementwise.arithmetic import add, divide, multiply, subtract
+from .affine import AFFINE_GRAD
 
 Ints = tuple[int, ...]
 Group = tuple[int, int]
@@ -105,18 +107,27 @@ def _layer_vjp(
     eps: float,
 ) -> tuple[Any, ...]:
     grad, (_, center, inverse) = all_grads[0], outs
-    lead = tuple(range(axes[0]))
     grads: list[Any] = [lambda: _layer_dx(all_grads, operand, weight, center, inverse, axes)]
+    if grad is None:
+        return (*grads, *[None for parameter in (weight, bias) if parameter is not None])
+
+    lead = (0, axes[0])
+    together = axes[0] > 0 and weight is not None and weight._node is not None
+
+    @cache
+    def both() -> Any:
+        return bind(AFFINE_GRAD, grad, operand, center, inverse, axes=lead)
+
+    def by_weight() -> Tensor:
+        if together:
+            return both()[0]
+        unit = multiply(subtract(operand, center), inverse)
+        return sum_(multiply(grad, unit), axis=_over(lead))
+
     if weight is not None:
-        grads.append(
-            None
-            if grad is None
-            else lambda: sum_(
-                multiply(grad, multiply(subtract(operand, center), inverse)), axis=lead
-            )
-        )
+        grads.append(by_weight)
     if bias is not None:
-        grads.append(None if grad is None else lambda: sum_(grad, axis=lead))
+        grads.append(lambda: both()[1] if together else sum_(grad, axis=_over(lead)))
     return tuple(grads)
 
 
