@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import __main__ as bench
-from benchmarks.gpu import child, records
+from benchmarks.gpu import child, profiles, records
 from benchmarks.gpu.records import Row, row_of, table
 from benchmarks.gpu.timing import Device, Sample, in_turns, spread
 
@@ -102,3 +102,9 @@ def test_what_is_missing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--out" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="nowhere"):
         bench.main(["--part", "eager", "--device", "nowhere", "--out", "x"])
+
+
+def test_profiles_of_steps(capsys):
+    assert profiles.main(["toy", "--device", "cpu"]) == 0
+    told = capsys.readouterr().out
+    assert "toy: " in told and "5 kernels" in told and "1 x" in told, told
