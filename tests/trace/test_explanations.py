@@ -239,3 +239,26 @@ def test_a_number_that_changes_is_any_of_its_type() -> None:
         scale(hb.ones(3), n, rate=n / 2)
     told = [version.signature for version in scale.versions()]
     assert told[-1] == "x: float32[3], n: any int, rate: any float", told
+
+
+def test_what_changed_is_shown_where_it_can_be() -> None:
+    box = Box()
+
+    @hb.function
+    def read(x: Any) -> Any:
+        return x.reshape(box.last)
+
+    def walk(x: Any) -> Any:
+        for value in box.last:
+            x = x + value
+        return x
+
+    for shape in ((2, 3), (3, 2), (6,)):
+        box.last = shape
+        read(hb.ones(6)), read(hb.ones(6))
+    assert any("(2, 3) -> (3, 2)" in change for change in hb.explain(read).changes)
+    walk = hb.function(walk)
+    for k in range(6):
+        box.last = [k, k + 1]
+        walk(hb.ones(2))
+    assert "a list -> another" in str(hb.explain(walk))

@@ -13,7 +13,7 @@ from .actions import NONE
 from .expected import Facts, agrees
 from .inputs import ByIdentity, Input
 from .recording import Recording
-from .wording import Wording, show
+from .wording import Wording, change
 
 __all__ = ["difference", "alike"]
 
@@ -75,7 +75,7 @@ def _facts(current: Facts, earlier: Facts) -> str | None:
             return f"{_place(key, current, earlier)} is read by one call and not by the next"
         present, former = current.expected[key], earlier.expected[key]
         if not agrees(present, former):
-            return f"{_place(key, current, earlier)} changes: {show(former)} -> {show(present)}"
+            return f"{_place(key, current, earlier)} changes: {change(former, present)}"
     return None
 
 

@@ -12,10 +12,11 @@ from ..heap.allowlist import BOXES, MISSING, is_a, plain
 from ..heap.facts import Key, called, describe, expression, is_namespace
 from .expected import Facts, Obj, Ref
 
-__all__ = ["Wording", "why_not", "show"]
+__all__ = ["Wording", "change", "why_not"]
 
 NAMING = frozenset(("cell", "item", "attr", "slot", "tattr", "dict"))  # kinds that hold objects
 MAX_NAME = 6  # containers in containers that a message spells out
+MOST_SHOWN = 8  # values of a tuple that are shown
 
 
 class Wording:
@@ -56,8 +57,18 @@ def why_not(facts: Facts) -> str:
         return "a tensor it uses has another shape, dtype, device or place"
     if key.kind == "patched":
         return f"{facts.holders[key].get().changed()} was replaced"
-    change = f"{show(facts.expected[key])} -> {show(facts.fetch(key))}"
-    return f"{Wording(facts).place(key)}: {change}"
+    return f"{Wording(facts).place(key)}: {change(facts.expected[key], facts.fetch(key))}"
+
+
+def change(before: Any, after: Any) -> str:
+    """From which value to which, in a few characters."""
+    first, second = show(before), show(after)
+    return f"{first} -> {'another' if first == second else second}"
+
+
+def _few(values: tuple[Any, ...]) -> bool:
+    """Whether a tuple holds little, and nothing whose text runs code of a user."""
+    return len(values) <= MOST_SHOWN and all(map(plain, values))
 
 
 def show(expected: Any) -> str:
@@ -66,7 +77,7 @@ def show(expected: Any) -> str:
         return "a tensor"
     if isinstance(expected, Obj):
         expected = expected.holder.get()
-    if plain(expected):
+    if plain(expected) or (type(expected) is tuple and _few(expected)):
         return repr(expected)[:40]
     if expected is MISSING:
         return "nothing"
