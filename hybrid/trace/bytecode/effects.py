@@ -30,6 +30,7 @@ from .expressions import (
     one,
 )
 from .frame import Frame
+from .matching import look_inside, match_keys
 
 __all__ = ["EFFECTS", "BUILD_CLASS"]
 
@@ -305,9 +306,7 @@ def store_item(frame: Frame, slot: Slot, key: Slot, offset: int) -> None:
 
 def store_subscr(frame: Frame, instruction: Instruction) -> None:
     key, slot, value = frame.stack.pop(), frame.stack.pop(), frame.stack.pop()
-    frame.derive(
-        "deep", value, None, instruction.offset
-    )  # `tensor[k] = nested list` reads the list
+    frame.derive("deep", value, None, instruction.offset)  # a nested list given to a tensor
     store_item(frame, slot, key, instruction.offset)
 
 
@@ -371,9 +370,8 @@ def is_(frame: Frame, instruction: Instruction) -> None:
 
 def compare(frame: Frame, instruction: Instruction) -> None:
     right, left = frame.stack.pop(), frame.stack.pop()
-    frame.derive(
-        "deep", left | right, None, instruction.offset
-    )  # list == list, str % dict, list + list
+    # list == list, str % dict, list + list
+    frame.derive("deep", left | right, None, instruction.offset)
     frame.result(instruction)
 
 
@@ -485,6 +483,7 @@ EFFECTS: dict[str, Callable[[Frame, Instruction], None]] = {
         *(get_iter, for_iter, for_iter_popping, unpack, unpack_ex, unary, is_, compare, binary),
         *(build, gather, gather_all, map_add, format_value, format_simple, format_spec),
         *(make_function, make_function_plain, set_function_attribute, call, call_kw, call_ex),
+        *(look_inside, match_keys),
     )
 }
 EFFECTS["convert_value"] = format_simple

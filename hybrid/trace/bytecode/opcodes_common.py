@@ -22,9 +22,8 @@ COMMON: dict[str, str] = {
     ),
     **_rows("drop", "POP_TOP POP_EXCEPT"),
     **_rows("leave", "RETURN_VALUE RERAISE RAISE_VARARGS"),
-    **_rows(
-        "unseen", "LOAD_ASSERTION_ERROR LOAD_BUILD_CLASS RETURN_GENERATOR GET_LEN WITH_EXCEPT_START"
-    ),
+    **_rows("unseen", "LOAD_ASSERTION_ERROR LOAD_BUILD_CLASS RETURN_GENERATOR WITH_EXCEPT_START"),
+    **_rows("look_inside", "GET_LEN MATCH_MAPPING MATCH_SEQUENCE"),
     **_rows("test", "CHECK_EXC_MATCH YIELD_VALUE GET_YIELD_FROM_ITER"),
     **_rows("jump", "JUMP_FORWARD JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT"),
     **_rows("unary", "UNARY_NEGATIVE UNARY_NOT UNARY_INVERT"),
@@ -41,7 +40,7 @@ COMMON: dict[str, str] = {
     **_rows(
         "defer",
         "BEFORE_ASYNC_WITH CHECK_EG_MATCH END_ASYNC_FOR GET_AITER GET_ANEXT GET_AWAITABLE "
-        "MATCH_CLASS MATCH_KEYS MATCH_MAPPING MATCH_SEQUENCE",
+        "MATCH_CLASS",
     ),
     "PUSH_NULL": "push_null",
     "PUSH_EXC_INFO": "push_exc",
@@ -65,6 +64,7 @@ COMMON: dict[str, str] = {
     "UNPACK_SEQUENCE": "unpack",
     "UNPACK_EX": "unpack_ex",
     "MAP_ADD": "map_add",
+    "MATCH_KEYS": "match_keys",
     "MAKE_FUNCTION": "make_function",
     "CALL": "call",
     "CALL_FUNCTION_EX": "call_ex",
