@@ -7,13 +7,14 @@ not matter.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ...core.errors import BackendError
-from ...ir.scalar.program import BITS, PrimName, Program, ScalarType, bits_of
+from ...ir.scalar.program import BITS, POSITIONS, PrimName, Program, ScalarType, bits_of
 from .code import Code
 from .lanes import Lanes, is_float, is_signed, memory_scalar
 
-__all__ = ["Reduction", "reductions_of"]
+__all__ = ["Pick", "Reduction", "reductions_of"]
 
 # How two values are combined; names of methods of Lanes.
 _COMBINE: dict[PrimName, str] = {
@@ -30,6 +31,15 @@ _EXTREME: frozenset[PrimName] = frozenset(("rmax", "rmin"))
 _ONES: frozenset[PrimName] = frozenset(("rprod", "rall"))  # 1 is neutral
 _NUMERIC: frozenset[PrimName] = frozenset(("rsum", "rprod"))
 _KEY: dict[ScalarType, ScalarType] = {"f32": "i32", "f64": "i64"}  # type of a float's key
+
+
+class Pick(NamedTuple):
+    """What a reduction takes of one element, all others being neutral: the value where the position
+    is the wanted one; numbers of instructions."""
+
+    value: int
+    position: int
+    wanted: int
 
 
 class Reduction:
@@ -124,6 +134,20 @@ class Reduction:
             )
             end = high if least else low
         return [end, (1 << 63) - 1] if self.indexed else [end]
+
+    def pick(self, program: Program) -> Pick | None:
+        """Of a sum or product of elements that are neutral but for that at one position."""
+        chosen = program.instrs[self.operand]
+        if self.prim not in _NUMERIC or chosen.prim != "select":
+            return None
+        condition, value, other = chosen.args
+        same, rest = program.instrs[condition], program.instrs[other]
+        if same.prim != "eq" or rest.prim != "const" or [rest.attr] != self._neutral_bits():
+            return None
+        for position, wanted in (same.args, same.args[::-1]):
+            if program.instrs[position].prim in POSITIONS:
+                return Pick(value, position, wanted)
+        return None
 
     def combine(self, lanes: Lanes, before: Sequence[str], added: Sequence[str]) -> list[str]:
         """Both, in this order."""

@@ -7,22 +7,33 @@ where each thread reads it, element by element, just before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
+from functools import lru_cache
 from typing import NamedTuple
 
+from ...emit.analysis import running_values, uniform_values
 from ...emit.body import Body
 from ...emit.code import Code
 from ...emit.form import Form
 from ...emit.lanes import memory_scalar
 from ...emit.loops import Layout
 from ...emit.memory import SIZE
-from ...emit.reduce import Reduction, reductions_of
-from ...emit.rows import RowPass, pass_targets, row_plan
+from ...emit.reduce import Pick, Reduction, reductions_of
+from ...emit.rows import RowPass, row_plan
 from ..function import Card
 from .lanes import BLOCK, is_ordered
 from .rows import kept_values
 from .schedule import Numbers, widest, work_of
 
-__all__ = ["StagedSchedule", "PARTS", "schedule_staged", "row_uses", "row_reductions"]
+__all__ = [
+    "StagedSchedule",
+    "PARTS",
+    "PassReductions",
+    "pass_reductions",
+    "pass_elements",
+    "schedule_staged",
+    "row_uses",
+    "row_reductions",
+]
 
 PARTS = 32  # results of blocks that one chunk may have
 _CHUNK = 16384  # elements staged at once, at most, where a row does not fit
@@ -56,11 +67,42 @@ def row_reductions(form: Form) -> list[Reduction]:
     return reductions_of(form.program, [i for p in row_plan(form).passes for i in p.reductions])
 
 
+class PassReductions(NamedTuple):
+    """Reductions of a pass: those whose order shows, those whose order does not, and those that
+    take one element, which no thread has to look for."""
+
+    ordered: tuple[Reduction, ...]
+    others: tuple[Reduction, ...]
+    picked: tuple[tuple[Reduction, Pick], ...]
+
+
+@lru_cache(4096)
+def pass_reductions(form: Form, row_pass: RowPass) -> PassReductions:
+    uniform = uniform_values(form)
+    running = running_values(form, uniform)
+    ordered, others, picked = [], [], []
+    for reduction in reductions_of(form.program, row_pass.reductions):
+        pick = reduction.pick(form.program)
+        if pick is not None and running[pick.position] and uniform[pick.wanted]:
+            picked.append((reduction, pick))
+        elif is_ordered(reduction):
+            ordered.append(reduction)
+        else:
+            others.append(reduction)
+    return PassReductions(tuple(ordered), tuple(others), tuple(picked))
+
+
+def pass_elements(form: Form, row_pass: RowPass) -> list[int]:
+    """What a pass evaluates for every element."""
+    found = pass_reductions(form, row_pass)
+    operands = [reduction.operand for reduction in (*found.ordered, *found.others)]
+    return operands + [form.program.outs[k] for k in row_pass.writes]
+
+
 def row_uses(form: Form, kept: Iterable[int], there: Set[int], row_pass: RowPass) -> RowUse:
     """Of a pass before which the values `there` are kept."""
-    numbers = set(Body(Code(), form, 1).elements(pass_targets(form, row_pass), there))
-    reductions = reductions_of(form.program, row_pass.reductions)
-    walked = frozenset(r.operand for r in reductions if is_ordered(r))
+    numbers = set(Body(Code(), form, 1).elements(pass_elements(form, row_pass), there))
+    walked = frozenset(r.operand for r in pass_reductions(form, row_pass).ordered)
     made = (numbers & set(kept) | walked) - there
     return RowUse(tuple(sorted(made)), frozenset(numbers & there), walked)
 

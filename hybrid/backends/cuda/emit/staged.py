@@ -14,10 +14,17 @@ from ...emit.code import Code
 from ...emit.form import Form
 from ...emit.lanes import memory_scalar
 from ...emit.memory import SIZE, Position, load_scalar, store_scalar
-from ...emit.reduce import Reduction, reductions_of
-from ...emit.rows import RowPass, pass_targets, row_plan
+from ...emit.reduce import Pick, Reduction
+from ...emit.rows import RowPass, row_plan
 from .access import Span, load_spans, store_spans
-from .areas import PARTS, StagedSchedule, row_reductions, row_uses
+from .areas import (
+    PARTS,
+    StagedSchedule,
+    pass_elements,
+    pass_reductions,
+    row_reductions,
+    row_uses,
+)
 from .body import Group, Row, Threads, barrier
 from .lanes import BLOCK, LANES, butterfly, is_ordered, join_lanes, shared_base
 
@@ -78,10 +85,11 @@ class _Staged(Threads):
         """What is staged after the pass, if `there` was before."""
         code, body, scalar = self.code, self.body, self.body.scalar
         body.enter(row)
-        numbers = body.prepare(pass_targets(self.form, row_pass), there)
-        reductions = reductions_of(self.program, row_pass.reductions)
-        ordered = [r for r in reductions if is_ordered(r)]
-        others = [r for r in reductions if not is_ordered(r)]
+        found = pass_reductions(self.form, row_pass)
+        ordered, others = list(found.ordered), list(found.others)
+        for reduction, pick in found.picked:
+            body.known[reduction.number] = self.picked(row, reduction, pick)
+        numbers = body.prepare(pass_elements(self.form, row_pass), there)
         made = row_uses(self.form, self.schedule.kept, there, row_pass).made
         work = _Pass(row, row_pass, numbers, list(made), there, others)
         if self.late and row_pass.writes:
@@ -106,6 +114,27 @@ class _Staged(Threads):
             body.known[reduction.number] = reduction.result(scalar, [total], self.empty)
         self.join_warps(others, totals[len(ordered) :])
         return there | set(numbers) & set(self.schedule.kept)
+
+    def picked(self, row: Row, reduction: Reduction, pick: Pick) -> str:
+        """The one element that the reduction takes, if it is there, computed by every thread."""
+        code, body, scalar = self.code, self.body, self.body.scalar
+        first = Group(row, [Position("0")])
+        start = body.evaluate([pick.position], [first], None)[0][0][pick.position]
+        element = code.op(f"sub i64 {body.scalar_value(pick.wanted)}, {start}")
+        inside = code.op(f"icmp ult i64 {element}, {self.length}")
+        stop = code.op(f"select i1 {inside}, i64 {code.add(element, '1')}, i64 {element}")
+        numbers = body.prepare([pick.value])
+
+        def take(place: str, names: list[str]) -> list[str]:
+            group = Group(row, [Position(place)])
+            values = body.evaluate(numbers, [group], None)[0][0]
+            value = body.value_of(pick.value, group, values)
+            return reduction.combine(scalar, names, [value])
+
+        carried = [(scalar.ty(reduction.type), reduction.neutral(scalar)[0])]
+        total = code.loop(element, stop, "1", carried, take)[1]
+        body.enter(row)
+        return reduction.result(scalar, total, self.empty)
 
     def chunk_pass(
         self, work: _Pass, bounds: tuple[str, str], accumulators: list[str]

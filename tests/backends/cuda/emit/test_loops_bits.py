@@ -208,6 +208,34 @@ def test_rows_in_place_of_their_operand():
     same(kernel._replace(shape=(3, 100)))
 
 
+def picking(kind, length, turned, index):
+    """max(x) and the sum of exp(x - max(x)), beside an element of x - max(x): the one at `index`,
+    which `turned` compares the other way round."""
+    b = Builder()
+    x, at = b.arg(kind), b.arg("i64")
+    far = x - b.reduce("rmax", x)
+    place = b.coord(1)
+    same_place = b.op("eq", at, place) if turned else b.op("eq", place, at)
+    one = b.reduce("rsum", b.select(same_place, far, b.const(kind, -0.0)))
+    program = b.program(b.reduce("rsum", far * far), one)
+    shape = (len(index), length)
+    column = contiguous_access(1, "i64", shape)._replace(strides=(1, 0))
+    writes = [contiguous_access(k, kind, shape)._replace(strides=(1, 0)) for k in (2, 3)]
+    kernel = LoopKernel(shape, (1, 2), program, (contiguous_access(0, kind, shape), column), writes)
+    values = sample(np.random.default_rng(0), kind, (len(index) * length,))
+    results = [np.zeros(len(index), values.dtype) for _ in writes]
+    return kernel._replace(writes=tuple(writes)), [values, np.array(index), *results]
+
+
+@pytest.mark.parametrize("kind,turned", [("f32", False), ("f64", True)])
+@pytest.mark.parametrize("length", [700, 5001])
+def test_sums_of_one_element_look_for_it_nowhere_else(kind, turned, length):
+    kernel, buffers = picking(kind, length, turned, [0, length - 1, 17, -1, length, -(1 << 62)])
+    made = same(kernel, orders=(0,), buffers=buffers)[1]
+    row = (length + 128) * buffers[0].itemsize
+    assert len(made) == 1 and made[0].shared < 3 * row // 2  # one value of an element, not two
+
+
 # ---- columns
 @pytest.mark.parametrize("name", ["sum", "max", "argmin", "any"])
 @pytest.mark.parametrize("shape", [(1, 5), (300, 8), (1030, 6), (2, 600, 3)])
