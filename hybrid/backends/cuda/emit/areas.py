@@ -27,29 +27,36 @@ from .schedule import Numbers, widest, work_of
 __all__ = [
     "StagedSchedule",
     "PARTS",
+    "BESIDE",
     "PassReductions",
     "pass_reductions",
     "pass_elements",
     "schedule_staged",
     "row_uses",
     "row_reductions",
+    "joined_reductions",
+    "cells_of",
 ]
 
 PARTS = 32  # results of blocks that one chunk may have
 _CHUNK = 16384  # elements staged at once, at most, where a row does not fit
 _LONGEST = 1200  # instructions of a loop's body
 _BEHIND = 128  # elements behind a row that a walk may read
+_SYSTEM = 1024  # bytes of shared memory that a block takes besides its own
+BESIDE, _BESIDE_THREADS = 2, 512  # blocks on a multiprocessor whose rows are kept in part; theirs
 
 
 class StagedSchedule(NamedTuple):
     """`threads` a row, `unroll` groups of `vector` adjacent elements at once; `areas`: values that
-    have an area of shared memory, each with its number; those in `kept` stay for later passes."""
+    have an area of shared memory, each with its number; those in `kept` stay for later passes, if
+    `partly` only those of the first chunk of the row."""
 
     threads: int
     vector: int
     unroll: int
     areas: tuple[tuple[int, int], ...]
     kept: tuple[int, ...]
+    partly: bool
     spans: tuple[int, ...]
     narrow: bool
 
@@ -65,6 +72,17 @@ class RowUse(NamedTuple):
 def row_reductions(form: Form) -> list[Reduction]:
     """All reductions of a row, in the order of their passes."""
     return reductions_of(form.program, [i for p in row_plan(form).passes for i in p.reductions])
+
+
+def joined_reductions(form: Form) -> list[Reduction]:
+    """Those of a row whose parts threads give each other, in the order of their passes."""
+    found = [pass_reductions(form, row_pass) for row_pass in row_plan(form).passes]
+    return [r for reductions in found for r in (*reductions.ordered, *reductions.others)]
+
+
+def cells_of(reduction: Reduction) -> int:
+    """Cells of 8 bytes for the parts of a reduction."""
+    return PARTS if is_ordered(reduction) else 32 * len(reduction.parts)
 
 
 class PassReductions(NamedTuple):
@@ -107,13 +125,19 @@ def row_uses(form: Form, kept: Iterable[int], there: Set[int], row_pass: RowPass
     return RowUse(tuple(sorted(made)), frozenset(numbers & there), walked)
 
 
-def _areas(form: Form, kept: Sequence[int]) -> tuple[dict[int, int], list[int]]:
-    """(area of each value, bytes of an element of each area)."""
+def _uses(form: Form, kept: Sequence[int]) -> tuple[list[RowUse], dict[int, int]]:
+    """(what each pass uses, the last pass that uses each value)."""
     there, uses = set[int](), []
     for row_pass in row_plan(form).passes:
         uses.append(row_uses(form, kept, there, row_pass))
         there |= set(uses[-1].made) & set(kept)
     last = {n: k for k, use in enumerate(uses) for n in (*use.made, *use.read, *use.walked)}
+    return uses, last
+
+
+def _areas(form: Form, kept: Sequence[int]) -> tuple[dict[int, int], list[int]]:
+    """(area of each value, bytes of an element of each area)."""
+    uses, last = _uses(form, kept)
     areas: dict[int, int] = {}
     sizes: list[int] = []
     for number_of_pass, use in enumerate(uses):
@@ -134,8 +158,7 @@ def _areas(form: Form, kept: Sequence[int]) -> tuple[dict[int, int], list[int]]:
 
 def _front(form: Form) -> int:
     """Bytes of the cells before the areas."""
-    found = row_reductions(form)
-    return 8 * sum(PARTS if is_ordered(r) else 32 * len(r.parts) for r in found)
+    return 8 * sum(map(cells_of, joined_reductions(form)))
 
 
 def _threads(length: int, vector: int, nbytes: int, card: Card) -> int:
@@ -158,6 +181,25 @@ def _offsets(form: Form, sizes: Sequence[int], count: int) -> tuple[list[int], i
     return offsets, total
 
 
+def _part(numbers: Numbers, kept: Sequence[int], sizes: Sequence[int], card: Card) -> int:
+    """Elements of a row to keep so that the rows of two blocks fit, which compute and read in turn;
+    0 where whole rows do fit or what is staged later would take the place of what is kept."""
+    form = numbers.form
+    uses, last = _uses(form, kept)
+    walked = [(number, k) for k, use in enumerate(uses) for number in use.walked]
+    if not kept or numbers.outer < BESIDE * card.multiprocessors:
+        return 0
+    if any(last[number] > k for number, k in walked):
+        return 0
+    room = (card.shared_bytes + _SYSTEM) // BESIDE - _SYSTEM
+    if _offsets(form, sizes, numbers.length)[1] <= room:
+        return 0
+    chunk = PARTS * BLOCK
+    while chunk and _offsets(form, sizes, chunk)[1] > room:
+        chunk -= BLOCK
+    return chunk
+
+
 def schedule_staged(made: Layout, card: Card) -> tuple[StagedSchedule, tuple[int, ...], int]:
     """(schedule, its words, bytes of shared memory)."""
     form, numbers = made.form, Numbers(made)
@@ -169,7 +211,11 @@ def schedule_staged(made: Layout, card: Card) -> tuple[StagedSchedule, tuple[int
     kept, chunk = kept_values(form), -(-max(length, 1) // 4096) * 4096
     areas, sizes = _areas(form, kept)
     offsets, total = _offsets(form, sizes, length)
-    if total > card.shared_bytes or chunk > 4096 * PARTS:
+    part = _part(numbers, kept, sizes, card)
+    if part:
+        chunk = part
+        offsets, total = _offsets(form, sizes, chunk)
+    elif total > card.shared_bytes or chunk > 4096 * PARTS:
         kept, chunk = (), _CHUNK
         areas, sizes = _areas(form, kept)
         offsets, total = _offsets(form, sizes, chunk)
@@ -179,8 +225,15 @@ def schedule_staged(made: Layout, card: Card) -> tuple[StagedSchedule, tuple[int
     unroll = 4
     while unroll > 1 and unroll * vector * work_of(form) > _LONGEST:
         unroll //= 2
-    threads = _threads(length, vector, total, card)
+    threads = _BESIDE_THREADS if part else _threads(length, vector, total, card)
     schedule = StagedSchedule(
-        threads, vector, unroll, tuple(sorted(areas.items())), kept, spans, numbers.narrow()
+        threads=threads,
+        vector=vector,
+        unroll=unroll,
+        areas=tuple(sorted(areas.items())),
+        kept=kept,
+        partly=part > 0,
+        spans=spans,
+        narrow=numbers.narrow(),
     )
     return schedule, (chunk, *offsets), total

@@ -17,7 +17,7 @@ from ...emit.form import FormKind
 from ...emit.loops import Layout, lay_out
 from ...plan import LoopKernel
 from ..function import Card, GpuFunction, signature
-from .areas import schedule_staged
+from .areas import BESIDE, schedule_staged
 from .columns import column_steps
 from .lanes import SHARED
 from .maps import THREADS, emit_map, schedule_map
@@ -48,16 +48,19 @@ def _function(
     blocks: int,
     threads: int,
     shared: int = 0,
+    beside: int = 0,
 ) -> GpuFunction:
-    """A function whose text depends on the key only."""
+    """A function whose text depends on the key only; `beside`: blocks that have to fit on a
+    multiprocessor, 0 where more registers are worth less than more blocks."""
 
-    roomy = key[0].kind in _ROOMY or threads == _MOST_THREADS
+    if key[0].kind in _ROOMY or threads == _MOST_THREADS:
+        beside = max(beside, 1)
 
     def made() -> tuple[str, str]:
         code = emit()
         code.do("ret void")
         attributes = f'nounwind "nvvm.maxntid"="{threads}"' + (
-            ' "nvvm.minctasm"="1"' if roomy else ""
+            f' "nvvm.minctasm"="{beside}"' if beside else ""
         )
         text, symbol = finish_module(code, signature(len(words[0])), key[0].kind, attributes)
         if "@shared" in text:
@@ -65,7 +68,7 @@ def _function(
         check_externals(text)
         return text, symbol
 
-    text, symbol = _TEXTS.of((*key, len(words[0]), threads, roomy), made)
+    text, symbol = _TEXTS.of((*key, len(words[0]), threads, beside), made)
     return GpuFunction(text, symbol, *words, blocks, threads, shared)
 
 
@@ -134,6 +137,7 @@ def _rows(kernel: LoopKernel, card: Card, temp_slot: int, guarded: bool) -> list
             rows,
             staged.threads,
             shared,
+            BESIDE if staged.partly else 0,
         )
     ]
 

@@ -18,15 +18,15 @@ from ...emit.reduce import Pick, Reduction
 from ...emit.rows import RowPass, row_plan
 from .access import Span, load_spans, store_spans
 from .areas import (
-    PARTS,
     StagedSchedule,
+    cells_of,
+    joined_reductions,
     pass_elements,
     pass_reductions,
-    row_reductions,
     row_uses,
 )
 from .body import Group, Row, Threads, barrier
-from .lanes import BLOCK, LANES, butterfly, is_ordered, join_lanes, shared_base
+from .lanes import BLOCK, LANES, butterfly, join_lanes, shared_base
 
 __all__ = ["emit_staged"]
 
@@ -64,10 +64,10 @@ class _Staged(Threads):
     def cell(self, reduction: Reduction, part: int, number: str) -> str:
         """Where a warp puts one part of its result; for sums in order: where a block's is."""
         before = 0
-        for other in row_reductions(self.form):
+        for other in joined_reductions(self.form):
             if other.number == reduction.number:
                 break
-            before += PARTS if is_ordered(other) else 32 * len(other.parts)
+            before += cells_of(other)
         return self.code.at("i64", self.shared, self.code.add(number, str(before + 32 * part)))
 
     def spot(self, number: int, element: str) -> str:
@@ -89,9 +89,7 @@ class _Staged(Threads):
         ordered, others = list(found.ordered), list(found.others)
         for reduction, pick in found.picked:
             body.known[reduction.number] = self.picked(row, reduction, pick)
-        numbers = body.prepare(pass_elements(self.form, row_pass), there)
-        made = row_uses(self.form, self.schedule.kept, there, row_pass).made
-        work = _Pass(row, row_pass, numbers, list(made), there, others)
+        work = self.work(row, row_pass, self.schedule.kept, there)
         if self.late and row_pass.writes:
             barrier(code)
         start = [
@@ -100,7 +98,7 @@ class _Staged(Threads):
             for ty, x in zip(r.parts, r.neutral(scalar))
         ]
 
-        def chunk(first: str, names: list[str]) -> list[str]:
+        def chunk(first: str, names: list[str], work: _Pass = work) -> list[str]:
             sums, rest = names[: len(ordered)], names[len(ordered) :]
             stop = code.smin(code.add(first, self.chunk), self.length)
             rest = self.chunk_pass(work, (first, stop), rest)
@@ -108,12 +106,26 @@ class _Staged(Threads):
                 sums = self.walks(ordered, code.op(f"sub i64 {stop}, {first}"), sums)
             return [*sums, *rest]
 
-        totals = code.loop("0", self.length, self.chunk, start, chunk)[1]
+        totals, following = [name for _, name in start], "0"
+        if self.schedule.partly:
+            totals, following = chunk("0", totals), self.chunk
+            chunk = partial(chunk, work=self.work(row, row_pass, (), frozenset()))
+        carried = [(kind, total) for (kind, _), total in zip(start, totals)]
+        totals = code.loop(following, self.length, self.chunk, carried, chunk)[1]
         body.enter(row)
         for reduction, total in zip(ordered, totals):
             body.known[reduction.number] = reduction.result(scalar, [total], self.empty)
         self.join_warps(others, totals[len(ordered) :])
-        return there | set(numbers) & set(self.schedule.kept)
+        return there | set(work.numbers) & set(self.schedule.kept)
+
+    def work(
+        self, row: Row, row_pass: RowPass, kept: tuple[int, ...], there: frozenset[int]
+    ) -> _Pass:
+        """What a pass has to do on elements of which `there` is staged."""
+        numbers = self.body.prepare(pass_elements(self.form, row_pass), there)
+        made = list(row_uses(self.form, kept, there, row_pass).made)
+        others = list(pass_reductions(self.form, row_pass).others)
+        return _Pass(row, row_pass, numbers, made, there, others)
 
     def picked(self, row: Row, reduction: Reduction, pick: Pick) -> str:
         """The one element that the reduction takes, if it is there, computed by every thread."""

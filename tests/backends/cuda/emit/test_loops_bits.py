@@ -236,6 +236,23 @@ def test_sums_of_one_element_look_for_it_nowhere_else(kind, turned, length):
     assert len(made) == 1 and made[0].shared < 3 * row // 2  # one value of an element, not two
 
 
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize("length", [5000, 8192, 9003, 12290])
+def test_rows_of_which_a_part_is_kept(kind, length):
+    kernel, buffers = picking(kind, length, False, [3, length - 1, 4096, 4095, 7])
+    size = buffers[0].itemsize
+    card = BIG._replace(shared_bytes=5000 * size * 2, multiprocessors=2)
+    made = same(kernel, card, orders=(0, 1), buffers=buffers)[1]
+    assert len(made) == 1 and 4096 * size < made[0].shared < 5000 * size
+    assert made[0].threads == 512 and '"nvvm.minctasm"="2"' in made[0].text
+
+
+def test_rows_whose_sums_are_kept_stay_whole():
+    card = BIG._replace(shared_bytes=80000, multiprocessors=1)
+    made = same(row_kernel("softmax", 3, 12000), card, (0,))[1]
+    assert 48000 < made[0].shared < 80000
+
+
 # ---- columns
 @pytest.mark.parametrize("name", ["sum", "max", "argmin", "any"])
 @pytest.mark.parametrize("shape", [(1, 5), (300, 8), (1030, 6), (2, 600, 3)])
