@@ -20,7 +20,7 @@ from ...emit.memory import SIZE
 from ...emit.reduce import Pick, Reduction, reductions_of
 from ...emit.rows import RowPass, row_plan
 from ..function import Card
-from .lanes import BLOCK, is_ordered
+from .lanes import BLOCK, LANES, is_ordered
 from .rows import kept_values
 from .schedule import Numbers, widest, work_of
 
@@ -41,7 +41,7 @@ __all__ = [
 PARTS = 32  # results of blocks that one chunk may have
 _CHUNK = 16384  # elements staged at once, at most, where a row does not fit
 _LONGEST = 1200  # instructions of a loop's body
-_BEHIND = 128  # elements behind a row that a walk may read
+_BEHIND = LANES  # elements behind a row that a walk may read
 _SYSTEM = 1024  # bytes of shared memory that a block takes besides its own
 BESIDE, _BESIDE_THREADS = 2, 512  # blocks on a multiprocessor whose rows are kept in part; theirs
 
