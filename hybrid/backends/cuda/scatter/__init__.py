@@ -20,19 +20,23 @@ from ...plan import ScatterKernel
 from ..emit.access import ACCESS
 from ..function import STATUS, Card, GpuFunction, signature
 from .code import SCRATCH, Scatter, Table, WordIndex
+from .slots import SlotSteps, slots_nbytes
 
 __all__ = ["generate"]
 
 _FEW = 1024  # updates that every block looks through
+_SOME = 16384  # updates whose buckets have slots; a row of many looks through all of them
 _MOST = 1 << 30  # updates whose numbers fit a table
 _THREADS, _FEWEST = 256, 128
 _SLOTS = (WordIndex.OUT, WordIndex.INDEX, WordIndex.UPDATE, WordIndex.STATUS)
 
 
 class ScatterSchedule(NamedTuple):
-    """`step` of the kernel, with `vector` adjacent columns a thread."""
+    """`step` of the kernel, with `vector` adjacent columns a thread; `slots`: the table's buckets
+    have slots."""
 
     step: str
+    slots: bool
     dtype: np.dtype
     vector: int
     threads: int
@@ -55,7 +59,8 @@ def _check(kernel: ScatterKernel) -> None:
 @lru_cache(None)
 def _text(schedule: ScatterSchedule) -> tuple[str, str]:
     code = Code()
-    scatter = Scatter(code, TYPE[schedule.dtype], schedule.vector, schedule.threads)
+    kind = SlotSteps if schedule.slots else Scatter
+    scatter = kind(code, TYPE[schedule.dtype], schedule.vector, schedule.threads)
     if schedule.guarded:
         scatter.guard()
     getattr(scatter, schedule.step)()
@@ -100,10 +105,8 @@ def _vector(kernel: ScatterKernel) -> int:
 
 def _row_threads(kernel: ScatterKernel, vector: int) -> int:
     """Threads of a block that adds rows, and puts their updates in order."""
-    threads = _FEWEST
-    while threads < _THREADS and threads * vector < kernel.inner:
-        threads *= 2
-    return threads
+    wanted = -(-kernel.inner // (32 * vector)) * 32
+    return min(max(wanted, _FEWEST), _THREADS)
 
 
 def generate(
@@ -111,8 +114,8 @@ def generate(
 ) -> list[GpuFunction]:
     """Functions that together are a scatter kernel: contiguous rows, int64 indices.
 
-    Few updates: each block looks for the others of its row itself.  Many: a table of rows, the
-    updates of each row in a list, a block per row."""
+    Few updates: each block looks for the others of its row itself.  Some: a table of rows with
+    slots for the updates of each.  Many: the updates of each row in a list, a block per row."""
     _check(kernel)
     if not kernel.count or not kernel.inner:
         return []
@@ -120,8 +123,10 @@ def generate(
     threads = _row_threads(kernel, vector)
     chunk = threads * vector
 
+    some = _FEW < kernel.count <= _SOME
+
     def function(step: str, blocks: int, threads: int) -> GpuFunction:
-        schedule = ScatterSchedule(step, kernel.out.dtype, vector, threads, guarded)
+        schedule = ScatterSchedule(step, some, kernel.out.dtype, vector, threads, guarded)
         text, symbol = _text(schedule)
         words = _words(kernel, temp_slot, chunk)
         return GpuFunction(text, symbol, words, _SLOTS, blocks, threads)
@@ -133,12 +138,14 @@ def generate(
         return [function("few", kernel.count * -(-kernel.inner // chunk), threads)]
     table = Table.of(kernel.count)
     buckets, updates = -(-table.buckets // _THREADS), -(-kernel.count // _THREADS)
+    lists = [] if some else [("allot", buckets), ("enlist", updates)]
     functions = [
-        function("clear", buckets, _THREADS),
-        function("insert", updates, _THREADS),
-        function("allot", buckets, _THREADS),
-        function("enlist", updates, _THREADS),
+        *(
+            function(step, blocks, _THREADS)
+            for step, blocks in [("clear", buckets), ("insert", updates), *lists]
+        ),
         function("add", kernel.count, threads),
     ]
+    temp = slots_nbytes(table, kernel.count) if some else table.nbytes(kernel.count)
     slots = (*_SLOTS, WordIndex.WORKSPACE)
-    return [f._replace(slots=slots, temp=table.nbytes(kernel.count)) for f in functions]
+    return [f._replace(slots=slots, temp=temp) for f in functions]

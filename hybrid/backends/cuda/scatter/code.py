@@ -6,8 +6,9 @@ a thread owns its columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import NamedTuple
 
 from ....ir.scalar.program import ScalarType
@@ -17,12 +18,13 @@ from ...emit.memory import SIZE
 from ..emit.access import Span, load_spans, store_spans
 from ..emit.body import barrier, grid_loop, guard, pointer, register, return_unless
 
-__all__ = ["WordIndex", "Table", "Scatter", "SCRATCH", "LIST"]
+__all__ = ["WordIndex", "Table", "Scatter", "SCRATCH", "LIST", "LONG_LIST"]
 
 LIST = 512  # updates of a row that a block puts in order at once
-_AHEAD = 8  # updates whose elements are asked for together
+LONG_LIST = 4 * LIST  # those that are found in order
+_AHEAD = 6  # updates whose elements are asked for together; more take registers of other blocks
 SCRATCH = (
-    f"@list = internal addrspace(3) global [{2 * LIST} x i32] poison, align 16\n"
+    f"@list = internal addrspace(3) global [{LONG_LIST} x i32] poison, align 16\n"
     "@counts = internal addrspace(3) global [32 x i32] poison, align 16"
 )
 
@@ -238,39 +240,40 @@ class Scatter:
             there = code.op(f"icmp slt i64 {update}, {count}")
             inside = code.op(f"select i1 {there}, i64 {update}, i64 {begin}")
             same = code.op(f"icmp eq i64 {self.row_of(inside)}, {row}")
-            many = self.enlist_those(code.op(f"and i1 {there}, {same}"), update)
+            many = self.enlist_those([code.op(f"and i1 {there}, {same}")], [update])
             code.when(code.op(f"icmp sgt i64 {many}, 0"), lambda: visit(many))
             barrier(code)
             return []
 
         code.loop(begin, count, str(self.threads), [], some)
 
-    def enlist_those(self, wanted: str, update: str) -> str:
-        """Put the updates of those threads into the list, in order; gives how many there are."""
+    def enlist_those(self, wanted: Sequence[str], updates: Sequence[str], listed: str = "0") -> str:
+        """Put the updates that are wanted into the list behind those `listed`, the first of all
+        threads before the second ones; gives how many there are."""
         code, warps = self.code, self.threads // 32
-        votes = code.call("llvm.nvvm.vote.ballot.sync", "i32", "i32 -1", f"i1 {wanted}")
         lane = code.once(f"trunc i64 {code.once(f'and i64 {self.tid}, 31')} to i32")
         warp = code.once(f"lshr i64 {self.tid}, 5")
         below = code.once(f"sub i32 {code.once(f'shl i32 1, {lane}')}, 1")
-        before = self._population(code.op(f"and i32 {votes}, {below}"))
-        total = self._population(votes)
-        if warps == 1:
-            code.when(wanted, lambda: self.store32(update, self.shared("list", before)))
-            code.call("llvm.nvvm.bar.warp.sync", "void", "i32 -1")
-            return total
-        code.when(
-            code.op(f"icmp eq i32 {lane}, 0"),
-            lambda: self.store32(total, self.shared("counts", warp)),
-        )
+        before = []
+        for number, one in enumerate(wanted):
+            votes = code.call("llvm.nvvm.vote.ballot.sync", "i32", "i32 -1", f"i1 {one}")
+            before.append(self._population(code.op(f"and i32 {votes}, {below}")))
+            total = self._population(votes)
+            cell = self.shared("counts", code.add(warp, str(warps * number)))
+            code.when(code.op(f"icmp eq i32 {lane}, 0"), partial(self.store32, total, cell))
         barrier(code)
-        start, every = "0", "0"
-        for other in range(warps):
-            many = self.load32(self.shared("counts", str(other)))
-            earlier = code.op(f"icmp ult i64 {other}, {warp}")
-            start = code.add(start, code.op(f"select i1 {earlier}, i64 {many}, i64 0"))
-            every = code.add(every, many)
-        position = code.add(start, before)
-        code.when(wanted, lambda: self.store32(update, self.shared("list", position)))
+        starts, every = [], listed
+        for number in range(len(wanted)):
+            start = every
+            for other in range(warps):
+                many = self.load32(self.shared("counts", str(warps * number + other)))
+                earlier = code.op(f"icmp ult i64 {other}, {warp}")
+                start = code.add(start, code.op(f"select i1 {earlier}, i64 {many}, i64 0"))
+                every = code.add(every, many)
+            starts.append(start)
+        for one, update, start, mine in zip(wanted, updates, starts, before):
+            spot = self.shared("list", code.add(start, mine))
+            code.when(one, partial(self.store32, update, spot))
         barrier(code)
         return every
 
@@ -292,7 +295,7 @@ class Scatter:
 
         carried = [("i1", "false")]
         earlier = code.loop(self.tid, update, str(self.threads), carried, look)[1][0]
-        return_unless(code, code.op(f"icmp eq i64 {self.enlist_those(earlier, update)}, 0"))
+        return_unless(code, code.op(f"icmp eq i64 {self.enlist_those([earlier], [update])}, 0"))
         first = code.op(f"mul i64 {chunk}, {self.word(WordIndex.CHUNK)}")
         stop = code.smin(code.add(first, self.word(WordIndex.CHUNK)), self.word(WordIndex.INNER))
         self.scan(row, update, lambda many: self.add_listed(row, first, stop, many))
@@ -322,9 +325,13 @@ class Scatter:
             mixed = code.op(f"mul i64 {row}, -7046029254386353131")
             bucket = self.find(row, code.op(f"lshr i64 {mixed}, {shift}"), mask)
             self.store32(bucket, self.bucket_of(number))
-            self.counted(self.column_of(0, bucket))
+            self.found(number, bucket)
 
         self.each(self.word(WordIndex.COUNT), update)
+
+    def found(self, number: str, bucket: str) -> None:
+        """Count an update in the bucket of its row."""
+        self.counted(self.column_of(0, bucket))
 
     def find(self, row: str, first: str, mask: str) -> str:
         """The bucket of a row: the first from `first` on that is free or has it."""

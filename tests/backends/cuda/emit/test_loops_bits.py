@@ -294,9 +294,10 @@ def scattered(kernel, buffers):
     return 0
 
 
-@pytest.mark.parametrize("count,inner,rows", [(1, 1, 1), (40, 8, 3), (300, 33, 50), (1030, 4, 7)])
-@pytest.mark.parametrize("dtype", [F32, dt.int32])
-def test_scatters(count, inner, rows, dtype):
+SCATTERS = [(1, 1, 1), (40, 8, 3), (300, 33, 50), (1030, 4, 7), (2500, 2, 1), (1500, 5, 900)]
+
+
+def scatter_case(count, inner, rows, dtype):
     rng = np.random.default_rng(0)
     kind = "f32" if dtype is F32 else "i32"
     update = Access(2, dtype, 0, (inner, 1))
@@ -307,7 +308,30 @@ def test_scatters(count, inner, rows, dtype):
         rng.integers(0, rows, count),
         sample(rng, kind, (count * inner,)),
     ]
+    return kernel, buffers
+
+
+@pytest.mark.parametrize("count,inner,rows", SCATTERS)
+@pytest.mark.parametrize("dtype", [F32, dt.int32])
+def test_scatters(count, inner, rows, dtype):
+    kernel, buffers = scatter_case(count, inner, rows, dtype)
     check(kernel, buffers, generate=scatter.generate, on_cpu=scattered)
+    steps = len(scatter.generate(kernel, BIG, 3))
+    assert steps == (1 if count <= 1024 else 3)
+
+
+@pytest.mark.parametrize("count,inner,rows", [(1030, 4, 7), (1030, 4, 1), (1100, 300, 900)])
+def test_scatters_of_many_updates_list_them(count, inner, rows, monkeypatch):
+    monkeypatch.setattr(scatter, "_SOME", 0)
+    kernel, buffers = scatter_case(count, inner, rows, F32)
+    check(kernel, buffers, generate=scatter.generate, on_cpu=scattered)
+    assert len(scatter.generate(kernel, BIG, 3)) == 5
+
+
+def test_threads_of_a_scatter_are_those_of_its_row():
+    kernel = scatter_case(1100, 768, 50, F32)[0]
+    aligned = kernel._replace(out=kernel.out._replace(offset=0, strides=(768, 1)))
+    assert [f.threads for f in scatter.generate(aligned, BIG, 3)] == [256, 256, 192]
 
 
 def test_no_updates():
