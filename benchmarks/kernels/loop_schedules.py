@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hybrid.backends.cuda import kernels as every
+from hybrid.backends.cuda import scatter
 from hybrid.backends.cuda.emit import areas, columns, loops, maps, rows, split
 from hybrid.backends.cuda.function import Card, GpuFunction
 from hybrid.backends.cuda.machine.devices import enter, load
@@ -123,6 +124,14 @@ def _loops() -> Iterator[tuple[str, LoopKernel, dict[str, Knobs]]]:
     for count, length in _SOFTMAX:
         softmax = _kernel("softmax", [((count, length), F32)], axes=(1, 2))
         yield f"softmax {count}x{length}", softmax, _ROWS
+    whole: Knobs = {(areas, "_part"): lambda *_: 0}
+    for length in (50304, 131072):
+        sums = _kernel("logsumexp", [((4096, length), F32)], axes=(1, 2))
+        yield f"logsumexp 4096x{length}", sums, {"kept whole": whole}
+    losses = [((4096, 50304), F32), ((4096, 1), dt.int64)]
+    entropy = _kernel("cross_entropy", losses, axes=(1, 2))
+    fewer: Knobs = {(areas, "_BESIDE_THREADS"): 256}
+    yield "cross entropy 4096x50304", entropy, {"kept whole": whole, "fewer threads": fewer}
     norm = [((32768, 1024), F32), ((1024,), F32), ((1024,), F32)]
     yield "layer norm", _kernel("layer_norm", norm, axes=(1, 2), eps=1e-5), _ROWS
     gradient = [((32768, 1024), F32)] * 2 + [((32768, 1), F32)] * 2 + [((1024,), F32)]
@@ -156,8 +165,9 @@ def cases() -> Iterator[tuple[str, Case]]:
     for count, width, table in ((16384, 768, 50257),):
         moved = 8 * count * width
         yield f"embedding {count}x{width}", Case(_embedding(count, width, table), moved, _MAPS)
+    lists: dict[str, Knobs] = {"lists": {(scatter, "_SOME"): 0}}
     for count, width in ((512, 768), (4096, 768), (16384, 768)):
-        yield f"scatter {count}x{width}", Case(_scatter(count, width), 12 * count * width, {})
+        yield f"scatter {count}x{width}", Case(_scatter(count, width), 12 * count * width, lists)
 
 
 # ---- running
