@@ -18,7 +18,7 @@ from ...core.cache import keep
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import broadcast_shapes, whole
-from ...ir.door.bind import FAST, TABLE_LIMIT, as_tensor, bind, store
+from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, bind, resolve, run, store
 from ...ir.door.foreign import data_of, holds_tensors
 from ...ir.tensor import Handle
 from ..axes.slices import SLICE, slice_
@@ -226,7 +226,8 @@ def _basic(operand: Tensor, key: IndexKey) -> Tensor:
 
 
 _PLANS: dict[Any, tuple[dict[str, Any], Ints | None]] = {}
-FAST.append(_PLANS)
+_SLICES: dict[Any, tuple[Resolved, Ints | None]] = {}  # by the record of a tensor and the key
+FAST.extend((_PLANS, _SLICES))
 
 
 def _part(item: Any) -> Any:
@@ -235,18 +236,28 @@ def _part(item: Any) -> Any:
     kind = type(item)
     if kind is int or item is None:
         return item
-    if kind is slice and all(
-        v is None or type(v) is int for v in (item.start, item.stop, item.step)
-    ):
-        return ("slice", item.start, item.stop, item.step)
-    return Ellipsis
+    if kind is not slice:
+        return Ellipsis
+    start, stop, step = part = item.start, item.stop, item.step
+    whole_numbers = (
+        (start is None or type(start) is int)
+        and (stop is None or type(stop) is int)
+        and (step is None or type(step) is int)
+    )
+    return part if whole_numbers else Ellipsis
+
+
+def _parts(key: Any) -> tuple[Any, ...] | None:
+    """A basic key in hashable form; None for others."""
+    parts = tuple([_part(k) for k in key]) if type(key) is tuple else (_part(key),)
+    return None if Ellipsis in parts else parts
 
 
 def _plan(operand: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | None:
     """Parameters of the slice that x[key] is, and the shape it then gets;
     None for a key that is not basic."""
-    parts = tuple([_part(k) for k in key]) if type(key) is tuple else (_part(key),)
-    if Ellipsis in parts:
+    parts = _parts(key)
+    if parts is None:
         return None
     plan = _PLANS.get((operand._a.shape, parts))
     if plan is None:
@@ -262,6 +273,14 @@ def _plan(operand: Tensor, key: Any) -> tuple[dict[str, Any], Ints | None] | Non
     return plan
 
 
+def _slice(operand: Tensor, key: Any, parts: tuple[Any, ...]) -> tuple[Resolved, Ints | None]:
+    """What makes the slice that a basic key is, and the shape it then gets."""
+    plan = _plan(operand, key)
+    assert plan is not None
+    found = resolve(SLICE, (operand,), plan[0])[0], plan[1]
+    return keep(_SLICES, (operand._a, parts), found, TABLE_LIMIT)
+
+
 @public
 def getitem(x: Tensor, key: Any) -> Tensor:
     """x[key]: ints, slices, None, ..., integer and bool tensors, or a tuple of them, as in
@@ -273,10 +292,11 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     tensor([[2, 0],
             [5, 3]])
     """
-    plan = _plan(x, key)
-    if plan is not None:
-        result = bind(SLICE, x, **plan[0])
-        return result if plan[1] is None else bind(RESHAPE, result, shape=plan[1])
+    parts = _parts(key)
+    if parts is not None:
+        found = _SLICES.get((x._a, parts)) or _slice(x, key, parts)
+        result = run(found[0], (x,))
+        return result if found[1] is None else bind(RESHAPE, result, shape=found[1])
     parsed = parse(x, key)
     result = _basic(x, parsed)
     if not parsed.at:
