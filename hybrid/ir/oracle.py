@@ -37,7 +37,7 @@ def round_to(x: Any, d: np.dtype) -> np.ndarray:
     if a.dtype == d:
         return a
     with plain_floats():
-        if d is dt.bfloat16 and a.dtype.kind == "f":
+        if d is dt.bfloat16 and np.issubdtype(a.dtype, np.floating):
             return _bfloat16(np.asarray(a, np.float64))
         return a.astype(d)
 

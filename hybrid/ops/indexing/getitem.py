@@ -18,11 +18,11 @@ from ...core.cache import keep
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import broadcast_shapes, whole
-from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, bind, resolve, run, store
+from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, resolve, run, store
 from ...ir.door.foreign import data_of, holds_tensors
 from ...ir.tensor import Handle
 from ..axes.slices import SLICE, slice_
-from ..axes.views import RESHAPE, broadcast_to, moveaxis, permute_dims, reshape
+from ..axes.views import broadcast_to, moveaxis, permute_dims, reshape
 from ..base.surface import public
 from ..build.join import slice_set
 from ..elementwise.selection import where
@@ -296,7 +296,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     if parts is not None:
         found = _SLICES.get((x._a, parts)) or _slice(x, key, parts)
         result = run(found[0], (x,))
-        return result if found[1] is None else bind(RESHAPE, result, shape=found[1])
+        return result if found[1] is None else reshape(result, found[1])
     parsed = parse(x, key)
     result = _basic(x, parsed)
     if not parsed.at:
