@@ -142,3 +142,43 @@ def test_gradients_spread_over_reduced_axes(function, axis):
     assert np.allclose(first.numpy(), 2 * x.numpy() * spread)
     (second,) = hb.gradients(first.sum(), [x])
     assert np.allclose(second.numpy(), 2 * np.broadcast_to(spread, x.shape))
+
+
+VIEWS = {
+    "reshape": lambda x, one: hb.reshape(x, (one, 6)),
+    "reshape of a list": lambda x, one: hb.reshape(x, [one, 6]),
+    "permute_dims": lambda x, one: hb.permute_dims(x, (one, 0)),
+    "swapaxes": lambda x, one: hb.swapaxes(x, 0, one),
+    "expand_dims": lambda x, one: hb.expand_dims(x, one),
+}
+
+
+@pytest.mark.parametrize("name", list(VIEWS))
+@pytest.mark.parametrize("like", [1.0, True, np.int64(1)], ids=repr)
+def test_views_refuse_what_only_equals_an_int(name, like):
+    view = VIEWS[name]
+    x = hb.tensor(np.arange(6, dtype=np.float32).reshape(2, 3))
+    before = [v if isinstance(v, type) else v.tolist() for v in both(lambda: view(x, like))]
+    expected = view(x, 1)
+    assert view(x, 1).tolist() == expected.tolist()
+    after = [v if isinstance(v, type) else v.tolist() for v in both(lambda: view(x, like))]
+    assert after == before
+
+
+def test_views_that_were_made_before_are_views_of_their_own_tensor():
+    first, second = hb.zeros(2, 3), hb.ones(2, 3)
+    for view in VIEWS.values():
+        shown = [view(t, 1) for t in (first, second, first)]
+        assert [v.sum().item() for v in shown] == [0.0, 6.0, 0.0]
+    row = first.reshape(3, 2)[0]
+    row.add_(1.0)
+    assert first.tolist() == [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    same = first.swapaxes(1, 1)
+    assert same.tolist() == first.tolist() and first.reshape(2, 3).shape == (2, 3)
+    for _ in range(2):
+        assert first.reshape(-1, 2).shape == (3, 2) and first.reshape((6, -1)).shape == (6, 1)
+        with pytest.raises(hb.ShapeError):
+            first.reshape(-1, 4)
+        with pytest.raises(hb.ShapeError):
+            first.permute(0, 2)
+        assert hb.expand_dims([1.0, 2.0], 0).shape == (1, 2)
