@@ -15,7 +15,7 @@ from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.reduce import sum_like
 from ..ops.build.create import ones_like, zeros_like
 from .sums import GradientSums
-from .tape import PseudoOp, is_call, order, owner, saved_inputs, saved_outputs, unfold
+from .tape import PseudoOp, holds_call, order, owner, saved_inputs, saved_outputs, unfold
 
 __all__ = [
     "BackwardPass",
@@ -68,7 +68,7 @@ def gathered(task: BackwardPass) -> Gradients:
     nodes = order([output._node for output in task.outputs], task.stop)
     planned = _PLANNER.gathered
     if planned is not None and observer is None and not door.grad_enabled():
-        if any(map(is_call, nodes)):
+        if holds_call(nodes):
             found = planned(task, nodes)
             if found is not None:
                 return found
@@ -158,6 +158,8 @@ def _above(nodes: list[Any], targets: Set[int]) -> list[Any]:
 
 def fit(grad: Any, aval: Any) -> Any:
     """Bring a gradient to the shape and dtype of the input it belongs to."""
+    if grad._a is aval:
+        return grad
     grad = sum_like(grad, aval.shape)
     return grad if grad._a.dtype is aval.dtype else door.convert(grad, aval.dtype)
 

@@ -24,12 +24,14 @@ from ..op import OPS, MapOp, Op, common_dtype
 from ..tensor import RUNTIME, Handle, Literal, link_view, new_handle
 from .context import (
     LOCAL,
+    READERS,
     STATE,
     aside,
     backend_of,
     current_mode,
     fetched,
     grad_enabled,
+    host_array,
     on_device,
     pop_mode,
     push_mode,
@@ -66,6 +68,7 @@ __all__ = [
     "aside",
     "on_device",
     "fetched",
+    "host_array",
     "use_backends",
     "literal",
     "scalar_maker",
@@ -90,6 +93,7 @@ __all__ = [
 ]
 
 _new: Any = object.__new__
+FAST.append(READERS)
 
 
 # ---- literals and conversion
