@@ -10,6 +10,7 @@ from typing import Any
 
 from .calls import RETURNED, Effect, Instruction, known
 from .follower import Follower
+from .indices import build_slice, fixed
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .snapshots import BLOCK, RangeWalk
 from .terms import Collection
@@ -23,7 +24,7 @@ def build(follow: Follower, machine: Stepper, frame: Any, instruction: Instructi
     kind = tuple if instruction.opname == "BUILD_TUPLE" else list
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
-    _collect(machine, kind, slots)
+    _collect(machine, kind, [slot._replace(value=known(machine, frame, slot)) for slot in slots])
 
 
 def build_map(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -44,7 +45,8 @@ def build_keyed(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 
 def _collect(machine: Stepper, kind: type, slots: list[StackSlot]) -> None:
     if any(slot.term is not None for slot in slots):
-        machine.stack.append(StackSlot(UNKNOWN, Collection(kind, tuple([s.term for s in slots]))))
+        terms = tuple([s.term or fixed(s.value) for s in slots])
+        machine.stack.append(StackSlot(UNKNOWN, Collection(kind, terms)))
     elif kind is tuple and not slots:
         machine.stack.append(StackSlot(()))
     else:
@@ -130,7 +132,7 @@ def _look(pops: Callable[[int], int], pushes: int, into: bool = False) -> Effect
 LOOKS: dict[str, Effect] = {
     "FORMAT_VALUE": _look(lambda operand: 1 + (operand & 4 == 4), 1),
     "BUILD_STRING": _look(lambda operand: operand, 1),
-    "BUILD_SLICE": _look(lambda operand: operand, 1),
+    "BUILD_SLICE": build_slice,
     "BUILD_SET": _look(lambda operand: operand, 1),
     "LIST_EXTEND": _look(lambda operand: 1, 0, into=True),
     "SET_UPDATE": _look(lambda operand: 1, 0, into=True),

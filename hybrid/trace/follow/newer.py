@@ -22,8 +22,11 @@ from .effects import (
     pop_jump,
     pop_top,
     store_fast,
+    store_subscript,
+    subscript,
 )
 from .follower import Follower
+from .indices import slice_of
 from .machine import NULL, UNKNOWN, UNSEEN, Stepper
 
 __all__ = ["ROWS_312", "ROWS_313"]
@@ -82,16 +85,16 @@ def set_aside(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 
 def take_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    follow.escape(machine.stack[-3:])
-    follow.blind.add((id(machine.code), machine.offset))
-    machine.stack[-3:] = [UNSEEN]
+    bounds = machine.stack[-2:]
+    machine.stack[-2:] = [slice_of(follow, machine, frame, bounds)]
+    subscript(follow, machine, frame, instruction)
 
 
 def store_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    follow.escape(machine.stack[-4:])
-    follow.blind.add((id(machine.code), machine.offset))
     follow.handle([known(machine, frame, machine.stack[-3])])
-    del machine.stack[-4:]
+    bounds = machine.stack[-2:]
+    machine.stack[-2:] = [slice_of(follow, machine, frame, bounds)]
+    store_subscript(follow, machine, frame, instruction)
 
 
 # ---- 3.13

@@ -17,6 +17,7 @@ __all__ = [
     "argument",
     "Length",
     "HostRead",
+    "NumberTable",
     "Constant",
     "Operation",
     "Collection",
@@ -31,6 +32,9 @@ __all__ = [
     "parts",
     "size",
     "MAX_TERM",
+    "AT",
+    "NO_START",
+    "NO_STOP",
     "NEVER_RAISE",
     "may_raise",
     "plain_form",
@@ -96,6 +100,9 @@ Symbol: TypeAlias = Literal[
     "isinf",
     "isnan",
     "erf",
+    "start",
+    "int_entry",
+    "float_entry",
 ]
 # builtins that compute with numbers
 BUILTINS: dict[Symbol, Callable[..., Any]] = {
@@ -141,6 +148,38 @@ MATH: dict[Symbol, Callable[..., Any]] = {
     "isnan": math.isnan,
     "erf": math.erf,
 }
+NO_START, NO_STOP, AT = 1, 2, 4  # forms of an index: bounds that a slice lacks; an int
+
+
+def start(extent: int, size: int, form: int, first: int, last: int, stride: int) -> int:
+    """Where the box of an int or slice begins on an axis; IndexError unless it has this size."""
+    if form == AT:
+        if -extent <= first < extent:
+            return first % extent
+        raise IndexError(first)
+    bounds = None if form & NO_START else first, None if form & NO_STOP else last, stride
+    chosen = range(extent)[slice(*bounds)]
+    if len(chosen) != size:
+        raise IndexError(size)
+    return chosen.start
+
+
+def int_entry(table: Any, index: int) -> int:
+    """An int in a table."""
+    value: int = table[index]
+    if type(value) is not int:
+        raise TypeError(index)
+    return value
+
+
+def float_entry(table: Any, index: int) -> float:
+    """A float in a table."""
+    value: float = table[index]
+    if type(value) is not float:
+        raise TypeError(index)
+    return value
+
+
 # symbol -> what computes it; the symbol is also its Python text
 OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "+": operator.add,
@@ -165,9 +204,13 @@ OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "not": operator.not_,
     **BUILTINS,
     **MATH,
+    "start": start,
+    "int_entry": int_entry,
+    "float_entry": float_entry,
 }
 _TRUTHS = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "isfinite", "isinf", "isnan")
 _ROUNDS = ("floor", "ceil", "trunc")
+_ENTRIES = ("int_entry", "float_entry")
 # operators that raise for no numbers
 NEVER_RAISE = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "neg", "abs", "min", "max")
 _LARGEST_EXACT = 1 << 53
@@ -210,8 +253,27 @@ class HostRead(NamedTuple):
     serial: int
 
 
+class NumberTable:
+    """A list or tuple of numbers, by identity, of which one is read in each call."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is NumberTable and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def place(self) -> Any:
+        """What is equal for the same table."""
+        return "table", id(self.value)
+
+
 class Constant(NamedTuple):
-    """A Python number."""
+    """A Python number, or a part of a key of a subscript."""
 
     value: Any
 
@@ -230,7 +292,7 @@ class Collection(NamedTuple):
     items: tuple[Any, ...]
 
 
-Term: TypeAlias = Load | Length | HostRead | Constant | Operation | Collection
+Term: TypeAlias = Load | Length | HostRead | NumberTable | Constant | Operation | Collection
 
 
 def is_number(value: Any) -> bool:
@@ -241,7 +303,7 @@ def is_number(value: Any) -> bool:
 
 def apply(symbol: Symbol, values: tuple[Any, ...]) -> Any:
     """The operator on exact numbers; ValueError for what is not followed."""
-    if not all(map(is_number, values)):
+    if not all(map(is_number, values[1:] if symbol in _ENTRIES else values)):
         raise ValueError(symbol)
     if symbol in _GROWING and not (type(values[1]) is not int or abs(values[1]) < _LARGE):
         raise ValueError(symbol)
@@ -308,9 +370,9 @@ def _kind(term: Any) -> type | None:
         symbol, kinds = term.symbol, {_kind(operand) for operand in term.operands}
         if symbol in _TRUTHS:
             return bool
-        if symbol in ("/", "float") or (symbol in MATH and symbol not in _ROUNDS):
+        if symbol in ("/", "float", "float_entry") or (symbol in MATH and symbol not in _ROUNDS):
             return float
-        if symbol == "int" or symbol in _ROUNDS:
+        if symbol in ("int", "start", "int_entry") or symbol in _ROUNDS:
             return int
         if symbol in ("**", "round", "min", "max"):
             return kinds.pop() if len(kinds) == 1 and symbol in ("min", "max") else None

@@ -27,6 +27,7 @@ from ..follow.terms import (
     HostRead,
     Length,
     Load,
+    NumberTable,
     Operation,
     may_raise,
     parts,
@@ -83,6 +84,20 @@ class Counted(NamedTuple):
     def now(self) -> int:
         """How long it is."""
         return len(self.owner.get())
+
+
+class HeldObject(NamedTuple):
+    """A list or tuple of numbers that a replay reads."""
+
+    owner: Holder
+
+    def place(self) -> Any:
+        """What is equal for the same object."""
+        return "object", self.owner.id
+
+    def now(self) -> Any:
+        """The object."""
+        return self.owner.get()
 
 
 class NumberOperand(NamedTuple):
@@ -228,6 +243,8 @@ class _Builder:
             return self.lists.setdefault(term.owner, Counted(Holder(owner, self.dead)))
         if type(term) is HostRead:
             return self.host(term)
+        if type(term) is NumberTable:
+            return HeldObject(Holder(term.value, self.dead))
         return term
 
     def spec(self, value: Any, term: Any) -> Spec:
@@ -341,4 +358,4 @@ def actions_of(
     return builder.actions(tuple(numbers), tuple(grown), operands), result
 
 
-__all__ += ["LoadedNumber", "Counted", "NumberOperand", "HOW", "OPERATORS"]
+__all__ += ["LoadedNumber", "Counted", "HeldObject", "NumberOperand", "HOW", "OPERATORS"]

@@ -14,6 +14,7 @@ from ...ir.tensor import Handle
 from ..follow.terms import OPERATORS, Constant, Operation, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
+from .actions import HeldObject
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
 from .outputs import GivenNumber
@@ -214,6 +215,8 @@ class Guard:
             return self.const(term.value)
         if type(term) is GivenNumber:
             return f"args[{term.number}]._x.source"
+        if type(term) is HeldObject:
+            return self.holder(term.owner)
         return self.numbers.get(id(term)) or f"len({self.holder(term.owner)})"
 
     def _computation(self, term: Operation) -> str:

@@ -20,7 +20,17 @@ from ..watch.settle import Followed
 from .actions import NONE, Actions, actions_of
 from .expected import Facts
 from .inputs import Dead, Roles
-from .outputs import HostValue, Known, New, Spec, Unfit, canonical, on_their_own, spec_of
+from .outputs import (
+    HostValue,
+    Known,
+    New,
+    Spec,
+    Unfit,
+    canonical,
+    moved_step,
+    on_their_own,
+    spec_of,
+)
 from .recorder import Recorder
 from .wording import Wording
 
@@ -110,7 +120,12 @@ class _Recipes:
         if not isinstance(alias, Alias) or alias.base is None:
             return None
         parent = self.known(alias.base) if self.roles.is_input(alias.base) else id(alias.base)
-        return parent, alias.how, alias.step if alias.parent is alias.base else None
+        step = alias.step if alias.parent is alias.base else None
+        starts = self.roles.recorder.starts_of(tensor)
+        if step is not None and starts:
+            found = tuple([(axis, self.roles.numbers[id(operand)]) for axis, operand in starts])
+            step = moved_step(step, found)
+        return parent, alias.how, step
 
     def host(self, value: Any) -> HostValue | None:
         """The recipe of a Python value that was read from a tensor at the return."""

@@ -184,6 +184,8 @@ class SignatureState:
         recorder.check(followed, self.rolls)
         self.loops = self.loops or recorder.loops
         follow = recorder.watch.follow if recorder.watch is not None else None
+        if follow is not None:
+            follow.leave_recorder()
         if follow is None or not self.rolls:
             return
         looked = set(followed.escaped) if followed is not None else follow.virtual

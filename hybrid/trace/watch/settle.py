@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of
 from ..follow.follower import Condition, Follower, Method, Mutation
+from ..follow.indices import unread
 from ..follow.machine import UNKNOWN, StackSlot
 from ..follow.places import Physical, PlaceSpot, named
 from ..follow.terms import (
@@ -30,6 +31,7 @@ from ..heap.allowlist import BOXES, MEMBERS, MISSING, instance_dict, is_a, looku
 from ..heap.facts import Key, fetch, same
 from .c_calls import READS
 from .fact_table import Access, Facts, Reader
+from .passed.tables import tables_of
 
 __all__ = ["Followed", "Place", "Change", "Changes", "settle"]
 
@@ -246,7 +248,7 @@ class _Work:
         return {(self.ids.get(code, code), at) for code, at in places}
 
     # ---- which places and containers
-    def _understood(self, place: Physical, key: Key, access: Access) -> bool:
+    def understood(self, place: Physical, key: Key, access: Access) -> bool:
         """Whether an access to a place is one that the follower saw, or never happened."""
         if access.blanket:
             return key.key not in self.own_names
@@ -276,7 +278,7 @@ class _Work:
             and place not in self.follow.shared
             and (not loaded or is_number(first) or bool(self._inside(place)))
             and all(
-                self._understood(place, key, access)
+                self.understood(place, key, access)
                 for key in keys
                 for access in accesses.get(key, ())
             )
@@ -371,6 +373,7 @@ class _Work:
         places = {p: s for p, s in follow.current.items() if self._fits(p, s)}
         owners = {id(m.owner): m.owner for m in follow.mutations}
         grown = {i for i, owner in owners.items() if self._grows(owner)}
+        self._look(unread(follow, self.facts.counts))
         while True:
             for place, terms in follow.stored.items():
                 if place not in places:
@@ -436,7 +439,7 @@ class _Work:
             settled.lists,
             tuple([c for c in conditions if _may_differ(c.term)]),
             result,
-            Dropped(dropped, frozenset(grown | replaced | self._made(kept))),
+            Dropped(dropped, frozenset(grown | replaced | self._made(kept) | tables_of(self))),
             frozenset(self.escaped),
             paths,
             operands,
