@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of
 from ..follow.follower import Condition, Follower, Method, Mutation
-from ..follow.indices import unread
+from ..follow.indices import tables_of, unread
 from ..follow.machine import UNKNOWN, StackSlot
 from ..follow.places import Physical, PlaceSpot, named
 from ..follow.terms import (
@@ -31,7 +31,6 @@ from ..heap.allowlist import BOXES, MEMBERS, MISSING, instance_dict, is_a, looku
 from ..heap.facts import Key, fetch, same
 from .c_calls import READS
 from .fact_table import Access, Facts, Reader
-from .passed.tables import tables_of
 
 __all__ = ["Followed", "Place", "Change", "Changes", "settle"]
 
