@@ -139,7 +139,7 @@ def spec_of(
     value: Any,
     recipe: Callable[[Handle], New | Known],
     existed: Callable[[Any], bool | None],
-    host: Callable[[Any], HostValue | None],
+    host: Callable[[Any], HostValue | Computed | None],
     depth: int = 0,
 ) -> Spec:
     """The recipe for a value; `recipe` says what a tensor is, `existed` whether an object was there
