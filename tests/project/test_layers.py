@@ -71,6 +71,8 @@ ROOMS = {
         "reports",
         "pending",
     ),
+    "trace.follow": ("terms", "machine", "places", "operands", "arrays", "snapshots", "follower")
+    + ("calls", "indices", "builds", "effects", "newer", "rows"),
     "trace.watch": ("turns", "events", "fact_table", "classes", "c_calls", "settle", "versioned")
     + ("objects", "evaluator", "call_rules", "store_rules", "origins", "passed", "analysis"),
     "backends": (

@@ -47,8 +47,8 @@ def _collect(machine: Stepper, kind: type, slots: list[StackSlot]) -> None:
     if any(slot.term is not None for slot in slots):
         terms = tuple([s.term or fixed(s.value) for s in slots])
         machine.stack.append(StackSlot(UNKNOWN, Collection(kind, terms)))
-    elif kind is tuple and not slots:
-        machine.stack.append(StackSlot(()))
+    elif kind is tuple and all(fixed(slot.value) is not None for slot in slots):
+        machine.stack.append(StackSlot(tuple([slot.value for slot in slots])))
     else:
         machine.stack.append(UNSEEN)
 

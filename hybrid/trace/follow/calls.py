@@ -15,6 +15,7 @@ from typing import Any
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import is_a, lookup
+from .arrays.prepared import given_back, is_array, of_call, offer_arrays
 from .follower import Follower, Method
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_arguments
@@ -88,6 +89,11 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
         _mutation(follow, machine, frame, upper.value, method, arguments)
         return
     function = known(machine, frame, callee)
+    made = of_call(follow, machine, frame, function, given, names)
+    if made is not None:
+        machine.stack.append(made)
+        machine.finish = given_back(machine, made)
+        return
     special = _computed(follow, machine, frame, function, arguments) if not names else None
     if special is not None:
         machine.stack.append(special)
@@ -186,7 +192,11 @@ def _python(
     machine.stack.append(UNSEEN)
     method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
     slots = numbers(machine, frame, given)
-    offer = None if names else offer_arguments(follow, frame, method, slots)
+    offer = None
+    if offer_arrays(follow, machine, frame, slots):
+        offer = follow.offer
+    elif not names:
+        offer = offer_arguments(follow, frame, method, slots)
 
     def finish(follow: Follower, offset: int) -> None:
         python = machine.entered or machine.returned
@@ -223,7 +233,10 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
         if inner.function is body and type(body) is types.FunctionType:
             seen = StackSlot(method=RETURNED) if type(value) is tuple else UNSEEN
             plainly = StackSlot(value) if is_number(value) else seen
-            return follow.results.pop(id(inner), plainly)
+            slot = follow.results.pop(id(inner), plainly)
+            if is_array(slot) and slot.value is not value and id(value) not in follow.data:
+                follow.fresh[id(value)] = value
+            return slot
     if machine.returned and type(machine.returned[-1]) is tuple:
         return StackSlot(method=RETURNED)
     return UNSEEN

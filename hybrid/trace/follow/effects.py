@@ -6,13 +6,13 @@ never claims more than the instruction is seen to do.
 
 from __future__ import annotations
 
-import collections
 import dis
 import types
 from typing import Any
 
 from ...ir.tensor import Handle
-from ..heap.allowlist import MISSING, lookup, plain, trusted
+from ..heap.allowlist import MISSING, lookup, trusted
+from .arrays.prepared import is_array, of_attribute, of_method, of_operator, offer_arrays
 from .builds import (
     LOOKS,
     build,
@@ -38,15 +38,15 @@ from .calls import (
     push_slot,
 )
 from .follower import Follower
-from .indices import offer_index, read_table
+from .indices import delete_subscript, store_subscript, subscript
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_value, operate
-from .places import attribute, entry, global_, is_mapping, item, named, variable
+from .places import attribute, entry, global_, variable
 from .terms import Collection, HostRead, is_number
 
 __all__ = ["EFFECTS", "other", "forget"]
 __all__ += ["leave", "load_attr", "load_const", "load_fast", "load_global", "load_method"]
-__all__ += ["store_fast", "store_subscript", "subscript"]
+__all__ += ["store_fast"]
 
 
 # ---- stack and control
@@ -97,7 +97,7 @@ def _branch(
         slot = follow.length(slot.value)
     if slot.term is None:
         return
-    if type(slot.term) is Collection:
+    if type(slot.term) is Collection or is_array(slot):
         follow.escape([slot])
         return
     truth = bool(slot.value)
@@ -221,6 +221,10 @@ def store_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 # ---- attributes and items
 def load_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
+    made = of_attribute(follow, machine, frame, slot, instruction.argval)
+    if made is not None:
+        machine.stack.append(made)
+        return
     follow.escape([slot])
     _load_attribute(follow, machine, known(machine, frame, slot), instruction.argval)
 
@@ -240,6 +244,10 @@ def _load_attribute(follow: Follower, machine: Stepper, base: Any, name: str) ->
 
 def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, name = machine.stack.pop(), instruction.argval
+    made = of_method(follow, machine, frame, slot, name)
+    if made is not None:
+        machine.stack += made
+        return
     follow.escape([slot])
     base = known(machine, frame, slot)
     if base is UNKNOWN or issubclass(type(base), Handle):
@@ -281,95 +289,6 @@ def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
     follow.store(machine, spot, slot, held)
 
 
-def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    key, slot = machine.stack.pop(), machine.stack.pop()
-    container, index = known(machine, frame, slot), known(machine, frame, key)
-    key = key._replace(value=index)
-    entry_ = read_table(follow, machine, container, key) if slot.term is None else None
-    if entry_ is not None:
-        machine.stack.append(entry_)
-        return
-    if type(container) is list or type(container) is tuple:
-        follow.touched["plain", id(container)].add((id(machine.code), machine.offset))
-    offered = slot.term is None and offer_index(follow, machine, frame, container, key)
-    follow.escape([slot] if offered else [key, slot])
-    if container is UNKNOWN or index is UNKNOWN:
-        follow.blind.add((id(machine.code), machine.offset))
-        machine.stack.append(UNSEEN)
-        return
-    grows = type(container) is list or type(container) is collections.deque
-    if grows and type(index) is int and index == -1 and container and key.term is None:
-        if issubclass(type(container[-1]), Handle):
-            follow.peek(machine, container)
-            machine.stack.append(UNSEEN)
-            return
-    spot, value = item(container, index)
-    if spot is None or value is MISSING:
-        follow.blind.add((id(machine.code), machine.offset))
-        machine.stack.append(UNSEEN)
-    else:
-        push_slot(machine, follow.load(machine, spot, value))
-
-
-def store_subscript(
-    follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
-) -> None:
-    key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
-    follow.escape([base])
-    container, index = known(machine, frame, base), known(machine, frame, key)
-    if is_mapping(container) and (key.term is not None or not named(index)):
-        _set(follow, machine, container, key._replace(value=index), slot)
-        return
-    setter = MISSING if container is UNKNOWN else lookup(type(container), "__setitem__")
-    if base.term is None and offer_index(follow, machine, frame, container, key, slot):
-        slot = UNSEEN
-    else:
-        follow.escape([key])
-        slot = UNSEEN if offer_value(follow, machine, frame, setter, slot) else slot
-    spot, held = item(container, index)
-    if spot is not None and held is MISSING:
-        _set(follow, machine, container, StackSlot(index), slot)
-    else:
-        follow.store(machine, spot, slot, held)
-
-
-def _set(
-    follow: Follower, machine: Stepper, owner: dict[Any, Any], key: StackSlot, slot: StackSlot
-) -> None:
-    """A dict may get a new key."""
-    follow.mutate(machine, owner, "set", (key, slot))
-    mutation = follow.mutations[-1]
-    if not plain(key.value):
-        follow.unfit.add(id(owner))
-        return
-
-    def finish(follow: Follower, offset: int) -> None:
-        follow.changed(mutation, 0)
-
-    machine.finish = finish
-
-
-def delete_subscript(
-    follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
-) -> None:
-    key, base = machine.stack.pop(), machine.stack.pop()
-    follow.escape([base])
-    container, index = known(machine, frame, base), known(machine, frame, key)
-    if type(container) is dict or type(container) is list:
-        follow.mutate(machine, container, "delete", (key._replace(value=index),))
-        mutation = follow.mutations[-1]
-
-        def finish(follow: Follower, offset: int) -> None:
-            follow.changed(mutation, 0)
-
-        machine.finish = finish
-        if type(container) is dict:
-            follow.unfit.add(id(container))
-    else:
-        follow.blind.add((id(machine.code), machine.offset))
-        follow.escape([key])
-
-
 # ---- operators
 FIRST_INPLACE = 13  # operands of BINARY_OP from here on are the augmented assignments
 _BINARY: tuple[Any, ...] = (
@@ -385,6 +304,8 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
         changed = known(machine, frame, left)
         follow.handle([changed])
         follow.impure += not (issubclass(type(changed), Handle) or is_number(changed))
+    elif _arrays(follow, machine, frame, symbol, [left, right]):
+        return
     if symbol == "@":
         follow.escape([left, right])
         machine.stack.append(UNSEEN)
@@ -393,8 +314,31 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     machine.stack.append(operate(follow, machine, frame, symbol, pair))
 
 
+def _arrays(
+    follow: Follower, machine: Stepper, frame: Any, symbol: str, slots: list[StackSlot]
+) -> bool:
+    """An operator on arrays: it computes another one, or a tensor with what it makes of them."""
+    made = of_operator(follow, machine, frame, symbol, slots)
+    if made is not None:
+        machine.stack.append(made)
+        return True
+    if not offer_arrays(follow, machine, frame, slots):
+        return False
+    offer = follow.offer
+    machine.stack.append(UNSEEN)
+
+    def finish(follow: Follower, offset: int) -> None:
+        others = [slot for slot in slots if not is_array(slot)]
+        follow.escape([*others, *(offer.left() if offer is not None else [])])
+
+    machine.finish = finish
+    return True
+
+
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
+    if _arrays(follow, machine, frame, instruction.argval, [left, right]):
+        return
     pair = numbers(machine, frame, [left, right])
     machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
 
@@ -414,7 +358,15 @@ def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
 
 def negative(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = numbers(machine, frame, [machine.stack.pop()])[0]
-    machine.stack.append(follow.compute("neg", slot))
+    made = of_operator(follow, machine, frame, "neg", [slot])
+    machine.stack.append(follow.compute("neg", slot) if made is None else made)
+
+
+def inverse(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    slot = machine.stack.pop()
+    made = of_operator(follow, machine, frame, "invert", [slot])
+    follow.escape([slot] if made is None else [])
+    machine.stack.append(UNSEEN if made is None else made)
 
 
 def negation(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -473,6 +425,7 @@ EFFECTS: dict[str, Effect] = {
     "CONTAINS_OP": one_of,
     "UNARY_NEGATIVE": negative,
     "UNARY_NOT": negation,
+    "UNARY_INVERT": inverse,
     "BUILD_TUPLE": build,
     "BUILD_LIST": build,
     "BUILD_MAP": build_map,

@@ -214,6 +214,7 @@ class Follower(SharedValues):
             done, machine.finish = machine.finish, None
             done(self, offset)
         self._look(machine)
+        self.under = machine
         if offset in machine.handlers:
             self.fail("an exception is handled")
             return
@@ -341,6 +342,7 @@ class Follower(SharedValues):
         for slot in slots:
             if slot.term is not None:
                 self.escaped.update(parts(slot.term))
+                self.note_look(slot)
 
     def peek(self, machine: Stepper, owner: Any) -> None:
         """The last item of a list or deque, a tensor, is read."""

@@ -1,4 +1,4 @@
-"""Followed numbers as indices: bounds of slices, positions in tensors and in tables of numbers.
+"""Subscripts, and followed numbers in them: bounds of slices, positions in tensors and in tables.
 
 Invariant: an index is taken only where the box that an operation reads or writes is the one that
 the key says, so another number in range reads or writes the box that Python would; a number out of
@@ -7,6 +7,7 @@ range, or a box of another size, is an error of the term, and the call runs in P
 
 from __future__ import annotations
 
+import collections
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,10 +15,13 @@ from typing import Any
 from ...core import dtypes as dt
 from ...ir.door.bind import literal
 from ...ir.tensor import RUNTIME, Handle
-from ..heap.allowlist import is_a, is_tuple, lookup
-from .calls import known
+from ..heap.allowlist import MISSING, is_a, is_tuple, lookup, plain
+from .arrays.prepared import of_operator, offer_key
+from .calls import Instruction, known, push_slot
+from .follower import Follower
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
-from .operands import Offer, operand_of
+from .operands import Offer, offer_value, operand_of
+from .places import is_mapping, item, named
 from .terms import (
     AT,
     MAX_TERM,
@@ -173,26 +177,123 @@ def tables_of(work: Any) -> set[int]:
     return found
 
 
+# ---- instructions
+def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    key, slot = machine.stack.pop(), machine.stack.pop()
+    container, index = known(machine, frame, slot), known(machine, frame, key)
+    key = key._replace(value=index)
+    made = of_operator(follow, machine, frame, "[]", [slot, key])
+    if made is not None:
+        machine.stack.append(made)
+        return
+    entry_ = read_table(follow, machine, container, key) if slot.term is None else None
+    if entry_ is not None:
+        machine.stack.append(entry_)
+        return
+    if type(container) is list or type(container) is tuple:
+        follow.touched["plain", id(container)].add((id(machine.code), machine.offset))
+    offered = slot.term is None and (
+        offer_key(follow, machine, frame, container, key)
+        or offer_index(follow, machine, frame, container, key)
+    )
+    follow.escape([slot] if offered else [key, slot])
+    if container is UNKNOWN or index is UNKNOWN:
+        follow.blind.add((id(machine.code), machine.offset))
+        machine.stack.append(UNSEEN)
+        return
+    grows = type(container) is list or type(container) is collections.deque
+    if grows and type(index) is int and index == -1 and container and key.term is None:
+        if issubclass(type(container[-1]), Handle):
+            follow.peek(machine, container)
+            machine.stack.append(UNSEEN)
+            return
+    spot, value = item(container, index)
+    if spot is None or value is MISSING:
+        follow.blind.add((id(machine.code), machine.offset))
+        machine.stack.append(UNSEEN)
+    else:
+        push_slot(machine, follow.load(machine, spot, value))
+
+
+def store_subscript(
+    follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
+) -> None:
+    key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
+    follow.escape([base])
+    container, index = known(machine, frame, base), known(machine, frame, key)
+    if is_mapping(container) and (key.term is not None or not named(index)):
+        _set(follow, machine, container, key._replace(value=index), slot)
+        return
+    setter = MISSING if container is UNKNOWN else lookup(type(container), "__setitem__")
+    if base.term is None and offer_index(follow, machine, frame, container, key, slot):
+        slot = UNSEEN
+    else:
+        follow.escape([key])
+        slot = UNSEEN if offer_value(follow, machine, frame, setter, slot) else slot
+    spot, held = item(container, index)
+    if spot is not None and held is MISSING:
+        _set(follow, machine, container, StackSlot(index), slot)
+    else:
+        follow.store(machine, spot, slot, held)
+
+
+def _set(
+    follow: Follower, machine: Stepper, owner: dict[Any, Any], key: StackSlot, slot: StackSlot
+) -> None:
+    """A dict may get a new key."""
+    follow.mutate(machine, owner, "set", (key, slot))
+    mutation = follow.mutations[-1]
+    if not plain(key.value):
+        follow.unfit.add(id(owner))
+        return
+
+    def finish(follow: Follower, offset: int) -> None:
+        follow.changed(mutation, 0)
+
+    machine.finish = finish
+
+
+def delete_subscript(
+    follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
+) -> None:
+    key, base = machine.stack.pop(), machine.stack.pop()
+    follow.escape([base])
+    container, index = known(machine, frame, base), known(machine, frame, key)
+    if type(container) is dict or type(container) is list:
+        follow.mutate(machine, container, "delete", (key._replace(value=index),))
+        mutation = follow.mutations[-1]
+
+        def finish(follow: Follower, offset: int) -> None:
+            follow.changed(mutation, 0)
+
+        machine.finish = finish
+        if type(container) is dict:
+            follow.unfit.add(id(container))
+    else:
+        follow.blind.add((id(machine.code), machine.offset))
+        follow.escape([key])
+
+
 # ---- which box
 def _items(key: Any) -> list[Any] | None:
-    """One item per part of a key: a term of an int, a constant, or a slice of such."""
+    """One entry per part of a key: a term of an int, a constant, or a slice of such."""
     if type(key) is Collection and key.type is tuple:
         return list(key.items)
     return None if type(key) is Collection and key.type is not slice else [key]
 
 
-def _is_position(item: Any) -> bool:
-    """Whether an item is about an axis of the tensor."""
-    return not (type(item) is Constant and (item.value is None or item.value is Ellipsis))
+def _is_position(part: Any) -> bool:
+    """Whether an part is about an axis of the tensor."""
+    return not (type(part) is Constant and (part.value is None or part.value is Ellipsis))
 
 
 def _axes(key: Any, shape: tuple[int, ...]) -> dict[int, Any] | None:
-    """Which axis each item of a key is about; None where that is not plain."""
+    """Which axis each part of a key is about; None where that is not plain."""
     items = _items(key)
     if items is None or None in items:
         return None
-    dots = [k for k, item in enumerate(items) if type(item) is Constant and item.value is Ellipsis]
-    positions = [k for k, item in enumerate(items) if _is_position(item)]
+    dots = [k for k, part in enumerate(items) if type(part) is Constant and part.value is Ellipsis]
+    positions = [k for k, part in enumerate(items) if _is_position(part)]
     if len(dots) > 1 or len(positions) > len(shape):
         return None
     behind = sum(k > dots[0] for k in positions) if dots else 0
@@ -201,12 +302,12 @@ def _axes(key: Any, shape: tuple[int, ...]) -> dict[int, Any] | None:
     return {axis: items[k] for axis, k in zip(places, positions)}
 
 
-def _start(item: Any, extent: int, size: int) -> Any:
+def _start(part: Any, extent: int, size: int) -> Any:
     """The term of where the box begins along an axis."""
-    if type(item) is not Collection:
-        bounds = Constant(AT), item, Constant(0), Constant(1)
+    if type(part) is not Collection:
+        bounds = Constant(AT), part, Constant(0), Constant(1)
         return Operation("start", (Constant(extent), Constant(1), *bounds))
-    start, stop, step = (*item.items, Constant(None))[:3]
+    start, stop, step = (*part.items, Constant(None))[:3]
     if type(step) is not Constant:
         return None
     absent = [type(bound) is Constant and bound.value is None for bound in (start, stop)]
@@ -216,8 +317,8 @@ def _start(item: Any, extent: int, size: int) -> Any:
     return Operation("start", (Constant(extent), Constant(size), Constant(form), *given, stride))
 
 
-def _followed(item: Any) -> bool:
-    leaves = [] if item is None else list(parts(item))
+def _followed(part: Any) -> bool:
+    leaves = [] if part is None else list(parts(part))
     return any(type(leaf) is not Constant for leaf in leaves)
 
 
@@ -255,11 +356,11 @@ def _terms(
     if items is None or 0 in sizes or any(t._node is not None for t in inputs):
         return None
     found = []
-    for axis, item in items.items():
-        if not _followed(item):
+    for axis, part in items.items():
+        if not _followed(part):
             continue
-        single = type(item) is not Collection
-        term = _start(item, shape[axis], sizes[axis])
+        single = type(part) is not Collection
+        term = _start(part, shape[axis], sizes[axis])
         if term is None or single is not (axis in drop):
             return None
         if any(type(leaf) is HostRead for leaf in parts(term)):

@@ -22,11 +22,9 @@ from .effects import (
     pop_jump,
     pop_top,
     store_fast,
-    store_subscript,
-    subscript,
 )
 from .follower import Follower
-from .indices import slice_of
+from .indices import slice_of, store_subscript, subscript
 from .machine import NULL, UNKNOWN, UNSEEN, Stepper
 
 __all__ = ["ROWS_312", "ROWS_313"]

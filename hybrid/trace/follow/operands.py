@@ -7,6 +7,7 @@ same operations.  Whatever else looks at the number makes it escape.
 
 from __future__ import annotations
 
+import collections
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ...ir.door.bind import constant_of, literal
 from ...ir.tensor import RUNTIME, Handle, new_handle
-from ..heap.allowlist import is_a, lookup
+from ..heap.allowlist import is_a, lookup, site_of
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .terms import Constant, HostRead, Load, Operation, Term, is_number, parts, plain_form
 
@@ -272,6 +273,15 @@ class SharedValues:
         self.offers: list[Offer] = []
         self.taken: list[TakenNumber] = []  # what operations took
         self.known: dict[Any, int] = {}  # the same by term, type and record -> value number
+        self.data: dict[int, int] = {}  # arguments that are data, by id -> their number
+        # how often an instruction computed with such an argument, by code, offset and id; those
+        # that called NumPy in another way
+        self.consumed: collections.Counter[tuple[int, int, int]] = collections.Counter()
+        self.spoiled: set[tuple[int, int]] = set()
+        self.prepared: set[tuple[int, int]] = set()  # instructions that gave followed arrays
+        self.fresh: dict[int, Any] = {}  # those that functions returned
+        self.under: Stepper | None = None  # the frame whose instruction is under way
+        self.looked = ""  # where Python first looked at a followed array
         # tables that were read at followed indices, by id, and those
         self.tables: dict[int, tuple[Any, list[Term]]] = {}
         self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
@@ -281,6 +291,12 @@ class SharedValues:
         self.impure = 0  # instructions and calls that may have changed Python state
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
         self.leave_recorder()
+
+    def note_look(self, slot: StackSlot) -> None:
+        """Python looks at what is in a slot."""
+        number = slot.value is UNKNOWN or is_number(slot.value)
+        if self.under is not None and not number and not self.looked:
+            self.looked = site_of(self.under.code, max(self.under.offset, 0))
 
     def leave_recorder(self) -> None:
         """The call has ended: what it used is let go at once, and not when cycles are collected,

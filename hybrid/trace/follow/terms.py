@@ -277,11 +277,17 @@ class Constant(NamedTuple):
 
     value: Any
 
+    def __hash__(self) -> int:
+        try:
+            return hash(self.value)
+        except TypeError:  # a slice
+            return hash(repr(self.value))
+
 
 class Operation(NamedTuple):
-    """An operator on terms."""
+    """An operator on terms; of arrays an `ArrayFunction` in the place of its symbol."""
 
-    symbol: Symbol
+    symbol: Any
     operands: tuple[Any, ...]
 
 

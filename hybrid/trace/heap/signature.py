@@ -67,13 +67,15 @@ class _Large(Exception):
 class Regard(NamedTuple):
     """How a function takes its arguments: small arrays as data or by content, dataclasses and
     functions by structure or as objects, numbers at the positions `free` by type alone; those at
-    `fixed` are looked at by Python and stay by value.  Arguments by keyword only come behind the
+    `fixed` are looked at by Python and stay by value; where it `prepares` data with NumPy, replays
+    do that again.  Arguments by keyword only come behind the
     others, in their order."""
 
     content: bool = False
     identity: bool = False
     free: frozenset[int] = frozenset()
     fixed: frozenset[int] = frozenset()
+    prepares: bool = False
 
 
 class Leaves:

@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...core.aval import Aval
 from ...ir.door.bind import scalar_maker
 from ..bytecode.host_reads import HOW
+from ..follow.arrays.allowed import ArrayFunction, evaluated
 from ..follow.follower import Method
 from ..follow.terms import (
     NEVER_RAISE,
@@ -33,6 +36,7 @@ from ..follow.terms import (
     parts,
     plain_form,
 )
+from ..heap.data import owned, passed, source_of
 from ..heap.facts import Holder, Key, fetch
 from ..heap.setters import Put, putter
 from ..watch.settle import Followed
@@ -114,6 +118,51 @@ class NumberOperand(NamedTuple):
         return scalar_maker(self.type, self.aval)
 
 
+class ArrayOperand(NamedTuple):
+    """An array that Python computes from data among the arguments, as an input of the graph."""
+
+    term: Any
+    type: type
+    aval: Aval
+
+    def maker(self) -> Callable[[Any], Any]:
+        """Makes the tensor, where these stand for the arguments; an error where it is another
+        one."""
+        term, kind, record = self.term, self.type, self.aval
+
+        def make(given: Any) -> Any:
+            wanted: Any = {w: "raise" for w, how in np.geterr().items() if how != "ignore"}
+            with np.errstate(**wanted):  # a warning is to be told at the user's line
+                value = _array(term, given)
+            made = passed(value)
+            if type(value) is not kind or made is None or made._a is not record:
+                raise TypeError(kind)
+            shares = isinstance(value, np.ndarray) and not value.flags.owndata
+            shares = shares or any(source_of(other) is value for other in given)
+            return owned([made])[0] if shares else made
+
+        return make
+
+
+def _array(term: Any, given: Any) -> Any:
+    """The value of a term, computed with NumPy."""
+    if type(term) is Operation:
+        values = tuple([_array(operand, given) for operand in term.operands])
+        if type(term.symbol) is ArrayFunction:
+            return evaluated(term.symbol, values)
+        return OPERATORS[term.symbol](*values)
+    if type(term) is GivenNumber:
+        return source_of(given[term.number])
+    if type(term) is Collection:
+        return term.type([_array(item, given) for item in term.items])
+    return term.value if type(term) is Constant else term.now()
+
+
+def _operand(term: Any, kind: type, record: Aval) -> NumberOperand | ArrayOperand:
+    array = issubclass(kind, (np.ndarray, np.generic))
+    return (ArrayOperand if array else NumberOperand)(term, kind, record)
+
+
 class Number(NamedTuple):
     """A number or value that a call leaves in a place."""
 
@@ -143,7 +192,7 @@ class Actions:
     loads: tuple[LoadedNumber, ...] = ()
     conditions: tuple[tuple[Any, bool], ...] = ()
     checks: tuple[Any, ...] = ()
-    operands: tuple[NumberOperand, ...] = ()
+    operands: tuple[NumberOperand | ArrayOperand, ...] = ()
 
     @property
     def guarded(self) -> bool:
@@ -279,7 +328,7 @@ class _Builder:
         conditions = [(self.resolve(c.term), c.truth) for c in self.followed.conditions]
         for term in self.followed.tried:
             self.check(term)
-        taken = [NumberOperand(self.resolve(term), kind, aval) for term, kind, aval in operands]
+        taken = [_operand(self.resolve(term), kind, aval) for term, kind, aval in operands]
         return Actions(
             numbers,
             grown,
@@ -358,4 +407,12 @@ def actions_of(
     return builder.actions(tuple(numbers), tuple(grown), operands), result
 
 
-__all__ += ["LoadedNumber", "Counted", "HeldObject", "NumberOperand", "HOW", "OPERATORS"]
+__all__ += [
+    "LoadedNumber",
+    "Counted",
+    "HeldObject",
+    "ArrayOperand",
+    "NumberOperand",
+    "HOW",
+    "OPERATORS",
+]

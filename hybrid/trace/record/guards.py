@@ -14,7 +14,7 @@ from ...ir.tensor import Handle
 from ..follow.terms import OPERATORS, Constant, Operation, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
-from .actions import HeldObject
+from .actions import ArrayOperand, HeldObject
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
 from .outputs import GivenNumber
@@ -230,7 +230,8 @@ class Guard:
     def _operand(self, number: int, location: AsNumber) -> str:
         """Compute an operand from Python numbers; an error is a miss."""
         operand = self.recording.outcome.actions.operands[location.position]
-        made = f"{self.const(operand.maker())}({self._number(operand.term)})"
+        given = "args" if isinstance(operand, ArrayOperand) else self._number(operand.term)
+        made = f"{self.const(operand.maker())}({given})"
         return f"(t{number} := {made}) is not None"
 
     def _loaded(self) -> list[int]:

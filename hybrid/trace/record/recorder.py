@@ -28,6 +28,7 @@ from ...ir.tensor import Handle
 from ..branches.decided import TRUTH
 from ..branches.recorded import BRANCHES, Branches
 from ..bytecode.host_reads import HOW, Read
+from ..follow.arrays.prepared import taken_array, taken_data
 from ..follow.operands import assigned, taken
 from ..follow.terms import HostRead, is_number
 from ..heap.allowlist import trusted
@@ -266,12 +267,18 @@ class Recorder(Branches):
 
     def on_data(self, handle: Any, given: Any) -> None:
         passed = self.data.get(id(given))
-        if passed is None:
-            self.on_constant(handle)
-            return
-        number = self.ref(passed)
-        if self.watch is not None:
-            self.watch.made_of(given, self.root)
+        if passed is not None:
+            number = self.ref(passed)
+            if self.watch is not None:
+                self.watch.made_of(given, self.root)
+                taken_data(self.watch.follow, given)
+        else:
+            follow = None if self.watch is None else self.watch.follow
+            made = taken_array(follow, given)
+            if made is None:
+                self.on_constant(handle)
+                return
+            passed, number = made
         if handle._a is passed._a:
             self.keep.append(handle)
             self.handles[id(handle)] = number

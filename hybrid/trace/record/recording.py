@@ -159,6 +159,11 @@ def recording_of(
     looked = [] if reasons else _looked_at(recorder, analysis)
     analysis.watch.fixed.update(looked)
     reasons += [f"looks at the number that is its argument {p + 1}" for p in looked]
+    if not reasons and _read_arrays(recorder, analysis):
+        analysis.watch.falls.add("content")
+        follow = analysis.watch.follow
+        site = f" ({follow.looked})" if follow is not None and follow.looked else ""
+        reasons.append(f"looks at what it computes of a NumPy array among its arguments{site}")
     if reasons:
         return Refused(tuple(reasons))
     try:
@@ -174,6 +179,13 @@ def _looked_at(recorder: Recorder, analysis: Analysis) -> list[int]:
         return list(given)
     looked = {leaf.place[1] for leaf in followed.escaped if type(leaf) is Load and leaf.of_call}
     return [position for position, number in given.items() if number in looked]
+
+
+def _read_arrays(recorder: Recorder, analysis: Analysis) -> bool:
+    """Whether Python may have looked at an array that it computed from data."""
+    data = {number for number, t in enumerate(recorder.args) if id(source_of(t)) in recorder.data}
+    escaped = () if analysis.followed is None else analysis.followed.escaped
+    return any(type(e) is Load and e.of_call and e.place[1] in data for e in escaped)
 
 
 def _recording(

@@ -104,6 +104,7 @@ class Unserved(Reports):
 
     def _made(self, signature: Any, objects: list[Any]) -> SignatureState:
         state, why = SignatureState(), unchecked(signature)
+        state.prepares = self._regard.prepares
         if why:
             state.why = why
             self._run_python(state, self._of_all())

@@ -92,6 +92,7 @@ class SignatureState:
         "asked",
         "fruitless",
         "family",
+        "prepares",
         "known_paths",
         "rolls",
         "loops",
@@ -124,6 +125,7 @@ class SignatureState:
         self.rolls = True  # whether such loops are to become one node
         self.fruitless = 0  # recordings beside plans, or calls after those, that gave no plan
         self.family: Family | None = None
+        self.prepares = False  # whether calls compute with data among their arguments
 
     @property
     def text(self) -> str:
@@ -144,13 +146,17 @@ class SignatureState:
     def recorder(self, function: Any, tensors: list[Any]) -> tuple[Recorder, Watch]:
         """What records the next call, and what looks at its Python."""
         numbers = numbers_among(tensors)
-        watch = Watch(follower(function) if numbers or self.follows() else None)
+        prepares = self.prepares and any(source_of(t) is not t for t in tensors)
+        watch = Watch(follower(function) if numbers or prepares or self.follows() else None)
         recorder = Recorder(tensors, getattr(function, "__code__", None))
         recorder.watch, watch.data = watch, recorder.sources()
         recorder.asked = self.asked
         if watch.follow is not None:
             follow = watch.follow
             follow.regions, follow.decide = recorder.regions, recorder.decide
+            if self.prepares:
+                numbered = {id(tensor): number for number, tensor in enumerate(recorder.args)}
+                follow.data = {ident: numbered[id(t)] for ident, t in recorder.data.items()}
             follow.counters, follow.compute_whole = self.counters, recorder.compute_whole
             names = function.__code__.co_varnames if numbers else ()
             follow.expect(
@@ -387,11 +393,14 @@ def other_regard(
     if "content" in falls and not regard.free.isdisjoint(scalars):
         falls.discard("content")  # of arrays, it may be
         fixed = fixed.union(scalars)
+    if "content" in falls and not regard.prepares and not regard.content and SUPPORTED:
+        return regard._replace(prepares=True)
     wanted = Regard(
         regard.content or "content" in falls,
         regard.identity or "identity" in falls,
         regard.free - fixed,
         fixed,
+        regard.prepares,
     )
     if wanted == regard:
         return None

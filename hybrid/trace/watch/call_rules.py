@@ -183,6 +183,15 @@ class CallRules:
             reason = f"hands {name_of(value)} to C code, which may call it"
             self.facts.why(reason, access)
 
+    def _again(self, code: CodeType, offset: int) -> bool:
+        """Whether replays do what an instruction called with data, whenever it ran."""
+        follow = self.watch.follow
+        if follow is None or follow.failed:
+            return False
+        own = [ident for ident, other in follow.codes.items() if other == code]
+        ran = any((ident, offset, d) in follow.consumed for ident in own for d in follow.data)
+        return ran and not any((ident, offset) in follow.spoiled for ident in own)
+
     # ---- C calls that were seen
     def c_call(self, code: CodeType, offset: int, function: Any) -> None:
         """One call of a C function by user code, as the profiler reported it."""
@@ -192,7 +201,7 @@ class CallRules:
             self.facts.root(abc)
             self.facts.note("abc", abc, None, access)
         if owner is None or is_a(owner, types.ModuleType):
-            if not pure_function(function):
+            if not pure_function(function) and not self._again(code, offset):
                 why(f"calls {getattr(function, '__module__', '?')}.{name}", access)
         elif is_a(owner, (*BOXES, *VIEWS, np.ndarray)):
             if not self.changes.put_off(owner, access, name):

@@ -37,7 +37,7 @@ from ..bytecode.summary import offsets, uncertain
 from ..follow.calls import ONLY_LOOKING
 from ..follow.follower import Follower
 from ..heap.allowlist import pure_function, stdlib, trusted
-from ..heap.data import carried
+from ..heap.data import carried, walked
 from ..heap.patches import own_code
 from .turns import TURN
 
@@ -106,6 +106,9 @@ class _Seen:
         self.returns: dict[int, list[Any]] = {}
 
 
+ITERATOR = ".0"  # the variable of a comprehension that it walks
+
+
 class Watch:
     """Context manager around the recorded call; the collected events are its attributes.
 
@@ -141,6 +144,9 @@ class Watch:
         # under each (by id of the code, offset, id of the argument).
         self.data: dict[int, Any] = {}
         self.traced: dict[int, Code] = {}
+        # what the iterators of comprehensions gave, by id of the code
+        self.walked: dict[int, set[tuple[int, int]]] = {}
+        self._iterators: dict[int, tuple[Any, bool]] = {}  # these, by id, and whether they give any
         self._counted: set[int] = set()  # frames, by id, whose steps are counted
         self.steps: dict[tuple[int, int], int] = collections.defaultdict(int)
         self.made: dict[tuple[int, int, int], int] = collections.defaultdict(int)
@@ -334,7 +340,10 @@ class Watch:
         """Which instructions of a frame of user code are to be told."""
         code, carries = frame.f_code, False
         if self.data:
-            carries = bool(carried(frame.f_locals.values(), self.data).levels)
+            names = frame.f_locals
+            carries = bool(carried(names.values(), self.data).levels)
+            if ITERATOR in names:  # of a comprehension
+                carries = self._walks(code, names[ITERATOR]) or carries
             if carries:
                 self.traced[id(code)] = code
             if carries or seen.uncertain:
@@ -343,6 +352,14 @@ class Watch:
                 self._counted.discard(id(frame))
         if carries or seen.uncertain or self.follow is not None:
             frame.f_trace_opcodes = True
+
+    def _walks(self, code: Code, iterator: Any) -> bool:
+        """Whether the iterator of a comprehension may give data."""
+        if id(iterator) not in self._iterators:  # a generator is entered again for each item
+            found = walked(iterator, self.data).levels
+            self._iterators[id(iterator)] = iterator, bool(found)
+            self.walked.setdefault(id(code), set()).update(found)
+        return self._iterators[id(iterator)][1] or type(iterator) is types.GeneratorType
 
     def _event(self, frame: types.FrameType, event: str, value: Any) -> None:
         if event == "c_return":
@@ -443,9 +460,17 @@ class Watch:
         if self.follow is not None:
             self.follow.enter(frame, back, variables)
 
+    def _prepares(self, frame: types.FrameType) -> bool:
+        """Whether the instruction under way computes what replays compute again."""
+        follow, at = self.follow, (id(frame.f_code), frame.f_lasti)
+        return follow is not None and at in follow.prepared and at not in follow.spoiled
+
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:
         owner = function.__self__
-        if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(function):
+        alone = owner is None or isinstance(owner, types.ModuleType)
+        if alone and not pure_function(function) and not self._prepares(frame):
+            if self.data and self.follow is None:
+                self.falls.add("content")  # of data, it may be
             self._stop(f"calls {getattr(function, '__module__', '?')}.{function.__name__}", frame)
             TURN.others_go_on()
             if getattr(function, "__module__", None) == "_signal":
@@ -454,6 +479,8 @@ class Watch:
         if type(owner) in _WAITING:
             TURN.others_go_on()
         if self.follow is not None:
+            if type(owner) is np.ndarray and id(owner) not in self.data and self._prepares(frame):
+                self.follow.fresh[id(owner)] = owner
             self.follow.c_calls[id(code), frame.f_lasti, id(owner)] += 1
             self.follow.impure += function not in ONLY_LOOKING
         key = id(code), frame.f_lasti, id(function if owner is None else owner), function.__name__

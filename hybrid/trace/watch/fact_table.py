@@ -66,6 +66,11 @@ class Facts:
             gc.is_tracked(value) and id(value) not in self.watch.young
         )
 
+    def made_again(self, value: Any) -> bool:
+        """Whether an array is one that replays compute from data among the arguments."""
+        follow = self.watch.follow
+        return follow is not None and not follow.failed and id(value) in follow.fresh
+
     def counts(self, holder: Any) -> bool:
         """Whether what it holds is a fact."""
         return id(holder) not in self.in_signature and self.existing(holder)

@@ -335,7 +335,8 @@ class Objects:
         if is_a(holder, BOXES):
             return self._items(holder, access)
         if is_a(holder, (np.ndarray, *BUFFERS)):
-            self.reach(holder, access)
+            if not self.facts.made_again(holder):
+                self.reach(holder, access)
             return []
         if is_a(holder, Versioned):
             return []

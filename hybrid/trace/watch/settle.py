@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of
+from ..follow.arrays.prepared import close
 from ..follow.follower import Condition, Follower, Method, Mutation
 from ..follow.indices import tables_of, unread
 from ..follow.machine import UNKNOWN, StackSlot
@@ -494,6 +495,5 @@ def settle(follow: Follower | None, facts: Facts, moved: frozenset[Key]) -> Foll
     if follow is None or follow.failed:
         return None
     follow.end()
-    if follow.failed:
-        return None
-    return _Work(follow, facts, moved).run()
+    close(follow)
+    return None if follow.failed else _Work(follow, facts, moved).run()

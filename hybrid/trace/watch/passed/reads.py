@@ -7,6 +7,7 @@ else may read its content, which no replay checks, and is a reason.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -20,6 +21,7 @@ from ...heap.allowlist import NUMPY, Wrapped, is_a, lookup, trusted
 from ...heap.data import Carried, carried
 from ..call_rules import name_of
 from ..evaluator import Evaluator
+from ..events import ITERATOR
 from ..fact_table import Access
 
 __all__ = ["DataReads"]
@@ -49,6 +51,7 @@ GATHERERS: tuple[tuple[Any, int], ...] = ((zip, 2), (enumerate, 2), (list, 1), (
 GATHERERS += ((reversed, 1), (iter, 1))
 GATHERING = {"items": 2, "values": 1, "keys": 1, "get": 0}  # the same for methods of dicts
 MAX_GATHERED = 4  # gatherers inside each other
+COMPREHENSIONS = frozenset(("<listcomp>", "<dictcomp>", "<setcomp>"))
 COMPUTES = frozenset(("BINARY_OP", "COMPARE_OP"))
 CALLS = frozenset(("CALL", "CALL_KW", "CALL_FUNCTION_EX"))
 
@@ -61,6 +64,12 @@ class DataReads:
         self.evaluator, self.watch = evaluator, evaluator.watch
         self.data, self.root = self.watch.data, root
         self.runs = 0  # of the instruction in hand
+        follow = self.watch.follow
+        # computations that replays do again
+        followed = follow is not None and not follow.failed
+        self.consumed = follow.consumed if follow is not None and followed else {}
+        # calls whose results are followed by themselves
+        self.prepared = follow.prepared - follow.spoiled if follow is not None and followed else ()
 
     def check(self) -> None:
         """Note a reason for each instruction that may have read content."""
@@ -76,7 +85,7 @@ class DataReads:
 
     def _use(self, code: CodeType, use: Use) -> None:
         slots = [self._carried(code, slot) for slot in use.slots]
-        if not any(slot.levels for slot in slots):
+        if not any(slot.levels for slot in slots) or self._again(code, use, slots):
             return
         if use.name in OPENS:
             # what gathers changes a container below the one that it opens
@@ -93,6 +102,8 @@ class DataReads:
             return
         elif self._computes(code, use, slots):
             return
+        elif use.name == "RETURN_VALUE" and code.co_name in COMPREHENSIONS:
+            return  # what it made is looked through where it goes
         elif use.name == "RETURN_VALUE" and len(self.watch.frames[code]) == 1 and code is self.root:
             return  # the result of the recorded call, which looks for arguments in it
         self._why(code, use, "reads the content of an argument that is a NumPy array")
@@ -153,6 +164,8 @@ class DataReads:
     def _carried(self, code: CodeType, slot: Slot, level: int = 0) -> Carried:
         found = Carried(set())
         for expression in slot:
+            if expression.kind == "call" and (id(code), expression.at) in self.prepared:
+                continue
             if not self._gathered(code, expression, found, level):
                 objects = self.evaluator.evaluate(code, expression).objects
                 found.levels.update(carried(objects.values(), self.data).levels)
@@ -166,6 +179,10 @@ class DataReads:
         below, inner = 0, expression
         while inner.kind in ("elem", "item", "box") and inner.base is not None:
             below, inner = below + (inner.kind != "box"), inner.base
+        if inner.kind == "arg" and inner.key == ITERATOR:
+            held = self.watch.walked.get(id(code), set[tuple[int, int]]())
+            found.levels.update((ident, deep - below) for ident, deep in held)
+            return False
         if inner.kind != "call" or level > MAX_GATHERED:
             return False
         call = summarize(code).call(inner.at)
@@ -183,7 +200,17 @@ class DataReads:
 
     def _made(self, code: CodeType, use: Use, slots: list[Carried]) -> bool:
         """Whether each run of an instruction made a tensor of all the arrays that it got."""
-        runs, counts = self.runs, self.watch.made
+        return self._each_run(code, use, slots, self.watch.made)
+
+    def _again(self, code: CodeType, use: Use, slots: list[Carried]) -> bool:
+        """Whether each run of an instruction computed with the arrays that it got as replays do."""
+        return bool(self.consumed) and self._each_run(code, use, slots, self.consumed)
+
+    def _each_run(
+        self, code: CodeType, use: Use, slots: list[Carried], counts: Mapping[Any, int]
+    ) -> bool:
+        """Whether each run of an instruction is counted for all the arrays that it got."""
+        runs = self.runs
         made = {ident: counts.get((id(code), use.offset, ident), 0) for ident in self.data}
         direct = [slot.direct for slot in slots if slot.direct]
         if any(sum(made[ident] for ident in slot) < runs for slot in direct):
