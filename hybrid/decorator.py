@@ -317,7 +317,7 @@ class Function(Deferring, Paths, Unserved):
             state.rolls = state.rolls and not recorder.rolled
             regard = other_regard(self._regard, watch, args, kwargs, bool(state.plans))
             if regard is not None:
-                self._regard = regard
+                self._regard, self._turned = regard, recording.reasons[0]
                 self._signatures.drop(state)
                 return
         # what they kept is not needed again, and replays have memory of their own

@@ -283,7 +283,7 @@ def _items(key: Any) -> list[Any] | None:
 
 
 def _is_position(part: Any) -> bool:
-    """Whether an part is about an axis of the tensor."""
+    """Whether a part is about an axis of the tensor."""
     return not (type(part) is Constant and (part.value is None or part.value is Ellipsis))
 
 

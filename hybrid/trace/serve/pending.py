@@ -29,6 +29,10 @@ from .ways import EACH, FREE, MAX_WAYS, Way, Ways, way_of
 
 __all__ = ["Unserved"]
 
+WAITS = (
+    "calls with other numbers, texts, sizes or objects than before are recorded when the same come "
+    "again"
+)
 NEW_SIGNATURES = (
     "is called with ever new signatures (shapes, dtypes, Python numbers or objects as arguments), "
     "each of which runs eagerly until its calls would have paid for a recording; pass what changes "
@@ -50,6 +54,9 @@ class Unserved(Reports):
     _of_others: Callable[[], Any]
     _in_turns: Callable[..., Any]
     _replay: Callable[[ReplayPlan, list[Any]], Any]
+
+    _turned = ""  # why its arguments are part of signatures by value or content
+    _waiting = ""  # why calls run in Python though nothing stands against a replay
 
     def __init__(self) -> None:
         self._families, self._nap = Families(), Nap()
@@ -114,6 +121,7 @@ class Unserved(Reports):
         budget, replays, weight = self._budget, self._replays, self._nap.weight
         if not self._families.admits(family, signature, budget, replays, weight):
             self._run_python(state, self._of_others())
+            self._waiting = WAITS + (f": it {self._turned}" if self._turned else "")
             self._nap.hopeful = family.hopeful and budget.allows(replays)
             if family.distinct > MANY:
                 self._say("", NEW_SIGNATURES)

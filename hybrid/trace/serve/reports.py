@@ -70,6 +70,7 @@ class Reports(Wrapped):
     _signatures: SignatureTable
     _regard: Regard
     _said: set[str]
+    _waiting: str
     _replays: int
     _records: int
     _eager: int
@@ -252,8 +253,8 @@ class Reports(Wrapped):
         pairs = [*list(table.items()), *list(table.older.items())]
         found = [v for key, state in pairs for v in versions_of(key, state, names)]
         others = self._eager + self._deferred - sum(v.calls for v in found if v.state != "native")
-        if self._said and others > 0:
-            reason = next(iter(self._said))
+        reason = next(iter(self._said), self._waiting)
+        if reason and others > 0:
             kind: Kind = "deferred" if self._deferred else "eager"
             text = "calls of signatures that are not kept"
             found.append(Version(text, kind, reason, line_of(reason), others, ()))
@@ -277,7 +278,8 @@ class Reports(Wrapped):
         ]
         for number, state in enumerate(self._signatures.everything()):
             lines += state.lines(number)
-        return "\n".join(lines + [f"note: {t}" for t in self._said if t])
+        notes = [*self._said, "" if self._said else self._waiting]
+        return "\n".join(lines + [f"note: {t}" for t in notes if t])
 
     def __repr__(self) -> str:
         return f"<{self._name()}>"

@@ -126,3 +126,11 @@ def test_a_flag_leaves_arrays_data() -> None:
     for k in range(24):
         f(np.full(4, k, np.float32), np.bool_(k % 2))
     assert f.cache_info().replays >= 16 and len(list(f._signatures.everything())) <= 3
+
+
+def test_what_stays_by_value_is_said() -> None:
+    f = hb.function(lambda x, p: hb.nn.functional.dropout(x, p))
+    for k in range(8):
+        f(data(k), 0.1 + k / 100)
+    said = "when the same come again: it looks at the number that is its argument 2"
+    assert said in f.explain() and said in f.versions()[-1].reason
