@@ -287,7 +287,7 @@ class Constant(NamedTuple):
 class Operation(NamedTuple):
     """An operator on terms; of arrays an `ArrayFunction` in the place of its symbol."""
 
-    symbol: Any
+    symbol: Symbol
     operands: tuple[Any, ...]
 
 

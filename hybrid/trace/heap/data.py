@@ -27,6 +27,7 @@ __all__ = [
     "BUFFERS",
     "Passed",
     "PassedNumber",
+    "is_real",
     "passed",
     "passed_number",
     "numbers_among",
@@ -97,6 +98,11 @@ def _canonical(dtype: np.dtype) -> np.dtype | None:
         if len(_CANONICAL) < _MOST:
             _CANONICAL[dtype] = found
     return found
+
+
+def is_real(dtype: np.dtype) -> bool:
+    """Whether a tensor holds data of a dtype."""
+    return _canonical(dtype) is not None
 
 
 def passed(given: Any) -> Handle | None:

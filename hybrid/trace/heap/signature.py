@@ -20,7 +20,7 @@ from ...ir.door.bind import grad_enabled
 from ...ir.tensor import Handle
 from .allowlist import is_tuple, plain
 from .arrays import array_key, dtype_key, scalar_key, unseen
-from .data import BUFFERS, passed, passed_number
+from .data import BUFFERS, is_real, passed, passed_number
 from .structure import EMPTY, structure_of
 
 __all__ = [
@@ -223,7 +223,7 @@ class Leaves:
 def is_scalar(value: Any) -> bool:
     """Whether a value is a NumPy scalar that is a real number, exactly."""
     cls = type(value)
-    return issubclass(cls, np.generic) and bool(plain(value)) and value.dtype.kind in "biuf"
+    return issubclass(cls, np.generic) and bool(plain(value)) and is_real(value.dtype)
 
 
 def unchecked(signature: tuple[Any, ...]) -> str:

@@ -44,6 +44,7 @@ from .outputs import Box, Computed, GivenNumber, HostValue, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
 
+IGNORED = "ignore"  # errors of floating point that NumPy says nothing of
 # what a change of a container calls, by the container's type and the method
 _PRIMITIVES: dict[tuple[type, str], Callable[..., Any]] = {
     **{(list, n): getattr(list, n) for n in ("append", "extend", "clear", "pop")},
@@ -131,7 +132,8 @@ class ArrayOperand(NamedTuple):
         term, kind, record = self.term, self.type, self.aval
 
         def make(given: Any) -> Any:
-            wanted: Any = {w: "raise" for w, how in np.geterr().items() if how != "ignore"}
+            kinds = np.geterr().items()
+            wanted: Any = {kind: "raise" for kind, how in kinds if how != IGNORED}
             with np.errstate(**wanted):  # a warning is to be told at the user's line
                 value = _array(term, given)
             made = passed(value)
@@ -148,9 +150,10 @@ def _array(term: Any, given: Any) -> Any:
     """The value of a term, computed with NumPy."""
     if type(term) is Operation:
         values = tuple([_array(operand, given) for operand in term.operands])
-        if type(term.symbol) is ArrayFunction:
-            return evaluated(term.symbol, values)
-        return OPERATORS[term.symbol](*values)
+        symbol: Any = term.symbol
+        if type(symbol) is ArrayFunction:
+            return evaluated(symbol, values)
+        return OPERATORS[symbol](*values)
     if type(term) is GivenNumber:
         return source_of(given[term.number])
     if type(term) is Collection:

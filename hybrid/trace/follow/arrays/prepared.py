@@ -15,7 +15,7 @@ import numpy as np
 from ....core.signals import foreign
 from ....ir.tensor import Handle
 from ...heap.allowlist import is_a, plain
-from ...heap.data import passed
+from ...heap.data import is_real, passed
 from ..machine import UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from ..operands import Offer, operand_of
 from ..terms import MAX_TERM, Collection, Constant, Load, Operation, Term, argument, is_number, size
@@ -105,7 +105,8 @@ def computed(
     raw = [ident for _, _, idents in found for ident in idents]
     if not raw and not any(is_array(slots[k]) for k in arrays):
         return None
-    term = Operation(call, tuple([term for term, _, _ in found]))
+    symbol: Any = call
+    term = Operation(symbol, tuple([term for term, _, _ in found]))
     value = _value(call, tuple([value for _, value, _ in found]))
     if value is None or size(term) > MAX_TERM:
         return None
@@ -125,7 +126,7 @@ def _value(call: ArrayFunction, values: tuple[Any, ...]) -> Any:
             raise
         return None
     exact = type(value) is np.ndarray or (is_a(value, np.generic) and plain(value))
-    fits = exact and value.dtype.kind in "biuf" and value.nbytes <= MAX_BYTES
+    fits = exact and is_real(value.dtype) and value.nbytes <= MAX_BYTES
     return value if fits else None
 
 
@@ -263,7 +264,8 @@ def _same(value: Any, given: Any) -> bool:
 def _holds(term: Term | None) -> bool:
     """Whether a term is, or contains, an array."""
     if type(term) is Operation:
-        return type(term.symbol) is ArrayFunction
+        symbol: Any = term.symbol
+        return type(symbol) is ArrayFunction
     return type(term) is Collection and any(map(_holds, term.items))
 
 
