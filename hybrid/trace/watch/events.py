@@ -38,6 +38,7 @@ from ..follow.calls import ONLY_LOOKING
 from ..follow.follower import Follower
 from ..heap.allowlist import pure_function, stdlib, trusted
 from ..heap.data import carried
+from ..heap.library import examined
 from ..heap.patches import own_code
 from .turns import TURN
 
@@ -445,7 +446,8 @@ class Watch:
 
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:
         owner = function.__self__
-        if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(function):
+        known = pure_function(function) or examined(function)
+        if (owner is None or isinstance(owner, types.ModuleType)) and not known:
             self._stop(f"calls {getattr(function, '__module__', '?')}.{function.__name__}", frame)
             TURN.others_go_on()
             if getattr(function, "__module__", None) == "_signal":
