@@ -71,7 +71,16 @@ ROOMS = {
         "reports",
         "pending",
     ),
-    "trace.watch": ("turns", "events", "fact_table", "classes", "c_calls", "settle", "versioned")
+    "trace.watch": (
+        "turns",
+        "events",
+        "fact_table",
+        "classes",
+        "c_calls",
+        "pinned",
+        "settle",
+        "versioned",
+    )
     + ("objects", "evaluator", "call_rules", "store_rules", "origins", "passed", "analysis"),
     "backends": (
         "plan",

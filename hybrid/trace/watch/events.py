@@ -40,6 +40,7 @@ from ..heap.allowlist import pure_function, stdlib, trusted
 from ..heap.data import carried
 from ..heap.library import examined
 from ..heap.patches import own_code
+from ..heap.walks import walk_of
 from .turns import TURN
 
 __all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]
@@ -437,9 +438,8 @@ class Watch:
         if not any(g is frame.f_globals for g in seen.globals):
             seen.globals.append(frame.f_globals)
         variables = dict(frame.f_locals)
-        zero = variables.get(".0")
-        if zero is not None and hasattr(zero, "__reduce__") and "_iterator" in type(zero).__name__:
-            variables[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
+        if ".0" in variables:  # a comprehension's list, not its iterator
+            variables[".0"] = walk_of(variables[".0"])
         seen.frames.append(variables)
         if self.follow is not None:
             self.follow.enter(frame, back, variables)
