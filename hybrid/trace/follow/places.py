@@ -65,7 +65,8 @@ def named(key: Any) -> bool:
 def is_mapping(value: Any) -> bool:
     """A dict or one of its kinds in the standard library, exactly."""
     cls = type(value)
-    return cls is dict or cls is collections.OrderedDict or cls is collections.defaultdict
+    kinds = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
+    return any(cls is kind for kind in kinds)
 
 
 def entry(names: dict[str, Any], name: str) -> tuple[PlaceSpot, Any]:

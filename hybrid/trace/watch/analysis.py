@@ -143,6 +143,7 @@ class _Work:
         self.evaluator, self.moved = Evaluator(facts, objects), moved
         self.changes = Changes(facts, objects)
         self.evaluator.put_off = self.changes.put_off
+        self.evaluator.keys_at = self.changes.keys_at
         self.calls = CallRules(self.evaluator, self.changes)
         self.stores = StoreRules(self.evaluator, self.changes)
         self.followed: Followed | None = None

@@ -59,6 +59,8 @@ class Evaluator:
         # what stands for the tuples of walks, by id of the walk
         self._tuples: dict[int, tuple[Zipped, collections.deque[Any]]] = {}
         # whether the facts about a container that is used here can wait
+        # the keys of a container that an instruction used, where they are known
+        self.keys_at: Callable[[Any, Access], list[Any] | None] = lambda value, access: None
         self.put_off: Callable[[Any, Access], bool] = lambda value, access: False
 
     def normalise(self) -> None:
@@ -249,6 +251,9 @@ class Evaluator:
             if self.put_off(value, access):  # a tensor, at the end of what the call appends to
                 return []
             return self.objects.item(value, expression.key, access)
+        keys = self.keys_at(value, access) if expression.kind == "elem" else None
+        if keys is not None:
+            return [v for key in keys for v in self.objects.item(value, key, access)]
         return self.objects.contents(value, access)
 
     def _joined(self, walk: Zipped, access: Access) -> list[Any]:

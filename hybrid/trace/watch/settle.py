@@ -41,6 +41,7 @@ CHANGING = frozenset(
         *("popitem", "__setitem__", "__delitem__", "__iadd__", "__ior__"),
     )
 )
+SUBSCRIPTS = ("BINARY_SUBSCR", "STORE_SUBSCR")
 PLACES = ("item", "attr", "slot", "cell")
 NAMES = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_CLOSURE")
 
@@ -140,6 +141,27 @@ class Changes:
             return False
         self.owners[id(owner)] = owner, access
         return True
+
+    def keys_at(self, owner: Any, access: Access) -> list[Any] | None:
+        """The keys of a container at which an instruction that takes one looked or stored, each
+        time that it ran; None where that is not known."""
+        follow = self.facts.watch.follow
+        if follow is None or follow.failed or access.code is None:
+            return None
+        instruction = instructions_of(access.code).get(access.at)
+        if instruction is None or instruction.opname not in SUBSCRIPTS:
+            return None
+        marks = [(i, access.at) for i, code in self.ids.items() if code == access.code]
+        if any(mark in follow.blind for mark in marks):
+            return None
+        if any(m.owner is owner and m.at in marks for m in follow.mutations):
+            return None
+        found = [
+            follow.spots[place].key
+            for place, touched in follow.touched.items()
+            if follow.spots[place].holder is owner and any(mark in touched for mark in marks)
+        ]
+        return found or None
 
     def note_but(self, grown: set[int]) -> None:
         """The facts that were put off, of containers whose changes are no actions."""
@@ -286,8 +308,10 @@ class _Work:
         spot, content = self.follow.spots[place], self._content(place)
         if not self._clear(place) or id(spot.holder) in self.follow.mutated:
             return False
-        if is_a(content, Handle) or content is MISSING:
+        if content is MISSING:
             return False
+        if is_a(content, Handle):  # one over a tensor is a fact that is stored to
+            return plain(self.follow.start.get(place, MISSING)) and slot.term is None
         known = slot.value is not UNKNOWN and plain(slot.value)
         if slot.term is not None and type(slot.term) is not Collection:
             return content is slot.value or (known and same(content, slot.value))
@@ -352,7 +376,7 @@ class _Work:
         first = self.follow.start.get(place, MISSING)
         if first is MISSING or not plain(first):
             return False
-        return place in looked or not is_number(first)
+        return place in looked or not is_number(first) or is_a(self._content(place), Handle)
 
     def _look(self, terms: Any) -> None:
         for term in terms:
