@@ -39,7 +39,8 @@ from .fact_table import ELSEWHERE, Access, Facts
 from .objects import Objects
 from .origins import Origins
 from .passed.reads import DataReads
-from .settle import Changes, Followed, settle
+from .pinned.changes import Changes
+from .settle import Followed, settle
 from .store_rules import StoreRules
 
 __all__ = ["Analysis", "analyse"]

@@ -26,22 +26,13 @@ from ..follow.terms import (
     is_number,
     parts,
 )
-from ..heap.allowlist import BOXES, MEMBERS, MISSING, instance_dict, is_a, lookup, plain
+from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plain
 from ..heap.facts import Key, fetch, same
-from .fact_table import Access, Facts, Reader
+from .fact_table import Access, Facts
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
-__all__ = ["Followed", "Place", "Change", "Changes", "settle"]
+__all__ = ["Followed", "Place", "Change", "settle"]
 
-# methods of built-in containers that change them
-CHANGING = frozenset(
-    (
-        *("append", "extend", "clear", "pop", "add", "discard", "appendleft", "popleft"),
-        *("extendleft", "insert", "remove", "sort", "reverse", "rotate", "update", "setdefault"),
-        *("popitem", "__setitem__", "__delitem__", "__iadd__", "__ior__"),
-    )
-)
-SUBSCRIPTS = ("BINARY_SUBSCR", "STORE_SUBSCR")
 PLACES = ("item", "attr", "slot", "cell")
 NAMES = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_CLOSURE")
 
@@ -112,62 +103,6 @@ def _physical(key: Key, holder: Any) -> Physical | None:
         entries = instance_dict(holder)
         return None if entries is None else ("dict", id(entries), key.key)
     return None
-
-
-class Changes:
-    """Changes of containers that the follower understood, which note no facts at first."""
-
-    def __init__(self, facts: Facts, reader: Reader) -> None:
-        self.facts, self.reader = facts, reader
-        follow = facts.watch.follow
-        self.understood = mutations_of(follow)
-        if follow is not None and not follow.failed:
-            changed = {key[2] for key in self.understood}
-            measured = {key for key in follow.measured if key[:2] not in follow.called}
-            self.understood |= {key for key in measured if key[2] in changed}
-        self.ids = {} if follow is None else follow.codes
-        self.owners: dict[int, tuple[Any, Access]] = {}
-        self.seen = False  # a container that was there before was changed
-
-    def put_off(self, owner: Any, access: Access, name: str = "") -> bool:
-        """Whether the facts about a container that is used here can wait."""
-        if name in CHANGING and is_a(owner, BOXES) and self.facts.existing(owner):
-            self.seen = True
-        if not self.understood or access.code is None:
-            return False
-        codes = [i for i, code in self.ids.items() if code == access.code]
-        found = [i for i in codes if (i, access.at, id(owner)) in self.understood]
-        if not found:
-            return False
-        self.owners[id(owner)] = owner, access
-        return True
-
-    def keys_at(self, owner: Any, access: Access) -> list[Any] | None:
-        """The keys of a container at which an instruction that takes one looked or stored, each
-        time that it ran; None where that is not known."""
-        follow = self.facts.watch.follow
-        if follow is None or follow.failed or access.code is None:
-            return None
-        instruction = instructions_of(access.code).get(access.at)
-        if instruction is None or instruction.opname not in SUBSCRIPTS:
-            return None
-        marks = [(i, access.at) for i, code in self.ids.items() if code == access.code]
-        if any(mark in follow.blind for mark in marks):
-            return None
-        if any(m.owner is owner and m.at in marks for m in follow.mutations):
-            return None
-        found = [
-            follow.spots[place].key
-            for place, touched in follow.touched.items()
-            if follow.spots[place].holder is owner and any(mark in touched for mark in marks)
-        ]
-        return found or None
-
-    def note_but(self, grown: set[int]) -> None:
-        """The facts that were put off, of containers whose changes are no actions."""
-        for ident, (owner, access) in self.owners.items():
-            if ident not in grown:
-                self.reader.deep(owner, access)
 
 
 def _may_differ(term: Term) -> bool:

@@ -17,7 +17,7 @@ from .call_rules import name_of
 from .classes import in_python
 from .evaluator import Evaluator
 from .fact_table import Access
-from .settle import Changes
+from .pinned.changes import Changes
 
 __all__ = ["StoreRules"]
 
