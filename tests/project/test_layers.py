@@ -55,7 +55,7 @@ ROOMS = {
         "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
-    "trace": ("heap", "bytecode", "follow", "watch", "branches", "record", "fallback", "serve"),
+    "trace": ("heap", "host", "bytecode", "follow", "watch", "branches", "record", "fallback", "serve"),
     "trace.serve": (
         "commit",
         "followers",

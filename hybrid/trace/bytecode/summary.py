@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dis
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, FrameType
+from typing import Any
 
 from ...core.cache import keep
 from .effects import EFFECTS
@@ -23,6 +24,7 @@ __all__ = [
     "step",
     "offsets",
     "handles_errors",
+    "caught",
     "uncertain",
     "instructions_of",
     "successors",
@@ -73,6 +75,34 @@ def exception_targets(code: CodeType) -> frozenset[int]:
 def handles_errors(code: CodeType) -> bool:
     """Whether the code has an except, finally or with block."""
     return any(ins.opname == "PUSH_EXC_INFO" for ins in dis.get_instructions(code))
+
+
+@lru_cache(1024)
+def _handled(code: CodeType) -> list[tuple[int, int]]:
+    """Where exceptions are handled by an except or finally block: from offset, to offset."""
+    instructions = instructions_of(code)
+    found = []
+    for entry in dis._parse_exception_table(code):  # type: ignore[attr-defined]
+        at = entry.target
+        while at in instructions and instructions[at].opname in ("PUSH_EXC_INFO", "CACHE", "NOP"):
+            at += 2
+        if at in instructions and instructions[at].opname not in ("WITH_EXCEPT_START", "COPY"):
+            found.append((entry.start, entry.end))
+    return found
+
+
+def caught(frame: FrameType | None, root: Any) -> bool:
+    """Whether an exception raised in a frame, or on its way to that of the function `root`, may be
+    handled."""
+    last = getattr(root, "__code__", None)
+    while frame is not None:
+        at = frame.f_lasti
+        if any(start <= at < end for start, end in _handled(frame.f_code)):
+            return True
+        if frame.f_code is last:
+            return False
+        frame = frame.f_back
+    return False
 
 
 @lru_cache(4096)

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..heap.allowlist import plain
+from ..host.table import owns_state
 from .calls import RETURNED, Effect, Instruction, known
 from .follower import Follower
+from .hosted import build_string, format_value, term_of
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .snapshots import BLOCK, RangeWalk
 from .terms import Collection
@@ -23,7 +26,7 @@ def build(follow: Follower, machine: Stepper, frame: Any, instruction: Instructi
     kind = tuple if instruction.opname == "BUILD_TUPLE" else list
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
-    _collect(machine, kind, slots)
+    _collect(machine, frame, kind, slots)
 
 
 def build_map(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -31,20 +34,25 @@ def build_map(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
     follow.escape(slots[::2])
-    _collect(machine, dict, slots[1::2])
+    keys = tuple([slot.value for slot in slots[::2]])
+    _collect(machine, frame, dict, slots[1::2], keys)
 
 
 def build_keyed(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    machine.stack.pop()
+    keys = machine.stack.pop().value
     count = instruction.arg or 0
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
-    _collect(machine, dict, slots)
+    _collect(machine, frame, dict, slots, keys if type(keys) is tuple else ())
 
 
-def _collect(machine: Stepper, kind: type, slots: list[StackSlot]) -> None:
+def _collect(
+    machine: Stepper, frame: Any, kind: type, slots: list[StackSlot], keys: tuple[Any, ...] = ()
+) -> None:
     if any(slot.term is not None for slot in slots):
-        machine.stack.append(StackSlot(UNKNOWN, Collection(kind, tuple([s.term for s in slots]))))
+        terms = tuple([s.term or term_of(frame, s) for s in slots])
+        keys = keys if all(map(plain, keys)) else ()
+        machine.stack.append(StackSlot(UNKNOWN, Collection(kind, terms, keys)))
     elif kind is tuple and not slots:
         machine.stack.append(StackSlot(()))
     else:
@@ -76,6 +84,7 @@ def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
     slot = machine.stack.pop()
     follow.escape([slot])
     over = known(machine, frame, slot)
+    follow.walks_unknown = follow.walks_unknown or over is UNKNOWN or owns_state(type(over))
     if type(over) is range and len(over):
         machine.stack.append(StackSlot(RangeWalk(over, 0)))
     else:
@@ -128,8 +137,8 @@ def _look(pops: Callable[[int], int], pushes: int, into: bool = False) -> Effect
 
 
 LOOKS: dict[str, Effect] = {
-    "FORMAT_VALUE": _look(lambda operand: 1 + (operand & 4 == 4), 1),
-    "BUILD_STRING": _look(lambda operand: operand, 1),
+    "FORMAT_VALUE": format_value,
+    "BUILD_STRING": build_string,
     "BUILD_SLICE": _look(lambda operand: operand, 1),
     "BUILD_SET": _look(lambda operand: operand, 1),
     "LIST_EXTEND": _look(lambda operand: 1, 0, into=True),

@@ -16,9 +16,10 @@ from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import is_a, lookup
 from .follower import Follower, Method
+from .hosted import called_again, text_of
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_arguments
-from .terms import BUILTINS, MATH, HostRead, Load, is_number
+from .terms import BUILTINS, MATH, HostRead, Load, is_number, kind_of
 
 __all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names", "known"]
 __all__ += ["numbers", "push", "push_slot"]
@@ -88,7 +89,12 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
         _mutation(follow, machine, frame, upper.value, method, arguments)
         return
     function = known(machine, frame, callee)
-    special = _computed(follow, machine, frame, function, arguments) if not names else None
+    if called_again(follow, machine, frame, function, given, names):
+        return
+    special = None
+    if not names:
+        special = _computed(follow, machine, frame, function, arguments)
+        special = special or text_of(frame, function, given)
     if special is not None:
         machine.stack.append(special)
         return
@@ -145,9 +151,14 @@ def _computed(
         return _other_builtin(follow, function, slots)
     several = symbol in ("min", "max", "round") and len(slots) > 1
     alone = symbol not in ("min", "max") and len(slots) == 1
-    if not (several or alone) or not all(is_number(slot.value) for slot in slots):
+    if not (several or alone) or not all(map(_numeric, slots)):
         return None
     return follow.compute(symbol, *slots)
+
+
+def _numeric(slot: StackSlot) -> bool:
+    """Whether a slot holds a number, which may be known by its type only."""
+    return is_number(slot.value) or (slot.term is not None and kind_of(slot.term) is not None)
 
 
 def _other_builtin(follow: Follower, function: Any, slots: list[StackSlot]) -> StackSlot | None:

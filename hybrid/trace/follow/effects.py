@@ -38,6 +38,7 @@ from .calls import (
     push_slot,
 )
 from .follower import Follower
+from .hosted import decided, method_of, percent_of
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, is_mapping, item, named, variable
@@ -99,6 +100,9 @@ def _branch(
     if type(slot.term) is Collection:
         follow.escape([slot])
         return
+    if slot.value is UNKNOWN:
+        _unknown_branch(follow, machine, instruction, slot, wanted)
+        return
     truth = bool(slot.value)
     if not any(type(leaf) is HostRead for leaf in follow.leaves(slot.term)):
         follow.condition(slot.term, truth)
@@ -109,6 +113,21 @@ def _branch(
     def finish(follow: Follower, offset: int) -> None:
         if (offset == instruction.argval) is not (truth is wanted):
             follow.fail("a branch went another way than its number says")
+
+    machine.finish = finish
+
+
+def _unknown_branch(
+    follow: Follower, machine: Stepper, instruction: Instruction, slot: StackSlot, wanted: bool
+) -> None:
+    """A jump that depends on what a call of Python's own world gave: where it goes says what."""
+    if any(type(leaf) is HostRead for leaf in follow.leaves(slot.term)):
+        follow.escape([slot])
+        return
+
+    def finish(follow: Follower, offset: int) -> None:
+        if slot.term is not None:
+            follow.condition(slot.term, (offset == instruction.argval) is wanted)
 
     machine.finish = finish
 
@@ -161,6 +180,8 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
         slot = StackSlot(known(machine, frame, slot), slot.term)
     if type(slot.value) is int and (id(machine.code), name) in follow.counters:
         slot = follow.counted(slot)
+    if slot.value is UNKNOWN and slot.term is not None:
+        slot = slot._replace(value=Lazy(name))  # the frame has it from now on
     machine.variables[name] = UNSEEN if issubclass(type(slot.value), Handle) else slot
     forget(machine, name)
 
@@ -173,7 +194,8 @@ def delete_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 def forget(machine: Stepper, name: str) -> None:
     """A variable is bound again: what stood for its object on the stack is not known any more."""
     machine.stack = [
-        UNSEEN if type(s.value) is Lazy and s.value.name == name else s for s in machine.stack
+        s._replace(value=UNKNOWN) if type(s.value) is Lazy and s.value.name == name else s
+        for s in machine.stack
     ]
 
 
@@ -228,6 +250,11 @@ def _load_attribute(follow: Follower, machine: Stepper, base: Any, name: str) ->
     if base is UNKNOWN or issubclass(type(base), Handle):
         follow.blind.update([(id(machine.code), machine.offset)] if base is UNKNOWN else ())
         machine.stack.append(UNSEEN)
+
+        def finish(follow: Follower, offset: int) -> None:
+            machine.stack[-1] = _given_by(machine)
+
+        machine.finish = finish
         return
     spot, value = attribute(base, name)
     if spot is None or value is MISSING:
@@ -235,6 +262,12 @@ def _load_attribute(follow: Follower, machine: Stepper, base: Any, name: str) ->
         push(machine, UNKNOWN if value is MISSING else value)
     else:
         push_slot(machine, follow.load(machine, spot, value))
+
+
+def _given_by(machine: Stepper) -> StackSlot:
+    """What a property of a tensor gave: its record's parts are facts."""
+    value = machine.returned[-1] if machine.returned and not machine.reads else UNKNOWN
+    return StackSlot(value) if value is not UNKNOWN and decided(value) else UNSEEN
 
 
 def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -250,6 +283,10 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     spot, value = attribute(base, name)
     if spot is not None and value is not MISSING:
         _push_two(machine, follow.load(machine, spot, value))
+        return
+    special = method_of(base, name)
+    if special is not None:
+        machine.stack += [StackSlot(special), StackSlot(base, slot.term)]
         return
     found = lookup(type(base), name)
     if type(found) is types.FunctionType:
@@ -374,6 +411,10 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
         changed = known(machine, frame, left)
         follow.handle([changed])
         follow.impure += not (issubclass(type(changed), Handle) or is_number(changed))
+    made = percent_of(frame, left, right) if symbol == "%" else None
+    if made is not None:
+        machine.stack.append(made)
+        return
     if symbol == "@":
         follow.escape([left, right])
         machine.stack.append(UNSEEN)

@@ -24,6 +24,7 @@ from .effects import (
     store_fast,
 )
 from .follower import Follower
+from .hosted import convert_value, format_with
 from .machine import NULL, UNKNOWN, UNSEEN, Stepper
 
 __all__ = ["ROWS_312", "ROWS_313"]
@@ -159,6 +160,9 @@ ROWS_313: dict[str, Effect] = {
     "LOAD_FAST_LOAD_FAST": load_two,
     "STORE_FAST_STORE_FAST": store_two,
     "STORE_FAST_LOAD_FAST": store_load,
+    "CONVERT_VALUE": convert_value,
+    "FORMAT_SIMPLE": format_with,
+    "FORMAT_WITH_SPEC": format_with,
     "MAKE_FUNCTION": LOOKS["UNARY_POSITIVE"],  # the code becomes the function
     "SET_FUNCTION_ATTRIBUTE": set_function_attribute,
 }

@@ -17,6 +17,12 @@ __all__ = [
     "argument",
     "Length",
     "HostRead",
+    "HostCall",
+    "Text",
+    "text",
+    "formatted",
+    "percent",
+    "joined",
     "Constant",
     "Operation",
     "Collection",
@@ -29,6 +35,7 @@ __all__ = [
     "operation",
     "apply",
     "parts",
+    "kind_of",
     "size",
     "MAX_TERM",
     "NEVER_RAISE",
@@ -210,8 +217,23 @@ class HostRead(NamedTuple):
     serial: int
 
 
+class HostCall(NamedTuple):
+    """What a call of Python's own world gave, by its number in the call, and the exact type of
+    that (None: nothing that is of use)."""
+
+    serial: int
+    type: type | None
+
+
+class Text(NamedTuple):
+    """A text that a function makes of terms; the function raises for none that it may get."""
+
+    function: Callable[..., str]
+    operands: tuple[Any, ...]
+
+
 class Constant(NamedTuple):
-    """A Python number."""
+    """A Python number, or a value in a text or a call of Python's own world."""
 
     value: Any
 
@@ -224,13 +246,15 @@ class Operation(NamedTuple):
 
 
 class Collection(NamedTuple):
-    """A fresh list, tuple or dict, with the terms of its items (None: no number of concern)."""
+    """A fresh list, tuple or dict, with the terms of its items (None: no number of concern); keys
+    for dicts, where they are known."""
 
     type: type
     items: tuple[Any, ...]
+    keys: tuple[Any, ...] = ()
 
 
-Term: TypeAlias = Load | Length | HostRead | Constant | Operation | Collection
+Term: TypeAlias = Load | Length | HostRead | HostCall | Constant | Operation | Collection | Text
 
 
 def is_number(value: Any) -> bool:
@@ -274,7 +298,7 @@ def _whole(term: Any) -> bool:
 
 def parts(term: Any) -> Iterator[Any]:
     """The leaves of a term."""
-    if type(term) is Operation:
+    if type(term) is Operation or type(term) is Text:
         for operand in term.operands:
             yield from parts(operand)
     elif type(term) is Collection:
@@ -287,7 +311,7 @@ def parts(term: Any) -> Iterator[Any]:
 
 def size(term: Any) -> int:
     """How many operations a term has."""
-    if type(term) is Operation:
+    if type(term) is Operation or type(term) is Text:
         return 1 + sum(map(size, term.operands))
     return sum(map(size, term.items)) if type(term) is Collection else 0
 
@@ -296,16 +320,18 @@ def plain_form(term: Any) -> Any:
     """A term in which values are told apart by type and bits, and leaves by their places."""
     if type(term) is Operation:
         return term.symbol, tuple(map(plain_form, term.operands))
+    if type(term) is Text:
+        return id(term.function), tuple(map(plain_form, term.operands))
     if type(term) is Constant:
         return type(term.value).__name__, repr(term.value)
     place = getattr(term, "place", None)
     return place() if callable(place) else term
 
 
-def _kind(term: Any) -> type | None:
+def kind_of(term: Any) -> type | None:
     """The type of a number, whatever its places hold; None where that is not known."""
     if type(term) is Operation:
-        symbol, kinds = term.symbol, {_kind(operand) for operand in term.operands}
+        symbol, kinds = term.symbol, {kind_of(operand) for operand in term.operands}
         if symbol in _TRUTHS:
             return bool
         if symbol in ("/", "float") or (symbol in MATH and symbol not in _ROUNDS):
@@ -329,13 +355,34 @@ def may_raise(operation: Operation) -> bool:
         return False
     if operation.symbol not in ("+", "-", "*"):
         return True
-    kinds = {_kind(operand) for operand in operation.operands}
+    kinds = {kind_of(operand) for operand in operation.operands}
     if None in kinds:
         return True
     # a float beside an integer that is too large for one
-    wide = [o for o in operation.operands if _kind(o) is int and not _narrow(o)]
+    wide = [o for o in operation.operands if kind_of(o) is int and not _narrow(o)]
     return float in kinds and bool(wide)
 
 
 def _narrow(term: Any) -> bool:
     return type(term) is Constant and abs(term.value) < _LARGEST_EXACT
+
+
+# functions that make texts of any values of the types that they got
+def formatted(value: Any, specification: str) -> str:
+    """What an f-string makes of a value."""
+    return format(value, specification)
+
+
+def percent(pattern: str, *values: Any) -> str:
+    """What `pattern % values` makes of a tuple."""
+    return pattern % values
+
+
+def joined(*parts: str) -> str:
+    """What an f-string makes of its parts."""
+    return "".join(parts)
+
+
+def text(function: Callable[..., str], *operands: Any) -> Text:
+    """The text that a function makes of terms."""
+    return Text(function, operands)

@@ -19,23 +19,29 @@ from ...core.aval import Aval
 from ...ir.door.bind import scalar_maker
 from ..bytecode.host_reads import HOW
 from ..follow.follower import Method
+from ..follow.hosted import Hosted
+from ..follow.machine import UNKNOWN
 from ..follow.terms import (
     NEVER_RAISE,
     OPERATORS,
     Collection,
     Constant,
+    HostCall,
     HostRead,
     Length,
     Load,
     Operation,
+    Text,
     may_raise,
     parts,
     plain_form,
 )
 from ..heap.facts import Holder, Key, fetch
 from ..heap.setters import Put, putter
+from ..host.again import First, Told, told
+from ..watch.host_rules import early
 from ..watch.settle import Followed
-from .outputs import Box, Computed, GivenNumber, HostValue, Spec, Unfit
+from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
 
@@ -121,7 +127,8 @@ class Grown(NamedTuple):
 class Actions:
     """`numbers` and `grown` (in program order) happen at the commit; `loads` are read for them;
     `conditions` (term, truth) and `checks` (terms that must not raise) hold before the call;
-    `operands` are computed before it."""
+    `operands` are computed before it; `first` are calls of Python's own world that are made then,
+    `clocks` (in program order) and `told` those that come after the operations."""
 
     numbers: tuple[Number, ...] = ()
     grown: tuple[Grown, ...] = ()
@@ -129,16 +136,26 @@ class Actions:
     conditions: tuple[tuple[Any, bool], ...] = ()
     checks: tuple[Any, ...] = ()
     operands: tuple[NumberOperand, ...] = ()
+    first: tuple[First, ...] = ()
+    clocks: tuple[HostResult, ...] = ()
+    told: tuple[Told, ...] = ()
 
     @property
     def guarded(self) -> bool:
         """Whether something has to hold before a replay, or to be computed."""
-        return bool(self.loads or self.conditions or self.checks or self.operands)
+        return bool(
+            self.loads or self.conditions or self.checks or self.operands or self.first
+        )
+
+    @property
+    def draws(self) -> bool:
+        """Whether random numbers are drawn before it."""
+        return any(call.draws for call in self.first)
 
     @property
     def commits(self) -> bool:
         """Whether something is left in Python."""
-        return bool(self.numbers or self.grown)
+        return bool(self.numbers or self.grown or self.told)
 
     def lists(self) -> list[Counted]:
         """The lists whose lengths are read."""
@@ -148,16 +165,18 @@ class Actions:
 
     def specs(self) -> list[Spec]:
         """All recipes, numbers first."""
-        return [n.spec for n in self.numbers] + [s for g in self.grown for s in g.specs]
+        grown = [s for g in self.grown for s in g.specs]
+        return [n.spec for n in self.numbers] + grown + [s for t in self.told for s in t.specs]
 
     def with_specs(self, specs: Sequence[Spec]) -> Actions:
         """The same with other recipes."""
-        if not (self.numbers or self.grown or self.guarded):
+        if not (self.numbers or self.grown or self.told or self.guarded):
             return NONE
         rest = iter(specs)
         numbers = tuple([number._replace(spec=next(rest)) for number in self.numbers])
         grown = tuple([g._replace(specs=tuple([next(rest) for _ in g.specs])) for g in self.grown])
-        return dataclasses.replace(self, numbers=numbers, grown=grown)
+        told = tuple([t._replace(specs=tuple([next(rest) for _ in t.specs])) for t in self.told])
+        return dataclasses.replace(self, numbers=numbers, grown=grown, told=told)
 
     def comparable(self, canonical: Callable[[Any], Any]) -> tuple[Any, ...]:
         """Equal for two recordings whose actions are the same."""
@@ -167,10 +186,15 @@ class Actions:
             [(loaded.key, loaded.type) for loaded in self.loads],
             [(plain_form(term), truth) for term, truth in self.conditions],
             [(plain_form(o.term), o.type, o.aval) for o in self.operands],
+            [(f.place(), tuple(map(plain_form, f.operands))) for f in self.first],
+            [clock.place() for clock in self.clocks],
+            [(t.place(), tuple(map(canonical, t.specs))) for t in self.told],
         )
 
     def begin(self, build: Callable[[Any], Any]) -> Ready:
         """Compute all values; nothing is stored yet."""
+        for clock in self.clocks:
+            build(clock)
         numbers = [(number, build(number.spec)) for number in self.numbers]
         calls = [
             (_PRIMITIVES[g.type, g.method], g.owner.get(), *map(build, g.specs))
@@ -178,15 +202,17 @@ class Actions:
             else (_PRIMITIVES[g.type, "extend"], g.owner.get(), [build(s) for s in g.specs])
             for g in self.grown
         ]
-        return Ready(numbers, iter(itertools.starmap(operator.call, calls)))
+        changes = iter(itertools.starmap(operator.call, calls))
+        return Ready(numbers, changes, [told(call, build) for call in self.told])
 
 
 class Ready(NamedTuple):
-    """Values that have been computed.  `changes` carries out what is left of the changes of
+    """Values that have been computed, and the calls to make after all else.  `changes` carries out what is left of the changes of
     containers; it is consumed in C, where no handler of a signal runs, so each happens once."""
 
     numbers: list[tuple[Number, Any]]
     changes: Iterator[Any]
+    told: list[tuple[Any, ...]]
 
     def finish(self) -> None:
         """Store everything; may be repeated."""
@@ -210,11 +236,22 @@ class _Builder:
         self.loads: dict[Any, LoadedNumber] = {}
         self.lists: dict[int, Counted] = {}
         self.checks: dict[Any, Any] = {}
+        self.existed: Callable[[Any], bool | None] = lambda value: None
+        self.told: list[Told] = []
+        self.first: dict[HostCall, First] = {}
+        self.clocks: dict[HostCall, HostResult] = {}
 
     def resolve(self, term: Any) -> Any:
         """A term whose leaves a replay can read."""
-        if type(term) is Operation:
-            return Operation(term.symbol, tuple(map(self.resolve, term.operands)))
+        if type(term) is Operation or type(term) is Text:
+            return term._replace(operands=tuple(map(self.resolve, term.operands)))
+        if type(term) is Collection:
+            return term._replace(items=tuple(map(self.resolve, term.items)))
+        if type(term) is HostCall:
+            found = self.first.get(term) or self.clocks.get(term)
+            if found is None:
+                raise Unfit("goes on with what a call that only has effects gives")
+            return found
         if type(term) is Load and term.of_call:
             return GivenNumber(term.place[1], term.type)
         if type(term) is Load:
@@ -238,6 +275,8 @@ class _Builder:
             return self.host(term)
         if type(term) is Collection:
             return self._box(value, term)
+        if type(term) is Constant:
+            return self.plain_spec(value)
         resolved = self.resolve(term)
         if type(resolved) is Constant:
             return self.plain_spec(value)
@@ -270,11 +309,56 @@ class _Builder:
             tuple(conditions),
             tuple(self.checks.values()),
             tuple(taken),
+            tuple(self.first.values()),
+            tuple(self.clocks.values()),
+            tuple(self.told),
         )
+
+    def host_calls(self) -> None:
+        """The calls of Python's own world, in program order."""
+        calls = self.followed.hosted
+        for number, hosted in enumerate(calls):
+            holder = None
+            if hosted.owner is not UNKNOWN:
+                if not self.existed(hosted.owner):
+                    raise Unfit(f"makes a {type(hosted.owner).__name__} to write to or draw from")
+                holder = Holder(hosted.owner, self.dead)
+            kind, use = hosted.entry.result, hosted.entry.use
+            if early(hosted):
+                assert kind is not None
+                terms = tuple(map(self.resolve, hosted.arguments))
+                made = First(hosted.function, holder, terms, kind, number, use == "draw")
+                self.first[hosted.call] = made
+            elif use == "clock":
+                self.clocks[hosted.call] = HostResult(hosted.function, number, kind)
+        self.told = [self._told(hosted) for hosted in calls if hosted.entry.use == "output"]
+
+    def _told(self, hosted: Hosted) -> Told:
+        placed, holder = hosted.entry.placed, None
+        if hosted.owner is not UNKNOWN:
+            holder = Holder(hosted.owner, self.dead)
+        function = hosted.function if placed is None else placed(hosted.site)
+        specs = tuple(map(self.argument, hosted.arguments))
+        site = hosted.site if placed else None
+        return Told(function, holder, specs, hosted.names, (id(hosted.function), site and site[:3]))
+
+    def argument(self, term: Any) -> Spec:
+        """The recipe of an argument of such a call; what computing it raises, the call raises."""
+        if type(term) is HostRead:
+            return self.host(term)
+        resolved = self.resolve(term)
+        return Plain(resolved.value) if type(resolved) is Constant else Computed(resolved)
 
     def check(self, term: Any) -> None:
         """What must not raise when a replay computes a term is tried before it."""
+        if type(term) is Text:
+            for operand in term.operands:
+                self.check(operand)
+            return
         if type(term) is not Operation:
+            return
+        if any(leaf in self.clocks for leaf in parts(term)):
+            self._check_clock(term)
             return
         if not any(type(leaf) is HostRead for leaf in parts(term)):
             self._check_given(self.resolve(term))
@@ -294,12 +378,31 @@ class _Builder:
                 given = self.resolve(operand)
                 self.checks[plain_form(given), "small"] = _small(given, term.symbol == "/")
 
+    def _check_clock(self, term: Any) -> None:
+        """What is computed from a time after the operations cannot be tried before them."""
+        for operand in term.operands if type(term) is Operation else ():
+            self._check_clock(operand)
+        if type(term) is not Operation or term.symbol in (*NEVER_RAISE, "+", "-", "*", "float"):
+            return
+        if term.symbol == "/" and _positive(term.operands[1]):
+            return
+        if term.symbol == "int" or (term.symbol == "round" and len(term.operands) == 2):
+            return
+        raise Unfit(f"computes {term.symbol} of a time that it measures")
+
     def _check_given(self, term: Any) -> None:
         if type(term) is Operation:
             if may_raise(term):
                 self.checks[plain_form(term)] = term
             for operand in term.operands:
                 self._check_given(operand)
+
+
+def _positive(term: Any) -> bool:
+    """Whether a number is larger than zero whatever its leaves are."""
+    if type(term) is Operation:
+        return term.symbol == "max" and any(map(_positive, term.operands))
+    return type(term) is Constant and term.value > 0
 
 
 def _small(term: Any, divides: bool) -> Any:
@@ -315,6 +418,7 @@ def actions_of(
     spec: Callable[[Any], Spec],
     host: Callable[[HostRead], HostValue],
     returned: Any,
+    existed: Callable[[Any], bool | None],
 ) -> tuple[Actions, Spec | None]:
     """The actions of a call, and the recipe of its result where that holds followed numbers.
 
@@ -323,6 +427,8 @@ def actions_of(
     if followed is None:
         return NONE, None
     builder = _Builder(followed, dead, spec, host)
+    builder.existed = existed
+    builder.host_calls()
     result = None if followed.result is None else builder.spec(returned, followed.result)
     numbers = []
     for spot, content, term in followed.places:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir.tensor import Handle
-from ..follow.terms import OPERATORS, Constant, Operation, plain_form
+from ..follow.terms import OPERATORS, Constant, Operation, parts, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
+from ..host.again import First, undo
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
 from .outputs import GivenNumber
@@ -31,6 +32,11 @@ def _distinct_dicts(*objects: Any) -> bool:
     """Whether objects have a dict each."""
     dicts = [id(found) for found in map(instance_dict, objects) if found is not None]
     return len(set(dicts)) == len(dicts)
+
+
+def _asks(term: Any) -> bool:
+    """Whether a number depends on what a call of Python's own world gives."""
+    return any(type(leaf) is First for leaf in parts(term))
 
 
 class Guard:
@@ -65,9 +71,12 @@ class Guard:
             + self._own_arguments()
         )
         self.count = len(terms)
+        missed = "None"
+        if actions.draws:
+            missed = f"{self.const(undo)}({self.const(actions.first)})"
         source = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
-        source += [f"  if not ({t}): return None" for t in terms]
-        source += [f"  return ({self._results()})", " except Exception: return None"]
+        source += [f"  if not ({t}): return {missed}" for t in terms]
+        source += [f"  return ({self._results()})", f" except Exception: return {missed}"]
         self.source = "\n".join(source)
         exec(compile(self.source, "<hybrid guard>", "exec"), self.space)  # noqa: S102  (our own text)
         self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
@@ -182,9 +191,18 @@ class Guard:
             box = self.const((*key.key[:-1], False))
             place = f"fetch('path', {self.holder(self.holders[key])}, {box})"
             terms.append(f"id({place}) not in {self.const(owners)}")
-        for term, truth in actions.conditions:
-            terms.append(("" if truth else "not ") + self._number(term))
-        return terms + [f"({self._number(term)},)" for term in actions.checks]
+        # what does not depend on calls of Python's own world comes before these
+        plain = [pair for pair in actions.conditions if not _asks(pair[0])]
+        drawn = [pair for pair in actions.conditions if _asks(pair[0])]
+        checked = [term for term in actions.checks if not _asks(term)]
+        terms += [("" if truth else "not ") + self._number(term) for term, truth in plain]
+        terms += [f"({self._number(term)},)" for term in checked]
+        for index, call in enumerate(actions.first):
+            given = ", ".join(map(self._number, call.operands))
+            self.numbers[id(call)] = f"f{index}"
+            terms.append(f"((f{index} := {self.const(call.run)}({given})),)")
+        terms += [("" if truth else "not ") + self._number(term) for term, truth in drawn]
+        return terms + [f"({self._number(term)},)" for term in actions.checks if _asks(term)]
 
     def _apart(self) -> list[str]:
         """Attributes of one name in several objects, some of which are stored to, are as many

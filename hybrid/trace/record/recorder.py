@@ -139,6 +139,10 @@ class Recorder(Branches):
                 if source is not tensor and not is_number(source):
                     self.data[id(source)] = tensor
 
+    def progress(self) -> int:
+        """How many operations have run."""
+        return len(self.steps)
+
     # ---- numbering
     def _new(self, tensor: Handle) -> int:
         self.keep.append(tensor)

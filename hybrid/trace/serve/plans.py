@@ -12,6 +12,7 @@ from ...autograd.passes import plan_passes
 from ...ir.tensor import Alias
 from ..fallback.gradients import planned
 from ..heap.data import owned
+from ..host.again import undo
 from ..record.guards import Guard
 from ..record.recording import Recording
 from .commit import commit
@@ -86,10 +87,17 @@ class ReplayPlan:
         if recording.data:
             inputs = owned(inputs)
         self.forget_views(inputs)
+        first = recording.outcome.actions.first
         if any(type(getattr(t, "_x", None)) is Alias for t in recording.written(inputs)):
+            undo(first)
             return MISS  # eager code refuses this write; let it say so
-        values = self.run(inputs)
+        try:
+            values = self.run(inputs)
+        except Exception:
+            undo(first)
+            raise
         if values is MISS:
+            undo(first)
             return MISS
         tape = recording.start(inputs, values.__getitem__)
         return commit(recording, values, inputs, tape)

@@ -13,9 +13,11 @@ from typing import Any
 
 from ...backends.api import CHECKED, Entry, Replay
 from ...control.taps import probed
+from ...core.errors import IndexOutOfRange
 from ...core.signals import finish
 from ...ir.tensor import Leaf
 from ..heap.data import owned, with_arrays, with_numbers
+from ..host.again import tell, undo
 from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
@@ -154,11 +156,14 @@ class Served:
                 return MISS
             if type(answer) is int:
                 raise entry.failed(answer)
-            return self._finish(answer, tensors, loaded, ready)
+            result = self._finish(answer, tensors, loaded, ready)
         except BaseException:
             if answer is not NotImplemented and type(answer) is not int:
                 finish(self._finish, answer, tensors, loaded, ready)
             raise
+        if self.recording.outcome.actions.told:
+            tell(ready[3].told)
+        return result
 
     def _finish(
         self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...], ready: list[Any]
@@ -212,6 +217,24 @@ class Served:
         return everything
 
 
+class Drawing(Served):
+    """Serves calls that draw random numbers first; where one is not served, it drew none."""
+
+    __slots__ = ()
+
+    def replay(self, tensors: Sequence[Any]) -> Any:
+        first = self.recording.outcome.actions.first
+        data = self.recording.data
+        try:
+            result = Served.replay(self, owned(tensors) if data else tensors)
+        except IndexOutOfRange:  # before anything was changed
+            undo(first)
+            raise
+        if result is MISS:
+            undo(first)
+        return result
+
+
 class Owning(Served):
     """Serves calls whose data must be copied, as something may keep it when the call is over."""
 
@@ -245,6 +268,8 @@ def serve(
     if entry is None:
         return None
     kind = Owning if prepared.keeps_data else Served
+    if recording.outcome.actions.draws:
+        kind = Drawing
     after = _after(recording, needs, replay)
     # where branches may go other ways, the entries of several plans are tried (paths.py)
     straight = None if after is None or recording.path else _direct(entry, after)
@@ -279,7 +304,8 @@ def _bare(
 ) -> Callable[..., Any] | None:
     """A direct way as one that takes the arguments of a call as they are; None: there is none."""
     recording = prepared.recording
-    if direct is None or (guard is not None and not recording.outcome.actions.guarded):
+    actions = recording.outcome.actions
+    if direct is None or actions.draws or (guard is not None and not actions.guarded):
         return None
     if guard is not None:
         direct = _behind(guard, direct, recording.life)

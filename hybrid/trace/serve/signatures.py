@@ -151,6 +151,7 @@ class SignatureState:
         if watch.follow is not None:
             follow = watch.follow
             follow.regions, follow.decide = recorder.regions, recorder.decide
+            follow.progress = recorder.progress
             follow.counters, follow.compute_whole = self.counters, recorder.compute_whole
             names = function.__code__.co_varnames if numbers else ()
             follow.expect(

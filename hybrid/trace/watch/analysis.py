@@ -36,6 +36,7 @@ from .call_rules import CallRules
 from .evaluator import Evaluator
 from .events import Watch
 from .fact_table import ELSEWHERE, Access, Facts
+from .host_rules import HostCalls
 from .objects import Objects
 from .origins import Origins
 from .passed.reads import DataReads
@@ -143,7 +144,8 @@ class _Work:
         self.evaluator, self.moved = Evaluator(facts, objects), moved
         self.changes = Changes(facts, objects)
         self.evaluator.put_off = self.changes.put_off
-        self.calls = CallRules(self.evaluator, self.changes)
+        self.hosts = HostCalls(facts)
+        self.calls = CallRules(self.evaluator, self.changes, self.hosts)
         self.stores = StoreRules(self.evaluator, self.changes)
         self.followed: Followed | None = None
         self.origins = Origins(facts, objects)
@@ -186,6 +188,7 @@ class _Work:
         followed = self.followed = settle(self.watch.follow, self.facts, self.moved)
         grown = set() if followed is None else {id(c.owner) for c in followed.changes}
         self.changes.note_but(grown)  # notes no facts of what is dropped
+        self.hosts.check(followed)
         if followed is None:
             return
         for key in [key for key in self.facts.found if followed.dropped.holds(key)]:

@@ -18,15 +18,12 @@ import gc
 import inspect
 import os
 import queue
-import random
 import sys
 import threading
 import types
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
-
-import numpy as np
 
 from ...backends.api import event_filter
 from ...backends.events import Hooks
@@ -39,6 +36,8 @@ from ..follow.follower import Follower
 from ..heap.allowlist import pure_function, stdlib, trusted
 from ..heap.data import carried
 from ..heap.patches import own_code
+from ..host.again import state_of
+from ..host.table import GLOBALS, code_of, helper, host_function
 from .turns import TURN
 
 __all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]
@@ -71,11 +70,6 @@ def foreign_hooks() -> str | None:
     if sys.getprofile() is not None:
         return "a profiler watches this thread (sys.setprofile)"
     return None
-
-
-def _numpy_state() -> tuple[Any, ...]:
-    name, keys, *rest = np.random.get_state()
-    return name, np.asarray(keys).tobytes(), *rest
 
 
 @lru_cache(4)
@@ -153,13 +147,19 @@ class Watch:
         self._methods = _methods(RUNTIME.tensor)
         self._resumed: set[types.FrameType] = set()
         self._shadow: set[types.FrameType] = set()
+        # calls of Python's own world, by code and offset, and the frame that makes one right now
+        self.hosted: dict[tuple[int, int], tuple[Code, int, str]] = {}
+        self.moved: dict[str, Any] = {}  # global generators of random numbers that gave some
+        self._telling: tuple[types.FrameType, int] | None = None
         self._events = 0
         self._stopped = False
 
     # ---- hooks on and off
     @critical
     def __enter__(self) -> Watch:
-        self._states = random.getstate(), _numpy_state()
+        self._states = [state_of(owner) for owner in GLOBALS]
+        if self.follow is not None:
+            self.follow.states.update(zip(map(id, GLOBALS), self._states))
         self._gc = gc.isenabled()
         WATCHING[:] = [(threading.get_ident(), self._gc)]
         try:
@@ -197,10 +197,12 @@ class Watch:
                 del self.looked[key]
         self._resumed.clear()
         self._shadow.clear()
-        if random.getstate() != self._states[0]:
-            self.why("uses the global state of the module random")
-        if _numpy_state() != self._states[1]:
-            self.why("uses the global state of numpy.random")
+        self._telling = None
+        known = {} if self.follow is None else self.follow.states
+        for owner, before, name in zip(GLOBALS, self._states, ("the module random", "numpy.random")):
+            after = state_of(owner)
+            if after != before:
+                self.moved[name] = owner if known.get(id(owner)) == after else None
 
     def _gather(self) -> None:
         """Take what was seen by content: equal code made twice is one."""
@@ -416,6 +418,9 @@ class Watch:
         ):
             self._shadow.add(frame)  # the standard library working for hybrid or NumPy
             return
+        if back is not None and self._hosts(frame, back, code):
+            self._shadow.add(frame)
+            return
         if (
             back is not None
             and code.co_name != "<module>"
@@ -443,8 +448,30 @@ class Watch:
         if self.follow is not None:
             self.follow.enter(frame, back, variables)
 
+    def _hosts(self, frame: types.FrameType, back: types.FrameType, code: Code) -> bool:
+        """Whether what is entered is a call of Python's own world, or works for one."""
+        inside = back in self._shadow or self._telling == (back, back.f_lasti)
+        if inside and helper(code.co_filename):
+            return True
+        entry = None if inside else code_of(code)
+        if entry is None or trusted(back.f_code.co_filename):
+            return False
+        self._hosted(back, back.f_code, entry.name)
+        return True
+
+    def _hosted(self, frame: types.FrameType, code: Code, name: str) -> None:
+        """A call that a replay may make again, if it was followed."""
+        self.hosted[id(code), frame.f_lasti] = code, frame.f_lasti, name
+        if self.follow is not None:
+            self.follow.host_calls[id(code), frame.f_lasti] += 1
+
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:
         owner = function.__self__
+        entry = host_function(function)
+        if entry is not None:
+            self._telling = frame, frame.f_lasti
+            self._hosted(frame, code, entry.name)
+            return
         if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(function):
             self._stop(f"calls {getattr(function, '__module__', '?')}.{function.__name__}", frame)
             TURN.others_go_on()

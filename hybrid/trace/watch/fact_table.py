@@ -50,6 +50,10 @@ class Facts:
         # what was read of objects that were not seen: attributes by name, items
         self.unseen_names: dict[str, Access] = {}
         self.unseen_items: Access | None = None
+        # objects with state that no fact describes, why they cannot be followed, and those of them
+        # that are used for more than calls which a replay makes again
+        self.hidden: dict[int, tuple[Any, list[str], Access]] = {}
+        self.exposed: set[int] = set()
         # who looks at each place, where that is asked for
         self.accesses: dict[Key, set[Access]] | None = None
 

@@ -14,16 +14,20 @@ from typing import Any, NamedTuple
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of
 from ..follow.follower import Condition, Follower, Method, Mutation
+from ..follow.hosted import Hosted
 from ..follow.machine import UNKNOWN, StackSlot
 from ..follow.places import Physical, PlaceSpot, named
 from ..follow.terms import (
     Collection,
     Constant,
+    HostCall,
     Length,
     Load,
     Operation,
     Term,
+    Text,
     is_number,
+    kind_of,
     parts,
 )
 from ..heap.allowlist import BOXES, MEMBERS, MISSING, instance_dict, is_a, lookup, plain
@@ -88,7 +92,7 @@ class Followed(NamedTuple):
     `escaped`: numbers that Python looked at; `paths`: facts about what was inside containers that
     earlier calls made and this one replaces; `operands`: terms of the numbers that operations took
     and that may differ in the next call, by their position among those; `tried`: terms that are
-    computed and may differ, wherever they go."""
+    computed and may differ, wherever they go; `hosted`: calls of Python's own world."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -101,6 +105,7 @@ class Followed(NamedTuple):
     paths: dict[Key, Inside]
     operands: dict[int, Any]
     tried: tuple[Any, ...]
+    hosted: tuple[Hosted, ...] = ()
 
 
 def mutations_of(follow: Follower | None) -> set[tuple[int, int, int]]:
@@ -169,8 +174,9 @@ class Changes:
 
 
 def _may_differ(term: Term) -> bool:
-    """Whether a term depends on what places hold or how long lists are."""
-    return any(type(part) is Load or type(part) is Length for part in parts(term))
+    """Whether a term depends on what places hold, how long lists are, or what calls of Python's own
+    world give."""
+    return any(type(part) in (Load, Length, HostCall) for part in parts(term))
 
 
 def _keeps_last(mutation: Mutation) -> bool:
@@ -217,8 +223,10 @@ class _Settled:
             self.lists[term.owner] = owners[0]
         elif type(term) is Operation:
             return Operation(term.symbol, tuple(map(self, term.operands)))
+        elif type(term) is Text:
+            return term._replace(operands=tuple(map(self, term.operands)))
         elif type(term) is Collection:
-            return Collection(term.type, tuple(map(self, term.items)))
+            return term._replace(items=tuple(map(self, term.items)))
         return term
 
 
@@ -336,6 +344,8 @@ class _Work:
             return False
         known = slot.value is not UNKNOWN and plain(slot.value)
         if slot.term is not None and type(slot.term) is not Collection:
+            if slot.value is UNKNOWN:  # known by its type
+                return type(content) is kind_of(slot.term)
             return content is slot.value or (known and same(content, slot.value))
         if known and not same(content, slot.value):
             return False
@@ -441,6 +451,7 @@ class _Work:
             paths,
             operands,
             tried,
+            tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted]),
         )
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:
