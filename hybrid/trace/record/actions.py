@@ -19,7 +19,7 @@ from ...core.aval import Aval
 from ...ir.door.bind import scalar_maker
 from ..bytecode.host_reads import HOW
 from ..follow.follower import Method
-from ..follow.hosted import Hosted
+from ..follow.hosted import Hosted, decided
 from ..follow.machine import UNKNOWN
 from ..follow.terms import (
     NEVER_RAISE,
@@ -89,6 +89,20 @@ class Counted(NamedTuple):
     def now(self) -> int:
         """How long it is."""
         return len(self.owner.get())
+
+
+class HeldObject(NamedTuple):
+    """An object that a call of Python's own world gets."""
+
+    owner: Holder
+
+    def place(self) -> Any:
+        """What is equal for the same object."""
+        return "object", self.owner.id
+
+    def now(self) -> Any:
+        """The object."""
+        return self.owner.get()
 
 
 class NumberOperand(NamedTuple):
@@ -346,6 +360,10 @@ class _Builder:
         """The recipe of an argument of such a call; what computing it raises, the call raises."""
         if type(term) is HostRead:
             return self.host(term)
+        if type(term) is Constant and not decided(term.value):
+            if not self.existed(term.value):
+                raise Unfit(f"makes a {type(term.value).__name__} to write to")
+            return Computed(HeldObject(Holder(term.value, self.dead)))
         resolved = self.resolve(term)
         return Plain(resolved.value) if type(resolved) is Constant else Computed(resolved)
 

@@ -13,8 +13,7 @@ from types import CodeType
 from typing import Any
 
 from ..follow.hosted import Hosted
-from ..follow.machine import UNKNOWN
-from ..follow.terms import HostRead, parts
+from ..follow.terms import Constant, HostRead, parts
 from ..heap.allowlist import MISSING, lookup
 from .fact_table import Access, Facts
 from .settle import Followed
@@ -61,7 +60,8 @@ class HostCalls:
             if why:
                 code = self.ids[hosted.at[0]]
                 self.facts.why(f"{why} {hosted.entry.name}", Access(code, hosted.at[1]))
-        self._check_objects({id(hosted.owner) for hosted in known if hosted.owner is not UNKNOWN})
+        given = [t.value for h in known for t in h.arguments if type(t) is Constant]
+        self._check_objects({id(value) for value in [*given, *[h.owner for h in known]]})
         drawn = [hosted.owner for hosted in known if hosted.entry.use == "draw"]
         for name, owner in self.watch.moved.items():
             if not any(owner is other for other in drawn):
