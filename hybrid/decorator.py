@@ -152,7 +152,7 @@ class Function(Deferring, Paths, Unserved):
             return result
         return self._record(state, args, kwargs, tensors)
 
-    def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
+    def _replayed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One replay, the native way where possible, or MISS."""
         undisturbed = 0
         while True:

@@ -68,6 +68,16 @@ def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     machine.stack += [UNSEEN] * count
 
 
+def build_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    count = instruction.arg or 0
+    slots = machine.stack[len(machine.stack) - count :]
+    del machine.stack[len(machine.stack) - count :]
+    follow.escape(slots)
+    values = [known(machine, frame, slot) for slot in slots]
+    plainly = not any(s.term for s in slots) and all(map(plain, values))
+    machine.stack.append(StackSlot(slice(*values)) if plainly else UNSEEN)
+
+
 def gather(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     follow.escape([machine.stack.pop()])
 
@@ -139,7 +149,7 @@ def _look(pops: Callable[[int], int], pushes: int, into: bool = False) -> Effect
 LOOKS: dict[str, Effect] = {
     "FORMAT_VALUE": format_value,
     "BUILD_STRING": build_string,
-    "BUILD_SLICE": _look(lambda operand: operand, 1),
+    "BUILD_SLICE": build_slice,
     "BUILD_SET": _look(lambda operand: operand, 1),
     "LIST_EXTEND": _look(lambda operand: 1, 0, into=True),
     "SET_UPDATE": _look(lambda operand: 1, 0, into=True),

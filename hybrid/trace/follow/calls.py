@@ -15,6 +15,7 @@ from typing import Any
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import is_a, lookup
+from .arrays import close_offer, of_arrays, offer_arrays
 from .follower import Follower, Method
 from .hosted import called_again, text_of
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
@@ -95,6 +96,9 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
     if not names:
         special = _computed(follow, machine, frame, function, arguments)
         special = special or text_of(frame, function, given)
+        if special is None:
+            special = of_arrays(follow, frame, function, given)
+            follow.array_calls.update([(id(machine.code), machine.offset)] if special else ())
     if special is not None:
         machine.stack.append(special)
         return
@@ -198,6 +202,7 @@ def _python(
     method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
     slots = numbers(machine, frame, given)
     offer = None if names else offer_arguments(follow, frame, method, slots)
+    arrays = offer_arrays(follow, machine, given, function)
 
     def finish(follow: Follower, offset: int) -> None:
         python = machine.entered or machine.returned
@@ -205,6 +210,9 @@ def _python(
             follow.impure += not any(function is builtin for builtin in ONLY_LOOKING)
         machine.names = ()
         passed, machine.passed = machine.passed, []
+        if arrays is not None:
+            passed = [s for s in passed if not any(s.term is a.term for a in arrays.slots)]
+            passed += close_offer(follow, arrays)
         if offer is not None:
             others = [s for s in passed if not any(s.term is o.term for o in offer.slots)]
             passed = [*others, *offer.left()]

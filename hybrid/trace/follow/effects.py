@@ -13,6 +13,7 @@ from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, plain, trusted
+from .arrays import array_method, close_offer, computed, is_array, offer_arrays, picked
 from .builds import (
     LOOKS,
     build,
@@ -272,6 +273,10 @@ def _given_by(machine: Stepper) -> StackSlot:
 
 def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, name = machine.stack.pop(), instruction.argval
+    computes = array_method(slot, name)
+    if computes is not None:
+        machine.stack += [StackSlot(computes), slot]
+        return
     follow.escape([slot])
     base = known(machine, frame, slot)
     if base is UNKNOWN or issubclass(type(base), Handle):
@@ -319,6 +324,12 @@ def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
 
 def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     key, slot = machine.stack.pop(), machine.stack.pop()
+    special = picked(follow, frame, slot, key)
+    if special is not None:
+        machine.stack.append(special)
+        return
+    if _taken_from(follow, machine, frame, slot, key):
+        return
     follow.escape([key, slot])
     container, index = known(machine, frame, slot), known(machine, frame, key)
     if container is UNKNOWN or index is UNKNOWN:
@@ -337,6 +348,29 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         machine.stack.append(UNSEEN)
     else:
         push_slot(machine, follow.load(machine, spot, value))
+
+
+def _taken_from(
+    follow: Follower, machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot
+) -> bool:
+    """Whether a followed array says which part of a tensor is taken."""
+    if not is_array(key) or not issubclass(type(known(machine, frame, slot)), Handle):
+        return False
+    return _offered(follow, machine, [key])
+
+
+def _offered(follow: Follower, machine: Stepper, slots: list[StackSlot]) -> bool:
+    """Offer arrays to an operation on tensors."""
+    offer = offer_arrays(follow, machine, slots)
+    if offer is None:
+        return False
+    machine.stack.append(UNSEEN)
+
+    def finish(follow: Follower, offset: int) -> None:
+        follow.escape(close_offer(follow, offer))
+
+    machine.finish = finish
+    return True
 
 
 def store_subscript(
@@ -415,18 +449,48 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     if made is not None:
         machine.stack.append(made)
         return
-    if symbol == "@":
+    if symbol == "@" and not any(map(is_array, (left, right))):
         follow.escape([left, right])
         machine.stack.append(UNSEEN)
         return
-    pair = numbers(machine, frame, [left, right])
-    machine.stack.append(operate(follow, machine, frame, symbol, pair))
+    inplace = (instruction.arg or 0) >= FIRST_INPLACE
+    if not _on_arrays(follow, machine, frame, symbol, [left, right], inplace):
+        pair = numbers(machine, frame, [left, right])
+        machine.stack.append(operate(follow, machine, frame, symbol, pair))
+
+
+def _on_arrays(
+    follow: Follower,
+    machine: Stepper,
+    frame: Any,
+    symbol: str,
+    pair: list[StackSlot],
+    inplace: bool = False,
+) -> bool:
+    """Whether an operator got a followed array."""
+    if not any(map(is_array, pair)):
+        return False
+    left, right = pair
+    if inplace and not issubclass(type(known(machine, frame, left)), Handle):
+        follow.escape(pair)  # other names of the array show what becomes of it
+        machine.stack.append(UNSEEN)
+        return True
+    made = computed(follow, frame, symbol, pair)
+    if made is not None:
+        machine.stack.append(made)
+        return True
+    other = right if is_array(left) else left
+    tensor = known(machine, frame, other)
+    if other.term is None and (tensor is UNKNOWN or issubclass(type(tensor), Handle)):
+        return _offered(follow, machine, pair)
+    return False
 
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
-    pair = numbers(machine, frame, [left, right])
-    machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
+    if not _on_arrays(follow, machine, frame, instruction.argval, [left, right]):
+        pair = numbers(machine, frame, [left, right])
+        machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
 
 
 def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:

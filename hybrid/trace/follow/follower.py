@@ -126,6 +126,7 @@ class Follower(SharedValues):
         self.keep: list[Any] = []  # ids stay unique
         self.hosted: list[Hosted] = []  # calls of Python's own world
         self.states: dict[int, Any] = {}  # of the global generators of random numbers, by id
+        self.array_calls: set[tuple[int, int]] = set()  # that compute with followed arrays
         self.texts: collections.Counter[tuple[int, int]] = collections.Counter()
         self.walks_unknown = False  # whether a loop goes over an object that is not known
         self.unhosted: set[tuple[int, int]] = set()  # instructions whose calls are not as noted

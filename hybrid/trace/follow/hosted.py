@@ -12,10 +12,12 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...ir.tensor import Handle
 from ..bytecode.summary import caught
 from ..heap.allowlist import is_a, lookup, plain
-from ..host.again import state_of
+from ..host.again import saved, state_of
 from ..host.table import HostFunction, Site, host_function
 from .machine import UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .terms import (
@@ -23,6 +25,7 @@ from .terms import (
     Collection,
     Constant,
     HostCall,
+    Made,
     Term,
     formatted,
     is_number,
@@ -33,7 +36,7 @@ from .terms import (
 )
 
 __all__ = ["Hosted", "called_again", "format_value", "build_string", "text_of", "percent_of"]
-__all__ += ["decided", "method_of", "term_of", "format_with", "convert_value"]
+__all__ += ["decided", "method_of", "term_of", "value_of", "format_with", "convert_value"]
 
 MAX_CALLS = 64  # in one call
 MAX_DEPTH = 4  # containers in an argument
@@ -78,7 +81,7 @@ def method_of(base: Any, name: str) -> Any:
     return found if host_function(found, base) is not None else None
 
 
-def _value(frame: types.FrameType, slot: StackSlot) -> Any:
+def value_of(frame: types.FrameType, slot: StackSlot) -> Any:
     """The object in a slot, or UNKNOWN."""
     if type(slot.value) is not Lazy:
         return slot.value
@@ -87,7 +90,7 @@ def _value(frame: types.FrameType, slot: StackSlot) -> Any:
 
 def decided(value: Any, depth: int = 0) -> bool:
     """A value that facts decide whole."""
-    if plain(value):
+    if plain(value) or (is_a(value, type) and issubclass(value, np.generic)):
         return True
     return type(value) is tuple and depth < MAX_DEPTH and all(decided(v, depth + 1) for v in value)
 
@@ -104,7 +107,10 @@ def term_of(frame: types.FrameType, slot: StackSlot) -> Term | None:
     """What an argument is; None where that is not known."""
     if slot.term is not None:
         return slot.term if _whole(slot.term) and size(slot.term) <= MAX_TERM else None
-    value = _value(frame, slot)
+    value = value_of(frame, slot)
+    if type(value) is slice and decided(value):  # slices cannot be hashed
+        ends = value.start, value.stop, value.step
+        return Made(slice, tuple(map(Constant, ends)), slice)
     return Constant(value) if value is not UNKNOWN and decided(value) else None
 
 
@@ -121,7 +127,7 @@ def _arguments(frame: types.FrameType, given: Sequence[StackSlot]) -> list[Term]
     for slot in given:
         term = term_of(frame, slot)
         if term is None:
-            value = _value(frame, slot)
+            value = value_of(frame, slot)
             if slot.term is not None or is_a(value, Handle) or not _stream(value):
                 return None
             term = Constant(value)
@@ -146,18 +152,22 @@ def called_again(
         return _text_call(follow, machine, frame, function, given)
     inner, bound = _apart(function, UNKNOWN)
     rest = given
-    if bound is UNKNOWN and is_a(inner, (types.MethodDescriptorType, types.FunctionType)):
-        if host_function(inner) is None or "." in getattr(inner, "__qualname__", ""):
-            bound, rest = _value(frame, given[0]), given[1:]
-            if bound is UNKNOWN:
-                return False
+    if bound is UNKNOWN and "." in getattr(inner, "__qualname__", ""):  # a method by itself
+        bound, rest = value_of(frame, given[0]), given[1:]
+        if bound is UNKNOWN:
+            return False
     terms = _arguments(frame, rest)
     if terms is None or (names and not _by_name(entry, names)):
         return False
     if entry.use == "output" and caught(frame, follow.root):
         return False
+    value: Any = UNKNOWN
+    if entry.use == "draw":
+        value = _tried(inner, bound, frame, rest, names)
+        if value is UNKNOWN:
+            return False
     follow.serial += 1
-    call = HostCall(follow.serial, entry.result)
+    call = HostCall(follow.serial, entry.result if value is UNKNOWN else type(value))
     at = id(machine.code), machine.offset
     code = frame.f_code
     site = Site(code.co_filename, frame.f_lineno or 0, code.co_name, frame.f_globals)
@@ -165,7 +175,7 @@ def called_again(
     follow.hosted.append(noted)
     follow.keep += [inner, bound]
     follow.impure += 1
-    machine.stack.append(StackSlot(UNKNOWN, call))
+    machine.stack.append(StackSlot(value, call))
     moves = id(bound) in follow.states
     if moves and state_of(bound) != follow.states[id(bound)]:
         follow.unhosted.add(at)  # somebody else has drawn
@@ -175,12 +185,30 @@ def called_again(
             follow.states[id(bound)] = state_of(bound)
         if machine.entered:
             follow.unhosted.add(at)  # code of a user took part
-        value = machine.returned[-1] if machine.returned else UNKNOWN
-        if is_number(value) and type(value) is call.type:
-            machine.stack[-1] = StackSlot(value, call)
 
     machine.finish = finish
     return True
+
+
+def _tried(
+    function: Any,
+    owner: Any,
+    frame: types.FrameType,
+    given: Sequence[StackSlot],
+    names: tuple[str, ...],
+) -> Any:
+    """What a generator is about to give, which then is where it was; UNKNOWN: nothing to follow."""
+    values = [value_of(frame, slot) for slot in given]
+    if any(value is UNKNOWN for value in values):
+        return UNKNOWN
+    count, restore = len(values) - len(names), saved(owner)
+    try:
+        value = function(owner, *values[:count], **dict(zip(names, values[count:])))
+    except Exception:  # the program is about to see it
+        return UNKNOWN
+    finally:
+        restore()
+    return value if is_number(value) or is_a(value, (np.ndarray, np.generic)) else UNKNOWN
 
 
 def _text_call(
@@ -234,7 +262,7 @@ def _parts(
     if None in terms:
         follow.escape(slots)
         return None
-    return terms, [_value(frame, slot) for slot in slots]
+    return terms, [value_of(frame, slot) for slot in slots]
 
 
 def format_value(follow: Any, machine: Stepper, frame: Any, instruction: Any) -> None:
@@ -290,20 +318,20 @@ def text_of(frame: types.FrameType, function: Any, given: list[StackSlot]) -> St
     terms = [term_of(frame, slot) for slot in given]
     if None in terms:
         return None
-    values = [_value(frame, slot) for slot in given]
+    values = [value_of(frame, slot) for slot in given]
     values = [UNKNOWN if type(t) is Collection else v for t, v in zip(terms, values)]
     return _filled(function, terms, values)
 
 
 def percent_of(frame: types.FrameType, left: StackSlot, right: StackSlot) -> StackSlot | None:
     """`pattern % values`; None where the left is no text."""
-    pattern = _value(frame, left)
+    pattern = value_of(frame, left)
     if type(pattern) is not str or right.term is None:
         return None
     several = type(right.term) is Collection and right.term.type is tuple
     terms = [Constant(pattern), *(right.term.items if several else (right.term,))]  # type: ignore[union-attr]
     if not all(map(_whole, terms)):
         return None
-    slots = [StackSlot(_value(frame, right), right.term)]
+    slots = [StackSlot(value_of(frame, right), right.term)]
     values = [pattern, *(UNKNOWN if several else s.value for s in slots)]
     return _filled(percent, terms, values)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..heap.allowlist import plain
+from .arrays import is_array, picked
 from .builds import LOOKS, advance
 from .calls import Effect, Instruction, call, known, push
 from .effects import (
@@ -25,7 +27,7 @@ from .effects import (
 )
 from .follower import Follower
 from .hosted import convert_value, format_with
-from .machine import NULL, UNKNOWN, UNSEEN, Stepper
+from .machine import NULL, UNKNOWN, UNSEEN, StackSlot, Stepper
 
 __all__ = ["ROWS_312", "ROWS_313"]
 
@@ -83,6 +85,13 @@ def set_aside(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 
 def take_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    start, stop = [known(machine, frame, slot) for slot in machine.stack[-2:]]
+    if is_array(machine.stack[-3]) and plain(start) and plain(stop):
+        key = StackSlot(slice(start, stop))
+        found = picked(follow, frame, machine.stack[-3], key)
+        if found is not None and not any(slot.term for slot in machine.stack[-2:]):
+            machine.stack[-3:] = [found]
+            return
     follow.escape(machine.stack[-3:])
     follow.blind.add((id(machine.code), machine.offset))
     machine.stack[-3:] = [UNSEEN]

@@ -279,6 +279,7 @@ class SharedValues:
         self.virtual: set[HostRead] = set()  # reads of what only the graph computes
         self.impure = 0  # instructions and calls that may have changed Python state
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
+        self.arrays: Any = None  # the arrays that the instruction under way offers
         self.progress: Callable[[], int] = lambda: 0  # how many operations have run
         # notes a branch on values of tensors; false where no replay can check it
         self.decide: Callable[[Term, bool], bool] = lambda term, truth: False

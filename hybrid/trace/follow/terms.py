@@ -18,7 +18,7 @@ __all__ = [
     "Length",
     "HostRead",
     "HostCall",
-    "Text",
+    "Made",
     "text",
     "formatted",
     "percent",
@@ -225,11 +225,12 @@ class HostCall(NamedTuple):
     type: type | None
 
 
-class Text(NamedTuple):
-    """A text that a function makes of terms; the function raises for none that it may get."""
+class Made(NamedTuple):
+    """A text, array or number that a pure function makes of terms, and its exact type."""
 
-    function: Callable[..., str]
+    function: Callable[..., Any]
     operands: tuple[Any, ...]
+    type: type
 
 
 class Constant(NamedTuple):
@@ -254,7 +255,7 @@ class Collection(NamedTuple):
     keys: tuple[Any, ...] = ()
 
 
-Term: TypeAlias = Load | Length | HostRead | HostCall | Constant | Operation | Collection | Text
+Term: TypeAlias = Load | Length | HostRead | HostCall | Constant | Operation | Collection | Made
 
 
 def is_number(value: Any) -> bool:
@@ -298,7 +299,7 @@ def _whole(term: Any) -> bool:
 
 def parts(term: Any) -> Iterator[Any]:
     """The leaves of a term."""
-    if type(term) is Operation or type(term) is Text:
+    if type(term) is Operation or type(term) is Made:
         for operand in term.operands:
             yield from parts(operand)
     elif type(term) is Collection:
@@ -311,7 +312,7 @@ def parts(term: Any) -> Iterator[Any]:
 
 def size(term: Any) -> int:
     """How many operations a term has."""
-    if type(term) is Operation or type(term) is Text:
+    if type(term) is Operation or type(term) is Made:
         return 1 + sum(map(size, term.operands))
     return sum(map(size, term.items)) if type(term) is Collection else 0
 
@@ -320,7 +321,7 @@ def plain_form(term: Any) -> Any:
     """A term in which values are told apart by type and bits, and leaves by their places."""
     if type(term) is Operation:
         return term.symbol, tuple(map(plain_form, term.operands))
-    if type(term) is Text:
+    if type(term) is Made:
         return id(term.function), tuple(map(plain_form, term.operands))
     if type(term) is Constant:
         return type(term.value).__name__, repr(term.value)
@@ -383,6 +384,6 @@ def joined(*parts: str) -> str:
     return "".join(parts)
 
 
-def text(function: Callable[..., str], *operands: Any) -> Text:
+def text(function: Callable[..., str], *operands: Any) -> Made:
     """The text that a function makes of terms."""
-    return Text(function, operands)
+    return Made(function, operands, str)

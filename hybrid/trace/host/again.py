@@ -16,7 +16,7 @@ import numpy as np
 from ...core.signals import passing
 from ..heap.facts import Holder
 
-__all__ = ["First", "Told", "told", "undo", "state_of", "tell"]
+__all__ = ["First", "Told", "told", "undo", "settled", "saved", "state_of", "tell"]
 
 
 def state_of(owner: Any) -> Any:
@@ -27,7 +27,7 @@ def state_of(owner: Any) -> Any:
     return owner.getstate() if hasattr(owner, "getstate") else owner.bit_generator.state
 
 
-def _saved(owner: Any) -> Callable[[], Any]:
+def saved(owner: Any) -> Callable[[], Any]:
     """What brings a generator of random numbers back to where it is."""
     if isinstance(owner, np.random.RandomState):
         state = owner.get_state()
@@ -46,38 +46,45 @@ def _saved(owner: Any) -> Callable[[], Any]:
 class First:
     """A call that is made before the operations, whose result they and the commit may use.
 
-    `owner`: the object whose method it is (None: none); `operands`: terms of the arguments;
-    `serial`: its place among such calls; `draws`: it moves the state of its owner, which is brought
+    `owner`: the object whose method it is (None: none); `operands`: terms of the arguments, and the
+    `names` of the last of them; `serial`: its place among such calls; `draws`: it moves the state of its owner, which is brought
     back where the call is not replayed."""
 
-    __slots__ = ("function", "owner", "operands", "type", "serial", "draws", "_results", "_saved")
+    __slots__ = (
+        *("function", "owner", "operands", "names", "type", "serial", "draws"),
+        *("_results", "_saved"),
+    )
 
     def __init__(
         self,
         function: Callable[..., Any],
         owner: Holder | None,
         operands: tuple[Any, ...],
+        names: tuple[str, ...],
         kind: type,
         serial: int,
         draws: bool,
     ) -> None:
         self.function, self.owner, self.operands = function, owner, operands
-        self.type, self.serial, self.draws = kind, serial, draws
+        self.names, self.type, self.serial, self.draws = names, kind, serial, draws
         self._results: dict[int, Any] = {}  # by thread
         self._saved: dict[int, Callable[[], Any]] = {}
 
     def place(self) -> Any:
         """What is equal for the same call of the same program."""
         owner = None if self.owner is None else self.owner.id
-        return "call", id(self.function), owner, self.type, self.serial
+        return "call", id(self.function), owner, self.names, self.type, self.serial
 
     def run(self, *arguments: Any) -> Any:
         """Make the call; TypeError where it gives something of another type."""
         thread = threading.get_ident()
         bound = () if self.owner is None else (self.owner.get(),)
+        self.undo()  # it is tried again in the same replay
         if self.draws:
-            self._saved[thread] = _saved(bound[0])
-        result = self.function(*bound, *arguments)
+            self._saved[thread] = saved(bound[0])
+        count = len(arguments) - len(self.names)
+        named = dict(zip(self.names, arguments[count:])) if self.names else {}
+        result = self.function(*bound, *arguments[:count], **named)
         if type(result) is not self.type:
             raise TypeError(type(result).__name__)
         self._results[thread] = result
@@ -92,6 +99,23 @@ class First:
         restore = self._saved.pop(threading.get_ident(), None)
         if restore is not None:
             restore()
+
+
+    def keep(self) -> None:
+        """The replay has run: what was done is not undone any more."""
+        self._saved.pop(threading.get_ident(), None)
+
+
+def settled(calls: Sequence[First], missed: Any, replay: Callable[..., Any], *given: Any) -> Any:
+    """One replay; what these calls did for it is undone where it does not run."""
+    try:
+        result = replay(*given)
+    except BaseException:
+        undo(calls)
+        raise
+    if result is missed:
+        undo(calls)
+    return result
 
 
 def undo(calls: Sequence[First]) -> None:

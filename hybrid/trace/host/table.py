@@ -130,20 +130,15 @@ _ROWS = {
     name: HostFunction(f"write rows ({name})", "output") for name in ("writerow", "writerows")
 }
 _DRAWN = {
-    random.Random: {
-        float: "random uniform triangular gauss normalvariate lognormvariate expovariate "
-        "betavariate gammavariate paretovariate weibullvariate vonmisesvariate",
-        int: "randint randrange getrandbits",
-    },
-    np.random.RandomState: {
-        float: "rand randn random random_sample uniform normal standard_normal beta gamma "
-        "exponential standard_exponential laplace logistic lognormal",
-        int: "randint",
-    },
-    np.random.Generator: {
-        float: "random uniform normal standard_normal beta gamma exponential "
-        "standard_exponential laplace logistic lognormal",
-    },
+    random.Random: """random uniform triangular gauss normalvariate lognormvariate expovariate
+        betavariate gammavariate paretovariate weibullvariate vonmisesvariate randint randrange
+        getrandbits""",
+    np.random.RandomState: """rand randn random random_sample uniform normal standard_normal beta
+        gamma exponential standard_exponential laplace logistic lognormal randint permutation
+        choice binomial poisson dirichlet multinomial""",
+    np.random.Generator: """random uniform normal standard_normal beta gamma exponential
+        standard_exponential laplace logistic lognormal integers permutation choice binomial
+        poisson dirichlet multinomial""",
 }
 _METHODS: dict[type, dict[str, HostFunction]] = {
     **{
@@ -160,11 +155,9 @@ _METHODS: dict[type, dict[str, HostFunction]] = {
     type(csv.writer(io.StringIO())): _ROWS,
     **{
         kind: {
-            name: HostFunction(f"{kind.__name__}.{name}", "draw", result)
-            for result, names in drawn.items()
-            for name in names.split()
+            name: HostFunction(f"{kind.__name__}.{name}", "draw") for name in names.split()
         }
-        for kind, drawn in _DRAWN.items()
+        for kind, names in _DRAWN.items()
     },
 }
 # the generators behind the functions of the modules `random` and `numpy.random`

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ...core.aval import Aval
 from ...ir.door.bind import scalar_maker
@@ -31,11 +34,12 @@ from ..follow.terms import (
     Length,
     Load,
     Operation,
-    Text,
+    Made,
     may_raise,
     parts,
     plain_form,
 )
+from ..heap.data import passed
 from ..heap.facts import Holder, Key, fetch
 from ..heap.setters import Put, putter
 from ..host.again import First, Told, told
@@ -116,7 +120,17 @@ class NumberOperand(NamedTuple):
     def maker(self) -> Callable[[Any], Any]:
         """Makes the tensor of a number, with the bits of its literal; OverflowError where there is
         none."""
+        if self.type is np.ndarray:
+            return functools.partial(_of_array, self.aval)
         return scalar_maker(self.type, self.aval)
+
+
+def _of_array(aval: Aval, array: Any) -> Any:
+    """The tensor of an array; TypeError where that has another shape or dtype."""
+    tensor = passed(array)
+    if tensor is None or tensor._a is not aval:
+        raise TypeError("another array")
+    return tensor
 
 
 class Number(NamedTuple):
@@ -169,7 +183,7 @@ class Actions:
     @property
     def commits(self) -> bool:
         """Whether something is left in Python."""
-        return bool(self.numbers or self.grown or self.told)
+        return bool(self.numbers or self.grown or self.told or self.draws)
 
     def lists(self) -> list[Counted]:
         """The lists whose lengths are read."""
@@ -207,6 +221,8 @@ class Actions:
 
     def begin(self, build: Callable[[Any], Any]) -> Ready:
         """Compute all values; nothing is stored yet."""
+        for call in self.first:
+            call.keep()
         for clock in self.clocks:
             build(clock)
         numbers = [(number, build(number.spec)) for number in self.numbers]
@@ -257,7 +273,7 @@ class _Builder:
 
     def resolve(self, term: Any) -> Any:
         """A term whose leaves a replay can read."""
-        if type(term) is Operation or type(term) is Text:
+        if type(term) is Operation or type(term) is Made:
             return term._replace(operands=tuple(map(self.resolve, term.operands)))
         if type(term) is Collection:
             return term._replace(items=tuple(map(self.resolve, term.items)))
@@ -337,12 +353,13 @@ class _Builder:
                 if not self.existed(hosted.owner):
                     raise Unfit(f"makes a {type(hosted.owner).__name__} to write to or draw from")
                 holder = Holder(hosted.owner, self.dead)
-            kind, use = hosted.entry.result, hosted.entry.use
+            kind, use = hosted.call.type, hosted.entry.use
             if early(hosted):
                 assert kind is not None
                 terms = tuple(map(self.resolve, hosted.arguments))
-                made = First(hosted.function, holder, terms, kind, number, use == "draw")
-                self.first[hosted.call] = made
+                self.first[hosted.call] = First(
+                    hosted.function, holder, terms, hosted.names, kind, number, use == "draw"
+                )
             elif use == "clock":
                 self.clocks[hosted.call] = HostResult(hosted.function, number, kind)
         self.told = [self._told(hosted) for hosted in calls if hosted.entry.use == "output"]
@@ -369,7 +386,7 @@ class _Builder:
 
     def check(self, term: Any) -> None:
         """What must not raise when a replay computes a term is tried before it."""
-        if type(term) is Text:
+        if type(term) is Made:
             for operand in term.operands:
                 self.check(operand)
             return

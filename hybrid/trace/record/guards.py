@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...ir.tensor import Handle
-from ..follow.terms import OPERATORS, Constant, Operation, parts, plain_form
+from ..follow.terms import OPERATORS, Constant, Made, Operation, parts, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
 from ..host.again import First, undo
@@ -228,6 +228,13 @@ class Guard:
                 known = self.computed[form] = f"v{len(self.computed)}"
                 return f"({known} := {text})"
             return known
+        if type(term) is Made:
+            form = plain_form(term)
+            if form not in self.computed:
+                given = ", ".join(map(self._number, term.operands))
+                self.computed[form] = f"v{len(self.computed)}"
+                return f"({self.computed[form]} := {self.const(term.function)}({given}))"
+            return self.computed[form]
         if type(term) is Constant:
             return self.const(term.value)
         if type(term) is GivenNumber:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.errors import HybridError
 from ...ir.tensor import Handle, Leaf, link_view, new_handle
-from ..follow.terms import OPERATORS, Collection, Constant, Operation, Text
+from ..follow.terms import OPERATORS, Collection, Constant, Operation, Made
 from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
 from ..heap.data import source_of
@@ -185,7 +185,7 @@ def canonical(spec: Any, idents: dict[int, int]) -> Any:
 
 def _canonical_term(term: Any, idents: dict[int, int]) -> Any:
     """A term in which numbers are told apart by type and bits."""
-    if type(term) is Operation or type(term) is Text:
+    if type(term) is Operation or type(term) is Made:
         head = term.symbol if type(term) is Operation else id(term.function)
         return head, tuple([_canonical_term(t, idents) for t in term.operands])
     if type(term) is Collection:
@@ -247,7 +247,7 @@ class Maker:
         """The number that a term is now."""
         if type(term) is Operation:
             return OPERATORS[term.symbol](*map(self._number, term.operands))
-        if type(term) is Text:
+        if type(term) is Made:
             return term.function(*map(self._number, term.operands))
         if type(term) is Collection:
             items = list(map(self._number, term.items))

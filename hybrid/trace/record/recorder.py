@@ -28,6 +28,7 @@ from ...ir.tensor import Handle
 from ..branches.decided import TRUTH
 from ..branches.recorded import BRANCHES, Branches
 from ..bytecode.host_reads import HOW, Read
+from ..follow.arrays import drawn_operand
 from ..follow.operands import assigned, taken
 from ..follow.terms import HostRead, is_number
 from ..heap.allowlist import trusted
@@ -265,12 +266,18 @@ class Recorder(Branches):
 
     def on_data(self, handle: Any, given: Any) -> None:
         passed = self.data.get(id(given))
+        number = -1
         if passed is None:
-            self.on_constant(handle)
-            return
-        number = self.ref(passed)
-        if self.watch is not None:
-            self.watch.made_of(given, self.root)
+            follow = None if self.watch is None else self.watch.follow
+            drawn = drawn_operand(follow, given, self._literal)
+            if drawn is None:
+                self.on_constant(handle)
+                return
+            passed, number = drawn
+        else:
+            number = self.ref(passed)
+            if self.watch is not None:
+                self.watch.made_of(given, self.root)
         if handle._a is passed._a:
             self.keep.append(handle)
             self.handles[id(handle)] = number
@@ -283,6 +290,11 @@ class Recorder(Branches):
         self.steps.append(
             RecordedOp(converter(), params, (number,), (converted,), (handle._a,), user_site())
         )
+
+    def _literal(self, tensor: Handle) -> int:
+        """The number of a value that is a literal unless it is found to vary."""
+        self.on_constant(tensor)
+        return self.handles[id(tensor)]
 
     def _falls(self, fall: Fall, text: str) -> None:
         self.why(text)

@@ -18,6 +18,7 @@ from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Bud
 from ..fallback.families import Families
 from ..fallback.nap import Nap
 from ..heap.signature import signature_of, unchecked
+from ..host.again import settled
 from ..record.wording import why_not
 from .background import Compilation
 from .paths import crossing, leads
@@ -49,7 +50,7 @@ class Unserved(Reports):
     _run_python: Callable[..., None]
     _of_others: Callable[[], Any]
     _in_turns: Callable[..., Any]
-    _replay: Callable[[ReplayPlan, list[Any]], Any]
+    _replayed: Callable[[ReplayPlan, list[Any]], Any]
 
     def __init__(self) -> None:
         self._families, self._nap = Families(), Nap()
@@ -242,19 +243,31 @@ class Unserved(Reports):
         if state is not None and plans and state.owners is not None:
             plans = state.apart(given, named)
         for plan in plans:
-            captures = plan.guard(tensors)
-            if captures is None or plan.recording.handles_errors:
+            if plan.recording.handles_errors:
                 continue
-            inputs = [*tensors, *captures]
-            if len({*map(id, inputs)}) != len(inputs) or any(map(is_busy, inputs)):
-                continue
-            mode.check(plan.recording.graph, known(values_of(inputs)))
-            result = plan.replay(inputs)
+            result = settled(plan.draws, MISS, self._looked, mode, plan, tensors)
             if result is not MISS:
                 self._replays, self._looped = self._replays + 1, self._looped + 1
                 plan.calls += 1
                 return result
         return self.fn(*args, **kwargs)
+
+    def _looked(self, mode: Any, plan: ReplayPlan, tensors: list[Any]) -> Any:
+        """A replay in Python after its operations have been looked at, or MISS."""
+        captures = plan.guard(tensors)
+        inputs = [*tensors, *(captures or ())]
+        if captures is None or len({*map(id, inputs)}) != len(inputs):
+            return MISS
+        if any(map(is_busy, inputs)):
+            return MISS
+        mode.check(plan.recording.graph, known(values_of(inputs)))
+        return plan.replay(inputs)
+
+    def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
+        """One replay, or MISS, with no random number drawn."""
+        if plan.draws:
+            return settled(plan.draws, MISS, self._replayed, plan, tensors)
+        return self._replayed(plan, tensors)
 
     def _timed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One of the first replays of a plan: how long the second takes is what they take."""

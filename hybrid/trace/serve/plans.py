@@ -12,7 +12,6 @@ from ...autograd.passes import plan_passes
 from ...ir.tensor import Alias
 from ..fallback.gradients import planned
 from ..heap.data import owned
-from ..host.again import undo
 from ..record.guards import Guard
 from ..record.recording import Recording
 from .commit import commit
@@ -46,6 +45,7 @@ class ReplayPlan:
         "cause",
         "untimed",
         "learned",
+        "draws",
         "__weakref__",
     )
 
@@ -59,6 +59,8 @@ class ReplayPlan:
         self.cause = ""  # what was other than for the plans before it
         self.calls = 0  # that it served
         self.untimed, self.learned = 2, 0
+        actions = recording.outcome.actions
+        self.draws = actions.first if actions.draws else ()  # calls that are undone with a replay
         self.why = ""  # what went wrong when the native way was made
 
     def connect(self, inputs: list[Any], replays: int) -> Served | None:
@@ -87,17 +89,10 @@ class ReplayPlan:
         if recording.data:
             inputs = owned(inputs)
         self.forget_views(inputs)
-        first = recording.outcome.actions.first
         if any(type(getattr(t, "_x", None)) is Alias for t in recording.written(inputs)):
-            undo(first)
             return MISS  # eager code refuses this write; let it say so
-        try:
-            values = self.run(inputs)
-        except Exception:
-            undo(first)
-            raise
+        values = self.run(inputs)
         if values is MISS:
-            undo(first)
             return MISS
         tape = recording.start(inputs, values.__getitem__)
         return commit(recording, values, inputs, tape)

@@ -13,11 +13,10 @@ from typing import Any
 
 from ...backends.api import CHECKED, Entry, Replay
 from ...control.taps import probed
-from ...core.errors import IndexOutOfRange
 from ...core.signals import finish
 from ...ir.tensor import Leaf
 from ..heap.data import owned, with_arrays, with_numbers
-from ..host.again import tell, undo
+from ..host.again import tell
 from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
@@ -93,7 +92,9 @@ class Served:
     @property
     def bare(self) -> bool:
         """Whether it looks at everything that arguments which are tensors may differ in."""
-        return self.whole and not self.recording.data and not self.recording.numbers
+        recording = self.recording
+        more = recording.data or recording.numbers or recording.outcome.actions.draws
+        return self.whole and not more
 
     def replay(self, tensors: Sequence[Any]) -> Any:
         """One call, or MISS with nothing changed."""
@@ -217,24 +218,6 @@ class Served:
         return everything
 
 
-class Drawing(Served):
-    """Serves calls that draw random numbers first; where one is not served, it drew none."""
-
-    __slots__ = ()
-
-    def replay(self, tensors: Sequence[Any]) -> Any:
-        first = self.recording.outcome.actions.first
-        data = self.recording.data
-        try:
-            result = Served.replay(self, owned(tensors) if data else tensors)
-        except IndexOutOfRange:  # before anything was changed
-            undo(first)
-            raise
-        if result is MISS:
-            undo(first)
-        return result
-
-
 class Owning(Served):
     """Serves calls whose data must be copied, as something may keep it when the call is over."""
 
@@ -268,8 +251,6 @@ def serve(
     if entry is None:
         return None
     kind = Owning if prepared.keeps_data else Served
-    if recording.outcome.actions.draws:
-        kind = Drawing
     after = _after(recording, needs, replay)
     # where branches may go other ways, the entries of several plans are tried (paths.py)
     straight = None if after is None or recording.path else _direct(entry, after)

@@ -145,6 +145,7 @@ class _Work:
         self.changes = Changes(facts, objects)
         self.evaluator.put_off = self.changes.put_off
         self.hosts = HostCalls(facts)
+        self.evaluator.made_again = self.hosts.put_off
         self.calls = CallRules(self.evaluator, self.changes, self.hosts)
         self.stores = StoreRules(self.evaluator, self.changes)
         self.followed: Followed | None = None
@@ -178,7 +179,8 @@ class _Work:
             self.origins.check()
             for code, offset, called, _ in list(self.watch.ccalls.values()):
                 self.looking_at = code
-                self.calls.c_call(code, offset, called)
+                if not self.hosts.put_off(code, offset):
+                    self.calls.c_call(code, offset, called)
             if self.watch.data:
                 DataReads(self.evaluator, getattr(function, "__code__", None)).check()
             self._actions()

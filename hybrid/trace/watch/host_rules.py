@@ -38,6 +38,7 @@ class HostCalls:
             for at, count in noted.items()
             if (follow.host_calls[at] == count or at in silent) and at not in follow.unhosted
         }
+        self.understood |= follow.array_calls - follow.called
 
     def put_off(self, code: CodeType, offset: int) -> bool:
         """Whether the call at an instruction is one that a replay may make again."""

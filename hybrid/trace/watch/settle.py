@@ -25,7 +25,7 @@ from ..follow.terms import (
     Load,
     Operation,
     Term,
-    Text,
+    Made,
     is_number,
     kind_of,
     parts,
@@ -223,7 +223,7 @@ class _Settled:
             self.lists[term.owner] = owners[0]
         elif type(term) is Operation:
             return Operation(term.symbol, tuple(map(self, term.operands)))
-        elif type(term) is Text:
+        elif type(term) is Made:
             return term._replace(operands=tuple(map(self, term.operands)))
         elif type(term) is Collection:
             return term._replace(items=tuple(map(self, term.items)))
