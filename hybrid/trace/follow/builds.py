@@ -12,7 +12,7 @@ from ..heap.allowlist import plain
 from ..host.table import owns_state
 from .calls import RETURNED, Effect, Instruction, known
 from .follower import Follower
-from .hosted import build_string, format_value, term_of
+from .hosted.texts import build_string, format_value, term_of
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .snapshots import BLOCK, RangeWalk
 from .terms import Collection

@@ -15,12 +15,13 @@ from typing import Any
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import is_a, lookup
-from .arrays import close_offer, of_arrays, offer_arrays
 from .follower import Follower, Method
-from .hosted import called_again, text_of
+from .hosted.arrays import close_offer, of_arrays, offer_arrays
+from .hosted.calls import called_again
+from .hosted.texts import text_of
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_arguments
-from .terms import BUILTINS, MATH, HostRead, Load, is_number, kind_of
+from .terms import BUILTINS, MATH, NUMBERS, HostRead, Load, is_number, kind_of
 
 __all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names", "known"]
 __all__ += ["numbers", "push", "push_slot"]
@@ -162,7 +163,7 @@ def _computed(
 
 def _numeric(slot: StackSlot) -> bool:
     """Whether a slot holds a number, which may be known by its type only."""
-    return is_number(slot.value) or (slot.term is not None and kind_of(slot.term) is not None)
+    return is_number(slot.value) or (slot.value is UNKNOWN and kind_of(slot.term) in NUMBERS)
 
 
 def _other_builtin(follow: Follower, function: Any, slots: list[StackSlot]) -> StackSlot | None:

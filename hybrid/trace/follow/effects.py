@@ -13,7 +13,7 @@ from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, plain, trusted
-from .arrays import array_method, close_offer, computed, is_array, offer_arrays, picked
+from .branching import jump_or_pop, pop_jump
 from .builds import (
     LOOKS,
     build,
@@ -39,11 +39,13 @@ from .calls import (
     push_slot,
 )
 from .follower import Follower
-from .hosted import decided, method_of, percent_of
+from .hosted.arrays import array_method, is_array, on_arrays, picked, taken_from
+from .hosted.calls import method_of
+from .hosted.texts import decided, percent_of
 from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, is_mapping, item, named, variable
-from .terms import Collection, HostRead, is_number
+from .terms import Collection, is_number
 
 __all__ = ["EFFECTS", "other", "forget"]
 __all__ += ["leave", "load_attr", "load_const", "load_fast", "load_global", "load_method"]
@@ -87,75 +89,6 @@ def swap(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
 
 def push_null(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     machine.stack.append(NULL)
-
-
-def _branch(
-    follow: Follower, machine: Stepper, instruction: Instruction, slot: StackSlot, wanted: bool
-) -> None:
-    """A jump that is taken when the number in a slot is `wanted`; a list counts by its length."""
-    if type(slot.value) is list and slot.term is None:
-        follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
-        slot = follow.length(slot.value)
-    if slot.term is None:
-        return
-    if type(slot.term) is Collection:
-        follow.escape([slot])
-        return
-    if slot.value is UNKNOWN:
-        _unknown_branch(follow, machine, instruction, slot, wanted)
-        return
-    truth = bool(slot.value)
-    if not any(type(leaf) is HostRead for leaf in follow.leaves(slot.term)):
-        follow.condition(slot.term, truth)
-    elif not follow.decide(slot.term, truth):
-        follow.escape([slot])
-        return
-
-    def finish(follow: Follower, offset: int) -> None:
-        if (offset == instruction.argval) is not (truth is wanted):
-            follow.fail("a branch went another way than its number says")
-
-    machine.finish = finish
-
-
-def _unknown_branch(
-    follow: Follower, machine: Stepper, instruction: Instruction, slot: StackSlot, wanted: bool
-) -> None:
-    """A jump that depends on what a call of Python's own world gave: where it goes says what."""
-    if any(type(leaf) is HostRead for leaf in follow.leaves(slot.term)):
-        follow.escape([slot])
-        return
-
-    def finish(follow: Follower, offset: int) -> None:
-        if slot.term is not None:
-            follow.condition(slot.term, (offset == instruction.argval) is wanted)
-
-    machine.finish = finish
-
-
-def pop_jump(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = machine.stack.pop()
-    slot = slot._replace(value=known(machine, frame, slot))
-    if "NONE" in instruction.opname:
-        if type(slot.term) is Collection:
-            follow.escape([slot])
-        return  # a number is not None
-    _branch(follow, machine, instruction, slot, instruction.opname.endswith("TRUE"))
-
-
-def jump_or_pop(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = machine.stack[-1]
-    slot = slot._replace(value=known(machine, frame, slot))
-    _branch(follow, machine, instruction, slot, "TRUE" in instruction.opname)
-    checked, machine.finish = machine.finish, None
-
-    def finish(follow: Follower, offset: int) -> None:
-        if checked is not None:
-            checked(follow, offset)
-        if offset != instruction.argval:
-            machine.stack.pop()
-
-    machine.finish = finish
 
 
 def leave(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -328,7 +261,7 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
     if special is not None:
         machine.stack.append(special)
         return
-    if _taken_from(follow, machine, frame, slot, key):
+    if taken_from(follow, machine, frame, slot, key):
         return
     follow.escape([key, slot])
     container, index = known(machine, frame, slot), known(machine, frame, key)
@@ -348,29 +281,6 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         machine.stack.append(UNSEEN)
     else:
         push_slot(machine, follow.load(machine, spot, value))
-
-
-def _taken_from(
-    follow: Follower, machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot
-) -> bool:
-    """Whether a followed array says which part of a tensor is taken."""
-    if not is_array(key) or not issubclass(type(known(machine, frame, slot)), Handle):
-        return False
-    return _offered(follow, machine, [key])
-
-
-def _offered(follow: Follower, machine: Stepper, slots: list[StackSlot]) -> bool:
-    """Offer arrays to an operation on tensors."""
-    offer = offer_arrays(follow, machine, slots)
-    if offer is None:
-        return False
-    machine.stack.append(UNSEEN)
-
-    def finish(follow: Follower, offset: int) -> None:
-        follow.escape(close_offer(follow, offer))
-
-    machine.finish = finish
-    return True
 
 
 def store_subscript(
@@ -454,41 +364,14 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
         machine.stack.append(UNSEEN)
         return
     inplace = (instruction.arg or 0) >= FIRST_INPLACE
-    if not _on_arrays(follow, machine, frame, symbol, [left, right], inplace):
+    if not on_arrays(follow, machine, frame, symbol, [left, right], inplace):
         pair = numbers(machine, frame, [left, right])
         machine.stack.append(operate(follow, machine, frame, symbol, pair))
 
 
-def _on_arrays(
-    follow: Follower,
-    machine: Stepper,
-    frame: Any,
-    symbol: str,
-    pair: list[StackSlot],
-    inplace: bool = False,
-) -> bool:
-    """Whether an operator got a followed array."""
-    if not any(map(is_array, pair)):
-        return False
-    left, right = pair
-    if inplace and not issubclass(type(known(machine, frame, left)), Handle):
-        follow.escape(pair)  # other names of the array show what becomes of it
-        machine.stack.append(UNSEEN)
-        return True
-    made = computed(follow, frame, symbol, pair)
-    if made is not None:
-        machine.stack.append(made)
-        return True
-    other = right if is_array(left) else left
-    tensor = known(machine, frame, other)
-    if other.term is None and (tensor is UNKNOWN or issubclass(type(tensor), Handle)):
-        return _offered(follow, machine, pair)
-    return False
-
-
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
-    if not _on_arrays(follow, machine, frame, instruction.argval, [left, right]):
+    if not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
         pair = numbers(machine, frame, [left, right])
         machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
 

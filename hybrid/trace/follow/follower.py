@@ -18,9 +18,9 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import is_a, plain
 from ..heap.data import source_of
 from ..heap.facts import same
-from .hosted import Hosted
+from .hosted.notes import HostNotes
 from .machine import PURE, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
-from .operands import SharedValues
+from .operands import SharedValues, of_types
 from .places import Physical, PlaceSpot
 from .terms import (
     MAX_TERM,
@@ -33,7 +33,6 @@ from .terms import (
     Term,
     apply,
     is_number,
-    kind_of,
     operation,
     parts,
     size,
@@ -85,12 +84,13 @@ class Condition(NamedTuple):
 Effects = Callable[[Any, Stepper, types.FrameType, Any], None]
 
 
-class Follower(SharedValues):
+class Follower(SharedValues, HostNotes):
     """`loads` and `stores`: instructions at each physical place; `blind`: instructions that once
     touched an object that was not known; `escaped`: leaves of terms that Python looked at."""
 
     def __init__(self, function: Any, effects: Effects) -> None:
-        super().__init__()
+        SharedValues.__init__(self)
+        HostNotes.__init__(self)
         self.root, self.effects = unwrapped(function), effects
         self.machines: dict[int, Stepper] = {}  # by id of the frame, while it is alive
         self.failed = ""
@@ -124,14 +124,6 @@ class Follower(SharedValues):
         self.vague, self.serial = False, 0  # something that was not seen was; reads so far
         self.codes: dict[int, types.CodeType] = {}
         self.keep: list[Any] = []  # ids stay unique
-        self.hosted: list[Hosted] = []  # calls of Python's own world
-        self.states: dict[int, Any] = {}  # of the global generators of random numbers, by id
-        self.array_calls: set[tuple[int, int]] = set()  # that compute with followed arrays
-        self.texts: collections.Counter[tuple[int, int]] = collections.Counter()
-        self.walks_unknown = False  # whether a loop goes over an object that is not known
-        self.unhosted: set[tuple[int, int]] = set()  # instructions whose calls are not as noted
-        # how often the watch saw such calls, by code and offset
-        self.host_calls: collections.Counter[tuple[int, int]] = collections.Counter()
 
     # ---- frames
     def enter(
@@ -376,7 +368,7 @@ class Follower(SharedValues):
         known = all(is_number(slot.value) for slot in slots)
         followed = any(slot.term is not None for slot in slots)
         if not known:
-            return self._unknown(symbol, slots)
+            return of_types(self, symbol, slots)
         values = tuple([slot.value for slot in slots])
         try:
             value = apply(symbol, values)
@@ -395,19 +387,6 @@ class Follower(SharedValues):
             self.escape(slots)
             return StackSlot(value)
         return StackSlot(value, term)
-
-    def _unknown(self, symbol: Symbol, slots: tuple[StackSlot, ...]) -> StackSlot:
-        """An operator on what calls of Python's own world gave, which is known by its type only."""
-        kinds = [
-            type(s.value) if is_number(s.value) else s.term is not None and kind_of(s.term)
-            for s in slots
-        ]
-        terms = tuple([Constant(s.value) if s.term is None else s.term for s in slots])
-        found = Operation(symbol, terms)
-        if not all(kinds) or size(found) > MAX_TERM or symbol in ("**", "<<"):
-            self.escape(slots)
-            return UNSEEN
-        return StackSlot(UNKNOWN, found)
 
     # ---- places
     def _touch(self, machine: Stepper, spot: PlaceSpot) -> None:

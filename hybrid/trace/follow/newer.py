@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..heap.allowlist import plain
-from .arrays import is_array, picked
+from .branching import pop_jump
 from .builds import LOOKS, advance
 from .calls import Effect, Instruction, call, known, push
 from .effects import (
@@ -21,12 +21,12 @@ from .effects import (
     load_global,
     load_method,
     nothing,
-    pop_jump,
     pop_top,
     store_fast,
 )
 from .follower import Follower
-from .hosted import convert_value, format_with
+from .hosted.arrays import is_array, picked
+from .hosted.texts import convert_value, format_with
 from .machine import NULL, UNKNOWN, UNSEEN, StackSlot, Stepper
 
 __all__ = ["ROWS_312", "ROWS_313"]

@@ -31,6 +31,7 @@ __all__ = [
     "BUILTINS",
     "MATH",
     "OPERATORS",
+    "NUMBERS",
     "is_number",
     "operation",
     "apply",
@@ -39,10 +40,12 @@ __all__ = [
     "size",
     "MAX_TERM",
     "NEVER_RAISE",
+    "may_differ",
     "may_raise",
     "plain_form",
 ]
 
+NUMBERS = (int, float, bool)
 MAX_TERM = 40  # operations in one term
 Symbol: TypeAlias = Literal[
     "+",
@@ -366,6 +369,12 @@ def may_raise(operation: Operation) -> bool:
 
 def _narrow(term: Any) -> bool:
     return type(term) is Constant and abs(term.value) < _LARGEST_EXACT
+
+
+def may_differ(term: Term) -> bool:
+    """Whether a term depends on what places hold, how long lists are, or what calls of Python's own
+    world give."""
+    return any(type(part) in (Load, Length, HostCall) for part in parts(term))
 
 
 # functions that make texts of any values of the types that they got

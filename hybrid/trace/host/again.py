@@ -22,7 +22,7 @@ __all__ = ["First", "Told", "told", "undo", "settled", "saved", "state_of", "tel
 def state_of(owner: Any) -> Any:
     """The state of a generator of random numbers, as a value that can be compared."""
     if isinstance(owner, np.random.RandomState):
-        name, keys, *rest = owner.get_state()  # type: ignore[misc]
+        name, keys, *rest = owner.get_state()
         return name, np.asarray(keys).tobytes(), *rest
     return owner.getstate() if hasattr(owner, "getstate") else owner.bit_generator.state
 
@@ -47,11 +47,11 @@ class First:
     """A call that is made before the operations, whose result they and the commit may use.
 
     `owner`: the object whose method it is (None: none); `operands`: terms of the arguments, and the
-    `names` of the last of them; `serial`: its place among such calls; `draws`: it moves the state of its owner, which is brought
-    back where the call is not replayed."""
+    `names` of the last of them; `mark`: its place, name, file and line;
+    `draws`: it moves the state of its owner, which is brought back where the call is not replayed."""
 
     __slots__ = (
-        *("function", "owner", "operands", "names", "type", "serial", "draws"),
+        *("function", "owner", "operands", "names", "type", "mark", "draws"),
         *("_results", "_saved"),
     )
 
@@ -62,23 +62,23 @@ class First:
         operands: tuple[Any, ...],
         names: tuple[str, ...],
         kind: type,
-        serial: int,
+        mark: tuple[Any, ...],
         draws: bool,
     ) -> None:
         self.function, self.owner, self.operands = function, owner, operands
-        self.names, self.type, self.serial, self.draws = names, kind, serial, draws
+        self.names, self.type, self.mark, self.draws = names, kind, mark, draws
         self._results: dict[int, Any] = {}  # by thread
         self._saved: dict[int, Callable[[], Any]] = {}
 
     def place(self) -> Any:
         """What is equal for the same call of the same program."""
         owner = None if self.owner is None else self.owner.id
-        return "call", id(self.function), owner, self.names, self.type, self.serial
+        return "call", id(self.function), owner, self.names, self.type, self.mark
 
     def run(self, *arguments: Any) -> Any:
         """Make the call; TypeError where it gives something of another type."""
         thread = threading.get_ident()
-        bound = () if self.owner is None else (self.owner.get(),)
+        bound: tuple[Any, ...] = () if self.owner is None else (self.owner.get(),)
         self.undo()  # it is tried again in the same replay
         if self.draws:
             self._saved[thread] = saved(bound[0])
@@ -99,7 +99,6 @@ class First:
         restore = self._saved.pop(threading.get_ident(), None)
         if restore is not None:
             restore()
-
 
     def keep(self) -> None:
         """The replay has run: what was done is not undone any more."""
@@ -126,7 +125,8 @@ def undo(calls: Sequence[First]) -> None:
 
 class Told(NamedTuple):
     """A call that is made after everything else: the function, the object whose method it is, the
-    recipes of its arguments, the names of the last of them, and what tells it from other calls."""
+    recipes of its arguments, the names of the last of them, and what tells it from others (by id,
+    its name, file and line)."""
 
     function: Callable[..., Any]
     owner: Holder | None

@@ -26,12 +26,20 @@ import numpy as np
 
 from ..heap.allowlist import STDLIB, is_a, lookup
 
-__all__ = ["GLOBALS", "HostFunction", "Site", "host_function", "owns_state", "helper", "code_of"]
+__all__ = [
+    "GLOBALS",
+    "HostFunction",
+    "CallSite",
+    "host_function",
+    "owns_state",
+    "helper",
+    "code_of",
+]
 
 Use: TypeAlias = Literal["output", "clock", "draw", "text"]
 
 
-class Site(NamedTuple):
+class CallSite(NamedTuple):
     """Where user code makes a call: what warnings and log records say of it."""
 
     file: str
@@ -47,11 +55,11 @@ class HostFunction(NamedTuple):
     name: str
     use: Use
     result: type | None = None
-    placed: Callable[[Site], Callable[..., Any]] | None = None
+    placed: Callable[[CallSite], Callable[..., Any]] | None = None
 
 
 # ---- log records and warnings, which tell where they come from
-def _log(level: int | None, site: Site, logger: Any, *args: Any) -> None:
+def _log(level: int | None, site: CallSite, logger: Any, *args: Any) -> None:
     """What a logger does with a message; the level is the first argument of some."""
     if level is None:
         level, *args = args  # type: ignore[assignment]
@@ -65,14 +73,14 @@ def _log(level: int | None, site: Site, logger: Any, *args: Any) -> None:
     )
 
 
-def _log_at_root(level: int | None, site: Site, *args: Any) -> None:
+def _log_at_root(level: int | None, site: CallSite, *args: Any) -> None:
     """The same for the functions of the module."""
     if not logging.root.handlers:
         logging.basicConfig()
     _log(level, site, logging.root, *args)
 
 
-def _warn(site: Site, message: Any, category: Any = None) -> None:
+def _warn(site: CallSite, message: Any, category: Any = None) -> None:
     warnings.warn_explicit(
         message,
         category or UserWarning,
@@ -125,10 +133,10 @@ _FUNCTIONS: dict[int, HostFunction] = {
 }
 
 # ---- methods, by the exact class of the object
-_WRITES = {name: HostFunction(f"write to a stream ({name})", "output") for name in ("write", "flush")}
-_ROWS = {
-    name: HostFunction(f"write rows ({name})", "output") for name in ("writerow", "writerows")
+_WRITES = {
+    name: HostFunction(f"write to a stream ({name})", "output") for name in ("write", "flush")
 }
+_ROWS = {name: HostFunction(f"write rows ({name})", "output") for name in ("writerow", "writerows")}
 _DRAWN = {
     random.Random: """random uniform triangular gauss normalvariate lognormvariate expovariate
         betavariate gammavariate paretovariate weibullvariate vonmisesvariate randint randrange
@@ -154,9 +162,7 @@ _METHODS: dict[type, dict[str, HostFunction]] = {
     },
     type(csv.writer(io.StringIO())): _ROWS,
     **{
-        kind: {
-            name: HostFunction(f"{kind.__name__}.{name}", "draw") for name in names.split()
-        }
+        kind: {name: HostFunction(f"{kind.__name__}.{name}", "draw") for name in names.split()}
         for kind, names in _DRAWN.items()
     },
 }

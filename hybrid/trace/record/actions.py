@@ -22,7 +22,8 @@ from ...core.aval import Aval
 from ...ir.door.bind import scalar_maker
 from ..bytecode.host_reads import HOW
 from ..follow.follower import Method
-from ..follow.hosted import Hosted, decided
+from ..follow.hosted.notes import Hosted
+from ..follow.hosted.texts import decided
 from ..follow.machine import UNKNOWN
 from ..follow.terms import (
     NEVER_RAISE,
@@ -33,17 +34,17 @@ from ..follow.terms import (
     HostRead,
     Length,
     Load,
-    Operation,
     Made,
+    Operation,
     may_raise,
     parts,
     plain_form,
 )
-from ..heap.data import passed
+from ..heap.data import owned, passed
 from ..heap.facts import Holder, Key, fetch
 from ..heap.setters import Put, putter
 from ..host.again import First, Told, told
-from ..watch.host_rules import early
+from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
 from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
@@ -130,7 +131,7 @@ def _of_array(aval: Aval, array: Any) -> Any:
     tensor = passed(array)
     if tensor is None or tensor._a is not aval:
         raise TypeError("another array")
-    return tensor
+    return owned([tensor])[0]  # the program may go on with the array
 
 
 class Number(NamedTuple):
@@ -171,9 +172,7 @@ class Actions:
     @property
     def guarded(self) -> bool:
         """Whether something has to hold before a replay, or to be computed."""
-        return bool(
-            self.loads or self.conditions or self.checks or self.operands or self.first
-        )
+        return bool(self.loads or self.conditions or self.checks or self.operands or self.first)
 
     @property
     def draws(self) -> bool:
@@ -237,8 +236,9 @@ class Actions:
 
 
 class Ready(NamedTuple):
-    """Values that have been computed, and the calls to make after all else.  `changes` carries out what is left of the changes of
-    containers; it is consumed in C, where no handler of a signal runs, so each happens once."""
+    """Values that have been computed, and the calls to make after all else.  `changes` carries out
+    what is left of the changes of containers; it is consumed in C, where no handler of a signal
+    runs, so each happens once."""
 
     numbers: list[tuple[Number, Any]]
     changes: Iterator[Any]
@@ -358,7 +358,13 @@ class _Builder:
                 assert kind is not None
                 terms = tuple(map(self.resolve, hosted.arguments))
                 self.first[hosted.call] = First(
-                    hosted.function, holder, terms, hosted.names, kind, number, use == "draw"
+                    hosted.function,
+                    holder,
+                    terms,
+                    hosted.names,
+                    kind,
+                    (number, hosted.entry.name, hosted.site.file, hosted.site.line),
+                    use == "draw",
                 )
             elif use == "clock":
                 self.clocks[hosted.call] = HostResult(hosted.function, number, kind)
@@ -370,8 +376,9 @@ class _Builder:
             holder = Holder(hosted.owner, self.dead)
         function = hosted.function if placed is None else placed(hosted.site)
         specs = tuple(map(self.argument, hosted.arguments))
-        site = hosted.site if placed else None
-        return Told(function, holder, specs, hosted.names, (id(hosted.function), site and site[:3]))
+        site = hosted.site
+        mark = id(hosted.function), hosted.entry.name, site.file, site.line
+        return Told(function, holder, specs, hosted.names, mark)
 
     def argument(self, term: Any) -> Spec:
         """The recipe of an argument of such a call; what computing it raises, the call raises."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.errors import HybridError
 from ...ir.tensor import Handle, Leaf, link_view, new_handle
-from ..follow.terms import OPERATORS, Collection, Constant, Operation, Made
+from ..follow.terms import OPERATORS, Collection, Constant, Made, Operation
 from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
 from ..heap.data import source_of
@@ -185,9 +185,10 @@ def canonical(spec: Any, idents: dict[int, int]) -> Any:
 
 def _canonical_term(term: Any, idents: dict[int, int]) -> Any:
     """A term in which numbers are told apart by type and bits."""
-    if type(term) is Operation or type(term) is Made:
-        head = term.symbol if type(term) is Operation else id(term.function)
-        return head, tuple([_canonical_term(t, idents) for t in term.operands])
+    if type(term) is Operation:
+        return term.symbol, tuple([_canonical_term(t, idents) for t in term.operands])
+    if type(term) is Made:
+        return id(term.function), tuple([_canonical_term(t, idents) for t in term.operands])
     if type(term) is Collection:
         items = tuple([_canonical_term(t, idents) for t in term.items])
         return term.type.__name__, tuple(map(_identity, term.keys)), items

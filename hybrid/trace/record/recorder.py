@@ -28,7 +28,7 @@ from ...ir.tensor import Handle
 from ..branches.decided import TRUTH
 from ..branches.recorded import BRANCHES, Branches
 from ..bytecode.host_reads import HOW, Read
-from ..follow.arrays import drawn_operand
+from ..follow.hosted.arrays import drawn_operand
 from ..follow.operands import assigned, taken
 from ..follow.terms import HostRead, is_number
 from ..heap.allowlist import trusted
@@ -269,7 +269,7 @@ class Recorder(Branches):
         number = -1
         if passed is None:
             follow = None if self.watch is None else self.watch.follow
-            drawn = drawn_operand(follow, given, self._literal)
+            drawn = drawn_operand(follow, given, self._literal_of)
             if drawn is None:
                 self.on_constant(handle)
                 return
@@ -291,7 +291,7 @@ class Recorder(Branches):
             RecordedOp(converter(), params, (number,), (converted,), (handle._a,), user_site())
         )
 
-    def _literal(self, tensor: Handle) -> int:
+    def _literal_of(self, tensor: Handle) -> int:
         """The number of a value that is a literal unless it is found to vary."""
         self.on_constant(tensor)
         return self.handles[id(tensor)]

@@ -32,16 +32,16 @@ from ..heap.allowlist import (
 from ..heap.facts import Key, fetch
 from ..heap.patches import Namespaces
 from ..heap.signature import Regard, signed_by
-from .call_rules import CallRules
 from .evaluator import Evaluator
 from .events import Watch
 from .fact_table import ELSEWHERE, Access, Facts
-from .host_rules import HostCalls
 from .objects import Objects
 from .origins import Origins
 from .passed.reads import DataReads
+from .rules.call_rules import CallRules
+from .rules.host_rules import HostCalls
+from .rules.store_rules import StoreRules
 from .settle import Changes, Followed, settle
-from .store_rules import StoreRules
 
 __all__ = ["Analysis", "analyse"]
 

@@ -150,7 +150,8 @@ class Watch:
         # calls of Python's own world, by code and offset, and the frame that makes one right now
         self.hosted: dict[tuple[int, int], tuple[Code, int, str]] = {}
         self.moved: dict[str, Any] = {}  # global generators of random numbers that gave some
-        self._telling: tuple[types.FrameType, int] | None = None
+        self._teller: tuple[types.FrameType, int] | None = None
+        self._telling: set[types.FrameType] = set()  # frames that work for such a call
         self._events = 0
         self._stopped = False
 
@@ -197,9 +198,12 @@ class Watch:
                 del self.looked[key]
         self._resumed.clear()
         self._shadow.clear()
-        self._telling = None
+        self._telling.clear()
+        self._teller = None
         known = {} if self.follow is None else self.follow.states
-        for owner, before, name in zip(GLOBALS, self._states, ("the module random", "numpy.random")):
+        for owner, before, name in zip(
+            GLOBALS, self._states, ("the module random", "numpy.random")
+        ):
             after = state_of(owner)
             if after != before:
                 self.moved[name] = owner if known.get(id(owner)) == after else None
@@ -450,12 +454,17 @@ class Watch:
 
     def _hosts(self, frame: types.FrameType, back: types.FrameType, code: Code) -> bool:
         """Whether what is entered is a call of Python's own world, or works for one."""
-        inside = back in self._shadow or self._telling == (back, back.f_lasti)
-        if inside and helper(code.co_filename):
-            return True
-        entry = None if inside else code_of(code)
+        if back in self._telling or self._teller == (back, back.f_lasti):
+            if helper(code.co_filename):
+                self._telling.add(frame)
+                return True
+            where = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+            self.why(f"prints or logs through {code.co_name}, which a program may see", where)
+            return False
+        entry = None if back in self._shadow else code_of(code)
         if entry is None or trusted(back.f_code.co_filename):
             return False
+        self._telling.add(frame)
         self._hosted(back, back.f_code, entry.name)
         return True
 
@@ -469,7 +478,7 @@ class Watch:
         owner = function.__self__
         entry = host_function(function)
         if entry is not None:
-            self._telling = frame, frame.f_lasti
+            self._teller = frame, frame.f_lasti
             self._hosted(frame, code, entry.name)
             return
         if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(function):

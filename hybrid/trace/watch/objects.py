@@ -149,7 +149,7 @@ class Objects:
             elif value.nbytes > MAX_ARRAY and id(value) not in self.facts.in_signature:
                 reason = "a large NumPy array; make it a tensor"
             if reason:
-                why(f"reads {reason}", access)
+                self.facts.why(f"reads {reason}", access)
             self.facts.note("nd", value, None, access)
 
     # ---- attributes

@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of
 from ..follow.follower import Condition, Follower, Method, Mutation
-from ..follow.hosted import Hosted
+from ..follow.hosted.notes import Hosted
 from ..follow.machine import UNKNOWN, StackSlot
 from ..follow.places import Physical, PlaceSpot, named
 from ..follow.terms import (
     Collection,
     Constant,
-    HostCall,
     Length,
     Load,
+    Made,
     Operation,
     Term,
-    Made,
     is_number,
     kind_of,
+    may_differ,
     parts,
 )
 from ..heap.allowlist import BOXES, MEMBERS, MISSING, instance_dict, is_a, lookup, plain
@@ -173,12 +173,6 @@ class Changes:
                 self.reader.deep(owner, access)
 
 
-def _may_differ(term: Term) -> bool:
-    """Whether a term depends on what places hold, how long lists are, or what calls of Python's own
-    world give."""
-    return any(type(part) in (Load, Length, HostCall) for part in parts(term))
-
-
 def _keeps_last(mutation: Mutation) -> bool:
     """Whether a change of a container leaves it with the last item that it had or gets."""
     if mutation.method in ("pop", "delete"):
@@ -221,9 +215,7 @@ class _Settled:
                 return Constant(follow.lengths[term.owner])
             owners = [m.owner for m in follow.mutations if id(m.owner) == term.owner]
             self.lists[term.owner] = owners[0]
-        elif type(term) is Operation:
-            return Operation(term.symbol, tuple(map(self, term.operands)))
-        elif type(term) is Made:
+        elif type(term) is Operation or type(term) is Made:
             return term._replace(operands=tuple(map(self, term.operands)))
         elif type(term) is Collection:
             return term._replace(items=tuple(map(self, term.items)))
@@ -432,7 +424,7 @@ class _Work:
         changes = tuple(self._changes(grown, settled))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
         operands = self._operands(settled)
-        tried = tuple([t for t in map(settled, follow.tried.values()) if _may_differ(t)])
+        tried = tuple([t for t in map(settled, follow.tried.values()) if may_differ(t)])
         result = settled(follow.result.term)
         paths = self._paths(places, grown)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
@@ -444,7 +436,7 @@ class _Work:
             changes,
             settled.loads,
             settled.lists,
-            tuple([c for c in conditions if _may_differ(c.term)]),
+            tuple([c for c in conditions if may_differ(c.term)]),
             result,
             Dropped(dropped, frozenset(grown | replaced | self._made(kept))),
             frozenset(self.escaped),
@@ -460,7 +452,7 @@ class _Work:
         return {
             k: term
             for k, term in enumerate(terms)
-            if _may_differ(term) and self.escaped.isdisjoint(parts(term))
+            if may_differ(term) and self.escaped.isdisjoint(parts(term))
         }
 
     def _left(self, place: Physical, slot: StackSlot, settled: Any) -> Place:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.tensor import Handle
-from ..bytecode.effects import BUILD_CLASS
-from ..bytecode.expressions import FRESH, Args, Call, Expr
-from ..bytecode.summary import summarize, uncertain
-from ..heap.allowlist import (
+from ....ir.tensor import Handle
+from ...bytecode.effects import BUILD_CLASS
+from ...bytecode.expressions import FRESH, Args, Call, Expr
+from ...bytecode.summary import summarize, uncertain
+from ...heap.allowlist import (
     BOXES,
     MISSING,
     PURE_CLASS_METHODS,
@@ -32,11 +32,11 @@ from ..heap.allowlist import (
     pure_type_call,
     trusted,
 )
-from .c_calls import MAKERS_OF_READERS, QUIET, TEXTS
-from .evaluator import Evaluator
-from .fact_table import Access
+from ..c_calls import MAKERS_OF_READERS, QUIET, TEXTS
+from ..evaluator import Evaluator
+from ..fact_table import Access
+from ..settle import Changes
 from .host_rules import HostCalls
-from .settle import Changes
 
 __all__ = ["CallRules", "name_of"]
 

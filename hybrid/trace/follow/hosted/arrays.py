@@ -15,22 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.tensor import Handle
-from ..heap.allowlist import NUMPY, is_a, lookup, pure_function, trusted
-from ..heap.data import passed
-from .hosted import decided, term_of, value_of
-from .machine import UNKNOWN, StackSlot, Stepper
-from .operands import operand_of
-from .terms import MAX_TERM, Made, is_number, size
+from ....ir.tensor import Handle
+from ...heap.allowlist import NUMPY, is_a, lookup, trusted
+from ...heap.data import passed
+from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper
+from ..operands import operand_of
+from ..terms import MAX_TERM, NUMBERS, Made, is_number, size
+from .texts import decided, term_of, value_of
 
 __all__ = ["ArrayOffer", "array_method", "computed", "drawn_operand", "is_array", "of_arrays"]
 __all__ += ["close_offer", "offer_arrays", "picked"]
 
 # methods of arrays that change nothing and give new arrays or numbers
-METHODS = frozenset(
-    """all any argmax argmin argsort astype clip copy cumprod cumsum dot flatten item max mean min
-    nonzero prod ravel repeat reshape round squeeze std sum swapaxes transpose var""".split()
-)
+_METHODS = """all any argmax argmin argsort astype clip copy cumprod cumsum dot flatten item max
+    mean min prod ravel repeat reshape round squeeze std sum swapaxes transpose var"""
+METHODS = frozenset(_METHODS.split())
+# functions of NumPy's that only compute
+_FUNCTIONS = """abs argsort array asarray clip concatenate cumsum dot expand_dims moveaxis reshape
+    round sort stack tile transpose where zeros_like ones_like"""
+FUNCTIONS = frozenset(_FUNCTIONS.split())
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -47,7 +50,6 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_NUMBERS = (int, float, bool)
 
 
 def is_array(slot: StackSlot) -> bool:
@@ -80,7 +82,7 @@ def _made(
 
 def _pure(function: Any) -> bool:
     """A function of NumPy's, or a type of numbers, that only computes."""
-    if any(function is kind for kind in _NUMBERS) or is_a(function, np.ufunc):
+    if any(function is kind for kind in NUMBERS) or is_a(function, np.ufunc):
         return True
     if is_a(function, type):
         return issubclass(function, np.generic)
@@ -90,13 +92,8 @@ def _pure(function: Any) -> bool:
 
 
 def _listed(function: Any) -> bool:
-    names = """abs argsort array asarray clip concatenate cos cumsum dot exp expand_dims float32
-        float64 int64 maximum minimum moveaxis reshape round sin sort sqrt stack tile transpose
-        where zeros_like ones_like"""
     name = getattr(function, "__name__", "")
-    if name not in names.split() or getattr(np, name, None) is not function:
-        return False
-    return is_a(function, types.FunctionType) or pure_function(function)
+    return name in FUNCTIONS and getattr(np, name, None) is function
 
 
 def of_arrays(
@@ -188,10 +185,56 @@ def drawn_operand(follow: Any, given: Any, literal: Callable[[Handle], int]) -> 
                 if tensor is None or tensor._a.dtype != known.dtype:
                     break
                 offer.taken.add(index)
-                number = operand_of(follow, slot.term, known, tensor, literal(tensor))  # type: ignore[arg-type]
+                number = operand_of(follow, slot.term, known, tensor, literal(tensor))
                 return tensor, number
     offer.broken = True
     return None
 
 
+# ---- operators and subscripts
+def taken_from(follow: Any, machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot) -> bool:
+    """Whether a followed array says which part of a tensor is taken."""
+    if not is_array(key) or not issubclass(type(value_of(frame, slot)), Handle):
+        return False
+    return offered(follow, machine, [key])
 
+
+def offered(follow: Any, machine: Stepper, slots: list[StackSlot]) -> bool:
+    """Offer arrays to an operation on tensors."""
+    offer = offer_arrays(follow, machine, slots)
+    if offer is None:
+        return False
+    machine.stack.append(UNSEEN)
+
+    def finish(follow: Any, offset: int) -> None:
+        follow.escape(close_offer(follow, offer))
+
+    machine.finish = finish
+    return True
+
+
+def on_arrays(
+    follow: Any,
+    machine: Stepper,
+    frame: Any,
+    symbol: str,
+    pair: list[StackSlot],
+    inplace: bool = False,
+) -> bool:
+    """Whether an operator got a followed array."""
+    if not any(map(is_array, pair)):
+        return False
+    left, right = pair
+    if inplace and not issubclass(type(value_of(frame, left)), Handle):
+        follow.escape(pair)  # other names of the array show what becomes of it
+        machine.stack.append(UNSEEN)
+        return True
+    made = computed(follow, frame, symbol, pair)
+    if made is not None:
+        machine.stack.append(made)
+        return True
+    other = right if is_array(left) else left
+    tensor = value_of(frame, other)
+    if other.term is None and (tensor is UNKNOWN or issubclass(type(tensor), Handle)):
+        return offered(follow, machine, pair)
+    return False

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from types import CodeType
 from typing import Any
 
-from ..follow.hosted import Hosted
-from ..follow.terms import Constant, HostRead, parts
-from ..heap.allowlist import MISSING, lookup
-from .fact_table import Access, Facts
-from .settle import Followed
+from ...follow.hosted.notes import Hosted
+from ...follow.terms import Constant, HostRead, parts
+from ...heap.allowlist import MISSING, lookup
+from ..fact_table import Access, Facts
+from ..settle import Followed
 
 __all__ = ["HostCalls", "early"]
 
