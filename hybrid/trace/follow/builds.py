@@ -63,6 +63,8 @@ def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     slot, count = machine.stack.pop(), instruction.arg or 0
     follow.escape([slot])
     kind = type(known(machine, frame, slot))
+    if slot.method != RETURNED:
+        _walks(follow, known(machine, frame, slot))
     if slot.method != RETURNED and kind is not tuple and kind is not list:
         follow.impure += 1  # an iterator may move
     machine.stack += [UNSEEN] * count
@@ -86,15 +88,21 @@ def one_of(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     """Two values give one that says nothing."""
     follow.escape(machine.stack[-2:])
     kind = type(known(machine, frame, machine.stack[-1]))
+    _walks(follow, known(machine, frame, machine.stack[-1]))
     follow.impure += kind not in (tuple, list, dict, set, frozenset, str)
     machine.stack[-2:] = [UNSEEN]
+
+
+def _walks(follow: Follower, over: Any) -> None:
+    """Items are taken out of an object: it may be one that is written to or drawn from."""
+    follow.walks_unknown = follow.walks_unknown or over is UNKNOWN or owns_state(type(over))
 
 
 def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.escape([slot])
     over = known(machine, frame, slot)
-    follow.walks_unknown = follow.walks_unknown or over is UNKNOWN or owns_state(type(over))
+    _walks(follow, over)
     if type(over) is range and len(over):
         machine.stack.append(StackSlot(RangeWalk(over, 0)))
     else:
@@ -135,6 +143,7 @@ def _look(pops: Callable[[int], int], pushes: int, into: bool = False) -> Effect
     def effect(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
         operand, stack = instruction.arg or 0, machine.stack
         count = pops(operand)
+        follow.walks_unknown = follow.walks_unknown or into
         if into:
             place = len(stack) - count - operand
             follow.escape([stack[place]])

@@ -96,10 +96,10 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
     special = None
     if not names:
         special = _computed(follow, machine, frame, function, arguments)
-        special = special or text_of(frame, function, given)
         if special is None:
-            special = of_arrays(follow, frame, function, given)
-            follow.array_calls.update([(id(machine.code), machine.offset)] if special else ())
+            special = text_of(frame, function, given)
+            special = special or of_arrays(follow, frame, function, given)
+            follow.pure_calls.update([(id(machine.code), machine.offset)] if special else ())
     if special is not None:
         machine.stack.append(special)
         return

@@ -59,6 +59,7 @@ def nothing(follow: Follower, machine: Stepper, frame: Any, instruction: Instruc
 
 def other(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """Anything: all on the stack is looked at."""
+    follow.walks_unknown = True
     follow.escape(machine.stack)
     follow.escape(machine.variables.values())
     jumps = instruction.opcode in dis.hasjrel
@@ -263,6 +264,8 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         return
     if taken_from(follow, machine, frame, slot, key):
         return
+    if _of_pair(machine, frame, slot, key):
+        return
     follow.escape([key, slot])
     container, index = known(machine, frame, slot), known(machine, frame, key)
     if container is UNKNOWN or index is UNKNOWN:
@@ -281,6 +284,19 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         machine.stack.append(UNSEEN)
     else:
         push_slot(machine, follow.load(machine, spot, value))
+
+
+def _of_pair(machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot) -> bool:
+    """Whether an item that is no number is taken out of a fresh container: the others are not
+    looked at."""
+    index = known(machine, frame, key)
+    if type(slot.term) is not Collection or slot.term.type is dict or type(index) is not int:
+        return False
+    items = slot.term.items
+    if key.term is not None or not -len(items) <= index < len(items) or items[index] is not None:
+        return False
+    machine.stack.append(UNSEEN)
+    return True
 
 
 def store_subscript(

@@ -40,6 +40,7 @@ from ..follow.terms import (
     parts,
     plain_form,
 )
+from ..heap.allowlist import is_a
 from ..heap.data import owned, passed
 from ..heap.facts import Holder, Key, fetch
 from ..heap.setters import Put, putter
@@ -384,7 +385,7 @@ class _Builder:
         """The recipe of an argument of such a call; what computing it raises, the call raises."""
         if type(term) is HostRead:
             return self.host(term)
-        if type(term) is Constant and not decided(term.value):
+        if type(term) is Constant and not decided(term.value) and not is_a(term.value, type):
             if not self.existed(term.value):
                 raise Unfit(f"makes a {type(term.value).__name__} to write to")
             return Computed(HeldObject(Holder(term.value, self.dead)))

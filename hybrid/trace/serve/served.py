@@ -16,7 +16,7 @@ from ...control.taps import probed
 from ...core.signals import finish
 from ...ir.tensor import Leaf
 from ..heap.data import owned, with_arrays, with_numbers
-from ..host.again import tell
+from ..host.again import settled, tell
 from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
@@ -227,6 +227,17 @@ class Owning(Served):
         return Served.replay(self, owned(tensors))
 
 
+class Drawing(Served):
+    """Serves calls for which random numbers are drawn first: none, where they are not served."""
+
+    __slots__ = ()
+
+    def replay(self, tensors: Sequence[Any]) -> Any:
+        given = owned(tensors) if self.recording.data else tensors
+        first = self.recording.outcome.actions.first
+        return settled(first, MISS, Served.replay, self, given)
+
+
 def serve(
     prepared: Prepared, needs: Needs, inputs: Sequence[Any], attempts: Attempts, native: bool
 ) -> Served | None:
@@ -251,6 +262,7 @@ def serve(
     if entry is None:
         return None
     kind = Owning if prepared.keeps_data else Served
+    kind = Drawing if recording.outcome.actions.draws else kind
     after = _after(recording, needs, replay)
     # where branches may go other ways, the entries of several plans are tried (paths.py)
     straight = None if after is None or recording.path else _direct(entry, after)

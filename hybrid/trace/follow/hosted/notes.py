@@ -33,7 +33,7 @@ class Hosted(NamedTuple):
 class HostNotes:
     """`hosted`: the calls; `host_calls`: how often the watch saw such calls, by code and offset;
     `unhosted`: instructions whose calls are not as noted; `texts`: calls that make a text;
-    `array_calls`: those that compute with followed arrays, of which `arrays` are offered to hybrid
+    `pure_calls`: those that compute with followed arrays or texts, and `arrays` what is offered to hybrid
     right now; `states`: of the global generators of random numbers, by id; `walks_unknown`: whether
     a loop goes over an object that is not known."""
 
@@ -42,7 +42,7 @@ class HostNotes:
         self.host_calls: collections.Counter[tuple[int, int]] = collections.Counter()
         self.unhosted: set[tuple[int, int]] = set()
         self.texts: collections.Counter[tuple[int, int]] = collections.Counter()
-        self.array_calls: set[tuple[int, int]] = set()
+        self.pure_calls: set[tuple[int, int]] = set()
         self.arrays: Any = None
         self.states: dict[int, Any] = {}
         self.walks_unknown = False

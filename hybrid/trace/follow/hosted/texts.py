@@ -74,7 +74,8 @@ def _filled(function: Callable[..., str], terms: Sequence[Any], values: Sequence
             value = function(*values)
         except Exception:
             return UNSEEN
-    return StackSlot(value, text(function, *terms))
+    followed = any(type(term) is not Constant for term in terms)
+    return StackSlot(value, text(function, *terms)) if followed else StackSlot(value)
 
 
 def _parts(
@@ -82,8 +83,6 @@ def _parts(
 ) -> tuple[list[Any], list[Any]] | None:
     """Terms and values of what goes into a text, some of which is followed; None where that is not
     known: it is looked at."""
-    if not any(slot.term is not None for slot in slots):
-        return None
     terms = [term_of(frame, slot) for slot in slots]
     if None in terms:
         follow.escape(slots)

@@ -13,7 +13,7 @@ from types import CodeType
 from typing import Any
 
 from ...follow.hosted.notes import Hosted
-from ...follow.terms import Constant, HostRead, parts
+from ...follow.terms import HostRead, parts
 from ...heap.allowlist import MISSING, lookup
 from ..fact_table import Access, Facts
 from ..settle import Followed
@@ -38,7 +38,7 @@ class HostCalls:
             for at, count in noted.items()
             if (follow.host_calls[at] == count or at in silent) and at not in follow.unhosted
         }
-        self.understood |= follow.array_calls - follow.called
+        self.understood |= follow.pure_calls - follow.called
 
     def put_off(self, code: CodeType, offset: int) -> bool:
         """Whether the call at an instruction is one that a replay may make again."""
@@ -61,20 +61,19 @@ class HostCalls:
             if why:
                 code = self.ids[hosted.at[0]]
                 self.facts.why(f"{why} {hosted.entry.name}", Access(code, hosted.at[1]))
-        given = [t.value for h in known for t in h.arguments if type(t) is Constant]
-        self._check_objects({id(value) for value in [*given, *[h.owner for h in known]]})
+        self._check_objects()
         drawn = [hosted.owner for hosted in known if hosted.entry.use == "draw"]
         for name, owner in self.watch.moved.items():
             if not any(owner is other for other in drawn):
                 self.facts.why(f"uses the global state of {name}", Access())
 
-    def _check_objects(self, owners: set[int]) -> None:
+    def _check_objects(self) -> None:
         """Objects with hidden state that are used for more than such calls."""
         follow = self.follow
         for ident, (value, reasons, access) in list(self.facts.hidden.items()):
             walked = lookup(type(value), "__next__") is not MISSING
             unsure = follow is None or (walked and follow.walks_unknown)
-            if ident not in owners or ident in self.facts.exposed or unsure:
+            if ident in self.facts.exposed or unsure:
                 for reason in reasons:
                     self.facts.why(reason, access)
 
