@@ -18,8 +18,8 @@ from ..heap.allowlist import is_a, lookup
 from .follower import Follower, Method
 from .hosted.arrays import close_offer, of_arrays, offer_arrays
 from .hosted.calls import called_again
-from .hosted.texts import text_of
-from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from .hosted.texts import of_tensor, text_of
+from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_arguments
 from .terms import BUILTINS, MATH, NUMBERS, HostRead, Load, is_number, kind_of
 
@@ -226,6 +226,8 @@ def _python(
 def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: Any) -> StackSlot:
     """What a call gave."""
     if machine.reads:
+        if function is str or function is repr:
+            return of_tensor(machine, StackSlot(""))
         if len(machine.reads) == 1 and machine.returned:
             number, how, serial = machine.reads[0]
             kind, value = HOW.get(how, ""), machine.returned[-1]
@@ -246,6 +248,10 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
             return follow.results.pop(id(inner), plainly)
     if machine.returned and type(machine.returned[-1]) is tuple:
         return StackSlot(method=RETURNED)
+    if len(machine.returned) == 1 and is_a(machine.returned[0], Handle):
+        return TENSOR
+    if function is len and len(machine.returned) == 1 and type(machine.returned[0]) is int:
+        return StackSlot(machine.returned[0])
     return UNSEEN
 
 

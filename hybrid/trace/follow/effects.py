@@ -41,8 +41,8 @@ from .calls import (
 from .follower import Follower
 from .hosted.arrays import array_method, is_array, on_arrays, picked, taken_from
 from .hosted.calls import method_of
-from .hosted.texts import decided, percent_of
-from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from .hosted.texts import computed_text, decided
+from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, is_mapping, item, named, variable
 from .terms import Collection, is_number
@@ -117,7 +117,8 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
         slot = follow.counted(slot)
     if slot.value is UNKNOWN and slot.term is not None:
         slot = slot._replace(value=Lazy(name))  # the frame has it from now on
-    machine.variables[name] = UNSEEN if issubclass(type(slot.value), Handle) else slot
+    held = issubclass(type(slot.value), Handle) or slot is TENSOR
+    machine.variables[name] = UNSEEN if held else slot
     forget(machine, name)
 
 
@@ -371,7 +372,7 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
         changed = known(machine, frame, left)
         follow.handle([changed])
         follow.impure += not (issubclass(type(changed), Handle) or is_number(changed))
-    made = percent_of(frame, left, right) if symbol == "%" else None
+    made = computed_text(frame, symbol, left, right)
     if made is not None:
         machine.stack.append(made)
         return

@@ -19,7 +19,7 @@ from ..heap.allowlist import is_a, plain
 from ..heap.data import source_of
 from ..heap.facts import same
 from .hosted.notes import HostNotes
-from .machine import PURE, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
+from .machine import PURE, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
 from .operands import SharedValues, of_types
 from .places import Physical, PlaceSpot
 from .terms import (
@@ -409,7 +409,7 @@ class Follower(SharedValues, HostNotes):
             return UNSEEN if is_a(value, Handle) else StackSlot(value)
         if is_a(value, Handle):
             self.start.setdefault(spot.physical, UNKNOWN)
-            return UNSEEN
+            return TENSOR
         first = self.start.setdefault(spot.physical, value)
         if first is not value:
             self.fail("a place was stored to in a way that was not seen")

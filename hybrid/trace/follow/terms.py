@@ -20,6 +20,7 @@ __all__ = [
     "HostCall",
     "Made",
     "text",
+    "ended",
     "formatted",
     "percent",
     "joined",
@@ -381,6 +382,11 @@ def may_differ(term: Term) -> bool:
 def formatted(value: Any, specification: str) -> str:
     """What an f-string makes of a value."""
     return format(value, specification)
+
+
+def ended(shown: str, tail: str) -> str:
+    """What is shown of a tensor, with what is said of its gradient."""
+    return shown[:-1] + tail
 
 
 def percent(pattern: str, *values: Any) -> str:

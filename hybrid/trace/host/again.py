@@ -47,8 +47,8 @@ class First:
     """A call that is made before the operations, whose result they and the commit may use.
 
     `owner`: the object whose method it is (None: none); `operands`: terms of the arguments, and the
-    `names` of the last of them; `mark`: its place, name, file and line;
-    `draws`: it moves the state of its owner, which is brought back where the call is not replayed."""
+    `names` of the last of them; `mark`: its place, name, file and line; `draws`: it moves the state
+    of its owner, which is brought back where the call is not replayed."""
 
     __slots__ = (
         *("function", "owner", "operands", "names", "type", "mark", "draws"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import dataclasses
 import gc
+import os
 import warnings
 from typing import Any
 

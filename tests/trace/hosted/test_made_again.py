@@ -71,13 +71,28 @@ def texts_of_every_kind(jit: Any) -> Any:
         counter.n += 1
         y = x * 2
         mean = y.mean().item()
-        print("%d: %.3f" % (counter.n, mean), file=out)
-        print("{} {:.2e}".format(counter.n, mean), str(mean), repr(counter.n), file=out, sep="|")
+        print("%d: %.3f" % (counter.n, mean), file=out)  # noqa: UP031
+        print("{} {:.2e}".format(counter.n, mean), str(mean), repr(counter.n), file=out, sep="|")  # noqa: UP032
         print(f"{mean!r:>20} {counter.n:03d} {x.shape} {x.dtype} {len(names)}", file=out)
         names.append(f"step {counter.n}")
         return y
 
     return lambda k: f(data(k)), lambda: (out.getvalue(), names, counter.n)
+
+
+@program
+def tensors_that_are_shown(jit: Any) -> Any:
+    out, lines, w = io.StringIO(), list[str](), hb.ones(4, requires_grad=True)
+
+    @jit
+    def f(x: Any) -> Any:
+        y = (w * x).sum()
+        print(x, y, w, x.sum(), "end", file=out)
+        print(f"{x}: {y} {y:.3f}", x.astype("float64"), file=out)
+        lines.append(str(y) + repr(x))
+        return x * 2
+
+    return lambda k: f(data(k)), lambda: (out.getvalue(), lines)
 
 
 @program
@@ -480,7 +495,9 @@ def test_threads_print_once_for_each_call() -> None:
 
     g = replayed(f, hb.ones(2))
     before = out.getvalue().count("\n")
-    workers = [threading.Thread(target=lambda: [g(hb.ones(2)) for _ in range(50)]) for _ in range(4)]
+    workers = [
+        threading.Thread(target=lambda: [g(hb.ones(2)) for _ in range(50)]) for _ in range(4)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -17,14 +17,15 @@ from ...bytecode.summary import caught
 from ...heap.allowlist import is_a, lookup
 from ...host.again import saved, state_of
 from ...host.table import CallSite, HostFunction, host_function
-from ..machine import UNKNOWN, StackSlot, Stepper
+from ..machine import TENSOR, UNKNOWN, StackSlot, Stepper
 from ..terms import Constant, HostCall, Term, is_number
 from .notes import Hosted
-from .texts import term_of, text_of, value_of
+from .texts import shown, term_of, text_of, value_of
 
 __all__ = ["called_again", "method_of"]
 
 MAX_CALLS = 64  # in one call
+SHOWN = Constant("<tensor>")  # an argument that is shown; the end of the call tells what it is
 _STREAMS = ("file", "end", "sep", "flush")  # named arguments of `print`
 
 
@@ -64,9 +65,10 @@ def _arguments(frame: types.FrameType, given: Sequence[StackSlot]) -> list[Term]
         term = term_of(frame, slot)
         if term is None:
             value = value_of(frame, slot)
-            if slot.term is not None or is_a(value, Handle) or not _stream(value):
+            tensor = slot is TENSOR or is_a(value, Handle)
+            if slot.term is not None or not (tensor or _stream(value)):
                 return None
-            term = Constant(value)
+            term = SHOWN if tensor else Constant(value)
         found.append(term)
     return found
 
@@ -94,6 +96,8 @@ def called_again(
     terms = _arguments(frame, given)
     if terms is None or (names and not _by_name(entry, names)):
         return False
+    if entry.name != "print" and any(term is SHOWN for term in terms):
+        return False
     if entry.use == "output" and caught(frame, follow.root):
         return False
     value = _tried(inner, bound, frame, given, names) if entry.use == "draw" else UNKNOWN
@@ -111,6 +115,7 @@ def called_again(
 def _note(follow: Any, machine: Stepper, noted: Hosted, value: Any) -> None:
     """The call is about to be made, and is to give this value (UNKNOWN: that is not known)."""
     owner, at = noted.owner, noted.at
+    place = len(follow.hosted)
     follow.hosted.append(noted)
     follow.keep += [noted.function, owner]
     follow.impure += 1
@@ -122,10 +127,23 @@ def _note(follow: Any, machine: Stepper, noted: Hosted, value: Any) -> None:
     def finish(follow: Any, offset: int) -> None:
         if moves:
             follow.states[id(owner)] = state_of(owner)
-        if machine.entered:
-            follow.unhosted.add(at)  # code of a user took part
+        if machine.entered or not _show(follow, machine, place):
+            follow.unhosted.add(at)  # code of a user took part, or a tensor was not shown whole
 
     machine.finish = finish
+
+
+def _show(follow: Any, machine: Stepper, place: int) -> bool:
+    """Put the texts of the tensors that a call has shown among its arguments."""
+    noted: Hosted = follow.hosted[place]
+    count = sum(term is SHOWN for term in noted.arguments)
+    texts = shown(machine, count) if count else []
+    if texts is None:
+        return False
+    rest = iter(texts)
+    arguments = tuple([next(rest) if term is SHOWN else term for term in noted.arguments])
+    follow.hosted[place] = noted._replace(arguments=arguments)
+    return True
 
 
 def _tried(

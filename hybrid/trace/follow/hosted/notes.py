@@ -33,9 +33,9 @@ class Hosted(NamedTuple):
 class HostNotes:
     """`hosted`: the calls; `host_calls`: how often the watch saw such calls, by code and offset;
     `unhosted`: instructions whose calls are not as noted; `texts`: calls that make a text;
-    `pure_calls`: those that compute with followed arrays or texts, and `arrays` what is offered to hybrid
-    right now; `states`: of the global generators of random numbers, by id; `walks_unknown`: whether
-    a loop goes over an object that is not known."""
+    `pure_calls`: those that compute with followed arrays or texts, and `arrays` what is offered
+    to hybrid right now; `states`: of the global generators of random numbers, by id;
+    `walks_unknown`: whether a loop goes over an object that is not known."""
 
     def __init__(self) -> None:
         self.hosted: list[Hosted] = []

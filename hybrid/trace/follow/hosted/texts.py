@@ -6,20 +6,24 @@ Invariant: a text is followed only where each of its parts is a term or a value 
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ....ir.tensor import Handle
 from ...heap.allowlist import is_a, plain
 from ..machine import UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from ..terms import (
     MAX_TERM,
     Collection,
     Constant,
+    HostRead,
     Made,
     Term,
+    ended,
     formatted,
     joined,
     percent,
@@ -28,7 +32,7 @@ from ..terms import (
 )
 
 __all__ = ["decided", "term_of", "value_of", "format_value", "build_string", "text_of"]
-__all__ += ["percent_of", "format_with", "convert_value"]
+__all__ += ["of_tensor", "shown", "computed_text", "format_with", "convert_value"]
 
 MAX_DEPTH = 4  # containers in an argument
 
@@ -90,6 +94,41 @@ def _parts(
     return terms, [value_of(frame, slot) for slot in slots]
 
 
+_GRADIENT = re.compile(r", (requires_grad=True|grad_fn=<[^>]*>)\)$")
+
+
+def shown(machine: Stepper, count: int) -> list[Any] | None:
+    """The texts of so many tensors that an instruction has shown whole, as terms; nothing else has
+    looked at them.  None: it has shown others, or some in part."""
+    reads, texts = machine.reads, machine.returned
+    plainly = len(reads) == len(texts) == count and not machine.entered
+    if not plainly or any(how != "repr()" for _, how, _ in reads):
+        return None
+    if any(type(value) is not str or ", shape=" in value for value in texts):
+        return None
+    machine.reads, tails = [], [_GRADIENT.search(value) for value in texts]
+    return [
+        Made(ended, (HostRead(*read), Constant(tail.group(0) if tail else ")")), str)
+        for read, tail in zip(reads, tails)
+    ]
+
+
+def of_tensor(machine: Stepper, spec: StackSlot) -> StackSlot:
+    """What an f-string or `str` has made of a tensor."""
+    text = machine.returned[-1] if len(machine.returned) == 1 else UNKNOWN
+    if type(text) is not str or len(machine.reads) != 1 or machine.entered:
+        return UNSEEN
+    if machine.reads[0][1] == "repr()":
+        terms = shown(machine, 1)
+        return UNSEEN if terms is None else StackSlot(text, terms[0])
+    if machine.reads[0][1] != ".item()" or type(spec.value) is not str or spec.term is not None:
+        return UNSEEN
+    read, machine.reads = HostRead(*machine.reads[0]), []
+    if spec.value:
+        return StackSlot(text, Made(formatted, (read, Constant(spec.value)), str))
+    return StackSlot(text, Made(str, (read,), str))
+
+
 def format_value(follow: Any, machine: Stepper, frame: Any, instruction: Any) -> None:
     """`{value!r:spec}` in an f-string; up to 3.12 one instruction."""
     flags = instruction.arg or 0
@@ -109,6 +148,15 @@ def convert(follow: Any, machine: Stepper, frame: Any, how: int) -> None:
 
 def _format(follow: Any, machine: Stepper, frame: Any, spec: StackSlot) -> None:
     slot = machine.stack.pop()
+    held = value_of(frame, slot)
+    if slot.term is None and (held is UNKNOWN or is_a(held, Handle)):
+        machine.stack.append(UNSEEN)
+
+        def finish(follow: Any, offset: int) -> None:
+            machine.stack[-1] = of_tensor(machine, spec)
+
+        machine.finish = finish
+        return
     parts = _parts(follow, frame, [slot, spec])
     machine.stack.append(UNSEEN if parts is None else _filled(formatted, *parts))
 
@@ -148,7 +196,7 @@ def text_of(frame: types.FrameType, function: Any, given: list[StackSlot]) -> St
     return _filled(function, terms, values)
 
 
-def percent_of(frame: types.FrameType, left: StackSlot, right: StackSlot) -> StackSlot | None:
+def _percent(frame: types.FrameType, left: StackSlot, right: StackSlot) -> StackSlot | None:
     """`pattern % values`; None where the left is no text."""
     pattern = value_of(frame, left)
     if type(pattern) is not str or right.term is None:
@@ -160,3 +208,19 @@ def percent_of(frame: types.FrameType, left: StackSlot, right: StackSlot) -> Sta
     slots = [StackSlot(value_of(frame, right), right.term)]
     values = [pattern, *(UNKNOWN if several else s.value for s in slots)]
     return _filled(percent, terms, values)
+
+
+def computed_text(
+    frame: types.FrameType, symbol: str, left: StackSlot, right: StackSlot
+) -> StackSlot | None:
+    """`pattern % values`, or a sum of texts; None: it is no such operation."""
+    if symbol == "%":
+        return _percent(frame, left, right)
+    slots = [left, right]
+    if symbol != "+" or not any(type(s.term) is Made and s.term.type is str for s in slots):
+        return None
+    terms = [term_of(frame, slot) for slot in slots]
+    values = [value_of(frame, slot) for slot in slots]
+    if None in terms or not all(value is UNKNOWN or type(value) is str for value in values):
+        return None
+    return _filled(joined, terms, values)
