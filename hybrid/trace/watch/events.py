@@ -35,6 +35,7 @@ from ..follow.calls import ONLY_LOOKING
 from ..follow.follower import Follower
 from ..heap.allowlist import pure_function, stdlib, trusted
 from ..heap.data import carried
+from ..heap.library import examined
 from ..heap.patches import own_code
 from ..host.again import state_of
 from ..host.table import GLOBALS, code_of, helper, host_function
@@ -481,7 +482,8 @@ class Watch:
             self._teller = frame, frame.f_lasti
             self._hosted(frame, code, entry.name)
             return
-        if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(function):
+        known = pure_function(function) or examined(function)
+        if (owner is None or isinstance(owner, types.ModuleType)) and not known:
             self._stop(f"calls {getattr(function, '__module__', '?')}.{function.__name__}", frame)
             TURN.others_go_on()
             if getattr(function, "__module__", None) == "_signal":

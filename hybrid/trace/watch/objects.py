@@ -37,6 +37,7 @@ from ..heap.allowlist import (
 from ..heap.arrays import ARRAY_FIELDS, unseen
 from ..heap.data import BUFFERS
 from ..heap.facts import fetch, type_items
+from ..heap.library import FIXED, TRANSIENT
 from ..heap.setters import written_in_python
 from ..host.table import owns_state
 from .c_calls import CCalls
@@ -130,7 +131,7 @@ class Objects:
         cls, reasons = type(value), list[str]()
         if lookup(cls, "__next__") is not MISSING:
             reasons.append(f"uses an iterator made before the call: {cls.__name__}")
-        if issubclass(cls, STATEFUL):
+        if issubclass(cls, (*STATEFUL, *TRANSIENT)):
             reasons.append(f"uses a {cls.__name__}, which has hidden state")
         unknown = unfollowed(cls)
         if unknown is not None and id(value) not in self.facts.in_signature:
@@ -359,6 +360,8 @@ class Objects:
             return found
         if is_a(holder, (np.generic, np.dtype)):
             self.reach(holder, access)
+        elif is_a(holder, FIXED):
+            return found
         elif immutable_type(type(holder)):
             if not callable(holder) and not is_a(holder, (type, property)):
                 self.facts.why(f"reads inside a {type(holder).__name__}", access)

@@ -7,7 +7,9 @@ from some call on everything must be a replay, or, for what cannot be followed, 
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,28 @@ def test_threads_append_once_for_each_call() -> None:
         thread.join()
     assert len(s.log) == 405 and s.n <= 405 and f.cache_info().replays >= 300
     assert all(np.array_equal(v.numpy(), s.log[0].numpy()) for v in s.log)
+
+
+def test_what_a_followed_call_used_dies_without_the_collector() -> None:
+    s = box(n=0, config=box(a=2.0))
+
+    @function
+    def f(x: Any) -> Any:
+        s.n += 1
+        return x * s.config.a
+
+    for k in range(3):
+        f(data(k))
+    s.config.a = 3.0
+    for k in range(3):
+        f(data(k))
+    held = weakref.ref(s.config)
+    gc.disable()
+    try:
+        s.config = box(a=5.0)
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_functions_without_actions_are_served_directly() -> None:
