@@ -24,7 +24,7 @@ from ...core.sites import user_site
 from ...ir.door.bind import constant_of, converter, fetched, grad_enabled
 from ...ir.graph.graph import Const, Graph, Node, Value
 from ...ir.op import Op
-from ...ir.tensor import Handle
+from ...ir.tensor import Alias, Handle, link_view
 from ..branches.decided import TRUTH
 from ..branches.recorded import BRANCHES, Branches
 from ..bytecode.host_reads import HOW, Read
@@ -38,7 +38,9 @@ from .outputs import Unfit
 __all__ = ["Recorder", "RecordedOp"]
 
 LARGE = 1 << 24  # bytes of results that are worth returning to the system
-SWEEP_BYTES = 8 << 20  # of new results, after which values that nobody else holds are let go
+SWEEP_BYTES = 3 << 20  # of new results, after which values that nobody else holds are let go
+SWEPT = 4096  # bytes of values that are worth it
+MOST = 8  # references of the watch to a handle that are looked for
 
 
 _new: Any = tuple.__new__
@@ -54,15 +56,58 @@ def _small(value: Any) -> bool:
     return type(value) is int and abs(value) < 1 << 31
 
 
-def _lonely(handles: list[Any], index: int, counts: Any = sys.getrefcount) -> int:
-    """References to an element of a list, the list's own included."""
-    count: int = counts(handles[index])
+def _let_go(handles: list[Any], alone: int, own: Callable[[Any], int] | None = None) -> list[Any]:
+    """Take the values of handles to which there are no references but `alone` and `own`, and give
+    these."""
+    found, counts = [], sys.getrefcount
+    # the newest first: its tape node holds older ones, which are alone only without it
+    for index in range(len(handles) - 1, -1, -1):
+        count = counts(handles[index])
+        if count <= alone or (own is not None and count <= alone + MOST):
+            handle = handles[index]
+            known = own is not None and count <= alone + own(handle)
+            if (count <= alone or known) and isinstance(handle, Handle) and _parted(handle):
+                handle._v = handle._node = None
+                found.append(handle)
+    return found
+
+
+def _parted(handle: Handle) -> bool:
+    """Whether nobody can get at a handle by a weak reference: that of a view's base is taken back,
+    as it goes when a view dies."""
+    refs = weakref.getweakrefs(handle)
+    link = getattr(handle, "_x", None)
+    if not refs or len(refs) > 1 or type(link) is not Alias or link.base is None:
+        return not refs
+    known = link.base._x.views
+    for index in range(len(known) - 1, -1, -1):
+        if known[index] is refs[0] and _holders(refs) <= _LINKED:
+            del known[index]
+            handle._x = None
+            return True
+    return False
+
+
+def _holders(refs: list[Any], counts: Any = sys.getrefcount) -> int:
+    """References to the first of some weak references, that of the list included."""
+    count: int = counts(refs[0])
     return count
 
 
-# What `_lonely` gives for a handle that only its list holds: measured by the same call, as
-# interpreters differ in the references that a call adds for itself.
-_ALONE = _lonely([Handle()], 0)
+def _linked() -> int:
+    """What `_holders` gives for a weak reference that only a view's base holds."""
+    base, view = Handle(), Handle()
+    link_view(view, base, "")
+    return _holders(weakref.getweakrefs(view))
+
+
+def _alone() -> int:
+    """The references that there are to a handle which only its list holds: interpreters differ in
+    those that a call adds for itself."""
+    return next(count for count in range(9) if _let_go([Handle()], count))
+
+
+_LINKED, _ALONE = _linked(), _alone()
 
 
 class _Grad:
@@ -112,7 +157,9 @@ class Recorder(Branches):
         self.consts: dict[int, np.ndarray] = {}  # numbers of values that are literals
         self.avals: list[Any] = []  # by value number
         self.keep: list[Any] = []  # ids stay unique while recording
-        self._shells: list[Any] = []  # of those, handles whose values were let go
+        self.large: list[Any] = []  # of those that were looked at, handles that hold much
+        self._sorted = 0  # of `keep`, those that were looked at
+        self._shells: list[Any] = []  # handles whose values were let go
         self._fresh = self._bytes = 0  # bytes of results since the last sweep, and in all
         self.args: list[Handle] = []
         self.captures: list[Handle] = []
@@ -143,10 +190,11 @@ class Recorder(Branches):
     def _new(self, tensor: Handle) -> int:
         self.keep.append(tensor)
         number = len(self.avals)
-        self.avals.append(tensor._a)
+        aval = tensor._a
+        self.avals.append(aval)
         self.handles[id(tensor)] = number
-        self._fresh += tensor._a.nbytes
-        self._bytes += tensor._a.nbytes
+        self._fresh += aval.nbytes
+        self._bytes += aval.nbytes
         if self._fresh > SWEEP_BYTES:
             self._sweep()
         return number
@@ -156,19 +204,19 @@ class Recorder(Branches):
     def _sweep(self) -> None:
         """Let go of the values of handles that only this recording holds; their ids stay taken."""
         resume = self.pause()
-        self._fresh, handles, remaining = 0, self.keep, []
-        # the newest first: its tape node holds older ones, which are alone only without it
-        for index in range(len(handles) - 1, -1, -1):
-            if (
-                _lonely(handles, index) == _ALONE
-                and isinstance(handles[index], Handle)
-                and not weakref.getweakrefcount(handles[index])
-            ):
-                handles[index]._v = handles[index]._node = None
-                self._shells.append(handles[index])
-            else:
-                remaining.append(handles[index])
-        self.keep = remaining[::-1]
+        small = list[Any]()
+        for kept in self.keep[self._sorted :]:
+            # a small value may hold others through its tape node
+            large = isinstance(kept, Handle) and (kept._a.nbytes >= SWEPT or kept._node is not None)
+            (self.large if large else small).append(kept)
+        self.keep[self._sorted :] = small
+        kept = None
+        self._fresh, self._sorted = 0, len(self.keep)
+        shells = _let_go(self.large, _ALONE, None if self.watch is None else self.watch.only)
+        if shells:
+            gone = set(map(id, shells))
+            self.large = [handle for handle in self.large if id(handle) not in gone]
+            self._shells += shells
         resume()
 
     def _begin(self, tensor: Handle) -> None:

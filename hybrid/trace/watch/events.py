@@ -44,6 +44,7 @@ from .turns import TURN
 __all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]
 
 MAX_EVENTS = 2_000_000
+DEEP = "is too deep or too large to be watched"
 Code = types.CodeType
 Fall: TypeAlias = Literal["content", "identity"]
 _WAITING = (type(threading.Lock()), type(threading.RLock()), queue.SimpleQueue)
@@ -135,6 +136,7 @@ class Watch:
         # tensor: those of the watch are taken off, or a recorded call would do other work than an
         # eager one.
         self.kept: dict[int, int] = collections.Counter()
+        self._passed: dict[int, int] = collections.Counter()  # and those in `frames`
         self.looked: dict[int, Any] = {}
         # Arguments that are data, by id, and what became of them: code that got some, how often its
         # instructions ran (by id of the code, offset), and how often a tensor was made of one
@@ -167,7 +169,8 @@ class Watch:
             # born in the call, and whatever else the collector knows existed before.
             gc.disable()
             gc.collect(0)
-            self._hooks.begin(Hooks(self._profile, self._trace, self._returned, self.looked))
+            hooks = self._profile, self._trace, self._returned, self.looked, self._met, self._deep
+            self._hooks.begin(Hooks(*hooks))
         except BaseException:
             self._off()
             raise
@@ -188,7 +191,7 @@ class Watch:
     def __exit__(self, *exc: Any) -> None:
         self._unhook()
         if not self._stopped:
-            self.young = {id(o) for o in gc.get_objects(0)}
+            self.young = set(map(id, gc.get_objects(0)))
         self._off()
         self._gather()
         self.ran.update([(code, space) for code, space in self._hooks.entered() if space])
@@ -236,13 +239,19 @@ class Watch:
         followed = 0 if self.follow is None else self.follow.kept[id(handle)]
         return self.kept.get(id(handle), 0) + (id(handle) in self.looked) + followed
 
+    def only(self, handle: Handle) -> int:
+        """How many references to a tensor are the watch's own."""
+        return self.holds(handle) + self._passed.get(id(handle), 0)
+
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""
         self.reasons[f"{text} ({where})" if where else text] = None
 
     def _stop(self, text: str, frame: types.FrameType) -> None:
         """The verdict is clear: run the rest without hooks."""
-        self.why(text, f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
+        # at the end of the stack: no frames for a name without its folders
+        _, _, name = frame.f_code.co_filename.rpartition(os.sep)
+        self.why(text, f"{name}:{frame.f_lineno}")
         self._stopped = True
         self._unhook()
 
@@ -298,7 +307,7 @@ class Watch:
     def _caught(self, error: BaseException, frame: types.FrameType) -> Any:
         """Something whose items raise, where the program is: what another thread sent here."""
         if isinstance(error, (RecursionError, MemoryError)):  # ours: the program goes on
-            self._stop("is too deep or too large to be watched", frame)
+            self._stop(DEEP, frame)
             return None
         send = functools.partial(
             ctypes.pythonapi.PyThreadState_SetAsyncExc,
@@ -342,7 +351,7 @@ class Watch:
             elif not code.co_flags & inspect.CO_GENERATOR:  # which got its arguments at the start
                 self._counted.discard(id(frame))
         if carries or seen.uncertain or self.follow is not None:
-            frame.f_trace_opcodes = True
+            self._hooks.instructions(frame)
 
     def _event(self, frame: types.FrameType, event: str, value: Any) -> None:
         if event == "c_return":
@@ -388,14 +397,34 @@ class Watch:
         if late is not None:
             late[0]
 
+    @critical
+    def _met(self, code: Code, space: dict[str, Any]) -> bool:
+        """Whether code that is about to run is hybrid's or NumPy's; of that, no more is told."""
+        late, known = None, False
+        try:
+            known = trusted(code.co_filename) and self._runs(code, space)
+        except BaseException as error:
+            late = self._caught(error, sys._getframe(1))
+        if late is not None:
+            late[0]
+        return known
+
+    @critical
+    def _deep(self) -> None:
+        """Frames are inside one another too deep."""
+        self._stop(DEEP, sys._getframe(2))
+
+    def _runs(self, code: Code, space: dict[str, Any]) -> bool:
+        """Note that hybrid's or NumPy's code runs; whether it is not told of again."""
+        own = space if own_code(code.co_filename) else None
+        if own is not None:
+            self.ran[code] = own
+        return self._hooks.quiet(code, own, id(code) in self._methods)
+
     def _trusted_call(self, frame: types.FrameType, code: Code) -> None:
         """Hybrid's or NumPy's code is entered: note that it ran, or which tensor it looks at."""
-        space = frame.f_globals if own_code(code.co_filename) else None
-        if space is not None:
-            self.ran[code] = space
-        looks = id(code) in self._methods
-        known = self._hooks.quiet(code, space, looks)
-        if not looks:
+        known = self._runs(code, frame.f_globals)
+        if id(code) not in self._methods:
             if not known:
                 self._quiet[id(code)] = code
             return
@@ -435,13 +464,21 @@ class Watch:
         seen = self._of(code)
         if not any(g is frame.f_globals for g in seen.globals):
             seen.globals.append(frame.f_globals)
+        variables = self._arguments(frame)
+        seen.frames.append(variables)
+        if self.follow is not None:
+            self.follow.enter(frame, back, variables)
+
+    def _arguments(self, frame: types.FrameType) -> dict[str, Any]:
+        """What a frame of user code begins with."""
         variables = dict(frame.f_locals)
         zero = variables.get(".0")
         if zero is not None and hasattr(zero, "__reduce__") and "_iterator" in type(zero).__name__:
             variables[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
-        seen.frames.append(variables)
-        if self.follow is not None:
-            self.follow.enter(frame, back, variables)
+        for value in variables.values():
+            if issubclass(type(value), Handle):
+                self._passed[id(value)] += 1
+        return variables
 
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:
         owner = function.__self__

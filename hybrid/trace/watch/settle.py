@@ -278,7 +278,7 @@ class _Work:
             and all(
                 self._understood(place, key, access)
                 for key in keys
-                for access in accesses.get(key, ())
+                for access in accesses.get(key, {}).values()
             )
         )
 

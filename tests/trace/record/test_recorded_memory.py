@@ -37,13 +37,33 @@ def test_values_that_only_the_recorder_holds_are_let_go(monkeypatch):
             y = hb.sin(y) + 1.0
     finally:
         door.pop_mode(mode)
-    kept = [h for h in rec.keep if isinstance(getattr(h, "_v", None), np.ndarray)]
+    everything = [*rec.keep, *rec.large]
+    kept = [h for h in everything if isinstance(getattr(h, "_v", None), np.ndarray)]
     assert sum(h._v.nbytes for h in kept) < 12 * x._v.nbytes  # of 128 results
-    assert (
-        len({*map(id, rec.keep), *map(id, rec._shells)}) == len(rec.keep) + len(rec._shells) >= 129
-    )
+    everything += rec._shells
+    assert len({*map(id, everything)}) == len(everything) >= 129
     graph = rec.graph([rec.handles[id(y)]])
     assert len(graph.nodes) == 128 and x._v is not None and y._v is not None
+
+
+def test_views_that_only_the_recorder_holds_are_let_go(monkeypatch):
+    """They and what they are made of, but for one that a weak reference leads to."""
+    monkeypatch.setattr(recorder, "SWEEP_BYTES", 1 << 16)
+    x, refs = hb.ones(64, 64), []
+    rec = recorder.Recorder([x])
+    mode = door.push_mode(rec)
+    try:
+        for turn in range(64):
+            view = hb.sin(x).reshape(32, 128).T
+            if turn == 3:
+                refs.append(weakref.ref(view))
+            total = view.sum()
+    finally:
+        door.pop_mode(mode)
+    kept = {id(h._v) for h in rec.large if isinstance(getattr(h, "_v", None), np.ndarray)}
+    assert len(kept) < 40 and total.item() == view.sum().item()  # of 192
+    assert refs[0]() is not None and refs[0]().shape == (128, 32)
+    assert refs[0]().sum().item() == total.item()
 
 
 def test_a_recorded_step_keeps_no_activations():
