@@ -38,9 +38,8 @@ from .outputs import Unfit
 __all__ = ["Recorder", "RecordedOp"]
 
 LARGE = 1 << 24  # bytes of results that are worth returning to the system
-SWEEP_BYTES = 3 << 20  # of new results, after which values that nobody else holds are let go
+SWEEP_BYTES = 6 << 20  # of new results, after which values that nobody else holds are let go
 SWEPT = 4096  # bytes of values that are worth it
-MOST = 8  # references of the watch to a handle that are looked for
 
 
 _new: Any = tuple.__new__
@@ -56,17 +55,19 @@ def _small(value: Any) -> bool:
     return type(value) is int and abs(value) < 1 << 31
 
 
-def _let_go(handles: list[Any], alone: int, own: Callable[[Any], int] | None = None) -> list[Any]:
-    """Take the values of handles to which there are no references but `alone` and `own`, and give
-    these."""
+def _let_go(handles: list[Any], alone: int, watch: Watch | None = None) -> list[Any]:
+    """Take the values of handles to which there are no references but `alone` and those of a
+    watch, and give these."""
     found, counts = [], sys.getrefcount
+    own = set[int]() if watch is None else {*watch.kept, *watch.passed, *watch.looked}
     # the newest first: its tape node holds older ones, which are alone only without it
     for index in range(len(handles) - 1, -1, -1):
         count = counts(handles[index])
-        if count <= alone or (own is not None and count <= alone + MOST):
+        if count <= alone or id(handles[index]) in own:
             handle = handles[index]
-            known = own is not None and count <= alone + own(handle)
-            if (count <= alone or known) and isinstance(handle, Handle) and _parted(handle):
+            if count > alone and watch is not None and count > alone + watch.only(handle):
+                continue
+            if isinstance(handle, Handle) and _parted(handle):
                 handle._v = handle._node = None
                 found.append(handle)
     return found
@@ -212,7 +213,7 @@ class Recorder(Branches):
         self.keep[self._sorted :] = small
         kept = None
         self._fresh, self._sorted = 0, len(self.keep)
-        shells = _let_go(self.large, _ALONE, None if self.watch is None else self.watch.only)
+        shells = _let_go(self.large, _ALONE, self.watch)
         if shells:
             gone = set(map(id, shells))
             self.large = [handle for handle in self.large if id(handle) not in gone]

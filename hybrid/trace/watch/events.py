@@ -117,7 +117,7 @@ class Watch:
     lines[code]    line numbers that ran
     executed[code] instructions that ran, where lines alone do not tell which calls did
     young          ids of objects born during the call that are alive at its end
-    ran            hybrid's own code that ran, and its global namespace
+    ran            hybrid's own code that ran, and its global namespace, by id of the code
     looked         tensors whose properties and methods were used, by id
     """
 
@@ -136,7 +136,7 @@ class Watch:
         # tensor: those of the watch are taken off, or a recorded call would do other work than an
         # eager one.
         self.kept: dict[int, int] = collections.Counter()
-        self._passed: dict[int, int] = collections.Counter()  # and those in `frames`
+        self.passed: dict[int, int] = collections.Counter()  # and those in `frames`
         self.looked: dict[int, Any] = {}
         # Arguments that are data, by id, and what became of them: code that got some, how often its
         # instructions ran (by id of the code, offset), and how often a tensor was made of one
@@ -148,13 +148,14 @@ class Watch:
         self.made: dict[tuple[int, int, int], int] = collections.defaultdict(int)
         self.falls: set[Fall] = set()  # ways to take arguments in which this call may settle
         self.fixed: set[int] = set()  # positions of numbers among the arguments that were looked at
-        self.ran: dict[Code, dict[str, Any]] = {}
+        self.ran: dict[int, tuple[Code, dict[str, Any]]] = {}
         # Trusted code of which no event says anything more, by id as in `_methods`.
         self._quiet: dict[int, Code] = {}
         self._hooks = event_filter()  # which may know as much, and for later calls, too
         self._methods = _methods(RUNTIME.tensor)
         self._resumed: set[types.FrameType] = set()
-        self._shadow: set[types.FrameType] = set()
+        # by id, while they run: a frame keeps those below it, and all that is in them
+        self._shadow: set[int] = set()
         self._events = 0
         self._stopped = False
 
@@ -194,7 +195,7 @@ class Watch:
             self.young = set(map(id, gc.get_objects(0)))
         self._off()
         self._gather()
-        self.ran.update([(code, space) for code, space in self._hooks.entered() if space])
+        self.ran.update([(id(ran[0]), ran) for ran in self._hooks.entered() if ran[1]])
         for key, value in list(self.looked.items()):
             if not isinstance(value, Handle):
                 del self.looked[key]
@@ -241,7 +242,7 @@ class Watch:
 
     def only(self, handle: Handle) -> int:
         """How many references to a tensor are the watch's own."""
-        return self.holds(handle) + self._passed.get(id(handle), 0)
+        return self.holds(handle) + self.passed.get(id(handle), 0)
 
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""
@@ -357,6 +358,7 @@ class Watch:
         if event == "c_return":
             return
         if event == "return":
+            self._shadow.discard(id(frame))
             if self.follow is not None:
                 self.follow.leave(frame)
             if frame.f_back is not None:
@@ -372,14 +374,14 @@ class Watch:
             self._stop(f"makes more than {MAX_EVENTS} Python calls", frame)
         elif event == "call":
             self._call(frame)
-        elif event == "c_call" and frame not in self._shadow:
+        elif event == "c_call" and id(frame) not in self._shadow:
             self._c_call(frame, code, value)
 
     def _gave(self, back: types.FrameType, value: Any) -> None:
         """A frame is given what it called for."""
         if self.follow is not None:
             self.follow.returned(back, value)
-        if not trusted(back.f_code.co_filename) and back not in self._shadow:
+        if not trusted(back.f_code.co_filename) and id(back) not in self._shadow:
             held = self._of(back.f_code).returns.setdefault(back.f_lasti, [])
             if not held or held[-1] is not value:
                 held.append(value)
@@ -418,7 +420,7 @@ class Watch:
         """Note that hybrid's or NumPy's code runs; whether it is not told of again."""
         own = space if own_code(code.co_filename) else None
         if own is not None:
-            self.ran[code] = own
+            self.ran[id(code)] = code, own
         return self._hooks.quiet(code, own, id(code) in self._methods)
 
     def _trusted_call(self, frame: types.FrameType, code: Code) -> None:
@@ -441,16 +443,16 @@ class Watch:
         if (
             back is not None
             and stdlib(code.co_filename)
-            and (back in self._shadow or trusted(back.f_code.co_filename))
+            and (id(back) in self._shadow or trusted(back.f_code.co_filename))
         ):
-            self._shadow.add(frame)  # the standard library working for hybrid or NumPy
+            self._shadow.add(id(frame))  # the standard library working for hybrid or NumPy
             return
         if (
             back is not None
             and code.co_name != "<module>"
             and back.f_code.co_filename.startswith("<frozen importlib")
         ):
-            self._shadow.add(frame)  # an import hook of some other package
+            self._shadow.add(id(frame))  # an import hook of some other package
             return
         # a generator: is this its first start?
         if code.co_flags & inspect.CO_GENERATOR and frame not in self._resumed:
@@ -477,7 +479,7 @@ class Watch:
             variables[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
         for value in variables.values():
             if issubclass(type(value), Handle):
-                self._passed[id(value)] += 1
+                self.passed[id(value)] += 1
         return variables
 
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:

@@ -66,6 +66,54 @@ def test_views_that_only_the_recorder_holds_are_let_go(monkeypatch):
     assert refs[0]().sum().item() == total.item()
 
 
+SWEPT = """
+def swept(self):
+    sweep(self)
+    values = [handle._v for handle in self.large if handle._v is not None]
+    values = {id(v): v for v in [v if v.base is None else v.base for v in values]}
+    sizes.append(sum(v.nbytes for v in values.values()))
+"""
+
+
+def test_watching_a_call_keeps_nothing_alive(monkeypatch):
+    """Arguments and results of user code, what the standard library works on for hybrid, views:
+    at each sweep a watched call holds what the recorder alone does."""
+    sizes: list[int] = []
+    names = {"sweep": recorder.Recorder._sweep, "sizes": sizes}
+    exec(compile(SWEPT, recorder.__file__, "exec"), names)  # as hybrid's own code
+    monkeypatch.setattr(recorder.Recorder, "_sweep", names["swept"])
+    monkeypatch.setattr(recorder, "SWEEP_BYTES", 1 << 20)
+    layers = [hb.nn.Linear(64, 192) for _ in range(6)]
+
+    def mixed(layer, x):
+        parts = [p.reshape(64, 16, 4, 16).transpose(1, 2) for p in layer(x).chunk(3, -1)]
+        return x + (parts[0] * parts[1] + parts[2]).transpose(1, 2).reshape(64, 16, 64)
+
+    def step(x):
+        for layer in layers:
+            x = mixed(layer, x)
+        loss = (x * x).mean()
+        loss.backward()
+        for layer in layers:
+            for parameter in layer.parameters():
+                parameter.assign(parameter - parameter.grad * 0.01)
+                parameter.grad = None
+        return loss
+
+    x = hb.ones(64, 16, 64)
+    mode = door.push_mode(recorder.Recorder([x]))
+    try:
+        step(x)
+    finally:
+        door.pop_mode(mode)
+    alone = sizes[:]
+    sizes.clear()
+    traced = hb.function(step)
+    traced(x)
+    assert len(alone) > 10 and len(sizes) >= len(alone)
+    assert max(sizes) <= max(alone) * 1.1, (sizes, alone)
+
+
 def test_a_recorded_step_keeps_no_activations():
     w = hb.ones(32, 32, requires_grad=True)
 

@@ -189,7 +189,7 @@ def described(watch: Watch) -> dict[str, Any]:
         },
         "executed": {name(c): sorted(found) for c, found in watch.executed.items()},
         "reasons": list(watch.reasons),
-        "ran": sorted({name(c) for c in watch.ran if patches.own_code(c.co_filename)}),
+        "ran": sorted({name(c) for c, _ in watch.ran.values() if patches.own_code(c.co_filename)}),
         "looked": len(watch.looked),
         "kept": sorted(watch.kept.values()),
     }
