@@ -40,6 +40,7 @@ __all__ = ["Recorder", "RecordedOp"]
 LARGE = 1 << 24  # bytes of results that are worth returning to the system
 SWEEP_BYTES = 6 << 20  # of new results, after which values that nobody else holds are let go
 SWEPT = 4096  # bytes of values that are worth it
+AGAIN = 2  # sweeps until one looks at what earlier ones left, too: most values die young
 
 
 _new: Any = tuple.__new__
@@ -160,6 +161,7 @@ class Recorder(Branches):
         self.keep: list[Any] = []  # ids stay unique while recording
         self.large: list[Any] = []  # of those that were looked at, handles that hold much
         self._sorted = 0  # of `keep`, those that were looked at
+        self._lasting = self._sweeps = 0  # of `large`, those that the latest sweep left; sweeps
         self._shells: list[Any] = []  # handles whose values were let go
         self._fresh = self._bytes = 0  # bytes of results since the last sweep, and in all
         self.args: list[Handle] = []
@@ -213,11 +215,15 @@ class Recorder(Branches):
         self.keep[self._sorted :] = small
         kept = None
         self._fresh, self._sorted = 0, len(self.keep)
-        shells = _let_go(self.large, _ALONE, self.watch)
-        if shells:
-            gone = set(map(id, shells))
-            self.large = [handle for handle in self.large if id(handle) not in gone]
-            self._shells += shells
+        self._sweeps += 1
+        first = 0 if self._sweeps % AGAIN == 0 else self._lasting
+        recent = self.large[first:]
+        del self.large[first:]  # one list holds them while references are counted
+        shells = _let_go(recent, _ALONE, self.watch)
+        gone = set(map(id, shells))
+        self.large += [handle for handle in recent if id(handle) not in gone]
+        self._shells += shells
+        self._lasting = len(self.large)
         resume()
 
     def _begin(self, tensor: Handle) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FrameType
@@ -72,6 +73,7 @@ class NativeFilter:
         names = "profile", "trace", "evaluate"
         self._profile, self._trace, self._evaluate = map(self._module.address, names)
         self._objects: tuple[Any, ...] = ()
+        self._stacks = threading.local()
         self.monitor = None if SETS else Monitor(self._state(), self._begun)
         self._telling: Monitor | None = None  # while it tells of user code
         self._inside: dict[int, tuple[CodeType, Any]] = {}  # quiet code that was not met
@@ -148,6 +150,14 @@ class NativeFilter:
 
     def _room(self) -> int:
         """Bytes of this thread's stack that are left; 0 where that is not known."""
+        lowest: int | None = getattr(self._stacks, "lowest", None)
+        if lowest is None:
+            lowest = self._stacks.lowest = self._lowest()
+        return max(self._here() - lowest, 0) if lowest else 0
+
+    @staticmethod
+    def _lowest() -> int:
+        """Where this thread's stack ends, or 0: the system looks it up in a file."""
         library, attributes = ctypes.CDLL(None), (ctypes.c_char * 256)()
         lowest, size = ctypes.c_uint64(), ctypes.c_uint64()
         try:
@@ -160,7 +170,7 @@ class NativeFilter:
             library.pthread_attr_destroy(attributes)
         except AttributeError:
             return 0
-        return 0 if failed else max(self._here() - lowest.value, 0)
+        return 0 if failed else lowest.value
 
     def pause(self) -> bool:
         if self._words[ir.THREAD // 8] != self._thread():
@@ -256,8 +266,8 @@ def _loud(box: _Box, count: int) -> int:
 def _switching_works(hooks: NativeFilter) -> bool:
     """Whether all calls are seen that quiet code makes, also where the interpreter has specialised
     it to call without a new evaluation, and whether frames are laid out as expected."""
-    box, count = _Box(), 100
-    for _ in range(4):
+    box, count = _Box(), 40
+    for _ in range(2):
         _quiet(box, count)
     seen: list[tuple[str, CodeType]] = []
     returned: list[Any] = []
