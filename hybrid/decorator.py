@@ -325,7 +325,7 @@ class Function(Deferring, Paths, Unserved):
         self._decide(state, recording, earlier, near, bare)
         if excused and state.fails + state.effects:
             state.fails, state.effects = counts  # what other threads did is not held against it
-        for device in devices:
+        for device in () if state.pending else devices:
             door.backend_of(device).trim()
 
     @signals.critical

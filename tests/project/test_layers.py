@@ -83,7 +83,16 @@ ROOMS = {
     ),
     "trace.follow": ("terms", "machine", "operands", "hosted", "places", "follower", "snapshots")
     + ("calls", "branching", "builds", "effects", "newer", "rows"),
-    "trace.watch": ("turns", "events", "fact_table", "classes", "c_calls", "settle", "versioned")
+    "trace.watch": (
+        "turns",
+        "hosts",
+        "events",
+        "fact_table",
+        "classes",
+        "c_calls",
+        "settle",
+        "versioned",
+    )
     + ("objects", "evaluator", "rules", "origins", "passed", "analysis"),
     "backends": (
         "plan",

@@ -15,7 +15,7 @@ from typing import Any
 from ...core.cache import keep
 from .effects import EFFECTS
 from .expressions import Summary
-from .frame import Frame
+from .frame import Frame, listed
 from .opcodes import TABLE
 
 __all__ = [
@@ -35,19 +35,19 @@ __all__ = [
 @lru_cache(4096)
 def offsets(code: CodeType) -> list[int]:
     """Start offsets of the instructions (a frame's f_lasti may point into inline caches)."""
-    return [ins.offset for ins in dis.get_instructions(code)]
+    return [ins.offset for ins in listed(code)]
 
 
 @lru_cache(1024)
 def instructions_of(code: CodeType) -> dict[int, dis.Instruction]:
     """The instructions by their start offsets."""
-    return {ins.offset: ins for ins in dis.get_instructions(code)}
+    return {ins.offset: ins for ins in listed(code)}
 
 
 @lru_cache(1024)
 def successors(code: CodeType) -> dict[int, frozenset[int]]:
     """Offset of each instruction -> the offsets that may come after it, without exceptions."""
-    instructions = list(dis.get_instructions(code))
+    instructions = listed(code)
     # a loop that is over goes past the instructions which drop what it has dropped (3.12 on)
     past = {
         end.offset: {ins.offset for ins in instructions[number + 1 : number + 3]}
@@ -74,7 +74,7 @@ def exception_targets(code: CodeType) -> frozenset[int]:
 @lru_cache(4096)
 def handles_errors(code: CodeType) -> bool:
     """Whether the code has an except, finally or with block."""
-    return any(ins.opname == "PUSH_EXC_INFO" for ins in dis.get_instructions(code))
+    return any(ins.opname == "PUSH_EXC_INFO" for ins in listed(code))
 
 
 @lru_cache(1024)
@@ -111,7 +111,7 @@ def uncertain(code: CodeType) -> frozenset[int]:
     within the line, and those of a second copy of the line (`finally`)."""
     starts = {start: number for start, _, number in code.co_lines()}
     out, lines, line, apart = set(), set[int | None](), None, False
-    for instruction in dis.get_instructions(code):
+    for instruction in listed(code):
         if instruction.offset in starts and starts[instruction.offset] != line:
             line = starts[instruction.offset]
             apart = line in lines

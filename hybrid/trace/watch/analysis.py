@@ -168,7 +168,7 @@ class _Work:
         reach = self.objects.reach
         for root in (*ROOTS, function):
             reach(root, ELSEWHERE)
-        namespaces = Namespaces(self.watch.ran)
+        namespaces = Namespaces(list(self.watch.ran.values()))
         for replaced in namespaces.foreign():
             reach(replaced, ELSEWHERE)
         for value in arguments:

@@ -238,8 +238,8 @@ class _Work:
         self.touched = {p: self._normal(at) for p, at in follow.touched.items()}
         self.ran, self.blind = self._normal(follow.ran), self._normal(follow.blind)
         self.escaped: set[Any] = set(follow.escaped)
-        ran = list(facts.watch.ran)
-        self.own_names = {n for code in ran for n in (*code.co_names, *_texts(code))}
+        ran = list(facts.watch.ran.values())
+        self.own_names = {n for code, _ in ran for n in (*code.co_names, *_texts(code))}
 
     def _normal(self, places: Any) -> set[tuple[int, Any]]:
         """Instructions, with equal code objects taken for one."""
@@ -278,7 +278,7 @@ class _Work:
             and all(
                 self._understood(place, key, access)
                 for key in keys
-                for access in accesses.get(key, ())
+                for access in accesses.get(key, {}).values()
             )
         )
 

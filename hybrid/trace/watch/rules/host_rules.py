@@ -52,7 +52,7 @@ class HostCalls:
 
     def check(self, followed: Followed | None) -> None:
         """Reasons for the calls that no replay can make again."""
-        for (ident, at), (code, offset, name) in list(self.watch.hosted.items()):
+        for (ident, at), (code, offset, name) in list(self.watch.hosts.hosted.items()):
             if followed is None or (ident, at) not in self.understood:
                 self.facts.why(f"calls {name}", Access(code, offset))
         known = () if followed is None else followed.hosted
@@ -63,7 +63,7 @@ class HostCalls:
                 self.facts.why(f"{why} {hosted.entry.name}", Access(code, hosted.at[1]))
         self._check_objects()
         drawn = [hosted.owner for hosted in known if hosted.entry.use == "draw"]
-        for name, owner in self.watch.moved.items():
+        for name, owner in self.watch.hosts.moved.items():
             if not any(owner is other for other in drawn):
                 self.facts.why(f"uses the global state of {name}", Access())
 
