@@ -16,7 +16,7 @@ from ...ir.door.context import STATE
 from ...ir.door.pending import known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families
-from ..fallback.nap import Nap
+from ..fallback.nap import Nap, Napping
 from ..heap.signature import signature_of, unchecked
 from ..record.wording import why_not
 from .background import Compilation
@@ -36,10 +36,10 @@ NEW_SIGNATURES = (
 )
 
 
-class Unserved(Reports):
+class Unserved(Napping, Reports):
     """The part of `Function` that meets eager calls and finished compilations.
 
-    `_unseen`: calls to come that run eagerly without a look; `_learned`: ways that were made."""
+    `_learned`: ways that were made."""
 
     _budget: Budget
     _direct: Callable[..., Any] | None
@@ -53,7 +53,7 @@ class Unserved(Reports):
 
     def __init__(self) -> None:
         self._families, self._nap = Families(), Nap()
-        self._unseen = self._learned = 0
+        self._learned = 0
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         """Serve calls by a plan."""
@@ -167,9 +167,8 @@ class Unserved(Reports):
             seconds = CLOCK[0]() - start
             self._budget.ran(seconds)
             others = self._replays + self._records + self._deferred
-            self._unseen = self._nap.tire(others, seconds)
-            if self._unseen:
-                self._eager += self._unseen
+            rest = self._nap.tire(others, seconds)
+            if rest and self._sleep(rest):
                 self._direct = None
 
     def _serve_directly(self, plan: ReplayPlan) -> None:
@@ -284,7 +283,8 @@ class Unserved(Reports):
         signature has been given up long enough."""
         self._take(state)
         if state.state == "EAGER":
-            return self._again(state)
+            self._nap.settled = not (again := self._again(state))
+            return again
         ready = state.work is None or bool(state.plans)
         state.calls += not ready
         return ready
