@@ -67,13 +67,15 @@ class Unserved(Napping, Reports):
         """Run the function itself from now on."""
         raise NotImplementedError
 
-    def _missed_again(self, state: SignatureState) -> bool:
-        """Note that no plan served a call; true when that is given up."""
+    def _missed_again(self, state: SignatureState, told: bool = True) -> bool:
+        """Note that no plan served a call, and why where that is `told`; true when that is given
+        up."""
         plans, aside = state.plans, state.known_paths.aside
         state.known_paths.aside = False
         if not plans or aside:  # what a tensor holds is no fault of the facts
             return False
-        state.text = why_not(plans[0].recording.facts)
+        if told:
+            state.text = why_not(plans[0].recording.facts)
         state.misses = state.misses + 1 if state.mark == self._replays else 0
         state.mark = self._replays
         done = state.misses >= GIVE_UP or state.known_paths.unsettled(self._replays)
@@ -136,7 +138,8 @@ class Unserved(Napping, Reports):
         if not state.sealed and state.fruitless <= GIVE_UP:
             return False
         if not state.known_paths.aside:
-            self._missed_again(state)
+            count = state.fruitless  # looking for the reason takes longer than a small call
+            self._missed_again(state, count & (count - 1) == 0)
         elif state.known_paths.lost(self._replays):
             self._give_up(state)
         return True
