@@ -197,14 +197,19 @@ class Unserved(Napping, Reports):
         return result
 
     def _learn(
-        self, plan: ReplayPlan, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+        self,
+        state: SignatureState,
+        plan: ReplayPlan,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Any],
     ) -> None:
         """Note how calls like this one, which a plan has served, get there without a look at their
         signature."""
         if plan.untimed or STATE.special or self._learned > FREE + self._replays // EACH:
             return
         self._learned += 1
-        way = way_of(self.fn, plan, args, kwargs, tensors, self._regard)
+        way = way_of(self.fn, plan, (args, kwargs), tensors, self._regard, state.owners is not None)
         direct = self._direct
         known = getattr(direct, "ways", None)
         ways = list(known.ways) if known is not None else []
