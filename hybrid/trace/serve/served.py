@@ -7,7 +7,7 @@ entry itself, the rest by a generated function before it; MISS means that nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,14 +20,14 @@ from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
 from ..record.recording import Life, Recording
-from .native.facts import native_facts
+from .native.facts import native_facts, shared_captures
 from .native.needs import Finding, Needs, replay_of
 from .native.straight import Straight, straight
 from .prepare import MISS, Prepared
 
 __all__ = ["Served", "Attempts", "as_it_is", "serve"]
 
-MAX_REFRESH = 16  # native forms of facts that soon fail, after which Python checks them instead
+MAX_REFRESH = 6  # native forms of facts that soon fail, after which Python checks them instead
 LASTING = 64  # calls that a native form has to serve to be worth its making
 
 
@@ -37,18 +37,28 @@ class Attempts:
 
     `refreshes`: how many in a row soon failed; `since`: calls that the function had served when the
     latest was made.  `pinned`: leaves found in a place, by input: their tape ends, so they may be
-    compared by identity; `moved`: those that were seen to change, which Python checks."""
+    compared by identity; `shared`: the ids of captures that are found in more places than one;
+    `moved`: of both, those that were seen to change, which Python checks."""
 
     refreshes: int = 0
     since: int = 0
     pinned: dict[int, Any] = field(default_factory=dict)
     moved: set[int] = field(default_factory=set)
+    shared: dict[int, Any] = field(default_factory=dict)
 
     def failed(self, replays: int) -> bool:
         """Note that native forms did not last; whether new ones are worth making."""
         self.refreshes = 0 if replays - self.since >= LASTING else self.refreshes + 1
         self.since = replays
         return self.refreshes < MAX_REFRESH
+
+    def share(self, inputs: Sequence[Any], shared: Iterable[int]) -> None:
+        """Note the captures that are found in more places than one."""
+        now = {number: id(inputs[number]) for number in shared}
+        self.moved |= {
+            number for number in now if self.shared.get(number, now[number]) != now[number]
+        }
+        self.shared = now
 
     def pin(self, inputs: Sequence[Any], arguments: int, held: dict[int, Any]) -> None:
         """Note which captures are leaves that never moved so far."""
@@ -244,7 +254,8 @@ def serve(
     `inputs`: the tensors of a call whose facts have just been found to hold; `native`: whether
     facts get a native form.  None: the backend offers no entry."""
     recording = prepared.recording
-    facts = native_facts(recording, inputs) if native else None
+    attempts.share(inputs, shared_captures(recording))
+    facts = native_facts(recording, inputs, attempts.moved) if native else None
     attempts.pin(inputs, recording.arguments, needs.held)
     finding = Finding.of(recording, facts, attempts.pinned)
     left_over = None if facts is None else facts.rest

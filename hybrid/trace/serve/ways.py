@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ..heap.data import source_of
 from ..heap.signature import Regard
 from ..record.outputs import Plain
-from .native.walk import NoWay, Walk
+from .native.walk import ArgumentWalk, NoWay
 from .paths import crossing, or_aside
 from .plans import ReplayPlan
 from .prepare import MISS
@@ -25,6 +25,7 @@ from .prepare import MISS
 __all__ = ["Way", "Ways", "way_of", "MAX_WAYS", "FREE", "EACH"]
 
 MAX_WAYS = 12
+OFTEN = 64  # calls of a way, after which their order is looked at
 FREE, EACH = 64, 512  # ways that a function may make, and one more for so many replays
 MAX_MISSES = 4096  # calls that no way served, after which they are found anew
 
@@ -53,14 +54,17 @@ class Ways:
 
     def caller(self) -> Callable[..., Any]:
         """What takes a call without keywords."""
-        serving = tuple([(i, way.serve) for i, way in enumerate(self.ways) if not way.names])
+        serving = [(i, way.serve) for i, way in enumerate(self.ways) if not way.names]
         taken = self.taken
 
         def call(*args: Any) -> Any:
+            nonlocal serving
             for number, serve in serving:
                 result = serve(*args)
                 if result is not NotImplemented:
-                    taken[number] += 1
+                    taken[number] = calls = taken[number] + 1
+                    if not calls % OFTEN:  # those that are taken most come first
+                        serving = sorted(serving, key=lambda pair: -taken[pair[0]])
                     return result
             return self.missed()
 
@@ -115,7 +119,7 @@ def way_of(
     writing = _writing(function, len(args), names)
     if entry is None or writing is None:
         return None
-    values, walk = (*args, *kwargs.values()), Walk(regard)
+    values, walk = (*args, *kwargs.values()), ArgumentWalk(regard)
     try:
         _walk_through(walk, function, values, writing)
     except NoWay:
@@ -129,12 +133,18 @@ def way_of(
     if served is not None and not served.whole and served.straight is None:
         for (place, _), wanted in zip(walk.tensors, plan.recording.inputs):
             walk.need(f"type({place}._node) is {walk.hold(wanted.node)}")
-    bare = [place for place, _ in walk.tensors] == [f"v{k}" for k in range(len(values))]
-    serve = entry if bare and not walk.lines else walk.function(len(values), entry)
+    if not walk.lines and [p for p, _ in walk.tensors] == [f"v{k}" for k in range(len(values))]:
+        return Way(plan, len(values), names, entry)
+    if served is not None and entry == served.entry.call:  # without its frame
+        serve = walk.function(len(values), served.entry.raw, served.entry.failed)
+    else:
+        serve = walk.function(len(values), entry)
     return Way(plan, len(values), names, serve)
 
 
-def _walk_through(walk: Walk, function: Any, values: tuple[Any, ...], writing: Writing) -> None:
+def _walk_through(
+    walk: ArgumentWalk, function: Any, values: tuple[Any, ...], writing: Writing
+) -> None:
     """Have the arguments of a call described, as the signature has them."""
     for position, index in writing.order:
         walk.argument(values[index], f"v{index}", position)

@@ -21,7 +21,7 @@ from hybrid.decorator import RunsEagerly, function
 from hybrid.trace.fallback import budget
 from hybrid.trace.heap.data import source_of
 from hybrid.trace.heap.signature import Regard, signature_of
-from hybrid.trace.serve.native.walk import NoWay, Walk
+from hybrid.trace.serve.native.walk import ArgumentWalk, NoWay
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +161,7 @@ VALUES: list[Any] = [
 def way(value: Any, regard: Regard) -> Any:
     """A function of one argument and a tensor that gives the tensors among them, where they are as
     those of `value`, all distinct: what a native entry looks at."""
-    walk, last = Walk(regard), t(5)
+    walk, last = ArgumentWalk(regard), t(5)
     walk.add(value, "v0")
     walk.add(last, "v1")
     wanted = [(x._a, type(x._node)) for x in signature_of((value, last), {}, regard)[1]]

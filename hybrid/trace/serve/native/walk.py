@@ -23,7 +23,7 @@ from ...heap.signature import Regard, by_identity, float_bits
 from ...heap.structure import structure_of
 from ...record.guards import run_text
 
-__all__ = ["NoWay", "Walk"]
+__all__ = ["NoWay", "ArgumentWalk"]
 
 MAX_LINES = 200
 _SINGLE = frozenset(map(id, (None, True, False, Ellipsis, NotImplemented)))
@@ -33,7 +33,7 @@ class NoWay(Exception):
     """Something among the arguments that only a signature describes."""
 
 
-class Walk:
+class ArgumentWalk:
     """`tensors`: (expression, value) of the tensors among the arguments, and of what stands for
     them, in the order of the signature; `plain`: whether nothing else that can change is there."""
 
@@ -62,8 +62,14 @@ class Walk:
         self.plain = True
         self.count = 0
 
-    def function(self, count: int, serve: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of `count` arguments that hands the tensors on, or gives NotImplemented."""
+    def function(
+        self,
+        count: int,
+        serve: Callable[..., Any],
+        failed: Callable[[int], Exception] | None = None,
+    ) -> Callable[..., Any]:
+        """A function of `count` arguments that hands the tensors on, or gives NotImplemented;
+        `failed`: makes an error of an int."""
         names = [f"v{index}" for index in range(count)]
         parameters = ", ".join([*[f"{name}=MISSING" for name in names], "*more"])
         given = ", ".join([place for place, _ in self.tensors])
@@ -75,7 +81,11 @@ class Walk:
         if lines:  # an error there is one of looking at something else
             lines = ["try:", *[f" {line}" for line in lines], "except Exception as error:"]
             lines += [" if from_handler(error): raise", " return NI"]
-        body = [f"if {last}more: return NI", *lines, f"return serve({given})"]
+        ends = [f"return serve({given})"]
+        if failed is not None:
+            self.space["failed"] = failed
+            ends = [f"got = serve({given})", "if type(got) is int: raise failed(got)", "return got"]
+        body = [f"if {last}more: return NI", *lines, *ends]
         text = "\n".join([f"def way({parameters}):", *[f" {line}" for line in body]])
         self.space["serve"] = serve
         run_text(text, "<hybrid way>", self.space)
