@@ -25,6 +25,7 @@ from .structure import EMPTY, structure_of
 
 __all__ = [
     "by_identity",
+    "float_bits",
     "signature_of",
     "Regard",
     "signed_by",
@@ -52,7 +53,7 @@ _STRUCTURE = object()  # the start of an entry by what the object is made of
 _DATA = object()  # after the record of an array in the machine's byte order
 _NUMBER = object()  # the start of an entry for a number of a type
 _AGAIN = object()  # the start of an entry for a structure that was met before
-_pack = struct.Struct("d").pack
+float_bits = struct.Struct("d").pack
 
 
 class _Unfit(Exception):
@@ -99,9 +100,9 @@ class Leaves:
             signature.append(value._a)
             signature.append(type(value._node))
         elif cls is float:
-            signature.append((cls, _pack(value)))
+            signature.append((cls, float_bits(value)))
         elif cls is complex:
-            signature.append((cls, _pack(value.real), _pack(value.imag)))
+            signature.append((cls, float_bits(value.real), float_bits(value.imag)))
         elif id(cls) in _PLAIN:
             signature.append((cls, value))
         elif cls is list or cls is tuple:

@@ -16,7 +16,7 @@ import numpy as np
 from ...core.signals import passing
 from ..heap.facts import Holder
 
-__all__ = ["First", "Told", "told", "undo", "settled", "saved", "state_of", "tell"]
+__all__ = ["First", "Told", "told", "planned", "undo", "settled", "saved", "state_of", "tell"]
 
 
 def state_of(owner: Any) -> Any:
@@ -142,10 +142,11 @@ class Told(NamedTuple):
 
 def told(call: Told, build: Callable[[Any], Any]) -> tuple[Any, ...]:
     """A call with the values of its arguments, or the exception that these raise."""
-    try:
-        values = [build(spec) for spec in call.specs]
-    except Exception as error:
-        return _raises, (error,), {}
+    return planned(lambda: _told(call, build))
+
+
+def _told(call: Told, build: Callable[[Any], Any]) -> tuple[Any, ...]:
+    values = [build(spec) for spec in call.specs]
     count = len(values) - len(call.names)
     bound = () if call.owner is None else (call.owner.get(),)
     return call.function, (*bound, *values[:count]), dict(zip(call.names, values[count:]))
@@ -153,6 +154,14 @@ def told(call: Told, build: Callable[[Any], Any]) -> tuple[Any, ...]:
 
 def _raises(error: Exception) -> None:
     raise error
+
+
+def planned(make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """A call with the values of its arguments, or the exception that these raise."""
+    try:
+        return make()
+    except Exception as error:
+        return _raises, (error,), {}
 
 
 def tell(calls: Sequence[tuple[Any, ...]]) -> None:

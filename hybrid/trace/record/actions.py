@@ -152,6 +152,11 @@ class Grown(NamedTuple):
     method: Method
     specs: tuple[Spec, ...]
 
+    @property
+    def primitive(self) -> Callable[..., Any]:
+        """What it calls, of the container and the values."""
+        return _PRIMITIVES[self.type, self.method]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Actions:
@@ -227,9 +232,9 @@ class Actions:
             build(clock)
         numbers = [(number, build(number.spec)) for number in self.numbers]
         calls = [
-            (_PRIMITIVES[g.type, g.method], g.owner.get(), *map(build, g.specs))
+            (g.primitive, g.owner.get(), *map(build, g.specs))
             if g.method != "extend"
-            else (_PRIMITIVES[g.type, "extend"], g.owner.get(), [build(s) for s in g.specs])
+            else (g.primitive, g.owner.get(), [build(s) for s in g.specs])
             for g in self.grown
         ]
         changes = iter(itertools.starmap(operator.call, calls))

@@ -16,7 +16,7 @@ from ...ir.door.context import STATE
 from ...ir.door.pending import known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families
-from ..fallback.nap import Nap
+from ..fallback.nap import Nap, Napping
 from ..heap.signature import signature_of, unchecked
 from ..host.again import settled
 from ..record.wording import why_not
@@ -37,10 +37,10 @@ NEW_SIGNATURES = (
 )
 
 
-class Unserved(Reports):
+class Unserved(Napping, Reports):
     """The part of `Function` that meets eager calls and finished compilations.
 
-    `_unseen`: calls to come that run eagerly without a look; `_learned`: ways that were made."""
+    `_learned`: ways that were made."""
 
     _budget: Budget
     _direct: Callable[..., Any] | None
@@ -54,7 +54,7 @@ class Unserved(Reports):
 
     def __init__(self) -> None:
         self._families, self._nap = Families(), Nap()
-        self._unseen = self._learned = 0
+        self._learned = 0
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         """Serve calls by a plan."""
@@ -68,13 +68,15 @@ class Unserved(Reports):
         """Run the function itself from now on."""
         raise NotImplementedError
 
-    def _missed_again(self, state: SignatureState) -> bool:
-        """Note that no plan served a call; true when that is given up."""
+    def _missed_again(self, state: SignatureState, told: bool = True) -> bool:
+        """Note that no plan served a call, and why where that is `told`; true when that is given
+        up."""
         plans, aside = state.plans, state.known_paths.aside
         state.known_paths.aside = False
         if not plans or aside:  # what a tensor holds is no fault of the facts
             return False
-        state.text = why_not(plans[0].recording.facts)
+        if told:
+            state.text = why_not(plans[0].recording.facts)
         state.misses = state.misses + 1 if state.mark == self._replays else 0
         state.mark = self._replays
         done = state.misses >= GIVE_UP or state.known_paths.unsettled(self._replays)
@@ -137,7 +139,8 @@ class Unserved(Reports):
         if not state.sealed and state.fruitless <= GIVE_UP:
             return False
         if not state.known_paths.aside:
-            self._missed_again(state)
+            count = state.fruitless  # looking for the reason takes longer than a small call
+            self._missed_again(state, count & (count - 1) == 0)
         elif state.known_paths.lost(self._replays):
             self._give_up(state)
         return True
@@ -168,9 +171,8 @@ class Unserved(Reports):
             seconds = CLOCK[0]() - start
             self._budget.ran(seconds)
             others = self._replays + self._records + self._deferred
-            self._unseen = self._nap.tire(others, seconds)
-            if self._unseen:
-                self._eager += self._unseen
+            rest = self._nap.tire(others, seconds)
+            if rest and self._sleep(rest):
                 self._direct = None
 
     def _serve_directly(self, plan: ReplayPlan) -> None:
@@ -196,14 +198,19 @@ class Unserved(Reports):
         return result
 
     def _learn(
-        self, plan: ReplayPlan, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+        self,
+        state: SignatureState,
+        plan: ReplayPlan,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Any],
     ) -> None:
         """Note how calls like this one, which a plan has served, get there without a look at their
         signature."""
         if plan.untimed or STATE.special or self._learned > FREE + self._replays // EACH:
             return
         self._learned += 1
-        way = way_of(self.fn, plan, args, kwargs, tensors, self._regard)
+        way = way_of(self.fn, plan, (args, kwargs), tensors, self._regard, state.owners is not None)
         direct = self._direct
         known = getattr(direct, "ways", None)
         ways = list(known.ways) if known is not None else []
@@ -297,7 +304,8 @@ class Unserved(Reports):
         signature has been given up long enough."""
         self._take(state)
         if state.state == "EAGER":
-            return self._again(state)
+            self._nap.settled = not (again := self._again(state))
+            return again
         ready = state.work is None or bool(state.plans)
         state.calls += not ready
         return ready

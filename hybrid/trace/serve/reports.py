@@ -74,7 +74,7 @@ class Reports(Wrapped):
     _replays: int
     _records: int
     _eager: int
-    _unseen: int  # calls that are counted as eager and have yet to come
+    _unseen: Any  # calls that are counted as eager and have yet to come
     _deferred: int
     _inner: int
     _probes: Probes
