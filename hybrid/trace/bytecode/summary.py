@@ -8,6 +8,7 @@ Invariant: an opcode without an effect in the interpreter's table sets `Summary.
 from __future__ import annotations
 
 import dis
+from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "offsets",
     "handles_errors",
     "caught",
+    "texts_of",
     "uncertain",
     "instructions_of",
     "successors",
@@ -75,6 +77,14 @@ def exception_targets(code: CodeType) -> frozenset[int]:
 def handles_errors(code: CodeType) -> bool:
     """Whether the code has an except, finally or with block."""
     return any(ins.opname == "PUSH_EXC_INFO" for ins in listed(code))
+
+
+def texts_of(code: CodeType) -> Iterator[str]:
+    """The texts among the constants of a code object."""
+    for constant in code.co_consts:
+        for part in constant if type(constant) is tuple else (constant,):
+            if type(part) is str:
+                yield part
 
 
 @lru_cache(1024)

@@ -13,6 +13,7 @@ from ..host.table import owns_state
 from .calls import RETURNED, Effect, Instruction, known
 from .follower import Follower
 from .hosted.texts import build_string, format_value, term_of
+from .indices import build_slice
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .snapshots import BLOCK, RangeWalk
 from .terms import Collection
@@ -68,16 +69,6 @@ def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     if slot.method != RETURNED and kind is not tuple and kind is not list:
         follow.impure += 1  # an iterator may move
     machine.stack += [UNSEEN] * count
-
-
-def build_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    count = instruction.arg or 0
-    slots = machine.stack[len(machine.stack) - count :]
-    del machine.stack[len(machine.stack) - count :]
-    follow.escape(slots)
-    values = [known(machine, frame, slot) for slot in slots]
-    plainly = not any(s.term for s in slots) and all(map(plain, values))
-    machine.stack.append(StackSlot(slice(*values)) if plainly else UNSEEN)
 
 
 def gather(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:

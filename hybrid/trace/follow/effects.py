@@ -42,6 +42,7 @@ from .follower import Follower
 from .hosted.arrays import array_method, is_array, on_arrays, picked, taken_from
 from .hosted.calls import method_of
 from .hosted.texts import computed_text, decided
+from .indices import offer_index, read_table
 from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, is_mapping, item, named, variable
@@ -49,7 +50,7 @@ from .terms import Collection, is_number
 
 __all__ = ["EFFECTS", "other", "forget"]
 __all__ += ["leave", "load_attr", "load_const", "load_fast", "load_global", "load_method"]
-__all__ += ["store_fast"]
+__all__ += ["store_fast", "store_subscript", "subscript"]
 
 
 # ---- stack and control
@@ -267,8 +268,16 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         return
     if _of_pair(machine, frame, slot, key):
         return
-    follow.escape([key, slot])
     container, index = known(machine, frame, slot), known(machine, frame, key)
+    key = key._replace(value=index)
+    entry_ = read_table(follow, machine, container, key) if slot.term is None else None
+    if entry_ is not None:
+        machine.stack.append(entry_)
+        return
+    if type(container) is list or type(container) is tuple:
+        follow.touched["plain", id(container)].add((id(machine.code), machine.offset))
+    offered = slot.term is None and offer_index(follow, machine, frame, container, key)
+    follow.escape([slot] if offered else [key, slot])
     if container is UNKNOWN or index is UNKNOWN:
         follow.blind.add((id(machine.code), machine.offset))
         machine.stack.append(UNSEEN)
@@ -309,10 +318,12 @@ def store_subscript(
     if is_mapping(container) and (key.term is not None or not named(index)):
         _set(follow, machine, container, key._replace(value=index), slot)
         return
-    follow.escape([key])
     setter = MISSING if container is UNKNOWN else lookup(type(container), "__setitem__")
-    if offer_value(follow, machine, frame, setter, slot):
+    if base.term is None and offer_index(follow, machine, frame, container, key, slot):
         slot = UNSEEN
+    else:
+        follow.escape([key])
+        slot = UNSEEN if offer_value(follow, machine, frame, setter, slot) else slot
     spot, held = item(container, index)
     if spot is not None and held is MISSING:
         _set(follow, machine, container, StackSlot(index), slot)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..heap.allowlist import plain
 from .branching import pop_jump
 from .builds import LOOKS, advance
 from .calls import Effect, Instruction, call, known, push
@@ -23,11 +22,13 @@ from .effects import (
     nothing,
     pop_top,
     store_fast,
+    store_subscript,
+    subscript,
 )
 from .follower import Follower
-from .hosted.arrays import is_array, picked
 from .hosted.texts import convert_value, format_with
-from .machine import NULL, UNKNOWN, UNSEEN, StackSlot, Stepper
+from .indices import slice_of
+from .machine import NULL, UNKNOWN, UNSEEN, Stepper
 
 __all__ = ["ROWS_312", "ROWS_313"]
 
@@ -85,23 +86,16 @@ def set_aside(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 
 def take_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    start, stop = [known(machine, frame, slot) for slot in machine.stack[-2:]]
-    if is_array(machine.stack[-3]) and plain(start) and plain(stop):
-        key = StackSlot(slice(start, stop))
-        found = picked(follow, frame, machine.stack[-3], key)
-        if found is not None and not any(slot.term for slot in machine.stack[-2:]):
-            machine.stack[-3:] = [found]
-            return
-    follow.escape(machine.stack[-3:])
-    follow.blind.add((id(machine.code), machine.offset))
-    machine.stack[-3:] = [UNSEEN]
+    bounds = machine.stack[-2:]
+    machine.stack[-2:] = [slice_of(follow, machine, frame, bounds)]
+    subscript(follow, machine, frame, instruction)
 
 
 def store_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    follow.escape(machine.stack[-4:])
-    follow.blind.add((id(machine.code), machine.offset))
     follow.handle([known(machine, frame, machine.stack[-3])])
-    del machine.stack[-4:]
+    bounds = machine.stack[-2:]
+    machine.stack[-2:] = [slice_of(follow, machine, frame, bounds)]
+    store_subscript(follow, machine, frame, instruction)
 
 
 # ---- 3.13

@@ -298,13 +298,20 @@ class SharedValues:
         self.offers: list[Offer] = []
         self.taken: list[TakenNumber] = []  # what operations took
         self.known: dict[Any, int] = {}  # the same by term, type and record -> value number
+        # tables that were read at followed indices, by id, and those
+        self.tables: dict[int, tuple[Any, list[Term]]] = {}
         self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
         # variables, by code, that count the turns of a loop, and what computes them in the graph
         self.counters: Mapping[tuple[int, str], Any] = {}
-        self.compute_whole: Callable[[Term], int | None] = lambda term: None
         self.virtual: set[HostRead] = set()  # reads of what only the graph computes
         self.impure = 0  # instructions and calls that may have changed Python state
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
+        self.leave_recorder()
+
+    def leave_recorder(self) -> None:
+        """The call has ended: what it used is let go at once, and not when cycles are collected,
+        for views that are alive follow what is written."""
         self.progress: Callable[[], int] = lambda: 0  # how many operations have run
+        self.compute_whole: Callable[[Term], int | None] = lambda term: None
         # notes a branch on values of tensors; false where no replay can check it
         self.decide: Callable[[Term, bool], bool] = lambda term, truth: False

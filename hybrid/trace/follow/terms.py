@@ -24,6 +24,7 @@ __all__ = [
     "formatted",
     "percent",
     "joined",
+    "NumberTable",
     "Constant",
     "Operation",
     "Collection",
@@ -40,10 +41,15 @@ __all__ = [
     "kind_of",
     "size",
     "MAX_TERM",
+    "AT",
+    "NO_START",
+    "NO_STOP",
     "NEVER_RAISE",
     "may_differ",
     "may_raise",
     "plain_form",
+    "positive",
+    "small",
 ]
 
 NUMBERS = (int, float, bool)
@@ -107,6 +113,9 @@ Symbol: TypeAlias = Literal[
     "isinf",
     "isnan",
     "erf",
+    "start",
+    "int_entry",
+    "float_entry",
 ]
 # builtins that compute with numbers
 BUILTINS: dict[Symbol, Callable[..., Any]] = {
@@ -152,6 +161,38 @@ MATH: dict[Symbol, Callable[..., Any]] = {
     "isnan": math.isnan,
     "erf": math.erf,
 }
+NO_START, NO_STOP, AT = 1, 2, 4  # forms of an index: bounds that a slice lacks; an int
+
+
+def start(extent: int, size: int, form: int, first: int, last: int, stride: int) -> int:
+    """Where the box of an int or slice begins on an axis; IndexError unless it has this size."""
+    if form == AT:
+        if -extent <= first < extent:
+            return first % extent
+        raise IndexError(first)
+    bounds = None if form & NO_START else first, None if form & NO_STOP else last, stride
+    chosen = range(extent)[slice(*bounds)]
+    if len(chosen) != size:
+        raise IndexError(size)
+    return chosen.start
+
+
+def int_entry(table: Any, index: int) -> int:
+    """An int in a table."""
+    value: int = table[index]
+    if type(value) is not int:
+        raise TypeError(index)
+    return value
+
+
+def float_entry(table: Any, index: int) -> float:
+    """A float in a table."""
+    value: float = table[index]
+    if type(value) is not float:
+        raise TypeError(index)
+    return value
+
+
 # symbol -> what computes it; the symbol is also its Python text
 OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "+": operator.add,
@@ -176,9 +217,13 @@ OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "not": operator.not_,
     **BUILTINS,
     **MATH,
+    "start": start,
+    "int_entry": int_entry,
+    "float_entry": float_entry,
 }
 _TRUTHS = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "isfinite", "isinf", "isnan")
 _ROUNDS = ("floor", "ceil", "trunc")
+_ENTRIES = ("int_entry", "float_entry")
 # operators that raise for no numbers
 NEVER_RAISE = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "neg", "abs", "min", "max")
 _LARGEST_EXACT = 1 << 53
@@ -237,8 +282,28 @@ class Made(NamedTuple):
     type: type
 
 
+class NumberTable:
+    """A list or tuple of numbers, by identity, of which one is read in each call."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is NumberTable and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def place(self) -> Any:
+        """What is equal for the same table."""
+        return "table", id(self.value)
+
+
 class Constant(NamedTuple):
-    """A Python number, or a value in a text or a call of Python's own world."""
+    """A Python number, a part of a key of a subscript, or a value in a text or a call of Python's
+    own world."""
 
     value: Any
 
@@ -259,7 +324,9 @@ class Collection(NamedTuple):
     keys: tuple[Any, ...] = ()
 
 
-Term: TypeAlias = Load | Length | HostRead | HostCall | Constant | Operation | Collection | Made
+Term: TypeAlias = (
+    Load | Length | HostRead | HostCall | NumberTable | Constant | Operation | Collection | Made
+)
 
 
 def is_number(value: Any) -> bool:
@@ -270,7 +337,7 @@ def is_number(value: Any) -> bool:
 
 def apply(symbol: Symbol, values: tuple[Any, ...]) -> Any:
     """The operator on exact numbers; ValueError for what is not followed."""
-    if not all(map(is_number, values)):
+    if not all(map(is_number, values[1:] if symbol in _ENTRIES else values)):
         raise ValueError(symbol)
     if symbol in _GROWING and not (type(values[1]) is not int or abs(values[1]) < _LARGE):
         raise ValueError(symbol)
@@ -339,9 +406,9 @@ def kind_of(term: Any) -> type | None:
         symbol, kinds = term.symbol, {kind_of(operand) for operand in term.operands}
         if symbol in _TRUTHS:
             return bool
-        if symbol in ("/", "float") or (symbol in MATH and symbol not in _ROUNDS):
+        if symbol in ("/", "float", "float_entry") or (symbol in MATH and symbol not in _ROUNDS):
             return float
-        if symbol == "int" or symbol in _ROUNDS:
+        if symbol in ("int", "start", "int_entry") or symbol in _ROUNDS:
             return int
         if symbol in ("**", "round", "min", "max"):
             return kinds.pop() if len(kinds) == 1 and symbol in ("min", "max") else None
@@ -376,6 +443,19 @@ def may_differ(term: Term) -> bool:
     """Whether a term depends on what places hold, how long lists are, or what calls of Python's own
     world give."""
     return any(type(part) in (Load, Length, HostCall) for part in parts(term))
+
+
+def positive(term: Any) -> bool:
+    """Whether a number is larger than zero whatever its leaves are."""
+    if type(term) is Operation:
+        return term.symbol == "max" and any(map(positive, term.operands))
+    return type(term) is Constant and term.value > 0
+
+
+def small(term: Any, divides: bool) -> Any:
+    """A term that raises or is not finite where a float cannot be computed with this one."""
+    kept = Operation("*", (term, Constant(1.0)))
+    return Operation("/", (Constant(1.0), kept)) if divides else kept
 
 
 # functions that make texts of any values of the types that they got

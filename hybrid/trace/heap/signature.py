@@ -29,6 +29,7 @@ __all__ = [
     "signature_of",
     "Regard",
     "signed_by",
+    "is_scalar",
     "with_defaults",
     "Leaves",
     "unchecked",
@@ -141,12 +142,17 @@ class Leaves:
         self.sig.append((dict, len(given)))
         for position, (name, value) in enumerate(given.items(), first):
             self.add(name, 1)
-            kind = type(value)
-            if position in self.regard.free and (kind is int or kind is float):
-                self.tensors.append(passed_number(value, position))
-                self.sig.append((_NUMBER, kind))
-            else:
+            if position not in self.regard.free or not self.number(value, position):
                 self.add(value, 1)
+
+    def number(self, value: Any, position: int) -> bool:
+        """A number by its type alone, a NumPy scalar as data; false for what is neither."""
+        kind = type(value)
+        if kind is int or kind is float:
+            self.tensors.append(passed_number(value, position))
+            self.sig.append((_NUMBER, kind))
+            return True
+        return is_scalar(value) and self._data(value)
 
     def _array(self, array: Any, level: int) -> None:
         if not self.regard.content or array.nbytes > MAX_INLINE:
@@ -213,6 +219,12 @@ class Leaves:
             self.objects.append(value)
 
 
+def is_scalar(value: Any) -> bool:
+    """Whether a value is a NumPy scalar that is a real number, exactly."""
+    cls = type(value)
+    return issubclass(cls, np.generic) and bool(plain(value)) and value.dtype.kind in "biuf"
+
+
 def unchecked(signature: tuple[Any, ...]) -> str:
     """Why no signature describes a call's arguments, or nothing."""
     return signature[1] if len(signature) == 2 and signature[0] is _UNFIT else ""
@@ -230,10 +242,7 @@ def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any], regard: Regard) -> Le
     free = regard.free
     try:
         for position, value in enumerate(args):
-            if free and position in free and (type(value) is int or type(value) is float):
-                leaves.tensors.append(passed_number(value, position))
-                leaves.sig.append((_NUMBER, type(value)))
-            else:
+            if not (free and position in free and leaves.number(value, position)):
                 leaves.add(value)
         if kwargs and not free:
             leaves._dict(kwargs)

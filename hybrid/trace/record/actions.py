@@ -35,10 +35,13 @@ from ..follow.terms import (
     Length,
     Load,
     Made,
+    NumberTable,
     Operation,
     may_raise,
     parts,
     plain_form,
+    positive,
+    small,
 )
 from ..heap.allowlist import is_a
 from ..heap.data import owned, passed
@@ -98,7 +101,8 @@ class Counted(NamedTuple):
 
 
 class HeldObject(NamedTuple):
-    """An object that a call of Python's own world gets."""
+    """An object that a call of Python's own world gets, or a list or tuple of numbers that a replay
+    reads."""
 
     owner: Holder
 
@@ -301,6 +305,8 @@ class _Builder:
             return self.lists.setdefault(term.owner, Counted(Holder(owner, self.dead)))
         if type(term) is HostRead:
             return self.host(term)
+        if type(term) is NumberTable:
+            return HeldObject(Holder(term.value, self.dead))
         return term
 
     def spec(self, value: Any, term: Any) -> Spec:
@@ -424,7 +430,7 @@ class _Builder:
                 self.check(operand)
             else:
                 given = self.resolve(operand)
-                self.checks[plain_form(given), "small"] = _small(given, term.symbol == "/")
+                self.checks[plain_form(given), "small"] = small(given, term.symbol == "/")
 
     def _check_clock(self, term: Any) -> None:
         """What is computed from a time after the operations cannot be tried before them."""
@@ -432,7 +438,7 @@ class _Builder:
             self._check_clock(operand)
         if type(term) is not Operation or term.symbol in (*NEVER_RAISE, "+", "-", "*", "float"):
             return
-        if term.symbol == "/" and _positive(term.operands[1]):
+        if term.symbol == "/" and positive(term.operands[1]):
             return
         if term.symbol == "int" or (term.symbol == "round" and len(term.operands) == 2):
             return
@@ -444,19 +450,6 @@ class _Builder:
                 self.checks[plain_form(term)] = term
             for operand in term.operands:
                 self._check_given(operand)
-
-
-def _positive(term: Any) -> bool:
-    """Whether a number is larger than zero whatever its leaves are."""
-    if type(term) is Operation:
-        return term.symbol == "max" and any(map(_positive, term.operands))
-    return type(term) is Constant and term.value > 0
-
-
-def _small(term: Any, divides: bool) -> Any:
-    """A term that raises or is not finite where a float cannot be computed with this one."""
-    kept = Operation("*", (term, Constant(1.0)))
-    return Operation("/", (Constant(1.0), kept)) if divides else kept
 
 
 def actions_of(
@@ -495,4 +488,4 @@ def actions_of(
     return builder.actions(tuple(numbers), tuple(grown), operands), result
 
 
-__all__ += ["LoadedNumber", "Counted", "NumberOperand", "HOW", "OPERATORS"]
+__all__ += ["LoadedNumber", "Counted", "HeldObject", "NumberOperand", "HOW", "OPERATORS"]

@@ -16,6 +16,7 @@ from ..follow.terms import OPERATORS, Constant, Made, Operation, parts, plain_fo
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
 from ..host.again import First, undo
+from .actions import HeldObject
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
 from .outputs import GivenNumber
@@ -257,6 +258,8 @@ class Guard(Places):
             return self.const(term.value)
         if type(term) is GivenNumber:
             return f"args[{term.number}]._x.source"
+        if type(term) is HeldObject:
+            return self.holder(term.owner)
         return self.numbers.get(id(term)) or f"len({self.holder(term.owner)})"
 
     def _computation(self, term: Operation) -> str:

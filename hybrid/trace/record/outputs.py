@@ -22,6 +22,8 @@ from ..heap.structure import built, fields_of
 
 __all__ = [
     "New",
+    "MovedStep",
+    "moved_step",
     "Known",
     "Plain",
     "Box",
@@ -54,6 +56,35 @@ class New(NamedTuple):
     ident: int
     node: Literal["plain", "leaf", "tape"]
     view: Any = None
+
+
+class MovedStep(NamedTuple):
+    """The step (operation and parameters) of a view that begins at inputs along some axes."""
+
+    step: tuple[Any, tuple[tuple[str, Any], ...]]
+    starts: tuple[tuple[int, int], ...]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The inputs."""
+        return [number for _, number in self.starts]
+
+    def now(self, inputs: Any) -> Any:
+        """The step, where these are the inputs."""
+        op, params = self.step[0], dict(self.step[1])
+        begin = list(params["begin"])
+        for axis, number in self.starts:
+            begin[axis] = inputs[number].item()
+        return op, tuple((params | {"begin": tuple(begin)}).items())
+
+
+def moved_step(step: Any, starts: tuple[tuple[int, int], ...]) -> MovedStep:
+    """The step that a view has in each call, of one that begins here now."""
+    params = dict(step[1])
+    begin = list(params["begin"])
+    for axis, _ in starts:
+        begin[axis] = 0
+    return MovedStep((step[0], tuple((params | {"begin": tuple(begin)}).items())), starts)
 
 
 class Known(NamedTuple):
@@ -122,7 +153,7 @@ def spec_of(
     value: Any,
     recipe: Callable[[Handle], New | Known],
     existed: Callable[[Any], bool | None],
-    host: Callable[[Any], HostValue | None],
+    host: Callable[[Any], HostValue | Computed | None],
     depth: int = 0,
 ) -> Spec:
     """The recipe for a value; `recipe` says what a tensor is, `existed` whether an object was there
@@ -287,6 +318,8 @@ class Maker:
     def link(self) -> None:
         """Make views of what eager code returns as views (a base nobody holds is stood in for)."""
         for tensor, base, method, step in self.views:
+            if type(step) is MovedStep:
+                step = step.now(self.inputs)
             parent = self.build(base) if isinstance(base, Known) else self.made.get(base)
             link_view(
                 tensor,

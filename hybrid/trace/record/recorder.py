@@ -278,6 +278,8 @@ class Recorder(Branches):
         operands = tuple([self.ref(x) for x in inputs])
         if self.watch is not None and self.watch.follow is not None:
             operands = taken(self.watch.follow, inputs, operands)
+            if op.moved is not None:
+                self.note_moved(op, params, inputs, outputs)
         results = tuple([self._new(o) for o in outputs])
         for region in self.regions:
             region.used(inputs, operands)
@@ -295,6 +297,9 @@ class Recorder(Branches):
         follow = None if self.watch is None else self.watch.follow
         self.handles[id(handle)] = assigned(follow, value, self.ref(value))
         self.written[id(handle)] = handle
+
+    def on_box(self, view: Any) -> None:
+        self.shown = self.boxes.get(id(view), ())
 
     def on_follow(self, view: Any, value: Any) -> None:
         if id(view) in self.handles:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterator
-from types import CodeType
 from typing import Any, NamedTuple
 
 from ...ir.tensor import Handle
-from ..bytecode.summary import instructions_of
+from ..bytecode.summary import instructions_of, texts_of
 from ..follow.follower import Condition, Follower, Method, Mutation
 from ..follow.hosted.notes import Hosted
+from ..follow.indices import tables_of, unread
 from ..follow.machine import UNKNOWN, StackSlot
 from ..follow.places import Physical, PlaceSpot, named
 from ..follow.terms import (
@@ -186,13 +186,6 @@ def _is_box(value: Any) -> bool:
     return cls is dict or cls is list or cls is tuple
 
 
-def _texts(code: CodeType) -> Iterator[str]:
-    for constant in code.co_consts:
-        for part in constant if type(constant) is tuple else (constant,):
-            if type(part) is str:
-                yield part
-
-
 class _Settled:
     """Gives terms in which what is a fact is a constant; notes the places and lists of the rest."""
 
@@ -239,14 +232,14 @@ class _Work:
         self.ran, self.blind = self._normal(follow.ran), self._normal(follow.blind)
         self.escaped: set[Any] = set(follow.escaped)
         ran = list(facts.watch.ran.values())
-        self.own_names = {n for code, _ in ran for n in (*code.co_names, *_texts(code))}
+        self.own_names = {n for code, _ in ran for n in (*code.co_names, *texts_of(code))}
 
     def _normal(self, places: Any) -> set[tuple[int, Any]]:
         """Instructions, with equal code objects taken for one."""
         return {(self.ids.get(code, code), at) for code, at in places}
 
     # ---- which places and containers
-    def _understood(self, place: Physical, key: Key, access: Access) -> bool:
+    def understood(self, place: Physical, key: Key, access: Access) -> bool:
         """Whether an access to a place is one that the follower saw, or never happened."""
         if access.blanket:
             return key.key not in self.own_names
@@ -276,7 +269,7 @@ class _Work:
             and place not in self.follow.shared
             and (not loaded or is_number(first) or bool(self._inside(place)))
             and all(
-                self._understood(place, key, access)
+                self.understood(place, key, access)
                 for key in keys
                 for access in accesses.get(key, {}).values()
             )
@@ -373,6 +366,7 @@ class _Work:
         places = {p: s for p, s in follow.current.items() if self._fits(p, s)}
         owners = {id(m.owner): m.owner for m in follow.mutations}
         grown = {i for i, owner in owners.items() if self._grows(owner)}
+        self._look(unread(follow, self.facts.counts))
         while True:
             for place, terms in follow.stored.items():
                 if place not in places:
@@ -438,7 +432,7 @@ class _Work:
             settled.lists,
             tuple([c for c in conditions if may_differ(c.term)]),
             result,
-            Dropped(dropped, frozenset(grown | replaced | self._made(kept))),
+            Dropped(dropped, frozenset(grown | replaced | self._made(kept) | tables_of(self))),
             frozenset(self.escaped),
             paths,
             operands,

@@ -33,7 +33,17 @@ from ...record.actions import Actions, Counted, HeldObject, LoadedNumber
 from ...record.guards import Places, run_text
 from ...record.inputs import AsGradient, AtFact, ByIdentity
 from ...record.outcome import Outcome
-from ...record.outputs import Box, Computed, GivenNumber, HostResult, HostValue, Known, New, Plain
+from ...record.outputs import (
+    Box,
+    Computed,
+    GivenNumber,
+    HostResult,
+    HostValue,
+    Known,
+    MovedStep,
+    New,
+    Plain,
+)
 from ...record.recording import Recording
 from ...record.result_tape import Replayed, ResultTape
 from .needs import Needs
@@ -289,7 +299,11 @@ class _Writer(Places):
             parent = self.input(base.number) if type(base) is Known else self.made.get(base)
             if parent is None:
                 parent, step = f"{self.const(new_handle)}({view}._v, {view}._a)", None
-            given = f"{view}, {parent}, {method!r}, {self.const(step)}"
+            shown = self.const(step)
+            if type(step) is MovedStep:
+                starts = ", ".join([f"{n}: {self.input(n)}" for n in step.numbers])
+                shown = f"{self.const(step.now)}({{{starts}}})"
+            given = f"{view}, {parent}, {method!r}, {shown}"
             self.lines.append(f"{self.const(link_view)}({given})")
 
     def _read(self, spec: HostValue) -> str:
