@@ -1,9 +1,9 @@
 """Watching one call: which user code ran, with which arguments, what returned, which C functions
 were called.
 
-Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has: only
-the profiler is told of C calls and of what returned, only the tracer of lines and exceptions.
-Where a backend filters events, those inside hybrid and NumPy never reach Python.
+Events are those of sys.setprofile and sys.settrace of this thread, which every supported CPython
+has: only the profiler is told of C calls and of what returned, only the tracer of lines and
+exceptions.  A backend's EventFilter may give them by cheaper means, without those inside hybrid.
 Invariant: the hooks are taken only when nobody else holds them, and are always given back; what
 happens in hybrid's or NumPy's own frames is not reported, but user code called from them is.
 """
