@@ -241,8 +241,9 @@ class Watch:
         return self.kept.get(id(handle), 0) + (id(handle) in self.looked) + followed
 
     def only(self, handle: Handle) -> int:
-        """How many references to a tensor are the watch's own."""
-        return self.holds(handle) + self.passed.get(id(handle), 0)
+        """How many references to a tensor are the watch's own: not one too many."""
+        ident = id(handle)
+        return self.kept.get(ident, 0) + self.passed.get(ident, 0) + (ident in self.looked)
 
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""
