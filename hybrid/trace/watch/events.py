@@ -1,9 +1,9 @@
 """Watching one call: which user code ran, with which arguments, what returned, which C functions
 were called.
 
-Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has: only
-the profiler is told of C calls and of what returned, only the tracer of lines and exceptions.
-Where a backend filters events, those inside hybrid and NumPy never reach Python.
+Events are those of sys.setprofile and sys.settrace of this thread, which every supported CPython
+has: only the profiler is told of C calls and of what returned, only the tracer of lines and
+exceptions.  A backend's EventFilter may give them by cheaper means, without those inside hybrid.
 Invariant: the hooks are taken only when nobody else holds them, and are always given back; what
 happens in hybrid's or NumPy's own frames is not reported, but user code called from them is.
 """
@@ -233,8 +233,9 @@ class Watch:
         return self.kept.get(id(handle), 0) + (id(handle) in self.looked) + followed
 
     def only(self, handle: Handle) -> int:
-        """How many references to a tensor are the watch's own."""
-        return self.holds(handle) + self.passed.get(id(handle), 0)
+        """How many references to a tensor are the watch's own: not one too many."""
+        ident = id(handle)
+        return self.kept.get(ident, 0) + self.passed.get(ident, 0) + (ident in self.looked)
 
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""

@@ -194,9 +194,9 @@ class NativeFilter:
         self._words[ir.THREAD // 8] = 0
         self._words[ir.RUN // 8] += 1
         self._objects, self._hooks = (), None
-        telling, self._telling = self._telling, None
-        if telling is not None:
-            telling.end()
+        self._telling = None
+        if self.monitor is not None:
+            self.monitor.end()
         interpreter = self._interpreter()
         if self._evaluator(interpreter) == self._evaluate:
             self._set_evaluator(interpreter, self._words[ir.EVALUATE // 8])
