@@ -82,7 +82,7 @@ ROOMS = {
         "pending",
     ),
     "trace.follow": ("terms", "machine", "operands", "hosted", "places", "follower", "snapshots")
-    + ("calls", "branching", "builds", "effects", "newer", "rows"),
+    + ("calls", "indices", "branching", "builds", "effects", "newer", "rows"),
     "trace.watch": (
         "turns",
         "hosts",

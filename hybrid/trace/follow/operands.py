@@ -306,12 +306,14 @@ class SharedValues:
         self.virtual: set[HostRead] = set()  # reads of what only the graph computes
         self.impure = 0  # instructions and calls that may have changed Python state
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
-        self.leave_recorder()
-
-    def leave_recorder(self) -> None:
-        """The call has ended: what it used is let go at once, and not when cycles are collected,
-        for views that are alive follow what is written."""
         self.progress: Callable[[], int] = lambda: 0  # how many operations have run
         self.compute_whole: Callable[[Term], int | None] = lambda term: None
         # notes a branch on values of tensors; false where no replay can check it
         self.decide: Callable[[Term, bool], bool] = lambda term, truth: False
+
+    def leave_recorder(self) -> None:
+        """The call has ended: what it used is let go at once, and not when cycles are collected,
+        for views that are alive follow what is written."""
+        nothing = SharedValues()
+        self.progress, self.decide = nothing.progress, nothing.decide
+        self.compute_whole = nothing.compute_whole
