@@ -390,7 +390,7 @@ class _Writer(Places):
 
     def _store(self, holder: Holder, key: Key, put: Put, value: str) -> None:
         """Put a value in a place: a statement that may be repeated."""
-        where, target = put.where[0], holder.get()
+        where, target = put.kind, holder.get()
         if where == "path":  # what it is inside of is put there whole
             return
         owner, name = self.holder(holder), self.const(key.key)
