@@ -64,6 +64,7 @@ class Nap:
 
 
 _DONE = itertools.repeat(None, 0)
+_CALLED = frozenset(("fn",))  # attributes that a sleeping function's calls depend on
 _ASLEEP: dict[type, type] = {}  # class -> that of its objects while they sleep
 
 
@@ -115,7 +116,7 @@ def asleep(awake: Any) -> Any:
         __call__ = property(operator.methodcaller("_ahead"))
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if name == "fn":  # another function is to be called from now on
+            if name in _CALLED:  # another function is to be called from now on
                 self._eager -= self._unseen
                 self._rest = _DONE
                 self.__class__ = awake

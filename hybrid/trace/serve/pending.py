@@ -304,7 +304,9 @@ class Unserved(Napping, Reports):
         signature has been given up long enough."""
         self._take(state)
         if state.state == "EAGER":
-            self._nap.settled = not (again := self._again(state))
+            again = self._again(state)
+            # without a reason it waits for its turn, which calls of others may bring
+            self._nap.settled = bool(state.why) and not again
             return again
         ready = state.work is None or bool(state.plans)
         state.calls += not ready

@@ -22,7 +22,7 @@ from ....backends.api import CHECKED, Entry, Replay
 from ....core.signals import finish
 from ....ir.door.pending import COLLECTING, known
 from ....ir.tensor import RUNTIME, Leaf, link_view, new_handle
-from ...follow.terms import OPERATORS, Collection, Constant, Operation
+from ...follow.terms import OPERATORS, Collection, Constant, Operation, Symbol
 from ...follow.terms import Made as Computation
 from ...heap.allowlist import instance_dict, lookup
 from ...heap.facts import Holder, Key
@@ -316,7 +316,8 @@ class _Writer(Places):
         """An expression for the number that a term is now."""
         kind = type(term)
         if kind is Operation:
-            inside, symbol = list(map(self._number, term.operands)), term.symbol
+            inside = list(map(self._number, term.operands))
+            symbol: Symbol = term.symbol
             if symbol.isidentifier() and symbol not in ("neg", "not"):
                 return f"{self.const(OPERATORS[symbol])}({', '.join(inside)})"
             if len(inside) == 1:
@@ -455,7 +456,7 @@ class _Writer(Places):
 
     def _store(self, holder: Holder, key: Key, put: Put, value: str) -> None:
         """Put a value in a place: a statement that may be repeated."""
-        where, target = put.where[0], holder.get()
+        target, where = holder.get(), put.kind
         if where == "path":  # what it is inside of is put there whole
             return
         owner, name = self.holder(holder), self.const(key.key)
