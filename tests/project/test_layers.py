@@ -85,6 +85,7 @@ ROOMS = {
     + ("calls", "indices", "branching", "builds", "effects", "newer", "rows"),
     "trace.watch": (
         "turns",
+        "walks",
         "hosts",
         "events",
         "fact_table",
