@@ -75,7 +75,10 @@ class Napping:
     _eager: int
     # as long as what is left of a nap; counts down where a call takes something of it
     _rest: Any = _DONE
-    _ahead: Callable[[], Any]
+    _ahead: Callable[[], Any] | None
+
+    def __init__(self) -> None:
+        self._rest, self._ahead = _DONE, None
 
     @property
     def _unseen(self) -> int:
@@ -91,8 +94,19 @@ class Napping:
         self._eager += calls
         self._rest = itertools.repeat(self.fn, calls)
         self._ahead = functools.partial(next, self._rest, _alarm(weakref.ref(self), awake))
-        self.__class__ = other
+        _become(self, other)
         return True
+
+    def _wake(self, awake: type) -> None:
+        """End a nap early: what is left of it has not come."""
+        self._eager -= self._unseen
+        self._rest = _DONE
+        _become(self, awake)
+
+
+def _become(napping: Any, kind: type) -> None:
+    """Give an object another class."""
+    napping.__class__ = kind
 
 
 def _alarm(sleeper: Callable[[], Any], awake: type) -> Callable[..., Any]:
@@ -117,9 +131,7 @@ def asleep(awake: Any) -> Any:
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name in _CALLED:  # another function is to be called from now on
-                self._eager -= self._unseen
-                self._rest = _DONE
-                self.__class__ = awake
+                self._wake(awake)
             awake.__setattr__(self, name, value)
 
         def __reduce__(self) -> Any:

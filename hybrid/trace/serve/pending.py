@@ -53,6 +53,7 @@ class Unserved(Napping, Reports):
     _replayed: Callable[[ReplayPlan, list[Any]], Any]
 
     def __init__(self) -> None:
+        Napping.__init__(self)
         self._families, self._nap = Families(), Nap()
         self._learned = 0
 
