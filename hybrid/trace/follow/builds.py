@@ -95,7 +95,7 @@ def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
     over = known(machine, frame, slot)
     _walks(follow, over)
     if type(over) is range and len(over):
-        machine.stack.append(StackSlot(RangeWalk(over, 0)))
+        machine.stack.append(StackSlot(RangeWalk(over, 0, [0])))
     else:
         machine.stack.append(StackSlot(method=BLOCK))
 
@@ -104,6 +104,7 @@ def advance(follow: Follower, machine: Stepper) -> None:
     """The iterator on top of the stack gives its next value."""
     walk = machine.stack[-1].value
     if type(walk) is RangeWalk:
+        walk.asked[0] += 1
         machine.stack[-1] = StackSlot(walk._replace(taken=walk.taken + 1))
     else:
         follow.impure += 1
