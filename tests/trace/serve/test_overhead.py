@@ -35,8 +35,8 @@ def test_guards_of_a_training_step(monkeypatch):
     compared by native code (a nanosecond or two each), but for the truth of the branch."""
     found = []
 
-    def noted(recording, inputs):
-        found.append(native_facts(recording, inputs))
+    def noted(*given):
+        found.append(native_facts(*given))
         return found[-1]
 
     monkeypatch.setattr(served, "native_facts", noted)

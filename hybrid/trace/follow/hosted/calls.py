@@ -44,7 +44,7 @@ def method_of(base: Any, name: str) -> Any:
     """A method in C that is followed by itself: of a stream or generator, or one that makes texts;
     None: there is none."""
     found = lookup(type(base), name)
-    if type(base) is str and name in ("format", "join"):
+    if found is str.format or found is str.join:
         return found
     if is_a(found, types.FunctionType) or not callable(found):
         return None
@@ -96,7 +96,7 @@ def called_again(
     terms = _arguments(frame, given)
     if terms is None or (names and not _by_name(entry, names)):
         return False
-    if entry.name != "print" and any(term is SHOWN for term in terms):
+    if not entry.shows and any(term is SHOWN for term in terms):
         return False
     if entry.use == "output" and caught(frame, follow.root):
         return False
@@ -190,6 +190,6 @@ def _text_call(
 
 def _by_name(entry: HostFunction, names: tuple[str, ...]) -> bool:
     """Whether these arguments may be given by name."""
-    if entry.name == "print":
+    if entry.shows:
         return all(name in _STREAMS for name in names)
     return entry.placed is None
