@@ -44,11 +44,13 @@ def _asks(term: Any) -> bool:
 _CODES = Bounded[tuple[types.CodeType, int]](512, 1 << 21, lambda made: made[1])
 
 
-def run_text(text: str, name: str, space: dict[str, Any]) -> None:
-    """Run a text of definitions in a namespace; a text that was seen lately is not compiled again,
-    as recordings of one kind differ in what their names stand for."""
+def run_text(text: str, name: str, space: dict[str, Any], wanted: str) -> Any:
+    """Run a text of one definition in a namespace, and take the function out of that: what it holds
+    would be in a circle, and end inside of the garbage collector.  A text that was seen lately is
+    not compiled again, as recordings of one kind differ in what their names stand for."""
     code, _ = _CODES.of((name, text), lambda: (compile(text, name, "exec"), len(text)))
     exec(code, space)  # noqa: S102  (our own text)
+    return space.pop(wanted)
 
 
 class Places:
@@ -144,8 +146,9 @@ class Guard(Places):
         source += [f"  if not ({t}): return {missed}" for t in terms]
         source += [f"  return ({self._results()})", f" except Exception: return {missed}"]
         self.source = "\n".join(source)
-        run_text(self.source, "<hybrid guard>", self.space)
-        self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
+        self.function: Callable[[list[Any]], tuple[Any, ...] | None] = run_text(
+            self.source, "<hybrid guard>", self.space, "guard"
+        )
 
     # ---- terms
     def _facts_first(self) -> list[str]:

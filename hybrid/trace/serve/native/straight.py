@@ -83,8 +83,7 @@ class Straight:
         """The function; NotImplemented where it serves no call, `fail(code)` where a kernel
         failed."""
         space = {**self.space, "fail": fail}
-        run_text(self.text, "<hybrid replay>", space)
-        made: Made = space["serve"]
+        made: Made = run_text(self.text, "<hybrid replay>", space, "make")()
         return made
 
 
@@ -200,7 +199,9 @@ class _Writer(Places):
             inside.append(f"return {'result' if self.stores else result}")
         body = [*before, *inside]
         parameters = ", ".join([*[f"{name}=MISSING" for name in self.arguments], "*more"])
-        return "\n".join([*again, f"def serve({parameters}):", *[f" {line}" for line in body]])
+        serve = [f"def serve({parameters}):", *[f" {line}" for line in body]]
+        inner = [*again, *serve, "return serve"]
+        return "\n".join(["def make():", *[f" {line}" for line in inner]])
 
     def _enter(self) -> list[str]:
         """Whether it is a call that may be served."""
