@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 import time
@@ -151,3 +152,108 @@ def test_a_deadline_is_a_condition() -> None:
     limits[0] = 0.0
     for _ in range(6):
         assert (g(hb.ones(2)).numpy() == 0).all()
+
+
+# ---- texts
+def padded() -> Any:
+    out = io.StringIO()
+
+    def f(x: Any) -> Any:
+        print(f"{x!r:>60}|{x!s:<50}|{x.sum()!r:^40}", file=out)
+        return x * 2
+
+    return f, out.getvalue
+
+
+def named_arguments() -> Any:
+    lines: list[str] = []
+
+    def f(x: Any) -> Any:
+        lines.append(json.dumps({"b": x.mean().item(), "a": [1, 2]}, indent=2, sort_keys=True))
+        return x * 2
+
+    return f, lambda: lines
+
+
+def widths_that_change() -> Any:
+    lines: list[str] = []
+    box = {"width": 3}
+
+    def f(x: Any) -> Any:
+        box["width"] += 1
+        lines.append(f"{x.shape[0]:{box['width']}}|{x.sum():.{box['width']}f}")
+        return x * 2
+
+    return f, lambda: lines
+
+
+@pytest.mark.parametrize("make", [padded, named_arguments, widths_that_change])
+def test_texts_of_other_forms(make: Any) -> None:
+    both(make, calls=12)
+
+
+def whole_in_a_text(state: Any) -> Any:
+    lines: list[Any] = []
+
+    def step(x: Any) -> Any:
+        lines.append("%d" % x.sum().item())  # noqa: UP031
+        state.add_(1.0)
+        return x * 2
+
+    return step, lambda: lines
+
+
+def whole_in_json(state: Any) -> Any:
+    lines: list[Any] = []
+
+    def step(x: Any) -> Any:
+        lines.append(json.dumps({"n": int(x.sum().item())}))
+        state.add_(1.0)
+        return x * 2
+
+    return step, lambda: lines
+
+
+def whole_in_a_list(state: Any) -> Any:
+    lines: list[Any] = []
+
+    def step(x: Any) -> Any:
+        lines.append([int(x.sum().item() * 10)])
+        state.add_(1.0)
+        return x * 2
+
+    return step, lambda: lines
+
+
+def whole_in_a_print(state: Any) -> Any:
+    out = io.StringIO()
+
+    def step(x: Any) -> Any:
+        print(int(x.sum().item()), file=out)
+        state.add_(1.0)
+        return x * 2
+
+    return step, out.getvalue
+
+
+@pytest.mark.parametrize(
+    "make", [whole_in_a_text, whole_in_json, whole_in_a_list, whole_in_a_print]
+)
+def test_what_a_text_raises_ends_the_call_where_it_stands(make: Any) -> None:
+    """Nothing behind the line has happened, as in plain Python."""
+    ends = []
+    for jit in (lambda fn: fn, hb.function):
+        state = hb.zeros(4)
+        step, shown = make(state)
+        f = jit(step)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for k in range(9):
+                x = np.full(4, np.nan if k == 7 else k, "f4")
+                if k == 7:
+                    with pytest.raises(ValueError, match="NaN"):
+                        f(hb.tensor(x))
+                else:
+                    f(hb.tensor(x))
+        ends.append((shown(), state.numpy().tolist()))
+    assert ends[0] == ends[1]

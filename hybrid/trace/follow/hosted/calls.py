@@ -87,7 +87,7 @@ def called_again(
     if entry is None or follow.regions or len(follow.hosted) >= MAX_CALLS:
         return False
     if entry.use == "text":
-        return _text_call(follow, machine, frame, function, given)
+        return not names and _text_call(follow, machine, frame, function, given)
     inner, bound = _apart(function, UNKNOWN)
     if bound is UNKNOWN and "." in getattr(inner, "__qualname__", ""):  # a method by itself
         bound, given = value_of(frame, given[0]), given[1:]
