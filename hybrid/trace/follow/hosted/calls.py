@@ -17,10 +17,10 @@ from ...bytecode.summary import caught
 from ...heap.allowlist import is_a, lookup
 from ...host.again import saved, state_of
 from ...host.table import CallSite, HostFunction, host_function
-from ..machine import TENSOR, UNKNOWN, StackSlot, Stepper
+from ..machine import TENSOR, UNKNOWN, StackSlot, Stepper, value_of
 from ..terms import Constant, HostCall, Term, is_number
 from .notes import Hosted
-from .texts import shown, term_of, text_of, value_of
+from .texts import shown, term_of, text_of
 
 __all__ = ["called_again", "method_of"]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ....ir.tensor import Handle
 from ...heap.allowlist import is_a, plain
-from ..machine import UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..terms import (
     MAX_TERM,
     Collection,
@@ -32,17 +32,10 @@ from ..terms import (
     text,
 )
 
-__all__ = ["decided", "term_of", "value_of", "format_value", "build_string", "text_of"]
+__all__ = ["decided", "term_of", "format_value", "build_string", "text_of"]
 __all__ += ["of_tensor", "shown", "computed_text", "format_with", "convert_value"]
 
 MAX_DEPTH = 4  # containers in an argument
-
-
-def value_of(frame: types.FrameType, slot: StackSlot) -> Any:
-    """The object in a slot, or UNKNOWN."""
-    if type(slot.value) is not Lazy:
-        return slot.value
-    return frame.f_locals.get(slot.value.name, UNKNOWN)
 
 
 def decided(value: Any, depth: int = 0) -> bool:
