@@ -17,7 +17,7 @@ import pytest
 
 import hybrid as hb
 from hybrid.decorator import Function, RunsEagerly, function
-from hybrid.trace.fallback import budget, deferred
+from hybrid.trace.fallback import deferred
 from hybrid.trace.fallback.budget import Budget
 from hybrid.trace.fallback.nap import MAX_REST, REST, SETTLED, STREAK
 from hybrid.trace.serve import pending
@@ -26,14 +26,12 @@ PACKAGE = os.path.dirname(hb.__file__)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, still):
     """No time passes, nothing is collected into segments, and nothing is said."""
     monkeypatch.setattr(deferred, "CHOICE", ["never"])
-    before, budget.CLOCK[0] = budget.CLOCK[0], lambda: 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunsEagerly)
         yield
-    budget.CLOCK[0] = before
 
 
 def given_up(body: Any, *args: Any) -> Function:
