@@ -12,7 +12,7 @@ from typing import Any
 
 from ...core.cache import Bounded
 from ...ir.tensor import Handle
-from ..follow.terms import OPERATORS, Constant, Made, Operation, parts, plain_form
+from ..follow.terms import OPERATORS, Constant, Made, Operation, Symbol, parts, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
 from ..host.again import First, undo
@@ -115,6 +115,14 @@ class Places:
         if key.kind == "tattr" and inside in getattr(target, "__dict__", ()):
             return f"{holder}.__dict__[{inside!r}]"
         return simple.get(key.kind) or f"fetch({key.kind!r}, {holder}, {self.const(inside)})"
+
+    def operation(self, symbol: Symbol, inside: Sequence[str]) -> str:
+        """An expression that computes what an operation of a term does of these."""
+        if symbol.isidentifier() and symbol not in ("neg", "not"):
+            return f"{self.const(OPERATORS[symbol])}({', '.join(inside)})"
+        if len(inside) == 1:
+            return f"({'-' if symbol == 'neg' else 'not '}{inside[0]})"
+        return f"({inside[0]} {symbol} {inside[1]})"
 
 
 class Guard(Places):
@@ -246,7 +254,7 @@ class Guard(Places):
             form = plain_form(term)
             known = self.computed.get(form)
             if known is None:
-                text = self._computation(term)
+                text = self.operation(term.symbol, list(map(self._number, term.operands)))
                 known = self.computed[form] = f"v{len(self.computed)}"
                 return f"({known} := {text})"
             return known
@@ -264,14 +272,6 @@ class Guard(Places):
         if type(term) is HeldObject:
             return self.holder(term.owner)
         return self.numbers.get(id(term)) or f"len({self.holder(term.owner)})"
-
-    def _computation(self, term: Operation) -> str:
-        inside = [self._number(operand) for operand in term.operands]
-        if term.symbol.isidentifier() and term.symbol not in ("neg", "not"):
-            return f"{self.const(OPERATORS[term.symbol])}({', '.join(inside)})"
-        if len(inside) == 1:
-            return f"({'-' if term.symbol == 'neg' else 'not '}{inside[0]})"
-        return f"({inside[0]} {term.symbol} {inside[1]})"
 
     def _operand(self, number: int, location: AsNumber) -> str:
         """Compute an operand from Python numbers; an error is a miss."""

@@ -22,7 +22,7 @@ from ....backends.api import CHECKED, Entry, Replay
 from ....core.signals import finish
 from ....ir.door.pending import COLLECTING, known
 from ....ir.tensor import RUNTIME, Leaf, link_view, new_handle
-from ...follow.terms import OPERATORS, Collection, Constant, Operation, Symbol
+from ...follow.terms import Collection, Constant, Operation
 from ...follow.terms import Made as Computation
 from ...heap.allowlist import instance_dict, lookup
 from ...heap.facts import Holder, Key
@@ -317,13 +317,7 @@ class _Writer(Places):
         """An expression for the number that a term is now."""
         kind = type(term)
         if kind is Operation:
-            inside = list(map(self._number, term.operands))
-            symbol: Symbol = term.symbol
-            if symbol.isidentifier() and symbol not in ("neg", "not"):
-                return f"{self.const(OPERATORS[symbol])}({', '.join(inside)})"
-            if len(inside) == 1:
-                return f"({'-' if symbol == 'neg' else 'not '}{inside[0]})"
-            return f"({inside[0]} {symbol} {inside[1]})"
+            return self.operation(term.symbol, list(map(self._number, term.operands)))
         if kind is Constant:
             return self.const(term.value)
         if kind is GivenNumber:
