@@ -65,6 +65,8 @@ def gathered(task: BackwardPass) -> Gradients:
     observer = door.current_mode()
     if observer is not None:
         observer.on_backward(task.outputs)
+        if observer.defers and not door.grad_enabled():
+            return observer.gradients(task)  # type: ignore[no-any-return]
     nodes = order([output._node for output in task.outputs], task.stop)
     planned = _PLANNER.gathered
     if planned is not None and observer is None and not door.grad_enabled():

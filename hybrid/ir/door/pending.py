@@ -21,6 +21,7 @@ from ..tensor import RUNTIME, Handle, Literal
 __all__ = [
     "Pending",
     "Segment",
+    "Block",
     "Collector",
     "COLLECTING",
     "LITERAL",
@@ -87,10 +88,43 @@ def shared(value: Any) -> Any:
     return value
 
 
+class Block:
+    """Ops that come together, as one word of a segment's code: it takes the place of a Resolved.
+
+    `ins`: records of its operands, of which the last are the `literals`; `ops`: (slot, Resolved,
+    references) in order, where a reference is ~j for operand j or the slot of a result, and the
+    results of an op have slots from `slot` on; `used`: which of the values of a call are its first
+    operands.  Result s of the block at place n has the number n + s * OUTPUT."""
+
+    __slots__ = ("device", "ins", "ops", "used", "literals", "size")
+
+    def __init__(
+        self,
+        device: Any,
+        ops: tuple[tuple[int, Any, tuple[int, ...]], ...],
+        used: tuple[tuple[int, Any], ...],
+        literals: tuple[tuple[Any, Any, Any], ...],
+    ) -> None:
+        self.device, self.ops, self.used, self.literals = device, ops, used, literals
+        self.ins = (*[record for _, record in used], *[record for _, record, _ in literals])
+        self.size = sum([1 + len(references) for _, _, references in ops])
+
+    def ops_at(self, place: int, operands: list[int]) -> Iterator[tuple[int, Any, list[int]]]:
+        """Its ops as `Segment.ops` gives them."""
+        for slot, resolved, references in self.ops:
+            named = [operands[~r] if r < 0 else place + r * OUTPUT for r in references]
+            yield place + slot * OUTPUT, resolved, named
+
+    def same(self, other: Block) -> bool:
+        """Whether the other one does the same."""
+        mine, theirs = ([(a, d.tobytes()) for _, a, d in b.literals] for b in (self, other))
+        return self.ops == other.ops and self.used == other.used and mine == theirs
+
+
 class Segment:
     """Ops collected since the last flush, in `code`: for each its Resolved and a reference to each
     operand: the number of a result, ~j for input j, LITERAL + k for literal k.  The number of a
-    result is the place of its op in the code.
+    result is the place of its op in the code.  A Block may stand where a Resolved does.
 
     The code only grows, by a whole op in each step, so a thread that reads it, or a handler of a
     signal that interrupts, sees whole ones."""
@@ -106,6 +140,8 @@ class Segment:
         "literals",
         "handles",
         "nbytes",
+        "more",
+        "learns",
     )
 
     def __init__(self, mode: Any, device: Any, previous: Segment | None = None) -> None:
@@ -117,7 +153,8 @@ class Segment:
         self.numbers: dict[int, int] = {}  # id of an input's value -> reference
         self.literals: list[tuple[Any, Any, Any]] = []  # (value, record, number on the host)
         self.handles: list[weakref.ref[Any]] = []  # further ones that may hold a pending value
-        self.nbytes = 0
+        self.nbytes = self.more = 0  # `more`: words that blocks stand for
+        self.learns = False  # whether it has ops that are to become a block
 
     def refer(self, tensor: Any, value: Any) -> int:
         """The reference of an operand that is no pending result of this segment."""
@@ -129,18 +166,24 @@ class Segment:
         mark = getattr(tensor, "_x", None)
         if type(mark) is Literal:
             return LITERAL + _place(self.literals, (value, tensor._a, mark.value))
-        reference = ~_place(self.inputs, (value, tensor._a))
-        self.numbers[id(value)] = reference
-        self.nbytes += tensor._a.nbytes
+        return self.input(value, tensor._a)
+
+    def input(self, value: Any, record: Any) -> int:
+        """The reference of a new input."""
+        reference = self.numbers[id(value)] = ~_place(self.inputs, (value, record))
+        self.nbytes += record.nbytes
         return reference
 
-    def ops(self) -> Iterator[tuple[int, Any, list[int]]]:
-        """(number, Resolved, references) of each op, in order."""
-        code, place = self.code, 0
+    def ops(self, start: int = 0) -> Iterator[tuple[int, Any, list[int]]]:
+        """(number, Resolved, references) of each op from a place on, in order."""
+        code, place = self.code, start
         while place < len(code):
             resolved = code[place]
             after = place + 1 + len(resolved.ins)
-            yield place, resolved, code[place + 1 : after]
+            if type(resolved) is Block:
+                yield from resolved.ops_at(place, code[place + 1 : after])
+            else:
+                yield place, resolved, code[place + 1 : after]
             place = after
 
 
@@ -270,6 +313,36 @@ class Collector(Mode):
         self.segment = segment = Segment(self, device, self.segment.previous)
         return segment
 
+    def place(self, block: Block, values: Sequence[Any]) -> tuple[Segment, int]:
+        """Collect a block: the segment that it is in, and its place there."""
+        segment = self.segment
+        words = len(segment.code) + segment.more + block.size
+        if block.device is not segment.device or words > MOST_WORDS:
+            segment = self._begin(block.device)
+        op: list[Any] = [block]
+        numbers = segment.numbers
+        for place, record in block.used:
+            value = values[place]
+            if type(value) is Pending:
+                if value.segment is segment:
+                    op.append(value.number)
+                    continue
+                value = value.get()
+            reference = numbers.get(id(value))
+            op.append(segment.input(value, record) if reference is None else reference)
+        op += [LITERAL + _place(segment.literals, literal) for literal in block.literals]
+        segment.more += block.size
+        return segment, _appended(segment.code, tuple(op))
+
+    def give(self, segment: Segment, number: int, handle: Any) -> None:
+        """A handle that had a value takes a result of a segment for it."""
+        pending = Pending(handle)
+        pending.segment, pending.number = segment, number
+        segment.results.append(pending)
+        handle._v = pending
+        if self.segment is not segment or segment.nbytes > MOST_BYTES:
+            self._late(handle)
+
     # ---- other handles on the same values
     def on_alias(self, new: Any, old: Any) -> None:
         if type(new._v) is Pending:
@@ -388,8 +461,12 @@ def _held(results: list[Pending]) -> list[Pending]:
 
 def evaluate(segment: Segment, wanted: Sequence[int]) -> dict[int, Any]:
     """Results by number, computed one op after the other with the kernels of eager mode."""
-    ops = {number: (resolved, references) for number, resolved, references in segment.ops()}
-    needed = _needed(ops, wanted)
+    ops, makers = {}, {}
+    for number, resolved, references in segment.ops():
+        ops[number] = resolved, references
+        for index in range(len(resolved.outs)):
+            makers[number + index * OUTPUT] = number
+    needed = _needed(ops, makers, wanted)
     last = {r: n for n in needed for r in ops[n][1] if 0 <= r < LITERAL}
     over: dict[int, list[int]] = {}
     for reference, number in last.items():
@@ -408,12 +485,12 @@ def evaluate(segment: Segment, wanted: Sequence[int]) -> dict[int, Any]:
     return {number: values[number] for number in kept}
 
 
-def _needed(ops: dict[int, Any], wanted: Sequence[int]) -> list[int]:
-    """Numbers of the ops that results come from, in order."""
-    needed, stack = set(), [n % OUTPUT for n in wanted]
+def _needed(ops: dict[int, Any], makers: dict[int, int], wanted: Sequence[int]) -> list[int]:
+    """Numbers of the ops that results come from, in order; `makers`: of each result, its op."""
+    needed, stack = set(), [makers[n] for n in wanted]
     while stack:
         number = stack.pop()
         if number not in needed:
             needed.add(number)
-            stack += [r % OUTPUT for r in ops[number][1] if 0 <= r < LITERAL]
-    return sorted(needed)
+            stack += [makers[r] for r in ops[number][1] if 0 <= r < LITERAL]
+    return [number for number in ops if number in needed]

@@ -12,8 +12,9 @@ from typing import Any
 
 from ...core import signals
 from ...core.cache import Bounded
-from ...ir.door.pending import LITERAL, OUTPUT, Segment, evaluate
+from ...ir.door.pending import LITERAL, OUTPUT, Block, Segment, evaluate
 from ...ir.graph.graph import Const, Graph, Node, Value
+from .blocks import Blocks
 from .value_plans import value_plan
 
 __all__ = ["Segments", "Compiled"]
@@ -85,6 +86,7 @@ class Segments:
 
     def __init__(self) -> None:
         self.met = Bounded[Met](MOST_SEGMENTS, MOST_WORDS, lambda met: met.words)
+        self.blocks = Blocks()
         self.compilations = self.runs = self.native = self.fresh = 0
 
     def values(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
@@ -92,7 +94,11 @@ class Segments:
         if not held:
             return {}
         self.runs += 1
-        if len(segment.code) == 1 + len(segment.code[0].ins):  # one op
+        if segment.learns:
+            self.fresh += 1
+            return evaluate(segment, held)
+        first = segment.code[0]
+        if type(first) is not Block and len(segment.code) == 1 + len(first.ins):  # one op
             return evaluate(segment, held)
         compiled = self._compiled(segment, held)
         if compiled is None:
