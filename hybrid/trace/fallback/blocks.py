@@ -181,8 +181,8 @@ class _Slice:
             if type(value) is Pending:
                 reference = value.number
             else:
-                reference = self.segment.numbers.get(id(value), LITERAL)
-            if reference in needed:
+                reference = self.segment.numbers.get(id(value))
+            if reference is not None and reference in needed:
                 self.operands[reference] = len(self.used)
                 self.used.append((place, self.call.records[place]))
 
