@@ -10,7 +10,8 @@ from hybrid.ir.door.context import (
     push_mode,
     set_aside,
 )
-from hybrid.ir.door.pending import Collector, Pending
+from hybrid.ir.door.collecting.collector import Collector
+from hybrid.ir.door.pending import Pending
 
 
 class Interrupted(Collector):

@@ -17,7 +17,8 @@ from ...autograd.passes import BackwardPass, Gradients, perform
 from ...autograd.tape import PseudoOp, is_alias, order, owner
 from ...core.cache import Bounded
 from ...core.precision import MATMUL
-from ...ir.door.pending import LITERAL, OUTPUT, Block, Collector, Pending, Segment, shared
+from ...ir.door.collecting.collector import Collector
+from ...ir.door.pending import LITERAL, OUTPUT, Block, Pending, Segment, shared
 from ...ir.tensor import RUNTIME, Alias, Handle, new_handle
 from ..heap.allowlist import trusted
 from ..heap.patches import Namespaces, own_code
@@ -32,7 +33,7 @@ PAYS = 4  # replays that pay for one
 
 # of a call's results: the number of what takes it, its slot (~j: value j; None: there is none), and
 # its record
-Result = tuple[int, int | None, Any]
+Result = tuple[int, Any, Any]
 
 
 class _Ran:
@@ -143,6 +144,24 @@ class _Call:
             self.records.append(record)
         self.key.append(place)
 
+    def add(self, handles: list[Any]) -> None:
+        """Tensors whose values it may read."""
+        segment = self.segment
+        values = [handle._v for handle in handles]
+        if Pending in set(map(type, values)):
+            for place, value in enumerate(values):
+                if type(value) is Pending and value.segment is not segment:
+                    values[place] = value.get()
+        records = [handle._a for handle in handles]
+        self.key += records
+        self.places = dict(zip(map(id, values), range(len(values))))
+        if len(self.places) == len(values):
+            self.values, self.records = values, records
+            return
+        self.places = {}
+        for value, record in zip(values, records):
+            self.value(value, record)
+
 
 class _Slice:
     """The ops that a segment has from a place on, as a block; `block` is None where they need more
@@ -240,7 +259,9 @@ class BlockCollector(Collector):
             met.broken = True
             return returned
         found = tuple([(k, None if v is None else cut.result(v), r) for k, v, r in results])
-        lost = any(v is not None and place is None for (_, v, _), (_, place, _) in zip(results, found))
+        lost = any(
+            v is not None and place is None for (_, v, _), (_, place, _) in zip(results, found)
+        )
         met.broken = met.broken or lost
         met.learn(cut.block, found, ran.names(kinds))
         return returned
@@ -291,17 +312,14 @@ class BlockCollector(Collector):
         if len(set(map(id, handles))) < len(handles) or not all(map(_free, handles)):
             run()
             return
-        for handle in handles:
-            call.key.append(handle._a)
-            call.value(handle._v, handle._a)
+        call.add(handles)
         met = self.blocks.met.of(tuple(call.key), _Met)
         block = met.known()
         if block is not None:
             self.blocks.replayed += 1
             segment, place = self.place(block, call.values)
-            for number, slot, _ in met.results:
-                if slot is not None:
-                    self.give(segment, place + slot * OUTPUT, handles[number])
+            taking = [handles[number] for number, _, _ in met.results]
+            self.give(segment, [place + slot * OUTPUT for _, slot, _ in met.results], taking)
             return
         if met.broken or not self.blocks.affordable():
             run()
@@ -327,9 +345,7 @@ def _seen(gradient: Any) -> tuple[Any, Any]:
 def _free(handle: Any) -> bool:
     """Whether nothing but a tensor itself changes with its value."""
     alias = getattr(handle, "_x", None)
-    if alias is None:
-        return True
-    return type(alias) is Alias and alias.base is None and not alias.live_views()
+    return alias is None or (type(alias) is Alias and alias.base is None and not alias.live_views())
 
 
 def _performed(task: BackwardPass) -> Gradients:

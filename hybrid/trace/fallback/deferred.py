@@ -8,7 +8,7 @@ both give the same bits.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal, get_args
 
@@ -52,7 +52,7 @@ class Deferred(BlockCollector):
         super().__init__(segments.blocks)
         self.segments = segments
 
-    def serve(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
+    def serve(self, segment: Segment, held: tuple[int, ...]) -> Sequence[Any]:
         return self.segments.values(segment, held)
 
 
