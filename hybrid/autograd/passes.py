@@ -20,6 +20,7 @@ from .tape import PseudoOp, is_call, order, owner, saved_inputs, saved_outputs, 
 __all__ = [
     "BackwardPass",
     "Gradients",
+    "Owned",
     "gathered",
     "perform",
     "plan_passes",
@@ -29,6 +30,10 @@ __all__ = [
 ]
 
 Gradients = list[tuple[Any, Any]]
+
+
+class Owned(Gradients):
+    """Gradients that nobody else holds."""
 
 
 class BackwardPass(NamedTuple):

@@ -50,7 +50,7 @@ from .foreign import (
     shown,
     stored,
 )
-from .pending import COLLECTING, shared, value_of
+from .pending import COLLECTING, Pending, shared, value_of
 from .resolved import FAST, TABLE_LIMIT, TABLES, Resolved, has_zero, resolved_for
 
 __all__ = [
@@ -400,7 +400,10 @@ def _snapshot(tensor: Any, mode: Any) -> Any:
     """What the tape saves of a tensor:
     its value, or while a mode watches a handle that the mode knows."""
     if mode is None or mode.defers:
-        return shared(tensor._v)
+        value = tensor._v
+        if mode is not None and type(value) is Pending and value.segment is mode.segment:
+            return value
+        return shared(value)
     copied = new_handle(tensor._v, tensor._a)
     mode.on_alias(copied, tensor)
     return copied

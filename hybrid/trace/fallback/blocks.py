@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
-from ...autograd.passes import BackwardPass, Gradients, perform
-from ...autograd.tape import PseudoOp, is_alias, order, owner
+from ...autograd.passes import BackwardPass, Gradients, Owned, perform
+from ...autograd.tape import PseudoOp, is_alias, order
 from ...core.cache import Bounded
 from ...core.precision import MATMUL
 from ...ir.door.collecting.collector import Collector
-from ...ir.door.pending import LITERAL, OUTPUT, Block, Pending, Segment, shared
+from ...ir.door.pending import LITERAL, OUTPUT, Block, Pending, Segment, shared, value_of
 from ...ir.tensor import RUNTIME, Alias, Handle, new_handle
 from ..heap.allowlist import trusted
 from ..heap.patches import Namespaces, own_code
@@ -120,55 +120,43 @@ class Blocks:
 
 
 class _Call:
-    """What a call depends on: its `key`, and the distinct `values` that it may read."""
+    """What a call depends on: its `key`, and the `values` that it may read, some of which may be
+    the same."""
 
-    __slots__ = ("segment", "key", "values", "records", "places")
+    __slots__ = ("segment", "key", "values")
 
-    def __init__(self, segment: Segment, *key: Any) -> None:
-        self.segment = segment
-        self.key: list[Any] = [MATMUL.fast, *key]
-        self.values: list[Any] = []
-        self.records: list[Any] = []
-        self.places: dict[int, int] = {}
-
-    def value(self, value: Any, record: Any) -> None:
-        """One more value that it may read."""
-        if isinstance(value, Handle):  # saved while a mode looked on
-            value = value._v
-        if type(value) is Pending and value.segment is not self.segment:
-            value = value.get()
-        place = self.places.get(id(value))
-        if place is None:
-            place = self.places[id(value)] = len(self.values)
-            self.values.append(value)
-            self.records.append(record)
-        self.key.append(place)
-
-    def add(self, handles: list[Any]) -> None:
-        """Tensors whose values it may read."""
-        segment = self.segment
-        values = [handle._v for handle in handles]
-        if Pending in set(map(type, values)):
+    def __init__(self, segment: Segment, key: list[Any], values: list[Any]) -> None:
+        self.segment, self.values = segment, values
+        kinds = set(map(type, values))
+        if any([issubclass(kind, Handle) for kind in kinds]):  # saved while a mode looked on
+            values[:] = [value_of(v) if isinstance(v, Handle) else v for v in values]
+        if Pending in kinds:
             for place, value in enumerate(values):
                 if type(value) is Pending and value.segment is not segment:
                     values[place] = value.get()
-        records = [handle._a for handle in handles]
-        self.key += records
-        self.places = dict(zip(map(id, values), range(len(values))))
-        if len(self.places) == len(values):
-            self.values, self.records = values, records
-            return
-        self.places = {}
-        for value, record in zip(values, records):
-            self.value(value, record)
+        idents = list(map(id, values))
+        if len(set(idents)) < len(idents):
+            first: dict[int, int] = {}
+            key.append(tuple([first.setdefault(ident, n) for n, ident in enumerate(idents)]))
+        self.key = tuple(key)
+
+    def places(self) -> dict[int, int]:
+        """Where each value is first, by its id."""
+        found: dict[int, int] = {}
+        for place, value in enumerate(self.values):
+            found.setdefault(id(value), place)
+        return found
 
 
 class _Slice:
     """The ops that a segment has from a place on, as a block; `block` is None where they need more
     than the values of the call."""
 
-    def __init__(self, call: _Call, start: int, wanted: Sequence[int]) -> None:
-        self.call, self.segment = call, call.segment
+    def __init__(
+        self, call: _Call, records: Sequence[Any], start: int, wanted: Sequence[int]
+    ) -> None:
+        self.call, self.records, self.segment = call, records, call.segment
+        self.places = call.places()
         self.slots: dict[int, int] = {}  # number of a result -> slot
         self.operands: dict[int, int] = {}  # reference -> operand
         self.used: list[tuple[int, Any]] = []
@@ -196,14 +184,13 @@ class _Slice:
 
     def _read(self, needed: set[int]) -> None:
         """Find the values of the call among what is needed: they are the first operands."""
-        for place, value in enumerate(self.call.values):
-            if type(value) is Pending:
-                reference = value.number
-            else:
-                reference = self.segment.numbers.get(id(value))
+        for place in self.places.values():
+            value = self.call.values[place]
+            known = self.segment.numbers.get(id(value))
+            reference = value.number if type(value) is Pending else known
             if reference is not None and reference in needed:
                 self.operands[reference] = len(self.used)
-                self.used.append((place, self.call.records[place]))
+                self.used.append((place, self.records[place]))
 
     def _named(self, reference: int) -> int | None:
         """How a block names an operand; None: it is none of the call's."""
@@ -219,7 +206,7 @@ class _Slice:
         """The slot of a result, or ~j for value j of the call."""
         if type(value) is Pending and value.number in self.slots:
             return self.slots[value.number]
-        place = self.call.places.get(id(value))
+        place = self.places.get(id(value))
         return None if place is None else ~place
 
 
@@ -232,66 +219,49 @@ class BlockCollector(Collector):
         super().__init__()
         self.blocks = blocks
 
-    def _learn(
-        self,
-        call: _Call,
-        met: _Met,
-        run: Callable[[], Any],
-        made: Callable[[Any], list[tuple[int, Any, Any]]],
-        kinds: Sequence[type] = (),
-    ) -> Any:
-        """Run a call, and learn what it collects.  `made`: of what it returned, (number of what
-        takes a result, its value, its record)."""
+    def _learn(self, call: _Call, met: _Met, learner: _Learner) -> Any:
+        """Run a call, and learn what it collects."""
         segment, start, ran = call.segment, len(call.segment.code), _Ran()
         self.blocks.learnt += 1
         segment.learns = True
         with ran:
-            returned = run()
+            returned = learner.run()
         if ran.foreign:
             return returned
-        results = made(returned)
+        results, records = learner.results(returned), learner.records()
         wanted = [v.number for _, v, _ in results if type(v) is Pending and v.number >= start]
-        alone = self.segment is segment and all(
-            [record.device is segment.device for record in call.records]
-        )
-        cut = _Slice(call, start, wanted) if alone else None
+        alone = all([record.device is segment.device for record in records])
+        cut = None
+        if alone and self.segment is segment:
+            cut = _Slice(call, records, start, wanted)
         if cut is None or cut.block is None:
             met.broken = True
             return returned
         found = tuple([(k, None if v is None else cut.result(v), r) for k, v, r in results])
-        lost = any(
-            v is not None and place is None for (_, v, _), (_, place, _) in zip(results, found)
-        )
-        met.broken = met.broken or lost
-        met.learn(cut.block, found, ran.names(kinds))
+        if any(v is not None and slot is None for (_, v, _), (_, slot, _) in zip(results, found)):
+            met.broken = True
+        met.learn(cut.block, found, ran.names(learner.kinds))
         return returned
 
     # ---- backward passes
     def gradients(self, task: BackwardPass) -> Gradients:
         """See Mode."""
-        call, nodes = _tape(task, self.segment)
+        nodes: list[Any] = []
+        call = _tape(task, self.segment, nodes)
         if call is None:
             return _performed(task)
-        met = self.blocks.met.of(tuple(call.key), _Met)
+        met = self.blocks.met.of(call.key, _Met)
         block = met.known()
         taken = nodes if task.sources is None else task.sources
         if block is None:
             if met.broken or not self.blocks.affordable():
                 return _performed(task)
-            numbers = {id(node): k for k, node in enumerate(nodes)}
-
-            def made(found: Gradients) -> list[tuple[int, Any, Any]]:
-                each = enumerate(found)
-                return [
-                    (numbers[id(n)] if task.sources is None else k, *_seen(g)) for k, (n, g) in each
-                ]
-
-            found: Gradients = self._learn(call, met, lambda: _performed(task), made)
+            found: Gradients = self._learn(call, met, _Pass(task, nodes))
             return found
         self.blocks.replayed += 1
         values = call.values
         segment, place = self.place(block, values)
-        gradients: Gradients = []
+        gradients = Owned()
         for number, slot, record in met.results:
             gradient = None
             if slot is not None and slot >= 0:
@@ -303,43 +273,110 @@ class BlockCollector(Collector):
         return gradients
 
     # ---- calls that give tensors new values
-    def whole(
-        self, key: Sequence[Any], handles: list[Any], run: Callable[[], Any], kind: type
-    ) -> None:
+    def whole(self, key: list[Any], handles: list[Any], run: Callable[[], Any], kind: type) -> None:
         """Run a call of hybrid's that gives some of these tensors new values and depends on nothing
         but them and the key; `kind`: the class whose methods run."""
-        call = _Call(self.segment, kind, *key)
-        if len(set(map(id, handles))) < len(handles) or not all(map(_free, handles)):
+        key += (MATMUL.fast, kind)
+        key += [handle._a for handle in handles]
+        if len(set(map(id, handles))) < len(handles):
             run()
             return
-        call.add(handles)
-        met = self.blocks.met.of(tuple(call.key), _Met)
+        call = _Call(self.segment, key, [handle._v for handle in handles])
+        met = self.blocks.met.of(call.key, _Met)
         block = met.known()
         if block is not None:
-            self.blocks.replayed += 1
-            segment, place = self.place(block, call.values)
             taking = [handles[number] for number, _, _ in met.results]
-            self.give(segment, [place + slot * OUTPUT for _, slot, _ in met.results], taking)
+            if all(map(_free, taking)):
+                self.blocks.replayed += 1
+                segment, place = self.place(block, call.values)
+                self.give(segment, [place + slot * OUTPUT for _, slot, _ in met.results], taking)
+                return
+        elif not met.broken and self.blocks.affordable() and all(map(_free, handles)):
+            self._learn(call, met, _Update(handles, run, kind))
             return
-        if met.broken or not self.blocks.affordable():
-            run()
-            return
-        before = [(handle._v, handle._node) for handle in handles]
-
-        def made(_: Any) -> list[tuple[int, Any, Any]]:
-            after = enumerate(zip(handles, before))
-            return [(k, h._v, h._a) for k, (h, (value, _)) in after if h._v is not value]
-
-        self._learn(call, met, run, made, (kind,))
-        written = [handles[number]._v for number, _, _ in met.results]
-        nodes = all(h._node is node for h, (_, node) in zip(handles, before))
-        if not nodes or not all(type(value) is Pending for value in written):
-            met.broken = True
+        run()
 
 
-def _seen(gradient: Any) -> tuple[Any, Any]:
-    """Value and record of a gradient, if there is one."""
-    return (None, None) if gradient is None else (gradient._v, gradient._a)
+class _Learner:
+    """A call that is to be learnt: how to run it, what it gave, which classes' methods ran."""
+
+    kinds: tuple[type, ...] = ()
+
+    def run(self) -> Any:
+        """Run its Python."""
+        raise NotImplementedError
+
+    def results(self, returned: Any) -> list[tuple[int, Any, Any]]:
+        """(number of what takes a result, its value, its record)."""
+        raise NotImplementedError
+
+    def records(self) -> list[Any]:
+        """The records of the values that it may read."""
+        raise NotImplementedError
+
+
+class _Pass(_Learner):
+    """A backward pass."""
+
+    def __init__(self, task: BackwardPass, nodes: list[Any]) -> None:
+        self.task, self.nodes = task, nodes
+
+    def run(self) -> Gradients:
+        """See _Learner."""
+        return _performed(self.task)
+
+    def results(self, returned: Gradients) -> list[tuple[int, Any, Any]]:
+        """See _Learner."""
+        numbers = {id(node): number for number, node in enumerate(self.nodes)}
+        found = []
+        for place, (node, gradient) in enumerate(returned):
+            number = numbers[id(node)] if self.task.sources is None else place
+            given = (None, None) if gradient is None else (gradient._v, gradient._a)
+            found.append((number, *given))
+        return found
+
+    def records(self) -> list[Any]:
+        """See _Learner: in the order of `_tape`."""
+        task = self.task
+        found = [seed._a for seed in task.seeds if seed is not None]
+        for node in self.nodes:
+            if type(node) is tuple and id(node) not in task.stop:
+                resolved, _, saved, results = node
+                if saved:
+                    kept = zip(saved, resolved.ins)
+                    found += [record for value, record in kept if value is not None]
+                if results is not None:
+                    found += resolved.outs
+        return found
+
+
+class _Update(_Learner):
+    """A call that gives tensors new values, and changes nothing else of them."""
+
+    def __init__(self, handles: list[Any], run: Callable[[], Any], kind: type) -> None:
+        self.handles, self.kinds, self._run = handles, (kind,), run
+        self.before = [(handle._v, handle._a, handle._node) for handle in handles]
+
+    def run(self) -> Any:
+        """See _Learner."""
+        return self._run()
+
+    def results(self, returned: Any) -> list[tuple[int, Any, Any]]:
+        """See _Learner; what no block can give is a result of None."""
+        found = []
+        for number, (handle, before) in enumerate(zip(self.handles, self.before)):
+            value, record, node = before
+            if handle._v is not value or handle._a is not record or handle._node is not node:
+                fits = handle._a is record and handle._node is node
+                found.append((number, handle._v if fits else _NOTHING, record))
+        return found
+
+    def records(self) -> list[Any]:
+        """See _Learner."""
+        return [record for _, record, _ in self.before]
+
+
+_NOTHING = object()
 
 
 def _free(handle: Any) -> bool:
@@ -352,60 +389,56 @@ def _performed(task: BackwardPass) -> Gradients:
     return perform(task, order([output._node for output in task.outputs], task.stop))
 
 
-def _tape(task: BackwardPass, segment: Segment) -> tuple[_Call | None, list[Any]]:
-    """What a pass depends on, None where no block does it; the owners that it reaches."""
-    call = _Call(segment, bool(task.stop))
-    key, stop, nodes = call.key, task.stop, []
+def _tape(task: BackwardPass, segment: Segment, nodes: list[Any]) -> _Call | None:
+    """What a pass depends on, None where no block does it; `nodes` gets the owners it reaches."""
+    key: list[Any] = [MATMUL.fast, bool(task.stop)]
+    values: list[Any] = []
+    stop = task.stop
     numbers: dict[int, int] = {}
-
-    def refer(node: Any) -> None:
-        if type(node) is tuple and type(node[0]) is int:
-            key.append(~node[0])
-            node = node[1]
-        number = numbers.get(id(node))
-        if number is None and node is not None:
-            number = numbers[id(node)] = len(nodes)
-            nodes.append(node)
-        key.append(number)
-
+    roots = []
     for output, given in zip(task.outputs, task.seeds):
         record = output._a
-        key.append(record)
-        if given is not None and (not isinstance(given, Handle) or given._a is not record):
-            return None, nodes
+        key += (record, given is None)
+        roots.append(output._node)
         if given is not None:
-            call.value(given._v, record)
-        elif record.size != 1:
-            return None, nodes  # an error
-        refer(output._node)
+            values.append(given._v if isinstance(given, Handle) else given)
+        fits = record.size == 1 if given is None else isinstance(given, Handle)
+        if not fits or (given is not None and given._a is not record):
+            return None  # an error, or a conversion
+    _number(roots, numbers, nodes, key)
     for node in nodes:  # which grows
         if type(node) is not tuple or id(node) in stop:
             key.append(id(node) in stop)
             continue
-        if not _noted(call, node) or len(nodes) > MOST_NODES:
-            return None, nodes
-        for parent in node[1]:
-            refer(parent)
-    if task.sources is not None:
-        for source in task.sources:
-            holder = owner(source)
-            key.append((numbers.get(id(holder)), None if holder is source else source[0]))
-    return call if nodes else None, nodes
-
-
-def _noted(call: _Call, node: Any) -> bool:
-    """Note what a node of the tape is; False for one that no block goes through."""
-    resolved, _, saved, results = node
-    if type(resolved) is PseudoOp:
-        call.key += (PseudoOp, resolved.outs)
-        return is_alias(resolved)
-    call.key.append(resolved)
-    for value, record in zip(saved, resolved.ins):
-        if value is None:
-            call.key.append(None)
+        resolved, parents, saved, results = node
+        if type(resolved) is not PseudoOp:
+            key.append(resolved)
+        elif is_alias(resolved):
+            key += (PseudoOp, resolved.outs)
         else:
-            call.value(value, record)
-    if results is not None:
-        for value, record in zip(results, resolved.outs):
-            call.value(value, record)
-    return True
+            return None
+        _number(parents, numbers, nodes, key)
+        values += [value for value in saved if value is not None]
+        if results is not None:
+            values += results
+        key.append(len(values))
+        if len(nodes) > MOST_NODES:
+            return None
+    if task.sources is not None:
+        _number(task.sources, numbers, None, key)
+    return _Call(segment, key, values) if nodes else None
+
+
+def _number(
+    given: Sequence[Any], numbers: dict[int, int], nodes: list[Any] | None, key: list[Any]
+) -> None:
+    """Add the numbers of owners to the key; new ones get the next, and are added to `nodes`."""
+    for node in given:
+        if type(node) is tuple and type(node[0]) is int:
+            key.append(~node[0])
+            node = node[1]
+        number = numbers.get(id(node))
+        if number is None and node is not None and nodes is not None:
+            number = numbers[id(node)] = len(nodes)
+            nodes.append(node)
+        key.append(number)

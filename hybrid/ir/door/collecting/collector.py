@@ -129,6 +129,10 @@ class Collector(Mode):
         self.flush()
 
     def _begin(self, device: Any) -> Segment:
+        segment = self.segment
+        if segment.device is None:
+            segment.device = device
+            return segment
         self.flush()
         self.segment = segment = Segment(self, device, self.segment.previous)
         return segment
