@@ -20,7 +20,7 @@ from ...core.precision import MATMUL
 from ...ir.door.collecting.collector import Collector
 from ...ir.door.pending import LITERAL, OUTPUT, Block, Pending, Segment, shared, value_of
 from ...ir.tensor import RUNTIME, Alias, Handle, new_handle
-from ..heap.allowlist import trusted
+from ..heap.allowlist import stdlib, trusted
 from ..heap.patches import Namespaces, own_code
 
 __all__ = ["Blocks", "BlockCollector"]
@@ -60,7 +60,7 @@ class _Ran:
             code = frame.f_code
             if own_code(code.co_filename):
                 self.codes[code] = frame.f_globals
-            elif not trusted(code.co_filename):
+            elif not trusted(code.co_filename) and not stdlib(code.co_filename):
                 self.foreign = True
 
     def names(self, kinds: Sequence[type]) -> Namespaces | None:
@@ -286,12 +286,18 @@ class BlockCollector(Collector):
         block = met.known()
         if block is not None:
             taking = [handles[number] for number, _, _ in met.results]
-            if all(map(_free, taking)):
+            free = all(map(_free, taking))
+            if free or all(map(_owns, handles)):
                 self.blocks.replayed += 1
                 segment, place = self.place(block, call.values)
-                self.give(segment, [place + slot * OUTPUT for _, slot, _ in met.results], taking)
+                numbers = [place + slot * OUTPUT for _, slot, _ in met.results]
+                if free:
+                    self.give(segment, numbers, taking)
+                    return
+                for handle, number in zip(taking, numbers):  # its views follow it
+                    handle.assign(self._result(segment, number, handle._a))
                 return
-        elif not met.broken and self.blocks.affordable() and all(map(_free, handles)):
+        elif not met.broken and self.blocks.affordable() and all(map(_owns, handles)):
             self._learn(call, met, _Update(handles, run, kind))
             return
         run()
@@ -383,6 +389,12 @@ def _free(handle: Any) -> bool:
     """Whether nothing but a tensor itself changes with its value."""
     alias = getattr(handle, "_x", None)
     return alias is None or (type(alias) is Alias and alias.base is None and not alias.live_views())
+
+
+def _owns(handle: Any) -> bool:
+    """Whether a tensor is no view and no literal."""
+    alias = getattr(handle, "_x", None)
+    return alias is None or (type(alias) is Alias and alias.base is None)
 
 
 def _performed(task: BackwardPass) -> Gradients:
