@@ -191,7 +191,7 @@ class Optimizer(Saved):
         if known is None:
             self._update_all()
         else:
-            mode.whole(*known, self._update_all, type(self))
+            mode.repeat(*known, self._update_all, type(self))
         return loss
 
     def _update_all(self) -> None:
@@ -212,7 +212,8 @@ class Optimizer(Saved):
 
     def _facts(self) -> tuple[list[Any], list[Any]] | None:
         """What a step of this class depends on, in Python and in tensors; None: on more."""
-        if not _is_own(type(self)) or not _NAMES.isdisjoint(self.__dict__):
+        kind: Any = type(self)
+        if not _is_own(kind) or not _NAMES.isdisjoint(self.__dict__):
             return None
         facts: list[Any] = []
         tensors: list[Any] = []

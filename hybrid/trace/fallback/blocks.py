@@ -17,7 +17,7 @@ from ...autograd.passes import BackwardPass, Gradients, Owned, perform
 from ...autograd.tape import PseudoOp, is_alias, order
 from ...core.cache import Bounded
 from ...core.precision import MATMUL
-from ...ir.door.collecting.collector import Collector
+from ...ir.collector import Collector
 from ...ir.door.pending import LITERAL, OUTPUT, Block, Pending, Segment, shared, value_of
 from ...ir.tensor import RUNTIME, Alias, Handle, new_handle
 from ..heap.allowlist import stdlib, trusted
@@ -78,7 +78,7 @@ def _is_own(module: str) -> bool:
     return module.partition(".")[0] == __name__.partition(".")[0]
 
 
-class _Met:
+class _Known:
     """What is known of calls with one key: of the last one the `block` and `results`, which are
     those of all once two calls `agree`."""
 
@@ -111,7 +111,7 @@ class Blocks:
     """The blocks of one function; the least recently used ones go."""
 
     def __init__(self) -> None:
-        self.met = Bounded[_Met](MOST_BLOCKS)
+        self.met = Bounded[_Known](MOST_BLOCKS)
         self.learnt = self.replayed = 0
 
     def affordable(self) -> bool:
@@ -168,19 +168,20 @@ class _Slice:
                 live.append((number, resolved, references))
         live.reverse()
         self._read(needed)
-        ops: list[tuple[int, Any, tuple[int, ...]]] | None = []
+        ops: list[tuple[int, Any, tuple[int, ...]]] = []
         for number, resolved, references in live:
-            named = tuple([self._named(reference) for reference in references])
-            if ops is None or None in named:
-                ops = None
+            given = [self._named(reference) for reference in references]
+            named = tuple([operand for operand in given if operand is not None])
+            if len(named) < len(given):
+                ops = []
                 break
             ops.append((len(self.slots), resolved, named))
             for index in range(len(resolved.outs)):
                 self.slots[number + index * OUTPUT] = len(self.slots)
-        self.block = None
+        self.block: Block | None = None
         if ops:
-            given = tuple(ops), tuple(self.used), tuple(self.literals)
-            self.block = Block(self.segment.device, *given)
+            used, literals = tuple(self.used), tuple(self.literals)
+            self.block = Block(self.segment.device, tuple(ops), used, literals)
 
     def _read(self, needed: set[int]) -> None:
         """Find the values of the call among what is needed: they are the first operands."""
@@ -219,7 +220,7 @@ class BlockCollector(Collector):
         super().__init__()
         self.blocks = blocks
 
-    def _learn(self, call: _Call, met: _Met, learner: _Learner) -> Any:
+    def _learn(self, call: _Call, met: _Known, learner: _Learner) -> Any:
         """Run a call, and learn what it collects."""
         segment, start, ran = call.segment, len(call.segment.code), _Ran()
         self.blocks.learnt += 1
@@ -250,7 +251,7 @@ class BlockCollector(Collector):
         call = _tape(task, self.segment, nodes)
         if call is None:
             return _performed(task)
-        met = self.blocks.met.of(call.key, _Met)
+        met = self.blocks.met.of(call.key, _Known)
         block = met.known()
         taken = nodes if task.sources is None else task.sources
         if block is None:
@@ -273,7 +274,9 @@ class BlockCollector(Collector):
         return gradients
 
     # ---- calls that give tensors new values
-    def whole(self, key: list[Any], handles: list[Any], run: Callable[[], Any], kind: type) -> None:
+    def repeat(
+        self, key: list[Any], handles: list[Any], run: Callable[[], Any], kind: type
+    ) -> None:
         """Run a call of hybrid's that gives some of these tensors new values and depends on nothing
         but them and the key; `kind`: the class whose methods run."""
         key += (MATMUL.fast, kind)
@@ -282,7 +285,7 @@ class BlockCollector(Collector):
             run()
             return
         call = _Call(self.segment, key, [handle._v for handle in handles])
-        met = self.blocks.met.of(call.key, _Met)
+        met = self.blocks.met.of(call.key, _Known)
         block = met.known()
         if block is not None:
             taking = [handles[number] for number, _, _ in met.results]

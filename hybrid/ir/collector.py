@@ -12,10 +12,10 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from ....core import signals
-from ...mode import Mode
-from ...tensor import RUNTIME, Handle
-from ..pending import LITERAL, OUTPUT, Block, Pending, Segment, appended, computed, placed
+from ..core import signals
+from .door.pending import LITERAL, OUTPUT, Block, Pending, Segment, appended, computed, placed
+from .mode import Mode
+from .tensor import RUNTIME, Handle
 
 __all__ = ["Collector"]
 

@@ -1,4 +1,0 @@
-"""Modes that collect ops in place of running them.
-
-Invariant: imports of hybrid modules only, nothing runs.
-"""
