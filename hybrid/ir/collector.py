@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core import signals
-from .door.pending import LITERAL, OUTPUT, Block, Pending, Segment, appended, computed, placed
+from .door.pending import LITERAL, OUTPUT, Bundle, Pending, Segment, appended, computed, placed
 from .mode import Mode
 from .tensor import RUNTIME, Handle
 
@@ -137,15 +137,15 @@ class Collector(Mode):
         self.segment = segment = Segment(self, device, self.segment.previous)
         return segment
 
-    def place(self, block: Block, values: Sequence[Any]) -> tuple[Segment, int]:
-        """Collect a block: the segment that it is in, and its place there."""
+    def place(self, bundle: Bundle, values: Sequence[Any]) -> tuple[Segment, int]:
+        """Collect a bundle: the segment that it is in, and its place there."""
         segment = self.segment
-        words = len(segment.code) + segment.more + block.size
-        if block.device is not segment.device or words > MOST_WORDS:
-            segment = self._begin(block.device)
-        op: list[Any] = [block]
+        words = len(segment.code) + segment.more + bundle.size
+        if bundle.device is not segment.device or words > MOST_WORDS:
+            segment = self._begin(bundle.device)
+        op: list[Any] = [bundle]
         numbers = segment.numbers
-        for place, record in block.used:
+        for place, record in bundle.used:
             value = values[place]
             if type(value) is Pending:
                 if value.segment is segment:
@@ -154,8 +154,8 @@ class Collector(Mode):
                 value = value.get()
             reference = numbers.get(id(value))
             op.append(segment.input(value, record) if reference is None else reference)
-        op += [LITERAL + placed(segment.literals, literal) for literal in block.literals]
-        segment.more += block.size
+        op += [LITERAL + placed(segment.literals, literal) for literal in bundle.literals]
+        segment.more += bundle.size
         return segment, appended(segment.code, tuple(op))
 
     def give(self, segment: Segment, numbers: Sequence[int], handles: Sequence[Any]) -> None:

@@ -18,7 +18,7 @@ from ..tensor import Literal
 __all__ = [
     "Pending",
     "Segment",
-    "Block",
+    "Bundle",
     "COLLECTING",
     "LITERAL",
     "OUTPUT",
@@ -81,13 +81,13 @@ def shared(value: Any) -> Any:
     return value
 
 
-class Block:
+class Bundle:
     """Ops that come together, as one word of a segment's code: it takes the place of a Resolved.
 
     `ins`: records of its operands, of which the last are the `literals`; `ops`: (slot, Resolved,
     references) in order, where a reference is ~j for operand j or the slot of a result, and the
     results of an op have slots from `slot` on; `used`: which of the values of a call are its first
-    operands.  Result s of the block at place n has the number n + s * OUTPUT."""
+    operands.  Result s of the bundle at place n has the number n + s * OUTPUT."""
 
     __slots__ = ("device", "ins", "ops", "used", "literals", "size")
 
@@ -108,7 +108,7 @@ class Block:
             named = [operands[~r] if r < 0 else place + r * OUTPUT for r in references]
             yield place + slot * OUTPUT, resolved, named
 
-    def same(self, other: Block) -> bool:
+    def same(self, other: Bundle) -> bool:
         """Whether the other one does the same."""
         mine, theirs = ([(a, d.tobytes()) for _, a, d in b.literals] for b in (self, other))
         return self.ops == other.ops and self.used == other.used and mine == theirs
@@ -117,7 +117,7 @@ class Block:
 class Segment:
     """Ops collected since the last flush, in `code`: for each its Resolved and a reference to each
     operand: the number of a result, ~j for input j, LITERAL + k for literal k.  The number of a
-    result is the place of its op in the code.  A Block may stand where a Resolved does.
+    result is the place of its op in the code.  A Bundle may stand where a Resolved does.
 
     The code only grows, by a whole op in each step, so a thread that reads it, or a handler of a
     signal that interrupts, sees whole ones."""
@@ -146,8 +146,8 @@ class Segment:
         self.numbers: dict[int, int] = {}  # id of an input's value -> reference
         self.literals: list[tuple[Any, Any, Any]] = []  # (value, record, number on the host)
         self.handles: list[weakref.ref[Any]] = []  # further ones that may hold a pending value
-        self.nbytes = self.more = 0  # `more`: words that blocks stand for
-        self.learns = False  # whether it has ops that are to become a block
+        self.nbytes = self.more = 0  # `more`: words that bundles stand for
+        self.learns = False  # whether it has ops that are to become a bundle
 
     def refer(self, tensor: Any, value: Any) -> int:
         """The reference of an operand that is no pending result of this segment."""
@@ -178,7 +178,7 @@ class Segment:
         while place < len(code):
             resolved = code[place]
             after = place + 1 + len(resolved.ins)
-            if type(resolved) is Block:
+            if type(resolved) is Bundle:
                 yield from resolved.ops_at(place, code[place + 1 : after])
             else:
                 yield place, resolved, code[place + 1 : after]
@@ -207,7 +207,7 @@ def computed(segment: Segment, wanted: Sequence[int]) -> list[Any]:
     """Values of results, computed with the kernels of eager mode."""
     code = segment.code
     first = code[0]
-    if len(code) == 1 + len(first.ins) and type(first) is not Block:  # one op
+    if len(code) == 1 + len(first.ins) and type(first) is not Bundle:  # one op
         operands = [
             segment.inputs[~r][0] if r < 0 else segment.literals[r - LITERAL][0] for r in code[1:]
         ]

@@ -17,7 +17,7 @@ from ...core.errors import HybridError
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import COLLECTING, Segment
 from ..heap.signature import Regard, signature_of
-from .blocks import BlockCollector
+from .bundles import BundleCollector
 from .segments import Segments
 
 __all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
@@ -43,13 +43,13 @@ SLOWER = 1.05  # as much longer a deferred call may take: a lasting choice is no
 PATIENCE = 32  # calls after which segments that never repeat are given up
 
 
-class Deferred(BlockCollector):
+class Deferred(BundleCollector):
     """The mode of one call."""
 
     __slots__ = ("segments",)
 
     def __init__(self, segments: Segments) -> None:
-        super().__init__(segments.blocks)
+        super().__init__(segments.bundles)
         self.segments = segments
 
     def serve(self, segment: Segment, held: tuple[int, ...]) -> Sequence[Any]:

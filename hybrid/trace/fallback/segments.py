@@ -12,9 +12,9 @@ from typing import Any
 
 from ...core import signals
 from ...core.cache import Bounded, keep
-from ...ir.door.pending import LITERAL, OUTPUT, Block, Segment, computed
+from ...ir.door.pending import LITERAL, OUTPUT, Bundle, Segment, computed
 from ...ir.graph.graph import Const, Graph, Node, Value
-from .blocks import Blocks
+from .bundles import Bundles
 from .value_plans import value_plan
 
 __all__ = ["Segments", "Compiled"]
@@ -93,7 +93,7 @@ class Segments:
         self.met = Bounded[Met](MOST_SEGMENTS, MOST_WORDS, lambda met: met.words)
         # by code, held results and literals: the plan, and what keeps the literals' ids theirs
         self.quick: dict[Any, tuple[Compiled, list[Any]]] = {}
-        self.blocks = Blocks()
+        self.bundles = Bundles()
         self.compilations = self.runs = self.native = self.fresh = 0
 
     def values(self, segment: Segment, held: tuple[int, ...]) -> Sequence[Any]:
@@ -109,7 +109,7 @@ class Segments:
             if segment.learns:
                 self.fresh += 1
                 return computed(segment, held)
-            if len(code) == 1 + len(code[0].ins) and type(code[0]) is not Block:
+            if len(code) == 1 + len(code[0].ins) and type(code[0]) is not Bundle:
                 return computed(segment, held)
             compiled = self._compiled(segment, code, held)
             if compiled is None:

@@ -494,6 +494,6 @@ def test_programs_leave_what_plain_ones_leave(name: str) -> None:
     expected = seen(body(lambda fn: fn))
     hb.manual_seed(7)
     assert seen(body(jit)) == expected
-    known = made[0]._segments.blocks
+    known = made[0]._segments.bundles
     assert known.replayed >= replays if replays >= 0 else known.replayed == 0
     assert made[0].cache_info().deferred > 0

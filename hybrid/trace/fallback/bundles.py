@@ -1,7 +1,7 @@
 """Hybrid's own calls inside deferred ones (a backward pass, an optimizer's step), replayed whole.
 
 Such a call does the same ops whenever all that its Python looks at is the same: its key.  Their ops
-are then put into the segment as one block, without that Python.  Invariant: a block is what the
+are then put into the segment as one bundle, without that Python.  Invariant: a bundle is what the
 Python collected in two calls with this key, nothing of hybrid's was replaced since, and it reads
 only the values that the key numbers; any other call runs its Python.
 """
@@ -18,14 +18,14 @@ from ...autograd.tape import PseudoOp, is_alias, order
 from ...core.cache import Bounded
 from ...core.precision import MATMUL
 from ...ir.collector import Collector
-from ...ir.door.pending import LITERAL, OUTPUT, Block, Pending, Segment, shared, value_of
+from ...ir.door.pending import LITERAL, OUTPUT, Bundle, Pending, Segment, shared, value_of
 from ...ir.tensor import RUNTIME, Alias, Handle, new_handle
 from ..heap.allowlist import stdlib, trusted
 from ..heap.patches import Namespaces, own_code
 
-__all__ = ["Blocks", "BlockCollector"]
+__all__ = ["Bundles", "BundleCollector"]
 
-MOST_BLOCKS = 256  # kept per function
+MOST_BUNDLES = 256  # kept per function
 MOST_WORDS = 1 << 17  # of all of them
 MOST_NODES = 4096  # of a tape
 MOST_LEARNT = 64  # calls that may be learnt before replays have to pay for more
@@ -79,39 +79,39 @@ def _is_own(module: str) -> bool:
 
 
 class _Known:
-    """What is known of calls with one key: of the last one the `block` and `results`, which are
+    """What is known of calls with one key: of the last one the `bundle` and `results`, which are
     those of all once two calls `agree`."""
 
-    __slots__ = ("block", "results", "names", "agree", "broken")
+    __slots__ = ("bundle", "results", "names", "agree", "broken")
 
     def __init__(self) -> None:
-        self.block: Block | None = None
+        self.bundle: Bundle | None = None
         self.results: tuple[Result, ...] = ()
         self.names: Namespaces | None = None
         self.agree = self.broken = False
 
-    def known(self) -> Block | None:
-        """The block, if hybrid's names still stand for what they did."""
+    def known(self) -> Bundle | None:
+        """The bundle, if hybrid's names still stand for what they did."""
         if not self.agree or self.names is None:
             return None
         if self.names.changed() is not None:
-            self.block, self.names, self.agree = None, None, False
-        return self.block
+            self.bundle, self.names, self.agree = None, None, False
+        return self.bundle
 
-    def learn(self, block: Block, results: tuple[Result, ...], names: Namespaces | None) -> None:
+    def learn(self, bundle: Bundle, results: tuple[Result, ...], names: Namespaces | None) -> None:
         """One more call has run."""
-        if self.block is not None and (not self.block.same(block) or self.results != results):
+        if self.bundle is not None and (not self.bundle.same(bundle) or self.results != results):
             self.broken = True
-        self.agree = self.block is not None
-        self.block, self.results, self.names = block, results, names
+        self.agree = self.bundle is not None
+        self.bundle, self.results, self.names = bundle, results, names
         self.broken = self.broken or names is None
 
 
-class Blocks:
-    """The blocks of one function; the least recently used ones go."""
+class Bundles:
+    """The bundles of one function; the least recently used ones go."""
 
     def __init__(self) -> None:
-        self.met = Bounded[_Known](MOST_BLOCKS)
+        self.met = Bounded[_Known](MOST_BUNDLES)
         self.learnt = self.replayed = 0
 
     def affordable(self) -> bool:
@@ -149,7 +149,7 @@ class _Call:
 
 
 class _Slice:
-    """The ops that a segment has from a place on, as a block; `block` is None where they need more
+    """The ops that a segment has from a place on, as a bundle; `bundle` is None where they need more
     than the values of the call."""
 
     def __init__(
@@ -178,10 +178,10 @@ class _Slice:
             ops.append((len(self.slots), resolved, named))
             for index in range(len(resolved.outs)):
                 self.slots[number + index * OUTPUT] = len(self.slots)
-        self.block: Block | None = None
+        self.bundle: Bundle | None = None
         if ops:
             used, literals = tuple(self.used), tuple(self.literals)
-            self.block = Block(self.segment.device, tuple(ops), used, literals)
+            self.bundle = Bundle(self.segment.device, tuple(ops), used, literals)
 
     def _read(self, needed: set[int]) -> None:
         """Find the values of the call among what is needed: they are the first operands."""
@@ -194,7 +194,7 @@ class _Slice:
                 self.used.append((place, self.records[place]))
 
     def _named(self, reference: int) -> int | None:
-        """How a block names an operand; None: it is none of the call's."""
+        """How a bundle names an operand; None: it is none of the call's."""
         if reference in self.slots:
             return self.slots[reference]
         if reference >= LITERAL and reference not in self.operands:
@@ -211,19 +211,19 @@ class _Slice:
         return None if place is None else ~place
 
 
-class BlockCollector(Collector):
+class BundleCollector(Collector):
     """A mode that knows calls of hybrid's."""
 
-    __slots__ = ("blocks",)
+    __slots__ = ("bundles",)
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, bundles: Bundles) -> None:
         super().__init__()
-        self.blocks = blocks
+        self.bundles = bundles
 
     def _learn(self, call: _Call, met: _Known, learner: _Learner) -> Any:
         """Run a call, and learn what it collects."""
         segment, start, ran = call.segment, len(call.segment.code), _Ran()
-        self.blocks.learnt += 1
+        self.bundles.learnt += 1
         segment.learns = True
         with ran:
             returned = learner.run()
@@ -235,13 +235,13 @@ class BlockCollector(Collector):
         cut = None
         if alone and self.segment is segment:
             cut = _Slice(call, records, start, wanted)
-        if cut is None or cut.block is None:
+        if cut is None or cut.bundle is None:
             met.broken = True
             return returned
         found = tuple([(k, None if v is None else cut.result(v), r) for k, v, r in results])
         if any(v is not None and slot is None for (_, v, _), (_, slot, _) in zip(results, found)):
             met.broken = True
-        met.learn(cut.block, found, ran.names(learner.kinds))
+        met.learn(cut.bundle, found, ran.names(learner.kinds))
         return returned
 
     # ---- backward passes
@@ -251,17 +251,17 @@ class BlockCollector(Collector):
         call = _tape(task, self.segment, nodes)
         if call is None:
             return _performed(task)
-        met = self.blocks.met.of(call.key, _Known)
-        block = met.known()
+        met = self.bundles.met.of(call.key, _Known)
+        bundle = met.known()
         taken = nodes if task.sources is None else task.sources
-        if block is None:
-            if met.broken or not self.blocks.affordable():
+        if bundle is None:
+            if met.broken or not self.bundles.affordable():
                 return _performed(task)
             found: Gradients = self._learn(call, met, _Pass(task, nodes))
             return found
-        self.blocks.replayed += 1
+        self.bundles.replayed += 1
         values = call.values
-        segment, place = self.place(block, values)
+        segment, place = self.place(bundle, values)
         gradients = Owned()
         for number, slot, record in met.results:
             gradient = None
@@ -285,14 +285,14 @@ class BlockCollector(Collector):
             run()
             return
         call = _Call(self.segment, key, [handle._v for handle in handles])
-        met = self.blocks.met.of(call.key, _Known)
-        block = met.known()
-        if block is not None:
+        met = self.bundles.met.of(call.key, _Known)
+        bundle = met.known()
+        if bundle is not None:
             taking = [handles[number] for number, _, _ in met.results]
             free = all(map(_free, taking))
             if free or all(map(_owns, handles)):
-                self.blocks.replayed += 1
-                segment, place = self.place(block, call.values)
+                self.bundles.replayed += 1
+                segment, place = self.place(bundle, call.values)
                 numbers = [place + slot * OUTPUT for _, slot, _ in met.results]
                 if free:
                     self.give(segment, numbers, taking)
@@ -300,7 +300,7 @@ class BlockCollector(Collector):
                 for handle, number in zip(taking, numbers):  # its views follow it
                     handle.assign(self._result(segment, number, handle._a))
                 return
-        elif not met.broken and self.blocks.affordable() and all(map(_owns, handles)):
+        elif not met.broken and self.bundles.affordable() and all(map(_owns, handles)):
             self._learn(call, met, _Update(handles, run, kind))
             return
         run()
@@ -371,7 +371,7 @@ class _Update(_Learner):
         return self._run()
 
     def results(self, returned: Any) -> list[tuple[int, Any, Any]]:
-        """See _Learner; what no block can give is a result of None."""
+        """See _Learner; what no bundle can give is a result of None."""
         found = []
         for number, (handle, before) in enumerate(zip(self.handles, self.before)):
             value, record, node = before
@@ -405,7 +405,7 @@ def _performed(task: BackwardPass) -> Gradients:
 
 
 def _tape(task: BackwardPass, segment: Segment, nodes: list[Any]) -> _Call | None:
-    """What a pass depends on, None where no block does it; `nodes` gets the owners it reaches."""
+    """What a pass depends on, None where no bundle does it; `nodes` gets the owners it reaches."""
     key: list[Any] = [MATMUL.fast, bool(task.stop)]
     values: list[Any] = []
     stop = task.stop

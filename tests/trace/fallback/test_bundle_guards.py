@@ -1,5 +1,5 @@
 """What stands against replaying a backward pass or an optimizer's step whole: names of hybrid's that
-were replaced, listeners, errors, threads; and what blocks keep alive."""
+were replaced, listeners, errors, threads; and what bundles keep alive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import hybrid as hb
 import hybrid.optim as optim
 from hybrid.core.errors import ShapeError
 from hybrid.ir.door import bind as door
-from hybrid.trace.fallback import blocks as kept
+from hybrid.trace.fallback import bundles as kept
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly"),
@@ -92,7 +92,7 @@ def test_a_profiler_is_left_alone() -> None:
         assert sys.getprofile() is listen
     finally:
         sys.setprofile(None)
-    assert found == expected and heard and step._segments.blocks.replayed == 0
+    assert found == expected and heard and step._segments.bundles.replayed == 0
     assert sys.getprofile() is None
 
 
@@ -163,7 +163,7 @@ def test_another_thread_reads_gradients_and_parameters() -> None:
     jitted = deferred(step)
     for k in range(6):
         jitted(batch(k))
-    assert jitted._segments.blocks.replayed == 8
+    assert jitted._segments.bundles.replayed == 8
     assert str(found) == str(expected)
 
 
@@ -179,17 +179,17 @@ def test_nothing_is_kept_alive() -> None:
     opt = optim.Adam(net.parameters(), lr=0.1)
     for k in range(8):
         step(net, opt, batch(k))
-    assert step._segments.blocks.replayed >= 10
+    assert step._segments.bundles.replayed >= 10
     dead = [weakref.ref(o) for o in (net, opt, *net.parameters())]
     grads = [weakref.ref(p.grad) for p in net.parameters()]
     del net, opt
     gc.collect()
     assert [r() for r in dead + grads] == [None] * len(dead + grads)
-    for k in range(6):  # other objects of the same structure need no new blocks
+    for k in range(6):  # other objects of the same structure need no new bundles
         net = small(1)
-        before = step._segments.blocks.learnt
+        before = step._segments.bundles.learnt
         step(net, optim.Adam(net.parameters(), lr=0.1), batch(k))
-        assert step._segments.blocks.learnt == before
+        assert step._segments.bundles.learnt == before
 
 
 def test_calls_that_never_repeat_are_given_up() -> None:
@@ -206,5 +206,5 @@ def test_calls_that_never_repeat_are_given_up() -> None:
 
     for k in range(1, 180):
         step(k)
-    known = step._segments.blocks
+    known = step._segments.bundles
     assert known.learnt <= kept.MOST_LEARNT + known.replayed // kept.PAYS
