@@ -149,8 +149,8 @@ class _Call:
 
 
 class _Slice:
-    """The ops that a segment has from a place on, as a bundle; `bundle` is None where they need more
-    than the values of the call."""
+    """The ops that a segment has from a place on, as a bundle; `bundle` is None where they need
+    more than the values of the call."""
 
     def __init__(
         self, call: _Call, records: Sequence[Any], start: int, wanted: Sequence[int]
