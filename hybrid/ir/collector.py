@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core import signals
+from .door.context import LOCAL
 from .door.pending import LITERAL, OUTPUT, Bundle, Pending, Segment, appended, computed, placed
 from .mode import Mode
 from .tensor import RUNTIME, Handle
@@ -36,11 +37,46 @@ class Collector(Mode):
 
     # ---- collecting
     def collect(self, resolved: Any, tensors: Sequence[Any]) -> Any:
-        """The handle of the result of an op, or a tuple of several."""
+        """The handle of the one result of an op, with its place on the tape."""
         segment = self.segment
         out = resolved.out
         if out.device is not segment.device or len(segment.code) > MOST_WORDS:
             segment = self._begin(out.device)
+        numbers, op, values, taped = segment.numbers, [resolved], [], False
+        reference: int | None
+        for tensor in tensors:
+            value = tensor._v
+            if type(value) is Pending:
+                if value.segment is segment:
+                    reference = value.number
+                else:
+                    value = value.get()
+                    reference = segment.refer(tensor, value)
+            else:
+                reference = numbers.get(id(value))
+                if reference is None:
+                    reference = segment.refer(tensor, value)
+            op.append(reference)
+            values.append(value)
+            if tensor._node is not None:
+                taped = True
+        code = segment.code
+        number = len(code)
+        code += op
+        if len(code) != number + len(op):
+            number = appended(code, tuple(op))
+        result = self._result(segment, number, out)
+        if taped and resolved.differentiable and LOCAL.grad:
+            saved = tuple([v if k else None for v, k in zip(values, resolved.keep_in)])
+            kept = (result._v,) if resolved.keep_out else None
+            result._node = resolved, tuple([t._node for t in tensors]), saved, kept
+        return result
+
+    def several(self, resolved: Any, tensors: Sequence[Any]) -> tuple[Any, ...]:
+        """The handles of the results of an op, without their place on the tape."""
+        segment = self.segment
+        if resolved.out.device is not segment.device or len(segment.code) > MOST_WORDS:
+            segment = self._begin(resolved.out.device)
         op = [resolved]
         for tensor in tensors:
             value = tensor._v
@@ -48,38 +84,10 @@ class Collector(Mode):
                 op.append(value.number)
             else:
                 op.append(segment.refer(tensor, value))
-        code = segment.code
-        number = len(code)
-        code += op
-        if len(code) != number + len(op):
-            number = appended(code, tuple(op))
-        if resolved.single:
-            # as in `_result`
-            result = _new(RUNTIME.tensor)
-            pending = Pending(result)
-            pending.segment, pending.number = segment, number
-            result._v, result._a, result._node = pending, out, None
-            segment.results.append(pending)
-            if self.segment is not segment or segment.nbytes > MOST_BYTES:
-                self._late(result)
-            return result
+        number = appended(segment.code, tuple(op))
         return tuple(
             [self._result(segment, number + i * OUTPUT, out) for i, out in enumerate(resolved.outs)]
         )
-
-    def one(self, resolved: Any, x: Any) -> Any:
-        """`collect` for one result of one operand that has no place on the tape."""
-        segment = self.segment
-        out = resolved.out
-        if out.device is not segment.device or len(segment.code) > MOST_WORDS:
-            segment = self._begin(out.device)
-        value = x._v
-        if type(value) is Pending and value.segment is segment:
-            operand = value.number
-        else:
-            operand = segment.refer(x, value)
-        number = appended(segment.code, (resolved, operand))
-        return self._result(segment, number, out)
 
     def two(self, resolved: Any, x: Any, y: Any) -> Any:
         """`collect` for one result of two operands that has no place on the tape."""
@@ -103,15 +111,7 @@ class Collector(Mode):
         code += (resolved, first, second)
         if len(code) != number + 3:
             number = appended(code, (resolved, first, second))
-        # as in `_result`
-        result = _new(RUNTIME.tensor)
-        pending = Pending(result)
-        pending.segment, pending.number = segment, number
-        result._v, result._a, result._node = pending, out, None
-        segment.results.append(pending)
-        if self.segment is not segment or segment.nbytes > MOST_BYTES:
-            self._late(result)
-        return result
+        return self._result(segment, number, out)
 
     def _result(self, segment: Segment, number: int, out: Any) -> Any:
         result = _new(RUNTIME.tensor)
@@ -143,17 +143,15 @@ class Collector(Mode):
         words = len(segment.code) + segment.more + bundle.size
         if bundle.device is not segment.device or words > MOST_WORDS:
             segment = self._begin(bundle.device)
-        op: list[Any] = [bundle]
+        given = [
+            (v.get() if type(v := values[place]) is Pending and v.segment is not segment else v, r)
+            for place, r in bundle.used
+        ]
         numbers = segment.numbers
-        for place, record in bundle.used:
-            value = values[place]
-            if type(value) is Pending:
-                if value.segment is segment:
-                    op.append(value.number)
-                    continue
-                value = value.get()
-            reference = numbers.get(id(value))
-            op.append(segment.input(value, record) if reference is None else reference)
+        fresh = [p for p in given if type(p[0]) is not Pending and id(p[0]) not in numbers]
+        if fresh:
+            segment.add(fresh)
+        op = [bundle, *[v.number if type(v) is Pending else numbers[id(v)] for v, _ in given]]
         op += [LITERAL + placed(segment.literals, literal) for literal in bundle.literals]
         segment.more += bundle.size
         return segment, appended(segment.code, tuple(op))

@@ -374,10 +374,15 @@ def run(resolved: Resolved, tensors: tuple[Any, ...], link: bool = True) -> Any:
 
 def _among_pending(resolved: Resolved, tensors: tuple[Any, ...], link: bool) -> Any:
     """The same while some thread collects ops: this one may, and values may be pending."""
+    results: tuple[Any, ...]
     mode = LOCAL.mode
     if mode is not None and mode.defers and resolved.pure:
-        returned = mode.collect(resolved, tensors)
-        results = (returned,) if resolved.single else returned
+        if resolved.single:
+            result = mode.collect(resolved, tensors)
+            if resolved.view and link:
+                link_view(result, tensors[0], resolved.op.name, (resolved.op, resolved.key))
+            return result
+        results = returned = mode.several(resolved, tensors)
     else:
         computed = resolved.kernel(*[value_of(t) for t in tensors])
         if resolved.single:

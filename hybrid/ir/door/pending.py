@@ -159,17 +159,17 @@ class Segment:
         mark = getattr(tensor, "_x", None)
         if type(mark) is Literal:
             return LITERAL + placed(self.literals, (value, tensor._a, mark.value))
-        return self.input(value, tensor._a)
+        return self.add([(value, tensor._a)])
 
-    def input(self, value: Any, record: Any) -> int:
-        """The reference of a new input."""
-        inputs = self.inputs
-        item, place = (value, record), len(inputs)
-        inputs.append(item)
-        if inputs[place] is not item:  # see `placed`
-            place = next(i for i, other in enumerate(inputs) if other is item)
-        self.numbers[id(value)] = ~place
-        self.nbytes += record.nbytes
+    def add(self, inputs: list[tuple[Any, Any]]) -> int:
+        """Add inputs (value, record); the reference of the first, the others follow downwards."""
+        place = len(self.inputs)
+        self.inputs += inputs
+        if self.inputs[place] is not inputs[0]:  # see `placed`
+            place = next(i for i, other in enumerate(self.inputs) if other is inputs[0])
+        for number, (value, record) in enumerate(inputs, place):
+            self.numbers[id(value)] = ~number
+            self.nbytes += record.nbytes
         return ~place
 
     def ops(self, start: int = 0) -> Iterator[tuple[int, Any, list[int]]]:
