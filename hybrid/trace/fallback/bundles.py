@@ -15,6 +15,7 @@ from typing import Any
 
 from ...autograd.passes import BackwardPass, Gradients, Owned, perform
 from ...autograd.tape import PseudoOp, is_alias, order
+from ...core import signals
 from ...core.cache import Bounded
 from ...core.precision import MATMUL
 from ...ir.collector import Collector
@@ -48,14 +49,14 @@ class _Ran:
 
     def __enter__(self) -> _Ran:
         if self.free:
-            sys.setprofile(self._heard)
+            sys.setprofile(self._hears)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.free:
             sys.setprofile(None)
 
-    def _heard(self, frame: Any, event: str, _: Any) -> None:
+    def _hears(self, frame: Any, event: str, _: Any) -> None:
         if event == "call":
             code = frame.f_code
             if own_code(code.co_filename):
@@ -225,8 +226,7 @@ class BundleCollector(Collector):
         segment, start, ran = call.segment, len(call.segment.code), _Ran()
         self.bundles.learnt += 1
         segment.learns = True
-        with ran:
-            returned = learner.run()
+        returned = _heard(ran, learner)
         if ran.foreign:
             return returned
         results, records = learner.results(returned), learner.records()
@@ -304,6 +304,12 @@ class BundleCollector(Collector):
             self._learn(call, met, _Update(handles, run, kind))
             return
         run()
+
+
+@signals.protected  # a handler could raise where the hook is called, so anywhere
+def _heard(ran: _Ran, learner: _Learner) -> Any:
+    with ran:
+        return learner.run()
 
 
 class _Learner:
