@@ -29,10 +29,12 @@ MOST_BYTES = 1 << 28  # of its inputs
 class Collector(Mode):
     """A mode whose ops are collected; `serve` computes what is asked of a segment."""
 
-    __slots__ = ("segment", "thread", "defers", "__weakref__")
+    __slots__ = ("segment", "thread", "defers", "done", "inline", "__weakref__")
 
     def __init__(self) -> None:
         self.thread, self.defers = _ident(), True
+        self.done = 0  # results of segments that were computed
+        self.inline: Any = None  # a module that is about to run as part of this call
         self.segment = Segment(self, None)
 
     # ---- collecting
@@ -168,6 +170,10 @@ class Collector(Mode):
             for handle in handles:
                 self._late(handle)
 
+    def part(self, call: Any, module: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """The result of a module that is called; NotImplemented: its Python is to run here."""
+        return NotImplemented
+
     # ---- other handles on the same values
     def on_alias(self, new: Any, old: Any) -> None:
         if type(new._v) is Pending:
@@ -196,6 +202,7 @@ class Collector(Mode):
             return
         self.segment = following = Segment(self, segment.device, segment)
         waiting = segment.results
+        self.done += len(waiting)
         held: list[Pending] = []
         try:
             if segment.code:

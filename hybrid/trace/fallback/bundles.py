@@ -23,6 +23,7 @@ from ...ir.door.pending import LITERAL, OUTPUT, Bundle, Pending, Segment, shared
 from ...ir.tensor import RUNTIME, Alias, Handle, new_handle
 from ..heap.allowlist import stdlib, trusted
 from ..heap.patches import Namespaces, own_code
+from ..record.result_tape import Replayed
 
 __all__ = ["Bundles", "BundleCollector"]
 
@@ -357,6 +358,8 @@ class _Pass(_Learner):
         for node in self.nodes:
             if type(node) is tuple and id(node) not in task.stop:
                 resolved, _, saved, results = node
+                if type(resolved) is PseudoOp and isinstance(resolved.inner, Replayed):
+                    found += [value.aval for value in resolved.inner.tape.graph.inputs]
                 if saved:
                     kept = zip(saved, resolved.ins)
                     found += [record for value, record in kept if value is not None]
@@ -436,6 +439,9 @@ def _tape(task: BackwardPass, segment: Segment, nodes: list[Any]) -> _Call | Non
             key.append(resolved)
         elif is_alias(resolved):
             key += (PseudoOp, resolved.outs)
+        elif isinstance(resolved.inner, Replayed):
+            key.append(resolved.inner.tape.serial)
+            values += resolved.inner.values
         else:
             return None
         _number(parents, numbers, nodes, key)

@@ -18,6 +18,7 @@ from ...ir.door.context import begin_collecting, current_mode, end_collecting, s
 from ...ir.door.pending import COLLECTING, Segment
 from ..heap.signature import Regard, signature_of
 from .bundles import BundleCollector
+from .parts import LARGE
 from .segments import Segments
 
 __all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
@@ -38,7 +39,6 @@ def chosen(word: str) -> Choice:
 
 CHOICE: list[Choice] = [chosen(os.environ.get("HYBRID_DEFERRED") or "auto")]
 TURNS = 4  # calls of each way that are compared
-LARGE = 16  # ops of a replay that leaves a deferred call for its native entry
 SLOWER = 1.05  # as much longer a deferred call may take: a lasting choice is not left to chance
 PATIENCE = 32  # calls after which segments that never repeat are given up
 
@@ -54,6 +54,14 @@ class Deferred(BundleCollector):
 
     def serve(self, segment: Segment, held: tuple[int, ...]) -> Sequence[Any]:
         return self.segments.values(segment, held)
+
+    def part(self, call: Any, module: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """See Collector."""
+        parts = self.segments.parts
+        if parts is None or self.inline is module:
+            self.inline = None
+            return NotImplemented
+        return parts.run(self, call, module, args, kwargs)
 
 
 class Deferral:
@@ -79,7 +87,7 @@ class Deferral:
         if self.verdict:
             return self._collected(function, args, kwargs)
         segments = self.segments
-        before = segments.fresh, segments.compilations
+        before = segments.news
         start = perf_counter()
         if deferred:
             result = self._collected(function, args, kwargs)
@@ -91,7 +99,7 @@ class Deferral:
             if len(self.eager) >= TURNS:
                 fits = min(self.deferred) <= SLOWER * min(self.eager)
                 self.verdict = "deferred" if fits else "eager"
-        elif before == (segments.fresh, segments.compilations):
+        elif before == segments.news:
             self.deferred.append(seconds)
         else:
             self.fresh += 1
@@ -113,10 +121,12 @@ class Deferral:
 
     def __str__(self) -> str:
         segments = self.segments
+        parts = segments.parts if segments.parts and segments.parts.info else None
         return (
             f"Python runs at each call, operations in fused segments: {len(segments.met)} segments "
             f"known, {segments.compilations} compilations, {segments.runs} runs, "
             f"{segments.native} of them native"
+            + (f", {parts.info.replays} replays of modules" if parts else "")
         )
 
 
@@ -137,7 +147,7 @@ class Deferring:
         self._deferred = 0
         self._inner = 0  # calls inside of recorded and deferred ones
         self._probes = Probes(self.fn, self._begun)
-        self._segments = Segments()
+        self._segments = Segments(type(self))
         self._common: Deferral | None = None
 
     def _deferral(self) -> Deferral | None:

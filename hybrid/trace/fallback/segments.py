@@ -7,7 +7,7 @@ number in a place of a Python number makes that place an input, so numbers never
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...core import signals
@@ -15,6 +15,7 @@ from ...core.cache import Bounded, keep
 from ...ir.door.pending import LITERAL, OUTPUT, Bundle, Segment, computed
 from ...ir.graph.graph import Const, Graph, Node, Value
 from .bundles import Bundles
+from .parts import Parts
 from .value_plans import value_plan
 
 __all__ = ["Segments", "Compiled"]
@@ -89,12 +90,18 @@ class Met:
 class Segments:
     """The segments of one function; the least recently used ones go."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[Callable[..., Any]], Any] | None = None) -> None:
+        self.parts = None if make is None else Parts(make)
         self.met = Bounded[Met](MOST_SEGMENTS, MOST_WORDS, lambda met: met.words)
         # by code, held results and literals: the plan, and what keeps the literals' ids theirs
         self.quick: dict[Any, tuple[Compiled, list[Any]]] = {}
         self.bundles = Bundles()
         self.compilations = self.runs = self.native = self.fresh = 0
+
+    @property
+    def news(self) -> int:
+        """A number that moves while calls meet what they have not met before."""
+        return self.fresh + self.compilations + (0 if self.parts is None else self.parts.news)
 
     def values(self, segment: Segment, held: tuple[int, ...]) -> Sequence[Any]:
         """Values of held results of a segment."""
