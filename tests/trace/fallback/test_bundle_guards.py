@@ -17,6 +17,7 @@ from deferred_harness import batch, deferred, seen, small
 import hybrid as hb
 import hybrid.optim as optim
 from hybrid.core.errors import ShapeError
+from hybrid.decorator import function
 from hybrid.ir.door import bind as door
 from hybrid.trace.fallback import bundles as kept
 
@@ -208,3 +209,25 @@ def test_calls_that_never_repeat_are_given_up() -> None:
         step(k)
     known = step._segments.bundles
     assert known.learnt <= kept.MOST_LEARNT + known.replayed // kept.PAYS
+
+
+def test_results_of_replays_are_differentiated() -> None:
+    """A pass through a recorded call: what the replay did not keep is computed in the bundle."""
+    results = []
+    for jit, decorate in ((lambda fn: fn, lambda fn: fn), (deferred, function)):
+        net = small(2)
+
+        def forward(x: Any, net: Any = net) -> Any:
+            return hb.tanh(net(x)) * 2.0, net(x + 1.0).exp()
+
+        def finish(one: Any, other: Any, net: Any = net) -> Any:
+            net.zero_grad()
+            loss = (one * other).mean() + one.sum()
+            loss.backward()
+            return loss.item(), [p.grad for p in net.parameters()]
+
+        first, last = decorate(forward), jit(finish)
+        results.append(seen([last(*first(batch(k))) for k in range(9)]))
+    assert results[0] == results[1]
+    assert first.cache_info().replays == 7  # type: ignore[attr-defined]
+    assert last._segments.bundles.replayed >= 4  # type: ignore[attr-defined]
