@@ -14,12 +14,13 @@ from types import CodeType
 from typing import Any
 
 from ...autograd.passes import BackwardPass, Gradients, Owned, perform
-from ...autograd.tape import PseudoOp, is_alias, order
+from ...autograd.tape import PseudoOp, is_alias, is_call, order
 from ...core import signals
 from ...core.cache import Bounded
 from ...core.precision import MATMUL
 from ...ir.collector import Collector
 from ...ir.door.pending import LITERAL, OUTPUT, Bundle, Pending, Segment, shared, value_of
+from ...ir.graph.graph import Const
 from ...ir.tensor import RUNTIME, Alias, Handle, new_handle
 from ..heap.allowlist import stdlib, trusted
 from ..heap.patches import Namespaces, own_code
@@ -154,10 +155,9 @@ class _Slice:
     """The ops that a segment has from a place on, as a bundle; `bundle` is None where they need
     more than the values of the call."""
 
-    def __init__(
-        self, call: _Call, records: Sequence[Any], start: int, wanted: Sequence[int]
-    ) -> None:
-        self.call, self.records, self.segment = call, records, call.segment
+    def __init__(self, call: _Call, learner: _Learner, start: int, wanted: Sequence[int]) -> None:
+        self.call, self.records, self.segment = call, learner.records(), call.segment
+        self.constants = learner.constants()
         self.places = call.places()
         self.slots: dict[int, int] = {}  # number of a result -> slot
         self.operands: dict[int, int] = {}  # reference -> operand
@@ -199,11 +199,23 @@ class _Slice:
         """How a bundle names an operand; None: it is none of the call's."""
         if reference in self.slots:
             return self.slots[reference]
-        if reference >= LITERAL and reference not in self.operands:
-            self.operands[reference] = len(self.used) + len(self.literals)
-            self.literals.append(self.segment.literals[reference - LITERAL])
+        if reference not in self.operands:
+            literal = self._literal(reference)
+            if literal is not None:
+                self.operands[reference] = len(self.used) + len(self.literals)
+                self.literals.append(literal)
         operand = self.operands.get(reference)
         return None if operand is None else ~operand
+
+    def _literal(self, reference: int) -> tuple[Any, Any, Any] | None:
+        """What is the same in each such call: a number, or a constant that the key names."""
+        if reference >= LITERAL:
+            return self.segment.literals[reference - LITERAL]
+        if reference >= 0:
+            return None
+        value, record = self.segment.inputs[~reference]
+        constant = self.constants.get(id(value))
+        return None if constant is None else (value, record, constant)
 
     def result(self, value: Any) -> int | None:
         """The slot of a result, or ~j for value j of the call."""
@@ -230,12 +242,12 @@ class BundleCollector(Collector):
         returned = _heard(ran, learner)
         if ran.foreign:
             return returned
-        results, records = learner.results(returned), learner.records()
+        results = learner.results(returned)
         wanted = [v.number for _, v, _ in results if type(v) is Pending and v.number >= start]
-        alone = all([record.device is segment.device for record in records])
+        alone = all([record.device is segment.device for record in learner.records()])
         cut = None
         if alone and self.segment is segment:
-            cut = _Slice(call, records, start, wanted)
+            cut = _Slice(call, learner, start, wanted)
         if cut is None or cut.bundle is None:
             met.broken = True
             return returned
@@ -330,6 +342,10 @@ class _Learner:
         """The records of the values that it may read."""
         raise NotImplementedError
 
+    def constants(self) -> dict[int, Any]:
+        """By id, the arrays of one element that belong to what the key names."""
+        return {}
+
 
 class _Pass(_Learner):
     """A backward pass."""
@@ -365,6 +381,18 @@ class _Pass(_Learner):
                     found += [record for value, record in kept if value is not None]
                 if results is not None:
                     found += resolved.outs
+        return found
+
+    def constants(self) -> dict[int, Any]:
+        """See _Learner: those of recorded calls."""
+        found: dict[int, Any] = {}
+        for node in self.nodes:
+            inner = node[0].inner if is_call(node) else None
+            if isinstance(inner, Replayed):
+                graph = inner.tape.graph
+                for value in (*graph.outputs, *[v for n in graph.nodes for v in n.inputs]):
+                    if isinstance(value, Const) and not value.aval.shape:
+                        found[id(value.data)] = value.data
         return found
 
 
