@@ -71,7 +71,9 @@ def gathered(task: BackwardPass) -> Gradients:
     if observer is not None:
         observer.on_backward(task.outputs)
         if observer.defers and not door.grad_enabled():
-            return observer.gradients(task)  # type: ignore[no-any-return]
+            found = observer.gradients(task)
+            if found is not None:
+                return found  # type: ignore[no-any-return]
     nodes = order([output._node for output in task.outputs], task.stop)
     planned = _PLANNER.gathered
     if planned is not None and observer is None and not door.grad_enabled():

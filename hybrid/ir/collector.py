@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import signals
@@ -169,6 +169,18 @@ class Collector(Mode):
         if self.segment is not segment or segment.nbytes > MOST_BYTES:
             for handle in handles:
                 self._late(handle)
+
+    # ---- calls of hybrid's own that a mode may know
+    def gradients(self, task: Any) -> Any:
+        """The gradients that a backward pass gives; None: by running it."""
+        return None
+
+    def repeat(
+        self, key: list[Any], handles: list[Any], run: Callable[[], Any], kind: type
+    ) -> None:
+        """Have `run`, a method of a `kind`, give some tensors new values; it depends on nothing but
+        them and the key."""
+        run()
 
     def part(self, call: Any, module: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         """The result of a module that is called; NotImplemented: its Python is to run here."""

@@ -17,9 +17,9 @@ from ...core.errors import HybridError
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import COLLECTING, Segment
 from ..heap.signature import Regard, signature_of
-from .bundles import BundleCollector
 from .parts import LARGE
 from .segments import Segments
+from .whole_calls import BundleCollector
 
 __all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
 

@@ -20,6 +20,7 @@ from hybrid.core.errors import ShapeError
 from hybrid.decorator import function
 from hybrid.ir.door import bind as door
 from hybrid.trace.fallback import bundles as kept
+from hybrid.trace.fallback import whole_calls
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly"),
@@ -108,7 +109,7 @@ def test_the_hook_is_given_back_after_an_error(monkeypatch: pytest.MonkeyPatch) 
         y.sum().backward()
         return y.sum().item()
 
-    monkeypatch.setattr(kept, "perform", lambda *_: 1 / 0)
+    monkeypatch.setattr(whole_calls, "perform", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         step(batch(1, 2))
     assert sys.getprofile() is None and door.grad_enabled() and w.grad is None
@@ -231,3 +232,30 @@ def test_results_of_replays_are_differentiated() -> None:
     assert results[0] == results[1]
     assert first.cache_info().replays == 7  # type: ignore[attr-defined]
     assert last._segments.bundles.replayed >= 4  # type: ignore[attr-defined]
+
+
+def test_threads_learn_at_once() -> None:
+    """Each thread has a net of its own; what one learns, all replay."""
+
+    @deferred
+    def step(net: Any, opt: Any, x: Any) -> Any:
+        opt.zero_grad()
+        loss = (net(x) ** 2).mean()
+        loss.backward()
+        opt.step()
+        return loss.item()
+
+    def train(run: Any, found: Any) -> None:
+        net = small(1)
+        opt = optim.SGD(net.parameters(), lr=0.1)
+        found.append([run(net, opt, batch(k)) for k in range(30)])
+
+    expected: list[Any] = []
+    train(step.fn, expected)
+    found: list[Any] = []
+    threads = [threading.Thread(target=train, args=(step, found)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == expected * 4 and step._segments.bundles.replayed > 100
