@@ -38,7 +38,9 @@ def chosen(word: str) -> Choice:
 
 
 CHOICE: list[Choice] = [chosen(os.environ.get("HYBRID_DEFERRED") or "auto")]
-TURNS = 4  # calls of each way that are compared
+TURNS = 4  # calls of each way that are compared, where one is clearly faster
+MOST_TURNS = 12  # otherwise: a busy machine slows one down
+CLEARLY = 1.5  # as much longer is no chance
 SLOWER = 1.05  # as much longer a deferred call may take: a lasting choice is not left to chance
 PATIENCE = 32  # calls after which segments that never repeat are given up
 
@@ -97,8 +99,7 @@ class Deferral:
         if not deferred:
             self.eager.append(seconds)
             if len(self.eager) >= TURNS:
-                fits = min(self.deferred) <= SLOWER * min(self.eager)
-                self.verdict = "deferred" if fits else "eager"
+                self._decide()
         elif before == segments.news:
             self.deferred.append(seconds)
         else:
@@ -106,6 +107,13 @@ class Deferral:
             if self.fresh >= PATIENCE and not self.deferred:
                 self.verdict = "eager"
         return result
+
+    def _decide(self) -> None:
+        ratio = min(self.deferred) / max(min(self.eager), 1e-9)
+        if ratio <= SLOWER:
+            self.verdict = "deferred"
+        elif ratio > CLEARLY or len(self.eager) >= MOST_TURNS:
+            self.verdict = "eager"
 
     def _collected(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         mode = Deferred(self.segments)
