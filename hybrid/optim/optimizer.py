@@ -226,7 +226,7 @@ class Optimizer(Saved):
                     tensors.append(value)
                 elif type(value) is bool:
                     facts += (name, value)
-                elif name not in ("params", "_owner"):
+                elif name not in _NO_FLAGS:
                     return None
             for parameter in group["params"]:
                 leaf, state = parameter._node, self.state[id(parameter)]
@@ -438,7 +438,10 @@ class Optimizer(Saved):
         return f"{type(self).__name__}({groups}; {numbers})"
 
 
-_NAMES = frozenset(("step", "begin", "update", "end", "numbers", "slots", "decoupled", "rule"))
+_NO_FLAGS = frozenset(("params", "_owner"))  # in a group
+# what a step calls: none of it may be in the instance
+_NAMES = frozenset(("begin", "update", "end", "rule", "numbers", "slots", "decoupled"))
+_NAMES |= {"_follow", "_at_once", "_update_all"}
 
 
 @lru_cache(256)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import CodeType
-from typing import Any
+from typing import Any, Literal
 
 from ...core import signals
 from ...core.cache import Bounded
@@ -39,6 +39,7 @@ PAYS = 4  # replays that pay for one
 # of a call's results: the number of what takes it, its slot (~j: value j; None: there is none), and
 # its record
 Result = tuple[int, Any, Any]
+Event = Literal["call", "return", "c_call", "c_return", "c_exception"]
 
 
 class HeardCode:
@@ -60,7 +61,7 @@ class HeardCode:
         if self.free:
             sys.setprofile(None)
 
-    def _hears(self, frame: Any, event: str, _: Any) -> None:
+    def _hears(self, frame: Any, event: Event, _: Any) -> None:
         if event == "call":
             code = frame.f_code
             if own_code(code.co_filename):
