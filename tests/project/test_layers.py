@@ -42,6 +42,7 @@ ROOMS = {
         "contract",
         "graph",
         "door",
+        "collector",
     ),
     "ops": (
         "base",
