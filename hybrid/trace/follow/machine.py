@@ -14,7 +14,18 @@ from ..bytecode.summary import exception_targets, instructions_of, successors
 from ..heap.allowlist import Wrapped, is_a, lookup
 from .terms import Term
 
-__all__ = ["PURE", "UNKNOWN", "UNSEEN", "NULL", "StackSlot", "Lazy", "Stepper", "unwrapped"]
+__all__ = [
+    "PURE",
+    "UNKNOWN",
+    "UNSEEN",
+    "NULL",
+    "TENSOR",
+    "StackSlot",
+    "Lazy",
+    "Stepper",
+    "value_of",
+    "unwrapped",
+]
 
 
 # opcodes, of all interpreters, that change nothing but the stack and variables of their frame
@@ -64,8 +75,16 @@ class Lazy(NamedTuple):
     name: str
 
 
+def value_of(frame: types.FrameType, slot: StackSlot) -> Any:
+    """The object in a slot, or UNKNOWN."""
+    if type(slot.value) is not Lazy:
+        return slot.value
+    return frame.f_locals.get(slot.value.name, UNKNOWN)
+
+
 UNSEEN = StackSlot()
 NULL = StackSlot(method="<null>")
+TENSOR = StackSlot(method="<tensor>")  # a tensor, which one is not held here
 
 
 class Stepper:

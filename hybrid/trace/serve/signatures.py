@@ -24,7 +24,7 @@ from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
 from ..heap.data import numbers_among, source_of
 from ..heap.facts import Holder, same
-from ..heap.signature import Regard, signature_of
+from ..heap.signature import Regard, is_scalar, signature_of
 from ..heap.structure import structure_of
 from ..record.actions import NONE
 from ..record.recorder import Recorder
@@ -163,6 +163,7 @@ class SignatureState:
         if watch.follow is not None:
             follow = watch.follow
             follow.regions, follow.decide = recorder.regions, _weakly(recorder.decide)
+            follow.progress = _weakly(recorder.progress)
             follow.counters, follow.compute_whole = self.counters, _weakly(recorder.compute_whole)
             names = function.__code__.co_varnames if numbers else ()
             follow.expect(
@@ -196,6 +197,8 @@ class SignatureState:
         recorder.check(followed, self.rolls)
         self.loops = self.loops or recorder.loops
         follow = recorder.watch.follow if recorder.watch is not None else None
+        if follow is not None:
+            follow.leave_recorder()
         if follow is None or not self.rolls:
             return
         looked = set(followed.escaped) if followed is not None else follow.virtual
@@ -373,7 +376,7 @@ def freed(
     given = list(args[: code.co_argcount])
     if not code.co_flags & inspect.CO_VARARGS:  # by keyword only: behind all others
         given += list(kwargs.values())[: code.co_kwonlyargcount]
-    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float]
+    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float or is_scalar(v)]
     places = [k for k in numbers if k not in regard.fixed]
     if regard.free.issuperset(places):
         return regard
@@ -392,7 +395,11 @@ def other_regard(
     it has been taken as data, or by structure, so far; None where nothing is left to try.
 
     `served`: other calls with these arguments are replayed, so no number goes back by value."""
-    falls, fixed = watch.falls, regard.fixed | (set() if served else watch.fixed)
+    falls, fixed = set(watch.falls), regard.fixed | (set() if served else watch.fixed)
+    scalars = [k for k, v in enumerate([*args, *kwargs.values()]) if is_scalar(v)]
+    if "content" in falls and not regard.free.isdisjoint(scalars):
+        falls.discard("content")  # of arrays, it may be
+        fixed = fixed.union(scalars)
     wanted = Regard(
         regard.content or "content" in falls,
         regard.identity or "identity" in falls,

@@ -109,7 +109,9 @@ def test_functions_without_actions_are_served_directly() -> None:
     for _ in range(6):
         plain(data(1))
         grows(data(1))
-    assert plain._direct is not None and grows._direct is None
+    served = [state.plans[0].served for f in (plain, grows) for state in f._signatures.values()]
+    assert [found.straight is None for found in served] == [True, False]
+    assert [plain._direct, grows._direct] == [found.direct for found in served]
     assert plain.cache_info().replays == 4 and grows.cache_info().replays == 3
 
 
@@ -128,7 +130,7 @@ def test_a_path_that_prints_leaves_the_others_replays(capsys: Any) -> None:
     info = f.cache_info()
     assert s.n == 100 and info.replays >= 85 and info.records <= 6
     assert capsys.readouterr().out.split() == [str(n) for n in range(10, 101, 10)]
-    assert "run in Python: one calls builtins.print" in f.explain()
+    assert info.eager == 0
 
 
 def test_a_dead_container_is_not_kept_alive() -> None:

@@ -68,12 +68,14 @@ class Changes:
             return None
         if any(m.owner is owner and m.at in marks for m in follow.mutations):
             return None
-        found = [
-            follow.spots[place].key
-            for place, touched in follow.touched.items()
-            if follow.spots[place].holder is owner and any(mark in touched for mark in marks)
-        ]
-        return found or None
+
+        def touched(place: tuple[Any, ...]) -> bool:
+            return not follow.touched.get(place, set()).isdisjoint(marks)
+
+        if touched(("table", id(owner))):
+            return None
+        spots = list(follow.spots.items())
+        return [s.key for place, s in spots if s.holder is owner and touched(place)] or None
 
     def note_but(self, grown: set[int]) -> None:
         """The facts that were put off, of containers whose changes are no actions."""

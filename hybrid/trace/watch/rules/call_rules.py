@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.tensor import Handle
-from ..bytecode.effects import BUILD_CLASS
-from ..bytecode.expressions import FRESH, Args, Call, Expr
-from ..bytecode.summary import summarize, uncertain
-from ..heap.allowlist import (
+from ....ir.tensor import Handle
+from ...bytecode.effects import BUILD_CLASS
+from ...bytecode.expressions import FRESH, Args, Call, Expr
+from ...bytecode.summary import summarize, uncertain
+from ...heap.allowlist import (
     BOXES,
     MISSING,
     PURE_CLASS_METHODS,
@@ -35,11 +35,12 @@ from ..heap.allowlist import (
     pure_type_call,
     trusted,
 )
-from ..heap.library import FIXED, SCANNERS, TRANSIENT, on_fresh, reads_identity
-from .c_calls import MAKERS_OF_READERS, QUIET, TEXTS
-from .evaluator import Evaluator
-from .fact_table import Access
-from .pinned.changes import Changes
+from ...heap.library import FIXED, SCANNERS, TRANSIENT, on_fresh, reads_identity
+from ..c_calls import MAKERS_OF_READERS, QUIET, TEXTS
+from ..evaluator import Evaluator
+from ..fact_table import Access
+from ..pinned.changes import Changes
+from .host_rules import HostCalls
 
 __all__ = ["CallRules", "name_of"]
 
@@ -106,7 +107,8 @@ def _plain_base(owner: Any) -> bool:
 class CallRules:
     """What a call depends on, and whether it can be replayed."""
 
-    def __init__(self, evaluator: Evaluator, changes: Changes) -> None:
+    def __init__(self, evaluator: Evaluator, changes: Changes, hosts: HostCalls) -> None:
+        self.hosts = hosts
         self.evaluator, self.objects = evaluator, evaluator.objects
         self.facts, self.watch, self.changes = evaluator.facts, evaluator.watch, changes
 
@@ -115,6 +117,8 @@ class CallRules:
         """One call instruction that ran."""
         evaluator = self.evaluator
         functions = [f for f in evaluator.values(code, call.callee) if callable(f)]
+        if self.hosts.put_off(code, offset):
+            return
         access = Access(code, offset, unnamed=evaluator.unnamed(code, call.args))
         for function in functions:
             self._callee(function, call.args, access)
@@ -128,6 +132,7 @@ class CallRules:
         objects = [o for slot in others for o in evaluator.values(code, slot)]
         silent = functions and all(map(_silent, functions))
         measured = bool(functions) and all(f is len for f in functions)
+        self.hosts.expose(objects)
         for value in objects:  # code that is not watched may read its arguments, and call them
             if not silent:
                 evaluator.told_apart(value, access, textual)
@@ -135,6 +140,7 @@ class CallRules:
                 self.objects.deep(value, access, textual)
         for value in [o for slot in receiver for o in evaluator.values(code, slot)]:
             objects.append(value)
+            self.hosts.expose([value])
             if not silent:
                 evaluator.told_apart(value, access, textual)
             if not self.changes.put_off(value, access):

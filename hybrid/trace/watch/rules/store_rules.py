@@ -9,15 +9,15 @@ import types
 from types import CodeType
 from typing import Any
 
-from ...ir.tensor import Handle
-from ..bytecode.expressions import NOWHERE, Expr, Store
-from ..bytecode.summary import summarize
-from ..heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
+from ....ir.tensor import Handle
+from ...bytecode.expressions import NOWHERE, Expr, Store
+from ...bytecode.summary import summarize
+from ...heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
+from ..classes import in_python
+from ..evaluator import Evaluator
+from ..fact_table import Access
+from ..pinned.changes import Changes
 from .call_rules import name_of
-from .classes import in_python
-from .evaluator import Evaluator
-from .fact_table import Access
-from .pinned.changes import Changes
 
 __all__ = ["StoreRules"]
 
