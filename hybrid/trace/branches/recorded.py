@@ -257,11 +257,6 @@ class Branches(Mode):
             return
         self.taken = follow.taken
         numbers = {NUMBERED + k: taken.literal for k, taken in enumerate(self.taken)}
-        for k, taken in enumerate(self.taken):
-            if issubclass(taken.type, (np.ndarray, np.generic)) and k not in varying:
-                numbers[NUMBERED + k] = len(self.avals)  # the call is not replayed
-                self.avals.append(taken.handle._a)
-                self.consts[numbers[NUMBERED + k]] = taken.handle._v
         for position, k in enumerate(varying):
             handle = self.taken[k].handle
             self.varying[id(handle)] = position

@@ -12,7 +12,9 @@ from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, trusted
-from .arrays.prepared import is_array, of_attribute, of_method, of_operator, offer_arrays
+from .arrays.computed import of_attribute, of_method
+from .arrays.offers import on_arrays
+from .branching import jump_or_pop, pop_jump
 from .builds import (
     LOOKS,
     build,
@@ -31,18 +33,19 @@ from .calls import (
     Instruction,
     call,
     call_spread,
-    known,
     kw_names,
     numbers,
     push,
     push_slot,
 )
 from .follower import Follower
+from .hosted.calls import method_of
+from .hosted.texts import computed_text, decided
 from .indices import delete_subscript, store_subscript, subscript
-from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, variable
-from .terms import Collection, HostRead, is_number
+from .terms import Collection, is_number
 
 __all__ = ["EFFECTS", "other", "forget"]
 __all__ += ["leave", "load_attr", "load_const", "load_fast", "load_global", "load_method"]
@@ -56,6 +59,7 @@ def nothing(follow: Follower, machine: Stepper, frame: Any, instruction: Instruc
 
 def other(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """Anything: all on the stack is looked at."""
+    follow.walks_unknown = True
     follow.escape(machine.stack)
     follow.escape(machine.variables.values())
     jumps = instruction.opcode in dis.hasjrel
@@ -88,57 +92,6 @@ def push_null(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
     machine.stack.append(NULL)
 
 
-def _branch(
-    follow: Follower, machine: Stepper, instruction: Instruction, slot: StackSlot, wanted: bool
-) -> None:
-    """A jump that is taken when the number in a slot is `wanted`; a list counts by its length."""
-    if type(slot.value) is list and slot.term is None:
-        follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
-        slot = follow.length(slot.value)
-    if slot.term is None:
-        return
-    if type(slot.term) is Collection or is_array(slot):
-        follow.escape([slot])
-        return
-    truth = bool(slot.value)
-    if not any(type(leaf) is HostRead for leaf in follow.leaves(slot.term)):
-        follow.condition(slot.term, truth)
-    elif not follow.decide(slot.term, truth):
-        follow.escape([slot])
-        return
-
-    def finish(follow: Follower, offset: int) -> None:
-        if (offset == instruction.argval) is not (truth is wanted):
-            follow.fail("a branch went another way than its number says")
-
-    machine.finish = finish
-
-
-def pop_jump(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = machine.stack.pop()
-    slot = slot._replace(value=known(machine, frame, slot))
-    if "NONE" in instruction.opname:
-        if type(slot.term) is Collection:
-            follow.escape([slot])
-        return  # a number is not None
-    _branch(follow, machine, instruction, slot, instruction.opname.endswith("TRUE"))
-
-
-def jump_or_pop(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = machine.stack[-1]
-    slot = slot._replace(value=known(machine, frame, slot))
-    _branch(follow, machine, instruction, slot, "TRUE" in instruction.opname)
-    checked, machine.finish = machine.finish, None
-
-    def finish(follow: Follower, offset: int) -> None:
-        if checked is not None:
-            checked(follow, offset)
-        if offset != instruction.argval:
-            machine.stack.pop()
-
-    machine.finish = finish
-
-
 def leave(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.returns(machine, slot)
@@ -159,10 +112,13 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
     name = instruction.argval
     slot = machine.stack.pop()
     if type(slot.value) is Lazy:
-        slot = StackSlot(known(machine, frame, slot), slot.term)
+        slot = StackSlot(value_of(frame, slot), slot.term)
     if type(slot.value) is int and (id(machine.code), name) in follow.counters:
         slot = follow.counted(slot)
-    machine.variables[name] = UNSEEN if issubclass(type(slot.value), Handle) else slot
+    if slot.value is UNKNOWN and slot.term is not None:
+        slot = slot._replace(value=Lazy(name))  # the frame has it from now on
+    held = issubclass(type(slot.value), Handle) or slot is TENSOR
+    machine.variables[name] = UNSEEN if held else slot
     forget(machine, name)
 
 
@@ -174,7 +130,8 @@ def delete_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 def forget(machine: Stepper, name: str) -> None:
     """A variable is bound again: what stood for its object on the stack is not known any more."""
     machine.stack = [
-        UNSEEN if type(s.value) is Lazy and s.value.name == name else s for s in machine.stack
+        s._replace(value=UNKNOWN) if type(s.value) is Lazy and s.value.name == name else s
+        for s in machine.stack
     ]
 
 
@@ -226,13 +183,18 @@ def load_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         machine.stack.append(made)
         return
     follow.escape([slot])
-    _load_attribute(follow, machine, known(machine, frame, slot), instruction.argval)
+    _load_attribute(follow, machine, value_of(frame, slot), instruction.argval)
 
 
 def _load_attribute(follow: Follower, machine: Stepper, base: Any, name: str) -> None:
     if base is UNKNOWN or issubclass(type(base), Handle):
         follow.blind.update([(id(machine.code), machine.offset)] if base is UNKNOWN else ())
         machine.stack.append(UNSEEN)
+
+        def finish(follow: Follower, offset: int) -> None:
+            machine.stack[-1] = _given_by(machine)
+
+        machine.finish = finish
         return
     spot, value = attribute(base, name)
     if spot is None or value is MISSING:
@@ -242,14 +204,20 @@ def _load_attribute(follow: Follower, machine: Stepper, base: Any, name: str) ->
         push_slot(machine, follow.load(machine, spot, value))
 
 
+def _given_by(machine: Stepper) -> StackSlot:
+    """What a property of a tensor gave: its record's parts are facts."""
+    value = machine.returned[-1] if machine.returned and not machine.reads else UNKNOWN
+    return StackSlot(value) if value is not UNKNOWN and decided(value) else UNSEEN
+
+
 def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, name = machine.stack.pop(), instruction.argval
-    made = of_method(follow, machine, frame, slot, name)
-    if made is not None:
-        machine.stack += made
+    computes = of_method(follow, machine, frame, slot, name)
+    if computes is not None:
+        machine.stack += computes
         return
     follow.escape([slot])
-    base = known(machine, frame, slot)
+    base = value_of(frame, slot)
     if base is UNKNOWN or issubclass(type(base), Handle):
         machine.stack += [StackSlot(method=name), UNSEEN]
         return
@@ -259,6 +227,10 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     spot, value = attribute(base, name)
     if spot is not None and value is not MISSING:
         _push_two(machine, follow.load(machine, spot, value))
+        return
+    special = method_of(base, name)
+    if special is not None:
+        machine.stack += [StackSlot(special), StackSlot(base, slot.term)]
         return
     found = lookup(type(base), name)
     if type(found) is types.FunctionType:
@@ -276,7 +248,7 @@ def _push_two(machine: Stepper, slot: StackSlot) -> None:
 def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     owner, slot = machine.stack.pop(), machine.stack.pop()
     follow.escape([owner])
-    base, spot, held = known(machine, frame, owner), None, UNKNOWN
+    base, spot, held = value_of(frame, owner), None, UNKNOWN
     if base is not UNKNOWN:
         spot, held = attribute(base, instruction.argval)
         setter = lookup(type(base), "__setattr__")
@@ -301,46 +273,29 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     right, left = machine.stack.pop(), machine.stack.pop()
     symbol = _BINARY[instruction.arg or 0]
     if (instruction.arg or 0) >= FIRST_INPLACE:
-        changed = known(machine, frame, left)
+        changed = value_of(frame, left)
         follow.handle([changed])
         follow.impure += not (issubclass(type(changed), Handle) or is_number(changed))
-    elif _arrays(follow, machine, frame, symbol, [left, right]):
+    made = computed_text(frame, symbol, left, right)
+    if made is not None:
+        machine.stack.append(made)
+        return
+    inplace = (instruction.arg or 0) >= FIRST_INPLACE
+    if on_arrays(follow, machine, frame, symbol, [left, right], inplace):
         return
     if symbol == "@":
         follow.escape([left, right])
         machine.stack.append(UNSEEN)
         return
-    pair = numbers(machine, frame, [left, right])
+    pair = numbers(frame, [left, right])
     machine.stack.append(operate(follow, machine, frame, symbol, pair))
-
-
-def _arrays(
-    follow: Follower, machine: Stepper, frame: Any, symbol: str, slots: list[StackSlot]
-) -> bool:
-    """An operator on arrays: it computes another one, or a tensor with what it makes of them."""
-    made = of_operator(follow, machine, frame, symbol, slots)
-    if made is not None:
-        machine.stack.append(made)
-        return True
-    if not offer_arrays(follow, machine, frame, slots):
-        return False
-    offer = follow.offer
-    machine.stack.append(UNSEEN)
-
-    def finish(follow: Follower, offset: int) -> None:
-        others = [slot for slot in slots if not is_array(slot)]
-        follow.escape([*others, *(offer.left() if offer is not None else [])])
-
-    machine.finish = finish
-    return True
 
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
-    if _arrays(follow, machine, frame, instruction.argval, [left, right]):
-        return
-    pair = numbers(machine, frame, [left, right])
-    machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
+    if not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
+        pair = numbers(frame, [left, right])
+        machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
 
 
 def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -352,26 +307,26 @@ def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
         machine.stack.append(UNSEEN)  # a number is not None, whichever it is
         return
     follow.escape(pair)
-    follow.handle([known(machine, frame, slot) for slot in pair])
+    follow.handle([value_of(frame, slot) for slot in pair])
     machine.stack.append(UNSEEN)
 
 
 def negative(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = numbers(machine, frame, [machine.stack.pop()])[0]
-    made = of_operator(follow, machine, frame, "neg", [slot])
-    machine.stack.append(follow.compute("neg", slot) if made is None else made)
+    slot = numbers(frame, [machine.stack.pop()])[0]
+    if not on_arrays(follow, machine, frame, "neg", [slot]):
+        machine.stack.append(follow.compute("neg", slot))
 
 
 def inverse(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
-    made = of_operator(follow, machine, frame, "invert", [slot])
-    follow.escape([slot] if made is None else [])
-    machine.stack.append(UNSEEN if made is None else made)
+    if not on_arrays(follow, machine, frame, "invert", [slot]):
+        follow.escape([slot])
+        machine.stack.append(UNSEEN)
 
 
 def negation(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
-    slot = slot._replace(value=known(machine, frame, slot))
+    slot = slot._replace(value=value_of(frame, slot))
     if type(slot.value) is list and slot.term is None:
         follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
         slot = follow.length(slot.value)

@@ -16,10 +16,11 @@ from ...core import dtypes as dt
 from ...ir.door.bind import literal
 from ...ir.tensor import RUNTIME, Handle
 from ..heap.allowlist import MISSING, is_a, is_tuple, lookup, plain
-from .arrays.prepared import of_operator, offer_key
-from .calls import Instruction, known, push_slot
+from .arrays.computed import of_operator
+from .arrays.offers import taken_from
+from .calls import Instruction, push_slot
 from .follower import Follower
-from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
+from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .operands import Offer, offer_value, operand_of
 from .places import is_mapping, item, named
 from .terms import (
@@ -42,11 +43,14 @@ from .terms import (
 __all__ = [
     "IndexOffer",
     "build_slice",
+    "delete_subscript",
     "fixed",
     "moved",
     "offer_index",
     "read_table",
     "slice_of",
+    "store_subscript",
+    "subscript",
     "unread",
 ]
 
@@ -78,14 +82,12 @@ def build_slice(follow: Any, machine: Stepper, frame: types.FrameType, instructi
     count = instruction.arg or 0
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
-    machine.stack.append(slice_of(follow, machine, frame, slots))
+    machine.stack.append(slice_of(follow, frame, slots))
 
 
-def slice_of(
-    follow: Any, machine: Stepper, frame: types.FrameType, slots: Sequence[StackSlot]
-) -> StackSlot:
+def slice_of(follow: Any, frame: types.FrameType, slots: Sequence[StackSlot]) -> StackSlot:
     """The slice with these bounds."""
-    bounds = [slot.term or fixed(known(machine, frame, slot)) for slot in slots]
+    bounds = [slot.term or fixed(value_of(frame, slot)) for slot in slots]
     if None in bounds or any(type(bound) is Collection for bound in bounds):
         follow.escape(slots)
         return UNSEEN
@@ -171,7 +173,9 @@ def tables_of(work: Any) -> set[int]:
         looked = not work.escaped.isdisjoint(leaves)
         if looked or not work.touched[place].isdisjoint(work.touched.get(plain, ())):
             continue
-        seen = [(key, access) for key in work.held[ident] for access in accesses.get(key, ())]
+        seen = [
+            (key, access) for key in work.held[ident] for access in accesses.get(key, {}).values()
+        ]
         if all(work.understood(place, key, access) for key, access in seen):
             found.add(ident)
     return found
@@ -180,22 +184,23 @@ def tables_of(work: Any) -> set[int]:
 # ---- instructions
 def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     key, slot = machine.stack.pop(), machine.stack.pop()
-    container, index = known(machine, frame, slot), known(machine, frame, key)
-    key = key._replace(value=index)
-    made = of_operator(follow, machine, frame, "[]", [slot, key])
-    if made is not None:
-        machine.stack.append(made)
+    special = of_operator(follow, machine, frame, "[]", [slot, key])
+    if special is not None:
+        machine.stack.append(special)
         return
+    if taken_from(follow, machine, frame, slot, key):
+        return
+    if _of_pair(machine, frame, slot, key):
+        return
+    container, index = value_of(frame, slot), value_of(frame, key)
+    key = key._replace(value=index)
     entry_ = read_table(follow, machine, container, key) if slot.term is None else None
     if entry_ is not None:
         machine.stack.append(entry_)
         return
     if type(container) is list or type(container) is tuple:
         follow.touched["plain", id(container)].add((id(machine.code), machine.offset))
-    offered = slot.term is None and (
-        offer_key(follow, machine, frame, container, key)
-        or offer_index(follow, machine, frame, container, key)
-    )
+    offered = slot.term is None and offer_index(follow, machine, frame, container, key)
     follow.escape([slot] if offered else [key, slot])
     if container is UNKNOWN or index is UNKNOWN:
         follow.blind.add((id(machine.code), machine.offset))
@@ -215,12 +220,25 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         push_slot(machine, follow.load(machine, spot, value))
 
 
+def _of_pair(machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot) -> bool:
+    """Whether an item that is no number is taken out of a fresh container: the others are not
+    looked at."""
+    index = value_of(frame, key)
+    if type(slot.term) is not Collection or slot.term.type is dict or type(index) is not int:
+        return False
+    items = slot.term.items
+    if key.term is not None or not -len(items) <= index < len(items) or items[index] is not None:
+        return False
+    machine.stack.append(UNSEEN)
+    return True
+
+
 def store_subscript(
     follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
 ) -> None:
     key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
     follow.escape([base])
-    container, index = known(machine, frame, base), known(machine, frame, key)
+    container, index = value_of(frame, base), value_of(frame, key)
     if is_mapping(container) and (key.term is not None or not named(index)):
         _set(follow, machine, container, key._replace(value=index), slot)
         return
@@ -258,7 +276,7 @@ def delete_subscript(
 ) -> None:
     key, base = machine.stack.pop(), machine.stack.pop()
     follow.escape([base])
-    container, index = known(machine, frame, base), known(machine, frame, key)
+    container, index = value_of(frame, base), value_of(frame, key)
     if type(container) is dict or type(container) is list:
         follow.mutate(machine, container, "delete", (key._replace(value=index),))
         mutation = follow.mutations[-1]
@@ -283,7 +301,7 @@ def _items(key: Any) -> list[Any] | None:
 
 
 def _is_position(part: Any) -> bool:
-    """Whether a part is about an axis of the tensor."""
+    """Whether an part is about an axis of the tensor."""
     return not (type(part) is Constant and (part.value is None or part.value is Ellipsis))
 
 

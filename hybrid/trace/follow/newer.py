@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .branching import pop_jump
 from .builds import LOOKS, advance
-from .calls import Effect, Instruction, call, known, push
+from .calls import Effect, Instruction, call, push
 from .effects import (
     forget,
     leave,
@@ -19,13 +20,13 @@ from .effects import (
     load_global,
     load_method,
     nothing,
-    pop_jump,
     pop_top,
     store_fast,
 )
 from .follower import Follower
+from .hosted.texts import convert_value, format_with
 from .indices import slice_of, store_subscript, subscript
-from .machine import NULL, UNKNOWN, UNSEEN, Stepper
+from .machine import NULL, UNKNOWN, UNSEEN, Stepper, value_of
 
 __all__ = ["ROWS_312", "ROWS_313"]
 
@@ -84,14 +85,14 @@ def set_aside(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 def take_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     bounds = machine.stack[-2:]
-    machine.stack[-2:] = [slice_of(follow, machine, frame, bounds)]
+    machine.stack[-2:] = [slice_of(follow, frame, bounds)]
     subscript(follow, machine, frame, instruction)
 
 
 def store_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    follow.handle([known(machine, frame, machine.stack[-3])])
+    follow.handle([value_of(frame, machine.stack[-3])])
     bounds = machine.stack[-2:]
-    machine.stack[-2:] = [slice_of(follow, machine, frame, bounds)]
+    machine.stack[-2:] = [slice_of(follow, frame, bounds)]
     store_subscript(follow, machine, frame, instruction)
 
 
@@ -160,6 +161,9 @@ ROWS_313: dict[str, Effect] = {
     "LOAD_FAST_LOAD_FAST": load_two,
     "STORE_FAST_STORE_FAST": store_two,
     "STORE_FAST_LOAD_FAST": store_load,
+    "CONVERT_VALUE": convert_value,
+    "FORMAT_SIMPLE": format_with,
+    "FORMAT_WITH_SPEC": format_with,
     "MAKE_FUNCTION": LOOKS["UNARY_POSITIVE"],  # the code becomes the function
     "SET_FUNCTION_ATTRIBUTE": set_function_attribute,
 }

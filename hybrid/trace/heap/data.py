@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable, Iterable, Sequence
-from types import GeneratorType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ __all__ = [
     "Passed",
     "PassedNumber",
     "is_real",
+    "tensor_of",
     "passed",
     "passed_number",
     "numbers_among",
@@ -39,7 +39,6 @@ __all__ = [
     "same_content",
     "Carried",
     "carried",
-    "walked",
 ]
 
 BUFFERS = (bytearray, memoryview, array.array, np.memmap)
@@ -188,6 +187,15 @@ def owned(tensors: Sequence[Any]) -> list[Any]:
     return out
 
 
+def tensor_of(record: Any, array: Any) -> Handle:
+    """The tensor with this record and the content of an array, with which the program may go on;
+    TypeError where that is another one."""
+    tensor = passed(array)
+    if tensor is None or tensor._a is not record:
+        raise TypeError("another array")
+    return owned([tensor])[0]  # type: ignore[no-any-return]
+
+
 def same_content(first: Handle, second: Handle) -> bool:
     """Whether two tensors that stand for data hold the same bits."""
     return first._a is second._a and first._v.tobytes() == second._v.tobytes()
@@ -222,36 +230,6 @@ def carried(objects: Iterable[Any], data: dict[int, Any]) -> Carried:
             walked.add((id(value), level))
             todo += [(part, level + 1) for part in _parts(value)]
     return found
-
-
-_WALKERS: tuple[type, ...] = (type(iter([])), type(iter(())), type(reversed([])))
-_OF_TUPLES = (zip, enumerate)
-_DICTS: tuple[type, ...] = (type(iter({}.values())), type(iter({}.items())), type(iter({})))
-
-
-def walked(iterator: Any, data: dict[int, Any]) -> Carried:
-    """The data that an iterator gives, which has not begun; of one that is not known, all."""
-    found = Carried(set())
-    if type(iterator) is GeneratorType:
-        return found  # what it gives is seen
-    parts = _given_by(iterator)
-    if parts is None:
-        found.levels.update((ident, level) for ident in data for level in (1, 2))
-    else:
-        found.levels.update((i, level + 1) for i, level in carried(parts, data).levels)
-    return found
-
-
-def _given_by(iterator: Any) -> list[Any] | None:
-    """What an iterator gives; None where that is not known."""
-    cls = type(iterator)
-    if any(cls is kind for kind in (*_WALKERS, *_DICTS)):
-        held = iterator.__reduce__()[1]
-        return list(held[0]) if held else []
-    if any(cls is kind for kind in _OF_TUPLES):
-        inner = [_given_by(part) for part in iterator.__reduce__()[1] if type(part) is not int]
-        return None if None in inner else inner
-    return [] if cls is type(iter(range(0))) else None
 
 
 def _parts(value: Any) -> Iterable[Any]:

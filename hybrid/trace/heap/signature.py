@@ -20,11 +20,12 @@ from ...ir.door.bind import grad_enabled
 from ...ir.tensor import Handle
 from .allowlist import is_tuple, plain
 from .arrays import array_key, dtype_key, scalar_key, unseen
-from .data import BUFFERS, is_real, passed, passed_number
+from .data import BUFFERS, passed, passed_number
 from .structure import EMPTY, structure_of
 
 __all__ = [
     "by_identity",
+    "float_bits",
     "signature_of",
     "Regard",
     "signed_by",
@@ -53,7 +54,7 @@ _STRUCTURE = object()  # the start of an entry by what the object is made of
 _DATA = object()  # after the record of an array in the machine's byte order
 _NUMBER = object()  # the start of an entry for a number of a type
 _AGAIN = object()  # the start of an entry for a structure that was met before
-_pack = struct.Struct("d").pack
+float_bits = struct.Struct("d").pack
 
 
 class _Unfit(Exception):
@@ -68,8 +69,7 @@ class Regard(NamedTuple):
     """How a function takes its arguments: small arrays as data or by content, dataclasses and
     functions by structure or as objects, numbers at the positions `free` by type alone; those at
     `fixed` are looked at by Python and stay by value; where it `prepares` data with NumPy, replays
-    do that again.  Arguments by keyword only come behind the
-    others, in their order."""
+    do that again.  Arguments by keyword only come behind the others, in their order."""
 
     content: bool = False
     identity: bool = False
@@ -102,9 +102,9 @@ class Leaves:
             signature.append(value._a)
             signature.append(type(value._node))
         elif cls is float:
-            signature.append((cls, _pack(value)))
+            signature.append((cls, float_bits(value)))
         elif cls is complex:
-            signature.append((cls, _pack(value.real), _pack(value.imag)))
+            signature.append((cls, float_bits(value.real), float_bits(value.imag)))
         elif id(cls) in _PLAIN:
             signature.append((cls, value))
         elif cls is list or cls is tuple:
@@ -223,7 +223,8 @@ class Leaves:
 def is_scalar(value: Any) -> bool:
     """Whether a value is a NumPy scalar that is a real number, exactly."""
     cls = type(value)
-    return issubclass(cls, np.generic) and bool(plain(value)) and is_real(value.dtype)
+    real = issubclass(cls, (np.number, np.bool_)) and not issubclass(cls, np.complexfloating)
+    return real and not issubclass(cls, np.timedelta64) and bool(plain(value))
 
 
 def unchecked(signature: tuple[Any, ...]) -> str:

@@ -204,7 +204,7 @@ def results_of(
     try:
         operands = _operands(recorder, left.followed)
         actions, special = actions_of(
-            left.followed, operands, dead, plainly, recipes.followed, left.returned
+            left.followed, operands, dead, plainly, recipes.followed, left.returned, existed
         )
         result = plainly(left.returned) if special is None else special
         primitives = [_put(facts, key, tensor, left.settled) for key, tensor in stored]

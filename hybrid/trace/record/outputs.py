@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.errors import HybridError
 from ...ir.tensor import Handle, Leaf, link_view, new_handle
-from ..follow.terms import OPERATORS, Constant, Operation
+from ..follow.terms import OPERATORS, Collection, Constant, Made, Operation
 from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
 from ..heap.data import source_of
@@ -30,6 +30,7 @@ __all__ = [
     "HostValue",
     "Computed",
     "GivenNumber",
+    "HostResult",
     "Spec",
     "Unfit",
     "spec_of",
@@ -68,7 +69,7 @@ class MovedStep(NamedTuple):
         """The inputs."""
         return [number for _, number in self.starts]
 
-    def now(self, inputs: Sequence[Any]) -> Any:
+    def now(self, inputs: Any) -> Any:
         """The step, where these are the inputs."""
         op, params = self.step[0], dict(self.step[1])
         begin = list(params["begin"])
@@ -124,6 +125,19 @@ class GivenNumber(NamedTuple):
     def place(self) -> Any:
         """What is equal for the same argument."""
         return "argument", self.number, self.type
+
+
+class HostResult(NamedTuple):
+    """What a clock shows after the operations: the function, its place among such calls, and the
+    type of what it gives."""
+
+    function: Callable[[], Any]
+    serial: int
+    type: type | None
+
+    def place(self) -> Any:
+        """What is equal for the same call of the same program."""
+        return "clock", id(self.function), self.serial
 
 
 class Computed(NamedTuple):
@@ -204,8 +218,13 @@ def _canonical_term(term: Any, idents: dict[int, int]) -> Any:
     """A term in which numbers are told apart by type and bits."""
     if type(term) is Operation:
         return term.symbol, tuple([_canonical_term(t, idents) for t in term.operands])
+    if type(term) is Made:
+        return id(term.function), tuple([_canonical_term(t, idents) for t in term.operands])
+    if type(term) is Collection:
+        items = tuple([_canonical_term(t, idents) for t in term.items])
+        return term.type.__name__, tuple(map(_identity, term.keys)), items
     if type(term) is Constant:
-        return type(term.value).__name__, repr(term.value)
+        return _identity(term.value)
     if type(term) is HostValue:
         return canonical(term, idents)
     return term.place()
@@ -226,15 +245,20 @@ class Maker:
     """Builds the results of one replay from the values and records of the graph's outputs, the
     input tensors, and the tape of results."""
 
-    __slots__ = ("outputs", "inputs", "made", "tape", "views")
+    __slots__ = ("outputs", "inputs", "made", "shown", "tape", "views")
 
     def __init__(self, outputs: Any, inputs: Sequence[Any], tape: Callable[[int], Any]) -> None:
         self.outputs, self.inputs, self.tape = outputs, inputs, tape
         self.made: dict[int, Any] = {}
+        self.shown: dict[HostResult, Any] = {}  # what clocks showed
         self.views: list[tuple[Any, Any, str, Any]] = []
 
     def build(self, spec: Any) -> Any:
         """The object a recipe describes."""
+        if type(spec) is HostResult:
+            if spec not in self.shown:
+                self.shown[spec] = spec.function()
+            return self.shown[spec]
         if type(spec) is New:
             built = self.made.get(spec.ident)
             return built if built is not None else self._tensor(spec)
@@ -255,6 +279,13 @@ class Maker:
         """The number that a term is now."""
         if type(term) is Operation:
             return OPERATORS[term.symbol](*map(self._number, term.operands))
+        if type(term) is Made:
+            return term.function(*map(self._number, term.operands))
+        if type(term) is Collection:
+            items = list(map(self._number, term.items))
+            return dict(zip(term.keys, items)) if term.type is dict else term.type(items)
+        if type(term) is HostResult:
+            return self.build(term)
         if type(term) is Constant:
             return term.value
         if type(term) is GivenNumber:

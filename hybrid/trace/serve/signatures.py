@@ -62,6 +62,18 @@ NEW_OBJECTS = (
 )
 
 
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of an object that holds the caller: a circle would keep what the call used until the
+    collector comes."""
+    bound = weakref.WeakMethod(method)
+
+    def call(*args: Any) -> Any:
+        found = bound()
+        return None if found is None else found(*args)
+
+    return call
+
+
 class SignatureState:
     """One signature of a recorded function: `state` goes from RECORD to REPLAY, by way of PENDING
     where `work` is compiled beside its calls, or to DEFERRED or EAGER where Python has to run.
@@ -153,11 +165,12 @@ class SignatureState:
         recorder.asked = self.asked
         if watch.follow is not None:
             follow = watch.follow
-            follow.regions, follow.decide = recorder.regions, recorder.decide
+            follow.regions, follow.decide = recorder.regions, _weakly(recorder.decide)
+            follow.progress = _weakly(recorder.progress)
             if self.prepares:
                 numbered = {id(tensor): number for number, tensor in enumerate(recorder.args)}
                 follow.data = {ident: numbered[id(t)] for ident, t in recorder.data.items()}
-            follow.counters, follow.compute_whole = self.counters, recorder.compute_whole
+            follow.counters, follow.compute_whole = self.counters, _weakly(recorder.compute_whole)
             names = function.__code__.co_varnames if numbers else ()
             follow.expect(
                 {names[p]: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}

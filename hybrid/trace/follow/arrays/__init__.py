@@ -1,3 +1,5 @@
-"""Arrays that Python computes from data among the arguments of a call, which a replay computes
-again; imports from the modules beside it what is known of slots, terms and operands.
+"""NumPy arrays that Python computes from what differs between calls (data among the arguments,
+random numbers), and the tensors that it makes of them.
+
+Invariant: as in the follower: what is not understood escapes.
 """

@@ -19,10 +19,10 @@ from ...bytecode.operands import Use, uses_of
 from ...bytecode.summary import summarize
 from ...heap.allowlist import NUMPY, Wrapped, is_a, lookup, trusted
 from ...heap.data import Carried, carried
-from ..call_rules import name_of
 from ..evaluator import Evaluator
-from ..events import ITERATOR
 from ..fact_table import Access
+from ..rules.call_rules import name_of
+from ..walks import ITERATOR
 
 __all__ = ["DataReads"]
 
@@ -65,11 +65,10 @@ class DataReads:
         self.data, self.root = self.watch.data, root
         self.runs = 0  # of the instruction in hand
         follow = self.watch.follow
-        # computations that replays do again
-        followed = follow is not None and not follow.failed
-        self.consumed = follow.consumed if follow is not None and followed else {}
-        # calls whose results are followed by themselves
-        self.prepared = follow.prepared - follow.spoiled if follow is not None and followed else ()
+        # what replays compute again: how often with data, and the calls that give nothing else
+        known = follow is not None and not follow.failed
+        self.consumed = follow.consumed if follow is not None and known else {}
+        self.pure = follow.pure_calls - follow.called if follow is not None and known else set()
 
     def check(self) -> None:
         """Note a reason for each instruction that may have read content."""
@@ -164,7 +163,7 @@ class DataReads:
     def _carried(self, code: CodeType, slot: Slot, level: int = 0) -> Carried:
         found = Carried(set())
         for expression in slot:
-            if expression.kind == "call" and (id(code), expression.at) in self.prepared:
+            if expression.kind == "call" and (id(code), expression.at) in self.pure:
                 continue
             if not self._gathered(code, expression, found, level):
                 objects = self.evaluator.evaluate(code, expression).objects
@@ -180,7 +179,7 @@ class DataReads:
         while inner.kind in ("elem", "item", "box") and inner.base is not None:
             below, inner = below + (inner.kind != "box"), inner.base
         if inner.kind == "arg" and inner.key == ITERATOR:
-            held = self.watch.walked.get(id(code), set[tuple[int, int]]())
+            held = self.watch.walks.given.get(id(code), set[tuple[int, int]]())
             found.levels.update((ident, deep - below) for ident, deep in held)
             return False
         if inner.kind != "call" or level > MAX_GATHERED:

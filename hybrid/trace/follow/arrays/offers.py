@@ -1,0 +1,163 @@
+"""Tensors that hybrid makes of followed arrays.
+
+Invariant: an array is taken only where hybrid tells, while the instruction that got it runs, that
+it made a tensor of those very bits; whatever else looks at it makes it escape.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ....ir.tensor import Handle
+from ...heap.allowlist import NUMPY, is_a, trusted
+from ...heap.data import passed
+from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from ..operands import operand_of
+from ..terms import is_number
+from .computed import is_array, of_operator
+
+__all__ = ["ArrayOffer", "array_operand", "close_offer", "given_back", "offer_arrays"]
+__all__ += ["on_arrays", "taken_from"]
+
+
+class ArrayOffer:
+    """The followed arrays that the instruction under way hands to hybrid; `taken`: those of which a
+    tensor was made; `broken`: a tensor was made of another array."""
+
+    __slots__ = ("slots", "taken", "broken")
+
+    def __init__(self, slots: Sequence[StackSlot]) -> None:
+        self.slots, self.taken, self.broken = list(slots), set[int](), False
+
+
+def offer_arrays(
+    follow: Any, slots: Sequence[StackSlot], function: Any = None
+) -> ArrayOffer | None:
+    """Offer the arrays among these to the code of hybrid's that may run; None: there are none."""
+    arrays = [slot for slot in slots if is_array(slot)]
+    if not arrays or follow.regions or follow.arrays is not None:
+        return None
+    if function is not None and _watched(function):
+        return None
+    follow.arrays = ArrayOffer(arrays)
+    return follow.arrays  # type: ignore[no-any-return]
+
+
+def _watched(function: Any) -> bool:
+    """Whether it is known to be a Python function that is not hybrid's: of a user, whose code is
+    followed, or of NumPy."""
+    code: Any = getattr(getattr(function, "__func__", function), "__code__", None)
+    if not is_a(code, types.CodeType):
+        return False
+    return not trusted(code.co_filename) or code.co_filename.startswith((NUMPY, "<frozen"))
+
+
+def close_offer(follow: Any, offer: ArrayOffer) -> list[StackSlot]:
+    """The instruction is over: the arrays that may have gone elsewhere."""
+    follow.arrays = None
+    if offer.broken:
+        return offer.slots
+    return [slot for index, slot in enumerate(offer.slots) if index not in offer.taken]
+
+
+def array_operand(follow: Any, given: Any, literal: Callable[[Handle], int]) -> Any:
+    """What stands for an array that hybrid makes a tensor of, and its value number, where it is
+    one on offer; None: it is none.  `literal` gives the value number of a literal with its bits."""
+    offer = None if follow is None else follow.arrays
+    if offer is None or not is_a(given, (np.ndarray, np.generic)):
+        return None
+    open_ = [k for k in range(len(offer.slots)) if k not in offer.taken]
+    found = [k for k in open_ if _same(offer.slots[k].value, given)]
+    if found and len({offer.slots[k].term for k in found}) == 1:
+        slot = offer.slots[found[0]]
+        tensor = passed(slot.value)
+        if tensor is not None and tensor._a.dtype == given.dtype:
+            offer.taken.add(found[0])
+            return tensor, operand_of(follow, slot.term, slot.value, tensor, literal(tensor))
+    offer.broken = True
+    return None
+
+
+def given_back(follow: Any, given: Any) -> None:
+    """Hybrid makes a tensor of an argument of the call, which a function may have given back."""
+    offer = None if follow is None else follow.arrays
+    if offer is not None:
+        offer.taken.update([k for k, slot in enumerate(offer.slots) if slot.value is given])
+
+
+def _same(value: Any, given: Any) -> bool:
+    if type(value) is not type(given) or value.dtype != given.dtype:
+        return False
+    return bool(value.shape == given.shape and value.tobytes() == given.tobytes())
+
+
+# ---- operators and subscripts
+def taken_from(follow: Any, machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot) -> bool:
+    """Whether a followed array says which part of a tensor is taken."""
+    base = value_of(frame, slot)
+    if not is_array(key) or slot.term is not None:
+        return False
+    if base is not UNKNOWN and not issubclass(type(base), Handle):
+        return False
+    return offered(follow, machine, [key])
+
+
+def offered(follow: Any, machine: Stepper, slots: list[StackSlot]) -> bool:
+    """Offer arrays to an operation on tensors."""
+    offer = offer_arrays(follow, slots)
+    if offer is None:
+        return False
+    machine.stack.append(UNSEEN)
+
+    def finish(follow: Any, offset: int) -> None:
+        follow.escape(close_offer(follow, offer))
+
+    machine.finish = finish
+    return True
+
+
+def on_arrays(
+    follow: Any,
+    machine: Stepper,
+    frame: Any,
+    symbol: str,
+    slots: list[StackSlot],
+    inplace: bool = False,
+) -> bool:
+    """Whether an operator got an array: it computes another one, or a tensor with what it makes of
+    the array."""
+    if inplace and not _immutable(value_of(frame, slots[0])):
+        return _inplace(follow, machine, frame, slots)
+    made = of_operator(follow, machine, frame, symbol, slots)
+    if made is not None:
+        machine.stack.append(made)
+        return True
+    return _beside_tensor(follow, machine, frame, slots)
+
+
+def _immutable(value: Any) -> bool:
+    return is_number(value) or is_a(value, np.generic)
+
+
+def _inplace(follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot]) -> bool:
+    if not any(map(is_array, slots)):
+        return False
+    if issubclass(type(value_of(frame, slots[0])), Handle):
+        return _beside_tensor(follow, machine, frame, slots)
+    follow.escape(slots)  # other names of the array show what becomes of it
+    machine.stack.append(UNSEEN)
+    return True
+
+
+def _beside_tensor(follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot]) -> bool:
+    others = [slot for slot in slots if not is_array(slot)]
+    if len(others) != 1 or others[0].term is not None:
+        return False
+    tensor = value_of(frame, others[0])
+    if tensor is not UNKNOWN and not issubclass(type(tensor), Handle):
+        return False
+    return offered(follow, machine, slots)
