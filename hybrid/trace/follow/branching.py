@@ -14,7 +14,7 @@ from ..heap.allowlist import is_a
 from .calls import Instruction
 from .follower import Follower
 from .machine import UNKNOWN, StackSlot, Stepper, value_of
-from .terms import NUMBERS, Collection, HostRead, Made
+from .terms import NUMBERS, Collection, HostRead, Made, parts
 
 __all__ = ["jump_or_pop", "pop_jump"]
 
@@ -36,7 +36,7 @@ def _branch(
         _unknown_branch(follow, machine, instruction, slot, wanted)
         return
     truth = bool(slot.value)
-    if not any(type(leaf) is HostRead for leaf in follow.leaves(slot.term)):
+    if not any(type(leaf) is HostRead for leaf in parts(slot.term)):
         follow.condition(slot.term, truth)
     elif not follow.decide(slot.term, truth):
         follow.escape([slot])
@@ -53,7 +53,7 @@ def _unknown_branch(
     follow: Follower, machine: Stepper, instruction: Instruction, slot: StackSlot, wanted: bool
 ) -> None:
     """A jump that depends on what a call of Python's own world gave: where it goes says what."""
-    if any(type(leaf) is HostRead for leaf in follow.leaves(slot.term)):
+    if any(type(leaf) is HostRead for leaf in parts(slot.term)):
         follow.escape([slot])
         return
 

@@ -15,12 +15,14 @@ from typing import Any
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import is_a, lookup
+from ..host.table import host_function
 from .arrays.computed import is_array, of_call
 from .arrays.offers import close_offer, offer_arrays
 from .follower import Follower, Method
 from .hosted.calls import called_again
+from .hosted.recall import recalled, spread, spread_names
 from .hosted.texts import of_tensor, text_of
-from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from .machine import CREATED, NULL, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .operands import offer_arguments
 from .terms import BUILTINS, MATH, NUMBERS, HostRead, Load, is_number, kind_of
 
@@ -85,17 +87,30 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
         _mutation(follow, machine, frame, upper.value, method, arguments)
         return
     function = value_of(frame, callee)
+    first = len(machine.stack) + 2 + count - len(given)
+    if _recalls(function, given):
+        given = recalled(machine, frame, given, first)
+        arguments = given[len(given) - count :]
     if called_again(follow, machine, frame, function, given, names):
         return
     special = None if names else _computed(follow, machine, frame, function, arguments)
     if special is None:
         special = None if names else text_of(frame, function, given)
-        special = special or of_call(follow, machine, frame, function, given, names)
-        follow.pure_calls.update([(id(machine.code), machine.offset)] if special else ())
+        special = special or of_call(follow, machine, frame, function, given, names, first)
+        pure = special is not None and special.method != CREATED
+        follow.pure_calls.update([(id(machine.code), machine.offset)] if pure else ())
     if special is not None:
         machine.stack.append(special)
         return
-    _python(follow, machine, frame, callee, function, given, names)
+    _python(follow, machine, frame, callee, function, given, names, first)
+
+
+def _recalls(function: Any, given: list[StackSlot]) -> bool:
+    """Whether it matters what the arguments of a call are."""
+    if any(slot.term is not None for slot in given):
+        return True
+    owner = given[0].value if given and not is_a(function, types.MethodType) else None
+    return host_function(function, owner) is not None
 
 
 def _mutation(
@@ -185,6 +200,7 @@ def _python(
     function: Any,
     given: list[StackSlot],
     names: tuple[str, ...],
+    first: int,
 ) -> None:
     """Any other call: Python code gets its arguments where they are plain, the rest escape."""
     follow.called.add((id(machine.code), machine.offset))
@@ -195,7 +211,7 @@ def _python(
     method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
     slots = numbers(frame, given)
     offer = None if names else offer_arguments(follow, frame, method, slots)
-    arrays = offer_arrays(follow, given, method)
+    arrays = offer_arrays(follow, machine, frame, given, first, method)
 
     def finish(follow: Follower, offset: int) -> None:
         python = machine.entered or machine.returned
@@ -206,7 +222,7 @@ def _python(
         if arrays is not None:
             arrays.broken = arrays.broken or bool(machine.entered)
             passed = [s for s in passed if not any(s.term is a.term for a in arrays.slots)]
-            passed += close_offer(follow, arrays)
+            passed += close_offer(follow, machine, arrays)
         if offer is not None:
             others = [s for s in passed if not any(s.term is o.term for o in offer.slots)]
             passed = [*others, *offer.left()]
@@ -252,6 +268,17 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
 
 def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     count = 3 + ((instruction.arg or 0) & 1)
-    follow.escape(machine.stack[len(machine.stack) - count :])
-    del machine.stack[len(machine.stack) - count :]
+    first = len(machine.stack) - count
+    slots = machine.stack[first:]
+    del machine.stack[first:]
+    callee = slots[0] if slots[1] is NULL else slots[1]
+    function = value_of(frame, callee)
+    if _recalls(function, []):
+        given = spread(machine, frame, slots[2], first + 2)
+        names = spread_names(machine, frame, slots[3], first + 3) if count > 3 else {}
+        if given is not None and names is not None:
+            given = [*given, *names.values()]
+            if called_again(follow, machine, frame, function, given, tuple(names)):
+                return
+    follow.escape(slots)
     machine.stack.append(UNSEEN)

@@ -40,9 +40,10 @@ from .calls import (
 )
 from .follower import Follower
 from .hosted.calls import method_of
-from .hosted.texts import computed_text, decided
+from .hosted.recall import decided, recalled
+from .hosted.texts import computed_text
 from .indices import delete_subscript, store_subscript, subscript
-from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
+from .machine import CREATED, NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, variable
 from .terms import Collection, is_number
@@ -117,7 +118,7 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
         slot = follow.counted(slot)
     if slot.value is UNKNOWN and slot.term is not None:
         slot = slot._replace(value=Lazy(name))  # the frame has it from now on
-    held = issubclass(type(slot.value), Handle) or slot is TENSOR
+    held = issubclass(type(slot.value), Handle) or slot is TENSOR or slot.method == CREATED
     machine.variables[name] = UNSEEN if held else slot
     forget(machine, name)
 
@@ -269,8 +270,16 @@ _BINARY: tuple[Any, ...] = (
 )
 
 
-def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+def _pair(machine: Stepper, frame: Any) -> tuple[StackSlot, StackSlot]:
+    """Take two operands off the stack, lowest first."""
     right, left = machine.stack.pop(), machine.stack.pop()
+    if left.term is not None or right.term is not None:
+        left, right = recalled(machine, frame, (left, right), len(machine.stack))
+    return left, right
+
+
+def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    left, right = _pair(machine, frame)
     symbol = _BINARY[instruction.arg or 0]
     if (instruction.arg or 0) >= FIRST_INPLACE:
         changed = value_of(frame, left)
@@ -292,7 +301,7 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
 
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    right, left = machine.stack.pop(), machine.stack.pop()
+    left, right = _pair(machine, frame)
     if not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
         pair = numbers(frame, [left, right])
         machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))

@@ -20,7 +20,7 @@ from ..heap.data import source_of
 from ..heap.facts import same
 from .arrays.notes import ArrayNotes
 from .hosted.notes import HostNotes
-from .machine import PURE, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
+from .machine import CREATED, PURE, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, unwrapped
 from .operands import SharedValues, of_types
 from .places import Contents, Physical, PlaceSpot
 from .terms import (
@@ -29,6 +29,7 @@ from .terms import (
     HostRead,
     Length,
     Load,
+    Made,
     Operation,
     Symbol,
     Term,
@@ -197,11 +198,12 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
         for name, slot in zip(code.co_varnames, given):
             if name in code.co_cellvars:
                 self.escape([slot])
-            elif slot.term is not None:
+            elif slot.term is not None and slot.method != CREATED:
                 machine.variables[name] = slot
 
-    def step(self, frame: types.FrameType) -> None:
-        """An instruction is about to run."""
+    def step(self, frame: types.FrameType, carries: bool) -> None:
+        """An instruction is about to run, in a frame that may have got data if it `carries`."""
+        self.carries = carries
         machine = self.machines.get(id(frame))
         if machine is None or self.failed:
             return
@@ -232,7 +234,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
         while machine.instructions[offset].opname == "EXTENDED_ARG":
             offset += 2
         machine.returned, machine.entered = [], []
-        machine.offset = offset
+        machine.offset, machine.depth = offset, len(machine.stack)
         machine.ticks += 1
         self.impure += machine.instructions[offset].opname not in PURE
         self.ran.add((id(machine.code), offset))
@@ -303,15 +305,12 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
         return bool(self.regions)
 
     # ---- terms
-    @staticmethod
-    def leaves(term: Any) -> list[Any]:
-        """The leaves of a term."""
-        return list(parts(term))
-
     def value_of(self, term: Any, given: Sequence[Any]) -> Any:
         """The number that a term without reads of tensors is in this call."""
         if type(term) is Operation:
             return apply(term.symbol, tuple([self.value_of(t, given) for t in term.operands]))
+        if type(term) is Made:
+            return term.function(*[self.value_of(t, given) for t in term.operands])
         if type(term) is Load:
             return source_of(given[term.place[1]]) if term.of_call else self.start[term.place]
         return self.lengths[term.owner] if type(term) is Length else term.value
@@ -438,8 +437,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
         self.begin.setdefault(spot.physical, UNKNOWN if is_a(held, Handle) else held)
         if id(spot.holder) in self.mutated:
             self.unfit.add(id(spot.holder))
-        if type(slot.value) is Lazy:
-            slot = slot._replace(value=UNKNOWN)
+        slot = self.left(slot)
         if slot.term is not None:
             self.stored[spot.physical].append(slot.term)
         self.current[spot.physical] = slot

@@ -16,7 +16,7 @@ from ...core import dtypes as dt
 from ...ir.door.bind import literal
 from ...ir.tensor import RUNTIME, Handle
 from ..heap.allowlist import MISSING, is_a, is_tuple, lookup, plain
-from .arrays.computed import of_operator
+from .arrays.computed import NOWHERE, of_operator
 from .arrays.offers import taken_from
 from .calls import Instruction, push_slot
 from .follower import Follower
@@ -93,7 +93,9 @@ def slice_of(follow: Any, frame: types.FrameType, slots: Sequence[StackSlot]) ->
         return UNSEEN
     if all(type(bound) is Constant for bound in bounds):
         return StackSlot(slice(*[bound.value for bound in bounds]))  # type: ignore[union-attr]
-    return StackSlot(UNKNOWN, Collection(slice, tuple(bounds)))
+    values = [value_of(frame, slot) for slot in slots]
+    known = all(value is None or type(value) is int for value in values)
+    return StackSlot(slice(*values) if known else UNKNOWN, Collection(slice, tuple(bounds)))
 
 
 def offer_index(
@@ -184,7 +186,9 @@ def tables_of(work: Any) -> set[int]:
 # ---- instructions
 def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     key, slot = machine.stack.pop(), machine.stack.pop()
-    special = of_operator(follow, machine, frame, "[]", [slot, key])
+    # a slice without a key of its own has none on the stack
+    first = len(machine.stack) if instruction.opname == "BINARY_SUBSCR" else NOWHERE
+    special = of_operator(follow, machine, frame, "[]", [slot, key], first)
     if special is not None:
         machine.stack.append(special)
         return

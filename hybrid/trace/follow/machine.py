@@ -15,6 +15,7 @@ from ..heap.allowlist import Wrapped, is_a, lookup
 from .terms import Term
 
 __all__ = [
+    "CREATED",
     "PURE",
     "UNKNOWN",
     "UNSEEN",
@@ -84,6 +85,7 @@ def value_of(frame: types.FrameType, slot: StackSlot) -> Any:
 
 UNSEEN = StackSlot()
 NULL = StackSlot(method="<null>")
+CREATED = "<created>"  # the method of an array that has no name yet
 TENSOR = StackSlot(method="<tensor>")  # a tensor, which one is not held here
 
 
@@ -101,6 +103,7 @@ class Stepper:
         "returned",
         "entered",
         "offset",
+        "depth",
         "handlers",
         "names",
         "passed",
@@ -120,6 +123,7 @@ class Stepper:
         self.returned: list[Any] = []  # what Python code returned to this instruction
         self.entered: list[Stepper] = []  # frames entered from this instruction
         self.offset, self.ticks = -1, 0  # of the instruction, and how many have run
+        self.depth = 0  # of the stack before the instruction
         self.handlers, self.instructions = exception_targets(code), instructions_of(code)
         self.after = successors(code)
         self.names: tuple[str, ...] = ()  # of keyword arguments of the coming call

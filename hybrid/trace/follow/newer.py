@@ -24,6 +24,7 @@ from .effects import (
     store_fast,
 )
 from .follower import Follower
+from .hosted.recall import recalled
 from .hosted.texts import convert_value, format_with
 from .indices import slice_of, store_subscript, subscript
 from .machine import NULL, UNKNOWN, UNSEEN, Stepper, value_of
@@ -84,7 +85,7 @@ def set_aside(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 
 def take_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    bounds = machine.stack[-2:]
+    bounds = recalled(machine, frame, machine.stack[-2:], len(machine.stack) - 2)
     machine.stack[-2:] = [slice_of(follow, frame, bounds)]
     subscript(follow, machine, frame, instruction)
 

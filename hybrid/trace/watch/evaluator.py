@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...ir.tensor import Handle
 from ..bytecode.expressions import FRESH, MANY, NOWHERE, TOP, Args, Expr, ExprKind
 from ..bytecode.summary import offsets, summarize
-from ..heap.allowlist import BOXES, MISSING, VIEWS, is_a, plain
+from ..heap.allowlist import BOXES, MISSING, NUMPY, VIEWS, is_a, plain
 from ..heap.facts import fetch
 from ..heap.structure import stands_alone
 from ..heap.walks import Zipped
@@ -28,6 +30,17 @@ from .fact_table import Access, Facts
 from .objects import Objects
 
 __all__ = ["Evaluator", "Found"]
+
+
+_DISPATCHED = type(np.clip)
+
+
+def _of_numpy(function: Any) -> bool:
+    """Whether a function in Python is one of NumPy's own."""
+    if is_a(function, _DISPATCHED):
+        return True
+    plainly = is_a(function, types.FunctionType)
+    return plainly and function.__code__.co_filename.startswith(NUMPY)
 
 
 class Found(NamedTuple):
@@ -184,6 +197,8 @@ class Evaluator:
         if self.made_again(code, offset):
             return [], False  # a number, text or array
         seen = bool(objects)
+        if functions and all(map(_of_numpy, functions)):  # new arrays, or some that it was given
+            objects = [value for value in objects if type(value) is not np.ndarray]
         for function in functions:
             if in_python(function) or function is type:
                 continue

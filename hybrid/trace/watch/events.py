@@ -314,11 +314,11 @@ class Watch:
 
     def _line(self, frame: types.FrameType, event: str, value: Any) -> Any:
         if event == "opcode":
-            if id(frame.f_code) in self.traced and id(frame) in self._counted:
-                self.steps[id(frame.f_code), frame.f_lasti] += 1
+            carries = id(frame.f_code) in self.traced and id(frame) in self._counted
+            self.steps[id(frame.f_code), frame.f_lasti] += carries
             self._of(frame.f_code).executed.add(frame.f_lasti)
             if self.follow is not None:
-                self.follow.step(frame)
+                self.follow.step(frame, carries)
             return self._trace
         if trusted(frame.f_code.co_filename):
             return None

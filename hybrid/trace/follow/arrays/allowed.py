@@ -21,6 +21,7 @@ __all__ = [
     "SHAPING",
     "SIGNED",
     "ArrayFunction",
+    "creating",
     "function_of",
     "method_of",
     "of_symbol",
@@ -46,8 +47,8 @@ _FUNCTIONS = {
     3: "clip interp where",
 }
 _NAMED = """a a_max a_min arr axis axis1 axis2 axes constant_values copy count ddof decimals dtype
-    fill_value k keepdims kind max method min mode n nan neginf newshape offset ord order pad_width
-    posinf q reps repeats right shape shift side"""
+    endpoint fill_value k keepdims kind max method min mode n nan neginf newshape num offset ord
+    order pad_width posinf q reps repeats right shape shift side start step stop"""
 _NAMES = frozenset(_NAMED.split())
 _BINARY: tuple[Symbol, ...] = ("+", "-", "*", "/", "//", "%", "**", "&", "|", "^", "<<", ">>")
 _BINARY += ("<", "<=", "==", "!=", ">", ">=")
@@ -58,6 +59,9 @@ _SYMBOLS = {**SHAPING, "[]": operator.getitem}
 _ALONE: dict[str, Callable[..., Any]] = {
     **{"neg": operator.neg, "invert": operator.invert, "T": np.transpose}
 }
+
+
+_CREATING = [np.arange, np.eye, np.full, np.identity, np.linspace, np.ones, np.zeros]
 
 
 class ArrayFunction(NamedTuple):
@@ -119,6 +123,17 @@ def function_of(function: Any) -> ArrayFunction | None:
     return _KNOWN.get(id(function))
 
 
+_WARNING = ("mean", "std", "var", "median", "quantile", "percentile")
+_OF_EMPTY = [getattr(np, name) for name in _WARNING]
+_OF_EMPTY += [getattr(np.ndarray, name) for name in _WARNING[:3]]
+
+
+def may_warn(function: Any) -> bool:
+    """Whether a function tells in Python that an array is empty."""
+    inner = function.function if is_a(function, _Named) else function
+    return any(inner is known for known in _OF_EMPTY)
+
+
 class _Named:
     """A function whose last arguments have names."""
 
@@ -135,6 +150,13 @@ class _Named:
 @functools.lru_cache(1024)  # of functions in a list, so equal ones are one object
 def _named(function: Callable[..., Any], names: tuple[str, ...]) -> _Named:
     return _Named(function, names)
+
+
+def creating(function: Any, names: tuple[str, ...]) -> ArrayFunction | None:
+    """How a function makes an array of numbers, called with these names; None for others."""
+    known = any(function is creator for creator in _CREATING) and _NAMES.issuperset(names)
+    made = _named(function, names) if names else function
+    return ArrayFunction(made, 0) if known else None
 
 
 def with_names(call: ArrayFunction, names: tuple[str, ...], count: int) -> ArrayFunction | None:

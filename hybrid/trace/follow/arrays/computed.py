@@ -15,8 +15,9 @@ import numpy as np
 from ....core.signals import foreign
 from ...heap.allowlist import is_a, plain
 from ...heap.data import BUFFERS, is_real
+from ..hosted.recall import decided, held
 from ..hosted.texts import term_of
-from ..machine import UNKNOWN, StackSlot, Stepper, value_of
+from ..machine import CREATED, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..terms import (
     MAX_TERM,
     NUMBERS,
@@ -25,15 +26,25 @@ from ..terms import (
     HostRead,
     Load,
     Made,
+    NumberTable,
     Operation,
-    Term,
     argument,
     is_number,
     parts,
     plain_form,
     size,
 )
-from .allowed import SHAPING, SIGNED, ArrayFunction, function_of, method_of, of_symbol, with_names
+from .allowed import (
+    SHAPING,
+    SIGNED,
+    ArrayFunction,
+    creating,
+    function_of,
+    may_warn,
+    method_of,
+    of_symbol,
+    with_names,
+)
 
 __all__ = [
     "computed",
@@ -46,6 +57,8 @@ __all__ = [
     "of_operator",
 ]
 
+NOWHERE = -1 << 16  # on the stack
+MAX_ITEMS = 64  # of a list of arrays
 MAX_BYTES = 1 << 26  # of one array that is computed a second time in a recorded call
 _ARRAYS = (np.ndarray, np.generic)
 
@@ -64,21 +77,38 @@ def _given(follow: Any, frame: types.FrameType, slot: StackSlot) -> StackSlot:
     return slot if number is None else StackSlot(value, argument(number, type(value)))
 
 
-def _operand(frame: types.FrameType, slot: StackSlot, spread: bool) -> tuple[Term, Any] | None:
+def _operand(follow: Any, frame: types.FrameType, slot: StackSlot) -> tuple[Any, Any] | None:
     """The term and value of an argument; None where it cannot be computed with."""
+    slot = _given(follow, frame, slot)
     value = value_of(frame, slot)
     if slot.term is None and any(value is kind for kind in NUMBERS):
         return Constant(value), value
-    if is_a(value, (np.ndarray, *BUFFERS)) and not spread:
-        return None  # it may be written to
-    term = term_of(frame, slot)
-    if term is None or value is UNKNOWN or type(term) is Collection:
+    if type(value) is np.ndarray and slot.value is value and slot.term is None:
+        return (NumberTable(value), value) if _existed(follow, value) else None
+    sequence = type(value) is list or type(value) is tuple
+    term = _of_items(follow, frame, slot, value) if sequence else term_of(frame, slot)
+    if term is None or value is UNKNOWN:
         return None
-    if is_a(value, _ARRAYS) and not value.size:
-        return None  # some functions warn of those
-    if any(type(leaf) is HostRead for leaf in parts(term)):
+    return None if any(type(leaf) is HostRead for leaf in parts(term)) else (term, value)
+
+
+def _existed(follow: Any, array: Any) -> bool:
+    """Whether a place held an array when the call began; then it is a fact which one."""
+    return any(array is held for held in follow.start.values())
+
+
+def _of_items(follow: Any, frame: types.FrameType, slot: StackSlot, value: Any) -> Any:
+    """The term of a list or tuple, some items of which may be arrays."""
+    if len(value) > MAX_ITEMS:
         return None
-    return term, value
+    if slot.term is None and type(value) is tuple and decided(value):
+        return Constant(value)
+    terms = slot.term.items if type(slot.term) is Collection else (None,) * len(value)
+    if len(terms) != len(value):
+        return None
+    given = [_given(follow, frame, StackSlot(item, term)) for item, term in zip(value, terms)]
+    known = tuple([term_of(frame, inside) for inside in given])
+    return None if None in known else Collection(type(value), known)
 
 
 def computed(
@@ -87,30 +117,56 @@ def computed(
     frame: types.FrameType,
     call: ArrayFunction | None,
     given: Sequence[StackSlot],
+    first: int = NOWHERE,
 ) -> StackSlot | None:
-    """What a function gives for slots some of which are arrays; None where that is not followed."""
+    """What a function gives for slots some of which are arrays; None where that is not followed.
+    `first`: where on the stack the slots lie."""
     if call is None or follow.regions:
         return None
-    slots = [_given(follow, frame, slot) for slot in given]
-    if not any(is_array(slot) or id(slot.value) in follow.data for slot in slots):
+    if not follow.data and not any(has_arrays(slot.term) for slot in given):
         return None
-    found = [_operand(frame, slot, k < call.spreads) for k, slot in enumerate(slots)]
+    if all(slot.method == CREATED for slot in given):
+        return None
+    slots = [seen(machine, frame, slot, first + k) for k, slot in enumerate(given)]
+    found = [_operand(follow, frame, slot) for slot in slots]
     operands = [pair for pair in found if pair is not None]
-    if len(operands) < len(found):
+    if len(operands) < len(found) or not any(has_arrays(term) for term, _ in operands):
+        return None
+    if any(_writable(term) for term, _ in operands[call.spreads :]):
         return None
     value = _value(call.function, [value for _, value in operands])
     term = Made(call.function, tuple([term for term, _ in operands]), type(value))
     if value is None or size(term) > MAX_TERM:
         return None
-    for slot in slots:
-        if id(slot.value) in follow.data:
-            follow.consumed[id(machine.code), machine.offset, id(slot.value)] += 1
+    follow.does_again(machine)
     return StackSlot(value, term)
+
+
+def seen(machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int) -> StackSlot:
+    """A slot, with what lies on the stack where it is not known otherwise."""
+    if (
+        place < 0
+        or (slot.method and slot.method != CREATED)
+        or value_of(frame, slot) is not UNKNOWN
+    ):
+        return slot
+    return StackSlot(held(machine, frame, UNSEEN, place), slot.term)
+
+
+def _writable(term: Any) -> bool:
+    """Whether a term is, or holds, an array that might be written to."""
+    if type(term) is Collection:
+        return any(map(_writable, term.items))
+    kind: Any = getattr(term, "type", type(term))
+    return is_a(kind, type) and issubclass(kind, (np.ndarray, NumberTable, *BUFFERS))
 
 
 def _value(function: Callable[..., Any], values: Sequence[Any]) -> Any:
     """What a function gives, where that is a number or an array of real numbers."""
-    if any(function is kind for kind in NUMBERS) and values[0].ndim:
+    sizes = [value.size for value in values if is_a(value, _ARRAYS)]
+    if 0 in sizes and may_warn(function):
+        return None
+    if any(function is kind for kind in NUMBERS) and np.ndim(values[0]):
         return None
     try:
         with np.errstate(all="ignore"):  # the program's own call tells
@@ -130,18 +186,24 @@ def _value(function: Callable[..., Any], values: Sequence[Any]) -> Any:
 
 # ---- instructions
 def of_operator(
-    follow: Any, machine: Stepper, frame: types.FrameType, symbol: str, slots: Sequence[StackSlot]
+    follow: Any,
+    machine: Stepper,
+    frame: types.FrameType,
+    symbol: str,
+    slots: Sequence[StackSlot],
+    first: int = NOWHERE,
 ) -> StackSlot | None:
     """An operator, subscript or attribute with this symbol; None: it is none on arrays."""
-    return computed(follow, machine, frame, of_symbol(symbol), slots)
+    return computed(follow, machine, frame, of_symbol(symbol), slots, first)
 
 
 def of_attribute(
     follow: Any, machine: Stepper, frame: types.FrameType, slot: StackSlot, name: str
 ) -> StackSlot | None:
     """An attribute of an array; None: it is none, or differs between calls."""
-    if name in SIGNED and is_array(slot) and _shaped(slot.term):
-        return StackSlot(getattr(slot.value, name))
+    found = _given(follow, frame, slot) if name in SIGNED else slot
+    if name in SIGNED and is_array(found) and _shaped(found.term):
+        return StackSlot(getattr(found.value, name))
     return of_operator(follow, machine, frame, "T", [slot]) if name == "T" else None
 
 
@@ -165,12 +227,11 @@ def of_method(
     follow: Any, machine: Stepper, frame: types.FrameType, slot: StackSlot, name: str
 ) -> list[StackSlot] | None:
     """The two slots of a method of an array that is about to be called; None: it is none."""
-    found = _given(follow, frame, slot)
+    found = _given(follow, frame, seen(machine, frame, slot, len(machine.stack)))
     method = method_of(found.value, name) if is_array(found) else None
     if method is None:
         return None
-    if found is not slot:
-        follow.consumed[id(machine.code), machine.offset, id(found.value)] += 1
+    follow.does_again(machine)
     return [StackSlot(method), found]
 
 
@@ -181,15 +242,41 @@ def of_call(
     function: Any,
     given: Sequence[StackSlot],
     names: tuple[str, ...],
+    first: int,
 ) -> StackSlot | None:
     """A call of a function or method of NumPy's; None: it is none on arrays."""
     if function is len and len(given) == 1 and is_array(given[0]) and _shaped(given[0].term):
         return StackSlot(len(given[0].value))
     call = function_of(function)
+    if call is None and (follow.data or follow.hosted):
+        return _created(machine, frame, function, given, names, first)
     call = None if call is None else with_names(call, names, len(given))
-    made = computed(follow, machine, frame, call, given)
+    made = computed(follow, machine, frame, call, given, first)
     hidden = made is not None and "ddof" in names and not np.all(np.isfinite(made.value))
     return None if hidden else made  # NumPy may warn
+
+
+def _created(
+    machine: Stepper,
+    frame: types.FrameType,
+    function: Any,
+    given: Sequence[StackSlot],
+    names: tuple[str, ...],
+    first: int,
+) -> StackSlot | None:
+    """An array that is made of nothing but numbers; it is followed until it gets a name, for there
+    is no telling what becomes of it then."""
+    call = creating(function, names)
+    if call is None:
+        return None
+    slots = [seen(machine, frame, slot, first + k) for k, slot in enumerate(given)]
+    values = [value_of(frame, slot) for slot in slots]
+    fixed = [decided(value) or any(value is kind for kind in NUMBERS) for value in values]
+    if not all(fixed) or any(slot.term is not None for slot in slots):
+        return None
+    value = _value(call.function, values)
+    term = Made(call.function, tuple(map(Constant, values)), type(value))
+    return StackSlot(value, term, CREATED) if type(value) is np.ndarray else None
 
 
 # ---- terms

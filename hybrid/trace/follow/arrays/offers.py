@@ -15,36 +15,52 @@ import numpy as np
 from ....ir.tensor import Handle
 from ...heap.allowlist import NUMPY, is_a, trusted
 from ...heap.data import passed
-from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from ..hosted.recall import decided
+from ..machine import TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..operands import operand_of
-from ..terms import is_number
-from .computed import is_array, of_operator
+from ..terms import Collection, is_number
+from .computed import is_array, of_operator, seen
 
 __all__ = ["ArrayOffer", "array_operand", "close_offer", "given_back", "offer_arrays"]
 __all__ += ["on_arrays", "taken_from"]
 
 
 class ArrayOffer:
-    """The followed arrays that the instruction under way hands to hybrid; `taken`: those of which a
-    tensor was made; `broken`: a tensor was made of another array."""
+    """The followed arrays that the instruction under way hands to hybrid; `alone`: nothing else
+    that it gets may be data; `taken`: those of which a tensor was made; `given_back`: whether one
+    was an argument of the call; `broken`: a tensor was made of another array."""
 
-    __slots__ = ("slots", "taken", "broken")
+    __slots__ = ("slots", "alone", "taken", "given_back", "broken")
 
-    def __init__(self, slots: Sequence[StackSlot]) -> None:
-        self.slots, self.taken, self.broken = list(slots), set[int](), False
+    def __init__(self, slots: Sequence[StackSlot], alone: bool) -> None:
+        self.slots, self.alone, self.taken = list(slots), alone, set[int]()
+        self.given_back = self.broken = False
 
 
 def offer_arrays(
-    follow: Any, slots: Sequence[StackSlot], function: Any = None
+    follow: Any,
+    machine: Stepper,
+    frame: types.FrameType,
+    slots: Sequence[StackSlot],
+    first: int,
+    function: Any = None,
 ) -> ArrayOffer | None:
-    """Offer the arrays among these to the code of hybrid's that may run; None: there are none."""
+    """Offer the arrays among these, which lie on the stack from `first` on, to the code of hybrid's
+    that may run; None: there are none."""
     arrays = [slot for slot in slots if is_array(slot)]
     if not arrays or follow.regions or follow.arrays is not None:
         return None
     if function is not None and _watched(function):
         return None
-    follow.arrays = ArrayOffer(arrays)
+    others = [seen(machine, frame, s, first + k) for k, s in enumerate(slots) if not is_array(s)]
+    follow.arrays = ArrayOffer(arrays, all(_no_data(frame, slot) for slot in others))
     return follow.arrays  # type: ignore[no-any-return]
+
+
+def _no_data(frame: types.FrameType, slot: StackSlot) -> bool:
+    value = value_of(frame, slot)
+    known = type(slot.term) is not Collection if slot.term is not None else decided(value)
+    return known or slot is TENSOR or is_a(value, Handle)
 
 
 def _watched(function: Any) -> bool:
@@ -56,12 +72,15 @@ def _watched(function: Any) -> bool:
     return not trusted(code.co_filename) or code.co_filename.startswith((NUMPY, "<frozen"))
 
 
-def close_offer(follow: Any, offer: ArrayOffer) -> list[StackSlot]:
+def close_offer(follow: Any, machine: Stepper, offer: ArrayOffer) -> list[StackSlot]:
     """The instruction is over: the arrays that may have gone elsewhere."""
     follow.arrays = None
     if offer.broken:
         return offer.slots
-    return [slot for index, slot in enumerate(offer.slots) if index not in offer.taken]
+    left = [slot for index, slot in enumerate(offer.slots) if index not in offer.taken]
+    if offer.alone and not left and not offer.given_back:
+        follow.does_again(machine)
+    return left
 
 
 def array_operand(follow: Any, given: Any, literal: Callable[[Handle], int]) -> Any:
@@ -86,6 +105,7 @@ def given_back(follow: Any, given: Any) -> None:
     """Hybrid makes a tensor of an argument of the call, which a function may have given back."""
     offer = None if follow is None else follow.arrays
     if offer is not None:
+        offer.given_back = True
         offer.taken.update([k for k, slot in enumerate(offer.slots) if slot.value is given])
 
 
@@ -103,18 +123,18 @@ def taken_from(follow: Any, machine: Stepper, frame: Any, slot: StackSlot, key: 
         return False
     if base is not UNKNOWN and not issubclass(type(base), Handle):
         return False
-    return offered(follow, machine, [key])
+    return offered(follow, machine, frame, [slot, key])
 
 
-def offered(follow: Any, machine: Stepper, slots: list[StackSlot]) -> bool:
+def offered(follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot]) -> bool:
     """Offer arrays to an operation on tensors."""
-    offer = offer_arrays(follow, slots)
+    offer = offer_arrays(follow, machine, frame, slots, len(machine.stack))
     if offer is None:
         return False
     machine.stack.append(UNSEEN)
 
     def finish(follow: Any, offset: int) -> None:
-        follow.escape(close_offer(follow, offer))
+        follow.escape(close_offer(follow, machine, offer))
 
     machine.finish = finish
     return True
@@ -132,7 +152,7 @@ def on_arrays(
     the array."""
     if inplace and not _immutable(value_of(frame, slots[0])):
         return _inplace(follow, machine, frame, slots)
-    made = of_operator(follow, machine, frame, symbol, slots)
+    made = of_operator(follow, machine, frame, symbol, slots, len(machine.stack))
     if made is not None:
         machine.stack.append(made)
         return True
@@ -160,4 +180,4 @@ def _beside_tensor(follow: Any, machine: Stepper, frame: Any, slots: list[StackS
     tensor = value_of(frame, others[0])
     if tensor is not UNKNOWN and not issubclass(type(tensor), Handle):
         return False
-    return offered(follow, machine, slots)
+    return offered(follow, machine, frame, slots)

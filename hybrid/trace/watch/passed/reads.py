@@ -7,7 +7,6 @@ else may read its content, which no replay checks, and is a reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -65,9 +64,9 @@ class DataReads:
         self.data, self.root = self.watch.data, root
         self.runs = 0  # of the instruction in hand
         follow = self.watch.follow
-        # what replays compute again: how often with data, and the calls that give nothing else
         known = follow is not None and not follow.failed
-        self.consumed = follow.consumed if follow is not None and known else {}
+        # how many runs of an instruction do what replays do again, and the calls that do that only
+        self.again = follow.again if follow is not None and known else {}
         self.pure = follow.pure_calls - follow.called if follow is not None and known else set()
 
     def check(self) -> None:
@@ -79,12 +78,13 @@ class DataReads:
             for use in uses_of(code):
                 runs = self.watch.steps.get((ident, use.offset))
                 if runs and use.name not in MOVES:
-                    self.runs = runs
-                    self._use(code, use)
+                    self.runs = runs - self.again.get((ident, use.offset), 0)
+                    if self.runs > 0:
+                        self._use(code, use)
 
     def _use(self, code: CodeType, use: Use) -> None:
         slots = [self._carried(code, slot) for slot in use.slots]
-        if not any(slot.levels for slot in slots) or self._again(code, use, slots):
+        if not any(slot.levels for slot in slots):
             return
         if use.name in OPENS:
             # what gathers changes a container below the one that it opens
@@ -199,17 +199,7 @@ class DataReads:
 
     def _made(self, code: CodeType, use: Use, slots: list[Carried]) -> bool:
         """Whether each run of an instruction made a tensor of all the arrays that it got."""
-        return self._each_run(code, use, slots, self.watch.made)
-
-    def _again(self, code: CodeType, use: Use, slots: list[Carried]) -> bool:
-        """Whether each run of an instruction computed with the arrays that it got as replays do."""
-        return bool(self.consumed) and self._each_run(code, use, slots, self.consumed)
-
-    def _each_run(
-        self, code: CodeType, use: Use, slots: list[Carried], counts: Mapping[Any, int]
-    ) -> bool:
-        """Whether each run of an instruction is counted for all the arrays that it got."""
-        runs = self.runs
+        runs, counts = self.runs, self.watch.made
         made = {ident: counts.get((id(code), use.offset, ident), 0) for ident in self.data}
         direct = [slot.direct for slot in slots if slot.direct]
         if any(sum(made[ident] for ident in slot) < runs for slot in direct):
