@@ -130,7 +130,10 @@ def computed(
     slots = [seen(machine, frame, slot, first + k) for k, slot in enumerate(given)]
     found = [_operand(follow, frame, slot) for slot in slots]
     operands = [pair for pair in found if pair is not None]
-    if len(operands) < len(found) or not any(has_arrays(term) for term, _ in operands):
+    if len(operands) < len(found):
+        return None
+    if not any(has_arrays(term) for term, _ in operands):
+        follow.does_again(machine)  # nothing that it gets is data
         return None
     if any(_writable(term) for term, _ in operands[call.spreads :]):
         return None

@@ -15,7 +15,7 @@ import numpy as np
 from ....ir.tensor import Handle
 from ...heap.allowlist import NUMPY, is_a, trusted
 from ...heap.data import passed
-from ..hosted.recall import decided
+from ..hosted.recall import decided, held
 from ..machine import TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..operands import operand_of
 from ..terms import Collection, is_number
@@ -26,15 +26,24 @@ __all__ += ["on_arrays", "taken_from"]
 
 
 class ArrayOffer:
-    """The followed arrays that the instruction under way hands to hybrid; `alone`: nothing else
-    that it gets may be data; `taken`: those of which a tensor was made; `given_back`: whether one
-    was an argument of the call; `broken`: a tensor was made of another array."""
+    """The followed arrays that the instruction under way hands to hybrid; `idents`: the ids of the
+    program's own (0: not known); `alone`: nothing else that it gets may be data; `taken`: those of
+    which a tensor was made; `given_back`: whether one was an argument of the call; `broken`: a
+    tensor was made of another array."""
 
-    __slots__ = ("slots", "alone", "taken", "given_back", "broken")
+    __slots__ = ("slots", "idents", "alone", "taken", "given_back", "broken")
 
-    def __init__(self, slots: Sequence[StackSlot], alone: bool) -> None:
-        self.slots, self.alone, self.taken = list(slots), alone, set[int]()
+    def __init__(self, slots: Sequence[StackSlot], idents: Sequence[int], alone: bool) -> None:
+        self.slots, self.idents, self.alone = list(slots), list(idents), alone
+        self.taken = set[int]()
         self.given_back = self.broken = False
+
+    def places(self, given: Any) -> list[int]:
+        """Which of the slots that are left hold an array: by identity, else by its bits."""
+        left = [k for k in range(len(self.slots)) if k not in self.taken]
+        own = [k for k in left if self.idents[k] == id(given)]
+        unsure = [k for k in left if not self.idents[k]]
+        return [k for k in own or unsure if _same(self.slots[k].value, given)]
 
 
 def offer_arrays(
@@ -47,13 +56,16 @@ def offer_arrays(
 ) -> ArrayOffer | None:
     """Offer the arrays among these, which lie on the stack from `first` on, to the code of hybrid's
     that may run; None: there are none."""
-    arrays = [slot for slot in slots if is_array(slot)]
-    if not arrays or follow.regions or follow.arrays is not None:
+    places = [k for k, slot in enumerate(slots) if is_array(slot)]
+    if not places or follow.regions or follow.arrays is not None:
         return None
     if function is not None and _watched(function):
         return None
     others = [seen(machine, frame, s, first + k) for k, s in enumerate(slots) if not is_array(s)]
-    follow.arrays = ArrayOffer(arrays, all(_no_data(frame, slot) for slot in others))
+    real = [held(machine, frame, UNSEEN, first + k) for k in places]
+    idents = [0 if value is UNKNOWN else id(value) for value in real]
+    alone = all(_no_data(frame, slot) for slot in others)
+    follow.arrays = ArrayOffer([slots[k] for k in places], idents, alone)
     return follow.arrays  # type: ignore[no-any-return]
 
 
@@ -89,15 +101,14 @@ def array_operand(follow: Any, given: Any, literal: Callable[[Handle], int]) -> 
     offer = None if follow is None else follow.arrays
     if offer is None or not is_a(given, (np.ndarray, np.generic)):
         return None
-    open_ = [k for k in range(len(offer.slots)) if k not in offer.taken]
-    found = [k for k in open_ if _same(offer.slots[k].value, given)]
+    found = offer.places(given)
     if found and len({offer.slots[k].term for k in found}) == 1:
         slot = offer.slots[found[0]]
         tensor = passed(slot.value)
         if tensor is not None and tensor._a.dtype == given.dtype:
             offer.taken.add(found[0])
             return tensor, operand_of(follow, slot.term, slot.value, tensor, literal(tensor))
-    offer.broken = True
+    offer.broken = offer.broken or bool(found) or 0 in offer.idents
     return None
 
 
