@@ -481,9 +481,9 @@ class Watch:
 
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:
         owner = function.__self__
-        if self.hosts.calls(frame, function):
+        if self.hosts.calls(frame, function) or self.hosts.computes(frame):
             return
-        known = pure_function(function) or examined(function) or self.hosts.computes(frame)
+        known = pure_function(function) or examined(function)
         if (owner is None or isinstance(owner, types.ModuleType)) and not known:
             self.falls.update(["content"] if self.data and self.follow is None else [])  # maybe
             self._stop(f"calls {getattr(function, '__module__', '?')}.{function.__name__}", frame)
