@@ -172,6 +172,7 @@ class Actions:
     first: tuple[First, ...] = ()
     clocks: tuple[HostResult, ...] = ()
     told: tuple[Told, ...] = ()
+    loud: frozenset[str] = frozenset()
 
     @property
     def guarded(self) -> bool:
@@ -348,6 +349,7 @@ class _Builder:
             tuple(self.first.values()),
             tuple(self.clocks.values()),
             tuple(self.told),
+            self.followed.loud,
         )
 
     def host_calls(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.cache import Bounded
 from ...ir.tensor import Handle
-from ..follow.arrays.computed import has_arrays
+from ..follow.arrays.computed import IGNORED, has_arrays
 from ..follow.terms import (
     OPERATORS,
     Collection,
@@ -38,7 +38,6 @@ __all__ = ["Guard", "FactGuard", "Places", "run_text"]
 
 # Classes come first: reading attributes is harmless once they are known to be the same.  The check
 # of hybrid's own functions is the longest and the one that fails least, so it comes last.
-IGNORED = "ignore"  # errors of floating point of which NumPy says nothing
 ORDER = {"type": 0, "tlen": 0, "mro": 0, "tattr": 1, "version": 1, "keys": 2, "patched": 4}
 OTHERS = 3
 
@@ -144,13 +143,14 @@ def _before(actions: Actions) -> list[Any]:
     return [*found, *actions.checks, *[t for call in actions.first for t in call.operands]]
 
 
-def _strictly(guard: Callable[..., Any]) -> Callable[..., Any]:
-    """A guard that misses where NumPy would warn: the call then runs in Python, and warns at the
-    line of the user."""
+def _strictly(guard: Callable[..., Any], loud: frozenset[str]) -> Callable[..., Any]:
+    """A guard that misses where NumPy would warn or raise, of kinds of errors that are `loud`
+    whatever the caller says: the call then runs in Python, and tells at the line of the user."""
+    always = dict.fromkeys(loud, "raise")
 
     def strict(args: Any) -> Any:
         kinds: Any = {kind: "raise" for kind, how in np.geterr().items() if how != IGNORED}
-        with np.errstate(**kinds):
+        with np.errstate(**{**kinds, **always}):
             return guard(args)
 
     return strict
@@ -189,7 +189,7 @@ class Guard(Places):
             self.source, "<hybrid guard>", self.space, "guard"
         )
         if any(map(has_arrays, _before(actions))):
-            self.function = _strictly(self.function)
+            self.function = _strictly(self.function, actions.loud)
 
     # ---- terms
     def _facts_first(self) -> list[str]:

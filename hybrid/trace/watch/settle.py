@@ -77,7 +77,8 @@ class Followed(NamedTuple):
     earlier calls made and this one replaces, or looks at and changes (`pins`: of these the facts of
     its start only); `operands`: terms of the numbers that operations took
     and that may differ in the next call, by their position among those; `tried`: terms that are
-    computed and may differ, wherever they go; `hosted`: calls of Python's own world."""
+    computed and may differ, wherever they go; `hosted`: calls of Python's own world;
+    `loud`: errors of floating point of which NumPy is to tell."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -92,6 +93,7 @@ class Followed(NamedTuple):
     tried: tuple[Any, ...]
     hosted: tuple[Hosted, ...] = ()
     pins: frozenset[Key] = frozenset()
+    loud: frozenset[str] = frozenset()
 
 
 def _physical(key: Key, holder: Any) -> Physical | None:
@@ -392,6 +394,7 @@ class _Work:
             tried,
             tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted]),
             frozenset(pins),
+            frozenset(follow.loud),
         )
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:

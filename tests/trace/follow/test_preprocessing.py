@@ -308,6 +308,36 @@ def flipped_by_chance(jit: Any) -> Any:
 
 
 @several
+def errors_that_the_caller_ignores(jit: Any) -> Any:
+    f = jit(lambda x: hb.tensor(1 / x))
+
+    def call(k: int) -> Any:
+        with np.errstate(all="ignore" if k < 20 else "raise"):
+            return f(np.array([1.0, k % 3, 2.0]))
+
+    return call, None
+
+
+@several
+def errors_that_the_function_raises(jit: Any) -> Any:
+    def prepare(x: Any) -> Any:
+        with np.errstate(divide="raise"):
+            y = 1 / x
+        old = np.seterr(invalid="raise")
+        z = np.sqrt(x)
+        np.seterr(**old)
+        return hb.tensor(y), hb.tensor(z)
+
+    f = jit(prepare)
+
+    def call(k: int) -> Any:
+        with np.errstate(all="ignore"):
+            return f(np.array([1.0, 0.0 if k == 21 else 1.0, 2.0]))
+
+    return call, None
+
+
+@several
 def shapes_that_numbers_say(jit: Any) -> Any:
     def prepare(x: Any, n: int) -> Any:
         y = np.repeat(x, n)

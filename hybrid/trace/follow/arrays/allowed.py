@@ -23,6 +23,7 @@ __all__ = [
     "ArrayFunction",
     "creating",
     "function_of",
+    "may_warn",
     "method_of",
     "of_symbol",
     "with_names",

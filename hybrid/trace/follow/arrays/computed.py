@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from ....core.signals import foreign
+from ....ir.tensor import Handle
 from ...heap.allowlist import is_a, plain
 from ...heap.data import BUFFERS, is_real
 from ..hosted.recall import decided, held
 from ..hosted.texts import term_of
-from ..machine import CREATED, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from ..machine import CREATED, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..terms import (
     MAX_TERM,
     NUMBERS,
@@ -47,17 +48,23 @@ from .allowed import (
 )
 
 __all__ = [
+    "IGNORED",
+    "NOWHERE",
     "computed",
     "has_arrays",
     "is_array",
     "look_at_shared",
+    "no_data",
     "of_attribute",
     "of_call",
     "of_method",
     "of_operator",
+    "seen",
 ]
 
 NOWHERE = -1 << 16  # on the stack
+IGNORED = "ignore"  # errors of floating point of which NumPy says nothing
+MAX_SIZE = 400  # operations in the term of an array, those counted again that it has twice
 MAX_ITEMS = 64  # of a list of arrays
 MAX_BYTES = 1 << 26  # of one array that is computed a second time in a recorded call
 _ARRAYS = (np.ndarray, np.generic)
@@ -86,7 +93,8 @@ def _operand(follow: Any, frame: types.FrameType, slot: StackSlot) -> tuple[Any,
     if type(value) is np.ndarray and slot.value is value and slot.term is None:
         return (NumberTable(value), value) if _existed(follow, value) else None
     sequence = type(value) is list or type(value) is tuple
-    term = _of_items(follow, frame, slot, value) if sequence else term_of(frame, slot)
+    term = _of_items(follow, frame, slot, value) if sequence else slot.term
+    term = term_of(frame, slot) if term is None and not sequence else term
     if term is None or value is UNKNOWN:
         return None
     return None if any(type(leaf) is HostRead for leaf in parts(term)) else (term, value)
@@ -128,19 +136,20 @@ def computed(
     if all(slot.method == CREATED for slot in given):
         return None
     slots = [seen(machine, frame, slot, first + k) for k, slot in enumerate(given)]
+    if all(no_data(frame, slot) for slot in slots):
+        follow.does_again(machine)
+        return None
     found = [_operand(follow, frame, slot) for slot in slots]
     operands = [pair for pair in found if pair is not None]
-    if len(operands) < len(found):
-        return None
-    if not any(has_arrays(term) for term, _ in operands):
-        follow.does_again(machine)  # nothing that it gets is data
+    if len(operands) < len(found) or not any(has_arrays(term) for term, _ in operands):
         return None
     if any(_writable(term) for term, _ in operands[call.spreads :]):
         return None
     value = _value(call.function, [value for _, value in operands])
     term = Made(call.function, tuple([term for term, _ in operands]), type(value))
-    if value is None or size(term) > MAX_TERM:
+    if value is None or size(term) > MAX_SIZE or _depth(term) > MAX_TERM:
         return None
+    follow.loud.update([kind for kind, how in np.geterr().items() if how != IGNORED])
     follow.does_again(machine)
     return StackSlot(value, term)
 
@@ -156,12 +165,27 @@ def seen(machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int) 
     return StackSlot(held(machine, frame, UNSEEN, place), slot.term)
 
 
+def no_data(frame: types.FrameType, slot: StackSlot) -> bool:
+    """Whether what is in a slot is no data, and holds none."""
+    value = value_of(frame, slot)
+    if slot.term is None:
+        return decided(value) or slot is TENSOR or is_a(value, Handle)
+    return type(slot.term) is not Collection and not has_arrays(slot.term)
+
+
 def _writable(term: Any) -> bool:
     """Whether a term is, or holds, an array that might be written to."""
     if type(term) is Collection:
         return any(map(_writable, term.items))
     kind: Any = getattr(term, "type", type(term))
     return is_a(kind, type) and issubclass(kind, (np.ndarray, NumberTable, *BUFFERS))
+
+
+def _depth(term: Any) -> int:
+    """How many operations are inside each other."""
+    if type(term) is Made or type(term) is Operation:
+        return 1 + max(map(_depth, term.operands), default=0)
+    return max(map(_depth, term.items), default=0) if type(term) is Collection else 0
 
 
 def _value(function: Callable[..., Any], values: Sequence[Any]) -> Any:

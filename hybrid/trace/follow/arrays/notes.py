@@ -23,7 +23,8 @@ class ArrayNotes:
     offset, of those in frames that may have got data (`carries`: the instruction under way is in
     one); `arrays`: what
     is offered to hybrid right now; `fresh`: followed arrays that functions of the user gave back;
-    `looked`: where Python first looked at one; `under`: the frame whose instruction is under
+    `loud`: errors of floating point that NumPy did not ignore where some were computed; `looked`:
+    where Python first looked at one; `under`: the frame whose instruction is under
     way."""
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class ArrayNotes:
         self.carries = False
         self.arrays: Any = None
         self.fresh: dict[int, Any] = {}
+        self.loud: set[str] = set()
         self.looked = ""
         self.under: Stepper | None = None
 

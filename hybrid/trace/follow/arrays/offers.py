@@ -15,11 +15,11 @@ import numpy as np
 from ....ir.tensor import Handle
 from ...heap.allowlist import NUMPY, is_a, trusted
 from ...heap.data import passed
-from ..hosted.recall import decided, held
-from ..machine import TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from ..hosted.recall import held
+from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..operands import operand_of
-from ..terms import Collection, is_number
-from .computed import is_array, of_operator, seen
+from ..terms import is_number
+from .computed import is_array, no_data, of_operator, seen
 
 __all__ = ["ArrayOffer", "array_operand", "close_offer", "given_back", "offer_arrays"]
 __all__ += ["on_arrays", "taken_from"]
@@ -64,15 +64,9 @@ def offer_arrays(
     others = [seen(machine, frame, s, first + k) for k, s in enumerate(slots) if not is_array(s)]
     real = [held(machine, frame, UNSEEN, first + k) for k in places]
     idents = [0 if value is UNKNOWN else id(value) for value in real]
-    alone = all(_no_data(frame, slot) for slot in others)
+    alone = all(no_data(frame, slot) for slot in others)
     follow.arrays = ArrayOffer([slots[k] for k in places], idents, alone)
     return follow.arrays  # type: ignore[no-any-return]
-
-
-def _no_data(frame: types.FrameType, slot: StackSlot) -> bool:
-    value = value_of(frame, slot)
-    known = type(slot.term) is not Collection if slot.term is not None else decided(value)
-    return known or slot is TENSOR or is_a(value, Handle)
 
 
 def _watched(function: Any) -> bool:
