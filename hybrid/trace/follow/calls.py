@@ -89,7 +89,7 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
     function = value_of(frame, callee)
     first = len(machine.stack) + 2 + count - len(given)
     if _recalls(function, given):
-        given = recalled(machine, frame, given, first)
+        given = recalled(machine, frame, given, first, boxes=True)
         arguments = given[len(given) - count :]
     if called_again(follow, machine, frame, function, given, names):
         return

@@ -84,7 +84,9 @@ def _given(follow: Any, frame: types.FrameType, slot: StackSlot) -> StackSlot:
     return slot if number is None else StackSlot(value, argument(number, type(value)))
 
 
-def _operand(follow: Any, frame: types.FrameType, slot: StackSlot) -> tuple[Any, Any] | None:
+def _operand(
+    follow: Any, machine: Stepper, frame: types.FrameType, slot: StackSlot
+) -> tuple[Any, Any] | None:
     """The term and value of an argument; None where it cannot be computed with."""
     slot = _given(follow, frame, slot)
     value = value_of(frame, slot)
@@ -93,7 +95,7 @@ def _operand(follow: Any, frame: types.FrameType, slot: StackSlot) -> tuple[Any,
     if type(value) is np.ndarray and slot.value is value and slot.term is None:
         return (NumberTable(value), value) if _existed(follow, value) else None
     sequence = type(value) is list or type(value) is tuple
-    term = _of_items(follow, frame, slot, value) if sequence else slot.term
+    term = _of_items(follow, machine, frame, slot, value) if sequence else slot.term
     term = term_of(frame, slot) if term is None and not sequence else term
     if term is None or value is UNKNOWN:
         return None
@@ -105,8 +107,11 @@ def _existed(follow: Any, array: Any) -> bool:
     return any(array is held for held in follow.start.values())
 
 
-def _of_items(follow: Any, frame: types.FrameType, slot: StackSlot, value: Any) -> Any:
-    """The term of a list or tuple, some items of which may be arrays."""
+def _of_items(
+    follow: Any, machine: Stepper, frame: types.FrameType, slot: StackSlot, value: Any
+) -> Any:
+    """The term of a list or tuple, some items of which may be arrays; what is in one that the call
+    has not made of them is a fact."""
     if len(value) > MAX_ITEMS:
         return None
     if slot.term is None and type(value) is tuple and decided(value):
@@ -114,6 +119,7 @@ def _of_items(follow: Any, frame: types.FrameType, slot: StackSlot, value: Any) 
     terms = slot.term.items if type(slot.term) is Collection else (None,) * len(value)
     if len(terms) != len(value):
         return None
+    follow.boxes += [(value, (id(machine.code), machine.offset))] if slot.term is None else []
     given = [_given(follow, frame, StackSlot(item, term)) for item, term in zip(value, terms)]
     known = tuple([term_of(frame, inside) for inside in given])
     return None if None in known else Collection(type(value), known)
@@ -139,7 +145,7 @@ def computed(
     if all(no_data(frame, slot) for slot in slots):
         follow.does_again(machine)
         return None
-    found = [_operand(follow, frame, slot) for slot in slots]
+    found = [_operand(follow, machine, frame, slot) for slot in slots]
     operands = [pair for pair in found if pair is not None]
     if len(operands) < len(found) or not any(has_arrays(term) for term, _ in operands):
         return None
