@@ -295,6 +295,34 @@ def constants_that_change(jit: Any) -> Any:
 
 
 @several
+def lists_that_change(jit: Any) -> Any:
+    levels, weights, widths = [0.25, 0.5], ([1.0, 2.0], 3), [(1, 2)]
+
+    def prepare(x: Any, several: Any) -> Any:
+        ordered = list(reversed(several)) if len(levels) > 2 else list(several)
+        padded = np.pad(x, widths, constant_values=weights[1])
+        return (
+            hb.tensor(np.quantile(x, levels)),
+            hb.tensor(np.add(x, weights[0])),
+            hb.tensor(np.stack(ordered)),
+            hb.tensor(padded),
+        )
+
+    f = jit(prepare)
+
+    def call(k: int) -> Any:
+        if k == 8:
+            levels[0] = 0.1
+        if k == 14:
+            levels.append(0.9)
+        if k == 20:
+            weights[0][1], widths[0] = 7.0, (2, 1)
+        return f(normal(k, 2), [normal(k + 1, 2), normal(k + 2, 2)])
+
+    return call, None
+
+
+@several
 def flipped_by_chance(jit: Any) -> Any:
     generator = np.random.default_rng(3)
 
