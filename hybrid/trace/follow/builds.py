@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...ir.tensor import Handle
 from ..heap.allowlist import plain
 from ..host.table import owns_state
+from .arrays.computed import is_array
 from .calls import RETURNED, Effect, Instruction
 from .follower import Follower
 from .hosted.recall import held, recalled
 from .hosted.texts import build_string, format_value, term_of
 from .indices import build_slice
-from .machine import CREATED, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from .machine import CREATED, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .snapshots import BLOCK, RangeWalk
-from .terms import Collection
+from .terms import Collection, Constant
 
 __all__ = ["LOOKS", "build", "build_map", "build_keyed", "unpack", "gather", "one_of"]
 __all__ += ["advance", "get_iter", "for_iter", "enter"]
@@ -68,6 +70,11 @@ def _collect(
 
 def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, count = machine.stack.pop(), instruction.arg or 0
+    items = _items(machine, frame, slot, count)
+    if items is not None:
+        follow.fresh.update({id(item.value): item.value for item in items if is_array(item)})
+        machine.stack += reversed(items)
+        return
     follow.escape([slot])
     kind = type(value_of(frame, slot))
     if slot.method != RETURNED:
@@ -75,6 +82,24 @@ def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     if slot.method != RETURNED and kind is not tuple and kind is not list:
         follow.impure += 1  # an iterator may move
     machine.stack += [UNSEEN] * count
+
+
+def _items(machine: Stepper, frame: Any, slot: StackSlot, count: int) -> list[StackSlot] | None:
+    """What is in a fresh list or tuple of so many items; None: that is not known."""
+    term: Any = slot.term
+    real: Any = held(machine, frame, UNSEEN, len(machine.stack))
+    kind: Any = type(real)
+    if type(term) is not Collection or kind is not term.type or kind is dict:
+        return None
+    if len(real) != count or len(term.items) != count:
+        return None
+    return [_item(value, inside) for value, inside in zip(real, term.items)]
+
+
+def _item(value: Any, term: Any) -> StackSlot:
+    if term is None:
+        return TENSOR if issubclass(type(value), Handle) else UNSEEN
+    return StackSlot(value) if type(term) is Constant else StackSlot(value, term)
 
 
 def gather(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:

@@ -251,6 +251,8 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
     if len(machine.entered) == 1 and len(machine.returned) == 1:
         inner, value = machine.entered[0], machine.returned[0]
         body = getattr(function, "__func__", function)
+        if type(body) is not types.FunctionType:
+            body = lookup(type(function), "__call__")
         if inner.function is body and type(body) is types.FunctionType:
             seen = StackSlot(method=RETURNED) if type(value) is tuple else UNSEEN
             plainly = StackSlot(value) if is_number(value) else seen

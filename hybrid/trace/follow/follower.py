@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ...core.signals import foreign
 from ...ir.tensor import Handle
-from ..heap.allowlist import is_a, plain
+from ..heap.allowlist import is_a, lookup, plain
 from ..heap.data import source_of
 from ..heap.facts import same
 from .arrays.notes import ArrayNotes
@@ -182,10 +182,11 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
             machine.function = function
         if not any(slot.term is not None for slot in arguments):
             return
-        bound = [StackSlot()] if type(callee.value) is types.MethodType else []
-        given = [*bound, *arguments]
-        bare = getattr(callee.value, "__func__", callee.value) if bound else callee.value
-        simple = not code.co_flags & RESUMED_OR_SPREAD and bare is function
+        called = lookup(type(callee.value), "__call__") is function  # an object that may be
+        method = type(callee.value) is types.MethodType
+        given = [*([StackSlot()] if method or called else []), *arguments]
+        bare = callee.value.__func__ if method else callee.value
+        simple = not code.co_flags & RESUMED_OR_SPREAD and (called or bare is function)
         if (
             function is None
             or machine.function is None

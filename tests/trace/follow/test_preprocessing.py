@@ -195,6 +195,30 @@ def helpers_with_names(jit: Any) -> Any:
 
 
 @program
+def tuples_and_objects_that_are_called(jit: Any) -> Any:
+    class Shifted:
+        def __init__(self, by: Any) -> None:
+            self.by = by
+
+        def __call__(self, x: Any) -> Any:
+            return x - self.by
+
+    steps = [Shifted(1.0), Shifted(MEAN)]
+
+    def parts(x: Any) -> Any:
+        return x * 2, x.mean(), [x.max(), 3]
+
+    def prepare(x: Any) -> Any:
+        doubled, mean, (top, three) = parts(x)
+        for step in steps:
+            x = step(x)
+        return hb.tensor(doubled - mean), hb.tensor(x) * float(top), three
+
+    f = jit(prepare)
+    return (lambda k: f(normal(k, 2, 3))), None
+
+
+@program
 def arrays_with_equal_bits(jit: Any) -> Any:
     zeros = np.zeros(3)
 

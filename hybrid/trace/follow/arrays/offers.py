@@ -16,7 +16,7 @@ from ....ir.tensor import Handle
 from ...heap.allowlist import NUMPY, is_a, trusted
 from ...heap.data import passed
 from ..hosted.recall import held
-from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, unwrapped, value_of
 from ..operands import operand_of
 from ..terms import is_number
 from .computed import is_array, no_data, of_operator, seen
@@ -72,7 +72,7 @@ def offer_arrays(
 def _watched(function: Any) -> bool:
     """Whether it is known to be a Python function that is not hybrid's: of a user, whose code is
     followed, or of NumPy."""
-    code: Any = getattr(getattr(function, "__func__", function), "__code__", None)
+    code: Any = getattr(unwrapped(function), "__code__", None)
     if not is_a(code, types.CodeType):
         return False
     return not trusted(code.co_filename) or code.co_filename.startswith((NUMPY, "<frozen"))
