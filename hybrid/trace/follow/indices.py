@@ -17,7 +17,7 @@ from ...ir.door.bind import literal
 from ...ir.tensor import RUNTIME, Handle
 from ..heap.allowlist import MISSING, is_a, is_tuple, lookup, plain
 from .arrays.computed import NOWHERE, of_operator
-from .arrays.offers import taken_from
+from .arrays.offers import stored, taken_from
 from .calls import Instruction, push_slot
 from .follower import Follower
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
@@ -247,7 +247,10 @@ def store_subscript(
         _set(follow, machine, container, key._replace(value=index), slot)
         return
     setter = MISSING if container is UNKNOWN else lookup(type(container), "__setitem__")
-    if base.term is None and offer_index(follow, machine, frame, container, key, slot):
+    lies = instruction.opname == "STORE_SUBSCR"  # a slice without a key of its own does not
+    if stored(follow, machine, frame, [slot, base, key], lies):
+        slot = _at_index(follow, machine, frame, container, key)
+    elif base.term is None and offer_index(follow, machine, frame, container, key, slot):
         slot = UNSEEN
     else:
         follow.escape([key])
@@ -257,6 +260,25 @@ def store_subscript(
         _set(follow, machine, container, StackSlot(index), slot)
     else:
         follow.store(machine, spot, slot, held)
+
+
+def _at_index(
+    follow: Follower, machine: Stepper, frame: Any, container: Any, key: StackSlot
+) -> StackSlot:
+    """An array is offered that is stored at an index, which may be followed."""
+    close = machine.finish
+    if not offer_index(follow, machine, frame, container, key, UNSEEN):
+        follow.escape([key])
+        return UNSEEN
+    close_key = machine.finish
+
+    def finish(follow: Follower, offset: int) -> None:
+        for done in (close, close_key):
+            if done is not None:
+                done(follow, offset)
+
+    machine.finish = finish
+    return UNSEEN
 
 
 def _set(

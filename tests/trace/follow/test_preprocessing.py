@@ -219,6 +219,19 @@ def tuples_and_objects_that_are_called(jit: Any) -> Any:
 
 
 @program
+def parts_of_tensors(jit: Any) -> Any:
+    s = box(buffer=hb.zeros(4, 3))
+
+    def prepare(x: Any, i: int) -> Any:
+        s.buffer[i] = x * 2
+        s.buffer[0] = hb.tensor(x - 1)
+        return s.buffer.sum()
+
+    f = jit(prepare)
+    return (lambda k: f(normal(k, 3), k % 4)), s
+
+
+@program
 def arrays_with_equal_bits(jit: Any) -> Any:
     zeros = np.zeros(3)
 
@@ -344,6 +357,24 @@ def lists_that_change(jit: Any) -> Any:
         return f(normal(k, 2), [normal(k + 1, 2), normal(k + 2, 2)])
 
     return call, None
+
+
+@fixed
+def scalars_that_stay_for_a_while(jit: Any) -> Any:
+    s = box(buffer=hb.zeros(4, 3))
+
+    def prepare(x: Any, rate: Any, row: Any) -> Any:
+        s.buffer[row] = x * 2
+        low, high = pair = (rate, 3.0)
+        table = np.add(x, (rate, 1.0, 2.0)), x * (rate + 1)
+        return hb.tensor(x) * (rate * 2), hb.tensor(np.clip(x, -low, high)), pair[0] + 1, table[1]
+
+    f = jit(prepare)
+
+    def call(k: int) -> Any:
+        return f(normal(k, 3), np.float32(2 if k < 8 else k), np.int64(1 if k < 8 else k % 4))
+
+    return call, s
 
 
 @several

@@ -97,9 +97,18 @@ def _operand(
     sequence = type(value) is list or type(value) is tuple
     term = _of_items(follow, machine, frame, slot, value) if sequence else slot.term
     term = term_of(frame, slot) if term is None and not sequence else term
-    if term is None or value is UNKNOWN:
+    if term is None or value is UNKNOWN or (slot.term is None and not _free(follow, value)):
         return None
     return None if any(type(leaf) is HostRead for leaf in parts(term)) else (term, value)
+
+
+def _free(follow: Any, value: Any) -> bool:
+    """Whether a value that is decided holds no NumPy scalar among the arguments."""
+    if type(value) is tuple:
+        return all(_free(follow, item) for item in value)
+    if type(value) is slice:
+        return _free(follow, (value.start, value.stop, value.step))
+    return id(value) not in follow.data
 
 
 def _existed(follow: Any, array: Any) -> bool:
@@ -115,7 +124,7 @@ def _of_items(
     if len(value) > MAX_ITEMS:
         return None
     if slot.term is None and type(value) is tuple and decided(value):
-        return Constant(value)
+        return Constant(value) if _free(follow, value) else None
     terms = slot.term.items if type(slot.term) is Collection else (None,) * len(value)
     if len(terms) != len(value):
         return None
@@ -142,7 +151,7 @@ def computed(
     if all(slot.method == CREATED for slot in given):
         return None
     slots = [seen(machine, frame, slot, first + k) for k, slot in enumerate(given)]
-    if all(no_data(frame, slot) for slot in slots):
+    if all(no_data(follow, frame, slot) for slot in slots):
         follow.does_again(machine)
         return None
     found = [_operand(follow, machine, frame, slot) for slot in slots]
@@ -171,11 +180,11 @@ def seen(machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int) 
     return StackSlot(held(machine, frame, UNSEEN, place), slot.term)
 
 
-def no_data(frame: types.FrameType, slot: StackSlot) -> bool:
+def no_data(follow: Any, frame: types.FrameType, slot: StackSlot) -> bool:
     """Whether what is in a slot is no data, and holds none."""
     value = value_of(frame, slot)
     if slot.term is None:
-        return decided(value) or slot is TENSOR or is_a(value, Handle)
+        return slot is TENSOR or is_a(value, Handle) or (decided(value) and _free(follow, value))
     return type(slot.term) is not Collection and not has_arrays(slot.term)
 
 

@@ -22,7 +22,7 @@ from ..terms import is_number
 from .computed import is_array, no_data, of_operator, seen
 
 __all__ = ["ArrayOffer", "array_operand", "close_offer", "given_back", "offer_arrays"]
-__all__ += ["on_arrays", "taken_from"]
+__all__ += ["on_arrays", "stored", "taken_from"]
 
 
 class ArrayOffer:
@@ -64,7 +64,7 @@ def offer_arrays(
     others = [seen(machine, frame, s, first + k) for k, s in enumerate(slots) if not is_array(s)]
     real = [held(machine, frame, UNSEEN, first + k) for k in places]
     idents = [0 if value is UNKNOWN else id(value) for value in real]
-    alone = all(no_data(frame, slot) for slot in others)
+    alone = all(no_data(follow, frame, slot) for slot in others)
     follow.arrays = ArrayOffer([slots[k] for k in places], idents, alone)
     return follow.arrays  # type: ignore[no-any-return]
 
@@ -145,6 +145,29 @@ def offered(follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot]) -
     return True
 
 
+def stored(
+    follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot], key_lies: bool
+) -> bool:
+    """Whether an array is offered that is stored into what may be part of a tensor; `slots`: the
+    array, what it is stored into, and where (`key_lies`: that is on the stack, too)."""
+    slot, base, _ = slots
+    held_in = value_of(frame, base)
+    if not is_array(slot) or base.term is not None:
+        return False
+    if held_in is not UNKNOWN and not issubclass(type(held_in), Handle):
+        return False
+    offer = offer_arrays(follow, machine, frame, slots, len(machine.stack))
+    if offer is None:
+        return False
+    offer.alone = offer.alone and key_lies
+
+    def finish(follow: Any, offset: int) -> None:
+        follow.escape(close_offer(follow, machine, offer))
+
+    machine.finish = finish
+    return True
+
+
 def on_arrays(
     follow: Any,
     machine: Stepper,
@@ -155,8 +178,9 @@ def on_arrays(
 ) -> bool:
     """Whether an operator got an array: it computes another one, or a tensor with what it makes of
     the array."""
-    if inplace and not _immutable(value_of(frame, slots[0])):
-        return _inplace(follow, machine, frame, slots)
+    left = seen(machine, frame, slots[0], len(machine.stack)) if inplace else slots[0]
+    if inplace and not _immutable(value_of(frame, left)):
+        return _inplace(follow, machine, frame, slots, value_of(frame, left))
     made = of_operator(follow, machine, frame, symbol, slots, len(machine.stack))
     if made is not None:
         machine.stack.append(made)
@@ -168,10 +192,10 @@ def _immutable(value: Any) -> bool:
     return is_number(value) or is_a(value, np.generic)
 
 
-def _inplace(follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot]) -> bool:
+def _inplace(follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot], left: Any) -> bool:
     if not any(map(is_array, slots)):
         return False
-    if issubclass(type(value_of(frame, slots[0])), Handle):
+    if issubclass(type(left), Handle):
         return _beside_tensor(follow, machine, frame, slots)
     follow.escape(slots)  # other names of the array show what becomes of it
     machine.stack.append(UNSEEN)
