@@ -29,7 +29,7 @@ from .trace.heap.data import stands_for
 from .trace.heap.signature import Regard, signature_of, with_defaults
 from .trace.record import interrupted
 from .trace.record.before import Before
-from .trace.record.compare import alike, difference
+from .trace.record.compare import difference
 from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.serve import background
@@ -299,17 +299,17 @@ class Function(Deferring, Paths, Unserved):
         mark: Any,
     ) -> None:
         """Look at a call that has run: what it did, and whether that can be replayed."""
-        tensors, earlier, near = before.signature[1], before.held, before.steady()
-        values = [*args, *kwargs.values()]
-        analysis = analyse(self.fn, watch, values, self._regard, before.moved)
+        tensors, earlier = before.signature[1], before.held
+        analysis = analyse(self.fn, watch, [*args, *kwargs.values()], self._regard, before.moved)
         state.ended(recorder, analysis)
         before.check(watch, signature_of(args, kwargs, self._regard), recorder, analysis.dropped)
         dead = dropper(state, self, life := Life())
         recording = recording_of(recorder, analysis, result, before.places, life, dead)
         plain = len(args) == len(tensors) and all(map(stands_for, tensors, args))
         bare = before.grad and not kwargs and plain
-        counts = state.fails, state.effects
-        excused = RUNS.overlapped(mark) and state.excused()
+        overlapped, counts = RUNS.overlapped(mark), (state.fails, state.effects)
+        agreed = not overlapped and state.known_paths.settled(recording, before)
+        excused = overlapped and state.excused()
         if excused:
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
         devices = recorder.devices()
@@ -322,7 +322,7 @@ class Function(Deferring, Paths, Unserved):
                 return
         # what they kept is not needed again, and replays have memory of their own
         del recorder, watch, analysis, before
-        self._decide(state, recording, earlier, near, bare)
+        self._decide(state, recording, earlier, agreed, bare)
         if excused and state.fails + state.effects:
             state.fails, state.effects = counts  # what other threads did is not held against it
         for device in devices:
@@ -358,7 +358,7 @@ class Function(Deferring, Paths, Unserved):
         state: SignatureState,
         recording: Recording | Refused,
         earlier: list[Recording],
-        near: list[Recording],
+        agreed: bool,
         bare: bool,
     ) -> None:
         """Accept, keep for comparison, or give up."""
@@ -378,7 +378,7 @@ class Function(Deferring, Paths, Unserved):
                 state.pending = [other for other in pending if other is not candidate]
                 return
             state.why = changed or "Python state it reads was different before the call"
-        if any(alike(recording, other) for other in near):
+        if agreed:
             self._accept(state, recording, bare)
             return
         if recording.lost:

@@ -263,12 +263,19 @@ class _Work:
         if before < 0 or not alike(self.branches[before].state, self.branches[after].state):
             return False
         truths = [branch.truth for branch in self.branches[before:after]]
-        if truths[0] is self.branches[end].truth or not all(
-            branch.state is not None for branch in self.branches[before:after]
-        ):
+        if not all(branch.state is not None for branch in self.branches[before:after]):
+            return False
+        if truths[0] is self.branches[end].truth and not self._walked(end - period, end):
             return False
         following = [branch.truth for branch in self.branches[after : after + period]]
         return after == end or truths == following
+
+    def _walked(self, before: int, end: int) -> bool:
+        """Whether an iterator gave its last number for the turn that a branch is in."""
+        one, other = self.branches[before].state, self.branches[end].state
+        assert one is not None and other is not None
+        walks = [now for then, now in zip(one.walks, other.walks) if then != now]
+        return len(walks) == 1 and walks[0].taken == len(walks[0].over)
 
     def roll(self, loop: _Loop) -> None:
         """Put a node in the place of the turns of a loop."""

@@ -184,6 +184,8 @@ class SignatureState:
         recorder.check(followed, self.rolls)
         self.loops = self.loops or recorder.loops
         follow = recorder.watch.follow if recorder.watch is not None else None
+        known = self.known_paths
+        known.early = self.rolls and follow is None and recorder.loops
         if follow is None or not self.rolls:
             return
         looked = set(followed.escaped) if followed is not None else follow.virtual
@@ -191,7 +193,9 @@ class SignatureState:
             recorder.why("uses the number of a turn of a loop that a tensor ends")
             self.rolls, self.counters = False, {}
         elif self.loops:
-            self.counters = {**self.counters, **recorder.counters()}
+            found = recorder.counters()
+            known.early = not found.keys() <= self.counters.keys()
+            self.counters = {**self.counters, **found}
 
     def prefer(self, plan: ReplayPlan) -> None:
         """Try a plan before the others, unless it was dropped meanwhile."""
