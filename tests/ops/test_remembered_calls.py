@@ -51,7 +51,9 @@ def test_a_number_that_does_not_fit_is_refused_each_time():
     assert both(lambda: hb.full_like(hb.tensor([1], dtype="int8"), 300)) == [OverflowError] * 2
 
 
-@pytest.mark.parametrize("function", [hb.softmax, hb.log_softmax, hb.sum, hb.mean], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "function", [hb.softmax, hb.log_softmax, hb.sum, hb.mean], ids=lambda f: f.__name__
+)
 def test_what_equals_an_axis_need_not_be_one(function):
     x = hb.tensor(np.arange(6, dtype=np.float32).reshape(2, 3))
     before = both(lambda: function(x, 1.0))

@@ -445,7 +445,7 @@ def follow_mode(function: Any) -> None:
 
 def _forget() -> None:
     for function in _FOLLOWING:
-        function._direct = None
+        function._direct = function._untaped = None
 
 
 MATMUL.listeners.append(_forget)
