@@ -159,8 +159,9 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
     slot = machine.stack.pop()
     if type(slot.value) is Lazy:
         slot = StackSlot(known(machine, frame, slot), slot.term)
-    if type(slot.value) is int and (id(machine.code), name) in follow.counters:
-        slot = follow.counted(slot)
+    variable = id(machine.code), name
+    if type(slot.value) in (int, float) and variable in follow.counters:
+        slot = follow.counted(slot, variable)
     machine.variables[name] = UNSEEN if issubclass(type(slot.value), Handle) else slot
     forget(machine, name)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builds import LOOKS, advance
+from .builds import LOOKS, advance, given
 from .calls import Effect, Instruction, call, known, push
 from .effects import (
     forget,
@@ -61,7 +61,7 @@ def for_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
         if offset > instruction.argval:
             machine.stack.pop()
         else:
-            machine.stack.append(UNSEEN)
+            machine.stack.append(given(follow, machine, offset))
 
     machine.finish = finish
 

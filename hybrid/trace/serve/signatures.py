@@ -117,8 +117,8 @@ class SignatureState:
         self.owners: frozenset[int] | None = None  # containers that plans change, by id
         self.sealed = False  # calls that no plan serves run eagerly
         self.asked, self.known_paths = Asked(), KnownPaths(self)
-        # variables that count turns of loops, by id of the code and name; not followed as such
-        # where Python looks at them
+        # variables that are numbers of turns of loops, by id of the code and name; None where
+        # Python looks at them
         self.counters: dict[tuple[int, str], Any] = {}
         self.loops = False  # whether calls branch on tensors again and again
         self.rolls = True  # whether such loops are to become one node
@@ -151,7 +151,9 @@ class SignatureState:
         if watch.follow is not None:
             follow = watch.follow
             follow.regions, follow.decide = recorder.regions, recorder.decide
-            follow.counters, follow.compute_whole = self.counters, recorder.compute_whole
+            follow.counters = {k: v for k, v in self.counters.items() if v is not None}
+            follow.compute_number = recorder.compute_number
+            follow.compute_operand = recorder.compute_operand
             names = function.__code__.co_varnames if numbers else ()
             follow.expect(
                 {names[p]: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}
@@ -188,14 +190,16 @@ class SignatureState:
         known.early = self.rolls and follow is None and recorder.loops
         if follow is None or not self.rolls:
             return
-        looked = set(followed.escaped) if followed is not None else follow.virtual
-        if follow.virtual & looked:  # Python needs these ints themselves
+        escaped = follow.virtual if followed is None else followed.escaped
+        names = {name for read, name in follow.virtual.items() if read in escaped}
+        if names:  # Python needs these numbers themselves
             recorder.why("uses the number of a turn of a loop that a tensor ends")
-            self.rolls, self.counters = False, {}
+            self.effects -= 1  # no fault of the call's
+            self.counters = {**self.counters, **dict.fromkeys(names)}
         elif self.loops:
             found = recorder.counters()
             known.early = not found.keys() <= self.counters.keys()
-            self.counters = {**self.counters, **found}
+            self.counters = {**found, **self.counters}
 
     def prefer(self, plan: ReplayPlan) -> None:
         """Try a plan before the others, unless it was dropped meanwhile."""
