@@ -353,7 +353,7 @@ def _after(recording: Recording, needs: Needs, replay: Replay) -> Callable[[Any]
         items = [item for item in recipe.items if isinstance(item, New)]
         plain = all(item.view is None and item.node == "plain" for item in items)
         in_order = tuple(item.output for item in items) == needs.results
-        if plain and in_order and len(items) == len(recipe.items):
+        if plain and in_order and len(items) == len(recipe.items) > 0:
             return as_it_is
     return None
 

@@ -60,7 +60,7 @@ def test_a_way_is_recorded_once_among_many() -> None:
         assert f(x).tolist() == plain(x).tolist()
     info = f.cache_info()
     if SUPPORTED:
-        assert info.records <= info.plans + 1 and info.plans >= 5, info
+        assert info.records <= info.plans + 2 and info.plans >= 5, info
 
 
 @pytest.mark.skipif(not SUPPORTED, reason="calls are followed on some CPython versions only")

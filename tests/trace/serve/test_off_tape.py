@@ -137,3 +137,10 @@ def test_arrays_as_data_off_the_tape():
         for k in range(12):
             rows = np.full(3, k, np.float32)
             assert f(rows).tolist() == (rows * 2).tolist()
+
+
+def test_an_empty_tuple_is_a_result():
+    f = function(lambda x: ())
+    for k in range(6):
+        with hb.set_grad_enabled(k % 2 == 0):
+            assert f(hb.ones(2)) == () and f(hb.zeros(2)) == ()
