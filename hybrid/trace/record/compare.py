@@ -124,9 +124,9 @@ class _Beside:
             if value.aval is not made.aval:
                 return False
             self._note(value, made)
+        names = node.params.keys() - ({"truth"} if ends else set())
         return all(
-            (ends and name == "truth") or param_key(value) == param_key(beside.params.get(name))
-            for name, value in node.params.items()
+            param_key(node.params[name]) == param_key(beside.params.get(name)) for name in names
         )
 
     def _note(self, value: Value, beside: Value) -> None:
