@@ -131,7 +131,13 @@ class _Loop:
         return not used & inner
 
     def _walks_on(self) -> bool:
-        """Whether an iterator around the loop gave one number for each turn."""
+        """Whether an iterator around the loop gave one number for each turn, and none after it: how
+        many are left depends on the number of turns."""
+        last = self.work.branches[self.end]
+        for k in self.walks:
+            walk = last.state.walks[k]  # type: ignore[union-attr]
+            if walk.asked[0] > walk.taken and last.truth is not self.go:
+                return False
         states = [self.work.branches[k].state for k in self.heads]
         for before, after in zip(states, states[1:]):
             assert before is not None and after is not None
@@ -263,12 +269,19 @@ class _Work:
         if before < 0 or not alike(self.branches[before].state, self.branches[after].state):
             return False
         truths = [branch.truth for branch in self.branches[before:after]]
-        if truths[0] is self.branches[end].truth or not all(
-            branch.state is not None for branch in self.branches[before:after]
-        ):
+        if not all(branch.state is not None for branch in self.branches[before:after]):
+            return False
+        if truths[0] is self.branches[end].truth and not self._walked(end - period, end):
             return False
         following = [branch.truth for branch in self.branches[after : after + period]]
         return after == end or truths == following
+
+    def _walked(self, before: int, end: int) -> bool:
+        """Whether an iterator gave its last number for the turn that a branch is in."""
+        one, other = self.branches[before].state, self.branches[end].state
+        assert one is not None and other is not None
+        walks = [now for then, now in zip(one.walks, other.walks) if then != now]
+        return len(walks) == 1 and walks[0].taken == len(walks[0].over)
 
     def roll(self, loop: _Loop) -> None:
         """Put a node in the place of the turns of a loop."""

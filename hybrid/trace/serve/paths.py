@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from ...control.decisions import decision_of
 from ...core import signals
 from ...core.errors import IndexOutOfRange
-from ..record.recording import Recording
+from ..record.before import Before
+from ..record.recording import Recording, Refused
 from .plans import ReplayPlan
 from .prepare import MISS
 from .served import as_it_is
@@ -37,13 +38,15 @@ def _nothing() -> None:
 
 class KnownPaths:
     """The paths that were recorded of a signature with this state.  `aside`: the latest call left a
-    plan at a branch, so the facts of that plan held."""
+    plan at a branch, so the facts of that plan held; `once`: ways that took one recording; `early`:
+    the next recording makes one node of loops of which the latest one has all turns."""
 
-    __slots__ = ("met", "aside", "unserved", "remade", "state", "crossing")
+    __slots__ = ("met", "once", "aside", "early", "unserved", "remade", "state", "crossing")
 
     def __init__(self, state: Any) -> None:
         self.met: set[Path] = set()
-        self.aside = False
+        self.once: set[Path] = set()
+        self.aside = self.early = False
         self.unserved = 0  # calls of ways that are not recorded any more
         self.remade = 0  # calls that were recorded because facts had changed
         self.state = weakref.ref(state)
@@ -84,6 +87,18 @@ class KnownPaths:
         new = bool(self.met or path) and path not in self.met
         self.met.add(path)
         return new and not self.many
+
+    def settled(self, recording: Recording | Refused, before: Before) -> bool:
+        """Note a recording that needs no second one: false for others."""
+        if isinstance(recording, Refused):
+            return False
+        if before.like_relatives(recording):
+            return True
+        if self.early or self.many or not before.continued(recording, self.once):
+            return False
+        self.met.add(recording.path)
+        self.once.add(recording.path)
+        return True
 
 
 def way_text(path: Path) -> str:
