@@ -24,6 +24,7 @@ from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.budget import CLOCK, EFFECTS, Budget
 from .trace.fallback.deferred import Deferring
+from .trace.fallback.nap import asleep
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
 from .trace.heap.signature import Regard, signature_of, with_defaults
@@ -63,6 +64,7 @@ Kwargs = dict[str, Any]
 interrupted.register()
 
 
+@asleep
 class Function(Deferring, Paths, Unserved):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
@@ -111,9 +113,6 @@ class Function(Deferring, Paths, Unserved):
             if result is not NotImplemented:
                 self._replays += 1
                 return result
-        elif self._unseen > 0:
-            self._unseen -= 1
-            return self.fn(*args, **kwargs)
         elif direct is not None and kwargs and not door.STATE.special:
             result = self._by_way(args, kwargs)
             if result is not NotImplemented:
@@ -147,12 +146,12 @@ class Function(Deferring, Paths, Unserved):
             plan.calls, state.fails = plan.calls + 1, 0
             if plan is not plans[0]:
                 state.prefer(plan)
-            if plan.learned != id(self._direct) and state.owners is None:
-                self._learn(plan, given, named, tensors)
+            if plan.learned != id(self._direct):
+                self._learn(state, plan, given, named, tensors)
             return result
         return self._record(state, args, kwargs, tensors)
 
-    def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
+    def _replayed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One replay, the native way where possible, or MISS."""
         undisturbed = 0
         while True:
@@ -325,7 +324,7 @@ class Function(Deferring, Paths, Unserved):
         self._decide(state, recording, earlier, agreed, taped if plain else "")
         if excused and state.fails + state.effects:
             state.fails, state.effects = counts  # what other threads did is not held against it
-        for device in devices:
+        for device in () if state.pending else devices:
             door.backend_of(device).trim()
 
     @signals.critical

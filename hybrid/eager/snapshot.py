@@ -139,7 +139,11 @@ def grad_of(leaf: Leaf) -> Any:
 def copied(handle: Any) -> Any:
     """A tensor with a copy of t's value and no history."""
     host = door.fetched(_value(handle), handle._a.device)
-    return new_handle(door.on_device(host.copy(), handle._a.device), handle._a)
+    made = new_handle(door.on_device(host.copy(), handle._a.device), handle._a)
+    mode = door.current_mode()
+    if mode is not None:  # values do not change: to a recording it is the same one
+        mode.on_alias(made, handle)
+    return made
 
 
 def saved_array(handle: Any) -> np.ndarray:

@@ -55,7 +55,17 @@ ROOMS = {
         "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
-    "trace": ("heap", "bytecode", "follow", "watch", "branches", "record", "fallback", "serve"),
+    "trace": (
+        "heap",
+        "host",
+        "bytecode",
+        "follow",
+        "watch",
+        "branches",
+        "record",
+        "fallback",
+        "serve",
+    ),
     "trace.serve": (
         "commit",
         "followers",
@@ -71,8 +81,19 @@ ROOMS = {
         "reports",
         "pending",
     ),
-    "trace.watch": ("turns", "events", "fact_table", "classes", "c_calls", "settle", "versioned")
-    + ("objects", "evaluator", "call_rules", "store_rules", "origins", "passed", "analysis"),
+    "trace.follow": ("terms", "machine", "operands", "hosted", "places", "follower", "snapshots")
+    + ("calls", "branching", "builds", "effects", "newer", "rows"),
+    "trace.watch": (
+        "turns",
+        "hosts",
+        "events",
+        "fact_table",
+        "classes",
+        "c_calls",
+        "settle",
+        "versioned",
+    )
+    + ("objects", "evaluator", "rules", "origins", "passed", "analysis"),
     "backends": (
         "plan",
         "generated",

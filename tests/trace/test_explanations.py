@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_what_made_another_version() -> None:
 def test_versions_of_functions_that_are_not_replayed() -> None:
     @hb.function
     def prints(x: Any) -> Any:
-        print(end="")
+        os.times()
         return x + 1
 
     for _ in range(9):
@@ -153,7 +154,7 @@ def test_borders_say_why() -> None:
     @hb.function
     def f(x: Any) -> Any:
         y = x * 2.0
-        print(end="")
+        os.times()
         if str(y.sum().item()) != "0.0":
             y = y + 1.0
         return y

@@ -16,9 +16,12 @@ from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import is_a, lookup
 from .follower import Follower, Method
-from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from .hosted.arrays import close_offer, of_arrays, offer_arrays
+from .hosted.calls import called_again
+from .hosted.texts import of_tensor, text_of
+from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from .operands import offer_arguments
-from .terms import BUILTINS, MATH, HostRead, Load, is_number
+from .terms import BUILTINS, MATH, NUMBERS, HostRead, Load, is_number, kind_of
 
 __all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names", "known"]
 __all__ += ["numbers", "push", "push_slot"]
@@ -88,7 +91,15 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
         _mutation(follow, machine, frame, upper.value, method, arguments)
         return
     function = known(machine, frame, callee)
-    special = _computed(follow, machine, frame, function, arguments) if not names else None
+    if called_again(follow, machine, frame, function, given, names):
+        return
+    special = None
+    if not names:
+        special = _computed(follow, machine, frame, function, arguments)
+        if special is None:
+            special = text_of(frame, function, given)
+            special = special or of_arrays(follow, frame, function, given)
+            follow.pure_calls.update([(id(machine.code), machine.offset)] if special else ())
     if special is not None:
         machine.stack.append(special)
         return
@@ -145,9 +156,14 @@ def _computed(
         return _other_builtin(follow, function, slots)
     several = symbol in ("min", "max", "round") and len(slots) > 1
     alone = symbol not in ("min", "max") and len(slots) == 1
-    if not (several or alone) or not all(is_number(slot.value) for slot in slots):
+    if not (several or alone) or not all(map(_numeric, slots)):
         return None
     return follow.compute(symbol, *slots)
+
+
+def _numeric(slot: StackSlot) -> bool:
+    """Whether a slot holds a number, which may be known by its type only."""
+    return is_number(slot.value) or (slot.value is UNKNOWN and kind_of(slot.term) in NUMBERS)
 
 
 def _other_builtin(follow: Follower, function: Any, slots: list[StackSlot]) -> StackSlot | None:
@@ -187,6 +203,7 @@ def _python(
     method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
     slots = numbers(machine, frame, given)
     offer = None if names else offer_arguments(follow, frame, method, slots)
+    arrays = offer_arrays(follow, machine, given, function)
 
     def finish(follow: Follower, offset: int) -> None:
         python = machine.entered or machine.returned
@@ -194,6 +211,9 @@ def _python(
             follow.impure += not any(function is builtin for builtin in ONLY_LOOKING)
         machine.names = ()
         passed, machine.passed = machine.passed, []
+        if arrays is not None:
+            passed = [s for s in passed if not any(s.term is a.term for a in arrays.slots)]
+            passed += close_offer(follow, arrays)
         if offer is not None:
             others = [s for s in passed if not any(s.term is o.term for o in offer.slots)]
             passed = [*others, *offer.left()]
@@ -206,6 +226,8 @@ def _python(
 def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: Any) -> StackSlot:
     """What a call gave."""
     if machine.reads:
+        if function is str or function is repr:
+            return of_tensor(machine, StackSlot(""))
         if len(machine.reads) == 1 and machine.returned:
             number, how, serial = machine.reads[0]
             kind, value = HOW.get(how, ""), machine.returned[-1]
@@ -226,6 +248,10 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
             return follow.results.pop(id(inner), plainly)
     if machine.returned and type(machine.returned[-1]) is tuple:
         return StackSlot(method=RETURNED)
+    if len(machine.returned) == 1 and is_a(machine.returned[0], Handle):
+        return TENSOR
+    if function is len and len(machine.returned) == 1 and type(machine.returned[0]) is int:
+        return StackSlot(machine.returned[0])
     return UNSEEN
 
 

@@ -18,8 +18,9 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import is_a, plain
 from ..heap.data import source_of
 from ..heap.facts import same
-from .machine import PURE, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
-from .operands import SharedValues
+from .hosted.notes import HostNotes
+from .machine import PURE, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
+from .operands import SharedValues, of_types
 from .places import Physical, PlaceSpot
 from .terms import (
     MAX_TERM,
@@ -83,12 +84,13 @@ class Condition(NamedTuple):
 Effects = Callable[[Any, Stepper, types.FrameType, Any], None]
 
 
-class Follower(SharedValues):
+class Follower(SharedValues, HostNotes):
     """`loads` and `stores`: instructions at each physical place; `blind`: instructions that once
     touched an object that was not known; `escaped`: leaves of terms that Python looked at."""
 
     def __init__(self, function: Any, effects: Effects) -> None:
-        super().__init__()
+        SharedValues.__init__(self)
+        HostNotes.__init__(self)
         self.root, self.effects = unwrapped(function), effects
         self.machines: dict[int, Stepper] = {}  # by id of the frame, while it is alive
         self.failed = ""
@@ -367,8 +369,7 @@ class Follower(SharedValues):
         known = all(is_number(slot.value) for slot in slots)
         followed = any(slot.term is not None for slot in slots)
         if not known:
-            self.escape(slots)
-            return UNSEEN
+            return of_types(self, symbol, slots)
         values = tuple([slot.value for slot in slots])
         try:
             value = apply(symbol, values)
@@ -409,7 +410,7 @@ class Follower(SharedValues):
             return UNSEEN if is_a(value, Handle) else StackSlot(value)
         if is_a(value, Handle):
             self.start.setdefault(spot.physical, UNKNOWN)
-            return UNSEEN
+            return TENSOR
         first = self.start.setdefault(spot.physical, value)
         if first is not value:
             self.fail("a place was stored to in a way that was not seen")

@@ -14,7 +14,17 @@ from ..bytecode.summary import exception_targets, instructions_of, successors
 from ..heap.allowlist import Wrapped, is_a, lookup
 from .terms import Term
 
-__all__ = ["PURE", "UNKNOWN", "UNSEEN", "NULL", "StackSlot", "Lazy", "Stepper", "unwrapped"]
+__all__ = [
+    "PURE",
+    "UNKNOWN",
+    "UNSEEN",
+    "NULL",
+    "TENSOR",
+    "StackSlot",
+    "Lazy",
+    "Stepper",
+    "unwrapped",
+]
 
 
 # opcodes, of all interpreters, that change nothing but the stack and variables of their frame
@@ -66,6 +76,7 @@ class Lazy(NamedTuple):
 
 UNSEEN = StackSlot()
 NULL = StackSlot(method="<null>")
+TENSOR = StackSlot(method="<tensor>")  # a tensor, which one is not held here
 
 
 class Stepper:

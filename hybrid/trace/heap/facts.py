@@ -58,6 +58,8 @@ FactKind: TypeAlias = Literal[
     "version",
     "grad",
     "path",
+    "handled",
+    "referent",
     "patched",
 ]
 
@@ -152,6 +154,8 @@ _FETCH: dict[FactKind, Callable[[Any, Any], Any]] = {
     "version": lambda holder, key: (holder._version, getattr(holder, "training", None)),
     "grad": _grad,
     "path": _path,
+    "handled": lambda holder, key: holder.exc_info()[0] is not None,
+    "referent": lambda holder, key: holder(),
     "patched": lambda holder, key: holder.changed(),
 }
 KINDS = tuple(_FETCH)
@@ -238,6 +242,8 @@ def describe(key: Key, holder: Any, owner: str = "") -> str:
         "nd": f"the content of a NumPy {type(holder).__name__}",
         "version": f"the structure of a {owner}",
         "grad": "the gradient of a tensor",
+        "handled": "whether an exception is being handled",
+        "referent": "what a weak reference refers to",
         "patched": "hybrid's own functions",
     }[key.kind]
 

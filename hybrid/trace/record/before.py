@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 from ...ir.door import bind as door
 from ..follow.terms import is_number
+from ..heap.allowlist import MISSING
 from ..heap.data import owned, same_content, source_of
-from ..heap.facts import Key, fetch
+from ..heap.facts import Key
 from ..watch.events import Watch
 from .compare import alike, continues
+from .expected import GONE
 from .recorder import Recorder
 from .recording import Recording
 from .wording import Wording
@@ -52,23 +54,26 @@ class Before(NamedTuple):
         Where several recordings agree with none, each number that they found is taken for one that
         may move."""
         signed, tensors, *more = signature
-        held = [recording for recording in pending if recording.facts.broken() is None]
-        near = [recording for recording in relatives if recording.facts.broken() is None]
-        known = [*pending, *[plan.recording for plan in plans], *near]
-        places = {
-            key: fetch(key.kind, holder.get(), key.key)
-            for recording in known
-            for key, holder in recording.facts.holders.items()
-        }
-        moved = {key for recording in known for key in recording.facts.moved()}
-        # what one way through branches stores, the others read as it changes
-        moved |= {n.key for recording in known for n in recording.outcome.actions.numbers}
+        held, near = list[Recording](), list[Recording]()
+        places, moved = dict[Key, Any](), set[Key]()
+        known: list[tuple[Recording, list[Recording] | None]] = [(r, held) for r in pending]
+        known += [(plan.recording, None) for plan in plans] + [(r, near) for r in relatives]
+        for recording, holding in known:
+            now = recording.facts.now()
+            if holding is not None and recording.facts.broken(now=now) is None:
+                holding.append(recording)
+            elif holding is near:
+                continue
+            places |= {key: MISSING if value is GONE else value for key, value in now.items()}
+            moved.update(recording.facts.moved(now))
+            # what one way through branches stores, the others read as it changes
+            moved |= {number.key for number in recording.outcome.actions.numbers}
         for recording in pending if len(pending) > SETTLES else ():
             expected = recording.facts.expected
             moved.update([key for key, value in expected.items() if is_number(value)])
         copied = (signed, owned(tensors), *more)
         grad = door.grad_enabled()
-        ways = known[: len(known) - len(near)]
+        ways = [*pending, *[plan.recording for plan in plans]]
         return cls(held, places, copied, grad, frozenset(moved), near, ways)
 
     def like_relatives(self, recording: Recording) -> bool:

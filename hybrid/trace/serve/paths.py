@@ -133,7 +133,7 @@ class _Stop:
     takes next to nothing (`raw`), and where its failures lead (places in a list of stops): by what
     the entry gives for them, or by the number of the branch, complemented."""
 
-    __slots__ = ("plan", "served", "raw", "after", "exits", "hits")
+    __slots__ = ("plan", "served", "raw", "after", "whole_call", "exits", "hits")
 
     def __init__(self, plan: ReplayPlan) -> None:
         served = plan.served
@@ -141,11 +141,14 @@ class _Stop:
         self.plan, self.served = plan, served
         self.after = None if served.after is as_it_is else served.after
         self.raw = None if served.after is None else served.entry.raw
+        self.whole_call = None if served.straight is None else served.straight.function(_Exit)
         self.exits: dict[int, int] = {}
         self.hits = 0  # calls that it served since they were last counted
 
     def replay(self, tensors: tuple[Any, ...]) -> Any:
         """The result, NotImplemented, or where a branch went another way its `_Exit`."""
+        if self.whole_call is not None:
+            return self.whole_call(*tensors)
         try:
             result = self.served.replay(tensors)
         except IndexOutOfRange as error:

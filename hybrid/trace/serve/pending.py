@@ -17,8 +17,9 @@ from ...ir.door.context import LOCAL, STATE
 from ...ir.door.pending import COLLECTING, known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families
-from ..fallback.nap import UNCOUNTED, InnerCalls, Nap
+from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
 from ..heap.signature import signature_of, unchecked
+from ..host.again import settled
 from ..record.wording import why_not
 from .background import Compilation
 from .paths import crossing, leads
@@ -37,10 +38,10 @@ NEW_SIGNATURES = (
 )
 
 
-class Unserved(Reports):
+class Unserved(Napping, Reports):
     """The part of `Function` that meets eager calls and finished compilations.
 
-    `_unseen`: calls to come that run eagerly without a look; `_learned`: ways that were made."""
+    `_learned`: ways that were made."""
 
     _budget: Budget
     _direct: Callable[..., Any] | None
@@ -50,12 +51,12 @@ class Unserved(Reports):
     _run_python: Callable[..., None]
     _of_others: Callable[[], Any]
     _in_turns: Callable[..., Any]
-    _replay: Callable[[ReplayPlan, list[Any]], Any]
+    _replayed: Callable[[ReplayPlan, list[Any]], Any]
     _signed: Callable[..., Any]
 
     def __init__(self) -> None:
         self._families, self._nap, self._nested = Families(), Nap(), InnerCalls()
-        self._unseen = self._learned = 0
+        self._learned = 0
         # the latest plan of calls of tensors alone while gradients are not recorded
         self._untaped: weakref.ref[ReplayPlan] | None = None
 
@@ -71,13 +72,15 @@ class Unserved(Reports):
         """Run the function itself from now on."""
         raise NotImplementedError
 
-    def _missed_again(self, state: SignatureState) -> bool:
-        """Note that no plan served a call; true when that is given up."""
+    def _missed_again(self, state: SignatureState, told: bool = True) -> bool:
+        """Note that no plan served a call, and why where that is `told`; true when that is given
+        up."""
         plans, aside = state.plans, state.known_paths.aside
         state.known_paths.aside = False
         if not plans or aside:  # what a tensor holds is no fault of the facts
             return False
-        state.text = why_not(plans[0].recording.facts)
+        if told:
+            state.text = why_not(plans[0].recording.facts)
         state.misses = state.misses + 1 if state.mark == self._replays else 0
         state.mark = self._replays
         done = state.misses >= GIVE_UP or state.known_paths.unsettled(self._replays)
@@ -140,7 +143,8 @@ class Unserved(Reports):
         if not state.sealed and state.fruitless <= GIVE_UP:
             return False
         if not state.known_paths.aside:
-            self._missed_again(state)
+            count = state.fruitless  # looking for the reason takes longer than a small call
+            self._missed_again(state, count & (count - 1) == 0)
         elif state.known_paths.lost(self._replays):
             self._give_up(state)
         return True
@@ -164,11 +168,8 @@ class Unserved(Reports):
         if deferral is not None:
             return self._in_turns(deferral, args, kwargs)
         self._eager += 1
-        inside, blind = self._nested, False
-        if not inside.depth:
-            blind = inside.unlooked()
-            if blind:
-                self._unseen, self._direct = UNCOUNTED, None
+        inside = self._nested
+        blind = not inside.depth and inside.unlooked() and self._sleep(UNCOUNTED)
         counts = self._eager, self._replays + self._records
         inside.depth += 1
         outer, start = self._budget.enter(), CLOCK[0]()
@@ -179,20 +180,14 @@ class Unserved(Reports):
             self._budget.ran(seconds)
             inside.depth -= 1
             if blind:
-                self._eager += UNCOUNTED - self._unseen
-                self._unseen = 0
+                self._wake()
             elif not inside.depth:
                 served = self._replays + self._records - counts[1]
                 inside.seen(self._eager - counts[0], served)
-            self._rest(seconds)
-
-    def _rest(self, seconds: float) -> None:
-        """An eager call has ended: whether the next ones run unseen."""
-        others = self._replays + self._records + self._deferred
-        if self._unseen <= 0:  # else a call inside of this one began a nap
-            self._unseen = self._nap.tire(others, seconds)
-            self._eager += self._unseen
-            self._direct = None if self._unseen else self._direct
+            others = self._replays + self._records + self._deferred
+            rest = 0 if self._unseen else self._nap.tire(others, seconds)
+            if rest and self._sleep(rest):
+                self._direct = None
 
     def _serve_directly(self, plan: ReplayPlan) -> None:
         """Let bare arguments go to this plan without a look at their signature."""
@@ -234,14 +229,19 @@ class Unserved(Reports):
         return result
 
     def _learn(
-        self, plan: ReplayPlan, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+        self,
+        state: SignatureState,
+        plan: ReplayPlan,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Any],
     ) -> None:
         """Note how calls like this one, which a plan has served, get there without a look at their
         signature."""
         if plan.untimed or STATE.special or self._learned > FREE + self._replays // EACH:
             return
         self._learned += 1
-        way = way_of(self.fn, plan, args, kwargs, tensors, self._regard)
+        way = way_of(self.fn, plan, (args, kwargs), tensors, self._regard, state.owners is not None)
         direct = self._direct
         known = getattr(direct, "ways", None)
         ways = list(known.ways) if known is not None else []
@@ -281,19 +281,31 @@ class Unserved(Reports):
         if state is not None and plans and state.owners is not None:
             plans = state.apart(given, named)
         for plan in plans:
-            captures = plan.guard(tensors)
-            if captures is None or plan.recording.handles_errors:
+            if plan.recording.handles_errors:
                 continue
-            inputs = [*tensors, *captures]
-            if len({*map(id, inputs)}) != len(inputs) or any(map(is_busy, inputs)):
-                continue
-            mode.check(plan.recording.graph, known(values_of(inputs)))
-            result = plan.replay(inputs)
+            result = settled(plan.draws, MISS, self._looked, mode, plan, tensors)
             if result is not MISS:
                 self._replays, self._looped = self._replays + 1, self._looped + 1
                 plan.calls += 1
                 return result
         return self.fn(*args, **kwargs)
+
+    def _looked(self, mode: Any, plan: ReplayPlan, tensors: list[Any]) -> Any:
+        """A replay in Python after its operations have been looked at, or MISS."""
+        captures = plan.guard(tensors)
+        inputs = [*tensors, *(captures or ())]
+        if captures is None or len({*map(id, inputs)}) != len(inputs):
+            return MISS
+        if any(map(is_busy, inputs)):
+            return MISS
+        mode.check(plan.recording.graph, known(values_of(inputs)))
+        return plan.replay(inputs)
+
+    def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
+        """One replay, or MISS, with no random number drawn."""
+        if plan.draws:
+            return settled(plan.draws, MISS, self._replayed, plan, tensors)
+        return self._replayed(plan, tensors)
 
     def _timed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One of the first replays of a plan: how long the second takes is what they take."""
@@ -325,7 +337,8 @@ class Unserved(Reports):
         signature has been given up long enough."""
         self._take(state)
         if state.state == "EAGER":
-            return self._again(state)
+            self._nap.settled = not (again := self._again(state))
+            return again
         ready = state.work is None or bool(state.plans)
         state.calls += not ready
         return ready

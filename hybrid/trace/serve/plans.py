@@ -51,6 +51,7 @@ class ReplayPlan:
         "cause",
         "untimed",
         "learned",
+        "draws",
         "__weakref__",
     )
 
@@ -64,6 +65,8 @@ class ReplayPlan:
         self.cause = ""  # what was other than for the plans before it
         self.calls = 0  # that it served
         self.untimed, self.learned = 2, 0
+        actions = recording.outcome.actions
+        self.draws = actions.first if actions.draws else ()  # calls that are undone with a replay
         self.why = ""  # what went wrong when the native way was made
 
     def connect(self, inputs: list[Any], replays: int) -> Served | None:

@@ -24,7 +24,7 @@ from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
 from ..heap.data import numbers_among, source_of
 from ..heap.facts import Holder, same
-from ..heap.signature import Regard, signature_of
+from ..heap.signature import Regard, is_scalar, signature_of
 from ..heap.structure import structure_of
 from ..record.actions import NONE
 from ..record.recorder import Recorder
@@ -60,6 +60,18 @@ NEW_OBJECTS = (
     "is called with a new object as argument each time, and does with it what only the same object "
     "allows (returns it, stores it, compares it); pass tensors, arrays or dataclasses"
 )
+
+
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of an object that holds the caller: a circle would keep what the call used until the
+    collector comes."""
+    bound = weakref.WeakMethod(method)
+
+    def call(*args: Any) -> Any:
+        found = bound()
+        return None if found is None else found(*args)
+
+    return call
 
 
 class SignatureState:
@@ -150,10 +162,11 @@ class SignatureState:
         recorder.asked = self.asked
         if watch.follow is not None:
             follow = watch.follow
-            follow.regions, follow.decide = recorder.regions, recorder.decide
+            follow.regions, follow.decide = recorder.regions, _weakly(recorder.decide)
+            follow.progress = _weakly(recorder.progress)
             follow.counters = {k: v for k, v in self.counters.items() if v is not None}
-            follow.compute_number = recorder.compute_number
-            follow.compute_operand = recorder.compute_operand
+            follow.compute_number = _weakly(recorder.compute_number)
+            follow.compute_operand = _weakly(recorder.compute_operand)
             names = function.__code__.co_varnames if numbers else ()
             follow.expect(
                 {names[p]: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}
@@ -188,6 +201,8 @@ class SignatureState:
         follow = recorder.watch.follow if recorder.watch is not None else None
         known = self.known_paths
         known.early = self.rolls and follow is None and recorder.loops
+        if follow is not None:
+            follow.leave_recorder()
         if follow is None or not self.rolls:
             return
         escaped = follow.virtual if followed is None else followed.escaped
@@ -369,7 +384,7 @@ def freed(
     given = list(args[: code.co_argcount])
     if not code.co_flags & inspect.CO_VARARGS:  # by keyword only: behind all others
         given += list(kwargs.values())[: code.co_kwonlyargcount]
-    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float]
+    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float or is_scalar(v)]
     places = [k for k in numbers if k not in regard.fixed]
     if regard.free.issuperset(places):
         return regard
@@ -388,7 +403,11 @@ def other_regard(
     it has been taken as data, or by structure, so far; None where nothing is left to try.
 
     `served`: other calls with these arguments are replayed, so no number goes back by value."""
-    falls, fixed = watch.falls, regard.fixed | (set() if served else watch.fixed)
+    falls, fixed = set(watch.falls), regard.fixed | (set() if served else watch.fixed)
+    scalars = [k for k, v in enumerate([*args, *kwargs.values()]) if is_scalar(v)]
+    if "content" in falls and not regard.free.isdisjoint(scalars):
+        falls.discard("content")  # of arrays, it may be
+        fixed = fixed.union(scalars)
     wanted = Regard(
         regard.content or "content" in falls,
         regard.identity or "identity" in falls,

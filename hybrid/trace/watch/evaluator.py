@@ -56,6 +56,8 @@ class Evaluator:
         self._memo: dict[tuple[int, Expr], Found] = {}
         # whether the facts about a container that is used here can wait
         self.put_off: Callable[[Any, Access], bool] = lambda value, access: False
+        # whether the call at an instruction is one of Python's own world that is made again
+        self.made_again: Callable[[CodeType, int], bool] = lambda code, offset: False
 
     def normalise(self) -> None:
         """Take the events by instruction."""
@@ -173,6 +175,8 @@ class Evaluator:
         objects = [*self.returns.get((code, offset), ()), *self._types_asked(code, access)]
         callee, arguments = summarize(code).call(offset)
         functions = [f for f in self.values(code, callee) if callable(f)]
+        if self.made_again(code, offset):
+            return [], False  # a number, text or array
         seen = bool(objects)
         for function in functions:
             if in_python(function) or function is type:

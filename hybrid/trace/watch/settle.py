@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterator
-from types import CodeType
 from typing import Any, NamedTuple
 
 from ...ir.tensor import Handle
-from ..bytecode.summary import instructions_of
+from ..bytecode.summary import instructions_of, texts_of
 from ..follow.follower import Condition, Follower, Method, Mutation
+from ..follow.hosted.notes import Hosted
+from ..follow.indices import tables_of, unread
 from ..follow.machine import UNKNOWN, StackSlot
 from ..follow.places import Physical, PlaceSpot, named
 from ..follow.terms import (
@@ -21,9 +22,12 @@ from ..follow.terms import (
     Constant,
     Length,
     Load,
+    Made,
     Operation,
     Term,
     is_number,
+    kind_of,
+    may_differ,
     parts,
 )
 from ..heap.allowlist import BOXES, MEMBERS, MISSING, instance_dict, is_a, lookup, plain
@@ -88,7 +92,7 @@ class Followed(NamedTuple):
     `escaped`: numbers that Python looked at; `paths`: facts about what was inside containers that
     earlier calls made and this one replaces; `operands`: terms of the numbers that operations took
     and that may differ in the next call, by their position among those; `tried`: terms that are
-    computed and may differ, wherever they go."""
+    computed and may differ, wherever they go; `hosted`: calls of Python's own world."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -101,6 +105,7 @@ class Followed(NamedTuple):
     paths: dict[Key, Inside]
     operands: dict[int, Any]
     tried: tuple[Any, ...]
+    hosted: tuple[Hosted, ...] = ()
 
 
 def mutations_of(follow: Follower | None) -> set[tuple[int, int, int]]:
@@ -168,11 +173,6 @@ class Changes:
                 self.reader.deep(owner, access)
 
 
-def _may_differ(term: Term) -> bool:
-    """Whether a term depends on what places hold or how long lists are."""
-    return any(type(part) is Load or type(part) is Length for part in parts(term))
-
-
 def _keeps_last(mutation: Mutation) -> bool:
     """Whether a change of a container leaves it with the last item that it had or gets."""
     if mutation.method in ("pop", "delete"):
@@ -184,13 +184,6 @@ def _is_box(value: Any) -> bool:
     """A container that a replay can make."""
     cls = type(value)
     return cls is dict or cls is list or cls is tuple
-
-
-def _texts(code: CodeType) -> Iterator[str]:
-    for constant in code.co_consts:
-        for part in constant if type(constant) is tuple else (constant,):
-            if type(part) is str:
-                yield part
 
 
 class _Settled:
@@ -215,10 +208,10 @@ class _Settled:
                 return Constant(follow.lengths[term.owner])
             owners = [m.owner for m in follow.mutations if id(m.owner) == term.owner]
             self.lists[term.owner] = owners[0]
-        elif type(term) is Operation:
-            return Operation(term.symbol, tuple(map(self, term.operands)))
+        elif type(term) is Operation or type(term) is Made:
+            return term._replace(operands=tuple(map(self, term.operands)))
         elif type(term) is Collection:
-            return Collection(term.type, tuple(map(self, term.items)))
+            return term._replace(items=tuple(map(self, term.items)))
         return term
 
 
@@ -238,15 +231,15 @@ class _Work:
         self.touched = {p: self._normal(at) for p, at in follow.touched.items()}
         self.ran, self.blind = self._normal(follow.ran), self._normal(follow.blind)
         self.escaped: set[Any] = set(follow.escaped)
-        ran = list(facts.watch.ran)
-        self.own_names = {n for code in ran for n in (*code.co_names, *_texts(code))}
+        ran = list(facts.watch.ran.values())
+        self.own_names = {n for code, _ in ran for n in (*code.co_names, *texts_of(code))}
 
     def _normal(self, places: Any) -> set[tuple[int, Any]]:
         """Instructions, with equal code objects taken for one."""
         return {(self.ids.get(code, code), at) for code, at in places}
 
     # ---- which places and containers
-    def _understood(self, place: Physical, key: Key, access: Access) -> bool:
+    def understood(self, place: Physical, key: Key, access: Access) -> bool:
         """Whether an access to a place is one that the follower saw, or never happened."""
         if access.blanket:
             return key.key not in self.own_names
@@ -276,9 +269,9 @@ class _Work:
             and place not in self.follow.shared
             and (not loaded or is_number(first) or bool(self._inside(place)))
             and all(
-                self._understood(place, key, access)
+                self.understood(place, key, access)
                 for key in keys
-                for access in accesses.get(key, ())
+                for access in accesses.get(key, {}).values()
             )
         )
 
@@ -336,6 +329,8 @@ class _Work:
             return False
         known = slot.value is not UNKNOWN and plain(slot.value)
         if slot.term is not None and type(slot.term) is not Collection:
+            if slot.value is UNKNOWN:  # known by its type
+                return type(content) is kind_of(slot.term)
             return content is slot.value or (known and same(content, slot.value))
         if known and not same(content, slot.value):
             return False
@@ -371,6 +366,7 @@ class _Work:
         places = {p: s for p, s in follow.current.items() if self._fits(p, s)}
         owners = {id(m.owner): m.owner for m in follow.mutations}
         grown = {i for i, owner in owners.items() if self._grows(owner)}
+        self._look(unread(follow, self.facts.counts))
         while True:
             for place, terms in follow.stored.items():
                 if place not in places:
@@ -422,7 +418,7 @@ class _Work:
         changes = tuple(self._changes(grown, settled))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
         operands = self._operands(settled)
-        tried = tuple([t for t in map(settled, follow.tried.values()) if _may_differ(t)])
+        tried = tuple([t for t in map(settled, follow.tried.values()) if may_differ(t)])
         result = settled(follow.result.term)
         paths = self._paths(places, grown)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
@@ -434,13 +430,14 @@ class _Work:
             changes,
             settled.loads,
             settled.lists,
-            tuple([c for c in conditions if _may_differ(c.term)]),
+            tuple([c for c in conditions if may_differ(c.term)]),
             result,
-            Dropped(dropped, frozenset(grown | replaced | self._made(kept))),
+            Dropped(dropped, frozenset(grown | replaced | self._made(kept) | tables_of(self))),
             frozenset(self.escaped),
             paths,
             operands,
             tried,
+            tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted]),
         )
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:
@@ -449,7 +446,7 @@ class _Work:
         return {
             k: term
             for k, term in enumerate(terms)
-            if _may_differ(term) and self.escaped.isdisjoint(parts(term))
+            if may_differ(term) and self.escaped.isdisjoint(parts(term))
         }
 
     def _left(self, place: Physical, slot: StackSlot, settled: Any) -> Place:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import random
 import warnings
 from typing import Any
@@ -127,12 +128,12 @@ def test_what_was_given_up_is_replayed_when_its_reason_is_gone():
 
     def f(x: Any) -> Any:
         if box["talks"]:
-            print(end="")
+            os.times()
         return x * 2
 
     step = function(f)
     x = hb.ones(2)
-    with pytest.warns(RunsEagerly, match="print"):
+    with pytest.warns(RunsEagerly, match="times"):
         for _ in range(4):
             step(x)
     box["talks"] = False

@@ -14,6 +14,7 @@ import hybrid as hb
 from hybrid import nn
 from hybrid.decorator import RunsEagerly, function
 from hybrid.trace.fallback import budget
+from hybrid.trace.serve.ways import MAX_WAYS
 
 F = nn.functional
 
@@ -205,7 +206,7 @@ def test_ways_are_bounded():
     for number in range(600):
         f(x, number % 20)
     ways = getattr(f._direct, "ways", None)
-    assert ways is None or len(ways.ways) <= 8
+    assert ways is None or len(ways.ways) <= MAX_WAYS
     assert f.cache_info().replays > 400
 
 

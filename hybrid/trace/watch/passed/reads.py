@@ -18,9 +18,9 @@ from ...bytecode.operands import Use, uses_of
 from ...bytecode.summary import summarize
 from ...heap.allowlist import NUMPY, Wrapped, is_a, lookup, trusted
 from ...heap.data import Carried, carried
-from ..call_rules import name_of
 from ..evaluator import Evaluator
 from ..fact_table import Access
+from ..rules.call_rules import name_of
 
 __all__ = ["DataReads"]
 

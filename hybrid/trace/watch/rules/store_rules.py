@@ -9,17 +9,23 @@ import types
 from types import CodeType
 from typing import Any
 
-from ...ir.tensor import Handle
-from ..bytecode.expressions import NOWHERE, Expr, Store
-from ..bytecode.summary import summarize
-from ..heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
+from ....ir.tensor import Handle
+from ...bytecode.expressions import NOWHERE, Expr, Store
+from ...bytecode.summary import summarize
+from ...heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
+from ..classes import in_python
+from ..evaluator import Evaluator
+from ..fact_table import Access
+from ..settle import Changes
 from .call_rules import name_of
-from .classes import in_python
-from .evaluator import Evaluator
-from .fact_table import Access
-from .settle import Changes
 
 __all__ = ["StoreRules"]
+
+
+def _allocates(function: Any) -> bool:
+    """`object.__new__` and its kind."""
+    named = is_a(function, types.BuiltinFunctionType) and function.__name__ == "__new__"
+    return named and is_a(function.__self__, type)
 
 
 class StoreRules:
@@ -94,7 +100,7 @@ class StoreRules:
         if base.kind != "call" or base.at not in summarize(code).calls:
             return False
         makers = self.evaluator.values(code, summarize(code).call(base.at).callee)
-        return bool(makers) and all(is_a(f, type) for f in makers)
+        return bool(makers) and all(is_a(f, type) or _allocates(f) for f in makers)
 
     def _only_tensors(self, code: CodeType, base: Expr) -> bool:
         """Whether an expression gave tensors only (their stores are reported by themselves)."""
