@@ -20,6 +20,7 @@ from .tape import PseudoOp, holds_call, order, owner, saved_inputs, saved_output
 __all__ = [
     "BackwardPass",
     "Gradients",
+    "Owned",
     "gathered",
     "perform",
     "plan_passes",
@@ -29,6 +30,10 @@ __all__ = [
 ]
 
 Gradients = list[tuple[Any, Any]]
+
+
+class Owned(Gradients):
+    """Gradients that nobody else holds."""
 
 
 class BackwardPass(NamedTuple):
@@ -65,6 +70,10 @@ def gathered(task: BackwardPass) -> Gradients:
     observer = door.current_mode()
     if observer is not None:
         observer.on_backward(task.outputs)
+        if observer.defers and not door.grad_enabled():
+            found = observer.gradients(task)
+            if found is not None:
+                return found  # type: ignore[no-any-return]
     nodes = order([output._node for output in task.outputs], task.stop)
     planned = _PLANNER.gathered
     if planned is not None and observer is None and not door.grad_enabled():

@@ -42,6 +42,7 @@ ROOMS = {
         "contract",
         "graph",
         "door",
+        "collector",
     ),
     "ops": (
         "base",
@@ -82,9 +83,10 @@ ROOMS = {
         "pending",
     ),
     "trace.follow": ("terms", "machine", "operands", "hosted", "places", "follower", "snapshots")
-    + ("calls", "branching", "builds", "effects", "newer", "rows"),
+    + ("calls", "indices", "branching", "builds", "effects", "newer", "rows"),
     "trace.watch": (
         "turns",
+        "walks",
         "hosts",
         "events",
         "fact_table",

@@ -91,7 +91,7 @@ def test_versions_of_functions_that_are_not_replayed() -> None:
         prints(hb.ones(2))
     (version,) = prints.versions()
     assert version.state in ("deferred", "eager") and version.calls == 9
-    assert "print" in version.reason
+    assert "times" in version.reason
     assert version.line == f"{here}:{prints.fn.__code__.co_firstlineno + 2}"
 
     @hb.function
@@ -163,7 +163,7 @@ def test_borders_say_why() -> None:
         f(hb.ones(3))
     found = hb.explain(f)
     assert [line.mark for line in found.lines] == ["", "", "", "border", "border", "", ""]
-    assert "print" in found.lines[3].note and "item" in found.lines[4].note
+    assert "times" in found.lines[3].note and "item" in found.lines[4].note
 
 
 def test_what_changed_between_versions() -> None:

@@ -194,9 +194,7 @@ def _special(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
             record = x._a
             if not others:
                 resolved = same[record]
-                if x._node is None and resolved.pure:
-                    return mode.one(resolved, x)
-                return run(resolved, inputs)
+                return mode.collect(resolved, inputs) if resolved.pure else run(resolved, inputs)
             y = others[0]
             if type(y) in _NUMBERS:
                 signature = type(y), y, record
@@ -207,9 +205,9 @@ def _special(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
             on_tape = x._node is not None or y._node is not None
         except (AttributeError, KeyError, TypeError):
             return first(*inputs)
-        if on_tape or not resolved.pure:
+        if not resolved.pure:
             return run(resolved, (x, y))
-        return mode.two(resolved, x, y)
+        return mode.collect(resolved, (x, y)) if on_tape else mode.two(resolved, x, y)
 
     return special
 

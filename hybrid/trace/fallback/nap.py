@@ -67,6 +67,7 @@ class Nap:
 
 
 _DONE = itertools.repeat(None, 0)
+_CALLED = frozenset(("fn",))  # attributes that a sleeping function's calls depend on
 _ASLEEP: dict[type, type] = {}  # class -> that of its objects while they sleep
 
 
@@ -77,7 +78,10 @@ class Napping:
     _eager: int
     # as long as what is left of a nap; counts down where a call takes something of it
     _rest: Any = _DONE
-    _ahead: Callable[[], Any]
+    _ahead: Callable[[], Any] | None
+
+    def __init__(self) -> None:
+        self._rest, self._ahead = _DONE, None
 
     @property
     def _unseen(self) -> int:
@@ -93,7 +97,7 @@ class Napping:
         self._eager += calls
         self._rest = itertools.repeat(self.fn, calls)
         self._ahead = functools.partial(next, self._rest, _alarm(weakref.ref(self), awake))
-        self.__class__ = other
+        _become(self, other)
         return True
 
     def _wake(self) -> None:
@@ -102,7 +106,12 @@ class Napping:
         if awake is not None:
             self._eager -= self._unseen
             self._rest = _DONE
-            self.__class__ = awake
+            _become(self, awake)
+
+
+def _become(napping: Any, kind: type) -> None:
+    """Give an object another class."""
+    napping.__class__ = kind
 
 
 def _alarm(sleeper: Callable[[], Any], awake: type) -> Callable[..., Any]:
@@ -129,10 +138,8 @@ def asleep(awake: Any) -> Any:
         __call__ = property(operator.methodcaller("_ahead"))
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if name == "fn":  # another function is to be called from now on
-                self._eager -= self._unseen
-                self._rest = _DONE
-                self.__class__ = awake
+            if name in _CALLED:  # another function is to be called from now on
+                self._wake()
             awake.__setattr__(self, name, value)
 
         def __reduce__(self) -> Any:

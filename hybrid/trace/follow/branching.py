@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .calls import Instruction, known
+from .calls import Instruction
 from .follower import Follower
-from .machine import UNKNOWN, StackSlot, Stepper
+from .machine import UNKNOWN, StackSlot, Stepper, value_of
 from .terms import NUMBERS, Collection, HostRead, Made
 
 __all__ = ["jump_or_pop", "pop_jump"]
@@ -62,7 +62,7 @@ def _unknown_branch(
 
 def pop_jump(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
-    slot = slot._replace(value=known(machine, frame, slot))
+    slot = slot._replace(value=value_of(frame, slot))
     if "NONE" in instruction.opname:
         if type(slot.term) is Collection:
             follow.escape([slot])
@@ -72,7 +72,7 @@ def pop_jump(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
 
 def jump_or_pop(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack[-1]
-    slot = slot._replace(value=known(machine, frame, slot))
+    slot = slot._replace(value=value_of(frame, slot))
     _branch(follow, machine, instruction, slot, "TRUE" in instruction.opname)
     checked, machine.finish = machine.finish, None
 

@@ -11,11 +11,11 @@ from typing import Any
 from ..bytecode.liveness import live_after
 from ..heap.allowlist import plain
 from ..host.table import owns_state
-from .calls import RETURNED, Effect, Instruction, known
+from .calls import RETURNED, Effect, Instruction
 from .follower import Follower
 from .hosted.texts import build_string, format_value, term_of
 from .indices import build_slice
-from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
+from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .snapshots import BLOCK, RangeWalk
 from .terms import Collection, Constant, HostRead, Operation
 
@@ -64,9 +64,9 @@ def _collect(
 def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, count = machine.stack.pop(), instruction.arg or 0
     follow.escape([slot])
-    kind = type(known(machine, frame, slot))
+    kind = type(value_of(frame, slot))
     if slot.method != RETURNED:
-        _walks(follow, known(machine, frame, slot))
+        _walks(follow, value_of(frame, slot))
     if slot.method != RETURNED and kind is not tuple and kind is not list:
         follow.impure += 1  # an iterator may move
     machine.stack += [UNSEEN] * count
@@ -79,8 +79,8 @@ def gather(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
 def one_of(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """Two values give one that says nothing."""
     follow.escape(machine.stack[-2:])
-    kind = type(known(machine, frame, machine.stack[-1]))
-    _walks(follow, known(machine, frame, machine.stack[-1]))
+    kind = type(value_of(frame, machine.stack[-1]))
+    _walks(follow, value_of(frame, machine.stack[-1]))
     follow.impure += kind not in (tuple, list, dict, set, frozenset, str)
     machine.stack[-2:] = [UNSEEN]
 
@@ -93,7 +93,7 @@ def _walks(follow: Follower, over: Any) -> None:
 def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.escape([slot])
-    over = known(machine, frame, slot)
+    over = value_of(frame, slot)
     _walks(follow, over)
     if type(over) is range and len(over):
         machine.stack.append(StackSlot(RangeWalk(over, 0, [0])))

@@ -32,7 +32,6 @@ from .calls import (
     Instruction,
     call,
     call_spread,
-    known,
     kw_names,
     numbers,
     push,
@@ -43,7 +42,7 @@ from .hosted.arrays import array_method, is_array, on_arrays, picked, taken_from
 from .hosted.calls import method_of
 from .hosted.texts import computed_text, decided
 from .indices import offer_index, read_table
-from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, is_mapping, item, named, variable
 from .terms import Collection, is_number
@@ -113,7 +112,7 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
     name = instruction.argval
     slot = machine.stack.pop()
     if type(slot.value) is Lazy:
-        slot = StackSlot(known(machine, frame, slot), slot.term)
+        slot = StackSlot(value_of(frame, slot), slot.term)
     variable = id(machine.code), name
     if type(slot.value) in (int, float) and variable in follow.counters:
         slot = follow.counted(slot, variable)
@@ -181,7 +180,7 @@ def store_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 def load_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.escape([slot])
-    _load_attribute(follow, machine, known(machine, frame, slot), instruction.argval)
+    _load_attribute(follow, machine, value_of(frame, slot), instruction.argval)
 
 
 def _load_attribute(follow: Follower, machine: Stepper, base: Any, name: str) -> None:
@@ -215,7 +214,7 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
         machine.stack += [StackSlot(computes), slot]
         return
     follow.escape([slot])
-    base = known(machine, frame, slot)
+    base = value_of(frame, slot)
     if base is UNKNOWN or issubclass(type(base), Handle):
         machine.stack += [StackSlot(method=name), UNSEEN]
         return
@@ -246,7 +245,7 @@ def _push_two(machine: Stepper, slot: StackSlot) -> None:
 def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     owner, slot = machine.stack.pop(), machine.stack.pop()
     follow.escape([owner])
-    base, spot, held = known(machine, frame, owner), None, UNKNOWN
+    base, spot, held = value_of(frame, owner), None, UNKNOWN
     if base is not UNKNOWN:
         spot, held = attribute(base, instruction.argval)
         setter = lookup(type(base), "__setattr__")
@@ -261,7 +260,7 @@ def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
 
 def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     key, slot = machine.stack.pop(), machine.stack.pop()
-    special = picked(follow, frame, slot, key)
+    special = picked(frame, slot, key)
     if special is not None:
         machine.stack.append(special)
         return
@@ -269,7 +268,7 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         return
     if _of_pair(machine, frame, slot, key):
         return
-    container, index = known(machine, frame, slot), known(machine, frame, key)
+    container, index = value_of(frame, slot), value_of(frame, key)
     key = key._replace(value=index)
     entry_ = read_table(follow, machine, container, key) if slot.term is None else None
     if entry_ is not None:
@@ -300,7 +299,7 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 def _of_pair(machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot) -> bool:
     """Whether an item that is no number is taken out of a fresh container: the others are not
     looked at."""
-    index = known(machine, frame, key)
+    index = value_of(frame, key)
     if type(slot.term) is not Collection or slot.term.type is dict or type(index) is not int:
         return False
     items = slot.term.items
@@ -315,7 +314,7 @@ def store_subscript(
 ) -> None:
     key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
     follow.escape([base])
-    container, index = known(machine, frame, base), known(machine, frame, key)
+    container, index = value_of(frame, base), value_of(frame, key)
     if is_mapping(container) and (key.term is not None or not named(index)):
         _set(follow, machine, container, key._replace(value=index), slot)
         return
@@ -353,7 +352,7 @@ def delete_subscript(
 ) -> None:
     key, base = machine.stack.pop(), machine.stack.pop()
     follow.escape([base])
-    container, index = known(machine, frame, base), known(machine, frame, key)
+    container, index = value_of(frame, base), value_of(frame, key)
     if type(container) is dict or type(container) is list:
         follow.mutate(machine, container, "delete", (key._replace(value=index),))
         mutation = follow.mutations[-1]
@@ -381,7 +380,7 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     right, left = machine.stack.pop(), machine.stack.pop()
     symbol = _BINARY[instruction.arg or 0]
     if (instruction.arg or 0) >= FIRST_INPLACE:
-        changed = known(machine, frame, left)
+        changed = value_of(frame, left)
         follow.handle([changed])
         follow.impure += not (issubclass(type(changed), Handle) or is_number(changed))
     made = computed_text(frame, symbol, left, right)
@@ -394,14 +393,14 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
         return
     inplace = (instruction.arg or 0) >= FIRST_INPLACE
     if not on_arrays(follow, machine, frame, symbol, [left, right], inplace):
-        pair = numbers(machine, frame, [left, right])
+        pair = numbers(frame, [left, right])
         machine.stack.append(operate(follow, machine, frame, symbol, pair))
 
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
     if not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
-        pair = numbers(machine, frame, [left, right])
+        pair = numbers(frame, [left, right])
         machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
 
 
@@ -414,18 +413,18 @@ def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
         machine.stack.append(UNSEEN)  # a number is not None, whichever it is
         return
     follow.escape(pair)
-    follow.handle([known(machine, frame, slot) for slot in pair])
+    follow.handle([value_of(frame, slot) for slot in pair])
     machine.stack.append(UNSEEN)
 
 
 def negative(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = numbers(machine, frame, [machine.stack.pop()])[0]
+    slot = numbers(frame, [machine.stack.pop()])[0]
     machine.stack.append(follow.compute("neg", slot))
 
 
 def negation(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
-    slot = slot._replace(value=known(machine, frame, slot))
+    slot = slot._replace(value=value_of(frame, slot))
     if type(slot.value) is list and slot.term is None:
         follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
         slot = follow.length(slot.value)

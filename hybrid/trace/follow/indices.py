@@ -15,8 +15,7 @@ from ...core import dtypes as dt
 from ...ir.door.bind import literal
 from ...ir.tensor import RUNTIME, Handle
 from ..heap.allowlist import is_a, is_tuple, lookup
-from .calls import known
-from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
+from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .operands import Offer, operand_of
 from .terms import (
     AT,
@@ -74,14 +73,12 @@ def build_slice(follow: Any, machine: Stepper, frame: types.FrameType, instructi
     count = instruction.arg or 0
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
-    machine.stack.append(slice_of(follow, machine, frame, slots))
+    machine.stack.append(slice_of(follow, frame, slots))
 
 
-def slice_of(
-    follow: Any, machine: Stepper, frame: types.FrameType, slots: Sequence[StackSlot]
-) -> StackSlot:
+def slice_of(follow: Any, frame: types.FrameType, slots: Sequence[StackSlot]) -> StackSlot:
     """The slice with these bounds."""
-    bounds = [slot.term or fixed(known(machine, frame, slot)) for slot in slots]
+    bounds = [slot.term or fixed(value_of(frame, slot)) for slot in slots]
     if None in bounds or any(type(bound) is Collection for bound in bounds):
         follow.escape(slots)
         return UNSEEN

@@ -23,6 +23,7 @@ __all__ = [
     "StackSlot",
     "Lazy",
     "Stepper",
+    "value_of",
     "unwrapped",
 ]
 
@@ -72,6 +73,13 @@ class Lazy(NamedTuple):
     """The object that a variable of the frame holds, looked up only where it is needed."""
 
     name: str
+
+
+def value_of(frame: types.FrameType, slot: StackSlot) -> Any:
+    """The object in a slot, or UNKNOWN."""
+    if type(slot.value) is not Lazy:
+        return slot.value
+    return frame.f_locals.get(slot.value.name, UNKNOWN)
 
 
 UNSEEN = StackSlot()

@@ -10,7 +10,7 @@ from typing import Any
 
 from .branching import pop_jump
 from .builds import LOOKS, advance, given
-from .calls import Effect, Instruction, call, known, push
+from .calls import Effect, Instruction, call, push
 from .effects import (
     forget,
     leave,
@@ -28,7 +28,7 @@ from .effects import (
 from .follower import Follower
 from .hosted.texts import convert_value, format_with
 from .indices import slice_of
-from .machine import NULL, UNKNOWN, UNSEEN, Stepper
+from .machine import NULL, UNKNOWN, UNSEEN, Stepper, value_of
 
 __all__ = ["ROWS_312", "ROWS_313"]
 
@@ -87,14 +87,14 @@ def set_aside(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 def take_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     bounds = machine.stack[-2:]
-    machine.stack[-2:] = [slice_of(follow, machine, frame, bounds)]
+    machine.stack[-2:] = [slice_of(follow, frame, bounds)]
     subscript(follow, machine, frame, instruction)
 
 
 def store_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    follow.handle([known(machine, frame, machine.stack[-3])])
+    follow.handle([value_of(frame, machine.stack[-3])])
     bounds = machine.stack[-2:]
-    machine.stack[-2:] = [slice_of(follow, machine, frame, bounds)]
+    machine.stack[-2:] = [slice_of(follow, frame, bounds)]
     store_subscript(follow, machine, frame, instruction)
 
 

@@ -316,14 +316,17 @@ class SharedValues:
         self.virtual: dict[HostRead, tuple[int, str]] = {}
         self.impure = 0  # instructions and calls that may have changed Python state
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
-        self.leave_recorder()
-
-    def leave_recorder(self) -> None:
-        """The call has ended: what it used is let go at once, and not when cycles are collected,
-        for views that are alive follow what is written."""
         self.progress: Callable[[], int] = lambda: 0  # how many operations have run
         self.compute_number: Callable[[Term, Any], int | None] = lambda term, value: None
         # what an operation takes of a number that was read
         self.compute_operand: Callable[[Term, Any, Any], int | None] = lambda term, value, to: None
         # notes a branch on values of tensors; false where no replay can check it
         self.decide: Callable[[Term, bool], bool] = lambda term, truth: False
+
+    def leave_recorder(self) -> None:
+        """The call has ended: what it used is let go at once, and not when cycles are collected,
+        for views that are alive follow what is written."""
+        nothing = SharedValues()
+        self.progress, self.decide = nothing.progress, nothing.decide
+        self.compute_number = nothing.compute_number
+        self.compute_operand = nothing.compute_operand

@@ -222,7 +222,8 @@ class Leaves:
 def is_scalar(value: Any) -> bool:
     """Whether a value is a NumPy scalar that is a real number, exactly."""
     cls = type(value)
-    return issubclass(cls, np.generic) and bool(plain(value)) and value.dtype.kind in "biuf"
+    real = issubclass(cls, (np.number, np.bool_)) and not issubclass(cls, np.complexfloating)
+    return real and not issubclass(cls, np.timedelta64) and bool(plain(value))
 
 
 def unchecked(signature: tuple[Any, ...]) -> str:

@@ -7,6 +7,7 @@ after is done whole, and an exception that it raises is the user's.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -19,28 +20,29 @@ from ..heap.facts import Holder
 __all__ = ["First", "Told", "told", "planned", "undo", "settled", "saved", "state_of", "tell"]
 
 
+def _access(owner: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """What reads and what writes the state of a generator of random numbers."""
+    if isinstance(owner, np.random.RandomState):
+        return owner.get_state, owner.set_state
+    if isinstance(owner, np.random.Generator):
+        bits = owner.bit_generator
+        return lambda: bits.state, functools.partial(setattr, bits, "state")
+    return owner.getstate, owner.setstate
+
+
 def state_of(owner: Any) -> Any:
     """The state of a generator of random numbers, as a value that can be compared."""
-    if isinstance(owner, np.random.RandomState):
-        name, keys, *rest = owner.get_state()
+    state = _access(owner)[0]()
+    if isinstance(owner, np.random.RandomState):  # (name, array of keys, ...)
+        name, keys, *rest = state
         return name, np.asarray(keys).tobytes(), *rest
-    return owner.getstate() if hasattr(owner, "getstate") else owner.bit_generator.state
+    return state
 
 
 def saved(owner: Any) -> Callable[[], Any]:
     """What brings a generator of random numbers back to where it is."""
-    if isinstance(owner, np.random.RandomState):
-        state = owner.get_state()
-        return lambda: owner.set_state(state)
-    if isinstance(owner, np.random.Generator):
-        bits, now = owner.bit_generator, owner.bit_generator.state
-
-        def restore() -> None:
-            bits.state = now
-
-        return restore
-    before = owner.getstate()
-    return lambda: owner.setstate(before)
+    read, write = _access(owner)
+    return functools.partial(write, read())
 
 
 class First:

@@ -50,12 +50,14 @@ class CallSite(NamedTuple):
 
 class HostFunction(NamedTuple):
     """What a function is for; `result`: the exact type of what it gives (None: nothing to use);
-    `placed`: makes what is called in its place, where it looks at who calls it."""
+    `placed`: makes what is called in its place, where it looks at who calls it; `shows`: it writes
+    texts of its arguments, tensors too."""
 
     name: str
     use: Use
     result: type | None = None
     placed: Callable[[CallSite], Callable[..., Any]] | None = None
+    shows: bool = False
 
 
 # ---- log records and warnings, which tell where they come from
@@ -116,7 +118,7 @@ def _logging() -> dict[int, HostFunction]:
 # ---- functions, by id
 _CLOCKS = "time perf_counter monotonic process_time thread_time"
 _FUNCTIONS: dict[int, HostFunction] = {
-    id(print): HostFunction("print", "output"),
+    id(print): HostFunction("print", "output", shows=True),
     id(warnings.warn): HostFunction(
         "warnings.warn", "output", placed=lambda site: functools.partial(_warn, site)
     ),

@@ -393,7 +393,8 @@ class _Builder:
         return Told(function, holder, specs, hosted.names, mark)
 
     def argument(self, term: Any) -> Spec:
-        """The recipe of an argument of such a call; what computing it raises, the call raises."""
+        """The recipe of an argument of such a call."""
+        self.check(term)
         if type(term) is HostRead:
             return self.host(term)
         if type(term) is Constant and not decided(term.value) and not is_a(term.value, type):
@@ -404,45 +405,51 @@ class _Builder:
         return Plain(resolved.value) if type(resolved) is Constant else Computed(resolved)
 
     def check(self, term: Any) -> None:
-        """What must not raise when a replay computes a term is tried before it."""
-        if type(term) is Made:
-            for operand in term.operands:
-                self.check(operand)
-            return
+        """What must not raise when a replay computes a term is tried before it; what depends on
+        values that are known after the operations only must not be able to."""
+        inside = term.operands if type(term) is Made else ()
+        for inner in term.items if type(term) is Collection else inside:
+            self.check(inner)
         if type(term) is not Operation:
             return
-        if any(leaf in self.clocks for leaf in parts(term)):
-            self._check_clock(term)
-            return
-        if not any(type(leaf) is HostRead for leaf in parts(term)):
+        if not any(map(self._late, parts(term))):
             self._check_given(self.resolve(term))
-            return
-        if term.symbol in NEVER_RAISE:
+        elif term.symbol in NEVER_RAISE:
             for operand in term.operands:
                 self.check(operand)
-            return
+        elif self._never_raises(term):
+            self.check(term.operands[0])
+        else:
+            self._check_arithmetic(term)
+
+    def _late(self, leaf: Any) -> bool:
+        """Whether a leaf is known after the operations only."""
+        return type(leaf) is HostRead or leaf in self.clocks
+
+    def _never_raises(self, term: Operation) -> bool:
+        """Whether the first operand may be any number: rounding to places, whole parts of times."""
+        if term.symbol == "round" and len(term.operands) == 2:
+            places = term.operands[1]
+            return type(places) is Constant and places.value >= 0
+        timed = not any(type(leaf) is HostRead for leaf in parts(term))
+        return timed and term.symbol in ("int", "float")
+
+    def _check_arithmetic(self, term: Operation) -> None:
+        timed = not any(type(leaf) is HostRead for leaf in parts(term))
         if term.symbol not in ("+", "-", "*", "/", "neg"):
-            raise Unfit("computes with a value read from a tensor in Python")
+            what = f"{term.symbol} of a time that it measures"
+            read = "with a value read from a tensor in Python"
+            raise Unfit(f"computes {what if timed else read}")
         for index, operand in enumerate(term.operands):
-            if any(type(leaf) is HostRead for leaf in parts(operand)):
-                if term.symbol == "/" and index == 1:
-                    raise Unfit("divides by a value read from a tensor in Python")
+            if any(map(self._late, parts(operand))):
+                divides = term.symbol == "/" and index == 1
+                if divides and not (timed and positive(operand)):
+                    what = "a time that it measures" if timed else "a value read from a tensor"
+                    raise Unfit(f"divides by {what} in Python")
                 self.check(operand)
             else:
                 given = self.resolve(operand)
                 self.checks[plain_form(given), "small"] = small(given, term.symbol == "/")
-
-    def _check_clock(self, term: Any) -> None:
-        """What is computed from a time after the operations cannot be tried before them."""
-        for operand in term.operands if type(term) is Operation else ():
-            self._check_clock(operand)
-        if type(term) is not Operation or term.symbol in (*NEVER_RAISE, "+", "-", "*", "float"):
-            return
-        if term.symbol == "/" and positive(term.operands[1]):
-            return
-        if term.symbol == "int" or (term.symbol == "round" and len(term.operands) == 2):
-            return
-        raise Unfit(f"computes {term.symbol} of a time that it measures")
 
     def _check_given(self, term: Any) -> None:
         if type(term) is Operation:

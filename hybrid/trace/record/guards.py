@@ -12,7 +12,7 @@ from typing import Any
 
 from ...core.cache import Bounded
 from ...ir.tensor import Handle
-from ..follow.terms import OPERATORS, Constant, Made, Operation, parts, plain_form
+from ..follow.terms import OPERATORS, Constant, Made, Operation, Symbol, parts, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
 from ..host.again import First, undo
@@ -44,11 +44,13 @@ def _asks(term: Any) -> bool:
 _CODES = Bounded[tuple[types.CodeType, int]](512, 1 << 21, lambda made: made[1])
 
 
-def run_text(text: str, name: str, space: dict[str, Any]) -> None:
-    """Run a text of definitions in a namespace; a text that was seen lately is not compiled again,
-    as recordings of one kind differ in what their names stand for."""
+def run_text(text: str, name: str, space: dict[str, Any], wanted: str) -> Any:
+    """Run a text of one definition in a namespace, and take the function out of that: what it holds
+    would be in a circle, and end inside of the garbage collector.  A text that was seen lately is
+    not compiled again, as recordings of one kind differ in what their names stand for."""
     code, _ = _CODES.of((name, text), lambda: (compile(text, name, "exec"), len(text)))
     exec(code, space)  # noqa: S102  (our own text)
+    return space.pop(wanted)
 
 
 class Places:
@@ -114,6 +116,14 @@ class Places:
             return f"{holder}.__dict__[{inside!r}]"
         return simple.get(key.kind) or f"fetch({key.kind!r}, {holder}, {self.const(inside)})"
 
+    def operation(self, symbol: Symbol, inside: Sequence[str]) -> str:
+        """An expression that computes what an operation of a term does of these."""
+        if symbol.isidentifier() and symbol not in ("neg", "not"):
+            return f"{self.const(OPERATORS[symbol])}({', '.join(inside)})"
+        if len(inside) == 1:
+            return f"({'-' if symbol == 'neg' else 'not '}{inside[0]})"
+        return f"({inside[0]} {symbol} {inside[1]})"
+
 
 class Guard(Places):
     """Generates the function for one recording; `source` and `count` are for people.
@@ -144,8 +154,9 @@ class Guard(Places):
         source += [f"  if not ({t}): return {missed}" for t in terms]
         source += [f"  return ({self._results()})", f" except Exception: return {missed}"]
         self.source = "\n".join(source)
-        run_text(self.source, "<hybrid guard>", self.space)
-        self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
+        self.function: Callable[[list[Any]], tuple[Any, ...] | None] = run_text(
+            self.source, "<hybrid guard>", self.space, "guard"
+        )
 
     # ---- terms
     def _facts_first(self) -> list[str]:
@@ -243,7 +254,7 @@ class Guard(Places):
             form = plain_form(term)
             known = self.computed.get(form)
             if known is None:
-                text = self._computation(term)
+                text = self.operation(term.symbol, list(map(self._number, term.operands)))
                 known = self.computed[form] = f"v{len(self.computed)}"
                 return f"({known} := {text})"
             return known
@@ -261,14 +272,6 @@ class Guard(Places):
         if type(term) is HeldObject:
             return self.holder(term.owner)
         return self.numbers.get(id(term)) or f"len({self.holder(term.owner)})"
-
-    def _computation(self, term: Operation) -> str:
-        inside = [self._number(operand) for operand in term.operands]
-        if term.symbol.isidentifier() and term.symbol not in ("neg", "not"):
-            return f"{self.const(OPERATORS[term.symbol])}({', '.join(inside)})"
-        if len(inside) == 1:
-            return f"({'-' if term.symbol == 'neg' else 'not '}{inside[0]})"
-        return f"({inside[0]} {term.symbol} {inside[1]})"
 
     def _operand(self, number: int, location: AsNumber) -> str:
         """Compute an operand from Python numbers; an error is a miss."""

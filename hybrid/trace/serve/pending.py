@@ -55,6 +55,7 @@ class Unserved(Napping, Reports):
     _signed: Callable[..., Any]
 
     def __init__(self) -> None:
+        Napping.__init__(self)
         self._families, self._nap, self._nested = Families(), Nap(), InnerCalls()
         self._learned = 0
         # the latest plan of calls of tensors alone while gradients are not recorded
@@ -337,7 +338,9 @@ class Unserved(Napping, Reports):
         signature has been given up long enough."""
         self._take(state)
         if state.state == "EAGER":
-            self._nap.settled = not (again := self._again(state))
+            again = self._again(state)
+            # without a reason it waits for its turn, which calls of others may bring
+            self._nap.settled = bool(state.why) and not again
             return again
         ready = state.work is None or bool(state.plans)
         state.calls += not ready

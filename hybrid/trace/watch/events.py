@@ -1,9 +1,9 @@
 """Watching one call: which user code ran, with which arguments, what returned, which C functions
 were called.
 
-Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has: only
-the profiler is told of C calls and of what returned, only the tracer of lines and exceptions.
-Where a backend filters events, those inside hybrid and NumPy never reach Python.
+Events are those of sys.setprofile and sys.settrace of this thread, which every supported CPython
+has: only the profiler is told of C calls and of what returned, only the tracer of lines and
+exceptions.  A backend's EventFilter may give them by cheaper means, without those inside hybrid.
 Invariant: the hooks are taken only when nobody else holds them, and are always given back; what
 happens in hybrid's or NumPy's own frames is not reported, but user code called from them is.
 """
@@ -39,6 +39,7 @@ from ..heap.library import examined
 from ..heap.patches import own_code
 from .hosts import HostWatch
 from .turns import TURN
+from .walks import Walks
 
 __all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]
 
@@ -130,7 +131,7 @@ class Watch:
         # tensor: those of the watch are taken off, or a recorded call would do other work than an
         # eager one.
         self.kept: dict[int, int] = collections.Counter()
-        self.passed: dict[int, int] = collections.Counter()  # and those in `frames`
+        self.passed: collections.Counter[int] = collections.Counter()  # and those in `frames`
         self.looked: dict[int, Any] = {}
         # Arguments that are data, by id, and what became of them: code that got some, how often its
         # instructions ran (by id of the code, offset), and how often a tensor was made of one
@@ -150,7 +151,7 @@ class Watch:
         self._resumed: set[types.FrameType] = set()
         # by id, while they run: a frame keeps those below it, and all that is in them
         self._shadow: set[int] = set()
-        self.hosts = HostWatch(follow, self.why)  # calls of Python's own world
+        self.hosts, self.walks = HostWatch(follow, self.why), Walks()
         self._events = 0
         self._stopped = False
 
@@ -233,8 +234,9 @@ class Watch:
         return self.kept.get(id(handle), 0) + (id(handle) in self.looked) + followed
 
     def only(self, handle: Handle) -> int:
-        """How many references to a tensor are the watch's own."""
-        return self.holds(handle) + self.passed.get(id(handle), 0)
+        """How many references to a tensor are the watch's own: not one too many."""
+        ident = id(handle)
+        return self.kept.get(ident, 0) + self.passed.get(ident, 0) + (ident in self.looked)
 
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""
@@ -337,6 +339,7 @@ class Watch:
         code, carries = frame.f_code, False
         if self.data:
             carries = bool(carried(frame.f_locals.values(), self.data).levels)
+            carries |= self.walks.carries(code, frame.f_locals, self.data)
             if carries:
                 self.traced[id(code)] = code
             if carries or seen.uncertain:
@@ -473,9 +476,7 @@ class Watch:
         zero = variables.get(".0")
         if zero is not None and hasattr(zero, "__reduce__") and "_iterator" in type(zero).__name__:
             variables[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
-        for value in variables.values():
-            if issubclass(type(value), Handle):
-                self.passed[id(value)] += 1
+        self.passed.update([id(v) for v in variables.values() if issubclass(type(v), Handle)])
         return variables
 
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:

@@ -29,7 +29,8 @@ class VersionedObjects:
     def __init__(self, facts: Facts, reader: Reader) -> None:
         self.facts, self.reader = facts, reader
         self.held: dict[int, Handle] = {}
-        self._blanket: tuple[Access, Access] = (ELSEWHERE, ELSEWHERE)  # the latest, and made of it
+        # the latest access, and what is made of it
+        self._blanket: tuple[Access, Access] = ELSEWHERE, ELSEWHERE._replace(blanket=True)
         self.places_of: dict[int, dict[Key, Any]] = {}
 
     def guard(self, root: Any, access: Access) -> None:

@@ -17,22 +17,21 @@ import pytest
 
 import hybrid as hb
 from hybrid.decorator import Function, RunsEagerly, function
-from hybrid.trace.fallback import budget, deferred
-from hybrid.trace.fallback.nap import MAX_REST, SETTLED, STREAK
+from hybrid.trace.fallback import deferred
+from hybrid.trace.fallback.budget import Budget
+from hybrid.trace.fallback.nap import MAX_REST, REST, SETTLED, STREAK
 from hybrid.trace.serve import pending
 
 PACKAGE = os.path.dirname(hb.__file__)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def quick(monkeypatch, still):
     """No time passes, nothing is collected into segments, and nothing is said."""
     monkeypatch.setattr(deferred, "CHOICE", ["never"])
-    before, budget.CLOCK[0] = budget.CLOCK[0], lambda: 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunsEagerly)
         yield
-    budget.CLOCK[0] = before
 
 
 def given_up(body: Any, *args: Any) -> Function:
@@ -93,6 +92,22 @@ def test_what_was_given_up_is_looked_at_twice_in_so_many_calls(monkeypatch):
     for number in range(900):
         assert f(number) == number if number % 2 else f(1) == 1
     assert len(looked) <= SETTLED + 2 * (1 + 900 // MAX_REST)
+
+
+def test_what_waits_for_its_turn_sleeps_for_less(monkeypatch):
+    naps = []
+    sleep = Function._sleep
+
+    def counting(self: Any, calls: int) -> bool:
+        naps.append(calls)
+        return sleep(self, calls)
+
+    monkeypatch.setattr(Function, "_sleep", counting)
+    monkeypatch.setattr(Budget, "pays", lambda self, count: False)
+    f = function(lambda x: x)
+    for number in range(400):
+        f((number,))
+    assert naps[:3] == [REST, 2 * REST, 4 * REST]
 
 
 def test_counts_are_right_in_the_middle_of_a_nap():

@@ -28,15 +28,8 @@ def made() -> Any:
     return step, state
 
 
-def test_what_is_sometimes_one_tensor_is_served_natively(monkeypatch):
-    forms: list[Any] = []
-    native_facts = served.native_facts
-
-    def counting(*args: Any) -> Any:
-        forms.append(args)
-        return native_facts(*args)
-
-    monkeypatch.setattr(served, "native_facts", counting)
+def test_what_is_sometimes_one_tensor_is_served_natively(calls_of):
+    forms = calls_of(served, "native_facts")
     (plain, first), (traced, second) = made(), made()
     step = function(traced)
     for number in range(200):

@@ -9,7 +9,6 @@ import functools
 import gc
 import itertools
 import types
-import warnings
 import weakref
 from typing import Any
 
@@ -17,20 +16,15 @@ import numpy as np
 import pytest
 
 import hybrid as hb
-from hybrid.decorator import RunsEagerly, function
-from hybrid.trace.fallback import budget
+from hybrid.decorator import function
 from hybrid.trace.heap.data import source_of
 from hybrid.trace.heap.signature import Regard, signature_of
 from hybrid.trace.serve.native.walk import ArgumentWalk, NoWay
 
-
-@pytest.fixture(autouse=True)
-def still():
-    before, budget.CLOCK[0] = budget.CLOCK[0], lambda: 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RunsEagerly)
-        yield
-    budget.CLOCK[0] = before
+pytestmark = [
+    pytest.mark.usefixtures("still"),
+    pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly"),
+]
 
 
 @dataclasses.dataclass
@@ -252,18 +246,6 @@ def test_looking_runs_no_code_of_a_user():
 
 
 # ---- whole calls
-def looked(f: Any, monkeypatch: Any) -> list[Any]:
-    calls: list[Any] = []
-    signed = f._signed
-
-    def counting(*args: Any) -> Any:
-        calls.append(args)
-        return signed(*args)
-
-    monkeypatch.setattr(f, "_signed", counting)
-    return calls
-
-
 def moved(world: Any, rate: Any = 0.5) -> Any:
     velocity = world.velocity + world.force * rate
     return types.SimpleNamespace(
@@ -307,12 +289,12 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_calls_with_structures_are_not_looked_at(name, monkeypatch):
+def test_calls_with_structures_are_not_looked_at(name, calls_of):
     plain, arguments = CALLS[name]
     f = function(plain)
     for number in range(14):
         f(*arguments(number))
-    calls = looked(f, monkeypatch)
+    calls = calls_of(f, "_signed")
     for number in range(12):
         got, want = f(*arguments(number)), plain(*arguments(number))
         assert type(got) is type(want)
@@ -328,11 +310,11 @@ def test_calls_with_structures_are_not_looked_at(name, monkeypatch):
     assert not calls, f.explain()
 
 
-def test_a_number_among_structures_is_free(monkeypatch):
+def test_a_number_among_structures_is_free(calls_of):
     f = function(moved)
     for number in range(14):
         f(world(number), 0.1 + number)
-    calls = looked(f, monkeypatch)
+    calls = calls_of(f, "_signed")
     for number in range(8):
         got, want = f(world(1), 0.2 + number), moved(world(1), 0.2 + number)
         assert got.position.numpy().tobytes() == want.position.numpy().tobytes()

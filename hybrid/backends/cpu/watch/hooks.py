@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,18 @@ NESTED = 300 if sys.version_info[:2] == (3, 12) else 1 << 30
 ROOM = 60  # frames that what is told of may take
 SETS = sys.version_info < (3, 12)  # whether to set hooks: later interpreters have Monitor
 ALL = (1 << 64) - 1
+
+
+class Scope(NamedTuple):
+    """One watch: the objects that native code calls, whose hooks they are, and the monitor while
+    that tells of user code."""
+
+    objects: tuple[Any, ...] = ()
+    hooks: Hooks | None = None
+    telling: Monitor | None = None
+
+
+NOBODY = Scope()
 
 
 class NativeFilter:
@@ -72,12 +84,10 @@ class NativeFilter:
         )
         names = "profile", "trace", "evaluate"
         self._profile, self._trace, self._evaluate = map(self._module.address, names)
-        self._objects: tuple[Any, ...] = ()
         self._stacks = threading.local()
         self.monitor = None if SETS else Monitor(self._state(), self._begun)
-        self._telling: Monitor | None = None  # while it tells of user code
+        self._scope = NOBODY
         self._inside: dict[int, tuple[CodeType, Any]] = {}  # quiet code that was not met
-        self._hooks: Hooks | None = None
         self.switches = True
 
     def _state(self) -> Any:
@@ -93,9 +103,9 @@ class NativeFilter:
         words[ir.RUN // 8] += 1
         words[ir.HOOKED // 8] = 1
         self._inside.clear()
-        self._hooks = hooks
-        self._objects = hooks.profile, hooks.trace, hooks.returned, hooks.looked, self._meet
-        for index, held in enumerate(self._objects, ir.PROFILE // 8):
+        objects = hooks.profile, hooks.trace, hooks.returned, hooks.looked, self._meet
+        self._scope = Scope(objects, hooks)
+        for index, held in enumerate(objects, ir.PROFILE // 8):
             words[index] = id(held)
         default, interpreter = words[ir.EVALUATE // 8], self._interpreter()
         if self.switches and sys.getrecursionlimit() * FRAME <= self._room() * 3 // 4:
@@ -103,7 +113,7 @@ class NativeFilter:
                 words[ir.DEPTH // 8], words[ir.DEEPEST // 8] = 0, self._left()
                 self._set_evaluator(interpreter, self._evaluate)
                 self._begin_monitor(hooks)
-        words[ir.SETS // 8] = self._telling is None
+        words[ir.SETS // 8] = self._scope.telling is None
         self.resume()
 
     def _left(self) -> int:
@@ -119,19 +129,19 @@ class NativeFilter:
         if self.monitor is not None:
             self._keep(self.monitor.hook(), None, ir.OURS)
             if self.monitor.begin(hooks.profile, hooks.trace):
-                self._telling = self.monitor
+                self._scope = self._scope._replace(telling=self.monitor)
 
     @critical
     def _meet(self, code: CodeType | None, space: dict[str, Any]) -> None:
         """Code is about to run that is not known to be quiet; None: too deep inside other code,
         which does not matter where each frame has no native one."""
-        hooks = self._hooks
+        hooks = self._scope.hooks
         if code is None:
             self.switches = False
             if hooks is not None:
                 hooks.deep()
-        elif hooks is not None and not hooks.met(code, space) and self._telling is not None:
-            self._telling.meet(code)
+        elif hooks is not None and not hooks.met(code, space) and self._scope.telling is not None:
+            self._scope.telling.meet(code)
 
     @critical
     def _begun(self, code: CodeType, space: dict[str, Any]) -> bool:
@@ -176,34 +186,33 @@ class NativeFilter:
         if self._words[ir.THREAD // 8] != self._thread():
             return False
         self._words[ir.THREAD // 8] = 0
-        if self._words[ir.HOOKED // 8] and self._telling is None:
+        if self._words[ir.HOOKED // 8] and self._scope.telling is None:
             sys.setprofile(None)
             sys.settrace(None)
         return True
 
     def resume(self) -> None:
-        if not self._objects:
+        if not self._scope.objects:
             return
         self._words[ir.THREAD // 8] = self._thread()
-        if self._words[ir.HOOKED // 8] and self._telling is None:
-            profile, trace, *_ = self._objects
+        if self._words[ir.HOOKED // 8] and self._scope.telling is None:
+            profile, trace, *_ = self._scope.objects
             self._set_trace(self._trace, trace)
             self._set_profile(self._profile, profile)
 
     def end(self) -> None:
         self._words[ir.THREAD // 8] = 0
         self._words[ir.RUN // 8] += 1
-        self._objects, self._hooks = (), None
-        telling, self._telling = self._telling, None
-        if telling is not None:
-            telling.end()
+        self._scope = NOBODY
+        if self.monitor is not None:
+            self.monitor.end()
         interpreter = self._interpreter()
         if self._evaluator(interpreter) == self._evaluate:
             self._set_evaluator(interpreter, self._words[ir.EVALUATE // 8])
 
     def instructions(self, frame: FrameType) -> None:
-        if self._telling is not None:
-            self._telling.instructions(frame.f_code)
+        if self._scope.telling is not None:
+            self._scope.telling.instructions(frame.f_code)
         else:
             frame.f_trace_opcodes = True
 

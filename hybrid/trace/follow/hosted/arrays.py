@@ -18,10 +18,10 @@ import numpy as np
 from ....ir.tensor import Handle
 from ...heap.allowlist import NUMPY, is_a, lookup, trusted
 from ...heap.data import passed
-from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper
+from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..operands import operand_of
-from ..terms import MAX_TERM, NUMBERS, Made, is_number, size
-from .texts import decided, term_of, value_of
+from ..terms import MAX_TERM, NUMBERS, OPERATORS, Made, Symbol, is_number, size
+from .texts import decided, term_of
 
 __all__ = ["ArrayOffer", "array_method", "computed", "drawn_operand", "is_array", "of_arrays"]
 __all__ += ["close_offer", "offer_arrays", "picked"]
@@ -34,22 +34,10 @@ METHODS = frozenset(_METHODS.split())
 _FUNCTIONS = """abs argsort array asarray clip concatenate cumsum dot expand_dims moveaxis reshape
     round sort stack tile transpose where zeros_like ones_like"""
 FUNCTIONS = frozenset(_FUNCTIONS.split())
-_OPERATORS: dict[str, Callable[..., Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "//": operator.floordiv,
-    "%": operator.mod,
-    "**": operator.pow,
-    "@": operator.matmul,
-    "<": operator.lt,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+_SYMBOLS: tuple[Symbol, ...] = ("+", "-", "*", "/", "//", "%", "**")
+_SYMBOLS += ("<", "<=", "==", "!=", ">", ">=")
+_OPERATORS: dict[str, Callable[..., Any]] = {symbol: OPERATORS[symbol] for symbol in _SYMBOLS}
+_OPERATORS["@"] = operator.matmul
 
 
 def is_array(slot: StackSlot) -> bool:
@@ -63,7 +51,7 @@ def array_method(slot: StackSlot, name: str) -> Any:
 
 
 def _made(
-    follow: Any, frame: types.FrameType, function: Callable[..., Any], slots: Sequence[StackSlot]
+    frame: types.FrameType, function: Callable[..., Any], slots: Sequence[StackSlot]
 ) -> StackSlot | None:
     """What a pure function makes of arrays and values that facts decide."""
     terms = [term_of(frame, slot) for slot in slots]
@@ -97,7 +85,7 @@ def _listed(function: Any) -> bool:
 
 
 def of_arrays(
-    follow: Any, frame: types.FrameType, function: Any, given: Sequence[StackSlot]
+    frame: types.FrameType, function: Any, given: Sequence[StackSlot]
 ) -> StackSlot | None:
     """A call of NumPy's with followed arrays; None: it is none."""
     if not any(map(is_array, given)):
@@ -105,12 +93,10 @@ def of_arrays(
     method = is_a(function, types.MethodDescriptorType) and is_array(given[0])
     if not method and not _pure(function):
         return None
-    return _made(follow, frame, function, given)
+    return _made(frame, function, given)
 
 
-def computed(
-    follow: Any, frame: types.FrameType, symbol: str, pair: Sequence[StackSlot]
-) -> StackSlot | None:
+def computed(frame: types.FrameType, symbol: str, pair: Sequence[StackSlot]) -> StackSlot | None:
     """An operator on followed arrays and numbers; None: it is none."""
     function = _OPERATORS.get(symbol)
     if function is None or not any(map(is_array, pair)):
@@ -118,16 +104,14 @@ def computed(
     values = [value_of(frame, slot) for slot in pair]
     if not all(is_number(v) or is_a(v, (np.ndarray, np.generic)) for v in values):
         return None
-    return _made(follow, frame, function, pair)
+    return _made(frame, function, pair)
 
 
-def picked(
-    follow: Any, frame: types.FrameType, base: StackSlot, key: StackSlot
-) -> StackSlot | None:
+def picked(frame: types.FrameType, base: StackSlot, key: StackSlot) -> StackSlot | None:
     """An item or slice of a followed array; None: it is none."""
     if not is_array(base) or not decided(value_of(frame, key)):
         return None
-    return _made(follow, frame, operator.getitem, [base, key])
+    return _made(frame, operator.getitem, [base, key])
 
 
 # ---- tensors of arrays
@@ -142,7 +126,7 @@ class ArrayOffer:
 
 
 def offer_arrays(
-    follow: Any, machine: Stepper, slots: Sequence[StackSlot], function: Any = None
+    follow: Any, slots: Sequence[StackSlot], function: Any = None
 ) -> ArrayOffer | None:
     """Offer the arrays among these to the code of hybrid's that runs; None: there are none."""
     arrays = [slot for slot in slots if is_array(slot)]
@@ -201,7 +185,7 @@ def taken_from(follow: Any, machine: Stepper, frame: Any, slot: StackSlot, key: 
 
 def offered(follow: Any, machine: Stepper, slots: list[StackSlot]) -> bool:
     """Offer arrays to an operation on tensors."""
-    offer = offer_arrays(follow, machine, slots)
+    offer = offer_arrays(follow, slots)
     if offer is None:
         return False
     machine.stack.append(UNSEEN)
@@ -229,7 +213,7 @@ def on_arrays(
         follow.escape(pair)  # other names of the array show what becomes of it
         machine.stack.append(UNSEEN)
         return True
-    made = computed(follow, frame, symbol, pair)
+    made = computed(frame, symbol, pair)
     if made is not None:
         machine.stack.append(made)
         return True

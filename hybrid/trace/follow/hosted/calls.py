@@ -17,10 +17,10 @@ from ...bytecode.summary import caught
 from ...heap.allowlist import is_a, lookup
 from ...host.again import saved, state_of
 from ...host.table import CallSite, HostFunction, host_function
-from ..machine import TENSOR, UNKNOWN, StackSlot, Stepper
+from ..machine import TENSOR, UNKNOWN, StackSlot, Stepper, value_of
 from ..terms import Constant, HostCall, Term, is_number
 from .notes import Hosted
-from .texts import shown, term_of, text_of, value_of
+from .texts import shown, term_of, text_of
 
 __all__ = ["called_again", "method_of"]
 
@@ -44,7 +44,7 @@ def method_of(base: Any, name: str) -> Any:
     """A method in C that is followed by itself: of a stream or generator, or one that makes texts;
     None: there is none."""
     found = lookup(type(base), name)
-    if type(base) is str and name in ("format", "join"):
+    if found is str.format or found is str.join:
         return found
     if is_a(found, types.FunctionType) or not callable(found):
         return None
@@ -87,7 +87,7 @@ def called_again(
     if entry is None or follow.regions or len(follow.hosted) >= MAX_CALLS:
         return False
     if entry.use == "text":
-        return _text_call(follow, machine, frame, function, given)
+        return not names and _text_call(follow, machine, frame, function, given)
     inner, bound = _apart(function, UNKNOWN)
     if bound is UNKNOWN and "." in getattr(inner, "__qualname__", ""):  # a method by itself
         bound, given = value_of(frame, given[0]), given[1:]
@@ -96,7 +96,7 @@ def called_again(
     terms = _arguments(frame, given)
     if terms is None or (names and not _by_name(entry, names)):
         return False
-    if entry.name != "print" and any(term is SHOWN for term in terms):
+    if not entry.shows and any(term is SHOWN for term in terms):
         return False
     if entry.use == "output" and caught(frame, follow.root):
         return False
@@ -190,6 +190,6 @@ def _text_call(
 
 def _by_name(entry: HostFunction, names: tuple[str, ...]) -> bool:
     """Whether these arguments may be given by name."""
-    if entry.name == "print":
+    if entry.shows:
         return all(name in _STREAMS for name in names)
     return entry.placed is None

@@ -15,7 +15,7 @@ import numpy as np
 
 from ....ir.tensor import Handle
 from ...heap.allowlist import is_a, plain
-from ..machine import UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..terms import (
     MAX_TERM,
     Collection,
@@ -26,22 +26,16 @@ from ..terms import (
     ended,
     formatted,
     joined,
+    parts,
     percent,
     size,
     text,
 )
 
-__all__ = ["decided", "term_of", "value_of", "format_value", "build_string", "text_of"]
+__all__ = ["decided", "term_of", "format_value", "build_string", "text_of"]
 __all__ += ["of_tensor", "shown", "computed_text", "format_with", "convert_value"]
 
 MAX_DEPTH = 4  # containers in an argument
-
-
-def value_of(frame: types.FrameType, slot: StackSlot) -> Any:
-    """The object in a slot, or UNKNOWN."""
-    if type(slot.value) is not Lazy:
-        return slot.value
-    return frame.f_locals.get(slot.value.name, UNKNOWN)
 
 
 def decided(value: Any, depth: int = 0) -> bool:
@@ -118,10 +112,12 @@ def of_tensor(machine: Stepper, spec: StackSlot) -> StackSlot:
     text = machine.returned[-1] if len(machine.returned) == 1 else UNKNOWN
     if type(text) is not str or len(machine.reads) != 1 or machine.entered:
         return UNSEEN
+    if type(spec.value) is not str or spec.term is not None:
+        return UNSEEN
     if machine.reads[0][1] == "repr()":
-        terms = shown(machine, 1)
+        terms = None if spec.value else shown(machine, 1)  # else it was padded after that
         return UNSEEN if terms is None else StackSlot(text, terms[0])
-    if machine.reads[0][1] != ".item()" or type(spec.value) is not str or spec.term is not None:
+    if machine.reads[0][1] != ".item()":
         return UNSEEN
     read, machine.reads = HostRead(*machine.reads[0]), []
     if spec.value:
@@ -154,6 +150,7 @@ def _format(follow: Any, machine: Stepper, frame: Any, spec: StackSlot) -> None:
 
         def finish(follow: Any, offset: int) -> None:
             machine.stack[-1] = of_tensor(machine, spec)
+            follow.escape([spec])
 
         machine.finish = finish
         return
@@ -196,6 +193,20 @@ def text_of(frame: types.FrameType, function: Any, given: list[StackSlot]) -> St
     return _filled(function, terms, values)
 
 
+_CONVERSION = re.compile(r"%([^%a-zA-Z]*)([a-zA-Z%])")
+_OF_INTS = frozenset("diouxXc")  # conversions that raise for some floats
+
+
+def _fits(pattern: str, terms: Sequence[Any]) -> bool:
+    """Whether no float that is read from a tensor may be one that a conversion raises for."""
+    found = [match.groups() for match in _CONVERSION.finditer(pattern)]
+    kinds = [kind for flags, kind in found if kind != "%"]
+    if len(kinds) != len(terms) or any("*" in flags or "(" in flags for flags, _ in found):
+        return False
+    leaves = [leaf for k, term in zip(kinds, terms) if k in _OF_INTS for leaf in parts(term)]
+    return all(type(leaf) is not HostRead or leaf.how == "int()" for leaf in leaves)
+
+
 def _percent(frame: types.FrameType, left: StackSlot, right: StackSlot) -> StackSlot | None:
     """`pattern % values`; None where the left is no text."""
     pattern = value_of(frame, left)
@@ -203,7 +214,7 @@ def _percent(frame: types.FrameType, left: StackSlot, right: StackSlot) -> Stack
         return None
     several = type(right.term) is Collection and right.term.type is tuple
     terms = [Constant(pattern), *(right.term.items if several else (right.term,))]  # type: ignore[union-attr]
-    if not all(map(_whole, terms)):
+    if not all(map(_whole, terms)) or not _fits(pattern, terms[1:]):
         return None
     slots = [StackSlot(value_of(frame, right), right.term)]
     values = [pattern, *(UNKNOWN if several else s.value for s in slots)]

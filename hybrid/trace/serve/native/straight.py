@@ -22,7 +22,7 @@ from ....backends.api import CHECKED, Entry, Replay
 from ....core.signals import finish
 from ....ir.door.pending import COLLECTING, known
 from ....ir.tensor import RUNTIME, Leaf, link_view, new_handle
-from ...follow.terms import OPERATORS, Collection, Constant, Operation
+from ...follow.terms import Collection, Constant, Operation
 from ...follow.terms import Made as Computation
 from ...heap.allowlist import instance_dict, lookup
 from ...heap.facts import Holder, Key
@@ -83,8 +83,7 @@ class Straight:
         """The function; NotImplemented where it serves no call, `fail(code)` where a kernel
         failed."""
         space = {**self.space, "fail": fail}
-        run_text(self.text, "<hybrid replay>", space)
-        made: Made = space["serve"]
+        made: Made = run_text(self.text, "<hybrid replay>", space, "make")()
         return made
 
 
@@ -200,7 +199,9 @@ class _Writer(Places):
             inside.append(f"return {'result' if self.stores else result}")
         body = [*before, *inside]
         parameters = ", ".join([*[f"{name}=MISSING" for name in self.arguments], "*more"])
-        return "\n".join([*again, f"def serve({parameters}):", *[f" {line}" for line in body]])
+        serve = [f"def serve({parameters}):", *[f" {line}" for line in body]]
+        inner = [*again, *serve, "return serve"]
+        return "\n".join(["def make():", *[f" {line}" for line in inner]])
 
     def _enter(self) -> list[str]:
         """Whether it is a call that may be served."""
@@ -316,12 +317,7 @@ class _Writer(Places):
         """An expression for the number that a term is now."""
         kind = type(term)
         if kind is Operation:
-            inside, symbol = list(map(self._number, term.operands)), term.symbol
-            if symbol.isidentifier() and symbol not in ("neg", "not"):
-                return f"{self.const(OPERATORS[symbol])}({', '.join(inside)})"
-            if len(inside) == 1:
-                return f"({'-' if symbol == 'neg' else 'not '}{inside[0]})"
-            return f"({inside[0]} {symbol} {inside[1]})"
+            return self.operation(term.symbol, list(map(self._number, term.operands)))
         if kind is Constant:
             return self.const(term.value)
         if kind is GivenNumber:
@@ -455,7 +451,7 @@ class _Writer(Places):
 
     def _store(self, holder: Holder, key: Key, put: Put, value: str) -> None:
         """Put a value in a place: a statement that may be repeated."""
-        where, target = put.where[0], holder.get()
+        target, where = holder.get(), put.kind
         if where == "path":  # what it is inside of is put there whole
             return
         owner, name = self.holder(holder), self.const(key.key)

@@ -88,8 +88,7 @@ class ArgumentWalk:
         body = [f"if {last}more: return NI", *lines, *ends]
         text = "\n".join([f"def way({parameters}):", *[f" {line}" for line in body]])
         self.space["serve"] = serve
-        run_text(text, "<hybrid way>", self.space)
-        made: Callable[..., Any] = self.space["way"]
+        made: Callable[..., Any] = run_text(text, "<hybrid way>", self.space, "way")
         return made
 
     # ---- text

@@ -12,13 +12,19 @@ from collections.abc import Iterable
 from types import CodeType
 from typing import Any
 
+import numpy as np
+
 from ...follow.hosted.notes import Hosted
 from ...follow.terms import HostRead, parts
-from ...heap.allowlist import MISSING, lookup
+from ...heap.allowlist import MISSING, is_a, lookup
 from ..fact_table import Access, Facts
 from ..settle import Followed
 
 __all__ = ["HostCalls", "early"]
+
+
+# what Cython makes of functions: the interpreter reports no calls of these
+COMPILED = type(np.random.RandomState.rand), type(np.random.Generator.random)
 
 
 class HostCalls:
@@ -80,7 +86,7 @@ class HostCalls:
 
 def _silent(function: Any) -> bool:
     """Whether the calls of a function make no events: compiled methods that are not the C API's."""
-    return type(function).__name__ == "cython_function_or_method"
+    return is_a(function, COMPILED)
 
 
 def early(hosted: Hosted) -> bool:
