@@ -92,6 +92,7 @@ ROOMS = {
         "fact_table",
         "classes",
         "c_calls",
+        "pinned",
         "settle",
         "versioned",
     )

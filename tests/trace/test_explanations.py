@@ -262,4 +262,9 @@ def test_what_changed_is_shown_where_it_can_be() -> None:
     for k in range(6):
         box.last = [k, k + 1]
         walk(hb.ones(2))
-    assert "a list -> another" in str(hb.explain(walk))
+    assert "Box.last[0] changes: 4 -> 5" in str(hb.explain(walk))
+    many = hb.function(lambda x: x * len([box for box in box.last if box.last]))
+    for _ in range(6):
+        box.last = [Box(), Box()]
+        many(hb.ones(2))
+    assert "a list -> another" in str(hb.explain(many))

@@ -118,7 +118,7 @@ def _mutation(
         follow.changed(mutation, before)
         following = machine.instructions.get(offset)
         if method in ("pop", "popleft") and (following is None or following.opname != "POP_TOP"):
-            follow.unfit.add(id(owner))  # what it took out is used
+            follow.contents.mixed.add(id(owner))  # what it took out is used
 
     machine.finish = finish
 

@@ -93,6 +93,7 @@ class Stepper:
     __slots__ = (
         "code",
         "function",
+        "outer",
         "stack",
         "variables",
         "finish",
@@ -110,6 +111,7 @@ class Stepper:
 
     def __init__(self, code: types.CodeType, function: Any) -> None:
         self.code, self.function = code, function
+        self.outer: Stepper | None = None  # the frame of which a comprehension is part
         self.stack: list[StackSlot] = []
         self.variables: dict[str, StackSlot] = {}
         # what the previous instruction still has to do, now that the next one is known
@@ -125,6 +127,8 @@ class Stepper:
 
     def cell(self, name: str) -> Any:
         """The cell of a variable of an outer function, where the function is known."""
+        if self.outer is not None:
+            return self.outer.cell(name)
         closure = getattr(self.function, "__closure__", None) or ()
         return dict(zip(self.code.co_freevars, closure)).get(name)
 

@@ -121,7 +121,11 @@ def _path(holder: Any, key: Any) -> Any:
     kind, name, steps, structure = key
     value = _FETCH[kind](holder, name) if kind else holder
     for step in steps:
-        value = dict.get(value, step, MISSING) if type(value) is dict else type_items(value)[step]
+        if type(value) is dict:
+            value = dict.get(value, step, MISSING)
+        else:
+            indexed = type(value) is collections.deque  # from its ends, without a copy
+            value = value[step] if indexed else type_items(value)[step]
     if not structure:
         return value
     names = tuple(value) if type(value) is dict else len(value)

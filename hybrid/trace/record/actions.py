@@ -63,6 +63,7 @@ _PRIMITIVES: dict[tuple[type, str], Callable[..., Any]] = {
     (dict, "set"): dict.__setitem__,
     (collections.OrderedDict, "set"): collections.OrderedDict.__setitem__,
     (collections.defaultdict, "set"): dict.__setitem__,
+    (collections.Counter, "set"): dict.__setitem__,
     **{
         (collections.deque, n): getattr(collections.deque, n)
         for n in ("append", "appendleft", "extend", "clear", "pop", "popleft")

@@ -217,6 +217,7 @@ class Guard(Places):
         terms += self._apart()
         owners = self.recording.owners
         boxes = [key for key in self.facts if key.kind == "path" and key.key[-1]] if owners else []
+        boxes = [key for key in boxes if key.key[0] or key.key[2]]  # not those themselves
         for key in boxes:  # what a container held before the call is read: the call changes others
             box = self.const((*key.key[:-1], False))
             place = f"fetch('path', {self.holder(self.holders[key])}, {box})"

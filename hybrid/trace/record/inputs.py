@@ -153,11 +153,13 @@ def find_captures(roles: Roles, analysis: Analysis) -> None:
 def read_facts(roles: Roles, analysis: Analysis, before: dict[Key, Any], dead: Dead) -> FoundPlaces:
     """The facts of a call, from what its places hold after it and held `before` it."""
     found, numbers = FoundPlaces({}, {}, {}, []), roles.recorder.handles
+    pins = analysis.followed.pins if analysis.followed is not None else ()
     refs: dict[int, Holder] = {}  # one for each object, whatever is known of it
     for key, holder in analysis.found.items():
         if key.kind == "patched":
             holder.skip = {(k.holder, k.key) for k in analysis.found if k.kind == "tattr"}
-        value = fetch(key.kind, holder, key.key)
+        # of what the call changes itself its start alone is a fact
+        value = before[key] if key in pins else fetch(key.kind, holder, key.key)
         ref = found.holders[key] = refs.get(id(holder)) or Holder(holder, dead)
         refs[id(holder)] = ref
         if not is_a(value, Handle):

@@ -24,7 +24,7 @@ from ..heap.data import numbers_among, source_of
 from ..heap.facts import Holder, Key
 from ..heap.namespaces import SharedNames, namespaces_of
 from ..watch.analysis import Analysis
-from .expected import Facts
+from .expected import Facts, Ref
 from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, read_gradients
 from .outcome import Left, Outcome, Results, results_of
 from .outputs import Plain, Unfit
@@ -80,7 +80,8 @@ class Recording:
     `graded`: a tensor with a gradient was written while gradients were recorded; `data`: the
     arguments that are data; `numbers`: those that stand for numbers, and the types of these;
     `namespaces`: objects whose attributes are as apart, or as shared, as when it was made; `path`:
-    the ways that branches on values of tensors went."""
+    the ways that branches on values of tensors went; `begins`: values that the call found in
+    places which it leaves with others."""
 
     graph: Graph
     arguments: int
@@ -101,6 +102,7 @@ class Recording:
     numbers: dict[int, type]
     namespaces: tuple[SharedNames, ...]
     path: tuple[bool, ...] = ()
+    begins: tuple[Any, ...] = ()
 
     @property
     def captures(self) -> int:
@@ -222,7 +224,15 @@ def _recording(
         },
         namespaces=_namespaces(facts, results.outcome),
         path=recorder.path,
+        begins=_begins(facts, analysis),
     )
+
+
+def _begins(facts: Facts, analysis: Analysis) -> tuple[Any, ...]:
+    """What a call starts from, of what it changes itself, apart from tensors."""
+    pins = frozenset[Key]() if analysis.followed is None else analysis.followed.pins
+    found = [(key, facts.expected[key]) for key in pins if type(facts.expected[key]) is not Ref]
+    return tuple(sorted([(*map(str, key), type(v).__name__, repr(v)) for key, v in found]))
 
 
 def _namespaces(facts: Facts, outcome: Outcome) -> tuple[SharedNames, ...]:

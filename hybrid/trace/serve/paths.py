@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ...control.decisions import decision_of
 from ...core import signals
 from ...core.errors import IndexOutOfRange
+from ..fallback.budget import GIVE_UP
 from ..record.before import Before
 from ..record.recording import Recording, Refused
 from .plans import ReplayPlan
@@ -27,6 +28,7 @@ MAX_WAYS = 64  # paths through one signature that are recorded
 SHOWN = 16  # branches of a way that are named
 UNSETTLED, REPLAYS = 12, 4  # misses of facts, and the replays that have to pay for each
 UNSERVED = 32  # calls of ways without a plan, before plans have to serve as many
+MAX_BEGINS = 10  # states of its own from which a signature may start before one comes again
 MAX_PENDING = 8  # recordings of one path that wait for one that agrees
 NEW_WAYS = "takes ever new ways at branches on the values of tensors"
 Path = tuple[bool, ...]
@@ -41,11 +43,22 @@ class KnownPaths:
     plan at a branch, so the facts of that plan held; `once`: ways that took one recording; `early`:
     the next recording makes one node of loops of which the latest one has all turns."""
 
-    __slots__ = ("met", "once", "aside", "early", "unserved", "remade", "state", "crossing")
+    __slots__ = (
+        "met",
+        "once",
+        "aside",
+        "early",
+        "unserved",
+        "remade",
+        "state",
+        "crossing",
+        "begun",
+    )
 
     def __init__(self, state: Any) -> None:
         self.met: set[Path] = set()
         self.once: set[Path] = set()
+        self.begun: set[Any] = set()  # from what calls started that change it
         self.aside = self.early = False
         self.unserved = 0  # calls of ways that are not recorded any more
         self.remade = 0  # calls that were recorded because facts had changed
@@ -82,11 +95,18 @@ class KnownPaths:
         return self.remade > UNSETTLED and REPLAYS * self.remade > replays
 
     def first(self, recording: Recording) -> bool:
-        """Note a recording: whether it is the first that went its way."""
-        path = recording.path
+        """Note a recording: whether it is the first that went its way, or started as it did."""
+        path, start = recording.path, recording.begins
         new = bool(self.met or path) and path not in self.met
         self.met.add(path)
-        return new and not self.many
+        room = len(self.begun) < (MAX_BEGINS if not self.plans else MAX_WAYS)
+        turns = bool(start) and start not in self.begun and room
+        state = self.state()
+        if turns:
+            self.begun.add(start)
+        elif not room and state is not None and start not in self.begun:
+            state.fails = max(state.fails, GIVE_UP - 2)  # it is a counter, say
+        return (new and not self.many) or turns
 
     def settled(self, recording: Recording | Refused, before: Before) -> bool:
         """Note a recording that needs no second one: false for others."""
@@ -110,10 +130,11 @@ def way_text(path: Path) -> str:
 def kept(pending: Sequence[Recording]) -> list[Recording]:
     """The recordings that wait, without the oldest where there are many of one path."""
     left: list[Recording] = []
-    count: dict[Path, int] = {}
+    count: dict[Any, int] = {}
     for recording in reversed(pending):
-        count[recording.path] = count.get(recording.path, 0) + 1
-        if count[recording.path] <= MAX_PENDING and len(left) < MAX_WAYS:
+        mark = recording.path, recording.begins
+        count[mark] = count.get(mark, 0) + 1
+        if count[mark] <= MAX_PENDING and len(left) < MAX_WAYS:
             left.append(recording)
     return left[::-1]
 

@@ -38,10 +38,11 @@ from .fact_table import ELSEWHERE, Access, Facts
 from .objects import Objects
 from .origins import Origins
 from .passed.reads import DataReads
+from .pinned.changes import Changes
 from .rules.call_rules import CallRules
 from .rules.host_rules import HostCalls
 from .rules.store_rules import StoreRules
-from .settle import Changes, Followed, settle
+from .settle import Followed, settle
 
 __all__ = ["Analysis", "analyse"]
 
@@ -144,6 +145,7 @@ class _Work:
         self.evaluator, self.moved = Evaluator(facts, objects), moved
         self.changes = Changes(facts, objects)
         self.evaluator.put_off = self.changes.put_off
+        self.evaluator.keys_at = self.changes.keys_at
         self.hosts = HostCalls(facts)
         self.evaluator.made_again = self.hosts.put_off
         self.calls = CallRules(self.evaluator, self.changes, self.hosts)

@@ -37,6 +37,7 @@ from ..heap.allowlist import pure_function, stdlib, trusted
 from ..heap.data import carried
 from ..heap.library import examined
 from ..heap.patches import own_code
+from ..heap.walks import walk_of
 from .hosts import HostWatch
 from .turns import TURN
 from .walks import Walks
@@ -473,9 +474,8 @@ class Watch:
     def _arguments(self, frame: types.FrameType) -> dict[str, Any]:
         """What a frame of user code begins with."""
         variables = dict(frame.f_locals)
-        zero = variables.get(".0")
-        if zero is not None and hasattr(zero, "__reduce__") and "_iterator" in type(zero).__name__:
-            variables[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
+        if ".0" in variables:  # a comprehension's list, not its iterator
+            variables[".0"] = walk_of(variables[".0"])
         self.passed.update([id(v) for v in variables.values() if issubclass(type(v), Handle)])
         return variables
 

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import heapq
 import json
-import pathlib
+import os
 import re
 import statistics
 import struct
@@ -267,7 +267,7 @@ def several_pure_functions(jit: Any) -> Any:
         heapq.heapify(queue)
         heapq.heappush(queue, s.n)
         where = bisect.bisect(bounds, s.n) + struct.unpack("<h", struct.pack("<h", 3))[0]
-        name = (pathlib.PurePosixPath("a") / "b.txt").suffix
+        name = os.fspath("b.txt")[-4:]
         pair = Pair(x, 1.0)._replace(b=statistics.mean([1.0, 2.0, s.n]))
         byte = hashlib.sha256(b"a").digest()[0] / 255
         return pair.a * pair.b * where + len(name) * byte + heapq.heappop(queue)

@@ -187,7 +187,7 @@ def own_setattr(jit: Any) -> Any:
     return lambda k: f(data(k)), s
 
 
-@refused
+@replayed
 def property_counter(jit: Any) -> Any:
     class Odd:
         def __init__(self) -> None:

@@ -39,7 +39,7 @@ from ...heap.library import FIXED, SCANNERS, TRANSIENT, on_fresh, reads_identity
 from ..c_calls import MAKERS_OF_READERS, QUIET, TEXTS
 from ..evaluator import Evaluator
 from ..fact_table import Access
-from ..settle import Changes
+from ..pinned.changes import Changes
 from .host_rules import HostCalls
 
 __all__ = ["CallRules", "name_of"]

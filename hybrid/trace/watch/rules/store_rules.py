@@ -16,7 +16,7 @@ from ...heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
 from ..classes import in_python
 from ..evaluator import Evaluator
 from ..fact_table import Access
-from ..settle import Changes
+from ..pinned.changes import Changes
 from .call_rules import name_of
 
 __all__ = ["StoreRules"]
@@ -56,8 +56,7 @@ class StoreRules:
             elif kind == "item":
                 self.objects.item(value, key, writes)
             elif not plain(value):  # an operator in place reads what it writes
-                access = writes._replace(stores=kind != "inplace")
-                self.objects.contents(value, access)
+                self._items(value, writes._replace(stores=kind != "inplace"))
         if not unseen:
             return
         if kind == "inplace":
@@ -65,6 +64,14 @@ class StoreRules:
                 self.facts.unseen_item(Access(code, offset))
         elif not self._new(code, base) and not self._only_tensors(code, base):
             self.facts.why("stores into an object that could not be followed", writes)
+
+    def _items(self, value: Any, access: Access) -> None:
+        """Items under keys that only the call knows: those that were used, or all."""
+        keys = self.changes.keys_at(value, access)
+        if keys is None:
+            self.objects.contents(value, access)
+        for key in keys or ():
+            self.objects.item(value, key, access)
 
     def _name(self, code: CodeType, store: Store, access: Access) -> None:
         """A global or a variable of an outer function."""
