@@ -123,12 +123,18 @@ class _Loop:
         starts, ends = (self.held(k) for k in (self.start, self.end))
         if any(work.avals[a] is not work.avals[b] for a, b in zip(starts, ends)):
             return False
-        if len(self.walks) > 1 or not self._walks_on():
+        if len(self.walks) > 1 or not self._walks_on() or not self._fresh():
             return False
         inner = self.made - last
         used = {n for step in work.steps[self.stop :] for n in step.inputs}
         used.update(branch.number for branch in work.branches[self.end :])
         return not used & inner
+
+    def _fresh(self) -> bool:
+        """Whether what the loop leaves is made by it, or the same in every turn: what was there
+        before may have other holders, for whom it stays what it is (`x, y = y, x`)."""
+        rows = zip(*[self.held(head) for head in self.heads])
+        return all(row[-1] in self.made or len(set(row)) == 1 for row in rows)
 
     def _walks_on(self) -> bool:
         """Whether an iterator around the loop gave one number for each turn, and none after it: how
@@ -299,7 +305,8 @@ class _Work:
         site = self.branches[loop.end].site
         node = RecordedOp(WHILE, tuple(params.items()), inputs, tuple(results), made, site)
         for number, result in zip(ends, results):
-            self.moved.setdefault(number, result)
+            if number in loop.made:
+                self.moved.setdefault(number, result)
         self.gone |= loop.made
         self.inside.update(n for s in self.steps[loop.begin : loop.stop] for n in s.inputs)
         self._replace(loop, node, results)
@@ -321,7 +328,7 @@ class _Work:
         if loop.period > 1:
             checks.append(BranchPoint(loop.begin + 1, results[-2], True, None, end.site))
         if loop.walks:
-            number = moved[end.number]
+            number = moved.get(end.number, end.number)
             checks.append(BranchPoint(loop.begin + 1, number, end.truth, None, end.site))
         later = [
             b._replace(position=b.position - cut, number=moved.get(b.number, b.number))

@@ -269,3 +269,62 @@ def powers_of_numbers(jit: Any) -> Any:
         return x.abs() ** number, number ** hb.abs(x)
 
     return lambda k: f(draw(k, 4)), None
+
+
+# ---- what others hold of what a loop moves about
+@program
+def two_that_change_places(jit: Any) -> Any:
+    @jit
+    def f(x: Any, y: Any, c: Any) -> Any:
+        x, y = x * 1.5, y * 2.5
+        first = [x]
+        while c.norm() > 1.0:
+            c = c * 0.75
+            x, y = y, x
+        return first[0] + 0.0, x, y
+
+    return lambda k: f(draw(k, 3), draw(k + 1, 3), draw(k + 2, 3, scale=1 + k % 7)), None
+
+
+@program
+def three_that_change_places(jit: Any) -> Any:
+    @jit
+    def f(x: Any, y: Any, z: Any, c: Any) -> Any:
+        x, y, z = x * 1.5, y * 2.5, z * 0.5
+        first = {"x": x, "z": z}
+        while c.norm() > 1.0:
+            c = c * 0.75
+            x, y, z = y, z, x
+        return first["x"] + first["z"], x, y, z
+
+    given = lambda k: (draw(k, 3), draw(k + 1, 3), draw(k + 2, 3))  # noqa: E731
+    return lambda k: f(*given(k), draw(k + 3, 3, scale=1 + k % 7)), None
+
+
+@program
+def a_truth_that_stays(jit: Any) -> Any:
+    @jit
+    def f(x: Any, flag: Any) -> Any:
+        for turn in range(6):
+            if flag:
+                break
+            x = x * 0.75 + 0.125
+        return x, flag, turn
+
+    return lambda k: f(draw(k, 3), hb.tensor(k % 3 == 2)), None
+
+
+@program
+def truths_that_change_places(jit: Any) -> Any:
+    @jit
+    def f(x: Any, flag: Any, other: Any) -> Any:
+        flag, other = ~flag, ~other
+        both = [flag, other]
+        for _ in range(7):
+            if not flag:
+                break
+            x = x * 0.75
+            flag, other = other, flag
+        return x, flag, both[0], both[1]
+
+    return lambda k: f(draw(k, 3), hb.tensor(k % 3 == 2), hb.tensor(k % 4 > 1)), None
