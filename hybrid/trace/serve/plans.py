@@ -33,8 +33,8 @@ class ReplayPlan:
     `bare`: its calls pass distinct tensors and nothing else while gradients are recorded,
     `untaped`: while they are not.
     `untimed`: replays until one is timed, the second: the first makes the native way; `learned`:
-    which ways of the function there were when a way to it was looked for, by id; `known_paths`: of
-    its signature (paths.py)."""
+    which ways of the function there were, by id, when a way to it was looked for from calls with so
+    many arguments and these keywords; `known_paths`: of its signature (paths.py)."""
 
     __slots__ = (
         "recording",
@@ -64,7 +64,8 @@ class ReplayPlan:
         self.known_paths: Any = None
         self.cause = ""  # what was other than for the plans before it
         self.calls = 0  # that it served
-        self.untimed, self.learned = 2, 0
+        self.untimed = 2
+        self.learned: dict[tuple[Any, ...], int] = {}
         actions = recording.outcome.actions
         self.draws = actions.first if actions.draws else ()  # calls that are undone with a replay
         self.why = ""  # what went wrong when the native way was made
