@@ -6,7 +6,7 @@ changed.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from ...autograd.passes import plan_passes
 from ...ir.tensor import Alias
@@ -19,7 +19,10 @@ from .native.needs import needs_of
 from .prepare import MISS, Prepared, Run
 from .served import Attempts, Served, serve
 
-__all__ = ["ReplayPlan", "distinct"]
+__all__ = ["Bare", "ReplayPlan", "distinct"]
+
+# whether a call passes distinct tensors and nothing else, and whether gradients are recorded
+Bare = Literal["", "taped", "untaped"]
 
 plan_passes(planned)
 
@@ -27,6 +30,8 @@ plan_passes(planned)
 class ReplayPlan:
     """`guard` finds the captures of a call, or None; `served` is the native way, made at the first
     replay and again when the native forms of facts fail, and `attempts` how those lasted.
+    `bare`: its calls pass distinct tensors and nothing else while gradients are recorded,
+    `untaped`: while they are not.
     `untimed`: replays until one is timed, the second: the first makes the native way; `learned`:
     which ways of the function there were, by id, when a way to it was looked for from calls with so
     many arguments and these keywords; `known_paths`: of its signature (paths.py)."""
@@ -37,6 +42,7 @@ class ReplayPlan:
         "count",
         "run",
         "bare",
+        "untaped",
         "served",
         "attempts",
         "why",
@@ -49,10 +55,10 @@ class ReplayPlan:
         "__weakref__",
     )
 
-    def __init__(self, recording: Recording, run: Run, bare: bool) -> None:
+    def __init__(self, recording: Recording, run: Run, bare: Bare) -> None:
         guard = Guard(recording)
         self.recording, self.guard, self.count = recording, guard.function, guard.count
-        self.run, self.bare = run, bare
+        self.run, self.bare, self.untaped = run, bare == "taped", bare == "untaped"
         self.served: Served | None = None
         self.attempts: Attempts | None = None
         self.known_paths: Any = None
