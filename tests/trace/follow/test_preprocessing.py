@@ -598,3 +598,10 @@ def test_buffers_may_be_resized_while_they_are_recorded() -> None:
     for k in range(8):
         samples = bytearray(np.full(4, k, np.int16).tobytes())
         assert f(samples).item() == 4.0 * k and not samples
+
+
+def test_arrays_of_numpys_own_python_are_new_ones() -> None:
+    f = hb.function(lambda x: hb.tensor(np.eye(2)) * x + hb.tensor(np.linspace(0.0, 1.0, 2)))
+    for k in range(8):
+        assert f(hb.full((2, 2), float(k))).tolist() == [[float(k), 1.0], [0.0, k + 1.0]]
+    assert f.cache_info().replays == 6

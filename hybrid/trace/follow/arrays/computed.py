@@ -1,7 +1,7 @@
 """What Python computes with arrays: new arrays and numbers, each the term of a function of NumPy's.
 
-Invariant: the array in a slot is no object of the program, but an argument of the call or a copy
-of what the program has made; so nobody else sees what is held here.
+Invariant: a term says what an array holds as long as nobody writes to it; whatever is done with a
+followed array that is none of the computations here makes the leaves of its term escape.
 """
 
 from __future__ import annotations
