@@ -153,8 +153,7 @@ class Watch:
         # by id, while they run: a frame keeps those below it, and all that is in them
         self._shadow: set[int] = set()
         self.hosts, self.walks = HostWatch(follow, self.why), Walks()
-        self._events = 0
-        self._stopped = False
+        self._events, self._stopped = 0, False
 
     # ---- hooks on and off
     @critical
@@ -315,7 +314,8 @@ class Watch:
     def _line(self, frame: types.FrameType, event: str, value: Any) -> Any:
         if event == "opcode":
             carries = id(frame.f_code) in self.traced and id(frame) in self._counted
-            self.steps[id(frame.f_code), frame.f_lasti] += carries
+            if carries:
+                self.steps[id(frame.f_code), frame.f_lasti] += 1
             self._of(frame.f_code).executed.add(frame.f_lasti)
             if self.follow is not None:
                 self.follow.step(frame, carries)
