@@ -19,21 +19,21 @@ from ...core.aval import HOST
 from ...ir.door.bind import converter
 from ...ir.graph.graph import Const, Graph, Node, Value, make_node, param_key
 from ...ir.graph.region import Region, graph_on
-from .turns import Loop, Turns, as_scalar, as_wanted, put
+from .turns import Loop, RecordedTurns, as_scalar, as_wanted, put
 
 __all__ = ["ForkedLoop"]
 
 FINE = "fine"  # the name of: all branches went as in some turn
 
 
-class Check(NamedTuple):
+class TurnCheck(NamedTuple):
     """A branch of a turn: the name of its bool, its truth."""
 
     name: Any
     truth: bool
 
 
-class Work(NamedTuple):
+class TurnStep(NamedTuple):
     """What an operation of a turn does, comparable."""
 
     record: Any
@@ -43,30 +43,30 @@ class Work(NamedTuple):
     outputs: tuple[Any, ...]
 
 
-class Turn(NamedTuple):
+class SeenTurn(NamedTuple):
     """What a turn does in order, the steps of its operations, and the names of what it leaves."""
 
-    items: list[Check | Work]
+    items: list[TurnCheck | TurnStep]
     steps: list[RecordedOp | None]
     ends: list[Any]
 
     @property
     def truths(self) -> tuple[bool, ...]:
-        return tuple([item.truth for item in self.items if isinstance(item, Check)])
+        return tuple([item.truth for item in self.items if isinstance(item, TurnCheck)])
 
     def used(self, start: int) -> set[Any]:
         """Names that the turn uses from an item on."""
         found = set(self.ends)
         for item in self.items[start:]:
-            found.update((item.name,) if isinstance(item, Check) else item.names)
+            found.update((item.name,) if isinstance(item, TurnCheck) else item.names)
         return found
 
 
-def _alike_at_first(one: Turn, other: Turn) -> bool:
+def _alike_at_first(one: SeenTurn, other: SeenTurn) -> bool:
     """Whether two turns do the same up to a branch that goes different ways."""
     for mine, yours in zip(one.items, other.items):
         if mine != yours:
-            checks = isinstance(mine, Check) and isinstance(yours, Check)
+            checks = isinstance(mine, TurnCheck) and isinstance(yours, TurnCheck)
             return checks and mine[0] == yours[0]
     return False
 
@@ -74,15 +74,15 @@ def _alike_at_first(one: Turn, other: Turn) -> bool:
 class ForkedLoop(Loop):
     """Turns that begin with the branches `heads`; `kinds`: one turn of each way, by its truths."""
 
-    def __init__(self, work: Turns, heads: Sequence[int]) -> None:
+    def __init__(self, work: RecordedTurns, heads: Sequence[int]) -> None:
         super().__init__(work, heads)
         if len({work.branches[head].truth for head in heads[:-1]}) > 1:
             self.go = None
-        self.kinds: list[Turn] = []
+        self.kinds: list[SeenTurn] = []
         self.checks = True
         self.literals: dict[Any, int] = {}
 
-    def _turn(self, head: int, following: int) -> Turn | None:
+    def _turn(self, head: int, following: int) -> SeenTurn | None:
         """What a turn does; None where it uses what an earlier one kept to itself."""
         work, names = self.work, dict[int, Any]()
         for place, number in enumerate(self.held(head)):
@@ -100,18 +100,18 @@ class ForkedLoop(Loop):
             self.literals.setdefault(found, number)
             return found
 
-        turn = Turn([], [], [])
+        turn = SeenTurn([], [], [])
         try:
             for branch in range(head, following):
                 point = work.branches[branch]
-                turn.items.append(Check(name(point.number), point.truth))
+                turn.items.append(TurnCheck(name(point.number), point.truth))
                 turn.steps.append(None)
                 for step in work.between(branch, branch + 1):
                     given = tuple(map(name, step.inputs))
                     made = [("made", len(turn.items), k) for k in range(len(step.outputs))]
                     names.update(zip(step.outputs, made))
                     params = tuple((key, param_key(value)) for key, value in step.params)
-                    turn.items.append(Work(step.op, params, given, step.avals, tuple(made)))
+                    turn.items.append(TurnStep(step.op, params, given, step.avals, tuple(made)))
                     turn.steps.append(step)
             turn.ends.extend(map(name, self.held(following)))
         except LookupError:
@@ -119,7 +119,7 @@ class ForkedLoop(Loop):
         return turn
 
     def same(self) -> bool:
-        found: dict[tuple[bool, ...], Turn] = {}
+        found: dict[tuple[bool, ...], SeenTurn] = {}
         seen: set[tuple[bool, ...]] = set()
         moving = [len(set(row)) > 1 for row in self._rows()]
         for head, following in zip(self.heads, self.heads[1:]):
@@ -145,7 +145,7 @@ class ForkedLoop(Loop):
             name
             for turn in self.kinds
             for item in turn.items
-            for name in ((item.name,) if isinstance(item, Check) else item.names)
+            for name in ((item.name,) if isinstance(item, TurnCheck) else item.names)
         ]
         names += [name for turn in self.kinds for name in turn.ends]
         return [name for name in dict.fromkeys(names) if type(name) is int]
@@ -175,13 +175,13 @@ class ForkedLoop(Loop):
         return Region(graph_on(Graph(inputs, nodes, [*results, counted]), HOST))
 
     def _grow(
-        self, kinds: list[Turn], start: int, named: dict[Any, Value], nodes: list[Node]
+        self, kinds: list[SeenTurn], start: int, named: dict[Any, Value], nodes: list[Node]
     ) -> list[Value]:
         """What turns leave that are alike up to an item: the operations from there on."""
         first = kinds[0]
         for at in range(start, len(first.items)):
             item, step = first.items[at], first.steps[at]
-            if isinstance(item, Check):
+            if isinstance(item, TurnCheck):
                 if len({turn.items[at][1] for turn in kinds}) > 1:
                     return self._split(kinds, at, named, nodes)
                 if at or self.go is None:
@@ -195,7 +195,7 @@ class ForkedLoop(Loop):
         return [*[named[name] for name in first.ends], named[FINE]]
 
     def _split(
-        self, kinds: list[Turn], at: int, named: dict[Any, Value], nodes: list[Node]
+        self, kinds: list[SeenTurn], at: int, named: dict[Any, Value], nodes: list[Node]
     ) -> list[Value]:
         """A choice between what was done where a branch went one way and the other."""
         choice = as_scalar(nodes, named[kinds[0].items[at][0]])

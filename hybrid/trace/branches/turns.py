@@ -19,7 +19,7 @@ from ...ir.graph.region import Region, graph_on
 from ...ir.op import OPS
 from ..follow.snapshots import PythonState
 
-__all__ = ["BranchPoint", "Loop", "Turns", "as_scalar", "as_wanted", "put"]
+__all__ = ["BranchPoint", "Loop", "RecordedTurns", "as_scalar", "as_wanted", "put"]
 
 
 class BranchPoint(NamedTuple):
@@ -32,7 +32,7 @@ class BranchPoint(NamedTuple):
     site: Any = None
 
 
-class Turns(Protocol):
+class RecordedTurns(Protocol):
     """Steps, branches and numbers of a call."""
 
     steps: list[RecordedOp]
@@ -49,7 +49,7 @@ class Loop:
     """Turns that begin with the branches `heads`, of `period` branches each; the last head ends
     them."""
 
-    def __init__(self, work: Turns, heads: Sequence[int]) -> None:
+    def __init__(self, work: RecordedTurns, heads: Sequence[int]) -> None:
         self.work, self.heads = work, heads
         self.start, self.end, self.period = heads[0], heads[-1], heads[1] - heads[0]
         branches = work.branches
