@@ -172,12 +172,18 @@ def alike(first: PythonState | None, second: PythonState | None) -> bool:
     for (one, known), (other, also) in zip(first.ticks, second.ticks):
         if one != other and not (known and also):
             return False
-    walks = zip(first.walks, second.walks)
-    if any(one.over is not other.over for one, other in walks):
+    if not all(map(_goes_on, first.walks, second.walks)):
         return False
     return all(map(_like, first.slots, second.slots)) and _shared(first.slots) == _shared(
         second.slots
     )
+
+
+def _goes_on(first: RangeWalk, second: RangeWalk) -> bool:
+    """Whether it does not matter which number of a range comes next: a variable that is no value of
+    the graph gives it to Python."""
+    given = first.variable is not None and first.read is None
+    return first.over is second.over and (first.taken == second.taken or not given)
 
 
 def changed_numbers(first: PythonState, second: PythonState) -> list[tuple[int, str]]:
