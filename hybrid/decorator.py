@@ -21,9 +21,11 @@ from .core.aval import HOST
 from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
+from .ir.door.context import end_collecting
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.budget import CLOCK, EFFECTS, Budget
 from .trace.fallback.deferred import Deferring
+from .trace.fallback.postponed import begin
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
 from .trace.heap.signature import Regard, signature_of, with_defaults
@@ -261,7 +263,7 @@ class Function(Deferring, Paths, Unserved):
             missed = self._missed_again(state)
             now = signature_of(args, kwargs, self._regard)
             before = Before.of(state.pending, state.plans, now, state.relatives())
-            recorder, watch = state.recorder(self.fn, tensors)
+            recorder, watch = state.recorder(self.fn, tensors, bool(before.relatives))
         except Exception as error:
             if signals.foreign(error):
                 raise
@@ -269,6 +271,20 @@ class Function(Deferring, Paths, Unserved):
         if missed:
             self._records, self._eager = self._records - 1, self._eager + 1
             return self.fn(*args, **kwargs)
+        postponed = begin(recorder)
+        try:
+            return self._followed(state, (recorder, watch, before), args, kwargs, mark, handled)
+        finally:
+            del recorder, watch, before  # with them go values that nobody needs
+            if postponed is not None:
+                end_collecting(postponed)
+
+    @signals.critical
+    def _followed(
+        self, state: SignatureState, by: Any, args: Args, kwargs: Kwargs, mark: Any, handled: int
+    ) -> Any:
+        """The call under a recorder and a watch, and a look at what it did."""
+        recorder, watch, before = by
         result, late = self._watched(state, recorder, args, kwargs)
         if signals.handled() != handled:  # Python ran that is none of the call's
             if not state.excused():
@@ -320,38 +336,16 @@ class Function(Deferring, Paths, Unserved):
                 self._regard = regard
                 self._signatures.drop(state)
                 return
+        postponed = recorder.postponed
         # what they kept is not needed again, and replays have memory of their own
         del recorder, watch, analysis, before
         self._decide(state, recording, earlier, near, bare)
+        if postponed is not None and not isinstance(recording, Refused):
+            state.family_shows(postponed, recording)
         if excused and state.fails + state.effects:
             state.fails, state.effects = counts  # what other threads did is not held against it
         for device in devices:
             door.backend_of(device).trim()
-
-    @signals.critical
-    def _watched(
-        self, state: SignatureState, recorder: Recorder, args: Args, kwargs: Kwargs
-    ) -> Any:
-        """Run the call under a recorder and its watch: its result, and an error of the watch."""
-        watch, handled = recorder.watch, signals.handled()
-        assert watch is not None
-        outer, finished = door.push_mode(recorder), False
-        try:
-            with watch:
-                result = self.fn(*args, **kwargs)
-                finished = True
-            return result, None
-        except BaseException as error:
-            ours = signals.handled() == handled and not signals.foreign(error)
-            if finished and isinstance(error, Exception) and ours:
-                return result, error
-            if signals.handled() == handled:
-                self._raised(state)
-            raise
-        finally:  # as pop_mode does
-            door.STATE.special += (door.LOCAL.mode is None) - (outer is None)
-            door.LOCAL.mode = outer
-            signals.take_back()
 
     def _decide(
         self,

@@ -375,7 +375,8 @@ def run(resolved: Resolved, tensors: tuple[Any, ...], link: bool = True) -> Any:
 def _among_pending(resolved: Resolved, tensors: tuple[Any, ...], link: bool) -> Any:
     """The same while some thread collects ops: this one may, and values may be pending."""
     mode = LOCAL.mode
-    if mode is not None and mode.defers and resolved.pure:
+    late = mode is not None and mode.late and mode.postpones(resolved, tensors)
+    if late or (mode is not None and mode.defers and resolved.pure):
         returned = mode.collect(resolved, tensors)
         results = (returned,) if resolved.single else returned
     else:

@@ -21,6 +21,7 @@ __all__ = ["Family", "Families", "family_of"]
 
 MAX_FAMILIES = 64
 MAX_SIGHTS = 4096  # signatures whose calls are counted, in each of two generations
+MAX_VAIN = 3  # recorded calls in a row whose ops waited for nothing
 _ABSTRACT = frozenset(map(id, (int, float, complex, str, bytes)))
 
 
@@ -46,11 +47,11 @@ class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
     recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly."""
 
-    __slots__ = ("number", "versions", "distinct", "states")
+    __slots__ = ("number", "versions", "distinct", "states", "vain")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.versions = self.distinct = 0
+        self.versions = self.distinct = self.vain = 0
         self.states: list[ref[Any]] = []
 
     @property
@@ -62,6 +63,14 @@ class Family:
         """A member is recorded from now on."""
         self.versions += 1
         self.states = [ref(state), *[known for known in self.states if known() is not None]][:FEW]
+
+    def postpones(self) -> bool:
+        """Whether ops of a recorded call are to wait for its plan."""
+        return self.vain < MAX_VAIN
+
+    def postponed(self, served: bool) -> None:
+        """Such a call was computed by its plan, or for nothing op by op."""
+        self.vain = 0 if served else self.vain + 1
 
     def relatives(self, state: Any) -> Iterator[Any]:
         """The other members that have recordings, the latest first."""

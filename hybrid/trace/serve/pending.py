@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ...core import signals
 from ...core.signals import from_handler
 from ...ir.door.busy import is_busy, values_of
-from ...ir.door.context import STATE
+from ...ir.door.context import LOCAL, STATE, push_mode
 from ...ir.door.pending import known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families
 from ..fallback.nap import Nap
 from ..heap.signature import signature_of, unchecked
+from ..record.recorder import Recorder
 from ..record.wording import why_not
 from .background import Compilation
 from .paths import crossing, leads
@@ -153,6 +155,35 @@ class Unserved(Reports):
             state.why = "raised an exception"
         else:
             self._blame(state, "raised an exception")
+
+    @signals.critical
+    def _watched(
+        self,
+        state: SignatureState,
+        recorder: Recorder,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Run the call under a recorder and its watch: its result, and an error of the watch."""
+        watch, handled = recorder.watch, signals.handled()
+        assert watch is not None
+        outer, finished = push_mode(recorder), False
+        try:
+            with watch:
+                result = self.fn(*args, **kwargs)
+                finished = True
+            return result, None
+        except BaseException as error:
+            ours = signals.handled() == handled and not signals.foreign(error)
+            if finished and isinstance(error, Exception) and ours:
+                return result, error
+            if signals.handled() == handled:
+                self._raised(state)
+            raise
+        finally:  # as pop_mode does
+            STATE.special += (LOCAL.mode is None) - (outer is None)
+            LOCAL.mode = outer
+            signals.take_back()
 
     def _eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: bool = False) -> Any:
         """Run the user's function as it is; its ops in segments where others are replayed."""

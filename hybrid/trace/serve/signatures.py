@@ -19,6 +19,7 @@ from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
 from ..fallback.deferred import Deferral
 from ..fallback.families import Family
+from ..fallback.postponed import Postponed, PostponingRecorder
 from ..follow.rows import SUPPORTED, follower
 from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
@@ -141,11 +142,16 @@ class SignatureState:
         more = self.stores or self.effects or self.plans or self.loops
         return bool(more or self.fails > 1)
 
-    def recorder(self, function: Any, tensors: list[Any]) -> tuple[Recorder, Watch]:
-        """What records the next call, and what looks at its Python."""
+    def recorder(
+        self, function: Any, tensors: list[Any], related: bool = False
+    ) -> tuple[Recorder, Watch]:
+        """What records the next call, and what looks at its Python; `related`: recordings of other
+        extents may show that one is enough, and then its plan computes the call."""
         numbers = numbers_among(tensors)
         watch = Watch(follower(function) if numbers or self.follows() else None)
-        recorder = Recorder(tensors, getattr(function, "__code__", None))
+        late = related and self.family is not None and self.family.postpones()
+        kind = PostponingRecorder if late else Recorder
+        recorder = kind(tensors, getattr(function, "__code__", None))
         recorder.watch, watch.data = watch, recorder.sources()
         recorder.asked = self.asked
         if watch.follow is not None:
@@ -209,6 +215,15 @@ class SignatureState:
             for recording in found
             if recording.outcome.actions is NONE and not recording.life.dead
         ][:1]
+
+    def family_shows(self, postponed: Postponed, recording: Recording) -> None:
+        """A call was recorded whose ops wait: have the plan that it gave compute them."""
+        plan = self.plans[0] if self.plans else None
+        made = plan is not None and plan.recording is recording
+        if made:
+            postponed.finish(recording, plan.run)
+        if self.family is not None:
+            self.family.postponed(made and not postponed.forced)
 
     def latest(self) -> Recording:
         """The recording that was accepted last, or else the last one."""
