@@ -47,11 +47,11 @@ class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
     recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly."""
 
-    __slots__ = ("number", "versions", "distinct", "states", "vain")
+    __slots__ = ("number", "versions", "distinct", "states", "vain", "served")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.versions = self.distinct = self.vain = 0
+        self.versions = self.distinct = self.vain = self.served = 0
         self.states: list[ref[Any]] = []
 
     @property
@@ -71,6 +71,7 @@ class Family:
     def postponed(self, served: bool) -> None:
         """Such a call was computed by its plan, or for nothing op by op."""
         self.vain = 0 if served else self.vain + 1
+        self.served += served
 
     def relatives(self, state: Any) -> Iterator[Any]:
         """The other members that have recordings, the latest first."""
@@ -111,6 +112,7 @@ class Families:
         family.distinct += not count
         count += weight if count else 1
         first = family.versions < VERSIONS and family.number < FAMILIES
+        first = first or (family.served > 0 and not family.vain)
         admitted = first or (count > 1 and family.hopeful) or budget.pays(count)
         admitted = admitted and budget.allows(replays)
         # once recorded it is counted anew, should it leave the table

@@ -9,15 +9,16 @@ of one core.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf, prod
+from math import ceil, inf, prod
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ....core.extents import apart
 from ....core.shapes import collapse
 from ...plan import Dims, GemmKernel, Operand
 from ..machine.host import machine
-from .micro import PackedElement
+from .micro import ELEMENTS, PackedElement
 from .pack import Storage, storage
 
 __all__ = [
@@ -268,10 +269,22 @@ def _vectors(b: Factor, mode: BMode) -> int:
     return -(-b.lines.size // 16)
 
 
-def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: bool) -> Geometry:
+def _factors(kernel: GemmKernel, element: PackedElement) -> tuple[Factor, Factor]:
+    return (
+        factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols),
+        factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows),
+    )
+
+
+def option(
+    kernel: GemmKernel,
+    element: PackedElement,
+    target: Target,
+    swapped: bool,
+    factors: tuple[Factor, Factor] | None = None,
+) -> Geometry:
     """The best decisions for the product (or its transpose)."""
-    a = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
-    b = factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows)
+    a, b = factors or _factors(kernel, element)
     m, n, out = kernel.m, kernel.n, kernel.outs[0]
     if swapped:
         a, b, m, n = b, a, n, m
@@ -387,5 +400,20 @@ def _cuts(panels: int, most: int) -> list[int]:
 
 def choose(kernel: GemmKernel, element: PackedElement, target: Target) -> Geometry:
     """The cheaper of the product and its transpose."""
-    options = [option(kernel, element, target, swapped) for swapped in (False, True)]
-    return min(options, key=lambda geometry: geometry.cost)
+    factors = _factors(kernel, element)
+    plain = kernel._replace(epilogue=None, reads=())
+    decided = _decided(plain, (target, element.name), factors)
+    m, n = (kernel.n, kernel.m) if decided.swapped else (kernel.m, kernel.n)
+    a, b = reversed(factors) if decided.swapped else factors
+    return decided._replace(m=m, n=n, a=a, b=b, batch=kernel.batch)
+
+
+@apart
+def _decided(
+    kernel: GemmKernel, way: tuple[Target, str], factors: tuple[Factor, Factor]
+) -> Geometry:
+    """What is chosen, with whole cycles and no factors."""
+    target, element = way[0], ELEMENTS[way[1]]
+    options = [option(kernel, element, target, swapped, factors) for swapped in (False, True)]
+    best = min(options, key=lambda geometry: geometry.cost)
+    return best._replace(m=0, n=0, a=None, b=None, batch=0, cost=ceil(best.cost))
