@@ -372,8 +372,9 @@ class Function(Deferring, Paths, Unserved):
                 state.pending = [other for other in pending if other is not candidate]
                 return
             state.why = changed or "Python state it reads was different before the call"
-        if any(alike(recording, other) for other in near):
-            self._accept(state, recording, bare)
+        other = next((other for other in near if alike(recording, other)), None)
+        if other is not None:
+            self._accept(state, recording, bare, other)
             return
         if recording.lost:
             state.why = "uses a tensor whose place in Python could not be found"
@@ -387,16 +388,24 @@ class Function(Deferring, Paths, Unserved):
         else:
             self._blame(state)
 
-    def _accept(self, state: SignatureState, recording: Recording, bare: bool) -> None:
-        """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
+    def _accept(
+        self,
+        state: SignatureState,
+        recording: Recording,
+        bare: bool,
+        other: Recording | None = None,
+    ) -> None:
+        """Compile a recording; `bare`: its arguments are distinct tensors and nothing else; `other`
+        differs from it in sizes only."""
         prepare = CHOICE.executor.prepare
-        if not background.waits(self._wait, recording):
+        run = state.sized(recording, other, CHOICE.executor)
+        if run is None and not background.waits(self._wait, recording):
             state.work = background.start(recording, prepare, bare, state)
             if state.work is not None:
                 state.state = state.state if state.plans else "PENDING"
                 return
         try:
-            plan = ReplayPlan(recording, prepare(recording), bare)
+            plan = ReplayPlan(recording, run or prepare(recording), bare)
         except Exception as error:  # the call has run: its result must reach the user
             if signals.foreign(error):
                 raise
@@ -407,7 +416,7 @@ class Function(Deferring, Paths, Unserved):
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
         plan.known_paths = state.known_paths
-        self._compiled += 1
+        self._compiled += not getattr(plan.run, "filled", False)
         self._budget.accepted()
         state.fruitless = 0
         state.state, state.fails, state.effects = "REPLAY", 0, 0

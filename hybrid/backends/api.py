@@ -22,6 +22,7 @@ import numpy as np
 from ..core.aval import HOST, Aval, Device, use_kinds
 from ..core.aval import device as to_device
 from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
+from ..core.extents import Unfit
 from ..ir.door.bind import aside, use_backends
 from ..ir.graph.graph import Graph
 from ..ir.op import Op
@@ -324,6 +325,16 @@ class Backend(ABC):
         if graph is None or type(self).eager is Backend.eager:
             return Interpreted(plan_runner(plan, self))
         return Interpreted(graph_runner(graph))
+
+    def outline(self, plan: Plan) -> Any:
+        """What `assemble` takes beside a plan: tuples and lists of what its code needs, where sizes
+        may be extents (core/extents.py).  Raises Unfit where a plan has to be compiled for its
+        sizes; the default."""
+        raise Unfit("plans are compiled for their sizes")
+
+    def assemble(self, plan: Plan, pieces: Any) -> Executable:
+        """What replays a plan, of what `outline` gave for it."""
+        raise NotImplementedError
 
     def beside(self, cancelled: Callable[[], bool]) -> AbstractContextManager[None] | None:
         """A scope in which a thread may call `compile` while others go on; it may raise where

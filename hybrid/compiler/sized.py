@@ -96,6 +96,11 @@ class SizedPlan:
             placed = [x if k < 0 else inputs[k] * x for k, x in zip(self.places, self.factors)]
             made = make(_graph_with(second, iter(placed)))
         self.count = len(symbols)
+        # whether it is for more than one size
+        self.general = not any(
+            truth and symbol == "==" and _of_inputs(following, terms)
+            for (symbol, terms), truth in following.conditions.items()
+        )
         self._fill = Writer(following, made).function()
 
     def fill(self, graph: Graph) -> Any:
@@ -262,6 +267,10 @@ class Writer:
         if isinstance(value, dict) and any(map(self.has, (*value, *value.values()))):
             raise Unfit("a dictionary with extents")
         return False
+
+
+def _of_inputs(following: Following, terms: Any) -> bool:
+    return all(following.atoms[k].how == "input" for monomial, _ in terms for k in monomial)
 
 
 def _terms_of(number: Any) -> Sequence[Any]:

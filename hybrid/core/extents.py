@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -298,7 +298,9 @@ class Extent:
     # ---- what is learnt of it
     def __int__(self) -> int:
         following = self._open().following
-        difference = following.made({**dict(self.terms), (): dict(self.terms).get((), 0) - self.value})
+        difference = following.made(
+            {**dict(self.terms), (): dict(self.terms).get((), 0) - self.value}
+        )
         if type(difference) is Extent and not following.zero(difference.terms):
             raise Unfit("a number that is not itself")
         return self.value

@@ -62,9 +62,9 @@ def program_of(plan: Plan) -> PlanCode:
 class PlanRunner(Executable):
     """Compiled kernels of a plan, and what is needed to run them."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, program: PlanCode | None = None) -> None:
         self.plan = plan
-        program = program_of(plan)
+        program = program or program_of(plan)
         self.temp, self.inside = program.temp, program.inside
         steps_of: dict[int, list[Step]] = {}
         for owner, step in zip(program.owners, program.steps):

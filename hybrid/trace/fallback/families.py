@@ -16,6 +16,7 @@ import numpy as np
 from ...core.aval import Aval
 from ...core.cache import keep
 from .budget import FAMILIES, FEW, VERSIONS, Budget
+from .sizes import Sizes
 
 __all__ = ["Family", "Families", "family_of"]
 
@@ -47,12 +48,13 @@ class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
     recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly."""
 
-    __slots__ = ("number", "versions", "distinct", "states", "vain", "served")
+    __slots__ = ("number", "versions", "distinct", "states", "vain", "served", "sizes")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.versions = self.distinct = self.vain = self.served = 0
         self.states: list[ref[Any]] = []
+        self.sizes = Sizes()
 
     @property
     def hopeful(self) -> bool:

@@ -216,6 +216,15 @@ class SignatureState:
             if recording.outcome.actions is NONE and not recording.life.dead
         ][:1]
 
+    def sized(self, recording: Recording, other: Recording | None, executor: Any) -> Any:
+        """What runs a recording, of a plan that was made for many sizes; None where there is none.
+        `other`: a recording that differs from it in sizes only."""
+        fill = getattr(executor, "fill", None)
+        if other is None or fill is None or self.family is None or recording.path:
+            return None
+        made = self.family.sizes.fill(recording, other)
+        return None if made is None else fill(recording, made)
+
     def family_shows(self, postponed: Postponed, recording: Recording) -> None:
         """A call was recorded whose ops wait: have the plan that it gave compute them."""
         plan = self.plans[0] if self.plans else None

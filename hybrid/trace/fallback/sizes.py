@@ -1,0 +1,68 @@
+"""The plans of one family of signatures, made once for many sizes.
+
+Invariant: at most MOST of them, each for a class of sizes; the one that was used last is tried
+first and the one that was not used for the longest time leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...compiler.pipeline import build
+from ...compiler.sized import SizedPlan
+from ...core import signals
+from ...core.errors import HybridError
+from ...core.extents import Unfit
+from ...ir.door.bind import backend_of
+from ...ir.door.evaluate import host_kernel
+from ...ir.graph.graph import Graph
+from ..record.recording import Recording
+
+__all__ = ["Sizes", "MOST"]
+
+MOST = 3  # plans of a family
+LATER = 1  # sizes that are compiled by themselves before the first plan for many
+EACH = 8  # sizes that were filled in and pay for one more such plan
+
+
+class Sizes:
+    """`plans`, the latest first; `missed`: sizes that none of them was for; `filled`: the others;
+    `made`: plans so far, those that were for one size only included."""
+
+    __slots__ = ("plans", "missed", "filled", "made")
+
+    def __init__(self) -> None:
+        self.plans: list[SizedPlan] = []
+        self.missed = self.filled = self.made = 0
+
+    def fill(self, recording: Recording, other: Recording) -> Any:
+        """The plan of a recording and what the backend needs beside it; None where it has to be
+        compiled by itself.  `other`: one that differs in sizes only."""
+        graph, states = recording.graph, recording.outcome.states
+        for plan in self.plans:
+            made = plan.fill(graph)
+            if made is not None:
+                self.filled += 1
+                self.plans = [plan, *[known for known in self.plans if known is not plan]]
+                return made
+        self.missed += 1
+        if self.missed <= LATER or self.made >= MOST + self.filled // EACH:
+            return None
+        self.made += 1
+        try:
+            plan = SizedPlan(other.graph, graph, lambda g: _made(g, states))
+            made = plan.fill(graph)
+        except Exception as error:
+            if signals.foreign(error) or not isinstance(
+                error, (Unfit, HybridError, ArithmeticError, TypeError, ValueError, AttributeError)
+            ):
+                raise
+            return None
+        if made is not None and plan.general:
+            self.plans = [plan, *self.plans][:MOST]
+        return made
+
+
+def _made(graph: Graph, states: list[tuple[int, int]]) -> Any:
+    plan = build(graph, states, kernel=host_kernel).plan
+    return plan, backend_of(graph.outputs[0].aval.device).outline(plan)
