@@ -83,12 +83,12 @@ class Postponed(Collector):
         for place, value in zip(self.outputs, values):
             if place is not None:
                 self.known[place] = value
-        if recording.tape is not None:
-            node = recording.start(self.inputs, values.__getitem__)
-            for reference, output in self.on_tape:
-                handle = reference()
-                if handle is not None and output in recording.tape.position:
-                    handle._node = node(output)
+        # results hang on what replays hang them on, not on the tape of the whole call
+        node = recording.start(self.inputs, values.__getitem__)
+        for reference, output in self.on_tape:
+            handle = reference()
+            if handle is not None:
+                handle._node = node(output)
 
 
 class PostponingRecorder(Recorder):
