@@ -17,15 +17,12 @@ from typing import Any, overload
 
 from .compiler.failure import reason
 from .core import signals
-from .core.aval import HOST
 from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
-from .ir.door.context import end_collecting
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.budget import CLOCK, EFFECTS, Budget
 from .trace.fallback.deferred import Deferring
-from .trace.fallback.postponed import begin
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
 from .trace.heap.signature import Regard, signature_of, with_defaults
@@ -50,6 +47,7 @@ from .trace.serve.signatures import (
     other_regard,
     owners_of,
 )
+from .trace.serve.sized.calls import Recorded
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.turns import RUNS, TURN, Runs
@@ -65,7 +63,7 @@ Kwargs = dict[str, Any]
 interrupted.register()
 
 
-class Function(Deferring, Paths, Unserved):
+class Function(Deferring, Paths, Recorded, Unserved):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
     >>> import hybrid; hybrid.function(abs)
@@ -228,9 +226,7 @@ class Function(Deferring, Paths, Unserved):
                     try:
                         if WATCHING:  # the end of the watch was cut short
                             abandon_watch()
-                        unused = self._records == before
-                        spent = self._budget.ran if unused else self._budget.recorded
-                        spent(CLOCK[0]() - start)
+                        self._spent(self._records > before, CLOCK[0]() - start)
                     finally:
                         self._waits = self._waits and TURN.function is self
                         TURN.function = None
@@ -250,58 +246,6 @@ class Function(Deferring, Paths, Unserved):
         finally:
             self._runs.ended += 1
             RUNS.ended += 1
-
-    @signals.critical
-    def _recorded(
-        self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]
-    ) -> Any:
-        self._records, state.calls = self._records + 1, state.calls + 1
-        mark, handled = RUNS.mark(), signals.handled()
-        try:  # nothing has run yet
-            # loaded now, not while the call is watched
-            door.backend_of(tensors[0]._a.device if tensors else HOST)
-            missed = self._missed_again(state)
-            now = signature_of(args, kwargs, self._regard)
-            before = Before.of(state.pending, state.plans, now, state.relatives())
-            recorder, watch = state.recorder(self.fn, tensors, bool(before.relatives))
-        except Exception as error:
-            if signals.foreign(error):
-                raise
-            missed = self._broken(state, error, "cannot be recorded")
-        if missed:
-            self._records, self._eager = self._records - 1, self._eager + 1
-            return self.fn(*args, **kwargs)
-        postponed = begin(recorder)
-        try:
-            return self._followed(state, (recorder, watch, before), args, kwargs, mark, handled)
-        finally:
-            del recorder, watch, before  # with them go values that nobody needs
-            if postponed is not None:
-                end_collecting(postponed)
-
-    @signals.critical
-    def _followed(
-        self, state: SignatureState, by: Any, args: Args, kwargs: Kwargs, mark: Any, handled: int
-    ) -> Any:
-        """The call under a recorder and a watch, and a look at what it did."""
-        recorder, watch, before = by
-        result, late = self._watched(state, recorder, args, kwargs)
-        if signals.handled() != handled:  # Python ran that is none of the call's
-            if not state.excused():
-                state.why = "is interrupted by signal handlers whenever it is recorded"
-                self._give_up(state)
-            return result
-        try:
-            if late is not None:
-                raise late
-            self._after(state, recorder, watch, before, args, kwargs, result, mark)
-        except RunsEagerly:  # the user made errors of warnings
-            raise
-        except Exception as error:
-            if signals.foreign(error):
-                raise
-            self._broken(state, error, "cannot be recorded")
-        return result
 
     def _after(
         self,
@@ -419,6 +363,8 @@ class Function(Deferring, Paths, Unserved):
         self._compiled += not getattr(plan.run, "filled", False)
         self._budget.accepted()
         state.fruitless = 0
+        if plan.recording.blind and state.family is not None:
+            state.family.shows(state.shape, plan)
         state.state, state.fails, state.effects = "REPLAY", 0, 0
         state.owners = owners_of(state.plans)
         if state.owners is not None:

@@ -83,7 +83,7 @@ class SizedPlan:
         if len(before) != len(now):
             raise Unfit("graphs that differ in more than numbers")
         symbols: dict[tuple[int, int], int] = {}
-        # of each number: which symbol it is a multiple of (-1: none), and that multiple of it or of 1
+        # of each number: which symbol it is a multiple of (-1: of 1), and which multiple
         self.places, self.factors = list[int](), list[int]()
         for old, new in zip(before, now):
             place, factor = (-1, new) if old == new else _multiple(symbols, old, new)

@@ -56,9 +56,10 @@ class Following:
 
     def input(self, value: int, low: int | None = None) -> Any:
         """A number that may be another one next time, which is at least `low`."""
-        return self._atom("input", (), value, low)
+        return self.atom("input", (), value, low)
 
-    def _atom(self, how: str, operands: tuple[Any, ...], value: int, low: int | None) -> Any:
+    def atom(self, how: str, operands: tuple[Any, ...], value: int, low: int | None) -> Any:
+        """A number that no polynomial of others is."""
         if len(self.atoms) >= MOST_ATOMS:
             raise Unfit("too many operations on sizes")
         self.atoms.append(Atom(how, operands, value, low))
@@ -91,7 +92,7 @@ class Following:
         key = how, _terms(first), _terms(second)
         found = self.operations.get(key)
         if found is None:
-            found = self.operations[key] = self._atom(how, (first, second), value, low)
+            found = self.operations[key] = self.atom(how, (first, second), value, low)
         return found
 
     def low(self, terms: Terms) -> int | None:
@@ -439,7 +440,7 @@ def rebuilt(value: Any, each: Callable[[Any], Any]) -> Any:
 def _opened(following: Following, value: Any, call: int, places: Any) -> Any:
     """A result with each whole number a new atom."""
     if type(value) is int:
-        return following._atom("result", (call, next(places)), value, None)
+        return following.atom("result", (call, next(places)), value, None)
     if isinstance(value, (tuple, list)):
         return rebuilt(value, lambda item: _opened(following, item, call, places))
     return value

@@ -18,10 +18,11 @@ from ...core.cache import keep
 from .budget import FAMILIES, FEW, VERSIONS, Budget
 from .sizes import Sizes
 
-__all__ = ["Family", "Families", "family_of"]
+__all__ = ["Family", "Families", "family_of", "shape_of"]
 
 MAX_FAMILIES = 64
 MAX_SIGHTS = 4096  # signatures whose calls are counted, in each of two generations
+MAX_SHAPES = 8  # of signatures of a family
 MAX_VAIN = 3  # recorded calls in a row whose ops waited for nothing
 _ABSTRACT = frozenset(map(id, (int, float, complex, str, bytes)))
 
@@ -44,17 +45,24 @@ def _kind(entry: Any) -> Any:
     return entry
 
 
+def shape_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A signature without the extents of its tensors."""
+    return tuple([(a.dtype, a.ndim, a.device) if type(a) is Aval else a for a in signature])
+
+
 class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
     recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly."""
 
-    __slots__ = ("number", "versions", "distinct", "states", "vain", "served", "sizes")
+    __slots__ = ("number", "versions", "distinct", "states", "vain", "served", "sizes", "blind")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.versions = self.distinct = self.vain = self.served = 0
         self.states: list[ref[Any]] = []
         self.sizes = Sizes()
+        # signatures without extents -> the latest plan of a blind recording of such a call, weakly
+        self.blind: dict[Any, ref[Any]] = {}
 
     @property
     def hopeful(self) -> bool:
@@ -65,6 +73,10 @@ class Family:
         """A member is recorded from now on."""
         self.versions += 1
         self.states = [ref(state), *[known for known in self.states if known() is not None]][:FEW]
+
+    def shows(self, shape: Any, plan: Any) -> None:
+        """A plan of a blind recording of such a call was made."""
+        keep(self.blind, shape, ref(plan), MAX_SHAPES)
 
     def postpones(self) -> bool:
         """Whether ops of a recorded call are to wait for its plan."""

@@ -173,7 +173,7 @@ class PostponingRecorder(Recorder):
 
 
 def begin(recorder: Recorder) -> Postponed | None:
-    """Let the ops of a recorded call wait, until `end_collecting`, if its recorder asks for that."""
+    """Let the ops of a recorded call wait until `end_collecting`, if its recorder asks for it."""
     postponed: Postponed | None = recorder.postponed
     if postponed is not None:
         STATE.special += 1

@@ -15,7 +15,7 @@ from .inputs import ByIdentity, Input
 from .recording import Recording
 from .wording import Wording, change
 
-__all__ = ["difference", "alike"]
+__all__ = ["difference", "alike", "same_kinds"]
 
 
 def difference(current: Recording, earlier: Recording) -> str | None:
@@ -38,12 +38,16 @@ def alike(current: Recording, other: Recording) -> bool:
     if current.path != other.path:
         return False
     return (
-        len(current.graph.nodes) == len(other.graph.nodes)
-        and all(map(_same_kind, current.fingerprint.operations, other.fingerprint.operations))
+        same_kinds(current.fingerprint.operations, other.fingerprint.operations)
         and current.fingerprint[1:] == other.fingerprint[1:]
         and _inputs(current, other) is None
         and _facts(current.facts, other.facts) is None
     )
+
+
+def same_kinds(current: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> bool:
+    """Whether operations differ in extents only."""
+    return len(current) == len(other) and all(map(_same_kind, current, other))
 
 
 def _same_kind(current: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

@@ -14,12 +14,13 @@ from ...ir.tensor import Handle
 from ..follow.terms import OPERATORS, Constant, Operation, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
+from .actions import NONE
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
 from .outputs import GivenNumber
 from .recording import Recording
 
-__all__ = ["Guard", "FactGuard"]
+__all__ = ["Guard", "FactGuard", "same_guard"]
 
 # Classes come first: reading attributes is harmless once they are known to be the same.  The check
 # of hybrid's own functions is the longest and the one that fails least, so it comes last.
@@ -31,6 +32,19 @@ def _distinct_dicts(*objects: Any) -> bool:
     """Whether objects have a dict each."""
     dicts = [id(found) for found in map(instance_dict, objects) if found is not None]
     return len(set(dicts)) == len(dicts)
+
+
+def same_guard(recording: Recording, other: Recording) -> bool:
+    """Whether the guard of a recording does for another one, whose facts are the same."""
+    own, known = recording.inputs, other.inputs
+    count = recording.arguments
+    return (
+        recording.facts is other.facts
+        and recording.outcome.actions is other.outcome.actions is NONE
+        and len(own) == len(known)
+        and own[count:] == known[count:]
+        and [i.location for i in own[:count]] == [i.location for i in known[:count]]
+    )
 
 
 class Guard:

@@ -16,7 +16,7 @@ from ...ir.door.busy import is_busy, values_of
 from ...ir.door.context import LOCAL, STATE, push_mode
 from ...ir.door.pending import known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
-from ..fallback.families import Families
+from ..fallback.families import Families, shape_of
 from ..fallback.nap import Nap
 from ..heap.signature import signature_of, unchecked
 from ..record.recorder import Recorder
@@ -124,7 +124,7 @@ class Unserved(Reports):
             self._run_python(state, self._of_all())
             self._say("", why)
             return state
-        state.family = family
+        state.family, state.shape = family, shape_of(signature)
         family.add(state)
         return state
 

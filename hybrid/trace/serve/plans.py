@@ -12,7 +12,7 @@ from ...autograd.passes import plan_passes
 from ...ir.tensor import Alias
 from ..fallback.gradients import planned
 from ..heap.data import owned
-from ..record.guards import Guard
+from ..record.guards import Guard, same_guard
 from ..record.recording import Recording
 from .commit import commit
 from .native.needs import needs_of
@@ -48,9 +48,15 @@ class ReplayPlan:
         "__weakref__",
     )
 
-    def __init__(self, recording: Recording, run: Run, bare: bool) -> None:
-        guard = Guard(recording)
-        self.recording, self.guard, self.count = recording, guard.function, guard.count
+    def __init__(
+        self, recording: Recording, run: Run, bare: bool, other: ReplayPlan | None = None
+    ) -> None:
+        self.recording = recording
+        if other is not None and same_guard(recording, other.recording):
+            self.guard, self.count = other.guard, other.count
+        else:
+            guard = Guard(recording)
+            self.guard, self.count = guard.function, guard.count
         self.run, self.bare = run, bare
         self.served: Served | None = None
         self.attempts: Attempts | None = None

@@ -93,6 +93,7 @@ class SignatureState:
         "asked",
         "fruitless",
         "family",
+        "shape",
         "known_paths",
         "rolls",
         "loops",
@@ -125,6 +126,7 @@ class SignatureState:
         self.rolls = True  # whether such loops are to become one node
         self.fruitless = 0  # recordings beside plans, or calls after those, that gave no plan
         self.family: Family | None = None
+        self.shape: Any = None  # the signature without extents
 
     @property
     def text(self) -> str:
@@ -224,6 +226,19 @@ class SignatureState:
             return None
         made = self.family.sizes.fill(recording, other)
         return None if made is None else fill(recording, made)
+
+    def forgets(self) -> Callable[[Any], None]:
+        """What drops its plans."""
+        table = weakref.ref(self)
+
+        def dead(_: Any) -> None:
+            found = table()
+            if found is not None:
+                for plan in found.plans:
+                    plan.recording.life.end()
+                found.forget()
+
+        return dead
 
     def family_shows(self, postponed: Postponed, recording: Recording) -> None:
         """A call was recorded whose ops wait: have the plan that it gave compute them."""
@@ -444,7 +459,7 @@ def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any],
     table, owner = weakref.ref(state), weakref.ref(function)
 
     def dead(_: Any) -> None:
-        life.dead = True
+        life.end()
         found, decorated = table(), owner()
         if found is not None:
             found.forget()

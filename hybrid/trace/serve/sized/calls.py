@@ -1,0 +1,133 @@
+"""Recorded calls: under a watch, or as a further size of one that was.
+
+Invariant: nothing waits for its value when a call is over, whatever became of its recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ....core import signals
+from ....core.aval import HOST
+from ....ir.door import bind as door
+from ....ir.door.context import end_collecting
+from ...fallback.budget import Budget
+from ...fallback.postponed import begin
+from ...heap.signature import Regard, signature_of
+from ...record.before import Before
+from ...watch.turns import RUNS
+from ..plans import ReplayPlan
+from ..reports import RunsEagerly
+from ..signatures import SignatureState
+from . import blind_plan, filled_call
+
+__all__ = ["Recorded"]
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+class Recorded:
+    """The part of `Function` that runs calls which are recorded.
+
+    `_sized`: whether the call that runs now is a further size that needs no watch."""
+
+    fn: Callable[..., Any]
+    _budget: Budget
+    _regard: Regard
+    _records: int
+    _eager: int
+    _deferred: int
+    _sized = False
+    _missed_again: Callable[[SignatureState], bool]
+    _broken: Callable[..., bool]
+    _watched: Callable[..., Any]
+    _give_up: Callable[[SignatureState], None]
+    _after: Callable[..., None]
+    _install: Callable[[SignatureState, ReplayPlan], None]
+
+    def _spent(self, recorded: bool, seconds: float) -> None:
+        """A call took this time."""
+        sized, self._sized = self._sized, False
+        if sized:
+            self._budget.compiled(seconds)
+        else:
+            (self._budget.recorded if recorded else self._budget.ran)(seconds)
+
+    @signals.critical
+    def _filled(
+        self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]
+    ) -> tuple[Any] | None:
+        """The result of a call that is a further size of one that was recorded, if it may be."""
+        plan = blind_plan(state)
+        if plan is None:
+            return None
+        found = filled_call(state, plan, self.fn, (args, kwargs), tensors)
+        if found is None:
+            return None
+        result, made, postponed = found
+        del found
+        try:
+            self._sized = True
+            self._deferred, state.calls = self._deferred + 1, state.calls + 1
+            if made is not None:
+                self._install(state, made)
+        finally:
+            end_collecting(postponed)
+        return (result,)
+
+    @signals.critical
+    def _recorded(
+        self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]
+    ) -> Any:
+        filled = self._filled(state, args, kwargs, tensors)
+        if filled is not None:
+            return filled[0]
+        self._records, state.calls = self._records + 1, state.calls + 1
+        mark, handled = RUNS.mark(), signals.handled()
+        try:  # nothing has run yet
+            # loaded now, not while the call is watched
+            door.backend_of(tensors[0]._a.device if tensors else HOST)
+            missed = self._missed_again(state)
+            now = signature_of(args, kwargs, self._regard)
+            before = Before.of(state.pending, state.plans, now, state.relatives())
+            recorder, watch = state.recorder(self.fn, tensors, bool(before.relatives))
+        except Exception as error:
+            if signals.foreign(error):
+                raise
+            missed = self._broken(state, error, "cannot be recorded")
+        if missed:
+            self._records, self._eager = self._records - 1, self._eager + 1
+            return self.fn(*args, **kwargs)
+        postponed = begin(recorder)
+        try:
+            return self._followed(state, (recorder, watch, before), args, kwargs, mark, handled)
+        finally:
+            del recorder, watch, before  # with them go values that nobody needs
+            if postponed is not None:
+                end_collecting(postponed)
+
+    @signals.critical
+    def _followed(
+        self, state: SignatureState, by: Any, args: Args, kwargs: Kwargs, mark: Any, handled: int
+    ) -> Any:
+        """The call under a recorder and a watch, and a look at what it did."""
+        recorder, watch, before = by
+        result, late = self._watched(state, recorder, args, kwargs)
+        if signals.handled() != handled:  # Python ran that is none of the call's
+            if not state.excused():
+                state.why = "is interrupted by signal handlers whenever it is recorded"
+                self._give_up(state)
+            return result
+        try:
+            if late is not None:
+                raise late
+            self._after(state, recorder, watch, before, args, kwargs, result, mark)
+        except RunsEagerly:  # the user made errors of warnings
+            raise
+        except Exception as error:
+            if signals.foreign(error):
+                raise
+            self._broken(state, error, "cannot be recorded")
+        return result
