@@ -22,7 +22,7 @@ import numpy as np
 from ..core.aval import HOST, Aval, Device, use_kinds
 from ..core.aval import device as to_device
 from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
-from ..core.extents import Unfit
+from ..core.extents import Unsized
 from ..ir.door.bind import aside, use_backends
 from ..ir.graph.graph import Graph
 from ..ir.op import Op
@@ -328,9 +328,9 @@ class Backend(ABC):
 
     def outline(self, plan: Plan) -> Any:
         """What `assemble` takes beside a plan: tuples and lists of what its code needs, where sizes
-        may be extents (core/extents.py).  Raises Unfit where a plan has to be compiled for its
+        may be extents (core/extents.py).  Raises Unsized where a plan has to be compiled for its
         sizes; the default."""
-        raise Unfit("plans are compiled for their sizes")
+        raise Unsized("plans are compiled for their sizes")
 
     def assemble(self, plan: Plan, pieces: Any) -> Executable:
         """What replays a plan, of what `outline` gave for it."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..core.aval import Aval, aval
-from ..core.extents import Extent, Following, Unfit, taken
+from ..core.extents import Extent, Following, Unsized, taken
 from ..ir.graph.graph import Const, Graph, Node, Value
 
 __all__ = ["SizedPlan", "numbers_of"]
@@ -75,13 +75,13 @@ def _multiple(symbols: dict[tuple[int, int], int], old: int, new: int) -> tuple[
 
 
 class SizedPlan:
-    """What `make` gives for graphs like two that differ in sizes.  Raises Unfit where it does not
+    """What `make` gives for graphs like two that differ in sizes.  Raises Unsized where it does not
     work with extents."""
 
     def __init__(self, first: Graph, second: Graph, make: Make) -> None:
         before, now = numbers_of(first), numbers_of(second)
         if len(before) != len(now):
-            raise Unfit("graphs that differ in more than numbers")
+            raise Unsized("graphs that differ in more than numbers")
         symbols: dict[tuple[int, int], int] = {}
         # of each number: which symbol it is a multiple of (-1: of 1), and which multiple
         self.places, self.factors = list[int](), list[int]()
@@ -101,7 +101,7 @@ class SizedPlan:
             truth and symbol == "==" and _of_inputs(following, terms)
             for (symbol, terms), truth in following.conditions.items()
         )
-        self._fill = Writer(following, made).function()
+        self._fill = FillWriter(following, made).function()
 
     def fill(self, graph: Graph) -> Any:
         """What `make` gives for a graph that differs in numbers only, or None where it may be
@@ -123,11 +123,11 @@ class SizedPlan:
                 return None
         try:
             return self._fill(*values)
-        except Unfit:
+        except Unsized:
             return None
 
 
-class Writer:
+class FillWriter:
     """The text of the function that computes the atoms, checks the conditions, and builds what was
     made."""
 
@@ -250,7 +250,7 @@ class Writer:
         return plain if type(value) is tuple else f"new({self.constant(type(value))}, {plain})"
 
     def has(self, value: Any) -> bool:
-        """Whether there are extents in a value; Unfit where they cannot be replaced."""
+        """Whether there are extents in a value; Unsized where they cannot be replaced."""
         if type(value) is Extent:
             return True
         known = self.changes.get(id(value))
@@ -265,7 +265,7 @@ class Writer:
         if isinstance(value, (tuple, list)):
             return any([self.has(item) for item in value])
         if isinstance(value, dict) and any(map(self.has, (*value, *value.values()))):
-            raise Unfit("a dictionary with extents")
+            raise Unsized("a dictionary with extents")
         return False
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Extent", "Following", "Unfit", "apart", "plain_int", "taken"]
+__all__ = ["Extent", "Following", "Unsized", "apart", "plain_int", "taken"]
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 Monomial = tuple[int, ...]  # numbers of atoms, sorted
@@ -26,7 +26,7 @@ MOST_ATOMS, MOST_TERMS = 20_000, 64
 _SERIALS = itertools.count()
 
 
-class Unfit(Exception):
+class Unsized(Exception):
     """A computation cannot be followed with extents."""
 
 
@@ -61,7 +61,7 @@ class Following:
     def atom(self, how: str, operands: tuple[Any, ...], value: int, low: int | None) -> Any:
         """A number that no polynomial of others is."""
         if len(self.atoms) >= MOST_ATOMS:
-            raise Unfit("too many operations on sizes")
+            raise Unsized("too many operations on sizes")
         self.atoms.append(Atom(how, operands, value, low))
         return self.made({(len(self.atoms) - 1,): 1})
 
@@ -75,7 +75,7 @@ class Following:
         found = self.known.get(key)
         if found is None:
             if len(key) > MOST_TERMS:
-                raise Unfit("too long a sum of sizes")
+                raise Unsized("too long a sum of sizes")
             found = self.known[key] = Extent(self, key, self._value(key))
         return found
 
@@ -130,7 +130,7 @@ class Following:
 
     def __enter__(self) -> Following:
         if Following.current is not None:
-            raise Unfit("another computation is followed")
+            raise Unsized("another computation is followed")
         Following.current = self
         return self
 
@@ -256,13 +256,11 @@ class Extent:
     def __init__(self, following: Following, terms: Terms, value: int) -> None:
         self.following, self.terms, self.value = following, terms, value
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[override]
-        return int
+    __class__ = property(lambda self: int)
 
     def _open(self) -> Extent:
         if Following.current is not self.following:
-            raise Unfit("an extent outside of its computation")
+            raise Unsized("an extent outside of its computation")
         return self
 
     # ---- arithmetic
@@ -303,7 +301,7 @@ class Extent:
             {**dict(self.terms), (): dict(self.terms).get((), 0) - self.value}
         )
         if type(difference) is Extent and not following.zero(difference.terms):
-            raise Unfit("a number that is not itself")
+            raise Unsized("a number that is not itself")
         return self.value
 
     __index__ = __trunc__ = __floor__ = __ceil__ = __int__
@@ -447,16 +445,16 @@ def _opened(following: Following, value: Any, call: int, places: Any) -> Any:
 
 
 def taken(template: Any, value: Any, found: list[int]) -> None:
-    """Append the numbers of another result in the places of extents; Unfit where it differs in
+    """Append the numbers of another result in the places of extents; Unsized where it differs in
     anything else."""
     if type(template) is Extent:
         if type(value) is not int:
-            raise Unfit("another kind of result")
+            raise Unsized("another kind of result")
         found.append(value)
     elif isinstance(template, (tuple, list)):
         if type(template) is not type(value) or len(template) != len(value):
-            raise Unfit("another kind of result")
+            raise Unsized("another kind of result")
         for one, other in zip(template, value):
             taken(one, other, found)
     elif template is not value and (type(template) is not type(value) or template != value):
-        raise Unfit("another result")
+        raise Unsized("another result")

@@ -69,6 +69,7 @@ ROOMS = {
         "ways",
         "versions",
         "reports",
+        "sized",
         "pending",
     ),
     "trace.watch": ("turns", "events", "fact_table", "classes", "c_calls", "settle", "versioned")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval
-from ...core.extents import Unfit
+from ...core.extents import Unsized
 from ...core.floating import in_plain_floats
 from ...ir.graph.graph import Graph
 from ...ir.op import Op
@@ -64,7 +64,7 @@ class CpuBackend(Backend):
 
     def outline(self, plan: Plan) -> PlanCode:
         if any(isinstance(step, HostStep) for step in plan.steps):
-            raise Unfit("a step runs in Python")
+            raise Unsized("a step runs in Python")
         return program_of(plan)
 
     @in_plain_floats

@@ -6,6 +6,7 @@ changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...autograd.passes import plan_passes
@@ -20,6 +21,8 @@ from .prepare import MISS, Prepared, Run
 from .served import Attempts, Served, serve
 
 __all__ = ["ReplayPlan", "distinct"]
+
+Check = Callable[[list[Any]], tuple[Any, ...] | None]
 
 plan_passes(planned)
 
@@ -51,7 +54,9 @@ class ReplayPlan:
     def __init__(
         self, recording: Recording, run: Run, bare: bool, other: ReplayPlan | None = None
     ) -> None:
-        self.recording = recording
+        self.recording: Recording = recording
+        self.guard: Check
+        self.count: int
         if other is not None and same_guard(recording, other.recording):
             self.guard, self.count = other.guard, other.count
         else:

@@ -243,11 +243,11 @@ class SignatureState:
     def family_shows(self, postponed: Postponed, recording: Recording) -> None:
         """A call was recorded whose ops wait: have the plan that it gave compute them."""
         plan = self.plans[0] if self.plans else None
-        made = plan is not None and plan.recording is recording
-        if made:
+        served = plan is not None and plan.recording is recording and not postponed.forced
+        if plan is not None and served:
             postponed.finish(recording, plan.run)
         if self.family is not None:
-            self.family.postponed(made and not postponed.forced)
+            self.family.postponed(served)
 
     def latest(self) -> Recording:
         """The recording that was accepted last, or else the last one."""

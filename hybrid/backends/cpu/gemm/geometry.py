@@ -276,15 +276,14 @@ def _factors(kernel: GemmKernel, element: PackedElement) -> tuple[Factor, Factor
     )
 
 
+Factors = tuple[Factor, Factor]
+
+
 def option(
-    kernel: GemmKernel,
-    element: PackedElement,
-    target: Target,
-    swapped: bool,
-    factors: tuple[Factor, Factor] | None = None,
+    kernel: GemmKernel, element: PackedElement, target: Target, swapped: bool, factors: Factors
 ) -> Geometry:
     """The best decisions for the product (or its transpose)."""
-    a, b = factors or _factors(kernel, element)
+    a, b = factors
     m, n, out = kernel.m, kernel.n, kernel.outs[0]
     if swapped:
         a, b, m, n = b, a, n, m
@@ -408,12 +407,21 @@ def choose(kernel: GemmKernel, element: PackedElement, target: Target) -> Geomet
     return decided._replace(m=m, n=n, a=a, b=b, batch=kernel.batch)
 
 
+_NO_RUNS = Runs(None, 0, 0, 0)
+_NOTHING = Factor(
+    "",
+    Operand(0, np.dtype(np.float32), 0, Dims((), ()), Dims((), ()), Dims((), ())),
+    storage("float32", ELEMENTS["f32"]),
+    _NO_RUNS,
+    _NO_RUNS,
+    _NO_RUNS,
+)
+
+
 @apart
-def _decided(
-    kernel: GemmKernel, way: tuple[Target, str], factors: tuple[Factor, Factor]
-) -> Geometry:
+def _decided(kernel: GemmKernel, way: tuple[Target, str], factors: Factors) -> Geometry:
     """What is chosen, with whole cycles and no factors."""
     target, element = way[0], ELEMENTS[way[1]]
     options = [option(kernel, element, target, swapped, factors) for swapped in (False, True)]
     best = min(options, key=lambda geometry: geometry.cost)
-    return best._replace(m=0, n=0, a=None, b=None, batch=0, cost=ceil(best.cost))
+    return best._replace(m=0, n=0, a=_NOTHING, b=_NOTHING, batch=0, cost=ceil(best.cost))
