@@ -96,6 +96,9 @@ class Mode:
         """Asked where it is `late`: whether this op call may be computed afterwards."""
         return False
 
+    def on_late(self, kind: str) -> None:
+        """A kernel of this kind was not made, as it may never be needed."""
+
     def on_pending(self, handle: Any) -> None:
         """`handle` was written and may hold a value that is not computed yet."""
 

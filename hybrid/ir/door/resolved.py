@@ -6,6 +6,7 @@ avals and parameters; every table that finds signatures is bounded or emptied by
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any
 
 from ...core import dtypes as dt
@@ -22,12 +23,29 @@ __all__ = [
     "Resolved",
     "resolved_for",
     "has_zero",
+    "MAKING",
     "Signatures",
     "SIGNATURES",
     "TABLES",
     "FAST",
     "TABLE_LIMIT",
 ]
+
+
+class Making:
+    """Seconds that kernels of each kind took to make, on average; of late more than long ago."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def made(self, kind: str, seconds: float) -> None:
+        """One was made."""
+        self.seconds[kind] = 0.9 * self.seconds.get(kind, seconds) + 0.1 * seconds
+
+
+MAKING = Making()
 
 
 class Resolved:
@@ -64,8 +82,11 @@ class Resolved:
         mode = LOCAL.mode
         if mode is not None and mode.late and device is HOST:
             self.kernel = _made_late(self, MATMUL.fast)
+            mode.on_late(op.kind)
         else:
+            start = perf_counter()
             self.kernel = backend_of(device).kernel(op, params, inputs, self.outs)
+            MAKING.made(op.kind, perf_counter() - start)
         every = "*" in op.keeps
         self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(inputs)))
         self.keep_out = "out" in op.keeps

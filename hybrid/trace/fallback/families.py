@@ -87,6 +87,11 @@ class Family:
         self.vain = 0 if served else self.vain + 1
         self.served += served
 
+    @property
+    def fits(self) -> bool:
+        """Whether further sizes are computed by plans that were made for many."""
+        return self.served > 0 and not self.vain
+
     def relatives(self, state: Any) -> Iterator[Any]:
         """The other members that have recordings, the latest first."""
         for known in self.states:
@@ -126,9 +131,10 @@ class Families:
         family.distinct += not count
         count += weight if count else 1
         first = family.versions < VERSIONS and family.number < FAMILIES
-        first = first or (family.served > 0 and not family.vain)
         admitted = first or (count > 1 and family.hopeful) or budget.pays(count)
         admitted = admitted and budget.allows(replays)
+        # a size that costs about as much as an eager call with new kernels
+        admitted = admitted or (family.fits and budget.affords(replays))
         # once recorded it is counted anew, should it leave the table
         self._note(key, 0 if admitted else count)
         return admitted

@@ -19,6 +19,7 @@ from ...core.aval import HOST
 from ...core.signals import foreign
 from ...ir.door.context import STATE
 from ...ir.door.pending import COLLECTING, Collector, Pending, Segment, evaluate, value_of
+from ...ir.door.resolved import MAKING
 from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle, new_handle
 from ..record.recorder import Recorder
@@ -34,13 +35,24 @@ class Postponed(Collector):
     inputs held at first, by id; `places`: where the value with a number is in the segment;
     `inputs`, `outputs`: of the graph that was made of the call: handles on what it began with,
     places; `on_tape`: results on a tape, and which outputs they are; `known`: values that a plan
-    gave; `strays`: how many were computed beside it."""
+    gave; `strays`: how many were computed beside it; `saved`: seconds that an eager call would
+    have taken to make kernels."""
 
-    __slots__ = ("forced", "starts", "places", "inputs", "outputs", "on_tape", "known", "strays")
+    __slots__ = (
+        "forced",
+        "starts",
+        "places",
+        "inputs",
+        "outputs",
+        "on_tape",
+        "known",
+        "strays",
+        "saved",
+    )
 
     def __init__(self) -> None:
         super().__init__()
-        self.forced, self.strays = False, 0
+        self.forced, self.strays, self.saved = False, 0, 0.0
         self.starts: dict[int, Any] = {}
         self.places: dict[int, int] = {}
         self.inputs: list[Any] = []
@@ -150,6 +162,9 @@ class PostponingRecorder(Recorder):
     def on_effect(self, what: str) -> None:
         super().on_effect(what)
         self.postponed.force()
+
+    def on_late(self, kind: str) -> None:
+        self.postponed.saved += MAKING.seconds.get(kind, 0.0)
 
     def control(self, operands: Any) -> Any:
         self.postponed.force()

@@ -11,8 +11,6 @@ from typing import Any
 from ...compiler.pipeline import build
 from ...compiler.sized import SizedPlan
 from ...core import signals
-from ...core.errors import HybridError
-from ...core.extents import Unsized
 from ...ir.door.bind import backend_of
 from ...ir.door.evaluate import host_kernel
 from ...ir.graph.graph import Graph
@@ -22,8 +20,6 @@ __all__ = ["Sizes", "MOST"]
 
 MOST = 3  # plans of a family
 LATER = 1  # sizes that are compiled by themselves before the first plan for many
-# What following the pipeline with extents may end in where it does something else with a number.
-NO_PLAN = (Unsized, HybridError, ArithmeticError, TypeError, ValueError, AttributeError)
 EACH = 8  # sizes that were filled in and pay for one more such plan
 
 
@@ -55,7 +51,7 @@ class Sizes:
             plan = SizedPlan(other.graph, graph, lambda g: _made(g, states))
             made = plan.fill(graph)
         except Exception as error:
-            if signals.foreign(error) or not isinstance(error, NO_PLAN):
+            if signals.foreign(error):
                 raise
             return None
         if made is not None and plan.general:

@@ -50,7 +50,7 @@ __all__ = [
 
 SHOWN_CHANGES = 8  # of Python state that `explain` and `versions` tell
 SHOWN = 40  # facts that `explain` lists of a plan
-MAX_SIGNATURES = 32  # new ones in a generation
+MAX_SIGNATURES = 128  # new ones in a generation
 MAX_OPERATIONS = 200_000  # in the plans of one generation
 MAX_LOST = 32
 NEW_SIGNATURES = (

@@ -279,10 +279,14 @@ def _factors(kernel: GemmKernel, element: PackedElement) -> tuple[Factor, Factor
 Factors = tuple[Factor, Factor]
 
 
-def option(
+def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: bool) -> Geometry:
+    """The best decisions for the product (or its transpose)."""
+    return _option(kernel, element, target, swapped, _factors(kernel, element))
+
+
+def _option(
     kernel: GemmKernel, element: PackedElement, target: Target, swapped: bool, factors: Factors
 ) -> Geometry:
-    """The best decisions for the product (or its transpose)."""
     a, b = factors
     m, n, out = kernel.m, kernel.n, kernel.outs[0]
     if swapped:
@@ -422,6 +426,6 @@ _NOTHING = Factor(
 def _decided(kernel: GemmKernel, way: tuple[Target, str], factors: Factors) -> Geometry:
     """What is chosen, with whole cycles and no factors."""
     target, element = way[0], ELEMENTS[way[1]]
-    options = [option(kernel, element, target, swapped, factors) for swapped in (False, True)]
+    options = [_option(kernel, element, target, swapped, factors) for swapped in (False, True)]
     best = min(options, key=lambda geometry: geometry.cost)
     return best._replace(m=0, n=0, a=_NOTHING, b=_NOTHING, batch=0, cost=ceil(best.cost))

@@ -42,9 +42,10 @@ def blind_plan(state: SignatureState) -> ReplayPlan | None:
 
 def filled_call(
     state: SignatureState, plan: ReplayPlan, fn: Any, given: Any, tensors: list[Any]
-) -> tuple[Any, ReplayPlan | None, Postponed] | None:
-    """The result of a call, the plan for its size if there is one now, and what is to be ended
-    when that is known; None where nothing has run, as the facts do not hold.
+) -> tuple[Any, ReplayPlan | Exception | None, Postponed] | None:
+    """The result of a call, the plan for its size if there is one now or the error of making it,
+    and what is to be ended when that is known; None where nothing has run, as the facts do not
+    hold.
 
     `given`: the arguments and those by keyword."""
     captures = plan.guard(tensors)
@@ -64,11 +65,16 @@ def filled_call(
             STATE.special += (LOCAL.mode is None) - (outer is None)
             LOCAL.mode = outer
         undisturbed = signals.handled() == handled and not RUNS.overlapped(mark)
-        made = None
+        made: ReplayPlan | Exception | None = None
         if undisturbed and grad == grad_enabled():
-            made = _made(state, plan, recorder, list(captures), result, given)
+            try:
+                made = _made(state, plan, recorder, list(captures), result, given)
+            except Exception as error:  # the call has run: its result must reach the user
+                if signals.foreign(error):
+                    raise
+                made = error
         assert state.family is not None
-        state.family.postponed(made is not None)
+        state.family.postponed(isinstance(made, ReplayPlan))
         return result, made, postponed
     except BaseException:
         end_collecting(postponed)

@@ -31,7 +31,8 @@ Kwargs = dict[str, Any]
 class Recorded:
     """The part of `Function` that runs calls which are recorded.
 
-    `_sized`: whether the call that runs now is a further size that needs no watch."""
+    `_sized`: whether the call that runs now is a further size that needs no watch; `_saved`:
+    seconds that kernels would have taken which it did not need."""
 
     fn: Callable[..., Any]
     _budget: Budget
@@ -39,7 +40,7 @@ class Recorded:
     _records: int
     _eager: int
     _deferred: int
-    _sized = False
+    _sized, _saved = False, 0.0
     _missed_again: Callable[[SignatureState], bool]
     _broken: Callable[..., bool]
     _watched: Callable[..., Any]
@@ -50,10 +51,13 @@ class Recorded:
     def _spent(self, recorded: bool, seconds: float) -> None:
         """A call took this time."""
         sized, self._sized = self._sized, False
+        saved, self._saved = self._saved, 0.0
         if sized:
-            self._budget.compiled(seconds)
+            self._budget.filled(seconds - saved)
+        elif recorded:
+            self._budget.recorded(max(seconds - saved, 0.0))
         else:
-            (self._budget.recorded if recorded else self._budget.ran)(seconds)
+            self._budget.ran(seconds)
 
     @signals.critical
     def _filled(
@@ -69,10 +73,15 @@ class Recorded:
         result, made, postponed = found
         del found
         try:
-            self._sized = True
-            self._deferred, state.calls = self._deferred + 1, state.calls + 1
-            if made is not None:
+            self._sized, self._saved = made is not None, postponed.saved
+            state.calls += 1
+            if isinstance(made, ReplayPlan):
+                self._deferred += 1
                 self._install(state, made)
+            else:
+                self._eager += 1
+            if isinstance(made, Exception):
+                self._broken(state, made, "cannot be compiled")
         finally:
             end_collecting(postponed)
         return (result,)
@@ -106,6 +115,7 @@ class Recorded:
         finally:
             del recorder, watch, before  # with them go values that nobody needs
             if postponed is not None:
+                self._saved = postponed.saved
                 end_collecting(postponed)
 
     @signals.critical
