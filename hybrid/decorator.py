@@ -360,8 +360,10 @@ class Function(Deferring, Paths, Recorded, Unserved):
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
         plan.known_paths = state.known_paths
-        self._compiled += not getattr(plan.run, "filled", False)
-        self._budget.accepted()
+        self._sized = getattr(plan.run, "filled", False)
+        if not self._sized:
+            self._compiled += 1
+            self._budget.accepted()
         state.fruitless = 0
         if plan.recording.blind and state.family is not None:
             state.family.shows(state.shape, plan)

@@ -101,14 +101,33 @@ class SizedPlan:
             truth and symbol == "==" and _of_inputs(following, terms)
             for (symbol, terms), truth in following.conditions.items()
         )
-        self._fill = FillWriter(following, made).function()
+        self._holds, self._fill = FillWriter(following, made).functions()
+
+    def holds(self, avals: Sequence[Aval]) -> bool:
+        """Whether graphs whose first inputs have these records are filled in, as far as these
+        tell."""
+        values = self._values([extent for known in avals for extent in known.shape])
+        if values is None or None in values:
+            return values is not None
+        try:
+            return self._holds(*values) is not None
+        except Unsized:
+            return False
 
     def fill(self, graph: Graph) -> Any:
         """What `make` gives for a graph that differs in numbers only, or None where it may be
         something else."""
         numbers = numbers_of(graph)
-        if len(numbers) != len(self.places):
+        values = self._values(numbers) if len(numbers) == len(self.places) else None
+        if values is None:
             return None
+        try:
+            return self._fill(*values)
+        except Unsized:
+            return None
+
+    def _values(self, numbers: list[int]) -> list[Any] | None:
+        """Of the symbols, from the first numbers of a graph; None where these do not fit."""
         values: list[Any] = [None] * self.count
         for place, factor, number in zip(self.places, self.factors, numbers):
             if place < 0:
@@ -118,13 +137,10 @@ class SizedPlan:
                 values[place] = number
             elif values[place] * factor != number:
                 return None
-        for value, low in zip(values, self.least):
-            if low is not None and value < low:
-                return None
-        try:
-            return self._fill(*values)
-        except Unsized:
-            return None
+        small = [
+            v is not None and low is not None and v < low for v, low in zip(values, self.least)
+        ]
+        return None if any(small) else values
 
 
 class FillWriter:
@@ -145,16 +161,20 @@ class FillWriter:
         self.checked: set[Any] = set()
         self._checks(calls=False)
         self._checks(calls=True)
+        self.checks = len(self.lines)
         self.result = self.text(made)
 
-    def function(self) -> Callable[..., Any]:
-        """The function of the inputs' values."""
+    def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Of the inputs' values: what gives None where a condition does not hold, and what then
+        builds the rest."""
         inputs = [k for k, atom in enumerate(self.following.atoms) if atom.how == "input"]
-        head = f"def fill({', '.join(f'a{k}' for k in inputs)}):"
-        source = "\n".join([head, *[f" {line}" for line in self.lines], f" return {self.result}"])
-        exec(compile(source, "<hybrid sizes>", "exec"), self.space)  # noqa: S102  (our own text)
-        function: Callable[..., Any] = self.space["fill"]
-        return function
+        given = ", ".join([f"a{k}" for k in inputs])
+        source = [f"def holds({given}):", *[f" {line}" for line in self.lines[: self.checks]]]
+        source += [" return True", f"def fill({given}):", *[f" {line}" for line in self.lines]]
+        source.append(f" return {self.result}")
+        text = "\n".join(source)
+        exec(compile(text, "<hybrid sizes>", "exec"), self.space)  # noqa: S102  (our own text)
+        return self.space["holds"], self.space["fill"]
 
     # ---- numbers
     def _checks(self, calls: bool) -> None:

@@ -54,11 +54,11 @@ class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
     recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly."""
 
-    __slots__ = ("number", "versions", "distinct", "states", "vain", "served", "sizes", "blind")
+    __slots__ = ("number", "versions", "distinct", "states", "vain", "sizes", "blind")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.versions = self.distinct = self.vain = self.served = 0
+        self.versions = self.distinct = self.vain = 0
         self.states: list[ref[Any]] = []
         self.sizes = Sizes()
         # signatures without extents -> the latest plan of a blind recording of such a call, weakly
@@ -85,12 +85,12 @@ class Family:
     def postponed(self, served: bool) -> None:
         """Such a call was computed by its plan, or for nothing op by op."""
         self.vain = 0 if served else self.vain + 1
-        self.served += served
 
-    @property
-    def fits(self) -> bool:
-        """Whether further sizes are computed by plans that were made for many."""
-        return self.served > 0 and not self.vain
+    def fits(self, signature: tuple[Any, ...]) -> bool:
+        """Whether a call is computed by a plan that was made for many sizes."""
+        if not self.sizes.plans or self.vain:
+            return False
+        return self.sizes.holds([known for known in signature if type(known) is Aval])
 
     def relatives(self, state: Any) -> Iterator[Any]:
         """The other members that have recordings, the latest first."""
@@ -134,7 +134,7 @@ class Families:
         admitted = first or (count > 1 and family.hopeful) or budget.pays(count)
         admitted = admitted and budget.allows(replays)
         # a size that costs about as much as an eager call with new kernels
-        admitted = admitted or (family.fits and budget.affords(replays))
+        admitted = admitted or (family.fits(signature) and budget.affords(replays))
         # once recorded it is counted anew, should it leave the table
         self._note(key, 0 if admitted else count)
         return admitted

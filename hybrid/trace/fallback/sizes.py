@@ -6,11 +6,13 @@ first and the one that was not used for the longest time leaves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...compiler.pipeline import build
 from ...compiler.sized import SizedPlan
 from ...core import signals
+from ...core.aval import Aval
 from ...ir.door.bind import backend_of
 from ...ir.door.evaluate import host_kernel
 from ...ir.graph.graph import Graph
@@ -18,9 +20,10 @@ from ..record.recording import Recording
 
 __all__ = ["Sizes", "MOST"]
 
-MOST = 3  # plans of a family
+MOST = 8  # plans of a family
+FIRST = 3  # of those made before they have been of use
 LATER = 1  # sizes that are compiled by themselves before the first plan for many
-EACH = 8  # sizes that were filled in and pay for one more such plan
+EACH = 4  # sizes that were filled in and pay for one more such plan
 
 
 class Sizes:
@@ -33,6 +36,10 @@ class Sizes:
         self.plans: list[SizedPlan] = []
         self.missed = self.filled = self.made = 0
 
+    def holds(self, avals: Sequence[Aval]) -> bool:
+        """Whether a call whose tensors have these records is one that a plan was made for."""
+        return any(plan.holds(avals) for plan in self.plans)
+
     def fill(self, recording: Recording, other: Recording) -> Any:
         """The plan of a recording and what the backend needs beside it; None where it has to be
         compiled by itself.  `other`: one that differs in sizes only."""
@@ -44,7 +51,7 @@ class Sizes:
                 self.plans = [plan, *[known for known in self.plans if known is not plan]]
                 return made
         self.missed += 1
-        if self.missed <= LATER or self.made >= MOST + self.filled // EACH:
+        if self.missed <= LATER or self.made >= FIRST + self.filled // EACH:
             return None
         self.made += 1
         try:

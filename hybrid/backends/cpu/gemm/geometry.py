@@ -9,6 +9,7 @@ of one core.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from math import ceil, inf, prod
 from typing import Literal, NamedTuple
 
@@ -423,6 +424,7 @@ _NOTHING = Factor(
 
 
 @apart
+@lru_cache(1024)
 def _decided(kernel: GemmKernel, way: tuple[Target, str], factors: Factors) -> Geometry:
     """What is chosen, with whole cycles and no factors."""
     target, element = way[0], ELEMENTS[way[1]]

@@ -31,7 +31,7 @@ Kwargs = dict[str, Any]
 class Recorded:
     """The part of `Function` that runs calls which are recorded.
 
-    `_sized`: whether the call that runs now is a further size that needs no watch; `_saved`:
+    `_sized`: whether the call that runs now gave a plan that was made for many sizes; `_saved`:
     seconds that kernels would have taken which it did not need."""
 
     fn: Callable[..., Any]
@@ -73,7 +73,7 @@ class Recorded:
         result, made, postponed = found
         del found
         try:
-            self._sized, self._saved = made is not None, postponed.saved
+            self._saved = postponed.saved
             state.calls += 1
             if isinstance(made, ReplayPlan):
                 self._deferred += 1
