@@ -349,7 +349,8 @@ class Function(Deferring, Paths, Recorded, Unserved):
                 state.state = state.state if state.plans else "PENDING"
                 return
         try:
-            plan = ReplayPlan(recording, run or prepare(recording), bare)
+            run = run or prepare(recording)
+            plan = ReplayPlan(recording, run, bare, state.plan_of(other))
         except Exception as error:  # the call has run: its result must reach the user
             if signals.foreign(error):
                 raise

@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...core.cache import Bounded
 from ...ir.tensor import Handle
 from ..follow.terms import OPERATORS, Constant, Operation, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
@@ -32,6 +33,14 @@ def _distinct_dicts(*objects: Any) -> bool:
     """Whether objects have a dict each."""
     dicts = [id(found) for found in map(instance_dict, objects) if found is not None]
     return len(set(dicts)) == len(dicts)
+
+
+# code of guards: recordings of other sizes have guards of one text
+_CODES = Bounded[types.CodeType](64)
+
+
+def _code(source: str) -> types.CodeType:
+    return _CODES.of(source, lambda: compile(source, "<hybrid guard>", "exec"))
 
 
 def same_guard(recording: Recording, other: Recording) -> bool:
@@ -83,7 +92,7 @@ class Guard:
         source += [f"  if not ({t}): return None" for t in terms]
         source += [f"  return ({self._results()})", " except Exception: return None"]
         self.source = "\n".join(source)
-        exec(compile(self.source, "<hybrid guard>", "exec"), self.space)  # noqa: S102  (our own text)
+        exec(_code(self.source), self.space)  # noqa: S102  (our own text)
         self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
 
     # ---- names

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from ...autograd.passes import plan_passes
 from ...ir.tensor import Alias
@@ -16,6 +17,7 @@ from ..heap.data import owned
 from ..record.guards import Guard, same_guard
 from ..record.recording import Recording
 from .commit import commit
+from .native.facts import NativeFacts, native_facts, still
 from .native.needs import needs_of
 from .prepare import MISS, Prepared, Run
 from .served import Attempts, Served, serve
@@ -32,7 +34,8 @@ class ReplayPlan:
     replay and again when the native forms of facts fail, and `attempts` how those lasted.
     `untimed`: replays until one is timed, the second: the first makes the native way; `learned`:
     which ways of the function there were when a way to it was looked for, by id; `known_paths`: of
-    its signature (paths.py)."""
+    its signature (paths.py); `other`: one for other sizes with the same facts, weakly, and `facts`
+    their native form."""
 
     __slots__ = (
         "recording",
@@ -41,6 +44,8 @@ class ReplayPlan:
         "run",
         "bare",
         "served",
+        "other",
+        "facts",
         "attempts",
         "why",
         "known_paths",
@@ -63,6 +68,8 @@ class ReplayPlan:
             guard = Guard(recording)
             self.guard, self.count = guard.function, guard.count
         self.run, self.bare = run, bare
+        self.other = None if other is None else ref(other)
+        self.facts: NativeFacts | None = None
         self.served: Served | None = None
         self.attempts: Attempts | None = None
         self.known_paths: Any = None
@@ -87,9 +94,18 @@ class ReplayPlan:
             return None
         served = None
         if needs is not None:
-            served = serve(self.run, needs, inputs, attempts, native)
+            self.facts = self._native_facts(inputs) if native else None
+            served = serve(self.run, needs, inputs, attempts, self.facts)
         self.served, self.attempts = served, attempts
         return served
+
+    def _native_facts(self, inputs: list[Any]) -> NativeFacts | None:
+        """The native form of the facts; that of another size's, where they are the same."""
+        other = None if self.other is None else self.other()
+        facts = None if other is None else other.facts
+        if facts is not None and still(facts, inputs):
+            return facts
+        return native_facts(self.recording, inputs)
 
     def replay(self, inputs: list[Any]) -> Any:
         """One call in Python, whose facts the guard has just found to hold with these inputs."""

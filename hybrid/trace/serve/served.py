@@ -20,7 +20,7 @@ from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
 from ..record.recording import Life, Recording
-from .native.facts import native_facts
+from .native.facts import NativeFacts
 from .native.needs import Finding, Needs, replay_of
 from .prepare import MISS, Prepared
 
@@ -222,14 +222,17 @@ class Owning(Served):
 
 
 def serve(
-    prepared: Prepared, needs: Needs, inputs: Sequence[Any], attempts: Attempts, native: bool
+    prepared: Prepared,
+    needs: Needs,
+    inputs: Sequence[Any],
+    attempts: Attempts,
+    facts: NativeFacts | None,
 ) -> Served | None:
     """Make the entry for the facts as they stand, and the guard of what it leaves to Python.
 
-    `inputs`: the tensors of a call whose facts have just been found to hold; `native`: whether
-    facts get a native form.  None: the backend offers no entry."""
+    `inputs`: the tensors of a call whose facts have just been found to hold; `facts`: their native
+    form, where they have one.  None: the backend offers no entry."""
     recording = prepared.recording
-    facts = native_facts(recording, inputs) if native else None
     attempts.pin(inputs, recording.arguments, needs.held)
     finding = Finding.of(recording, facts, attempts.pinned)
     left_over = None if facts is None else facts.rest

@@ -218,6 +218,12 @@ class SignatureState:
             if recording.outcome.actions is NONE and not recording.life.dead
         ][:1]
 
+    def plan_of(self, recording: Recording | None) -> ReplayPlan | None:
+        """The plan of a recording of another signature of the family."""
+        others = () if self.family is None else self.family.relatives(self)
+        plans = (plan for other in others for plan in other.plans)
+        return next((plan for plan in plans if plan.recording is recording), None)
+
     def sized(self, recording: Recording, other: Recording | None, executor: Any) -> Any:
         """What runs a recording, of a plan that was made for many sizes; None where there is none.
         `other`: a recording that differs from it in sizes only."""
