@@ -88,9 +88,11 @@ class Family:
 
     def fits(self, signature: tuple[Any, ...]) -> bool:
         """Whether a call is computed by a plan that was made for many sizes."""
-        if not self.sizes.plans or self.vain:
+        if self.vain:
             return False
-        return self.sizes.holds([known for known in signature if type(known) is Aval])
+        return self.sizes.trying or self.sizes.holds(
+            [known for known in signature if type(known) is Aval]
+        )
 
     def relatives(self, state: Any) -> Iterator[Any]:
         """The other members that have recordings, the latest first."""

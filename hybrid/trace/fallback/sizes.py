@@ -36,6 +36,11 @@ class Sizes:
         self.plans: list[SizedPlan] = []
         self.missed = self.filled = self.made = 0
 
+    @property
+    def trying(self) -> bool:
+        """Whether the next size may give the first plan for many."""
+        return not self.plans and self.missed > 0 and self.made < FIRST
+
     def holds(self, avals: Sequence[Aval]) -> bool:
         """Whether a call whose tensors have these records is one that a plan was made for."""
         return any(plan.holds(avals) for plan in self.plans)
@@ -54,14 +59,25 @@ class Sizes:
         if self.missed <= LATER or self.made >= FIRST + self.filled // EACH:
             return None
         self.made += 1
+        for first, second in ((other.graph, graph), (graph, other.graph)):
+            made = self._learnt(first, second, graph, states)
+            if made is not None:
+                return made
+        return None
+
+    def _learnt(
+        self, first: Graph, second: Graph, graph: Graph, states: list[tuple[int, int]]
+    ) -> Any:
+        """What a new plan gives for a graph, if it is for more sizes than one: where a size happens
+        to be that of something else, the other one of two may do better."""
         try:
-            plan = SizedPlan(other.graph, graph, lambda g: _made(g, states))
-            made = plan.fill(graph)
+            plan = SizedPlan(first, second, lambda g: _made(g, states))
+            made = plan.fill(graph) if plan.general else None
         except Exception as error:
             if signals.foreign(error):
                 raise
             return None
-        if made is not None and plan.general:
+        if made is not None:
             self.plans = [plan, *self.plans][:MOST]
         return made
 
