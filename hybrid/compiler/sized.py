@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.aval import Aval, aval
 from ..core.extents import Extent, Following, Unsized, taken
-from ..ir.graph.graph import Const, Graph, Node, Value
+from ..ir.graph.graph import Const, Graph, Node, Value, literal_key
 
 __all__ = ["SizedPlan", "numbers_of"]
 
@@ -31,6 +31,12 @@ def numbers_of(graph: Graph) -> list[int]:
         for value in node.outputs:
             found += value.aval.shape
     return found
+
+
+def literals_of(graph: Graph) -> list[tuple[Any, ...]]:
+    """The literals in a graph, by content, in order."""
+    values = [value for node in graph.nodes for value in node.inputs] + list(graph.outputs)
+    return [literal_key(value) for value in values if isinstance(value, Const)]
 
 
 def _numbers(value: Any, found: list[int]) -> None:
@@ -80,7 +86,7 @@ class SizedPlan:
 
     def __init__(self, first: Graph, second: Graph, make: Make) -> None:
         before, now = numbers_of(first), numbers_of(second)
-        if len(before) != len(now):
+        if len(before) != len(now) or literals_of(first) != literals_of(second):
             raise Unsized("graphs that differ in more than numbers")
         symbols: dict[tuple[int, int], int] = {}
         # of each number: which symbol it is a multiple of (-1: of 1), and which multiple
@@ -96,6 +102,7 @@ class SizedPlan:
             placed = [x if k < 0 else inputs[k] * x for k, x in zip(self.places, self.factors)]
             made = make(_graph_with(second, iter(placed)))
         self.count = len(symbols)
+        self.literals = literals_of(second)
         # whether it is for more than one size
         self.general = not any(
             truth and symbol == "==" and _of_inputs(following, terms)
@@ -119,7 +126,7 @@ class SizedPlan:
         something else."""
         numbers = numbers_of(graph)
         values = self._values(numbers) if len(numbers) == len(self.places) else None
-        if values is None:
+        if values is None or literals_of(graph) != self.literals:
             return None
         try:
             return self._fill(*values)

@@ -33,7 +33,8 @@ __all__ = [
 
 
 class Making:
-    """Seconds that kernels of each kind took to make, on average; of late more than long ago."""
+    """Seconds that kernels of each kind take to make where nothing has to be compiled: about the
+    least that was seen of late."""
 
     __slots__ = ("seconds",)
 
@@ -42,7 +43,7 @@ class Making:
 
     def made(self, kind: str, seconds: float) -> None:
         """One was made."""
-        self.seconds[kind] = 0.9 * self.seconds.get(kind, seconds) + 0.1 * seconds
+        self.seconds[kind] = min(seconds, 1.05 * self.seconds.get(kind, seconds))
 
 
 MAKING = Making()

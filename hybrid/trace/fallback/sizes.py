@@ -38,8 +38,8 @@ class Sizes:
 
     @property
     def trying(self) -> bool:
-        """Whether the next size may give the first plan for many."""
-        return not self.plans and self.missed > 0 and self.made < FIRST
+        """Whether a size that no plan is for may give one more."""
+        return self.missed >= LATER and self.made < FIRST + self.filled // EACH
 
     def holds(self, avals: Sequence[Aval]) -> bool:
         """Whether a call whose tensors have these records is one that a plan was made for."""
@@ -55,8 +55,8 @@ class Sizes:
                 self.filled += 1
                 self.plans = [plan, *[known for known in self.plans if known is not plan]]
                 return made
-        self.missed += 1
-        if self.missed <= LATER or self.made >= FIRST + self.filled // EACH:
+        trying, self.missed = self.trying, self.missed + 1
+        if not trying:
             return None
         self.made += 1
         for first, second in ((other.graph, graph), (graph, other.graph)):

@@ -49,19 +49,33 @@ def ones(size: int) -> Any:
 
 
 # ---- which sizes are recorded
+def by_length(x: Any) -> Any:
+    """Python sees the size, so each one is recorded."""
+    return x * (2.0 + len(x))
+
+
 def test_a_hundred_lengths_give_three_versions(prices):
-    f = function(lambda x: x * 2)
+    f = function(by_length)
     for number in range(300):
         f(ones(1 + number * 37 % 100))
     info = f.cache_info()
-    assert (info.records, info.compilations) == (VERSIONS + 1, VERSIONS)
+    assert (info.records, info.compilations) == (2 * VERSIONS, VERSIONS)
     assert info.replays == 3 * VERSIONS - info.records
     assert info.eager == 300 - info.records - info.replays
 
 
+def test_a_hundred_lengths_are_filled_in():
+    f = function(lambda x: x * 2)
+    for number in range(300):
+        f(ones(1 + number * 37 % 100))
+    info = f.cache_info()
+    assert info.plans == 100 and info.compilations <= VERSIONS and info.records <= VERSIONS + 1
+    assert info.deferred >= 96 and info.eager <= 2
+
+
 def test_a_few_sizes_are_all_recorded_when_they_come_again(prices):
     prices(0.01, 0.1, 0.005)
-    f = function(lambda x: x * 2)
+    f = function(by_length)
     for number in range(40):
         f(ones(1 + number % 8))
     info = f.cache_info()
@@ -70,7 +84,7 @@ def test_a_few_sizes_are_all_recorded_when_they_come_again(prices):
 
 
 def test_what_is_seen_often_pays_for_a_version(prices):
-    f = function(lambda x: x * 2)
+    f = function(by_length)
     for number in range(200):
         f(ones(1 + number % 100))
     versions = f.cache_info().compilations
@@ -84,7 +98,7 @@ def test_what_is_seen_often_pays_for_a_version(prices):
 
 def test_cheap_versions_pay_soon(prices):
     prices(0.01, 0.01, 0.001)
-    f = function(lambda x: x * 2)
+    f = function(by_length)
     for number in range(400):
         f(ones(1 + number % 100))
     assert f.cache_info().compilations >= 90
