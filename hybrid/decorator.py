@@ -361,8 +361,9 @@ class Function(Deferring, Paths, Recorded, Unserved):
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
         plan.known_paths = state.known_paths
-        self._sized = getattr(plan.run, "filled", False)
-        if not self._sized:
+        if getattr(plan.run, "filled", False) and state.family is not None:
+            self._sized = state.family.sizes
+        else:
             self._compiled += 1
             self._budget.accepted()
         state.fruitless = 0

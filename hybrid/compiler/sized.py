@@ -108,7 +108,8 @@ class SizedPlan:
             truth and symbol == "==" and _of_inputs(following, terms)
             for (symbol, terms), truth in following.conditions.items()
         )
-        self._holds, self._fill = FillWriter(following, made).functions()
+        self._fill = FillWriter(following, made).function()
+        self._ready: tuple[list[Any], Any] | None = None
 
     def holds(self, avals: Sequence[Aval]) -> bool:
         """Whether graphs whose first inputs have these records are filled in, as far as these
@@ -116,10 +117,9 @@ class SizedPlan:
         values = self._values([extent for known in avals for extent in known.shape])
         if values is None or None in values:
             return values is not None
-        try:
-            return self._holds(*values) is not None
-        except Unsized:
-            return False
+        made = self._filled(values)
+        self._ready = values, made  # `fill` is asked next
+        return made is not None
 
     def fill(self, graph: Graph) -> Any:
         """What `make` gives for a graph that differs in numbers only, or None where it may be
@@ -128,6 +128,10 @@ class SizedPlan:
         values = self._values(numbers) if len(numbers) == len(self.places) else None
         if values is None or literals_of(graph) != self.literals:
             return None
+        ready, self._ready = self._ready, None
+        return ready[1] if ready is not None and ready[0] == values else self._filled(values)
+
+    def _filled(self, values: list[Any]) -> Any:
         try:
             return self._fill(*values)
         except Unsized:
@@ -168,20 +172,16 @@ class FillWriter:
         self.checked: set[Any] = set()
         self._checks(calls=False)
         self._checks(calls=True)
-        self.checks = len(self.lines)
         self.result = self.text(made)
 
-    def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """Of the inputs' values: what gives None where a condition does not hold, and what then
-        builds the rest."""
+    def function(self) -> Callable[..., Any]:
+        """A function of the inputs' values, which gives None where a condition does not hold."""
         inputs = [k for k, atom in enumerate(self.following.atoms) if atom.how == "input"]
-        given = ", ".join([f"a{k}" for k in inputs])
-        source = [f"def holds({given}):", *[f" {line}" for line in self.lines[: self.checks]]]
-        source += [" return True", f"def fill({given}):", *[f" {line}" for line in self.lines]]
-        source.append(f" return {self.result}")
-        text = "\n".join(source)
-        exec(compile(text, "<hybrid sizes>", "exec"), self.space)  # noqa: S102  (our own text)
-        return self.space["holds"], self.space["fill"]
+        head = f"def fill({', '.join(f'a{k}' for k in inputs)}):"
+        source = "\n".join([head, *[f" {line}" for line in self.lines], f" return {self.result}"])
+        exec(compile(source, "<hybrid sizes>", "exec"), self.space)  # noqa: S102  (our own text)
+        function: Callable[..., Any] = self.space["fill"]
+        return function
 
     # ---- numbers
     def _checks(self, calls: bool) -> None:

@@ -6,7 +6,7 @@ avals and parameters; every table that finds signatures is bounded or emptied by
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 from ...core import dtypes as dt
@@ -33,8 +33,8 @@ __all__ = [
 
 
 class Making:
-    """Seconds that kernels of each kind take to make where nothing has to be compiled: about the
-    least that was seen of late."""
+    """Seconds that kernels of each kind take to make, usually: those that have to be compiled count
+    for little."""
 
     __slots__ = ("seconds",)
 
@@ -43,7 +43,9 @@ class Making:
 
     def made(self, kind: str, seconds: float) -> None:
         """One was made."""
-        self.seconds[kind] = min(seconds, 1.05 * self.seconds.get(kind, seconds))
+        usual = self.seconds.get(kind, seconds)
+        share = 0.5 if seconds < usual / 2 else 0.1
+        self.seconds[kind] = usual + share * (min(seconds, 2 * usual) - usual)
 
 
 MAKING = Making()
@@ -85,9 +87,9 @@ class Resolved:
             self.kernel = _made_late(self, MATMUL.fast)
             mode.on_late(op.kind)
         else:
-            start = perf_counter()
+            start = thread_time()
             self.kernel = backend_of(device).kernel(op, params, inputs, self.outs)
-            MAKING.made(op.kind, perf_counter() - start)
+            MAKING.made(op.kind, thread_time() - start)
         every = "*" in op.keeps
         self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(inputs)))
         self.keep_out = "out" in op.keeps

@@ -133,8 +133,9 @@ class Budget:
             self.spent += seconds
 
     def filled(self, seconds: float) -> None:
-        """A call was a further size of one that was recorded, and took longer than eagerly."""
-        self.spent += max(seconds, 0.0)
+        """A call was a further size of one that was recorded, and took so much longer than eagerly
+        (or less)."""
+        self.spent = max(self.spent + seconds, 0.0)
 
     def accepted(self) -> None:
         """The call that is being recorded gave a version."""

@@ -13,7 +13,6 @@ import pytest
 import hybrid as hb
 from hybrid import nn, optim
 from hybrid.decorator import RunsEagerly, function
-from hybrid.trace.fallback.budget import VERSIONS
 
 F = nn.functional
 

@@ -6,6 +6,7 @@ Invariant: nothing waits for its value when a call is over, whatever became of i
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import thread_time
 from typing import Any
 
 from ....core import signals
@@ -14,6 +15,7 @@ from ....ir.door import bind as door
 from ....ir.door.context import end_collecting
 from ...fallback.budget import Budget
 from ...fallback.postponed import begin
+from ...fallback.sizes import Sizes
 from ...heap.signature import Regard, signature_of
 from ...record.before import Before
 from ...watch.turns import RUNS
@@ -31,8 +33,8 @@ Kwargs = dict[str, Any]
 class Recorded:
     """The part of `Function` that runs calls which are recorded.
 
-    `_sized`: whether the call that runs now gave a plan that was made for many sizes; `_saved`:
-    seconds that kernels would have taken which it did not need."""
+    `_sized`: where the plan is from that the call which runs now was filled in for; `_saved`:
+    seconds of this thread that kernels would have taken which it did not need."""
 
     fn: Callable[..., Any]
     _budget: Budget
@@ -40,7 +42,8 @@ class Recorded:
     _records: int
     _eager: int
     _deferred: int
-    _sized, _saved = False, 0.0
+    _sized: Sizes | None = None
+    _saved = _began = 0.0
     _missed_again: Callable[[SignatureState], bool]
     _broken: Callable[..., bool]
     _watched: Callable[..., Any]
@@ -50,10 +53,12 @@ class Recorded:
 
     def _spent(self, recorded: bool, seconds: float) -> None:
         """A call took this time."""
-        sized, self._sized = self._sized, False
+        sized, self._sized = self._sized, None
         saved, self._saved = self._saved, 0.0
-        if sized:
-            self._budget.filled(seconds - saved)
+        if sized is not None:
+            own = thread_time() - self._began
+            self._budget.filled(own - saved)
+            sized.charged(own, saved)
         elif recorded:
             self._budget.recorded(max(seconds - saved, 0.0))
         else:
@@ -90,6 +95,7 @@ class Recorded:
     def _recorded(
         self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]
     ) -> Any:
+        self._began = thread_time()
         filled = self._filled(state, args, kwargs, tensors)
         if filled is not None:
             return filled[0]
