@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Extent", "Following", "Unsized", "apart", "plain_int", "taken"]
+__all__ = ["Extent", "Following", "Unsized", "apart", "is_extent", "plain_int", "taken"]
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 Monomial = tuple[int, ...]  # numbers of atoms, sorted
@@ -382,6 +382,11 @@ def _compared(extent: Extent, name: str, other: Any) -> Any:
     if not isinstance(other, float):
         return NotImplemented
     return getattr(float(extent), name)(other)
+
+
+def is_extent(value: Any) -> bool:
+    """Whether a number is one of a computation that is followed."""
+    return type(value) is Extent
 
 
 def plain_int(value: Any) -> Any:

@@ -22,7 +22,7 @@ from .budget import SHARE
 
 __all__ = ["Sizes", "MOST"]
 
-MOST = 8  # plans of a family
+MOST = 12  # plans of a family
 FIRST = 3  # of those made before they have been of use
 LATER = 1  # sizes that are compiled by themselves before the first plan for many
 # Seconds that may go into a plan whatever it brings, and sizes that pay for one that took longer.
