@@ -26,7 +26,7 @@ MOST = 12  # plans of a family
 FIRST = 3  # of those made before they have been of use
 LATER = 1  # sizes that are compiled by themselves before the first plan for many
 # Seconds that may go into a plan whatever it brings, and sizes that pay for one that took longer.
-LITTLE, MANY = 0.02, 32
+LITTLE, MANY = 0.05, 32
 EACH = 4  # sizes that were filled in and pay for one more such plan
 
 
@@ -46,7 +46,7 @@ class Sizes:
     @property
     def trying(self) -> bool:
         """Whether a size that no plan is for may give one more."""
-        used = self.uses >= MANY or self.seconds < LITTLE
+        used = self.made < FIRST or self.uses >= MANY or self.seconds < LITTLE
         return self.missed >= LATER and self.made < FIRST + self.filled // EACH and used
 
     def holds(self, avals: Sequence[Aval]) -> bool:
@@ -94,7 +94,7 @@ class Sizes:
             if signals.foreign(error):
                 raise
             return None
-        if made is not None:
+        if plan.general:
             self.plans, self.last = [plan, *self.plans][:MOST], plan
         return made
 
