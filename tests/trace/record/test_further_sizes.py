@@ -13,6 +13,7 @@ import pytest
 import hybrid as hb
 from hybrid import nn, optim
 from hybrid.decorator import RunsEagerly, function
+from hybrid.trace.fallback.budget import Budget
 
 F = nn.functional
 
@@ -57,7 +58,8 @@ def repeated(times: int, sizes: tuple[int, ...] = SIZES) -> list[tuple[Any, ...]
     return [given for _ in range(times) for given in rows(*sizes)]
 
 
-def test_one_recording_of_a_further_size():
+def test_one_recording_of_a_further_size(monkeypatch):
+    monkeypatch.setattr(Budget, "affords", lambda self, replays: True)
     f = both(lambda jit: jit(lambda x: (x * 2 + 1).sum(axis=0)), repeated(5))
     info = f.cache_info()
     # sizes 0 and 1 are others; most of the rest are filled in without a watch
