@@ -367,7 +367,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
             self._compiled += 1
             self._budget.accepted()
         state.fruitless = 0
-        if plan.recording.blind and state.family is not None:
+        if state.family is not None:
             state.family.shows(state.shape, plan)
         state.state, state.fails, state.effects = "REPLAY", 0, 0
         state.owners = owners_of(state.plans)

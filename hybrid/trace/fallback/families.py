@@ -54,15 +54,15 @@ class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
     recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly."""
 
-    __slots__ = ("number", "versions", "distinct", "states", "vain", "sizes", "blind")
+    __slots__ = ("number", "versions", "distinct", "states", "vain", "sizes", "shown")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.versions = self.distinct = self.vain = 0
         self.states: list[ref[Any]] = []
         self.sizes = Sizes()
-        # signatures without extents -> the latest plan of a blind recording of such a call, weakly
-        self.blind: dict[Any, ref[Any]] = {}
+        # signatures without extents -> the latest plan of such a call, weakly
+        self.shown: dict[Any, ref[Any]] = {}
 
     @property
     def hopeful(self) -> bool:
@@ -75,8 +75,8 @@ class Family:
         self.states = [ref(state), *[known for known in self.states if known() is not None]][:FEW]
 
     def shows(self, shape: Any, plan: Any) -> None:
-        """A plan of a blind recording of such a call was made."""
-        keep(self.blind, shape, ref(plan), MAX_SHAPES)
+        """A plan of such a call was made."""
+        keep(self.shown, shape, ref(plan), MAX_SHAPES)
 
     def postpones(self) -> bool:
         """Whether ops of a recorded call are to wait for its plan."""
@@ -90,7 +90,9 @@ class Family:
         """Whether a call is to be computed by a plan that was made for many sizes, or may give one
         more; `affords`: whether it may take longer than an eager call."""
         sizes = self.sizes
-        if self.vain or not (affords or sizes.cost <= 0.0):
+        if self.vain or not (affords or sizes.cost <= 0.0) or not self.shown:
+            return False
+        if shape_of(signature) not in self.shown:  # it differs in numbers or objects as well
             return False
         avals = [known for known in signature if type(known) is Aval]
         return sizes.holds(avals) or (affords and sizes.trying)

@@ -18,6 +18,7 @@ from ....ir.door.context import end_collecting, push_mode
 from ....ir.tensor import Handle
 from ...fallback.postponed import Postponed, PostponingRecorder, begin
 from ...heap.data import stands_for
+from ...record.actions import NONE
 from ...record.compare import same_kinds
 from ...record.outputs import New, Unfit
 from ...record.recording import Life, Recording
@@ -35,9 +36,16 @@ def blind_plan(state: SignatureState) -> ReplayPlan | None:
     family = state.family
     if family is None or state.plans or state.pending or not family.postpones():
         return None
-    found = family.blind.get(state.shape)
+    found = family.shown.get(state.shape)
     plan = None if found is None else found()
-    return None if plan is None or plan.recording.life.dead else plan
+    return plan if plan is not None and _of_use(plan.recording) else None
+
+
+def _of_use(recording: Recording) -> bool:
+    """Whether a recording is one that calls of other sizes need no watch to be compared with."""
+    simple = not (recording.path or recording.data or recording.numbers or recording.taps)
+    kept = recording.outcome.actions is NONE and not recording.handles_errors
+    return recording.blind and simple and kept and not recording.life.dead
 
 
 def filled_call(
