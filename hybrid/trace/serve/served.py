@@ -27,6 +27,7 @@ from .prepare import MISS, Prepared
 __all__ = ["Served", "Attempts", "as_it_is", "serve"]
 
 MAX_REFRESH = 16  # native forms of facts that soon fail, after which Python checks them instead
+Native = NativeFacts | None
 LASTING = 64  # calls that a native form has to serve to be worth its making
 
 
@@ -222,11 +223,7 @@ class Owning(Served):
 
 
 def serve(
-    prepared: Prepared,
-    needs: Needs,
-    inputs: Sequence[Any],
-    attempts: Attempts,
-    facts: NativeFacts | None,
+    prepared: Prepared, needs: Needs, inputs: Sequence[Any], attempts: Attempts, facts: Native
 ) -> Served | None:
     """Make the entry for the facts as they stand, and the guard of what it leaves to Python.
 

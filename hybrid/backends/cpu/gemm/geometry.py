@@ -282,21 +282,18 @@ def _factors(kernel: GemmKernel, element: PackedElement) -> tuple[Factor, Factor
 
 
 Factors = tuple[Factor, Factor]
+Way = tuple[bool, bool]  # whether it is the transpose; whether its lines vary
 
 
 def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: bool) -> Geometry:
     """The best decisions for the product (or its transpose)."""
-    return _option(kernel, element, target, swapped, _factors(kernel, element))
+    return _option(kernel, element, target, (swapped, False), _factors(kernel, element))
 
 
 def _option(
-    kernel: GemmKernel,
-    element: PackedElement,
-    target: Target,
-    swapped: bool,
-    factors: Factors,
-    varying: bool = False,
+    kernel: GemmKernel, element: PackedElement, target: Target, way: Way, factors: Factors
 ) -> Geometry:
+    swapped, varying = way
     a, b = factors
     m, n, out = kernel.m, kernel.n, kernel.outs[0]
     if swapped:
@@ -443,6 +440,6 @@ def _decided(
     """What is chosen, with whole cycles and no factors; what varies are lines, if anything does."""
     target, element, varying = way[0], ELEMENTS[way[1]], way[2]
     ways = [varying[1]] if varying[0] != varying[1] else [False, True]
-    options = [_option(kernel, element, target, swap, factors, any(varying)) for swap in ways]
+    options = [_option(kernel, element, target, (swap, any(varying)), factors) for swap in ways]
     best = min(options, key=lambda geometry: geometry.cost)
     return best._replace(m=0, n=0, a=_NOTHING, b=_NOTHING, batch=0, cost=ceil(best.cost))
