@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-class Making:
+class KernelCost:
     """Seconds that kernels of each kind take to make, usually: those that have to be compiled count
     for little."""
 
@@ -48,7 +48,7 @@ class Making:
         self.seconds[kind] = usual + share * (min(seconds, 2 * usual) - usual)
 
 
-MAKING = Making()
+MAKING = KernelCost()
 
 
 class Resolved:
