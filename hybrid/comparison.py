@@ -111,7 +111,7 @@ class _Writes(Mode):
 
 
 def _array(handle: Any) -> np.ndarray:
-    return door.fetched(handle._v, handle._a.device)
+    return door.host_array(handle)
 
 
 def _bits(result: Any) -> Arrays:

@@ -23,6 +23,7 @@ from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.budget import CLOCK, EFFECTS, Budget
 from .trace.fallback.deferred import Deferring
+from .trace.fallback.nap import asleep
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
 from .trace.heap.signature import Regard, signature_of, with_defaults
@@ -48,6 +49,7 @@ from .trace.serve.signatures import (
     owners_of,
 )
 from .trace.serve.sized.calls import Recorded
+from .trace.serve.sized.relatives import plan_of, shows, sized
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.turns import RUNS, TURN, Runs
@@ -63,6 +65,7 @@ Kwargs = dict[str, Any]
 interrupted.register()
 
 
+@asleep
 class Function(Deferring, Paths, Recorded, Unserved):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
@@ -111,9 +114,6 @@ class Function(Deferring, Paths, Recorded, Unserved):
             if result is not NotImplemented:
                 self._replays += 1
                 return result
-        elif self._unseen > 0:
-            self._unseen -= 1
-            return self.fn(*args, **kwargs)
         elif direct is not None and kwargs and not door.STATE.special:
             result = self._by_way(args, kwargs)
             if result is not NotImplemented:
@@ -147,12 +147,12 @@ class Function(Deferring, Paths, Recorded, Unserved):
             plan.calls, state.fails = plan.calls + 1, 0
             if plan is not plans[0]:
                 state.prefer(plan)
-            if plan.learned != id(self._direct) and state.owners is None:
-                self._learn(plan, given, named, tensors)
+            if plan.learned != id(self._direct):
+                self._learn(state, plan, given, named, tensors)
             return result
         return self._record(state, args, kwargs, tensors)
 
-    def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
+    def _replayed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One replay, the native way where possible, or MISS."""
         undisturbed = 0
         while True:
@@ -285,10 +285,10 @@ class Function(Deferring, Paths, Recorded, Unserved):
         del recorder, watch, analysis, before
         self._decide(state, recording, earlier, near, bare)
         if postponed is not None and not isinstance(recording, Refused):
-            state.family_shows(postponed, recording)
+            shows(state, postponed, recording)
         if excused and state.fails + state.effects:
             state.fails, state.effects = counts  # what other threads did is not held against it
-        for device in devices:
+        for device in () if state.pending else devices:
             door.backend_of(device).trim()
 
     def _decide(
@@ -342,7 +342,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else; `other`
         differs from it in sizes only."""
         prepare = CHOICE.executor.prepare
-        run = state.sized(recording, other, CHOICE.executor)
+        run = sized(state, recording, other, CHOICE.executor)
         if run is None and not background.waits(self._wait, recording):
             state.work = background.start(recording, prepare, bare, state)
             if state.work is not None:
@@ -350,7 +350,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
                 return
         try:
             run = run or prepare(recording)
-            plan = ReplayPlan(recording, run, bare, state.plan_of(other))
+            plan = ReplayPlan(recording, run, bare, plan_of(state, other))
         except Exception as error:  # the call has run: its result must reach the user
             if signals.foreign(error):
                 raise

@@ -182,16 +182,29 @@ def _commits(source: list[str], first: int, states: list[SignatureState]) -> dic
                 stored[number.key.key] = f"sets {describe(number.key, number.holder.get())}"
             for grown in recording.outcome.actions.grown:
                 stored[grown.method] = f"{grown.method} of a {grown.type.__name__}"
+    found = _made_again(states)
     if not stored:
-        return {}
+        return found
     try:
         tree = ast.parse(textwrap.dedent("".join(source)))
     except SyntaxError:  # a lambda inside of a longer statement
-        return {}
-    found: dict[int, str] = {}
+        return found
     for line, name in _stores(tree):
         if name in stored:
             found.setdefault(line + first - 1, f"{stored[name]} at the end of a replay")
+    return found
+
+
+def _made_again(states: list[SignatureState]) -> dict[int, str]:
+    """Line -> which function of Python's own world a replay calls in its place."""
+    found: dict[int, str] = {}
+    for state in states:
+        for plan in state.plans:
+            actions = plan.recording.outcome.actions
+            for name, _, line in [call.mark[1:] for call in actions.told]:
+                found[line] = f"calls {name} at the end of a replay"
+            for name, _, line in [call.mark[1:] for call in actions.first]:
+                found[line] = f"calls {name} before the operations of a replay"
     return found
 
 

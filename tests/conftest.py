@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backend_kinds import KINDS
+
+from hybrid.trace.fallback import budget
 
 # the third call of a function is the first replay, here and in processes that tests start
 os.environ.setdefault("HYBRID_WAIT", "1")
@@ -34,6 +37,31 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         )
 
     return same
+
+
+@pytest.fixture
+def still() -> Iterator[None]:
+    """A clock that stands still: what is recorded depends on no load of the machine."""
+    before, budget.CLOCK[0] = budget.CLOCK[0], lambda: 0.0
+    yield
+    budget.CLOCK[0] = before
+
+
+@pytest.fixture
+def calls_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], list[tuple[Any, ...]]]:
+    """`calls_of(owner, name)`: the arguments of each later call of that function, in order."""
+
+    def noted(owner: Any, name: str) -> list[tuple[Any, ...]]:
+        method, calls = getattr(owner, name), list[tuple[Any, ...]]()
+
+        def noting(*args: Any) -> Any:
+            calls.append(args)
+            return method(*args)
+
+        monkeypatch.setattr(owner, name, noting)
+        return calls
+
+    return noted
 
 
 @pytest.fixture(params=KINDS)

@@ -18,7 +18,7 @@ from ..ir.door import bind as door
 from ..ir.door.pending import shared
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.elementwise.arithmetic import add
-from .passes import BackwardPass, fit, gathered, zeros
+from .passes import BackwardPass, Owned, fit, gathered, zeros
 from .scopes import enable_grad, need_callable, no_grad
 from .tape import PseudoOp, above, alias, owner
 
@@ -64,9 +64,11 @@ def backward(
     enabled = door.set_grad(create_graph)
     try:
         selected = None if inputs is None else {id(tensor._node) for tensor in _listed(inputs)}
-        for leaf, summed in gathered(BackwardPass([t], [gradient])):
+        found = gathered(BackwardPass([t], [gradient]))
+        owned = type(found) is Owned
+        for leaf, summed in found:
             if selected is None or id(leaf) in selected:
-                _add_grad(leaf, summed)
+                _add_grad(leaf, summed, owned)
     finally:
         door.STATE.special += door.LOCAL.grad - enabled
         door.LOCAL.grad = enabled
@@ -87,14 +89,14 @@ def _of_now(gradient: Any, aval: Any) -> Any:
     return gradient if gradient._a.dtype is aval.dtype else door.convert(gradient, aval.dtype)
 
 
-def _add_grad(leaf: Leaf, gradient: Any) -> None:
+def _add_grad(leaf: Leaf, gradient: Any, owned: bool) -> None:
     handle, observer = leaf.handle(), door.current_mode()
     if handle is not None and gradient._a is not handle._a:
         gradient = _of_now(gradient, handle._a)
     if observer is not None and handle is not None:
         observer.on_grad_get(handle, leaf.grad)
     summed = gradient if leaf.grad is None else add(leaf.grad, gradient)
-    if summed is gradient and gradient._node is None:
+    if summed is gradient and gradient._node is None and not owned:
         # the caller's seed must not become .grad itself
         summed = new_handle(shared(gradient._v), gradient._a)
         if observer is not None:

@@ -15,11 +15,12 @@ from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.reduce import sum_like
 from ..ops.build.create import ones_like, zeros_like
 from .sums import GradientSums
-from .tape import PseudoOp, is_call, order, owner, saved_inputs, saved_outputs, unfold
+from .tape import PseudoOp, holds_call, order, owner, saved_inputs, saved_outputs, unfold
 
 __all__ = [
     "BackwardPass",
     "Gradients",
+    "Owned",
     "gathered",
     "perform",
     "plan_passes",
@@ -29,6 +30,10 @@ __all__ = [
 ]
 
 Gradients = list[tuple[Any, Any]]
+
+
+class Owned(Gradients):
+    """Gradients that nobody else holds."""
 
 
 class BackwardPass(NamedTuple):
@@ -65,10 +70,14 @@ def gathered(task: BackwardPass) -> Gradients:
     observer = door.current_mode()
     if observer is not None:
         observer.on_backward(task.outputs)
+        if observer.defers and not door.grad_enabled():
+            found = observer.gradients(task)
+            if found is not None:
+                return found  # type: ignore[no-any-return]
     nodes = order([output._node for output in task.outputs], task.stop)
     planned = _PLANNER.gathered
     if planned is not None and observer is None and not door.grad_enabled():
-        if any(map(is_call, nodes)):
+        if holds_call(nodes):
             found = planned(task, nodes)
             if found is not None:
                 return found
@@ -158,6 +167,8 @@ def _above(nodes: list[Any], targets: Set[int]) -> list[Any]:
 
 def fit(grad: Any, aval: Any) -> Any:
     """Bring a gradient to the shape and dtype of the input it belongs to."""
+    if grad._a is aval:
+        return grad
     grad = sum_like(grad, aval.shape)
     return grad if grad._a.dtype is aval.dtype else door.convert(grad, aval.dtype)
 

@@ -12,7 +12,6 @@ from typing import Any
 from ..ops.base.common import Part
 from ..ops.build.parts import total
 from ..ops.elementwise.arithmetic import add
-from .tape import owner
 
 __all__ = ["GradientSums"]
 
@@ -30,12 +29,15 @@ class GradientSums:
 
     def add(self, node: Any, gradient: Any) -> None:
         """One more gradient of a node."""
-        producer = owner(node)
-        output, count = (node[0], len(producer[0].outs)) if producer is not node else (0, 1)
-        gradients = self.store.setdefault(id(producer), [None] * count)
-        gradients[output] = (
-            gradient if gradients[output] is None else add(gradients[output], gradient)
-        )
+        output, count = 0, 1
+        if type(node) is tuple and type(node[0]) is int:
+            output, node = node
+            count = len(node[0].outs)
+        gradients = self.store.get(id(node))
+        if gradients is None:
+            gradients = self.store[id(node)] = [None] * count
+        before = gradients[output]
+        gradients[output] = gradient if before is None else add(before, gradient)
 
     def give(self, node: Any, gradient: Any, aval: Any) -> None:
         """A gradient as a vjp rule returned it: a tensor, a function that makes it, or a part.

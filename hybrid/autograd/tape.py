@@ -24,6 +24,7 @@ __all__ = [
     "alias",
     "is_alias",
     "is_call",
+    "holds_call",
     "PseudoOp",
 ]
 
@@ -81,6 +82,14 @@ def is_call(node: Any) -> bool:
     return type(node) is tuple and type(node[0]) is PseudoOp and node[0].inner is not None
 
 
+def holds_call(nodes: list[Any]) -> bool:
+    """Whether one of the owners stands for a recorded call."""
+    for node in nodes:
+        if type(node) is tuple and type(node[0]) is PseudoOp and node[0].inner is not None:
+            return True
+    return False
+
+
 def owner(node: Any) -> Any:
     """The node of an op, or the Leaf, that a node stands for."""
     return node[1] if type(node) is tuple and type(node[0]) is int else node
@@ -91,21 +100,27 @@ def order(roots: list[Any], stop: Set[int] = frozenset()) -> list[Any]:
     owners whose parents are not visited."""
     reached: set[int] = set()
     visited: list[Any] = []
-    # (node, whether its parents have been visited): a stack of our own, as tapes are deep
-    stack: list[tuple[Any, bool]] = [(owner(root), False) for root in roots if root is not None]
+    # a stack of our own, as tapes are deep; None above a node: its parents have been visited
+    stack: list[Any] = [owner(root) for root in roots if root is not None]
     while stack:
-        node, finished = stack.pop()
-        if finished:
-            visited.append(node)
+        node = stack.pop()
+        if node is None:
+            visited.append(stack.pop())
             continue
         if id(node) in reached:
             continue
         reached.add(id(node))
-        stack.append((node, True))
-        if type(node) is tuple and id(node) not in stop:
-            for parent in node[1]:
-                if parent is not None and id(owner(parent)) not in reached:
-                    stack.append((owner(parent), False))
+        if type(node) is not tuple or id(node) in stop:
+            visited.append(node)
+            continue
+        stack.append(node)
+        stack.append(None)
+        for parent in node[1]:
+            if parent is not None:
+                if type(parent) is tuple and type(parent[0]) is int:
+                    parent = parent[1]
+                if id(parent) not in reached:
+                    stack.append(parent)
     visited.reverse()
     return visited
 
@@ -133,7 +148,7 @@ def unfold(
 ) -> tuple[list[Any], list[Any], Callable[[Any], Any]]:
     """(`nodes` = `order(roots, stop)`, the roots, what any other node became) once recorded calls
     have given way to the nodes they stand for: gradients then add up in the order of eager code."""
-    if not any(map(is_call, nodes)):
+    if not holds_call(nodes):
         return nodes, roots, lambda node: node
     renewals: dict[int, Any] = {}  # id of an owner -> its new node, or those of its outputs
 
@@ -159,6 +174,9 @@ def unfold(
     return order(roots, stop), roots, renewed
 
 
+_HELD = Handle, Pending  # what stands for a value that a node saved
+
+
 def _restore(saved: Any, aval: Any, node: Any) -> Any:
     """A tensor for something the tape saved."""
     observer = door.current_mode()
@@ -175,11 +193,18 @@ def _restore(saved: Any, aval: Any, node: Any) -> Any:
     return tensor
 
 
+def _restore_unseen(saved: Any, aval: Any, node: Any) -> Any:
+    """The same where no mode is there to hear of it."""
+    held = isinstance(saved, _HELD)
+    return _restore(saved, aval, node) if held else new_handle(saved, aval, node)
+
+
 def saved_inputs(node: Any) -> list[Any]:
     """Inputs of a tape node as tensors; one that was not kept has shape and dtype only."""
     resolved, parents, values, _ = node
+    restore = _restore if door.current_mode() is not None else _restore_unseen
     return [
-        new_handle(None, aval) if value is None else _restore(value, aval, parent)
+        new_handle(None, aval) if value is None else restore(value, aval, parent)
         for value, aval, parent in zip(values, resolved.ins, parents)
     ]
 

@@ -228,6 +228,11 @@ class Backend(ABC):
     def to_numpy(self, value: Any) -> np.ndarray:
         """The value as a NumPy array; it may share memory with the value."""
 
+    def reader(self, aval: Aval) -> Callable[[Any], np.ndarray]:
+        """What `to_numpy` does for values of that record, unseen by whatever looks at the Python of
+        the program; it is kept for later reads."""
+        return lambda value: aside(self.to_numpy, value)
+
     # ---- exchange with the host, other devices and other libraries
     def send(self, array: np.ndarray, device: Device) -> Any:
         """`from_numpy` that need not wait for a copy from pinned memory: work that uses the value

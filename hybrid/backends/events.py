@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple, Protocol
 
 __all__ = ["EventFilter", "Hooks", "PlainHooks"]
@@ -18,12 +18,16 @@ class Hooks(NamedTuple):
     """What is told of a watched thread: hooks like those of `sys.setprofile` and `sys.settrace`.
 
     `returned` is called with what quiet code gave to the frame that calls it; `looked` gets the
-    first argument, by id, of quiet code that looks."""
+    first argument, by id, of quiet code that looks; `met` is asked about code that is about to run
+    and its global names: whether it is of no interest (then it has called `quiet`); `deep` is
+    called where frames are inside one another too deep to be watched: it ends the watch."""
 
     profile: Callable[..., Any]
     trace: Callable[..., Any]
     returned: Callable[[Any], None]
     looked: dict[int, Any]
+    met: Callable[[CodeType, dict[str, Any]], bool]
+    deep: Callable[[], None] = lambda: None
 
 
 class EventFilter(Protocol):
@@ -44,6 +48,9 @@ class EventFilter(Protocol):
 
     def end(self) -> None:
         """Watch no longer; the thread's own hooks are then to be taken off."""
+
+    def instructions(self, frame: FrameType) -> None:
+        """Tell of each instruction of this frame from now on; perhaps of all frames of its code."""
 
     def quiet(self, code: CodeType, note: Any, looks: bool = False) -> bool:
         """Events of this code are of no interest from now on; false where it cannot be kept.
@@ -81,6 +88,9 @@ class PlainHooks:
 
     def end(self) -> None:
         self._thread, self._hooks = 0, (None, None)
+
+    def instructions(self, frame: FrameType) -> None:
+        frame.f_trace_opcodes = True
 
     def quiet(self, code: CodeType, note: Any, looks: bool = False) -> bool:
         return False

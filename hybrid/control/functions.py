@@ -44,7 +44,7 @@ UNROLLED = 32  # steps that are recorded one by one
 
 def _decided(tensor: Tensor) -> Any:
     """The number in a tensor, which decides what Python does next."""
-    value = door.fetched(tensor._v, tensor._a.device)[()]
+    value = door.host_array(tensor)[()]
     mode = door.current_mode()
     if mode is not None and door.constant_of(tensor) is None:
         mode.on_bool(tensor, bool(value))

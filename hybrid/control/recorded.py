@@ -107,7 +107,7 @@ def _test(tree: Any) -> Any:
 
 
 def _value(tensor: Any) -> Any:
-    return door.fetched(tensor._v, tensor._a.device)[()]
+    return door.host_array(tensor)[()]
 
 
 # ---- while

@@ -30,6 +30,7 @@ __all__ = [
     "finish",
     "foreign",
     "from_handler",
+    "passing",
     "is_tool",
     "tools",
     "give_back",
@@ -47,6 +48,7 @@ PENDING: list[int] = []  # signals that wait for the end of a critical frame
 # called before a handler that runs inside `held`; each returns what to call after it
 ASIDE: list[Callable[[], Callable[[], None]]] = []
 _LIBRARIES = sys.stdlib_module_names | {"numpy", "llvmlite", "ml_dtypes", "optree", "hybrid"}
+_PASSING = "_hybrid_passing"  # an attribute of exceptions
 _CRITICAL: set[types.CodeType] = set()
 _SAVED: dict[int, Any] = {}  # signal -> the user's handler, while ours is in its place
 _SIGNALS: Any = importlib.import_module("_signal")  # without the enums around it
@@ -280,9 +282,17 @@ def foreign(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] not in _LIBRARIES
 
 
+def passing(error: BaseException) -> None:
+    """Mark an exception that what a program prints or logs has raised: it is the user's, and all
+    that the call does has been done."""
+    error.__dict__[_PASSING] = True
+
+
 def from_handler(error: BaseException) -> bool:
     """Whether user code raised an exception that left a call in which no user code runs: a handler
     of a signal did."""
+    if _PASSING in getattr(error, "__dict__", ()):
+        return True
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

@@ -25,7 +25,7 @@ from .tensor import Tensor
 __all__ = ["tensor", "asarray", "from_dlpack"]
 
 
-# records of arrays that were seen: of any equal dtype object, of the default device
+# records of arrays that were seen: of any equal dtype object, by shape, dtype and device
 _RECORDS: dict[tuple[Any, ...], Any] = {}
 door.FAST.append(_RECORDS)
 
@@ -45,13 +45,14 @@ def tensor(
     ('int64', 'float32')
     """
     plain = type(data) is np.ndarray and dtype is None and not requires_grad
-    if plain and (device is None or to_device(device) is HOST) and not door.STATE.special:
-        known = _RECORDS.get((data.shape, data.dtype))
+    if plain and not door.STATE.special:
+        where = HOST if device is None else to_device(device)
+        known = _RECORDS.get((data.shape, data.dtype, where))
         if known is not None:
-            return new_handle(data.copy(), known)
+            return new_handle(data.copy() if where is HOST else door.on_device(data, where), known)
         made = finished(handle_of(data, None, True, device), device, False)
         if made._a.dtype == data.dtype:
-            keep(_RECORDS, (data.shape, data.dtype), made._a, door.TABLE_LIMIT)
+            keep(_RECORDS, (data.shape, data.dtype, where), made._a, door.TABLE_LIMIT)
         return made
     target = None if dtype is None else dt.canonical(dtype)
     if isinstance(data, Handle):

@@ -7,6 +7,7 @@ whole or not at all.
 
 from __future__ import annotations
 
+import copy
 import copyreg
 import sys
 import threading
@@ -14,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from operator import is_
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -33,12 +35,16 @@ _ROUNDS = 100  # readings that are tried until no gradient is replaced meanwhile
 
 class _Moment:
     """Values and gradients of all tensors below an object.  It is also the empty list of items in
-    what `__reduce_ex__` returns, and so lives until that object is saved."""
+    what `__reduce_ex__` returns, and so lives until that object is saved, or longer where somebody
+    keeps that.  `frame` is that of the call which saves; None: it is over."""
 
-    __slots__ = ("values", "grads", "frame", "code", "__weakref__")
+    __slots__ = ("values", "grads", "frame", "ends", "__weakref__")
 
-    def __init__(self, root: Any, caller: Any) -> None:
-        self.frame, self.code = id(caller), caller.f_code
+    def __init__(self, root: Any, caller: FrameType) -> None:
+        # the frame itself, for another one may take its place in memory
+        self.frame: FrameType | None = caller
+        # copies take the items last, when all else is copied; a pickler takes them first
+        self.ends = caller.f_globals is copy.__dict__
         handles, leaves = _below(root)
         for _ in range(_ROUNDS):
             grads = list(map(getattr, leaves, repeat("grad")))
@@ -53,16 +59,16 @@ class _Moment:
         return self
 
     def __next__(self) -> Any:
+        if self.ends:
+            self.frame = None
         raise StopIteration
 
     def lasts(self) -> bool:
-        """Whether the call that began it still runs (a kept traceback may hold it for longer)."""
-        frame: Any = sys._getframe(1)
-        while frame is not None:
-            if id(frame) == self.frame and frame.f_code is self.code:
-                return True
+        """Whether the call that began it still runs."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame is not self.frame:
             frame = frame.f_back
-        return False
+        return frame is not None
 
 
 class _Local(threading.local):
@@ -139,7 +145,11 @@ def grad_of(leaf: Leaf) -> Any:
 def copied(handle: Any) -> Any:
     """A tensor with a copy of t's value and no history."""
     host = door.fetched(_value(handle), handle._a.device)
-    return new_handle(door.on_device(host.copy(), handle._a.device), handle._a)
+    made = new_handle(door.on_device(host.copy(), handle._a.device), handle._a)
+    mode = door.current_mode()
+    if mode is not None:  # values do not change: to a recording it is the same one
+        mode.on_alias(made, handle)
+    return made
 
 
 def saved_array(handle: Any) -> np.ndarray:

@@ -386,7 +386,7 @@ class Tensor(TensorMethods):
                 f"the truth value of a tensor of shape {self._a.shape} is ambiguous; "
                 "use .any() or .all()"
             )
-        value = door.fetched(self._v, self._a.device)
+        value = door.host_array(self)
         truth = (
             bool(value.reshape(()))
             if sees_subnormals()

@@ -32,6 +32,8 @@ def write(handle: Any, written: Any, node: Any, follow: bool = True) -> None:
     and its live views; gradients follow the value into a base if asked."""
     target, alias = handle, getattr(handle, "_x", None)
     while type(alias) is Alias and alias.base is not None:  # a view of a view of ...
+        if door.LOCAL.mode is not None:
+            door.LOCAL.mode.on_box(target)
         target, written, node, follow = _through(alias, written, follow)
         alias = getattr(target, "_x", None)
     if type(alias) is Literal:
@@ -105,6 +107,8 @@ def _give(handle: Any, written: Any, node: Any, views: list[Any]) -> None:
     for view in views:
         alias: Any = view._x
         parent = current.get(id(alias.parent), alias.parent)
+        if mode is not None:
+            mode.on_box(view)
         shown = stop_gradient(parent) if alias.step is SAME else door.view_again(alias.step, parent)
         keep = view._node if type(view._node) is Leaf else shown._node
         handles.append(view)

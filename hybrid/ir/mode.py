@@ -109,6 +109,9 @@ class Mode:
         """Before: data of `handle` goes to Python (`kind`: 'float()',
         '.numpy()', 'repr()', ...)."""
 
+    def on_box(self, view: Any) -> None:
+        """Before: the next operation reads or writes the elements of its base that `view` shows."""
+
     def on_grad_get(self, handle: Any, grad: Any) -> None:
         """`handle.grad` was read, by the user, the tape or an optimizer;
         `grad` is a Tensor or None."""

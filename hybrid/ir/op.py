@@ -94,6 +94,9 @@ class Op:
                  range); `check_message` (avals, params) -> text
     join         (parts) -> one tensor that adds up several parts of a gradient that this record's
                  vjp gave (`ops.base.common.Part`), or None where they do not join
+    moved        (avals, axes, **params) -> the record, with its parameters, that does the same with
+                 int64 operands, behind the others, in the place of begin[a] for each a of `axes`;
+                 None where there is none
     params       names of the static parameters; values are hashable
 
     Before a record sees its inputs, `bind` promotes those of kinds map, contract and place to one
@@ -112,6 +115,7 @@ class Op:
     check: Callable[..., Any] | None = None
     check_message: Callable[..., str] | None = None
     join: Callable[..., Any] | None = None
+    moved: Callable[..., tuple[Op, dict[str, Any]] | None] | None = None
     params: tuple[str, ...] = ()
     nout: int = 1
     gathers: tuple[int, ...] = ()

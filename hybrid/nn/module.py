@@ -19,6 +19,7 @@ from ..eager.making import named_device
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor
 from ..eager.writes import become
+from ..ir.door.context import LOCAL, STATE
 from ..ir.mode import EPOCH, bump
 from ..ir.tensor import Handle
 from ..ops import zeros_like
@@ -172,6 +173,10 @@ class Module(Saved):
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if STATE.special and LOCAL.mode is not None and LOCAL.mode.defers:
+            output = LOCAL.mode.part(Module.__call__, self, args, kwargs)
+            if output is not NotImplemented:
+                return output
         output = self.forward(*args, **kwargs)
         for hook in self._forward_hooks:
             replaced = hook(self, args, output)

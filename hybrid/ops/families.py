@@ -27,6 +27,6 @@ from .elementwise import (
     trigonometry,
     updates,
 )
-from .indexing import along, generators, getitem, index, random, sort
+from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
 from .products import attention, contract, convolution, einsum

@@ -23,7 +23,7 @@ from ..ir.door import bind as door
 from ..ir.door.together import together
 from ..ir.mode import bump
 from ..ir.op import Op
-from ..ir.tensor import Handle
+from ..ir.tensor import Handle, Leaf
 
 __all__ = ["Optimizer", "ParamGroup", "Rule"]
 
@@ -186,6 +186,15 @@ class Optimizer(Saved):
         [0.5, 0.5]
         """
         loss = closure() if closure is not None else None
+        mode = door.LOCAL.mode
+        known = self._facts() if mode is not None and mode.defers else None
+        if known is None:
+            self._update_all()
+        else:
+            mode.repeat(*known, self._update_all, type(self))
+        return loss
+
+    def _update_all(self) -> None:
         recording = door.set_grad(False)
         try:
             for group in self.param_groups:
@@ -200,7 +209,36 @@ class Optimizer(Saved):
         finally:
             door.STATE.special += door.LOCAL.grad - recording
             door.LOCAL.grad = recording
-        return loss
+
+    def _facts(self) -> tuple[list[Any], list[Any]] | None:
+        """What a step of this class depends on, in Python and in tensors; None: on more."""
+        kind: Any = type(self)
+        if not _is_own(kind) or not _NAMES.isdisjoint(self.__dict__):
+            return None
+        facts: list[Any] = []
+        tensors: list[Any] = []
+        for group in self.param_groups:
+            if type(group) is not ParamGroup or group.get("_first", False):
+                return None
+            for name, value in group.items():
+                if isinstance(value, Handle):
+                    facts.append(name)
+                    tensors.append(value)
+                elif type(value) is bool:
+                    facts += (name, value)
+                elif name not in _NO_FLAGS:
+                    return None
+            for parameter in group["params"]:
+                leaf, state = parameter._node, self.state[id(parameter)]
+                gradient = leaf.grad if type(leaf) is Leaf else None
+                tensors.append(parameter)
+                if gradient is None:
+                    facts.append(None)
+                    continue
+                facts.append(tuple(state))
+                tensors.append(gradient)
+                tensors += state.values()
+        return facts, tensors
 
     def _follow(self, group: ParamGroup) -> None:
         """State and hyper-parameters go where `module.to` has taken the parameters."""
@@ -398,6 +436,19 @@ class Optimizer(Saved):
         groups = ", ".join(f"{len(g['params'])} tensors" for g in self.param_groups)
         numbers = ", ".join(f"{k}={v}" for k, v in self.defaults.items())
         return f"{type(self).__name__}({groups}; {numbers})"
+
+
+_NO_FLAGS = frozenset(("params", "_owner"))  # in a group
+# what a step calls: none of it may be in the instance
+_NAMES = frozenset(("begin", "update", "end", "rule", "numbers", "slots", "decoupled"))
+_NAMES |= {"_follow", "_at_once", "_update_all"}
+
+
+@lru_cache(256)
+def _is_own(kind: Any) -> bool:
+    """Whether all that a class does is hybrid's own code."""
+    root = __name__.partition(".")[0]
+    return all(base is object or base.__module__.partition(".")[0] == root for base in kind.__mro__)
 
 
 def like(number: Tensor, parameter: Any) -> Tensor:

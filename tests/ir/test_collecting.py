@@ -3,6 +3,7 @@
 import pytest
 
 import hybrid as hb
+from hybrid.ir.collector import Collector
 from hybrid.ir.door.context import (
     begin_collecting,
     end_collecting,
@@ -10,7 +11,7 @@ from hybrid.ir.door.context import (
     push_mode,
     set_aside,
 )
-from hybrid.ir.door.pending import Collector, Pending
+from hybrid.ir.door.pending import Pending
 
 
 class Interrupted(Collector):

@@ -25,7 +25,7 @@ def test_print_in_the_body() -> None:
 
         return [f(t()) for _ in range(6)]
 
-    check(program, says="print|repr|Python")
+    check(program, replays=2)
 
 
 def test_print_of_a_constant_f_string() -> None:
@@ -37,7 +37,7 @@ def test_print_of_a_constant_f_string() -> None:
 
         return [f(t(), k % 2) for k in range(8)]
 
-    check(program, says="print")
+    check(program, replays=2)
 
 
 def test_f_string_that_nobody_prints() -> None:
@@ -316,7 +316,7 @@ def test_np_random_and_random_inside() -> None:
         h = jit(lambda x: x * rng.standard_normal())
         return [[f(t()), g(t()), h(t())] for _ in range(6)]
 
-    assert len(check(program, says="random").messages) == 3
+    assert not check(program, replays=9).messages
 
 
 def test_dataclass_dict_and_namedtuple_arguments() -> None:

@@ -29,7 +29,7 @@ FOREIGN = {
     ("trace/heap/allowlist.py", "module"),
     ("trace/watch/c_calls.py", "function.__name__"),
     ("trace/watch", "type(function).__module__"),
-    ("trace/watch/call_rules.py", "name"),
+    ("trace/watch/rules/call_rules.py", "name"),
     ("trace/watch/classes.py", "module"),
     ("trace/watch/events.py", "event"),
     ("trace/watch/objects.py", "name"),

@@ -42,6 +42,7 @@ ROOMS = {
         "contract",
         "graph",
         "door",
+        "collector",
     ),
     "ops": (
         "base",
@@ -55,7 +56,17 @@ ROOMS = {
         "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
-    "trace": ("heap", "bytecode", "follow", "watch", "branches", "record", "fallback", "serve"),
+    "trace": (
+        "heap",
+        "host",
+        "bytecode",
+        "follow",
+        "watch",
+        "branches",
+        "record",
+        "fallback",
+        "serve",
+    ),
     "trace.serve": (
         "commit",
         "followers",
@@ -72,8 +83,21 @@ ROOMS = {
         "sized",
         "pending",
     ),
-    "trace.watch": ("turns", "events", "fact_table", "classes", "c_calls", "settle", "versioned")
-    + ("objects", "evaluator", "call_rules", "store_rules", "origins", "passed", "analysis"),
+    "trace.follow": ("terms", "machine", "operands", "hosted", "places", "follower", "snapshots")
+    + ("calls", "indices", "branching", "builds", "effects", "newer", "rows"),
+    "trace.watch": (
+        "turns",
+        "walks",
+        "hosts",
+        "events",
+        "fact_table",
+        "classes",
+        "c_calls",
+        "pinned",
+        "settle",
+        "versioned",
+    )
+    + ("objects", "evaluator", "rules", "origins", "passed", "analysis"),
     "backends": (
         "plan",
         "generated",

@@ -6,6 +6,7 @@ import pytest
 from stress_harness import run, times
 
 PROGRAM = """
+import os
 from hybrid.ir.door.bind import LOCAL, STATE
 from hybrid.ir.door.pending import COLLECTING, Pending
 COUNT, SEED = int(sys.argv[1]), int(sys.argv[2])
@@ -13,7 +14,7 @@ p, q = hb.zeros(7), hb.zeros(7)
 view = q[:2]
 
 def plain(x):
-    time.perf_counter()
+    os.times()
     y = hb.sin(x) * 0.0 + 1.0
     p.assign(p + y)
     z = p * 2.0
@@ -127,7 +128,7 @@ def reader():
             bad.append((a, d, c))
 def other():
     t = hb.zeros(5)
-    g = hb.function(lambda t: (time.perf_counter(), t * 2.0 + 1.0)[1])
+    g = hb.function(lambda t: (os.times(), t * 2.0 + 1.0)[1])
     while not stop.is_set():
         y = g(t)
         if y.numpy().tolist() != [1.0] * 5:
@@ -147,6 +148,85 @@ print('done')
 """,
         times(500, 5000),
         0,
+        HYBRID_DEFERRED="always",
+    )
+    assert out == ["done"]
+
+
+STEPS = """
+from hybrid.ir.door.bind import LOCAL, STATE
+from hybrid.ir.door.pending import COLLECTING
+import hybrid.optim as optim
+import warnings
+warnings.simplefilter('ignore')
+COUNT, SEED = int(sys.argv[1]), int(sys.argv[2])
+w, v = (hb.zeros(5, requires_grad=True) for _ in range(2))
+opt = optim.SGD([w, v], lr=0.5, momentum=0.0)
+view = w.detach()
+
+@hb.function
+def step(x):
+    os.times()
+    opt.zero_grad()
+    loss = -(x * (w + v)).sum()
+    loss.backward()
+    opt.step()
+    return loss.item()
+
+x = hb.ones(5) * 2.0
+for _ in range(8):
+    step(x)
+assert step.cache_info().deferred == 6 and step._segments.bundles.replayed >= 6
+
+def settled():
+    left = STATE.special, LOCAL.mode, COLLECTING, LOCAL.grad, sys.getprofile()
+    assert left == (0, None, set(), True, None), left
+    for t in (w, v, view, w.grad, v.grad):
+        if t is not None:
+            a = t.numpy()
+            assert type(t._v) is np.ndarray and (a == a[0]).all(), a
+    for t in (w, v):
+        assert t.grad is None or t.grad.numpy()[0] == -2.0
+    assert view.numpy().tolist() == w.numpy().tolist()
+    return w.numpy()[0], v.numpy()[0]
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_interrupts_of_steps_that_are_bundles(seed: int) -> None:
+    out = run(
+        STEPS
+        + """
+rng = np.random.default_rng(SEED)
+class Stop(Exception): pass
+def handler(*_):
+    raise Stop
+signal.signal(signal.SIGALRM, handler)
+hits, at = 0, settled()
+for _ in range(COUNT):
+    done = 0
+    try:
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(5e-6, 6e-4))
+        while True:
+            step(x)
+            done += 1
+    except Stop:
+        hits += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    now = settled()
+    for old, new in zip(at, now):
+        assert new - old in (done, done + 1, done + 2), (old, new, done)
+    if now[0] != now[1]:
+        v.assign(w.detach())
+    at = settled()
+assert hits == COUNT
+for _ in range(3):
+    step(x)
+assert settled() == (at[0] + 3, at[0] + 3)
+print('done')
+""",
+        times(300, 5000),
+        seed,
         HYBRID_DEFERRED="always",
     )
     assert out == ["done"]

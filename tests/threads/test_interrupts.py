@@ -126,7 +126,7 @@ def test_interrupts_at_random_moments(seed: int) -> None:
 PLACES = [
     ("hybrid.trace.watch.events", "trusted"),
     ("hybrid.trace.watch.events", "pure_function"),
-    ("hybrid.trace.watch.events", "_numpy_state"),
+    ("hybrid.trace.watch.hosts", "state_of"),
     ("hybrid.trace.serve.signatures", "Recorder"),
     ("hybrid.decorator", "analyse"),
     ("hybrid.decorator", "recording_of"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import sys
 import threading
 import weakref
 
@@ -256,6 +257,31 @@ def test_a_copy_that_failed_leaves_no_reading_behind() -> None:
         assert np.array_equal(pickle.loads(pickle.dumps(net.weight)).numpy(), net.weight.numpy())
     del net.extra
     assert np.array_equal(copy.deepcopy(net).weight.numpy(), net.weight.numpy())
+
+
+@pytest.mark.parametrize("copier", [copy.deepcopy, copy.copy, pickle.dumps])
+def test_a_reading_that_somebody_keeps_is_over_with_its_copy(copier) -> None:
+    net = nn.Linear(2, 2)
+    kept = []
+
+    def keep(frame, event, value) -> None:
+        if event == "return" and frame.f_code.co_name == "__reduce_ex__":
+            kept.append(value)
+
+    def again() -> np.ndarray:
+        made = copier(net)
+        made = pickle.loads(made) if copier is pickle.dumps else made
+        return made.weight.numpy()
+
+    for _ in range(8):
+        net.weight.assign(net.weight + 1)
+        sys.setprofile(keep)
+        try:
+            weight = again()
+        finally:
+            sys.setprofile(None)
+        assert np.array_equal(weight, net.weight.numpy())
+    assert len(kept) >= 8
 
 
 def test_copying_a_module_in_a_recorded_function_is_an_effect() -> None:

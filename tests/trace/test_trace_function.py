@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import warnings
 import weakref
@@ -90,7 +91,7 @@ def test_mode_and_requires_grad_are_in_the_signature() -> None:
     "body, word",
     [
         (lambda x: x * float(x.sum()), "float"),
-        (lambda x: (print("hello"), x + 1)[1], "print"),
+        (lambda x: (os.times(), x + 1)[1], "times"),
         (lambda x: x * x.sum().item(), "item"),
     ],
 )
@@ -359,7 +360,6 @@ def test_numbers_read_on_the_way_out() -> None:
     [
         lambda x: (x.sum().item(), x * x.mean().item()),
         lambda x: x.sum().item().imag,
-        lambda x: f"{x.sum().item()}",
         lambda x: {x.sum().item(): 1},
         lambda x: [float(x[i]) for i in range(3)],
         lambda x: float(np.float64(x.sum().item())),

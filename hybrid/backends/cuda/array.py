@@ -18,8 +18,10 @@ from ...core.aval import device as to_device
 from ...core.cache import keep
 from ...core.errors import DeviceError
 from ..cpu.machine.alloc import is_block as is_host_block
+from ..cpu.python import abi
 from ..cpu.python.abi import pointer
 from .launch.caller import FreshResult, make_caller
+from .launch.reader import make_reader
 from .machine.blocks import (
     block_address,
     block_device,
@@ -42,6 +44,7 @@ __all__ = [
     "maker",
     "on_block",
     "pinned",
+    "reader",
     "send",
     "span",
     "to_numpy",
@@ -188,6 +191,13 @@ def to_numpy(value: np.ndarray) -> np.ndarray:
         value.shape, value.dtype, host, pointer(value) - low, value.strides
     )
     return whole if whole.flags.c_contiguous else whole.copy()
+
+
+def reader(aval: Aval, read: Callable[..., np.ndarray]) -> Callable[[Any], np.ndarray]:
+    """A function that reads values of that record; `read` is for what native code cannot."""
+    if not 0 < aval.nbytes <= LARGEST or not abi.available():
+        return read
+    return make_reader(aval, device_state(aval.device.index).transfer, read)
 
 
 def span(value: np.ndarray) -> tuple[int, int]:

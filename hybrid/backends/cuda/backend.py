@@ -5,7 +5,7 @@ Invariant: importing and making it needs no card and no driver; whatever needs o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,9 @@ class CudaBackend(Backend):
             if high - low > _SPARSE * value.nbytes + LARGEST:
                 value = contiguous(value)  # rather than all that lies between its elements
         return array.to_numpy(value)
+
+    def reader(self, aval: Aval) -> Callable[[Any], np.ndarray]:
+        return array.reader(aval, super().reader(aval))
 
     def eager(
         self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]

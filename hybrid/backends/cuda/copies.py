@@ -5,28 +5,25 @@ Invariant: a copy is made by a kernel in stream order; its elements have the bit
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ...core.aval import aval, device
+from ...core.cache import keep
 from ...core.shapes import contiguous_strides
 from ..op_kernels import copy_kernel
 from ..plan import Access
-from .array import DeviceArray, address, device_of, empty
-from .function import Card, GpuFunction
-from .kernels import generate
-from .machine.devices import device_state
+from .array import DeviceArray, device_of
+from .launch.caller import FreshResult, make_caller
+from .launch.prepare import prepare
+from .launch.refused import RefusedLaunch
+from .machine.devices import DeviceState, device_state
 
 __all__ = ["contiguous"]
 
-
-@lru_cache(256)
-def _functions(
-    dtype: np.dtype, shape: tuple[int, ...], strides: tuple[int, ...], card: Card
-) -> list[GpuFunction]:
-    target = Access(1, dtype, 0, contiguous_strides(shape))
-    return generate(copy_kernel(shape, Access(0, dtype, 0, strides), target), card, 2)
+_COPIERS = 256  # functions kept per device
 
 
 def contiguous(value: DeviceArray) -> DeviceArray:
@@ -35,21 +32,42 @@ def contiguous(value: DeviceArray) -> DeviceArray:
     >>> contiguous(value).flags.c_contiguous  # doctest: +SKIP
     True
     """
-    if value.flags.c_contiguous and value.flags.aligned:
+    flags = value.flags
+    if flags.c_contiguous and flags.aligned:
         return value
-    index, size = device_of(value), value.itemsize
-    state = device_state(index)
-    dtype, shape, strides = value.dtype, value.shape, value.strides
-    if any(stride % size for stride in strides) or not value.flags.aligned:
+    state = device_state(device_of(value))
+    key = value.dtype, value.shape, value.strides, flags.aligned
+    copied: Callable[[Any], DeviceArray] | None = state.copiers.get(key)
+    if copied is None:
+        copied = keep(state.copiers, key, _copier(state, *key), _COPIERS)
+    return copied(value)
+
+
+def _copier(
+    state: DeviceState,
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    aligned: bool,
+) -> Callable[[Any], DeviceArray]:
+    """The native function that copies arrays of one layout."""
+    size = dtype.itemsize
+    made = aval(shape, dtype, device(f"cuda:{state.index}"))
+    if any(stride % size for stride in strides) or not aligned:
         # elements lie between others of their size: walk over bytes
-        dtype, shape, strides = np.dtype(np.uint8), (*shape, size), (*strides, 1)
-        size = 1
-    made = empty(aval(value.shape, value.dtype, device(f"cuda:{index}" if index else "cuda")))
-    state.enter()
-    steps = tuple(stride // size for stride in strides)
-    functions = _functions(dtype, shape, steps, state.card)
-    loaded = state.modules.load([(f.symbol, f.text, f.shared) for f in functions])
-    addresses = (address(value), address(made), 0, state.status.address)
-    for function, code in zip(functions, loaded):
-        state.start(function, code, addresses)
-    return made
+        dtype, shape, strides, size = np.dtype(np.uint8), (*shape, size), (*strides, 1), 1
+    source = Access(0, dtype, 0, tuple(stride // size for stride in strides))
+    target = Access(1, dtype, 0, contiguous_strides(shape))
+    ready = prepare([copy_kernel(shape, source, target)], state, 2)
+    again: list[Callable[..., Any]] = []
+    call = make_caller(
+        ready.starts,
+        1,
+        [FreshResult(made, state.pool.source_of(made.nbytes))],
+        state.record,
+        DeviceArray,
+        refused=RefusedLaunch("copy", state, lambda *arrays: again[0](*arrays)),
+        keep=ready.kept,
+    )
+    again.append(call)
+    return call

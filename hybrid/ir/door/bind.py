@@ -24,12 +24,14 @@ from ..op import OPS, MapOp, Op, common_dtype
 from ..tensor import RUNTIME, Handle, Literal, link_view, new_handle
 from .context import (
     LOCAL,
+    READERS,
     STATE,
     aside,
     backend_of,
     current_mode,
     fetched,
     grad_enabled,
+    host_array,
     on_device,
     pop_mode,
     push_mode,
@@ -50,7 +52,7 @@ from .foreign import (
     shown,
     stored,
 )
-from .pending import COLLECTING, shared, value_of
+from .pending import COLLECTING, Pending, shared, value_of
 from .resolved import FAST, TABLE_LIMIT, TABLES, Resolved, has_zero, resolved_for
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "aside",
     "on_device",
     "fetched",
+    "host_array",
     "use_backends",
     "literal",
     "scalar_maker",
@@ -90,6 +93,7 @@ __all__ = [
 ]
 
 _new: Any = object.__new__
+FAST.append(READERS)
 
 
 # ---- literals and conversion
@@ -374,11 +378,18 @@ def run(resolved: Resolved, tensors: tuple[Any, ...], link: bool = True) -> Any:
 
 def _among_pending(resolved: Resolved, tensors: tuple[Any, ...], link: bool) -> Any:
     """The same while some thread collects ops: this one may, and values may be pending."""
+    results: tuple[Any, ...]
     mode = LOCAL.mode
-    late = mode is not None and mode.late and mode.postpones(resolved, tensors)
-    if late or (mode is not None and mode.defers and resolved.pure):
-        returned = mode.collect(resolved, tensors)
-        results = (returned,) if resolved.single else returned
+    if mode is not None and mode.late and mode.postpones(resolved, tensors):
+        results = mode.several(resolved, tensors)
+        returned = results[0] if resolved.single else results
+    elif mode is not None and mode.defers and resolved.pure:
+        if resolved.single:
+            result = mode.collect(resolved, tensors)
+            if resolved.view and link:
+                link_view(result, tensors[0], resolved.op.name, (resolved.op, resolved.key))
+            return result
+        results = returned = mode.several(resolved, tensors)
     else:
         computed = resolved.kernel(*[value_of(t) for t in tensors])
         if resolved.single:
@@ -401,7 +412,10 @@ def _snapshot(tensor: Any, mode: Any) -> Any:
     """What the tape saves of a tensor:
     its value, or while a mode watches a handle that the mode knows."""
     if mode is None or mode.defers:
-        return shared(tensor._v)
+        value = tensor._v
+        if mode is not None and type(value) is Pending and value.segment is mode.segment:
+            return value
+        return shared(value)
     copied = new_handle(tensor._v, tensor._a)
     mode.on_alias(copied, tensor)
     return copied

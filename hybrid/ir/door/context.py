@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ...core.aval import HOST, Device
+from ...core.aval import HOST, Aval, Device
+from ...core.cache import keep
 from ...core.errors import DeviceError
-from ..tensor import RUNTIME
+from ..tensor import RUNTIME, Handle
 from .pending import COLLECTING, Pending
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "aside",
     "on_device",
     "fetched",
+    "host_array",
+    "READERS",
 ]
 
 
@@ -177,4 +180,23 @@ def fetched(value: Any, device: Device) -> np.ndarray:
     if type(value) is Pending:
         value = value.get()
     result: np.ndarray = value if device is HOST else aside(backend_of(device).to_numpy, value)
+    return result
+
+
+READERS: dict[Aval, Callable[[Any], np.ndarray]] = {}
+_READERS_LIMIT = 1024
+
+
+def host_array(handle: Handle) -> np.ndarray:
+    """What a tensor holds, as a host array, which may share its memory."""
+    value, aval = handle._v, handle._a
+    if type(value) is Pending:
+        value = value.get()
+    if aval.device is not HOST:
+        found = READERS.get(aval)
+        if found is None:
+            made = backend_of(aval.device).reader(aval)
+            found = keep(READERS, aval, made, _READERS_LIMIT)
+        value = found(value)
+    result: np.ndarray = value
     return result

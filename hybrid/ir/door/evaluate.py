@@ -13,11 +13,13 @@ import numpy as np
 from ...core.errors import GraphError, IndexOutOfRange
 from ..graph.graph import Const, Graph, Node, Value
 from ..oracle import reference, round_to
-from .bind import fetched, on_device, resolved_for
+from ..tensor import Literal, new_handle
+from .bind import fetched, on_device, resolved_for, run
 
 __all__ = [
     "evaluate",
     "evaluate_eager",
+    "evaluate_collected",
     "eager_kernel",
     "host_kernel",
     "evaluate_reference",
@@ -106,6 +108,25 @@ def evaluate_eager(graph: Graph, inputs: Sequence[Any], look: Look | None = None
 
     kernel = _located if look is None else told
     return evaluate(graph, inputs, kernel, lambda c: on_device(c.data, c.aval.device))
+
+
+def evaluate_collected(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
+    """The same by op calls, which this thread's mode may collect: some may be pending."""
+
+    def called(node: Node, given: Sequence[Any]) -> tuple[Any, ...]:
+        ordered = tuple([(k, node.params[k]) for k in node.op.params if k in node.params])
+        resolved = resolved_for(node.op, tuple([v.aval for v in node.inputs]), ordered)
+        made = run(resolved, tuple(given), link=False)
+        return (made,) if resolved.single else tuple(made)
+
+    def number(const: Const) -> Any:
+        tensor = new_handle(on_device(const.data, const.aval.device), const.aval)
+        if not const.aval.shape:
+            tensor._x = Literal(const.data)
+        return tensor
+
+    tensors = [new_handle(value, given.aval) for value, given in zip(inputs, graph.inputs)]
+    return [tensor._v for tensor in evaluate(graph, tensors, called, number)]
 
 
 def reference_kernel(node: Node, values: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ from ..tensor import RUNTIME, Handle
 from .bind import bind, constant_of, resolve, run
 from .context import LOCAL, STATE
 from .guard import shielded
+from .pending import COLLECTING
 from .resolved import FAST, TABLE_LIMIT, Resolved
 
 __all__ = [
@@ -122,6 +123,20 @@ class _Tables:
         self.literals: dict[Any, Any] = {}  # the same: tensors of the numbers
         FAST.extend((self.same, self.pairs, self.scalars, self.literals))
 
+    def known(self, inputs: tuple[Any, ...]) -> tuple[Resolved, tuple[Any, ...]] | None:
+        """What a call means, and its tensors; None where that is not known."""
+        try:
+            record = inputs[0]._a
+            if len(inputs) == 1:
+                return self.same[record], inputs
+            x, y = inputs
+            if type(y) in _NUMBERS:
+                signature = type(y), y, record
+                return self.scalars[signature][0], (x, self.literals[signature])
+            return self.same[record] if record is y._a else self.pairs[record, y._a], inputs
+        except (AttributeError, KeyError, TypeError):
+            return None
+
     def learn(self, resolved: Resolved, inputs: tuple[Any, ...], tensors: tuple[Any, ...]) -> None:
         """Keep what a call of `inputs` meant, if the same call means it again."""
         if len(inputs) == 2 and type(inputs[1]) in _NUMBERS:
@@ -152,19 +167,25 @@ def _learner(op: Op, accept: Accept | None, tables: _Tables) -> Callable[..., An
         """Find out what the call means, run that, then remember it."""
         resolved, tensors = resolve(op, inputs if accept is None else accept(*inputs))
         result = run(resolved, tensors)
-        if not STATE.special or (LOCAL.mode is not None and LOCAL.mode.defers):
+        mode = LOCAL.mode
+        if not COLLECTING if mode is None else mode.defers:
             tables.learn(resolved, inputs, tensors)
         return result
 
     return first
 
 
-def _collecting(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
-    """What a flat function does where a mode may collect ops; `slow` is for other modes."""
+def _special(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
+    """What a flat function does where the tape is off or a mode may collect ops; `slow` is for
+    other modes."""
     same, pairs, scalars, literals = tables.same, tables.pairs, tables.scalars, tables.literals
+    known = tables.known
 
     def special(_: Op, inputs: tuple[Any, ...]) -> Any:
         mode = LOCAL.mode
+        if mode is None and not COLLECTING:  # no more than a tape that is off
+            found = known(inputs)
+            return first(*inputs) if found is None else run(*found)
         if mode is None or not mode.defers:
             return slow(*inputs)
         y: Any = None
@@ -173,9 +194,7 @@ def _collecting(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
             record = x._a
             if not others:
                 resolved = same[record]
-                if x._node is None and resolved.pure:
-                    return mode.one(resolved, x)
-                return run(resolved, inputs)
+                return mode.collect(resolved, inputs) if resolved.pure else run(resolved, inputs)
             y = others[0]
             if type(y) in _NUMBERS:
                 signature = type(y), y, record
@@ -186,9 +205,9 @@ def _collecting(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
             on_tape = x._node is not None or y._node is not None
         except (AttributeError, KeyError, TypeError):
             return first(*inputs)
-        if on_tape or not resolved.pure:
+        if not resolved.pure:
             return run(resolved, (x, y))
-        return mode.two(resolved, x, y)
+        return mode.collect(resolved, (x, y)) if on_tape else mode.two(resolved, x, y)
 
     return special
 
@@ -205,7 +224,7 @@ def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
     door, learner = shielded(op.name, general), shielded(op.name, _learner(op, accept, tables))
     space: dict[str, Any] = {
         "STATE": STATE,
-        "slow": _collecting(tables, door, learner),
+        "slow": _special(tables, door, learner),
         "OP": op,
         "same": tables.same,
         "table": tables.pairs,

@@ -18,7 +18,7 @@ from ...core.aval import Aval
 from ...core.cache import keep
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import normalize_axes
-from ...ir.door.bind import FAST, TABLE_LIMIT, as_tensor, bind
+from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, bind, resolve, run
 from ...ir.door.bind import convert as astype
 from ...ir.op import Op, RowOp, extend, register
 from ...ir.scalar.program import Builder, Val
@@ -80,8 +80,10 @@ def infer_nonempty(name: str, dtype: np.dtype | None) -> Any:
 
 
 def _spread(gradient: Tensor, shape: Ints, axes: tuple[int, int]) -> Tensor:
-    """A gradient repeated along the reduced axes."""
-    return broadcast_to(reshape(gradient, keep_shape(shape, tuple(range(*axes)))), shape)
+    """A gradient repeated along the reduced axes; leading ones need no axis of size 1."""
+    if axes[0]:
+        gradient = reshape(gradient, keep_shape(shape, tuple(range(*axes))))
+    return broadcast_to(gradient, shape)
 
 
 def _sum_vjp(
@@ -232,9 +234,9 @@ def _sum_dtype(operand: Tensor, dtype: Any) -> np.dtype:
     return dt.uint64 if dt.kind(own) == "u" else dt.int64
 
 
-# (op, aval, axis, dtype) -> parameters of a call that is one record without conversion, and the
+# (op, aval, axis, dtype) -> what a call resolves to that is one record without conversion, and the
 # shape with the reduced axes kept
-_ONE: dict[Any, tuple[dict[str, Any], Ints]] = {}
+_ONE: dict[Any, tuple[Resolved, Ints]] = {}
 FAST.append(_ONE)
 
 
@@ -249,7 +251,7 @@ def _one(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Ten
         return None
     if plan is None:
         return None
-    result = bind(op, operand, **plan[0])
+    result = run(plan[0], (operand,))
     return reshape(result, plan[1]) if keepdims else result
 
 
@@ -257,7 +259,7 @@ def _remember(
     op: Op, operand: Tensor, axis: Axis, dtype: Any, axes: Ints, params: dict[str, Any]
 ) -> None:
     if axis is None or type(axis) is int or type(axis) is tuple:
-        plan = params, keep_shape(operand.shape, axes)
+        plan = resolve(op, (operand,), params)[0], keep_shape(operand.shape, axes)
         keep(_ONE, (op, operand._a, axis, dtype), plan, TABLE_LIMIT)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Aval
+from ...core.cache import keep
 from ...core.shapes import normalize_axes, normalize_axis
-from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, bind, resolve, run
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, Op, RowOp, register
 from ...ir.scalar.program import Builder, Val
@@ -209,16 +210,27 @@ PEAK = register(
 )
 
 
+_LAST: dict[Any, Resolved] = {}  # by op, record of a tensor and its last axis
+FAST.append(_LAST)
+
+
 def _row_function(
     op: Op, columns: Callable[[Tensor, int], Tensor], operand: Tensor, axis: int
 ) -> Tensor:
     """A record along the last axis; along another axis the composition `columns`,
     whose sums run down columns."""
+    key = op, getattr(operand, "_a", None), axis
+    found = _LAST.get(key) if type(axis) is int else None
+    if found is not None:
+        return run(found, (operand,))
     operand = as_tensor(operand)
     need_float(op.name, operand._a)
     if operand.ndim == 0:
         return reshape(_row_function(op, columns, reshape(operand, (1,)), 0), ())
     along_axis = normalize_axis(axis, operand.ndim, op.name)
+    if along_axis == operand.ndim - 1 and key[1] is operand._a and type(axis) is int:
+        params = {"axes": (along_axis, operand.ndim)}
+        keep(_LAST, key, resolve(op, (operand,), params)[0], TABLE_LIMIT)
     if along_axis == operand.ndim - 1 or operand.size == 0:
         return last_axis(
             lambda rows: bind(op, rows, axes=(rows.ndim - 1, rows.ndim)), operand, along_axis

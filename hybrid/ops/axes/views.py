@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval
+from ...core.cache import keep
 from ...core.errors import ShapeError
 from ...core.shapes import (
     as_shape,
@@ -23,13 +24,34 @@ from ...core.shapes import (
     normalize_axis,
     reshape_strides,
 )
-from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, bind, resolve, run
 from ...ir.op import Op, ViewOp, register
 from ..base.common import SHAPE_ONLY, shapes_of
 from ..base.surface import public
 
 Ints = tuple[int, ...]
 Tensor = Any
+
+
+# ---- calls that were made before
+_VIEWS: dict[Any, Resolved] = {}  # by function, record of the tensor and what it is given, as ints
+FAST.append(_VIEWS)
+
+
+def _ints(given: Any) -> bool:
+    """Whether a tuple holds ints only: what equals one (2.0, True) may mean something else."""
+    for value in given:  # noqa: SIM110  (which a generator would do in twice the time)
+        if type(value) is not int:
+            return False
+    return True
+
+
+def _viewed(op: Op, x: Tensor, key: Any, params: dict[str, Any]) -> Tensor:
+    """A view, which the next such call finds by its key."""
+    resolved = resolve(op, (x,), params)[0]
+    if key is not None and key[1] is x._a:
+        keep(_VIEWS, key, resolved, TABLE_LIMIT)
+    return run(resolved, (x,))
 
 
 # ---- reshape
@@ -86,6 +108,12 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
     tensor([[0, 1, 2],
             [3, 4, 5]])
     """
+    key = None
+    if type(shape) is tuple and _ints(shape):
+        key = "reshape", getattr(x, "_a", None), shape
+        found = _VIEWS.get(key)
+        if found is not None:
+            return run(found, (x,))
     x = as_tensor(x)
     shape = (shape,) if hasattr(shape, "__index__") else tuple(shape)
     shape = tuple(operator.index(n) for n in shape)
@@ -101,7 +129,11 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
         return x
     if shape and min(shape) < 0:
         raise ShapeError(f"a shape cannot hold negative sizes: {shape}")
-    return bind(RESHAPE, x, shape=shape)
+    return _viewed(RESHAPE, x, key, {"shape": shape})
+
+
+def _reshaped(x: Tensor, key: Any, shape: Ints) -> Tensor:
+    return _viewed(RESHAPE, x, key, {"shape": shape})
 
 
 @public(method=True)
@@ -131,11 +163,18 @@ def expand_dims(x: Tensor, axis: Any = 0) -> Tensor:
     >>> hybrid.expand_dims(hybrid.zeros(2, 3), (0, -1)).shape
     (1, 2, 3, 1)
     """
+    key = None
+    if type(axis) is int:
+        key = "expand_dims", getattr(x, "_a", None), axis
+        found = _VIEWS.get(key)
+        if found is not None:
+            return run(found, (x,))
     x = as_tensor(x)
     rank = x.ndim + (1 if hasattr(axis, "__index__") else len(axis))
     where = set(normalize_axes(axis, rank, "expand_dims"))
     old = iter(x.shape)
-    return reshape(x, tuple(1 if i in where else next(old) for i in range(rank)))
+    shape = tuple(1 if i in where else next(old) for i in range(rank))
+    return reshape(x, shape) if key is None else _reshaped(x, key, shape)
 
 
 @public(method=True)
@@ -207,13 +246,19 @@ def permute_dims(x: Tensor, axes: Sequence[int]) -> Tensor:
     >>> hybrid.permute_dims(hybrid.zeros(2, 3, 4), (2, 0, 1)).shape
     (4, 2, 3)
     """
+    key = None
+    if type(axes) is tuple and _ints(axes):
+        key = "permute_dims", getattr(x, "_a", None), axes
+        found = _VIEWS.get(key)
+        if found is not None:
+            return run(found, (x,))
     x = as_tensor(x)
     order = tuple(normalize_axis(a, x.ndim, "permute_dims") for a in axes)
     if len(order) != x.ndim or len(set(order)) != x.ndim:
         raise ShapeError(
             f"permute_dims: axes {tuple(axes)} are no permutation of {x.ndim} dimensions"
         )
-    return x if order == tuple(range(x.ndim)) else bind(PERMUTE, x, axes=order)
+    return x if order == tuple(range(x.ndim)) else _viewed(PERMUTE, x, key, {"axes": order})
 
 
 @public(method=True)
@@ -237,6 +282,10 @@ def moveaxis(x: Tensor, source: Any, destination: Any) -> Tensor:
     return permute_dims(x, order)
 
 
+def _swapped(x: Tensor, key: Any, order: Ints) -> Tensor:
+    return _viewed(PERMUTE, x, key, {"axes": order})
+
+
 @public(method=True)
 def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
     """x with two axes exchanged.
@@ -246,13 +295,20 @@ def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
     >>> hybrid.swapaxes(hybrid.zeros(2, 3, 4), 0, 2).shape
     (4, 3, 2)
     """
+    key = None
+    if type(axis1) is int and type(axis2) is int:
+        key = "swapaxes", getattr(x, "_a", None), axis1, axis2
+        found = _VIEWS.get(key)
+        if found is not None:
+            return run(found, (x,))
+    x = as_tensor(x)
     order = list(range(x.ndim))
     left, right = (
         normalize_axis(axis1, x.ndim, "swapaxes"),
         normalize_axis(axis2, x.ndim, "swapaxes"),
     )
     order[left], order[right] = right, left
-    return permute_dims(x, order)
+    return _swapped(x, key, tuple(order)) if left != right else x
 
 
 @public

@@ -17,12 +17,23 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import HOST, Aval, Device, aval
 from ...core.aval import device as to_device
+from ...core.cache import keep
 from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.floating import in_plain_floats
 from ...core.shapes import as_shape
-from ...ir.door.bind import as_tensor, bind, literal, store
+from ...ir.door.bind import (
+    FAST,
+    TABLE_LIMIT,
+    Resolved,
+    as_tensor,
+    bind,
+    literal,
+    resolve,
+    run,
+    store,
+)
 from ...ir.door.foreign import is_number, number_dtype, rounded
-from ...ir.op import MapOp, register
+from ...ir.op import MapOp, Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
 from ...ir.tensor import Leaf
 from ..axes.views import broadcast_to
@@ -99,6 +110,27 @@ FULL = register(
 )
 
 
+_FILLED: dict[Any, Resolved] = {}  # by record, type of number, number
+FAST.append(_FILLED)
+_NUMBERS = bool, int, float
+
+
+def _filled(op: Op, record: Aval, value: Any) -> Tensor:
+    """A tensor of that record that holds a number everywhere; `op` is FULL."""
+    key = record, type(value), value
+    found = _FILLED.get(key)
+    if found is None:
+        params = {"shape": record.shape, "dtype": record.dtype, "device": record.device}
+        found = resolve(op, (), {**params, "bits": _number_bits(value, record.dtype)})[0]
+        if value or type(value) is int:  # 0.0 and -0.0 are one key
+            keep(_FILLED, key, found, TABLE_LIMIT)
+    return run(found, ())
+
+
+def _filled_like(record: Aval, value: Any) -> Tensor:
+    return _filled(FULL, record, value)
+
+
 @public
 def full(
     shape: Any, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
@@ -113,7 +145,7 @@ def full(
             [7, 7]])
     """
     shape = as_shape(shape)
-    if not isinstance(value, (bool, int, float, np.generic)):
+    if type(value) not in _NUMBERS and not isinstance(value, (*_NUMBERS, np.generic)):
         target = to_device(device)
         tensor = (
             as_tensor(value, target) if dtype is None else store(value, dt.canonical(dtype), target)
@@ -121,16 +153,7 @@ def full(
         return finish(broadcast_to(tensor, shape), requires_grad)
     own = value.dtype if isinstance(value, np.generic) else number_dtype(value)
     wanted = dt.canonical(own if dtype is None else dtype)
-    return finish(
-        bind(
-            FULL,
-            shape=shape,
-            dtype=wanted,
-            bits=_number_bits(value, wanted),
-            device=to_device(device),
-        ),
-        requires_grad,
-    )
+    return finish(_filled(FULL, aval(shape, wanted, to_device(device)), value), requires_grad)
 
 
 @public(hybrid=("zeros", "empty"))
@@ -187,6 +210,8 @@ def full_like(
     tensor([[5, 5]])
     """
     x = as_tensor(x)
+    if dtype is None and device is None and type(value) in _NUMBERS:
+        return finish(_filled_like(x._a, value), requires_grad)
     return full(
         x.shape,
         value,

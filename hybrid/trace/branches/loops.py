@@ -131,7 +131,13 @@ class _Loop:
         return not used & inner
 
     def _walks_on(self) -> bool:
-        """Whether an iterator around the loop gave one number for each turn."""
+        """Whether an iterator around the loop gave one number for each turn, and none after it: how
+        many are left depends on the number of turns."""
+        last = self.work.branches[self.end]
+        for k in self.walks:
+            walk = last.state.walks[k]  # type: ignore[union-attr]
+            if walk.asked[0] > walk.taken and last.truth is not self.go:
+                return False
         states = [self.work.branches[k].state for k in self.heads]
         for before, after in zip(states, states[1:]):
             assert before is not None and after is not None

@@ -22,8 +22,10 @@ from ...core.aval import HOST, Aval, Device, aval
 from ...core.sites import user_site
 from ...ir.door.bind import literal
 from ...ir.mode import Mode
-from ...ir.op import OPS
+from ...ir.op import OPS, Op
 from ...ir.tensor import Handle
+from ..follow.indices import moved
+from ..follow.machine import StackSlot
 from ..follow.operands import NUMBERED, TakenNumber, operand_of
 from ..follow.snapshots import PythonState, changed_ints, snapshot
 from ..follow.terms import Constant, HostRead, Operation, Term
@@ -89,6 +91,11 @@ class Branches(Mode):
         self.passed: list[int] = []  # values that a backward pass began at
         self.taps: list[tuple[str, int, list[Probes]]] = []  # name, value, who sees it
         self.taken: list[TakenNumber] = []  # numbers that operations took
+        # steps whose box begins at such numbers -> the axes along which, and those; views of these
+        self.moving: dict[int, tuple[tuple[int, int], ...]] = {}
+        self.boxes: dict[int, tuple[tuple[int, int], ...]] = {}
+        # the same of a view that is written or shown again; None: of what code indexes
+        self.shown: tuple[tuple[int, int], ...] | None = None
 
     def decide(self, term: Term, truth: bool) -> bool:
         """Python goes the way that the truth of a term of values says; false where no replay can
@@ -236,25 +243,64 @@ class Branches(Mode):
         """The ways that branches on values of tensors went."""
         return tuple([branch.truth for branch in self.branches])
 
+    def starts_of(self, handle: Any) -> tuple[tuple[int, Handle], ...]:
+        """Along which axes a view begins at operands, and these."""
+        taken = [
+            (axis, self.taken[k - NUMBERED].handle) for axis, k in self.boxes.get(id(handle), ())
+        ]
+        return tuple([(axis, operand) for axis, operand in taken if id(operand) in self.varying])
+
     def settle_numbers(self, varying: Sequence[int]) -> None:
         """Operands that numbers became are captures where they vary, else literals."""
         follow = None if self.watch is None else self.watch.follow
         if follow is None or not follow.taken:
             return
         self.taken = follow.taken
-        moved = {NUMBERED + k: taken.literal for k, taken in enumerate(self.taken)}
+        numbers = {NUMBERED + k: taken.literal for k, taken in enumerate(self.taken)}
         for position, k in enumerate(varying):
             handle = self.taken[k].handle
             self.varying[id(handle)] = position
             self.captures.append(handle)
             self._begin(handle)
-            moved[NUMBERED + k] = self.handles[id(handle)]
+            numbers[NUMBERED + k] = self.handles[id(handle)]
         for at, step in enumerate(self.steps):
-            if any(number in moved for number in step.inputs):
-                settled = tuple([moved.get(number, number) for number in step.inputs])
+            if any(number in numbers for number in step.inputs):
+                settled = tuple([numbers.get(number, number) for number in step.inputs])
                 self.steps[at] = step._replace(inputs=settled)
-        self.numbers = moved
-        self._renumber(moved)
+        for at, axes in self.moving.items():
+            self._move(at, {axis: numbers[k] for axis, k in axes if k - NUMBERED in varying})
+        self.numbers = numbers
+        self._renumber(numbers)
+
+    def note_moved(
+        self, op: Op, params: Sequence[tuple[str, Any]], inputs: Sequence[Any], outputs: Any
+    ) -> None:
+        """An operation reads or writes a box that begins where followed numbers say."""
+        assert self.watch is not None and self.watch.follow is not None
+        follow, axes, self.shown = self.watch.follow, self.shown, None
+        if axes and (follow.regions or any(tensor._node is not None for tensor in inputs)):
+            terms = [follow.taken[k - NUMBERED].term for _, k in axes]
+            follow.escape([StackSlot(term=term) for term in terms])
+            return
+        if axes is None:
+            axes = moved(follow, op, dict(params), inputs, self.args)
+        if axes:
+            self.moving[len(self.steps)] = axes
+            if op.kind == "view":
+                self.boxes[id(outputs[0])] = axes
+
+    def _move(self, at: int, starts: dict[int, int]) -> None:
+        """A step takes operands for where its box begins along some axes."""
+        step = self.steps[at]
+        if starts:
+            axes = tuple(sorted(starts))
+            avals = tuple(map(self.aval_of, step.inputs))
+            found = step.op.moved(avals, axes, **dict(step.params)) if step.op.moved else None
+            assert found is not None
+            inputs = (*step.inputs, *[starts[axis] for axis in axes])
+            self.steps[at] = step._replace(
+                op=found[0], params=tuple(found[1].items()), inputs=inputs
+            )
 
     def aval_of(self, number: int) -> Aval:
         """What the value with a number is, an operand that a number became included."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from types import CodeType
 from typing import Any
 
@@ -31,7 +32,13 @@ from .expressions import (
     one,
 )
 
-__all__ = ["Frame"]
+__all__ = ["Frame", "listed"]
+
+
+@lru_cache(1024)
+def listed(code: CodeType) -> list[dis.Instruction]:
+    """The instructions of a code object, in order."""
+    return list(dis.get_instructions(code))
 
 
 class Frame:
@@ -40,7 +47,7 @@ class Frame:
 
     def __init__(self, code: CodeType) -> None:
         self.code, self.summary = code, Summary()
-        self.instructions = list(dis.get_instructions(code))
+        self.instructions = listed(code)
         self.index = {ins.offset: n for n, ins in enumerate(self.instructions)}
         # undocumented, in every CPython that has a table here
         self.table = dis._parse_exception_table(code)  # type: ignore[attr-defined]
@@ -53,7 +60,7 @@ class Frame:
         self.inner_writes = {
             ins.argval
             for inner in nested(code)
-            for ins in dis.get_instructions(inner)
+            for ins in listed(inner)
             if ins.opname in ("STORE_DEREF", "DELETE_DEREF")
         }
         # one set per variable for the whole code: order does not count, so a loop needs no more

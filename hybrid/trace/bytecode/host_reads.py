@@ -27,6 +27,7 @@ HOW = {
     "int()": "__int__",
     ".numpy()": "numpy",
     ".tolist()": "tolist",
+    "repr()": "__repr__",
 }
 
 

@@ -8,13 +8,15 @@ Invariant: an opcode without an effect in the interpreter's table sets `Summary.
 from __future__ import annotations
 
 import dis
+from collections.abc import Iterator
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, FrameType
+from typing import Any
 
 from ...core.cache import keep
 from .effects import EFFECTS
 from .expressions import Summary
-from .frame import Frame
+from .frame import Frame, listed
 from .opcodes import TABLE
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "step",
     "offsets",
     "handles_errors",
+    "caught",
+    "texts_of",
     "uncertain",
     "instructions_of",
     "successors",
@@ -33,19 +37,19 @@ __all__ = [
 @lru_cache(4096)
 def offsets(code: CodeType) -> list[int]:
     """Start offsets of the instructions (a frame's f_lasti may point into inline caches)."""
-    return [ins.offset for ins in dis.get_instructions(code)]
+    return [ins.offset for ins in listed(code)]
 
 
 @lru_cache(1024)
 def instructions_of(code: CodeType) -> dict[int, dis.Instruction]:
     """The instructions by their start offsets."""
-    return {ins.offset: ins for ins in dis.get_instructions(code)}
+    return {ins.offset: ins for ins in listed(code)}
 
 
 @lru_cache(1024)
 def successors(code: CodeType) -> dict[int, frozenset[int]]:
     """Offset of each instruction -> the offsets that may come after it, without exceptions."""
-    instructions = list(dis.get_instructions(code))
+    instructions = listed(code)
     # a loop that is over goes past the instructions which drop what it has dropped (3.12 on)
     past = {
         end.offset: {ins.offset for ins in instructions[number + 1 : number + 3]}
@@ -72,7 +76,43 @@ def exception_targets(code: CodeType) -> frozenset[int]:
 @lru_cache(4096)
 def handles_errors(code: CodeType) -> bool:
     """Whether the code has an except, finally or with block."""
-    return any(ins.opname == "PUSH_EXC_INFO" for ins in dis.get_instructions(code))
+    return any(ins.opname == "PUSH_EXC_INFO" for ins in listed(code))
+
+
+def texts_of(code: CodeType) -> Iterator[str]:
+    """The texts among the constants of a code object."""
+    for constant in code.co_consts:
+        for part in constant if type(constant) is tuple else (constant,):
+            if type(part) is str:
+                yield part
+
+
+@lru_cache(1024)
+def _handled(code: CodeType) -> list[tuple[int, int]]:
+    """Where exceptions are handled by an except or finally block: from offset, to offset."""
+    instructions = instructions_of(code)
+    found = []
+    for entry in dis._parse_exception_table(code):  # type: ignore[attr-defined]
+        at = entry.target
+        while at in instructions and instructions[at].opname in ("PUSH_EXC_INFO", "CACHE", "NOP"):
+            at += 2
+        if at in instructions and instructions[at].opname not in ("WITH_EXCEPT_START", "COPY"):
+            found.append((entry.start, entry.end))
+    return found
+
+
+def caught(frame: FrameType | None, root: Any) -> bool:
+    """Whether an exception raised in a frame, or on its way to that of the function `root`, may be
+    handled."""
+    last = getattr(root, "__code__", None)
+    while frame is not None:
+        at = frame.f_lasti
+        if any(start <= at < end for start, end in _handled(frame.f_code)):
+            return True
+        if frame.f_code is last:
+            return False
+        frame = frame.f_back
+    return False
 
 
 @lru_cache(4096)
@@ -81,7 +121,7 @@ def uncertain(code: CodeType) -> frozenset[int]:
     within the line, and those of a second copy of the line (`finally`)."""
     starts = {start: number for start, _, number in code.co_lines()}
     out, lines, line, apart = set(), set[int | None](), None, False
-    for instruction in dis.get_instructions(code):
+    for instruction in listed(code):
         if instruction.offset in starts and starts[instruction.offset] != line:
             line = starts[instruction.offset]
             apart = line in lines

@@ -8,16 +8,18 @@ both give the same bits.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal, get_args
 
 from ...control.taps import Probes
 from ...core.errors import HybridError
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
-from ...ir.door.pending import COLLECTING, Collector, Segment
+from ...ir.door.pending import COLLECTING, Segment
 from ..heap.signature import Regard, signature_of
+from .parts import LARGE
 from .segments import Segments
+from .whole_calls import BundleCollector
 
 __all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
 
@@ -36,23 +38,32 @@ def chosen(word: str) -> Choice:
 
 
 CHOICE: list[Choice] = [chosen(os.environ.get("HYBRID_DEFERRED") or "auto")]
-TURNS = 4  # calls of each way that are compared
-LARGE = 16  # ops of a replay that leaves a deferred call for its native entry
+TURNS = 4  # calls of each way that are compared, where one is clearly faster
+MOST_TURNS = 12  # otherwise: a busy machine slows one down
+CLEARLY = 1.5  # as much longer is no chance
 SLOWER = 1.05  # as much longer a deferred call may take: a lasting choice is not left to chance
 PATIENCE = 32  # calls after which segments that never repeat are given up
 
 
-class Deferred(Collector):
+class Deferred(BundleCollector):
     """The mode of one call."""
 
     __slots__ = ("segments",)
 
     def __init__(self, segments: Segments) -> None:
-        super().__init__()
+        super().__init__(segments.bundles)
         self.segments = segments
 
-    def serve(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
+    def serve(self, segment: Segment, held: tuple[int, ...]) -> Sequence[Any]:
         return self.segments.values(segment, held)
+
+    def part(self, call: Any, module: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """See Collector."""
+        parts = self.segments.parts
+        if parts is None or self.inline is module:
+            self.inline = None
+            return NotImplemented
+        return parts.run(self, call, module, args, kwargs)
 
 
 class Deferral:
@@ -78,7 +89,7 @@ class Deferral:
         if self.verdict:
             return self._collected(function, args, kwargs)
         segments = self.segments
-        before = segments.fresh, segments.compilations
+        before = segments.news
         start = perf_counter()
         if deferred:
             result = self._collected(function, args, kwargs)
@@ -88,15 +99,21 @@ class Deferral:
         if not deferred:
             self.eager.append(seconds)
             if len(self.eager) >= TURNS:
-                fits = min(self.deferred) <= SLOWER * min(self.eager)
-                self.verdict = "deferred" if fits else "eager"
-        elif before == (segments.fresh, segments.compilations):
+                self._decide()
+        elif before == segments.news:
             self.deferred.append(seconds)
         else:
             self.fresh += 1
             if self.fresh >= PATIENCE and not self.deferred:
                 self.verdict = "eager"
         return result
+
+    def _decide(self) -> None:
+        ratio = min(self.deferred) / max(min(self.eager), 1e-9)
+        if ratio <= SLOWER:
+            self.verdict = "deferred"
+        elif ratio > CLEARLY or len(self.eager) >= MOST_TURNS:
+            self.verdict = "eager"
 
     def _collected(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         mode = Deferred(self.segments)
@@ -112,10 +129,12 @@ class Deferral:
 
     def __str__(self) -> str:
         segments = self.segments
+        parts = segments.parts if segments.parts and segments.parts.info else None
         return (
             f"Python runs at each call, operations in fused segments: {len(segments.met)} segments "
             f"known, {segments.compilations} compilations, {segments.runs} runs, "
             f"{segments.native} of them native"
+            + (f", {parts.info.replays} replays of modules" if parts else "")
         )
 
 
@@ -136,7 +155,7 @@ class Deferring:
         self._deferred = 0
         self._inner = 0  # calls inside of recorded and deferred ones
         self._probes = Probes(self.fn, self._begun)
-        self._segments = Segments()
+        self._segments = Segments(type(self))
         self._common: Deferral | None = None
 
     def _deferral(self) -> Deferral | None:

@@ -6,28 +6,39 @@ none of which is served otherwise), and never for long: REST calls, at most MAX_
 
 from __future__ import annotations
 
-__all__ = ["Nap", "MAX_REST"]
+import functools
+import itertools
+import operator
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Nap", "Napping", "asleep", "MAX_REST"]
 
 STREAK = 32  # eager calls, less WEIGHT for each other one, before the first nap
+SETTLED = 8  # the same where all of them were of signatures that are not tried again soon
 WEIGHT = 8
 LOOKS = 2  # calls that are looked at between naps
-REST, MAX_REST = 32, 256  # calls of a nap: doubled each time
-WORTH = 1e-4  # seconds of a call that a look at its signature is small beside
+REST, MAX_REST = 32, 256  # calls of a nap: doubled each time, at once the most where settled
+WORTH = 1e-3  # seconds of a call that a look at its signature is small beside
 
 
 class Nap:
     """`slept`: calls of naps since somebody asked (`credit`); `weight`: for how many calls one that
-    is looked at stands; `hopeful`: the call that runs now may be recorded when it comes again."""
+    is looked at stands; `hopeful`: the call that runs now may be recorded when it comes again;
+    `settled`: it is one of a signature that was given up, as were all since others came."""
 
-    __slots__ = ("hopeful", "weight", "slept", "streak", "rest", "others", "least")
+    __slots__ = ("hopeful", "settled", "weight", "slept", "streak", "rest", "others", "least")
 
     def __init__(self) -> None:
         self.slept = self.streak = self.others = 0
-        self.rest, self.weight, self.least, self.hopeful = REST, 1, WORTH, False
+        self.rest, self.weight, self.least = REST, 1, WORTH
+        self.hopeful = self.settled = False
 
     def tire(self, others: int, seconds: float) -> int:
         """A call ran eagerly: how many next ones do so unseen.  `others`: calls so far that did
         not; `seconds`: what it took (the first of a shape takes long, so the least counts)."""
+        settled, self.settled = self.settled, False
         if self.hopeful:
             self.hopeful = False
             return 0
@@ -36,10 +47,12 @@ class Nap:
             self.streak = max(0, self.streak - WEIGHT * (others - self.others))
             self.others, self.rest, self.weight = others, REST, 1
         self.streak += 1
-        if self.streak < STREAK or self.least >= WORTH:
+        enough = self.streak >= STREAK or (settled and self.streak >= SETTLED)
+        if not enough or self.least >= WORTH:
             return 0
         self.streak, self.least = STREAK - LOOKS, WORTH
-        rest, self.rest = self.rest, min(2 * self.rest, MAX_REST)
+        rest = MAX_REST if settled else self.rest
+        self.rest = min(2 * rest, MAX_REST)
         self.weight = rest // LOOKS
         self.slept += rest
         return rest
@@ -48,3 +61,84 @@ class Nap:
         """Calls that nobody looked at, once."""
         slept, self.slept = self.slept, 0
         return slept
+
+
+_DONE = itertools.repeat(None, 0)
+_CALLED = frozenset(("fn",))  # attributes that a sleeping function's calls depend on
+_ASLEEP: dict[type, type] = {}  # class -> that of its objects while they sleep
+
+
+class Napping:
+    """A function that may sleep: for that it gets the class that `asleep` made of its own."""
+
+    fn: Callable[..., Any]
+    _eager: int
+    # as long as what is left of a nap; counts down where a call takes something of it
+    _rest: Any = _DONE
+    _ahead: Callable[[], Any] | None
+
+    def __init__(self) -> None:
+        self._rest, self._ahead = _DONE, None
+
+    @property
+    def _unseen(self) -> int:
+        """Calls that are counted as eager and have yet to come."""
+        return operator.length_hint(self._rest)
+
+    def _sleep(self, calls: int) -> bool:
+        """Let the next calls run the user's function, and the one after them wake this up."""
+        awake = type(self)
+        other = _ASLEEP.get(awake)
+        if other is None:  # a class of its own, or another thread was faster
+            return False
+        self._eager += calls
+        self._rest = itertools.repeat(self.fn, calls)
+        self._ahead = functools.partial(next, self._rest, _alarm(weakref.ref(self), awake))
+        _become(self, other)
+        return True
+
+    def _wake(self, awake: type) -> None:
+        """End a nap early: what is left of it has not come."""
+        self._eager -= self._unseen
+        self._rest = _DONE
+        _become(self, awake)
+
+
+def _become(napping: Any, kind: type) -> None:
+    """Give an object another class."""
+    napping.__class__ = kind
+
+
+def _alarm(sleeper: Callable[[], Any], awake: type) -> Callable[..., Any]:
+    """The call that wakes a function, which does not keep it."""
+
+    def ring(*args: Any, **kwargs: Any) -> Any:
+        function = sleeper()
+        function.__class__ = awake
+        return function(*args, **kwargs)
+
+    return ring
+
+
+def asleep(awake: Any) -> Any:
+    """Make the class that objects of a class have while their calls go unseen.
+
+    Calling one calls what its `_ahead` gives, the user's function itself or the alarm; that is
+    found by C code alone, so that such a call costs next to nothing."""
+
+    class Asleep(awake):  # type: ignore[misc]
+        __call__ = property(operator.methodcaller("_ahead"))
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in _CALLED:  # another function is to be called from now on
+                self._wake(awake)
+            awake.__setattr__(self, name, value)
+
+        def __reduce__(self) -> Any:
+            made = super().__reduce__()
+            return made if isinstance(made, str) else (awake, *made[1:])
+
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(Asleep, name, getattr(awake, name))
+    _ASLEEP[awake] = Asleep
+    return awake

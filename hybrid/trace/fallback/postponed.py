@@ -17,8 +17,9 @@ import numpy as np
 from ...backends.interpret import checker
 from ...core.aval import HOST
 from ...core.signals import foreign
+from ...ir.collector import Collector
 from ...ir.door.context import STATE
-from ...ir.door.pending import COLLECTING, Collector, Pending, Segment, evaluate, value_of
+from ...ir.door.pending import COLLECTING, Pending, Segment, evaluate, value_of
 from ...ir.door.resolved import MAKING
 from ...ir.graph.graph import Graph
 from ...ir.tensor import Handle, new_handle
@@ -60,12 +61,13 @@ class Postponed(Collector):
         self.on_tape: list[tuple[weakref.ref[Any], int]] = []
         self.known: dict[int, Any] = {}
 
-    def serve(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
+    def serve(self, segment: Segment, held: tuple[int, ...]) -> Sequence[Any]:
         self.forced = True
         known = self.known
         missing = [number for number in held if number not in known]
         self.strays += len(missing)
-        return {**known, **evaluate(segment, missing)} if missing else known
+        values = {**known, **evaluate(segment, missing)} if missing else known
+        return [values[number] for number in held]
 
     def force(self) -> None:
         """Compute everything so far; from now on each op at once."""
@@ -131,17 +133,16 @@ class PostponingRecorder(Recorder):
         check([array.reshape(a.shape) for array, a in zip(given, resolved.ins)])
         return True
 
-    def collect(self, resolved: Any, tensors: Sequence[Any]) -> Any:
-        """The result of an op that waits, or a tuple of several."""
-        returned = self.postponed.collect(resolved, tensors)
-        results = (returned,) if resolved.single else returned
+    def several(self, resolved: Any, tensors: Sequence[Any]) -> tuple[Any, ...]:
+        """The results of an op that waits, without their place on the tape."""
+        results: tuple[Any, ...] = self.postponed.several(resolved, tensors)
         self.on_op(resolved.op, resolved.key, tuple(tensors), results)
         places = self.postponed.places
         for result in results:
             value = result._v
             if type(value) is Pending:
                 places[self.handles.get(id(result), -1)] = value.number
-        return returned
+        return results
 
     # ---- handles
     def on_assign(self, handle: Any, value: Any) -> None:

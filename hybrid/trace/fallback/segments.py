@@ -7,19 +7,22 @@ number in a place of a Python number makes that place an input, so numbers never
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...core import signals
-from ...core.cache import Bounded
-from ...ir.door.pending import LITERAL, OUTPUT, Segment, evaluate
+from ...core.cache import Bounded, keep
+from ...ir.door.pending import LITERAL, OUTPUT, Bundle, Segment, computed
 from ...ir.graph.graph import Const, Graph, Node, Value
+from .bundles import Bundles
+from .parts import Parts
 from .value_plans import value_plan
 
 __all__ = ["Segments", "Compiled"]
 
 MOST_SEGMENTS = 256  # kept per function
 MOST_WORDS = 1 << 17  # of the code of all of them
+MOST_QUICK = 64  # segments that are found at once
 MOST_UNPAID = 8  # compilations of a function before native runs have to pay for further ones
 PAYS = 4  # native runs that pay for one compilation
 MOST_PLANS = 4  # of one segment: other results are held, other numbers
@@ -41,11 +44,15 @@ class Compiled:
         """Whether literals with these bits are the ones that were compiled in."""
         return self.bits == tuple([None if k in self.open else b for k, b in enumerate(bits)])
 
-    def run(self, segment: Segment) -> dict[int, Any]:
-        """Values of the held results."""
+    def run(self, segment: Segment, held: tuple[int, ...]) -> list[Any]:
+        """Values of held results, which may be some of its own."""
         values = [value for value, _ in segment.inputs]
         values += [segment.literals[k][0] for k in self.open]
-        return dict(zip(self.held, self.plan.run(values)))
+        made = self.plan.run(values)
+        if held == self.held:
+            return made
+        found = dict(zip(self.held, made))
+        return [found[number] for number in held]
 
 
 def graph_of(segment: Segment, held: Sequence[int], opened: Sequence[int]) -> Graph:
@@ -83,31 +90,52 @@ class Met:
 class Segments:
     """The segments of one function; the least recently used ones go."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[Callable[..., Any]], Any] | None = None) -> None:
+        self.parts = None if make is None else Parts(make)
         self.met = Bounded[Met](MOST_SEGMENTS, MOST_WORDS, lambda met: met.words)
+        # by code, held results and literals: the plan, and what keeps the literals' ids theirs
+        self.quick: dict[Any, tuple[Compiled, list[Any]]] = {}
+        self.bundles = Bundles()
         self.compilations = self.runs = self.native = self.fresh = 0
 
-    def values(self, segment: Segment, held: tuple[int, ...]) -> dict[int, Any]:
-        """Values of held results of a segment, by number."""
+    @property
+    def news(self) -> int:
+        """A number that moves while calls meet what they have not met before."""
+        return self.fresh + self.compilations + (0 if self.parts is None else self.parts.news)
+
+    def values(self, segment: Segment, held: tuple[int, ...]) -> Sequence[Any]:
+        """Values of held results of a segment."""
         if not held:
-            return {}
+            return ()
         self.runs += 1
-        if len(segment.code) == 1 + len(segment.code[0].ins):  # one op
-            return evaluate(segment, held)
-        compiled = self._compiled(segment, held)
+        code = tuple(segment.code)
+        quick = code, held, tuple([id(data) for _, _, data in segment.literals])
+        found = self.quick.get(quick)
+        compiled = None if found is None else found[0]
         if compiled is None:
-            return evaluate(segment, held)
+            if segment.learns:
+                self.fresh += 1
+                return computed(segment, held)
+            if len(code) == 1 + len(code[0].ins) and type(code[0]) is not Bundle:
+                return computed(segment, held)
+            compiled = self._compiled(segment, code, held)
+            if compiled is None:
+                return computed(segment, held)
+            literals = [data for _, _, data in segment.literals]  # alive, so ids are theirs
+            keep(self.quick, quick, (compiled, literals), MOST_QUICK)
         try:
-            values = compiled.run(segment)
+            values = compiled.run(segment, held)
         except Exception as error:  # no memory, say
             if signals.foreign(error):
                 raise
-            return evaluate(segment, held)
+            return computed(segment, held)
         self.native += 1
         return values
 
-    def _compiled(self, segment: Segment, held: tuple[int, ...]) -> Compiled | None:
-        key = (segment.device, len(segment.inputs), tuple(segment.code))
+    def _compiled(
+        self, segment: Segment, code: tuple[Any, ...], held: tuple[int, ...]
+    ) -> Compiled | None:
+        key = (segment.device, len(segment.inputs), code)
         bits = tuple([data.tobytes() for _, _, data in segment.literals])
         met = self.met.of(key, lambda: Met(bits, held, len(segment.code)))
         if not met.again:

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .calls import RETURNED, Effect, Instruction, known
+from ..heap.allowlist import plain
+from ..host.table import owns_state
+from .calls import RETURNED, Effect, Instruction
 from .follower import Follower
-from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
+from .hosted.texts import build_string, format_value, term_of
+from .indices import build_slice
+from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .snapshots import BLOCK, RangeWalk
 from .terms import Collection
 
@@ -23,7 +27,7 @@ def build(follow: Follower, machine: Stepper, frame: Any, instruction: Instructi
     kind = tuple if instruction.opname == "BUILD_TUPLE" else list
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
-    _collect(machine, kind, slots)
+    _collect(machine, frame, kind, slots)
 
 
 def build_map(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -31,20 +35,25 @@ def build_map(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
     follow.escape(slots[::2])
-    _collect(machine, dict, slots[1::2])
+    keys = tuple([slot.value for slot in slots[::2]])
+    _collect(machine, frame, dict, slots[1::2], keys)
 
 
 def build_keyed(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    machine.stack.pop()
+    keys = machine.stack.pop().value
     count = instruction.arg or 0
     slots = machine.stack[len(machine.stack) - count :]
     del machine.stack[len(machine.stack) - count :]
-    _collect(machine, dict, slots)
+    _collect(machine, frame, dict, slots, keys if type(keys) is tuple else ())
 
 
-def _collect(machine: Stepper, kind: type, slots: list[StackSlot]) -> None:
+def _collect(
+    machine: Stepper, frame: Any, kind: type, slots: list[StackSlot], keys: tuple[Any, ...] = ()
+) -> None:
     if any(slot.term is not None for slot in slots):
-        machine.stack.append(StackSlot(UNKNOWN, Collection(kind, tuple([s.term for s in slots]))))
+        terms = tuple([s.term or term_of(frame, s) for s in slots])
+        keys = keys if all(map(plain, keys)) else ()
+        machine.stack.append(StackSlot(UNKNOWN, Collection(kind, terms, keys)))
     elif kind is tuple and not slots:
         machine.stack.append(StackSlot(()))
     else:
@@ -54,7 +63,9 @@ def _collect(machine: Stepper, kind: type, slots: list[StackSlot]) -> None:
 def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, count = machine.stack.pop(), instruction.arg or 0
     follow.escape([slot])
-    kind = type(known(machine, frame, slot))
+    kind = type(value_of(frame, slot))
+    if slot.method != RETURNED:
+        _walks(follow, value_of(frame, slot))
     if slot.method != RETURNED and kind is not tuple and kind is not list:
         follow.impure += 1  # an iterator may move
     machine.stack += [UNSEEN] * count
@@ -67,17 +78,24 @@ def gather(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
 def one_of(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """Two values give one that says nothing."""
     follow.escape(machine.stack[-2:])
-    kind = type(known(machine, frame, machine.stack[-1]))
+    kind = type(value_of(frame, machine.stack[-1]))
+    _walks(follow, value_of(frame, machine.stack[-1]))
     follow.impure += kind not in (tuple, list, dict, set, frozenset, str)
     machine.stack[-2:] = [UNSEEN]
+
+
+def _walks(follow: Follower, over: Any) -> None:
+    """Items are taken out of an object: it may be one that is written to or drawn from."""
+    follow.walks_unknown = follow.walks_unknown or over is UNKNOWN or owns_state(type(over))
 
 
 def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.escape([slot])
-    over = known(machine, frame, slot)
+    over = value_of(frame, slot)
+    _walks(follow, over)
     if type(over) is range and len(over):
-        machine.stack.append(StackSlot(RangeWalk(over, 0)))
+        machine.stack.append(StackSlot(RangeWalk(over, 0, [0])))
     else:
         machine.stack.append(StackSlot(method=BLOCK))
 
@@ -86,6 +104,7 @@ def advance(follow: Follower, machine: Stepper) -> None:
     """The iterator on top of the stack gives its next value."""
     walk = machine.stack[-1].value
     if type(walk) is RangeWalk:
+        walk.asked[0] += 1
         machine.stack[-1] = StackSlot(walk._replace(taken=walk.taken + 1))
     else:
         follow.impure += 1
@@ -116,6 +135,7 @@ def _look(pops: Callable[[int], int], pushes: int, into: bool = False) -> Effect
     def effect(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
         operand, stack = instruction.arg or 0, machine.stack
         count = pops(operand)
+        follow.walks_unknown = follow.walks_unknown or into
         if into:
             place = len(stack) - count - operand
             follow.escape([stack[place]])
@@ -128,9 +148,9 @@ def _look(pops: Callable[[int], int], pushes: int, into: bool = False) -> Effect
 
 
 LOOKS: dict[str, Effect] = {
-    "FORMAT_VALUE": _look(lambda operand: 1 + (operand & 4 == 4), 1),
-    "BUILD_STRING": _look(lambda operand: operand, 1),
-    "BUILD_SLICE": _look(lambda operand: operand, 1),
+    "FORMAT_VALUE": format_value,
+    "BUILD_STRING": build_string,
+    "BUILD_SLICE": build_slice,
     "BUILD_SET": _look(lambda operand: operand, 1),
     "LIST_EXTEND": _look(lambda operand: 1, 0, into=True),
     "SET_UPDATE": _look(lambda operand: 1, 0, into=True),

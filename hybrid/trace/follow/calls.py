@@ -16,11 +16,14 @@ from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import is_a, lookup
 from .follower import Follower, Method
-from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from .hosted.arrays import close_offer, of_arrays, offer_arrays
+from .hosted.calls import called_again
+from .hosted.texts import of_tensor, text_of
+from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .operands import offer_arguments
-from .terms import BUILTINS, MATH, HostRead, Load, is_number
+from .terms import BUILTINS, MATH, NUMBERS, HostRead, Load, is_number, kind_of
 
-__all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names", "known"]
+__all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names"]
 __all__ += ["numbers", "push", "push_slot"]
 
 Instruction = dis.Instruction
@@ -41,13 +44,6 @@ RETURNED = "<tuple>"  # the method of a stack slot that holds a tuple which a ca
 ONLY_LOOKING = (len, isinstance, abs, min, max, round, float, int, bool, range)
 
 
-def known(machine: Stepper, frame: types.FrameType, slot: StackSlot) -> Any:
-    """The object in a slot, or UNKNOWN."""
-    if type(slot.value) is not Lazy:
-        return slot.value
-    return frame.f_locals.get(slot.value.name, UNKNOWN)
-
-
 def push(machine: Stepper, value: Any) -> None:
     """Put an object on the stack; tensors are not held, for references to them are counted."""
     machine.stack.append(UNSEEN if issubclass(type(value), Handle) else StackSlot(value))
@@ -58,12 +54,12 @@ def push_slot(machine: Stepper, slot: StackSlot) -> None:
     machine.stack.append(UNSEEN if held else slot)
 
 
-def numbers(machine: Stepper, frame: types.FrameType, slots: list[StackSlot]) -> list[StackSlot]:
+def numbers(frame: types.FrameType, slots: list[StackSlot]) -> list[StackSlot]:
     """The slots, with the objects in variables where a number may be among them."""
     followed = any(slot.term is not None for slot in slots)
     if not followed:
         return slots
-    return [slot._replace(value=known(machine, frame, slot)) for slot in slots]
+    return [slot._replace(value=value_of(frame, slot)) for slot in slots]
 
 
 # ---- calls
@@ -87,8 +83,16 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
     if method is not None and not names:
         _mutation(follow, machine, frame, upper.value, method, arguments)
         return
-    function = known(machine, frame, callee)
-    special = _computed(follow, machine, frame, function, arguments) if not names else None
+    function = value_of(frame, callee)
+    if called_again(follow, machine, frame, function, given, names):
+        return
+    special = None
+    if not names:
+        special = _computed(follow, machine, frame, function, arguments)
+        if special is None:
+            special = text_of(frame, function, given)
+            special = special or of_arrays(frame, function, given)
+            follow.pure_calls.update([(id(machine.code), machine.offset)] if special else ())
     if special is not None:
         machine.stack.append(special)
         return
@@ -104,7 +108,7 @@ def _mutation(
     arguments: list[StackSlot],
 ) -> None:
     """A method that changes a built-in container."""
-    slots = [slot._replace(value=known(machine, frame, slot)) for slot in arguments]
+    slots = [slot._replace(value=value_of(frame, slot)) for slot in arguments]
     before = len(owner)
     follow.mutate(machine, owner, method, slots)
     mutation = follow.mutations[-1]
@@ -114,7 +118,7 @@ def _mutation(
         follow.changed(mutation, before)
         following = machine.instructions.get(offset)
         if method in ("pop", "popleft") and (following is None or following.opname != "POP_TOP"):
-            follow.unfit.add(id(owner))  # what it took out is used
+            follow.contents.mixed.add(id(owner))  # what it took out is used
 
     machine.finish = finish
 
@@ -128,16 +132,16 @@ def _computed(
 ) -> StackSlot | None:
     """A builtin that computes with a number or gives one of a container."""
     if function is len and len(arguments) == 1:
-        owner = known(machine, frame, arguments[0])
+        owner = value_of(frame, arguments[0])
         if type(owner) is list:
             follow.measured.add((id(machine.code), machine.offset, id(owner)))
             return follow.length(owner)
     if function is range and arguments:
-        given = [known(machine, frame, slot) for slot in arguments]
+        given = [value_of(frame, slot) for slot in arguments]
         whole = all(type(value) is int for value in given)
         if whole and not any(slot.term is not None for slot in arguments):
             return StackSlot(range(*given))
-    slots = numbers(machine, frame, arguments)
+    slots = numbers(frame, arguments)
     if not any(slot.term for slot in slots):
         return None
     symbol = next((s for s, builtin in BUILTINS.items() if function is builtin), None)
@@ -145,9 +149,14 @@ def _computed(
         return _other_builtin(follow, function, slots)
     several = symbol in ("min", "max", "round") and len(slots) > 1
     alone = symbol not in ("min", "max") and len(slots) == 1
-    if not (several or alone) or not all(is_number(slot.value) for slot in slots):
+    if not (several or alone) or not all(map(_numeric, slots)):
         return None
     return follow.compute(symbol, *slots)
+
+
+def _numeric(slot: StackSlot) -> bool:
+    """Whether a slot holds a number, which may be known by its type only."""
+    return is_number(slot.value) or (slot.value is UNKNOWN and kind_of(slot.term) in NUMBERS)
 
 
 def _other_builtin(follow: Follower, function: Any, slots: list[StackSlot]) -> StackSlot | None:
@@ -185,8 +194,9 @@ def _python(
     machine.passed = [StackSlot(kept), *given]
     machine.stack.append(UNSEEN)
     method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
-    slots = numbers(machine, frame, given)
+    slots = numbers(frame, given)
     offer = None if names else offer_arguments(follow, frame, method, slots)
+    arrays = offer_arrays(follow, given, function)
 
     def finish(follow: Follower, offset: int) -> None:
         python = machine.entered or machine.returned
@@ -194,6 +204,9 @@ def _python(
             follow.impure += not any(function is builtin for builtin in ONLY_LOOKING)
         machine.names = ()
         passed, machine.passed = machine.passed, []
+        if arrays is not None:
+            passed = [s for s in passed if not any(s.term is a.term for a in arrays.slots)]
+            passed += close_offer(follow, arrays)
         if offer is not None:
             others = [s for s in passed if not any(s.term is o.term for o in offer.slots)]
             passed = [*others, *offer.left()]
@@ -206,6 +219,8 @@ def _python(
 def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: Any) -> StackSlot:
     """What a call gave."""
     if machine.reads:
+        if function is str or function is repr:
+            return of_tensor(machine, StackSlot(""))
         if len(machine.reads) == 1 and machine.returned:
             number, how, serial = machine.reads[0]
             kind, value = HOW.get(how, ""), machine.returned[-1]
@@ -226,6 +241,10 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
             return follow.results.pop(id(inner), plainly)
     if machine.returned and type(machine.returned[-1]) is tuple:
         return StackSlot(method=RETURNED)
+    if len(machine.returned) == 1 and is_a(machine.returned[0], Handle):
+        return TENSOR
+    if function is len and len(machine.returned) == 1 and type(machine.returned[0]) is int:
+        return StackSlot(machine.returned[0])
     return UNSEEN
 
 

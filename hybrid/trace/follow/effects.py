@@ -13,6 +13,7 @@ from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, plain, trusted
+from .branching import jump_or_pop, pop_jump
 from .builds import (
     LOOKS,
     build,
@@ -31,21 +32,24 @@ from .calls import (
     Instruction,
     call,
     call_spread,
-    known,
     kw_names,
     numbers,
     push,
     push_slot,
 )
 from .follower import Follower
-from .machine import NULL, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
+from .hosted.arrays import array_method, is_array, on_arrays, picked, taken_from
+from .hosted.calls import method_of
+from .hosted.texts import computed_text, decided
+from .indices import offer_index, read_table
+from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, is_mapping, item, named, variable
-from .terms import Collection, HostRead, is_number
+from .terms import Collection, is_number
 
 __all__ = ["EFFECTS", "other", "forget"]
 __all__ += ["leave", "load_attr", "load_const", "load_fast", "load_global", "load_method"]
-__all__ += ["store_fast"]
+__all__ += ["store_fast", "store_subscript", "subscript"]
 
 
 # ---- stack and control
@@ -55,6 +59,7 @@ def nothing(follow: Follower, machine: Stepper, frame: Any, instruction: Instruc
 
 def other(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """Anything: all on the stack is looked at."""
+    follow.walks_unknown = True
     follow.escape(machine.stack)
     follow.escape(machine.variables.values())
     jumps = instruction.opcode in dis.hasjrel
@@ -87,57 +92,6 @@ def push_null(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
     machine.stack.append(NULL)
 
 
-def _branch(
-    follow: Follower, machine: Stepper, instruction: Instruction, slot: StackSlot, wanted: bool
-) -> None:
-    """A jump that is taken when the number in a slot is `wanted`; a list counts by its length."""
-    if type(slot.value) is list and slot.term is None:
-        follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
-        slot = follow.length(slot.value)
-    if slot.term is None:
-        return
-    if type(slot.term) is Collection:
-        follow.escape([slot])
-        return
-    truth = bool(slot.value)
-    if not any(type(leaf) is HostRead for leaf in follow.leaves(slot.term)):
-        follow.condition(slot.term, truth)
-    elif not follow.decide(slot.term, truth):
-        follow.escape([slot])
-        return
-
-    def finish(follow: Follower, offset: int) -> None:
-        if (offset == instruction.argval) is not (truth is wanted):
-            follow.fail("a branch went another way than its number says")
-
-    machine.finish = finish
-
-
-def pop_jump(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = machine.stack.pop()
-    slot = slot._replace(value=known(machine, frame, slot))
-    if "NONE" in instruction.opname:
-        if type(slot.term) is Collection:
-            follow.escape([slot])
-        return  # a number is not None
-    _branch(follow, machine, instruction, slot, instruction.opname.endswith("TRUE"))
-
-
-def jump_or_pop(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = machine.stack[-1]
-    slot = slot._replace(value=known(machine, frame, slot))
-    _branch(follow, machine, instruction, slot, "TRUE" in instruction.opname)
-    checked, machine.finish = machine.finish, None
-
-    def finish(follow: Follower, offset: int) -> None:
-        if checked is not None:
-            checked(follow, offset)
-        if offset != instruction.argval:
-            machine.stack.pop()
-
-    machine.finish = finish
-
-
 def leave(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.returns(machine, slot)
@@ -158,10 +112,13 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
     name = instruction.argval
     slot = machine.stack.pop()
     if type(slot.value) is Lazy:
-        slot = StackSlot(known(machine, frame, slot), slot.term)
+        slot = StackSlot(value_of(frame, slot), slot.term)
     if type(slot.value) is int and (id(machine.code), name) in follow.counters:
         slot = follow.counted(slot)
-    machine.variables[name] = UNSEEN if issubclass(type(slot.value), Handle) else slot
+    if slot.value is UNKNOWN and slot.term is not None:
+        slot = slot._replace(value=Lazy(name))  # the frame has it from now on
+    held = issubclass(type(slot.value), Handle) or slot is TENSOR
+    machine.variables[name] = UNSEEN if held else slot
     forget(machine, name)
 
 
@@ -173,7 +130,8 @@ def delete_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 def forget(machine: Stepper, name: str) -> None:
     """A variable is bound again: what stood for its object on the stack is not known any more."""
     machine.stack = [
-        UNSEEN if type(s.value) is Lazy and s.value.name == name else s for s in machine.stack
+        s._replace(value=UNKNOWN) if type(s.value) is Lazy and s.value.name == name else s
+        for s in machine.stack
     ]
 
 
@@ -221,13 +179,18 @@ def store_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 def load_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
     follow.escape([slot])
-    _load_attribute(follow, machine, known(machine, frame, slot), instruction.argval)
+    _load_attribute(follow, machine, value_of(frame, slot), instruction.argval)
 
 
 def _load_attribute(follow: Follower, machine: Stepper, base: Any, name: str) -> None:
     if base is UNKNOWN or issubclass(type(base), Handle):
         follow.blind.update([(id(machine.code), machine.offset)] if base is UNKNOWN else ())
         machine.stack.append(UNSEEN)
+
+        def finish(follow: Follower, offset: int) -> None:
+            machine.stack[-1] = _given_by(machine)
+
+        machine.finish = finish
         return
     spot, value = attribute(base, name)
     if spot is None or value is MISSING:
@@ -237,10 +200,20 @@ def _load_attribute(follow: Follower, machine: Stepper, base: Any, name: str) ->
         push_slot(machine, follow.load(machine, spot, value))
 
 
+def _given_by(machine: Stepper) -> StackSlot:
+    """What a property of a tensor gave: its record's parts are facts."""
+    value = machine.returned[-1] if machine.returned and not machine.reads else UNKNOWN
+    return StackSlot(value) if value is not UNKNOWN and decided(value) else UNSEEN
+
+
 def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, name = machine.stack.pop(), instruction.argval
+    computes = array_method(slot, name)
+    if computes is not None:
+        machine.stack += [StackSlot(computes), slot]
+        return
     follow.escape([slot])
-    base = known(machine, frame, slot)
+    base = value_of(frame, slot)
     if base is UNKNOWN or issubclass(type(base), Handle):
         machine.stack += [StackSlot(method=name), UNSEEN]
         return
@@ -250,6 +223,10 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     spot, value = attribute(base, name)
     if spot is not None and value is not MISSING:
         _push_two(machine, follow.load(machine, spot, value))
+        return
+    special = method_of(base, name)
+    if special is not None:
+        machine.stack += [StackSlot(special), StackSlot(base, slot.term)]
         return
     found = lookup(type(base), name)
     if type(found) is types.FunctionType:
@@ -267,7 +244,7 @@ def _push_two(machine: Stepper, slot: StackSlot) -> None:
 def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     owner, slot = machine.stack.pop(), machine.stack.pop()
     follow.escape([owner])
-    base, spot, held = known(machine, frame, owner), None, UNKNOWN
+    base, spot, held = value_of(frame, owner), None, UNKNOWN
     if base is not UNKNOWN:
         spot, held = attribute(base, instruction.argval)
         setter = lookup(type(base), "__setattr__")
@@ -282,8 +259,24 @@ def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
 
 def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     key, slot = machine.stack.pop(), machine.stack.pop()
-    follow.escape([key, slot])
-    container, index = known(machine, frame, slot), known(machine, frame, key)
+    special = picked(frame, slot, key)
+    if special is not None:
+        machine.stack.append(special)
+        return
+    if taken_from(follow, machine, frame, slot, key):
+        return
+    if _of_pair(machine, frame, slot, key):
+        return
+    container, index = value_of(frame, slot), value_of(frame, key)
+    key = key._replace(value=index)
+    entry_ = read_table(follow, machine, container, key) if slot.term is None else None
+    if entry_ is not None:
+        machine.stack.append(entry_)
+        return
+    if type(container) is list or type(container) is tuple:
+        follow.touched["plain", id(container)].add((id(machine.code), machine.offset))
+    offered = slot.term is None and offer_index(follow, machine, frame, container, key)
+    follow.escape([slot] if offered else [key, slot])
     if container is UNKNOWN or index is UNKNOWN:
         follow.blind.add((id(machine.code), machine.offset))
         machine.stack.append(UNSEEN)
@@ -302,19 +295,34 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         push_slot(machine, follow.load(machine, spot, value))
 
 
+def _of_pair(machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot) -> bool:
+    """Whether an item that is no number is taken out of a fresh container: the others are not
+    looked at."""
+    index = value_of(frame, key)
+    if type(slot.term) is not Collection or slot.term.type is dict or type(index) is not int:
+        return False
+    items = slot.term.items
+    if key.term is not None or not -len(items) <= index < len(items) or items[index] is not None:
+        return False
+    machine.stack.append(UNSEEN)
+    return True
+
+
 def store_subscript(
     follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
 ) -> None:
     key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
     follow.escape([base])
-    container, index = known(machine, frame, base), known(machine, frame, key)
+    container, index = value_of(frame, base), value_of(frame, key)
     if is_mapping(container) and (key.term is not None or not named(index)):
         _set(follow, machine, container, key._replace(value=index), slot)
         return
-    follow.escape([key])
     setter = MISSING if container is UNKNOWN else lookup(type(container), "__setitem__")
-    if offer_value(follow, machine, frame, setter, slot):
+    if base.term is None and offer_index(follow, machine, frame, container, key, slot):
         slot = UNSEEN
+    else:
+        follow.escape([key])
+        slot = UNSEEN if offer_value(follow, machine, frame, setter, slot) else slot
     spot, held = item(container, index)
     if spot is not None and held is MISSING:
         _set(follow, machine, container, StackSlot(index), slot)
@@ -343,7 +351,7 @@ def delete_subscript(
 ) -> None:
     key, base = machine.stack.pop(), machine.stack.pop()
     follow.escape([base])
-    container, index = known(machine, frame, base), known(machine, frame, key)
+    container, index = value_of(frame, base), value_of(frame, key)
     if type(container) is dict or type(container) is list:
         follow.mutate(machine, container, "delete", (key._replace(value=index),))
         mutation = follow.mutations[-1]
@@ -371,21 +379,28 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     right, left = machine.stack.pop(), machine.stack.pop()
     symbol = _BINARY[instruction.arg or 0]
     if (instruction.arg or 0) >= FIRST_INPLACE:
-        changed = known(machine, frame, left)
+        changed = value_of(frame, left)
         follow.handle([changed])
         follow.impure += not (issubclass(type(changed), Handle) or is_number(changed))
-    if symbol == "@":
+    made = computed_text(frame, symbol, left, right)
+    if made is not None:
+        machine.stack.append(made)
+        return
+    if symbol == "@" and not any(map(is_array, (left, right))):
         follow.escape([left, right])
         machine.stack.append(UNSEEN)
         return
-    pair = numbers(machine, frame, [left, right])
-    machine.stack.append(operate(follow, machine, frame, symbol, pair))
+    inplace = (instruction.arg or 0) >= FIRST_INPLACE
+    if not on_arrays(follow, machine, frame, symbol, [left, right], inplace):
+        pair = numbers(frame, [left, right])
+        machine.stack.append(operate(follow, machine, frame, symbol, pair))
 
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
-    pair = numbers(machine, frame, [left, right])
-    machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
+    if not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
+        pair = numbers(frame, [left, right])
+        machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
 
 
 def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -397,18 +412,18 @@ def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
         machine.stack.append(UNSEEN)  # a number is not None, whichever it is
         return
     follow.escape(pair)
-    follow.handle([known(machine, frame, slot) for slot in pair])
+    follow.handle([value_of(frame, slot) for slot in pair])
     machine.stack.append(UNSEEN)
 
 
 def negative(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = numbers(machine, frame, [machine.stack.pop()])[0]
+    slot = numbers(frame, [machine.stack.pop()])[0]
     machine.stack.append(follow.compute("neg", slot))
 
 
 def negation(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
-    slot = slot._replace(value=known(machine, frame, slot))
+    slot = slot._replace(value=value_of(frame, slot))
     if type(slot.value) is list and slot.term is None:
         follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
         slot = follow.length(slot.value)

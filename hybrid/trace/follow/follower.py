@@ -18,9 +18,10 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import is_a, plain
 from ..heap.data import source_of
 from ..heap.facts import same
-from .machine import PURE, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
-from .operands import SharedValues
-from .places import Physical, PlaceSpot
+from .hosted.notes import HostNotes
+from .machine import PURE, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, unwrapped
+from .operands import SharedValues, of_types
+from .places import Contents, Physical, PlaceSpot
 from .terms import (
     MAX_TERM,
     Constant,
@@ -40,6 +41,7 @@ from .terms import (
 __all__ = ["Follower", "Method", "Mutation", "Condition"]
 
 MAX_CONDITIONS = 24  # branches of one call: each way is a plan
+COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>")  # frames of their own up to 3.11
 MAX_TRIED = 500  # operators on numbers in one call
 RESUMED_OR_SPREAD = (
     inspect.CO_VARARGS
@@ -83,12 +85,13 @@ class Condition(NamedTuple):
 Effects = Callable[[Any, Stepper, types.FrameType, Any], None]
 
 
-class Follower(SharedValues):
+class Follower(SharedValues, HostNotes):
     """`loads` and `stores`: instructions at each physical place; `blind`: instructions that once
     touched an object that was not known; `escaped`: leaves of terms that Python looked at."""
 
     def __init__(self, function: Any, effects: Effects) -> None:
-        super().__init__()
+        SharedValues.__init__(self)
+        HostNotes.__init__(self)
         self.root, self.effects = unwrapped(function), effects
         self.machines: dict[int, Stepper] = {}  # by id of the frame, while it is alive
         self.failed = ""
@@ -114,6 +117,7 @@ class Follower(SharedValues):
         self.stored: dict[Physical, list[Term]] = collections.defaultdict(list)
         self.results: dict[int, StackSlot] = {}  # of frames that have returned, by machine
         self.kept: collections.Counter[int] = collections.Counter()  # tensors held here, by id
+        self.contents = Contents(self.kept)
         self.c_calls: collections.Counter[tuple[int, int, int]] = collections.Counter()
         self.result = UNSEEN
         self.peeked: dict[int, tuple[Any, Handle]] = {}  # lists whose last item was read, and it
@@ -147,6 +151,8 @@ class Follower(SharedValues):
         if caller is None:
             return
         caller.entered.append(machine)
+        if code.co_name in COMPREHENSIONS and any(code is c for c in caller.code.co_consts):
+            machine.outer = caller  # it is made where it is called
         self._pass(caller, machine, code)
 
     def expect(self, given: dict[str, Load]) -> None:
@@ -353,7 +359,7 @@ class Follower(SharedValues):
             return
         latest: Mutation = next(m for m in reversed(self.mutations) if m.owner is owner)
         if latest.method != "append":
-            self.unfit.add(id(owner))
+            self.contents.mixed.add(id(owner))
 
     def handle(self, values: Iterable[Any]) -> None:
         """Code asks which objects these are, or changes them in place."""
@@ -366,8 +372,7 @@ class Follower(SharedValues):
         known = all(is_number(slot.value) for slot in slots)
         followed = any(slot.term is not None for slot in slots)
         if not known:
-            self.escape(slots)
-            return UNSEEN
+            return of_types(self, symbol, slots)
         values = tuple([slot.value for slot in slots])
         try:
             value = apply(symbol, values)
@@ -404,11 +409,11 @@ class Follower(SharedValues):
                 self.fail("a place was stored to in a way that was not seen")
             return stored if stored.value is not UNKNOWN else StackSlot(value, stored.term)
         if id(spot.holder) in self.mutated:
-            self.unfit.add(id(spot.holder))
+            self.contents.mixed.add(id(spot.holder))
             return UNSEEN if is_a(value, Handle) else StackSlot(value)
         if is_a(value, Handle):
             self.start.setdefault(spot.physical, UNKNOWN)
-            return UNSEEN
+            return TENSOR
         first = self.start.setdefault(spot.physical, value)
         if first is not value:
             self.fail("a place was stored to in a way that was not seen")
@@ -444,11 +449,12 @@ class Follower(SharedValues):
             return
         at = id(machine.code), machine.offset
         self.keep.append(owner)
+        self.contents.begin(owner)
         self.mutated.add(id(owner))
         if type(owner) is list or (type(owner) is collections.deque and owner.maxlen is None):
             self._shrinks(owner, method, slots)
         if any(id(spot.holder) == id(owner) for spot in self.spots.values()):
-            self.unfit.add(id(owner))
+            self.contents.mixed.add(id(owner))
         self.mutations.append(Mutation(owner, method, tuple(slots), at))
 
     def _shrinks(self, owner: Any, method: Method, slots: Sequence[StackSlot]) -> None:

@@ -14,7 +14,18 @@ from ..bytecode.summary import exception_targets, instructions_of, successors
 from ..heap.allowlist import Wrapped, is_a, lookup
 from .terms import Term
 
-__all__ = ["PURE", "UNKNOWN", "UNSEEN", "NULL", "StackSlot", "Lazy", "Stepper", "unwrapped"]
+__all__ = [
+    "PURE",
+    "UNKNOWN",
+    "UNSEEN",
+    "NULL",
+    "TENSOR",
+    "StackSlot",
+    "Lazy",
+    "Stepper",
+    "value_of",
+    "unwrapped",
+]
 
 
 # opcodes, of all interpreters, that change nothing but the stack and variables of their frame
@@ -64,8 +75,16 @@ class Lazy(NamedTuple):
     name: str
 
 
+def value_of(frame: types.FrameType, slot: StackSlot) -> Any:
+    """The object in a slot, or UNKNOWN."""
+    if type(slot.value) is not Lazy:
+        return slot.value
+    return frame.f_locals.get(slot.value.name, UNKNOWN)
+
+
 UNSEEN = StackSlot()
 NULL = StackSlot(method="<null>")
+TENSOR = StackSlot(method="<tensor>")  # a tensor, which one is not held here
 
 
 class Stepper:
@@ -74,6 +93,7 @@ class Stepper:
     __slots__ = (
         "code",
         "function",
+        "outer",
         "stack",
         "variables",
         "finish",
@@ -91,6 +111,7 @@ class Stepper:
 
     def __init__(self, code: types.CodeType, function: Any) -> None:
         self.code, self.function = code, function
+        self.outer: Stepper | None = None  # the frame of which a comprehension is part
         self.stack: list[StackSlot] = []
         self.variables: dict[str, StackSlot] = {}
         # what the previous instruction still has to do, now that the next one is known
@@ -106,6 +127,8 @@ class Stepper:
 
     def cell(self, name: str) -> Any:
         """The cell of a variable of an outer function, where the function is known."""
+        if self.outer is not None:
+            return self.outer.cell(name)
         closure = getattr(self.function, "__closure__", None) or ()
         return dict(zip(self.code.co_freevars, closure)).get(name)
 

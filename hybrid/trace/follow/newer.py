@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .branching import pop_jump
 from .builds import LOOKS, advance
-from .calls import Effect, Instruction, call, known, push
+from .calls import Effect, Instruction, call, push
 from .effects import (
     forget,
     leave,
@@ -19,12 +20,15 @@ from .effects import (
     load_global,
     load_method,
     nothing,
-    pop_jump,
     pop_top,
     store_fast,
+    store_subscript,
+    subscript,
 )
 from .follower import Follower
-from .machine import NULL, UNKNOWN, UNSEEN, Stepper
+from .hosted.texts import convert_value, format_with
+from .indices import slice_of
+from .machine import NULL, UNKNOWN, UNSEEN, Stepper, value_of
 
 __all__ = ["ROWS_312", "ROWS_313"]
 
@@ -82,16 +86,16 @@ def set_aside(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 
 def take_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    follow.escape(machine.stack[-3:])
-    follow.blind.add((id(machine.code), machine.offset))
-    machine.stack[-3:] = [UNSEEN]
+    bounds = machine.stack[-2:]
+    machine.stack[-2:] = [slice_of(follow, frame, bounds)]
+    subscript(follow, machine, frame, instruction)
 
 
 def store_slice(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    follow.escape(machine.stack[-4:])
-    follow.blind.add((id(machine.code), machine.offset))
-    follow.handle([known(machine, frame, machine.stack[-3])])
-    del machine.stack[-4:]
+    follow.handle([value_of(frame, machine.stack[-3])])
+    bounds = machine.stack[-2:]
+    machine.stack[-2:] = [slice_of(follow, frame, bounds)]
+    store_subscript(follow, machine, frame, instruction)
 
 
 # ---- 3.13
@@ -159,6 +163,9 @@ ROWS_313: dict[str, Effect] = {
     "LOAD_FAST_LOAD_FAST": load_two,
     "STORE_FAST_STORE_FAST": store_two,
     "STORE_FAST_LOAD_FAST": store_load,
+    "CONVERT_VALUE": convert_value,
+    "FORMAT_SIMPLE": format_with,
+    "FORMAT_WITH_SPEC": format_with,
     "MAKE_FUNCTION": LOOKS["UNARY_POSITIVE"],  # the code becomes the function
     "SET_FUNCTION_ATTRIBUTE": set_function_attribute,
 }

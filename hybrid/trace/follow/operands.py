@@ -16,7 +16,21 @@ from ...ir.door.bind import constant_of, literal
 from ...ir.tensor import RUNTIME, Handle, new_handle
 from ..heap.allowlist import is_a, lookup
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
-from .terms import Constant, HostRead, Load, Operation, Term, is_number, parts, plain_form
+from .terms import (
+    MAX_TERM,
+    NUMBERS,
+    Constant,
+    HostRead,
+    Load,
+    Operation,
+    Symbol,
+    Term,
+    is_number,
+    kind_of,
+    parts,
+    plain_form,
+    size,
+)
 
 __all__ = [
     "NUMBERED",
@@ -29,7 +43,7 @@ __all__ = [
     "operand_of",
     "operate",
 ]
-__all__ += ["taken"]
+__all__ += ["of_types", "taken"]
 
 NUMBERED = 1 << 48  # value numbers from here on are operands that numbers became
 
@@ -181,6 +195,18 @@ def _open(follow: Any, offer: Offer) -> Offer:
     return offer
 
 
+def of_types(follow: Any, symbol: Symbol, slots: tuple[StackSlot, ...]) -> StackSlot:
+    """An operator on what calls of Python's own world gave, which is known by its type only."""
+    kinds = [type(s.value) if is_number(s.value) else kind_of(s.term) for s in slots]
+    terms = tuple([Constant(s.value) if s.term is None else s.term for s in slots])
+    found = Operation(symbol, terms)
+    known = all(kind in NUMBERS for kind in kinds)
+    if not known or size(found) > MAX_TERM or symbol in ("**", "<<"):
+        follow.escape(slots)
+        return UNSEEN
+    return StackSlot(UNKNOWN, found)
+
+
 class TakenNumber(NamedTuple):
     """An operand that a number became: the term and exact type of the number, a tensor that stands
     for the operand, and the value number of the literal that it is where it does not vary."""
@@ -272,12 +298,22 @@ class SharedValues:
         self.offers: list[Offer] = []
         self.taken: list[TakenNumber] = []  # what operations took
         self.known: dict[Any, int] = {}  # the same by term, type and record -> value number
+        # tables that were read at followed indices, by id, and those
+        self.tables: dict[int, tuple[Any, list[Term]]] = {}
         self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
         # variables, by code, that count the turns of a loop, and what computes them in the graph
         self.counters: Mapping[tuple[int, str], Any] = {}
-        self.compute_whole: Callable[[Term], int | None] = lambda term: None
         self.virtual: set[HostRead] = set()  # reads of what only the graph computes
         self.impure = 0  # instructions and calls that may have changed Python state
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
+        self.progress: Callable[[], int] = lambda: 0  # how many operations have run
+        self.compute_whole: Callable[[Term], int | None] = lambda term: None
         # notes a branch on values of tensors; false where no replay can check it
         self.decide: Callable[[Term, bool], bool] = lambda term, truth: False
+
+    def leave_recorder(self) -> None:
+        """The call has ended: what it used is let go at once, and not when cycles are collected,
+        for views that are alive follow what is written."""
+        nothing = SharedValues()
+        self.progress, self.decide = nothing.progress, nothing.decide
+        self.compute_whole = nothing.compute_whole

@@ -24,8 +24,9 @@ from ..heap.allowlist import (
 from .machine import UNKNOWN, Stepper
 
 __all__ = ["PlaceSpot", "Physical", "attribute", "entry", "item", "named", "variable", "global_"]
-__all__ += ["is_mapping"]
+__all__ += ["is_mapping", "Contents"]
 
+MAX_ITEMS = 128  # of a list whose start is remembered
 MAX_KEYS = 64  # of a dict whose items are places
 Physical = tuple[Any, ...]
 
@@ -39,6 +40,23 @@ class PlaceSpot(NamedTuple):
     key: Any
 
 
+class Contents:
+    """What containers held before the call changed them, by id; `mixed`: those that it also looked
+    at.  `kept` counts the references to tensors."""
+
+    def __init__(self, kept: collections.Counter[int]) -> None:
+        self.begun: dict[int, list[Any]] = {}
+        self.mixed: set[int] = set()
+        self.kept = kept
+
+    def begin(self, owner: Any) -> None:
+        """A container is about to be changed."""
+        sequence = type(owner) is list or type(owner) is collections.deque
+        if sequence and id(owner) not in self.begun and len(owner) <= MAX_ITEMS:
+            self.begun[id(owner)] = list(owner)
+            self.kept.update([id(value) for value in owner if is_a(value, Handle)])
+
+
 def named(key: Any) -> bool:
     """Whether a key of a dict is a plain name or number."""
     return type(key) is str or type(key) is int
@@ -47,7 +65,8 @@ def named(key: Any) -> bool:
 def is_mapping(value: Any) -> bool:
     """A dict or one of its kinds in the standard library, exactly."""
     cls = type(value)
-    return cls is dict or cls is collections.OrderedDict or cls is collections.defaultdict
+    kinds = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
+    return any(cls is kind for kind in kinds)
 
 
 def entry(names: dict[str, Any], name: str) -> tuple[PlaceSpot, Any]:

@@ -29,10 +29,12 @@ DEEPEST = 4  # tuples inside each other
 
 
 class RangeWalk(NamedTuple):
-    """An iterator over a range, and how many of its numbers it gave."""
+    """An iterator over a range, how many of its numbers it gave, and, in a list of one, how often
+    it was asked in all, also after this."""
 
     over: range
     taken: int
+    asked: list[int]
 
 
 class HeldSlot(NamedTuple):

@@ -17,6 +17,14 @@ __all__ = [
     "argument",
     "Length",
     "HostRead",
+    "HostCall",
+    "Made",
+    "text",
+    "ended",
+    "formatted",
+    "percent",
+    "joined",
+    "NumberTable",
     "Constant",
     "Operation",
     "Collection",
@@ -25,17 +33,26 @@ __all__ = [
     "BUILTINS",
     "MATH",
     "OPERATORS",
+    "NUMBERS",
     "is_number",
     "operation",
     "apply",
     "parts",
+    "kind_of",
     "size",
     "MAX_TERM",
+    "AT",
+    "NO_START",
+    "NO_STOP",
     "NEVER_RAISE",
+    "may_differ",
     "may_raise",
     "plain_form",
+    "positive",
+    "small",
 ]
 
+NUMBERS = (int, float, bool)
 MAX_TERM = 40  # operations in one term
 Symbol: TypeAlias = Literal[
     "+",
@@ -96,6 +113,9 @@ Symbol: TypeAlias = Literal[
     "isinf",
     "isnan",
     "erf",
+    "start",
+    "int_entry",
+    "float_entry",
 ]
 # builtins that compute with numbers
 BUILTINS: dict[Symbol, Callable[..., Any]] = {
@@ -141,6 +161,38 @@ MATH: dict[Symbol, Callable[..., Any]] = {
     "isnan": math.isnan,
     "erf": math.erf,
 }
+NO_START, NO_STOP, AT = 1, 2, 4  # forms of an index: bounds that a slice lacks; an int
+
+
+def start(extent: int, size: int, form: int, first: int, last: int, stride: int) -> int:
+    """Where the box of an int or slice begins on an axis; IndexError unless it has this size."""
+    if form == AT:
+        if -extent <= first < extent:
+            return first % extent
+        raise IndexError(first)
+    bounds = None if form & NO_START else first, None if form & NO_STOP else last, stride
+    chosen = range(extent)[slice(*bounds)]
+    if len(chosen) != size:
+        raise IndexError(size)
+    return chosen.start
+
+
+def int_entry(table: Any, index: int) -> int:
+    """An int in a table."""
+    value: int = table[index]
+    if type(value) is not int:
+        raise TypeError(index)
+    return value
+
+
+def float_entry(table: Any, index: int) -> float:
+    """A float in a table."""
+    value: float = table[index]
+    if type(value) is not float:
+        raise TypeError(index)
+    return value
+
+
 # symbol -> what computes it; the symbol is also its Python text
 OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "+": operator.add,
@@ -165,9 +217,13 @@ OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "not": operator.not_,
     **BUILTINS,
     **MATH,
+    "start": start,
+    "int_entry": int_entry,
+    "float_entry": float_entry,
 }
 _TRUTHS = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "isfinite", "isinf", "isnan")
 _ROUNDS = ("floor", "ceil", "trunc")
+_ENTRIES = ("int_entry", "float_entry")
 # operators that raise for no numbers
 NEVER_RAISE = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "neg", "abs", "min", "max")
 _LARGEST_EXACT = 1 << 53
@@ -210,8 +266,44 @@ class HostRead(NamedTuple):
     serial: int
 
 
+class HostCall(NamedTuple):
+    """What a call of Python's own world gave, by its number in the call, and the exact type of
+    that (None: nothing that is of use)."""
+
+    serial: int
+    type: type | None
+
+
+class Made(NamedTuple):
+    """A text, array or number that a pure function makes of terms, and its exact type."""
+
+    function: Callable[..., Any]
+    operands: tuple[Any, ...]
+    type: type
+
+
+class NumberTable:
+    """A list or tuple of numbers, by identity, of which one is read in each call."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is NumberTable and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def place(self) -> Any:
+        """What is equal for the same table."""
+        return "table", id(self.value)
+
+
 class Constant(NamedTuple):
-    """A Python number."""
+    """A Python number, a part of a key of a subscript, or a value in a text or a call of Python's
+    own world."""
 
     value: Any
 
@@ -224,13 +316,17 @@ class Operation(NamedTuple):
 
 
 class Collection(NamedTuple):
-    """A fresh list, tuple or dict, with the terms of its items (None: no number of concern)."""
+    """A fresh list, tuple or dict, with the terms of its items (None: no number of concern); keys
+    for dicts, where they are known."""
 
     type: type
     items: tuple[Any, ...]
+    keys: tuple[Any, ...] = ()
 
 
-Term: TypeAlias = Load | Length | HostRead | Constant | Operation | Collection
+Term: TypeAlias = (
+    Load | Length | HostRead | HostCall | NumberTable | Constant | Operation | Collection | Made
+)
 
 
 def is_number(value: Any) -> bool:
@@ -241,7 +337,7 @@ def is_number(value: Any) -> bool:
 
 def apply(symbol: Symbol, values: tuple[Any, ...]) -> Any:
     """The operator on exact numbers; ValueError for what is not followed."""
-    if not all(map(is_number, values)):
+    if not all(map(is_number, values[1:] if symbol in _ENTRIES else values)):
         raise ValueError(symbol)
     if symbol in _GROWING and not (type(values[1]) is not int or abs(values[1]) < _LARGE):
         raise ValueError(symbol)
@@ -274,7 +370,7 @@ def _whole(term: Any) -> bool:
 
 def parts(term: Any) -> Iterator[Any]:
     """The leaves of a term."""
-    if type(term) is Operation:
+    if type(term) is Operation or type(term) is Made:
         for operand in term.operands:
             yield from parts(operand)
     elif type(term) is Collection:
@@ -287,7 +383,7 @@ def parts(term: Any) -> Iterator[Any]:
 
 def size(term: Any) -> int:
     """How many operations a term has."""
-    if type(term) is Operation:
+    if type(term) is Operation or type(term) is Made:
         return 1 + sum(map(size, term.operands))
     return sum(map(size, term.items)) if type(term) is Collection else 0
 
@@ -296,21 +392,23 @@ def plain_form(term: Any) -> Any:
     """A term in which values are told apart by type and bits, and leaves by their places."""
     if type(term) is Operation:
         return term.symbol, tuple(map(plain_form, term.operands))
+    if type(term) is Made:
+        return id(term.function), tuple(map(plain_form, term.operands))
     if type(term) is Constant:
         return type(term.value).__name__, repr(term.value)
     place = getattr(term, "place", None)
     return place() if callable(place) else term
 
 
-def _kind(term: Any) -> type | None:
+def kind_of(term: Any) -> type | None:
     """The type of a number, whatever its places hold; None where that is not known."""
     if type(term) is Operation:
-        symbol, kinds = term.symbol, {_kind(operand) for operand in term.operands}
+        symbol, kinds = term.symbol, {kind_of(operand) for operand in term.operands}
         if symbol in _TRUTHS:
             return bool
-        if symbol in ("/", "float") or (symbol in MATH and symbol not in _ROUNDS):
+        if symbol in ("/", "float", "float_entry") or (symbol in MATH and symbol not in _ROUNDS):
             return float
-        if symbol == "int" or symbol in _ROUNDS:
+        if symbol in ("int", "start", "int_entry") or symbol in _ROUNDS:
             return int
         if symbol in ("**", "round", "min", "max"):
             return kinds.pop() if len(kinds) == 1 and symbol in ("min", "max") else None
@@ -329,13 +427,58 @@ def may_raise(operation: Operation) -> bool:
         return False
     if operation.symbol not in ("+", "-", "*"):
         return True
-    kinds = {_kind(operand) for operand in operation.operands}
+    kinds = {kind_of(operand) for operand in operation.operands}
     if None in kinds:
         return True
     # a float beside an integer that is too large for one
-    wide = [o for o in operation.operands if _kind(o) is int and not _narrow(o)]
+    wide = [o for o in operation.operands if kind_of(o) is int and not _narrow(o)]
     return float in kinds and bool(wide)
 
 
 def _narrow(term: Any) -> bool:
     return type(term) is Constant and abs(term.value) < _LARGEST_EXACT
+
+
+def may_differ(term: Term) -> bool:
+    """Whether a term depends on what places hold, how long lists are, or what calls of Python's own
+    world give."""
+    return any(type(part) in (Load, Length, HostCall) for part in parts(term))
+
+
+def positive(term: Any) -> bool:
+    """Whether a number is larger than zero whatever its leaves are."""
+    if type(term) is Operation:
+        return term.symbol == "max" and any(map(positive, term.operands))
+    return type(term) is Constant and term.value > 0
+
+
+def small(term: Any, divides: bool) -> Any:
+    """A term that raises or is not finite where a float cannot be computed with this one."""
+    kept = Operation("*", (term, Constant(1.0)))
+    return Operation("/", (Constant(1.0), kept)) if divides else kept
+
+
+# functions that make texts of any values of the types that they got
+def formatted(value: Any, specification: str) -> str:
+    """What an f-string makes of a value."""
+    return format(value, specification)
+
+
+def ended(shown: str, tail: str) -> str:
+    """What is shown of a tensor, with what is said of its gradient."""
+    return shown[:-1] + tail
+
+
+def percent(pattern: str, *values: Any) -> str:
+    """What `pattern % values` makes of a tuple."""
+    return pattern % values
+
+
+def joined(*parts: str) -> str:
+    """What an f-string makes of its parts."""
+    return "".join(parts)
+
+
+def text(function: Callable[..., str], *operands: Any) -> Made:
+    """The text that a function makes of terms."""
+    return Made(function, operands, str)

@@ -27,6 +27,7 @@ import typing_extensions
 from ...core.aval import Device
 from ...core.sites import INSIDE
 from ...ir.tensor import Handle
+from .library import FIXED, TRANSIENT, library_function
 
 __all__ = [
     "MISSING",
@@ -137,6 +138,8 @@ _FOLLOWED = (
     weakref.ReferenceType,
     type(abc.ABC.__dict__["_abc_impl"]),  # what is registered is a fact of its own
     Handle,
+    *FIXED,
+    *TRANSIENT,
 )
 STATEFUL = (random.Random, np.random.Generator, np.random.RandomState, types.GeneratorType)
 
@@ -266,6 +269,8 @@ def tame_key(key: Any) -> bool:
         return True
     if cls is tuple or cls is frozenset:
         return all(map(tame_key, key))
+    if cls is weakref.ReferenceType:  # hashes and compares what it refers to
+        return tame_key(key())
     hashes, compares = lookup(cls, "__hash__"), lookup(cls, "__eq__")
     return (hashes is enum.Enum.__hash__ or type(hashes) is types.WrapperDescriptorType) and (
         type(compares) is types.WrapperDescriptorType
@@ -313,7 +318,7 @@ def pure_function(function: Any) -> bool:
     """A C function (no object's method) that reads only its arguments and changes nothing."""
     module = getattr(function, "__module__", None)
     if module not in PURE_MODULES:
-        return False
+        return library_function(function)
     if module == "builtins":
         return function.__name__ not in IMPURE_BUILTINS
     return not module or function.__name__ not in IMPURE_NUMPY
@@ -321,7 +326,7 @@ def pure_function(function: Any) -> bool:
 
 def pure_type_call(cls: type) -> bool:
     """Making an instance of this C type has no effect beyond the new object."""
-    return not immutable_type(cls) or cls.__module__ in MAKERS
+    return not immutable_type(cls) or cls.__module__ in MAKERS or cls in FIXED
 
 
 def site_of(code: types.CodeType, offset: int) -> str:

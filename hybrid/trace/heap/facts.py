@@ -58,6 +58,8 @@ FactKind: TypeAlias = Literal[
     "version",
     "grad",
     "path",
+    "handled",
+    "referent",
     "patched",
 ]
 
@@ -119,7 +121,11 @@ def _path(holder: Any, key: Any) -> Any:
     kind, name, steps, structure = key
     value = _FETCH[kind](holder, name) if kind else holder
     for step in steps:
-        value = dict.get(value, step, MISSING) if type(value) is dict else type_items(value)[step]
+        if type(value) is dict:
+            value = dict.get(value, step, MISSING)
+        else:
+            indexed = type(value) is collections.deque  # from its ends, without a copy
+            value = value[step] if indexed else type_items(value)[step]
     if not structure:
         return value
     names = tuple(value) if type(value) is dict else len(value)
@@ -152,6 +158,8 @@ _FETCH: dict[FactKind, Callable[[Any, Any], Any]] = {
     "version": lambda holder, key: (holder._version, getattr(holder, "training", None)),
     "grad": _grad,
     "path": _path,
+    "handled": lambda holder, key: holder.exc_info()[0] is not None,
+    "referent": lambda holder, key: holder(),
     "patched": lambda holder, key: holder.changed(),
 }
 KINDS = tuple(_FETCH)
@@ -238,6 +246,8 @@ def describe(key: Key, holder: Any, owner: str = "") -> str:
         "nd": f"the content of a NumPy {type(holder).__name__}",
         "version": f"the structure of a {owner}",
         "grad": "the gradient of a tensor",
+        "handled": "whether an exception is being handled",
+        "referent": "what a weak reference refers to",
         "patched": "hybrid's own functions",
     }[key.kind]
 

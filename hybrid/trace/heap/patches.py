@@ -43,18 +43,23 @@ class Namespaces:
     # no weak references: the fact that names it keeps it
     __slots__ = ("dicts", "names", "classes", "skip", "_words", "_seen")
 
-    def __init__(self, ran: dict[Code, dict[str, Any]]) -> None:
+    def __init__(self, ran: list[tuple[Code, dict[str, Any]]]) -> None:
         self.dicts: dict[int, dict[str, Any]] = {}
         self.names: dict[tuple[int, str], Any] = {}
         self.classes: dict[type, dict[str, Any]] = {}
         self.skip: set[tuple[int, str]] = set()  # class attributes that the call stores to
         self._words: list[Any] | None = None  # version numbers, and what they last were
         self._seen: list[int] | None = None
-        for code, space in ran.items():
-            self._module(space, code.co_names, 0)
+        names: dict[int, dict[str, None]] = {}
+        for code, space in ran:
+            self.dicts[id(space)] = space
+            named = names.setdefault(id(space), {})
+            named.update(dict.fromkeys(code.co_names))
             owner = space.get(code.co_qualname.partition(".")[0])
             if isinstance(owner, type):
                 self.add_class(owner)
+        for space in list(self.dicts.values()):
+            self._module(space, tuple(names[id(space)]), 0)
 
     def _module(self, space: dict[str, Any], names: tuple[str, ...], depth: int) -> None:
         self.dicts[id(space)] = space

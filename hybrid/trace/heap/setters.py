@@ -12,7 +12,7 @@ import functools
 import threading
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from .allowlist import MISSING, immutable_type, instance_dict, lookup, tame_key
 from .facts import FactKind
@@ -38,6 +38,9 @@ _SET_ATTRIBUTE = frozenset(
 )
 
 
+Where: TypeAlias = Literal["cell", "item", "slot", "dict", "class", "path"]
+
+
 class Put(NamedTuple):
     """How a tensor is put in a place: `write(target or the holder of the place, key, tensor)`.
 
@@ -46,6 +49,12 @@ class Put(NamedTuple):
     where: tuple[Any, ...]
     write: Callable[[Any, Any, Any], None]
     target: Any = None
+
+    @property
+    def kind(self) -> Where:
+        """What kind of place it is."""
+        kind: Where = self.where[0]
+        return kind
 
     def __call__(self, holder: Any, key: Any, tensor: Any) -> None:
         self.write(holder if self.target is None else self.target, key, tensor)

@@ -25,9 +25,11 @@ from .structure import EMPTY, structure_of
 
 __all__ = [
     "by_identity",
+    "float_bits",
     "signature_of",
     "Regard",
     "signed_by",
+    "is_scalar",
     "with_defaults",
     "Leaves",
     "unchecked",
@@ -52,7 +54,7 @@ _STRUCTURE = object()  # the start of an entry by what the object is made of
 _DATA = object()  # after the record of an array in the machine's byte order
 _NUMBER = object()  # the start of an entry for a number of a type
 _AGAIN = object()  # the start of an entry for a structure that was met before
-_pack = struct.Struct("d").pack
+float_bits = struct.Struct("d").pack
 
 
 class _Unfit(Exception):
@@ -99,9 +101,9 @@ class Leaves:
             signature.append(value._a)
             signature.append(type(value._node))
         elif cls is float:
-            signature.append((cls, _pack(value)))
+            signature.append((cls, float_bits(value)))
         elif cls is complex:
-            signature.append((cls, _pack(value.real), _pack(value.imag)))
+            signature.append((cls, float_bits(value.real), float_bits(value.imag)))
         elif id(cls) in _PLAIN:
             signature.append((cls, value))
         elif cls is list or cls is tuple:
@@ -140,12 +142,17 @@ class Leaves:
         self.sig.append((dict, len(given)))
         for position, (name, value) in enumerate(given.items(), first):
             self.add(name, 1)
-            kind = type(value)
-            if position in self.regard.free and (kind is int or kind is float):
-                self.tensors.append(passed_number(value, position))
-                self.sig.append((_NUMBER, kind))
-            else:
+            if position not in self.regard.free or not self.number(value, position):
                 self.add(value, 1)
+
+    def number(self, value: Any, position: int) -> bool:
+        """A number by its type alone, a NumPy scalar as data; false for what is neither."""
+        kind = type(value)
+        if kind is int or kind is float:
+            self.tensors.append(passed_number(value, position))
+            self.sig.append((_NUMBER, kind))
+            return True
+        return is_scalar(value) and self._data(value)
 
     def _array(self, array: Any, level: int) -> None:
         if not self.regard.content or array.nbytes > MAX_INLINE:
@@ -212,6 +219,13 @@ class Leaves:
             self.objects.append(value)
 
 
+def is_scalar(value: Any) -> bool:
+    """Whether a value is a NumPy scalar that is a real number, exactly."""
+    cls = type(value)
+    real = issubclass(cls, (np.number, np.bool_)) and not issubclass(cls, np.complexfloating)
+    return real and not issubclass(cls, np.timedelta64) and bool(plain(value))
+
+
 def unchecked(signature: tuple[Any, ...]) -> str:
     """Why no signature describes a call's arguments, or nothing."""
     return signature[1] if len(signature) == 2 and signature[0] is _UNFIT else ""
@@ -229,10 +243,7 @@ def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any], regard: Regard) -> Le
     free = regard.free
     try:
         for position, value in enumerate(args):
-            if free and position in free and (type(value) is int or type(value) is float):
-                leaves.tensors.append(passed_number(value, position))
-                leaves.sig.append((_NUMBER, type(value)))
-            else:
+            if not (free and position in free and leaves.number(value, position)):
                 leaves.add(value)
         if kwargs and not free:
             leaves._dict(kwargs)

@@ -9,33 +9,48 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...core.aval import Aval
 from ...ir.door.bind import scalar_maker
 from ..bytecode.host_reads import HOW
 from ..follow.follower import Method
+from ..follow.hosted.notes import Hosted
+from ..follow.hosted.texts import decided
+from ..follow.machine import UNKNOWN
 from ..follow.terms import (
     NEVER_RAISE,
     OPERATORS,
     Collection,
     Constant,
+    HostCall,
     HostRead,
     Length,
     Load,
+    Made,
+    NumberTable,
     Operation,
     may_raise,
     parts,
     plain_form,
+    positive,
+    small,
 )
+from ..heap.allowlist import is_a
+from ..heap.data import owned, passed
 from ..heap.facts import Holder, Key, fetch
 from ..heap.setters import Put, putter
+from ..host.again import First, Told, told
+from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
-from .outputs import Box, Computed, GivenNumber, HostValue, Spec, Unfit
+from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
 
@@ -48,6 +63,7 @@ _PRIMITIVES: dict[tuple[type, str], Callable[..., Any]] = {
     (dict, "set"): dict.__setitem__,
     (collections.OrderedDict, "set"): collections.OrderedDict.__setitem__,
     (collections.defaultdict, "set"): dict.__setitem__,
+    (collections.Counter, "set"): dict.__setitem__,
     **{
         (collections.deque, n): getattr(collections.deque, n)
         for n in ("append", "appendleft", "extend", "clear", "pop", "popleft")
@@ -85,6 +101,21 @@ class Counted(NamedTuple):
         return len(self.owner.get())
 
 
+class HeldObject(NamedTuple):
+    """An object that a call of Python's own world gets, or a list or tuple of numbers that a replay
+    reads."""
+
+    owner: Holder
+
+    def place(self) -> Any:
+        """What is equal for the same object."""
+        return "object", self.owner.id
+
+    def now(self) -> Any:
+        """The object."""
+        return self.owner.get()
+
+
 class NumberOperand(NamedTuple):
     """A number that an operation takes as an input of the graph: the term that gives it, its exact
     type, and the record of the tensor."""
@@ -96,7 +127,17 @@ class NumberOperand(NamedTuple):
     def maker(self) -> Callable[[Any], Any]:
         """Makes the tensor of a number, with the bits of its literal; OverflowError where there is
         none."""
+        if self.type is np.ndarray:
+            return functools.partial(_of_array, self.aval)
         return scalar_maker(self.type, self.aval)
+
+
+def _of_array(aval: Aval, array: Any) -> Any:
+    """The tensor of an array; TypeError where that has another shape or dtype."""
+    tensor = passed(array)
+    if tensor is None or tensor._a is not aval:
+        raise TypeError("another array")
+    return owned([tensor])[0]  # the program may go on with the array
 
 
 class Number(NamedTuple):
@@ -116,12 +157,18 @@ class Grown(NamedTuple):
     method: Method
     specs: tuple[Spec, ...]
 
+    @property
+    def primitive(self) -> Callable[..., Any]:
+        """What it calls, of the container and the values."""
+        return _PRIMITIVES[self.type, self.method]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Actions:
     """`numbers` and `grown` (in program order) happen at the commit; `loads` are read for them;
     `conditions` (term, truth) and `checks` (terms that must not raise) hold before the call;
-    `operands` are computed before it."""
+    `operands` are computed before it; `first` are calls of Python's own world that are made then,
+    `clocks` (in program order) and `told` those that come after the operations."""
 
     numbers: tuple[Number, ...] = ()
     grown: tuple[Grown, ...] = ()
@@ -129,16 +176,24 @@ class Actions:
     conditions: tuple[tuple[Any, bool], ...] = ()
     checks: tuple[Any, ...] = ()
     operands: tuple[NumberOperand, ...] = ()
+    first: tuple[First, ...] = ()
+    clocks: tuple[HostResult, ...] = ()
+    told: tuple[Told, ...] = ()
 
     @property
     def guarded(self) -> bool:
         """Whether something has to hold before a replay, or to be computed."""
-        return bool(self.loads or self.conditions or self.checks or self.operands)
+        return bool(self.loads or self.conditions or self.checks or self.operands or self.first)
+
+    @property
+    def draws(self) -> bool:
+        """Whether random numbers are drawn before it."""
+        return any(call.draws for call in self.first)
 
     @property
     def commits(self) -> bool:
         """Whether something is left in Python."""
-        return bool(self.numbers or self.grown)
+        return bool(self.numbers or self.grown or self.told or self.draws)
 
     def lists(self) -> list[Counted]:
         """The lists whose lengths are read."""
@@ -148,16 +203,18 @@ class Actions:
 
     def specs(self) -> list[Spec]:
         """All recipes, numbers first."""
-        return [n.spec for n in self.numbers] + [s for g in self.grown for s in g.specs]
+        grown = [s for g in self.grown for s in g.specs]
+        return [n.spec for n in self.numbers] + grown + [s for t in self.told for s in t.specs]
 
     def with_specs(self, specs: Sequence[Spec]) -> Actions:
         """The same with other recipes."""
-        if not (self.numbers or self.grown or self.guarded):
+        if not (self.numbers or self.grown or self.told or self.guarded):
             return NONE
         rest = iter(specs)
         numbers = tuple([number._replace(spec=next(rest)) for number in self.numbers])
         grown = tuple([g._replace(specs=tuple([next(rest) for _ in g.specs])) for g in self.grown])
-        return dataclasses.replace(self, numbers=numbers, grown=grown)
+        told = tuple([t._replace(specs=tuple([next(rest) for _ in t.specs])) for t in self.told])
+        return dataclasses.replace(self, numbers=numbers, grown=grown, told=told)
 
     def comparable(self, canonical: Callable[[Any], Any]) -> tuple[Any, ...]:
         """Equal for two recordings whose actions are the same."""
@@ -167,26 +224,36 @@ class Actions:
             [(loaded.key, loaded.type) for loaded in self.loads],
             [(plain_form(term), truth) for term, truth in self.conditions],
             [(plain_form(o.term), o.type, o.aval) for o in self.operands],
+            [(f.place(), tuple(map(plain_form, f.operands))) for f in self.first],
+            [clock.place() for clock in self.clocks],
+            [(t.place(), tuple(map(canonical, t.specs))) for t in self.told],
         )
 
     def begin(self, build: Callable[[Any], Any]) -> Ready:
         """Compute all values; nothing is stored yet."""
+        for call in self.first:
+            call.keep()
+        for clock in self.clocks:
+            build(clock)
         numbers = [(number, build(number.spec)) for number in self.numbers]
         calls = [
-            (_PRIMITIVES[g.type, g.method], g.owner.get(), *map(build, g.specs))
+            (g.primitive, g.owner.get(), *map(build, g.specs))
             if g.method != "extend"
-            else (_PRIMITIVES[g.type, "extend"], g.owner.get(), [build(s) for s in g.specs])
+            else (g.primitive, g.owner.get(), [build(s) for s in g.specs])
             for g in self.grown
         ]
-        return Ready(numbers, iter(itertools.starmap(operator.call, calls)))
+        changes = iter(itertools.starmap(operator.call, calls))
+        return Ready(numbers, changes, [told(call, build) for call in self.told])
 
 
 class Ready(NamedTuple):
-    """Values that have been computed.  `changes` carries out what is left of the changes of
-    containers; it is consumed in C, where no handler of a signal runs, so each happens once."""
+    """Values that have been computed, and the calls to make after all else.  `changes` carries out
+    what is left of the changes of containers; it is consumed in C, where no handler of a signal
+    runs, so each happens once."""
 
     numbers: list[tuple[Number, Any]]
     changes: Iterator[Any]
+    told: list[tuple[Any, ...]]
 
     def finish(self) -> None:
         """Store everything; may be repeated."""
@@ -210,11 +277,22 @@ class _Builder:
         self.loads: dict[Any, LoadedNumber] = {}
         self.lists: dict[int, Counted] = {}
         self.checks: dict[Any, Any] = {}
+        self.existed: Callable[[Any], bool | None] = lambda value: None
+        self.told: list[Told] = []
+        self.first: dict[HostCall, First] = {}
+        self.clocks: dict[HostCall, HostResult] = {}
 
     def resolve(self, term: Any) -> Any:
         """A term whose leaves a replay can read."""
-        if type(term) is Operation:
-            return Operation(term.symbol, tuple(map(self.resolve, term.operands)))
+        if type(term) is Operation or type(term) is Made:
+            return term._replace(operands=tuple(map(self.resolve, term.operands)))
+        if type(term) is Collection:
+            return term._replace(items=tuple(map(self.resolve, term.items)))
+        if type(term) is HostCall:
+            found = self.first.get(term) or self.clocks.get(term)
+            if found is None:
+                raise Unfit("goes on with what a call that only has effects gives")
+            return found
         if type(term) is Load and term.of_call:
             return GivenNumber(term.place[1], term.type)
         if type(term) is Load:
@@ -228,6 +306,8 @@ class _Builder:
             return self.lists.setdefault(term.owner, Counted(Holder(owner, self.dead)))
         if type(term) is HostRead:
             return self.host(term)
+        if type(term) is NumberTable:
+            return HeldObject(Holder(term.value, self.dead))
         return term
 
     def spec(self, value: Any, term: Any) -> Spec:
@@ -238,6 +318,8 @@ class _Builder:
             return self.host(term)
         if type(term) is Collection:
             return self._box(value, term)
+        if type(term) is Constant:
+            return self.plain_spec(value)
         resolved = self.resolve(term)
         if type(resolved) is Constant:
             return self.plain_spec(value)
@@ -270,29 +352,105 @@ class _Builder:
             tuple(conditions),
             tuple(self.checks.values()),
             tuple(taken),
+            tuple(self.first.values()),
+            tuple(self.clocks.values()),
+            tuple(self.told),
         )
 
+    def host_calls(self) -> None:
+        """The calls of Python's own world, in program order."""
+        calls = self.followed.hosted
+        for number, hosted in enumerate(calls):
+            holder = None
+            if hosted.owner is not UNKNOWN:
+                if not self.existed(hosted.owner):
+                    raise Unfit(f"makes a {type(hosted.owner).__name__} to write to or draw from")
+                holder = Holder(hosted.owner, self.dead)
+            kind, use = hosted.call.type, hosted.entry.use
+            if early(hosted):
+                assert kind is not None
+                terms = tuple(map(self.resolve, hosted.arguments))
+                self.first[hosted.call] = First(
+                    hosted.function,
+                    holder,
+                    terms,
+                    hosted.names,
+                    kind,
+                    (number, hosted.entry.name, hosted.site.file, hosted.site.line),
+                    use == "draw",
+                )
+            elif use == "clock":
+                self.clocks[hosted.call] = HostResult(hosted.function, number, kind)
+        self.told = [self._told(hosted) for hosted in calls if hosted.entry.use == "output"]
+
+    def _told(self, hosted: Hosted) -> Told:
+        placed, holder = hosted.entry.placed, None
+        if hosted.owner is not UNKNOWN:
+            holder = Holder(hosted.owner, self.dead)
+        function = hosted.function if placed is None else placed(hosted.site)
+        specs = tuple(map(self.argument, hosted.arguments))
+        site = hosted.site
+        mark = id(hosted.function), hosted.entry.name, site.file, site.line
+        return Told(function, holder, specs, hosted.names, mark)
+
+    def argument(self, term: Any) -> Spec:
+        """The recipe of an argument of such a call."""
+        self.check(term)
+        if type(term) is HostRead:
+            return self.host(term)
+        if type(term) is Constant and not decided(term.value) and not is_a(term.value, type):
+            if not self.existed(term.value):
+                raise Unfit(f"makes a {type(term.value).__name__} to write to")
+            return Computed(HeldObject(Holder(term.value, self.dead)))
+        resolved = self.resolve(term)
+        return Plain(resolved.value) if type(resolved) is Constant else Computed(resolved)
+
     def check(self, term: Any) -> None:
-        """What must not raise when a replay computes a term is tried before it."""
+        """What must not raise when a replay computes a term is tried before it; what depends on
+        values that are known after the operations only must not be able to."""
+        inside = term.operands if type(term) is Made else ()
+        for inner in term.items if type(term) is Collection else inside:
+            self.check(inner)
         if type(term) is not Operation:
             return
-        if not any(type(leaf) is HostRead for leaf in parts(term)):
+        if not any(map(self._late, parts(term))):
             self._check_given(self.resolve(term))
-            return
-        if term.symbol in NEVER_RAISE:
+        elif term.symbol in NEVER_RAISE:
             for operand in term.operands:
                 self.check(operand)
-            return
+        elif self._never_raises(term):
+            self.check(term.operands[0])
+        else:
+            self._check_arithmetic(term)
+
+    def _late(self, leaf: Any) -> bool:
+        """Whether a leaf is known after the operations only."""
+        return type(leaf) is HostRead or leaf in self.clocks
+
+    def _never_raises(self, term: Operation) -> bool:
+        """Whether the first operand may be any number: rounding to places, whole parts of times."""
+        if term.symbol == "round" and len(term.operands) == 2:
+            places = term.operands[1]
+            return type(places) is Constant and places.value >= 0
+        timed = not any(type(leaf) is HostRead for leaf in parts(term))
+        return timed and term.symbol in ("int", "float")
+
+    def _check_arithmetic(self, term: Operation) -> None:
+        timed = not any(type(leaf) is HostRead for leaf in parts(term))
         if term.symbol not in ("+", "-", "*", "/", "neg"):
-            raise Unfit("computes with a value read from a tensor in Python")
+            what = f"{term.symbol} of a time that it measures"
+            read = "with a value read from a tensor in Python"
+            raise Unfit(f"computes {what if timed else read}")
         for index, operand in enumerate(term.operands):
-            if any(type(leaf) is HostRead for leaf in parts(operand)):
-                if term.symbol == "/" and index == 1:
-                    raise Unfit("divides by a value read from a tensor in Python")
+            if any(map(self._late, parts(operand))):
+                divides = term.symbol == "/" and index == 1
+                if divides and not (timed and positive(operand)):
+                    what = "a time that it measures" if timed else "a value read from a tensor"
+                    raise Unfit(f"divides by {what} in Python")
                 self.check(operand)
             else:
                 given = self.resolve(operand)
-                self.checks[plain_form(given), "small"] = _small(given, term.symbol == "/")
+                self.checks[plain_form(given), "small"] = small(given, term.symbol == "/")
 
     def _check_given(self, term: Any) -> None:
         if type(term) is Operation:
@@ -302,12 +460,6 @@ class _Builder:
                 self._check_given(operand)
 
 
-def _small(term: Any, divides: bool) -> Any:
-    """A term that raises or is not finite where a float cannot be computed with this one."""
-    kept = Operation("*", (term, Constant(1.0)))
-    return Operation("/", (Constant(1.0), kept)) if divides else kept
-
-
 def actions_of(
     followed: Followed | None,
     operands: Sequence[tuple[Any, type, Aval]],
@@ -315,6 +467,7 @@ def actions_of(
     spec: Callable[[Any], Spec],
     host: Callable[[HostRead], HostValue],
     returned: Any,
+    existed: Callable[[Any], bool | None],
 ) -> tuple[Actions, Spec | None]:
     """The actions of a call, and the recipe of its result where that holds followed numbers.
 
@@ -323,6 +476,8 @@ def actions_of(
     if followed is None:
         return NONE, None
     builder = _Builder(followed, dead, spec, host)
+    builder.existed = existed
+    builder.host_calls()
     result = None if followed.result is None else builder.spec(returned, followed.result)
     numbers = []
     for spot, content, term in followed.places:
@@ -341,4 +496,4 @@ def actions_of(
     return builder.actions(tuple(numbers), tuple(grown), operands), result
 
 
-__all__ += ["LoadedNumber", "Counted", "NumberOperand", "HOW", "OPERATORS"]
+__all__ += ["LoadedNumber", "Counted", "HeldObject", "NumberOperand", "HOW", "OPERATORS"]

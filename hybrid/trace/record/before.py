@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from ...ir.door import bind as door
 from ..follow.terms import is_number
+from ..heap.allowlist import MISSING
 from ..heap.data import owned, same_content, source_of
-from ..heap.facts import Key, fetch
+from ..heap.facts import Key
 from ..watch.events import Watch
+from .expected import GONE
 from .recorder import Recorder
 from .recording import Recording
 from .wording import Wording
@@ -48,15 +50,18 @@ class Before(NamedTuple):
         Where several recordings agree with none, each number that they found is taken for one that
         may move."""
         signed, tensors, *more = signature
-        held = [recording for recording in pending if recording.facts.broken() is None]
-        near = [recording for recording in relatives if recording.facts.broken() is None]
-        known = [*pending, *[plan.recording for plan in plans], *near]
-        places = {
-            key: fetch(key.kind, holder.get(), key.key)
-            for recording in known
-            for key, holder in recording.facts.holders.items()
-        }
-        moved = {key for recording in known for key in recording.facts.moved()}
+        held, near = list[Recording](), list[Recording]()
+        places, moved = dict[Key, Any](), set[Key]()
+        known: list[tuple[Recording, list[Recording] | None]] = [(r, held) for r in pending]
+        known += [(plan.recording, None) for plan in plans] + [(r, near) for r in relatives]
+        for recording, alike in known:
+            now = recording.facts.now()
+            if alike is not None and recording.facts.broken(now=now) is None:
+                alike.append(recording)
+            elif alike is near:
+                continue
+            places |= {key: MISSING if value is GONE else value for key, value in now.items()}
+            moved.update(recording.facts.moved(now))
         for recording in pending if len(pending) > SETTLES else ():
             expected = recording.facts.expected
             moved.update([key for key, value in expected.items() if is_number(value)])

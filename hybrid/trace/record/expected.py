@@ -15,7 +15,7 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, is_a, plain
 from ..heap.facts import Holder, Key, fetch, same
 
-__all__ = ["Ref", "Obj", "Facts", "expectation", "agrees", "ELSEWHERE"]
+__all__ = ["Ref", "Obj", "Facts", "expectation", "agrees", "ELSEWHERE", "GONE"]
 
 
 class Ref(NamedTuple):
@@ -27,6 +27,7 @@ class Ref(NamedTuple):
 
 
 ELSEWHERE = Ref("stored", -1)
+GONE = object()  # agrees with nothing
 
 
 class Obj(NamedTuple):
@@ -44,9 +45,10 @@ def expectation(value: Any, dead: Callable[[Any], None]) -> Any:
 
 def agrees(wanted: Any, found: Any) -> bool:
     """Whether a fetched value (or another expectation) is what was expected."""
-    if isinstance(wanted, Ref):
+    kind = type(wanted)
+    if kind is Ref:
         return is_a(found, Handle) or (type(found) is Ref and found == wanted)
-    if isinstance(wanted, Obj):
+    if kind is Obj:
         target = wanted.holder.get()
         if type(found) is Obj:
             return target is not MISSING and target is found.holder.get()
@@ -74,23 +76,37 @@ class Facts:
         before = {key: ref for key, ref in self.starts.items() if ref is not None}
         return {**self.expected, **before}
 
-    def moved(self) -> list[Key]:
-        """The facts that do not hold now, of objects that are alive."""
-        out = []
-        for key, wanted in self.expected.items():
-            holder = MISSING if key.kind == "patched" else self.holders[key].get()
-            if holder is not MISSING and not agrees(wanted, fetch(key.kind, holder, key.key)):
-                out.append(key)
-        return out
+    def now(self) -> dict[Key, Any]:
+        """What all places hold now; GONE where what held them died."""
+        found = {}
+        for key, ref in self.holders.items():
+            holder = ref.get()
+            found[key] = GONE if holder is MISSING else fetch(key.kind, holder, key.key)
+        return found
 
-    def broken(self, but: Callable[[Key], bool] | None = None) -> Key | None:
+    def moved(self, now: Mapping[Key, Any]) -> list[Key]:
+        """The facts that do not hold `now`, of objects that are alive."""
+        return [
+            key
+            for key, wanted in self.expected.items()
+            if now[key] is not GONE and key.kind != "patched" and not agrees(wanted, now[key])
+        ]
+
+    def broken(
+        self, but: Callable[[Key], bool] | None = None, now: Mapping[Key, Any] | None = None
+    ) -> Key | None:
         """The first fact that does not hold now (versions last: a moved attribute says more)."""
-        for key, wanted in sorted(
-            self.expected.items(), key=lambda item: item[0].kind == "version"
-        ):
-            holder = self.holders[key].get()
-            if but is not None and but(key):
+        last = None
+        for key, wanted in self.expected.items():
+            if (but is not None and but(key)) or (last is not None and key.kind == "version"):
                 continue
-            if holder is MISSING or not agrees(wanted, fetch(key.kind, holder, key.key)):
-                return key
-        return None
+            if now is not None:
+                found = now[key]
+            else:
+                holder = self.holders[key].get()
+                found = GONE if holder is MISSING else fetch(key.kind, holder, key.key)
+            if not agrees(wanted, found):
+                if key.kind != "version":
+                    return key
+                last = key
+        return last

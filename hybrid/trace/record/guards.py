@@ -12,16 +12,17 @@ from typing import Any
 
 from ...core.cache import Bounded
 from ...ir.tensor import Handle
-from ..follow.terms import OPERATORS, Constant, Operation, plain_form
+from ..follow.terms import OPERATORS, Constant, Made, Operation, Symbol, parts, plain_form
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
-from .actions import NONE
+from ..host.again import First, undo
+from .actions import NONE, HeldObject
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
 from .outputs import GivenNumber
 from .recording import Recording
 
-__all__ = ["Guard", "FactGuard", "same_guard"]
+__all__ = ["Guard", "FactGuard", "Places", "run_text", "same_guard"]
 
 # Classes come first: reading attributes is harmless once they are known to be the same.  The check
 # of hybrid's own functions is the longest and the one that fails least, so it comes last.
@@ -35,12 +36,9 @@ def _distinct_dicts(*objects: Any) -> bool:
     return len(set(dicts)) == len(dicts)
 
 
-# code of guards: recordings of other sizes have guards of one text
-_CODES = Bounded[types.CodeType](64)
-
-
-def _code(source: str) -> types.CodeType:
-    return _CODES.of(source, lambda: compile(source, "<hybrid guard>", "exec"))
+def _asks(term: Any) -> bool:
+    """Whether a number depends on what a call of Python's own world gives."""
+    return any(type(leaf) is First for leaf in parts(term))
 
 
 def same_guard(recording: Recording, other: Recording) -> bool:
@@ -56,16 +54,24 @@ def same_guard(recording: Recording, other: Recording) -> bool:
     )
 
 
-class Guard:
-    """Generates the function for one recording; `source` and `count` are for people.
+_CODES = Bounded[tuple[types.CodeType, int]](512, 1 << 21, lambda made: made[1])
 
-    The generated text calls input k `args[k]` where it is passed and `tk` where it is loaded."""
 
-    def __init__(self, recording: Recording, facts: dict[Key, Any] | None = None) -> None:
-        self.recording, self.inputs = recording, recording.inputs
-        actions = recording.outcome.actions
-        self.holders = {**recording.facts.holders, **{n.key: n.holder for n in actions.loads}}
-        self.facts = recording.facts.at_start() if facts is None else facts
+def run_text(text: str, name: str, space: dict[str, Any], wanted: str) -> Any:
+    """Run a text of one definition in a namespace, and take the function out of that: what it holds
+    would be in a circle, and end inside of the garbage collector.  A text that was seen lately is
+    not compiled again, as recordings of one kind differ in what their names stand for."""
+    code, _ = _CODES.of((name, text), lambda: (compile(text, name, "exec"), len(text)))
+    exec(code, space)  # noqa: S102  (our own text)
+    return space.pop(wanted)
+
+
+class Places:
+    """Python text that reads places: `space` holds what its names stand for, `prologue` what finds
+    objects that are held weakly."""
+
+    def __init__(self, holders: dict[Key, Holder]) -> None:
+        self.holders = holders
         self.space: dict[str, Any] = {
             "same": same,
             "H": Handle,
@@ -76,26 +82,7 @@ class Guard:
         self.names: dict[int, str] = {}
         self.prologue: list[str] = []
         self.bound: dict[int, str] = {}
-        self.numbers: dict[int, str] = {}  # id of a loaded number -> what the text calls it
-        self.computed: dict[Any, str] = {}  # form of a term -> the same
-        terms = (
-            self._facts_first()
-            + self._namespaces()
-            + self._numbers()
-            + self._captures()
-            + self._tensor_facts()
-            + self._gradients()
-            + self._own_arguments()
-        )
-        self.count = len(terms)
-        source = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
-        source += [f"  if not ({t}): return None" for t in terms]
-        source += [f"  return ({self._results()})", " except Exception: return None"]
-        self.source = "\n".join(source)
-        exec(_code(self.source), self.space)  # noqa: S102  (our own text)
-        self.function: Callable[[list[Any]], tuple[Any, ...] | None] = self.space["guard"]
 
-    # ---- names
     def const(self, value: Any) -> str:
         name = self.names.get(id(value))
         if name is None:
@@ -141,6 +128,48 @@ class Guard:
         if key.kind == "tattr" and inside in getattr(target, "__dict__", ()):
             return f"{holder}.__dict__[{inside!r}]"
         return simple.get(key.kind) or f"fetch({key.kind!r}, {holder}, {self.const(inside)})"
+
+    def operation(self, symbol: Symbol, inside: Sequence[str]) -> str:
+        """An expression that computes what an operation of a term does of these."""
+        if symbol.isidentifier() and symbol not in ("neg", "not"):
+            return f"{self.const(OPERATORS[symbol])}({', '.join(inside)})"
+        if len(inside) == 1:
+            return f"({'-' if symbol == 'neg' else 'not '}{inside[0]})"
+        return f"({inside[0]} {symbol} {inside[1]})"
+
+
+class Guard(Places):
+    """Generates the function for one recording; `source` and `count` are for people.
+
+    The generated text calls input k `args[k]` where it is passed and `tk` where it is loaded."""
+
+    def __init__(self, recording: Recording, facts: dict[Key, Any] | None = None) -> None:
+        self.recording, self.inputs = recording, recording.inputs
+        actions = recording.outcome.actions
+        super().__init__({**recording.facts.holders, **{n.key: n.holder for n in actions.loads}})
+        self.facts = recording.facts.at_start() if facts is None else facts
+        self.numbers: dict[int, str] = {}  # id of a loaded number -> what the text calls it
+        self.computed: dict[Any, str] = {}  # form of a term -> the same
+        terms = (
+            self._facts_first()
+            + self._namespaces()
+            + self._numbers()
+            + self._captures()
+            + self._tensor_facts()
+            + self._gradients()
+            + self._own_arguments()
+        )
+        self.count = len(terms)
+        missed = "None"
+        if actions.draws:
+            missed = f"{self.const(undo)}({self.const(actions.first)})"
+        source = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
+        source += [f"  if not ({t}): return {missed}" for t in terms]
+        source += [f"  return ({self._results()})", f" except Exception: return {missed}"]
+        self.source = "\n".join(source)
+        self.function: Callable[[list[Any]], tuple[Any, ...] | None] = run_text(
+            self.source, "<hybrid guard>", self.space, "guard"
+        )
 
     # ---- terms
     def _facts_first(self) -> list[str]:
@@ -201,13 +230,23 @@ class Guard:
         terms += self._apart()
         owners = self.recording.owners
         boxes = [key for key in self.facts if key.kind == "path" and key.key[-1]] if owners else []
+        boxes = [key for key in boxes if key.key[0] or key.key[2]]  # not those themselves
         for key in boxes:  # what a container held before the call is read: the call changes others
             box = self.const((*key.key[:-1], False))
             place = f"fetch('path', {self.holder(self.holders[key])}, {box})"
             terms.append(f"id({place}) not in {self.const(owners)}")
-        for term, truth in actions.conditions:
-            terms.append(("" if truth else "not ") + self._number(term))
-        return terms + [f"({self._number(term)},)" for term in actions.checks]
+        # what does not depend on calls of Python's own world comes before these
+        plain = [pair for pair in actions.conditions if not _asks(pair[0])]
+        drawn = [pair for pair in actions.conditions if _asks(pair[0])]
+        checked = [term for term in actions.checks if not _asks(term)]
+        terms += [("" if truth else "not ") + self._number(term) for term, truth in plain]
+        terms += [f"({self._number(term)},)" for term in checked]
+        for index, call in enumerate(actions.first):
+            given = ", ".join(map(self._number, call.operands))
+            self.numbers[id(call)] = f"f{index}"
+            terms.append(f"((f{index} := {self.const(call.run)}({given})),)")
+        terms += [("" if truth else "not ") + self._number(term) for term, truth in drawn]
+        return terms + [f"({self._number(term)},)" for term in actions.checks if _asks(term)]
 
     def _apart(self) -> list[str]:
         """Attributes of one name in several objects, some of which are stored to, are as many
@@ -229,23 +268,24 @@ class Guard:
             form = plain_form(term)
             known = self.computed.get(form)
             if known is None:
-                text = self._computation(term)
+                text = self.operation(term.symbol, list(map(self._number, term.operands)))
                 known = self.computed[form] = f"v{len(self.computed)}"
                 return f"({known} := {text})"
             return known
+        if type(term) is Made:
+            form = plain_form(term)
+            if form not in self.computed:
+                given = ", ".join(map(self._number, term.operands))
+                self.computed[form] = f"v{len(self.computed)}"
+                return f"({self.computed[form]} := {self.const(term.function)}({given}))"
+            return self.computed[form]
         if type(term) is Constant:
             return self.const(term.value)
         if type(term) is GivenNumber:
             return f"args[{term.number}]._x.source"
+        if type(term) is HeldObject:
+            return self.holder(term.owner)
         return self.numbers.get(id(term)) or f"len({self.holder(term.owner)})"
-
-    def _computation(self, term: Operation) -> str:
-        inside = [self._number(operand) for operand in term.operands]
-        if term.symbol.isidentifier() and term.symbol not in ("neg", "not"):
-            return f"{self.const(OPERATORS[term.symbol])}({', '.join(inside)})"
-        if len(inside) == 1:
-            return f"({'-' if term.symbol == 'neg' else 'not '}{inside[0]})"
-        return f"({inside[0]} {term.symbol} {inside[1]})"
 
     def _operand(self, number: int, location: AsNumber) -> str:
         """Compute an operand from Python numbers; an error is a miss."""

@@ -153,11 +153,15 @@ def find_captures(roles: Roles, analysis: Analysis) -> None:
 def read_facts(roles: Roles, analysis: Analysis, before: dict[Key, Any], dead: Dead) -> FoundPlaces:
     """The facts of a call, from what its places hold after it and held `before` it."""
     found, numbers = FoundPlaces({}, {}, {}, []), roles.recorder.handles
+    pins = analysis.followed.pins if analysis.followed is not None else ()
+    refs: dict[int, Holder] = {}  # one for each object, whatever is known of it
     for key, holder in analysis.found.items():
         if key.kind == "patched":
             holder.skip = {(k.holder, k.key) for k in analysis.found if k.kind == "tattr"}
-        value = fetch(key.kind, holder, key.key)
-        found.holders[key] = Holder(holder, dead)
+        # of what the call changes itself its start alone is a fact
+        value = before[key] if key in pins else fetch(key.kind, holder, key.key)
+        ref = found.holders[key] = refs.get(id(holder)) or Holder(holder, dead)
+        refs[id(holder)] = ref
         if not is_a(value, Handle):
             if kept(value, analysis.signed) and not _defaults(key, holder, roles, analysis):
                 analysis.watch.falls.add("identity")
@@ -285,8 +289,11 @@ def facts_of(
     (their new content cannot tell), and that a tensor of hybrid's own object is still where it was
     found, however stored."""
     holders, expected = dict(found.holders), dict(found.expected)
+    refs = {ref.id: ref for ref in holders.values()}
     for key, holder, number in inside:
-        holders.setdefault(key, Holder(holder, dead))
+        if key not in holders:
+            ref = holders[key] = refs.get(id(holder)) or Holder(holder, dead)
+            refs[id(holder)] = ref
         expected.setdefault(key, Ref("input", number))
     starts: dict[Key, Ref | None] = {}
     for key, _ in found.stored:

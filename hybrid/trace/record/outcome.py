@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...core.aval import Aval
 from ...ir.tensor import Alias, Handle, Leaf
 from ..bytecode.host_reads import HOW, Read
@@ -20,7 +22,19 @@ from ..watch.settle import Followed
 from .actions import NONE, Actions, actions_of
 from .expected import Facts
 from .inputs import Dead, Roles
-from .outputs import HostValue, Known, New, Spec, Unfit, canonical, on_their_own, spec_of
+from .outputs import (
+    Computed,
+    GivenNumber,
+    HostValue,
+    Known,
+    New,
+    Spec,
+    Unfit,
+    canonical,
+    moved_step,
+    on_their_own,
+    spec_of,
+)
 from .recorder import Recorder
 from .wording import Wording
 
@@ -115,13 +129,22 @@ class _Recipes:
         if not isinstance(alias, Alias) or alias.base is None:
             return None
         parent = self.known(alias.base) if self.roles.is_input(alias.base) else id(alias.base)
-        return parent, alias.how, alias.step if alias.parent is alias.base else None
+        step = alias.step if alias.parent is alias.base else None
+        starts = self.roles.recorder.starts_of(tensor)
+        if step is not None and starts:
+            found = tuple([(axis, self.roles.numbers[id(operand)]) for axis, operand in starts])
+            step = moved_step(step, found)
+        return parent, alias.how, step
 
-    def host(self, value: Any) -> HostValue | None:
-        """The recipe of a Python value that was read from a tensor at the return."""
+    def host(self, value: Any) -> HostValue | Computed | None:
+        """The recipe of a Python value that was read from a tensor at the return, or that is a
+        NumPy scalar among the arguments."""
         read = self.host_reads.get(id(value))
         if read is None:
-            return None
+            passed = self.roles.recorder.data.get(id(value))
+            if passed is None or not isinstance(value, np.generic):
+                return None
+            return Computed(GivenNumber(self.roles.numbers[id(passed)], type(value)))
         # an identity that no id() gives: the tensor is made for this read alone
         return HostValue((New(self._read(read), -read.number - 1, "plain"),), HOW[read.kind])
 
@@ -186,7 +209,7 @@ def results_of(
     try:
         operands = _operands(recorder, left.followed)
         actions, special = actions_of(
-            left.followed, operands, dead, plainly, recipes.followed, left.returned
+            left.followed, operands, dead, plainly, recipes.followed, left.returned, existed
         )
         result = plainly(left.returned) if special is None else special
         primitives = [_put(facts, key, tensor, left.settled) for key, tensor in stored]

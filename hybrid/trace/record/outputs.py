@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.errors import HybridError
 from ...ir.tensor import Handle, Leaf, link_view, new_handle
-from ..follow.terms import OPERATORS, Constant, Operation
+from ..follow.terms import OPERATORS, Collection, Constant, Made, Operation
 from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
 from ..heap.data import source_of
@@ -22,12 +22,15 @@ from ..heap.structure import built, fields_of
 
 __all__ = [
     "New",
+    "MovedStep",
+    "moved_step",
     "Known",
     "Plain",
     "Box",
     "HostValue",
     "Computed",
     "GivenNumber",
+    "HostResult",
     "Spec",
     "Unfit",
     "spec_of",
@@ -53,6 +56,35 @@ class New(NamedTuple):
     ident: int
     node: Literal["plain", "leaf", "tape"]
     view: Any = None
+
+
+class MovedStep(NamedTuple):
+    """The step (operation and parameters) of a view that begins at inputs along some axes."""
+
+    step: tuple[Any, tuple[tuple[str, Any], ...]]
+    starts: tuple[tuple[int, int], ...]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The inputs."""
+        return [number for _, number in self.starts]
+
+    def now(self, inputs: Any) -> Any:
+        """The step, where these are the inputs."""
+        op, params = self.step[0], dict(self.step[1])
+        begin = list(params["begin"])
+        for axis, number in self.starts:
+            begin[axis] = inputs[number].item()
+        return op, tuple((params | {"begin": tuple(begin)}).items())
+
+
+def moved_step(step: Any, starts: tuple[tuple[int, int], ...]) -> MovedStep:
+    """The step that a view has in each call, of one that begins here now."""
+    params = dict(step[1])
+    begin = list(params["begin"])
+    for axis, _ in starts:
+        begin[axis] = 0
+    return MovedStep((step[0], tuple((params | {"begin": tuple(begin)}).items())), starts)
 
 
 class Known(NamedTuple):
@@ -95,6 +127,19 @@ class GivenNumber(NamedTuple):
         return "argument", self.number, self.type
 
 
+class HostResult(NamedTuple):
+    """What a clock shows after the operations: the function, its place among such calls, and the
+    type of what it gives."""
+
+    function: Callable[[], Any]
+    serial: int
+    type: type | None
+
+    def place(self) -> Any:
+        """What is equal for the same call of the same program."""
+        return "clock", id(self.function), self.serial
+
+
 class Computed(NamedTuple):
     """A Python number computed at the commit from what places hold and hosts read (actions.py)."""
 
@@ -108,7 +153,7 @@ def spec_of(
     value: Any,
     recipe: Callable[[Handle], New | Known],
     existed: Callable[[Any], bool | None],
-    host: Callable[[Any], HostValue | None],
+    host: Callable[[Any], HostValue | Computed | None],
     depth: int = 0,
 ) -> Spec:
     """The recipe for a value; `recipe` says what a tensor is, `existed` whether an object was there
@@ -173,8 +218,13 @@ def _canonical_term(term: Any, idents: dict[int, int]) -> Any:
     """A term in which numbers are told apart by type and bits."""
     if type(term) is Operation:
         return term.symbol, tuple([_canonical_term(t, idents) for t in term.operands])
+    if type(term) is Made:
+        return id(term.function), tuple([_canonical_term(t, idents) for t in term.operands])
+    if type(term) is Collection:
+        items = tuple([_canonical_term(t, idents) for t in term.items])
+        return term.type.__name__, tuple(map(_identity, term.keys)), items
     if type(term) is Constant:
-        return type(term.value).__name__, repr(term.value)
+        return _identity(term.value)
     if type(term) is HostValue:
         return canonical(term, idents)
     return term.place()
@@ -195,15 +245,20 @@ class Maker:
     """Builds the results of one replay from the values and records of the graph's outputs, the
     input tensors, and the tape of results."""
 
-    __slots__ = ("outputs", "inputs", "made", "tape", "views")
+    __slots__ = ("outputs", "inputs", "made", "shown", "tape", "views")
 
     def __init__(self, outputs: Any, inputs: Sequence[Any], tape: Callable[[int], Any]) -> None:
         self.outputs, self.inputs, self.tape = outputs, inputs, tape
         self.made: dict[int, Any] = {}
+        self.shown: dict[HostResult, Any] = {}  # what clocks showed
         self.views: list[tuple[Any, Any, str, Any]] = []
 
     def build(self, spec: Any) -> Any:
         """The object a recipe describes."""
+        if type(spec) is HostResult:
+            if spec not in self.shown:
+                self.shown[spec] = spec.function()
+            return self.shown[spec]
         if type(spec) is New:
             built = self.made.get(spec.ident)
             return built if built is not None else self._tensor(spec)
@@ -224,6 +279,13 @@ class Maker:
         """The number that a term is now."""
         if type(term) is Operation:
             return OPERATORS[term.symbol](*map(self._number, term.operands))
+        if type(term) is Made:
+            return term.function(*map(self._number, term.operands))
+        if type(term) is Collection:
+            items = list(map(self._number, term.items))
+            return dict(zip(term.keys, items)) if term.type is dict else term.type(items)
+        if type(term) is HostResult:
+            return self.build(term)
         if type(term) is Constant:
             return term.value
         if type(term) is GivenNumber:
@@ -256,6 +318,8 @@ class Maker:
     def link(self) -> None:
         """Make views of what eager code returns as views (a base nobody holds is stood in for)."""
         for tensor, base, method, step in self.views:
+            if type(step) is MovedStep:
+                step = step.now(self.inputs)
             parent = self.build(base) if isinstance(base, Known) else self.made.get(base)
             link_view(
                 tensor,

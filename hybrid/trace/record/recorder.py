@@ -24,10 +24,11 @@ from ...core.sites import user_site
 from ...ir.door.bind import constant_of, converter, fetched, grad_enabled
 from ...ir.graph.graph import Const, Graph, Node, Value
 from ...ir.op import Op
-from ...ir.tensor import Handle
+from ...ir.tensor import Alias, Handle, link_view
 from ..branches.decided import TRUTH
 from ..branches.recorded import BRANCHES, Branches
 from ..bytecode.host_reads import HOW, Read
+from ..follow.hosted.arrays import drawn_operand
 from ..follow.operands import assigned, taken
 from ..follow.terms import HostRead, is_number
 from ..heap.allowlist import trusted
@@ -38,7 +39,9 @@ from .outputs import Unfit
 __all__ = ["Recorder", "RecordedOp"]
 
 LARGE = 1 << 24  # bytes of results that are worth returning to the system
-SWEEP_BYTES = 8 << 20  # of new results, after which values that nobody else holds are let go
+SWEEP_BYTES = 6 << 20  # of new results, after which values that nobody else holds are let go
+SWEPT = 4096  # bytes of values that are worth it
+AGAIN = 2  # sweeps until one looks at what earlier ones left, too: most values die young
 
 
 _new: Any = tuple.__new__
@@ -54,15 +57,60 @@ def _small(value: Any) -> bool:
     return type(value) is int and abs(value) < 1 << 31
 
 
-def _lonely(handles: list[Any], index: int, counts: Any = sys.getrefcount) -> int:
-    """References to an element of a list, the list's own included."""
-    count: int = counts(handles[index])
+def _let_go(handles: list[Any], alone: int, watch: Watch | None = None) -> list[Any]:
+    """Take the values of handles to which there are no references but `alone` and those of a
+    watch, and give these."""
+    found, counts = [], sys.getrefcount
+    own = set[int]() if watch is None else {*watch.kept, *watch.passed, *watch.looked}
+    # the newest first: its tape node holds older ones, which are alone only without it
+    for index in range(len(handles) - 1, -1, -1):
+        count = counts(handles[index])
+        if count <= alone or id(handles[index]) in own:
+            handle = handles[index]
+            if count > alone and watch is not None and count > alone + watch.only(handle):
+                continue
+            if isinstance(handle, Handle) and _parted(handle):
+                handle._v = handle._node = None
+                found.append(handle)
+    return found
+
+
+def _parted(handle: Handle) -> bool:
+    """Whether nobody can get at a handle by a weak reference: that of a view's base is taken back,
+    as it goes when a view dies."""
+    refs = weakref.getweakrefs(handle)
+    link = getattr(handle, "_x", None)
+    if not refs or len(refs) > 1 or type(link) is not Alias or link.base is None:
+        return not refs
+    known = link.base._x.views
+    for index in range(len(known) - 1, -1, -1):
+        if known[index] is refs[0] and _holders(refs) <= _LINKED:
+            del known[index]
+            handle._x = None
+            return True
+    return False
+
+
+def _holders(refs: list[Any], counts: Any = sys.getrefcount) -> int:
+    """References to the first of some weak references, that of the list included."""
+    count: int = counts(refs[0])
     return count
 
 
-# What `_lonely` gives for a handle that only its list holds: measured by the same call, as
-# interpreters differ in the references that a call adds for itself.
-_ALONE = _lonely([Handle()], 0)
+def _linked() -> int:
+    """What `_holders` gives for a weak reference that only a view's base holds."""
+    base, view = Handle(), Handle()
+    link_view(view, base, "")
+    return _holders(weakref.getweakrefs(view))
+
+
+def _alone() -> int:
+    """The references that there are to a handle which only its list holds: interpreters differ in
+    those that a call adds for itself."""
+    return next(count for count in range(9) if _let_go([Handle()], count))
+
+
+_LINKED, _ALONE = _linked(), _alone()
 
 
 class _Grad:
@@ -113,7 +161,10 @@ class Recorder(Branches):
         self.consts: dict[int, np.ndarray] = {}  # numbers of values that are literals
         self.avals: list[Any] = []  # by value number
         self.keep: list[Any] = []  # ids stay unique while recording
-        self._shells: list[Any] = []  # of those, handles whose values were let go
+        self.large: list[Any] = []  # of those that were looked at, handles that hold much
+        self._sorted = 0  # of `keep`, those that were looked at
+        self._lasting = self._sweeps = 0  # of `large`, those that the latest sweep left; sweeps
+        self._shells: list[Any] = []  # handles whose values were let go
         self._fresh = self._bytes = 0  # bytes of results since the last sweep, and in all
         self.args: list[Handle] = []
         self.captures: list[Handle] = []
@@ -140,14 +191,19 @@ class Recorder(Branches):
                 if source is not tensor and not is_number(source):
                     self.data[id(source)] = tensor
 
+    def progress(self) -> int:
+        """How many operations have run."""
+        return len(self.steps)
+
     # ---- numbering
     def _new(self, tensor: Handle) -> int:
         self.keep.append(tensor)
         number = len(self.avals)
-        self.avals.append(tensor._a)
+        aval = tensor._a
+        self.avals.append(aval)
         self.handles[id(tensor)] = number
-        self._fresh += tensor._a.nbytes
-        self._bytes += tensor._a.nbytes
+        self._fresh += aval.nbytes
+        self._bytes += aval.nbytes
         if self._fresh > SWEEP_BYTES:
             self._sweep()
         return number
@@ -157,19 +213,23 @@ class Recorder(Branches):
     def _sweep(self) -> None:
         """Let go of the values of handles that only this recording holds; their ids stay taken."""
         resume = self.pause()
-        self._fresh, handles, remaining = 0, self.keep, []
-        # the newest first: its tape node holds older ones, which are alone only without it
-        for index in range(len(handles) - 1, -1, -1):
-            if (
-                _lonely(handles, index) == _ALONE
-                and isinstance(handles[index], Handle)
-                and not weakref.getweakrefcount(handles[index])
-            ):
-                handles[index]._v = handles[index]._node = None
-                self._shells.append(handles[index])
-            else:
-                remaining.append(handles[index])
-        self.keep = remaining[::-1]
+        small = list[Any]()
+        for kept in self.keep[self._sorted :]:
+            # a small value may hold others through its tape node
+            large = isinstance(kept, Handle) and (kept._a.nbytes >= SWEPT or kept._node is not None)
+            (self.large if large else small).append(kept)
+        self.keep[self._sorted :] = small
+        kept = None
+        self._fresh, self._sorted = 0, len(self.keep)
+        self._sweeps += 1
+        first = 0 if self._sweeps % AGAIN == 0 else self._lasting
+        recent = self.large[first:]
+        del self.large[first:]  # one list holds them while references are counted
+        shells = _let_go(recent, _ALONE, self.watch)
+        gone = set(map(id, shells))
+        self.large += [handle for handle in recent if id(handle) not in gone]
+        self._shells += shells
+        self._lasting = len(self.large)
         resume()
 
     def _begin(self, tensor: Handle) -> None:
@@ -219,6 +279,8 @@ class Recorder(Branches):
         operands = tuple([self.ref(x) for x in inputs])
         if self.watch is not None and self.watch.follow is not None:
             operands = taken(self.watch.follow, inputs, operands)
+            if op.moved is not None:
+                self.note_moved(op, params, inputs, outputs)
         results = tuple([self._new(o) for o in outputs])
         for region in self.regions:
             region.used(inputs, operands)
@@ -236,6 +298,9 @@ class Recorder(Branches):
         follow = None if self.watch is None else self.watch.follow
         self.handles[id(handle)] = assigned(follow, value, self.ref(value))
         self.written[id(handle)] = handle
+
+    def on_box(self, view: Any) -> None:
+        self.shown = self.boxes.get(id(view), ())
 
     def on_follow(self, view: Any, value: Any) -> None:
         if id(view) in self.handles:
@@ -262,12 +327,18 @@ class Recorder(Branches):
 
     def on_data(self, handle: Any, given: Any) -> None:
         passed = self.data.get(id(given))
+        number = -1
         if passed is None:
-            self.on_constant(handle)
-            return
-        number = self.ref(passed)
-        if self.watch is not None:
-            self.watch.made_of(given, self.root)
+            follow = None if self.watch is None else self.watch.follow
+            drawn = drawn_operand(follow, given, self._literal_of)
+            if drawn is None:
+                self.on_constant(handle)
+                return
+            passed, number = drawn
+        else:
+            number = self.ref(passed)
+            if self.watch is not None:
+                self.watch.made_of(given, self.root)
         if handle._a is passed._a:
             self.keep.append(handle)
             self.handles[id(handle)] = number
@@ -280,6 +351,11 @@ class Recorder(Branches):
         self.steps.append(
             RecordedOp(converter(), params, (number,), (converted,), (handle._a,), user_site())
         )
+
+    def _literal_of(self, tensor: Handle) -> int:
+        """The number of a value that is a literal unless it is found to vary."""
+        self.on_constant(tensor)
+        return self.handles[id(tensor)]
 
     def _falls(self, fall: Fall, text: str) -> None:
         self.why(text)

@@ -25,7 +25,7 @@ from ..heap.facts import Holder, Key
 from ..heap.namespaces import SharedNames, namespaces_of
 from ..watch.analysis import Analysis
 from ..watch.passed.blind import is_blind
-from .expected import Facts
+from .expected import Facts, Ref
 from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, read_gradients
 from .outcome import Left, Outcome, Results, results_of
 from .outputs import Plain, Unfit
@@ -95,8 +95,9 @@ class Recording:
     `graded`: a tensor with a gradient was written while gradients were recorded; `data`: the
     arguments that are data; `numbers`: those that stand for numbers, and the types of these;
     `namespaces`: objects whose attributes are as apart, or as shared, as when it was made; `path`:
-    the ways that branches on values of tensors went; `numbered`: the value behind each output;
-    `blind`: Python was given nothing that tells the size of a tensor."""
+    the ways that branches on values of tensors went; `begins`: values that the call found in
+    places which it leaves with others; `numbered`: the value behind each output; `blind`: Python
+    was given nothing that tells the size of a tensor."""
 
     graph: Graph
     arguments: int
@@ -117,6 +118,7 @@ class Recording:
     numbers: dict[int, type]
     namespaces: tuple[SharedNames, ...]
     path: tuple[bool, ...] = ()
+    begins: tuple[Any, ...] = ()
     numbered: tuple[int, ...] = ()
     blind: bool = False
 
@@ -241,9 +243,17 @@ def _recording(
         },
         namespaces=_namespaces(facts, results.outcome),
         path=recorder.path,
+        begins=_begins(facts, analysis),
         numbered=tuple(numbered),
         blind=not recorder.reads and is_blind(analysis.watch),
     )
+
+
+def _begins(facts: Facts, analysis: Analysis) -> tuple[Any, ...]:
+    """What a call starts from, of what it changes itself, apart from tensors."""
+    pins = frozenset[Key]() if analysis.followed is None else analysis.followed.pins
+    found = [(key, facts.expected[key]) for key in pins if type(facts.expected[key]) is not Ref]
+    return tuple(sorted([(*map(str, key), type(v).__name__, repr(v)) for key, v in found]))
 
 
 def _namespaces(facts: Facts, outcome: Outcome) -> tuple[SharedNames, ...]:

@@ -16,7 +16,8 @@ from ...autograd.tape import PseudoOp, is_alias, order, owner
 from ...control.regions import INNER
 from ...core.aval import Aval
 from ...ir.door.busy import values_of
-from ...ir.door.evaluate import evaluate_eager
+from ...ir.door.context import current_mode
+from ...ir.door.evaluate import evaluate_collected, evaluate_eager
 from ...ir.door.pending import COLLECTING, known
 from ...ir.graph.graph import Const, Graph, Node, Value
 from ...ir.tensor import Handle, Leaf
@@ -122,7 +123,10 @@ class Replayed(NamedTuple):
 
     def nodes(self, parents: Sequence[Any]) -> list[Any]:
         """See RecordedCall."""
-        return self.tape.rebuilt(parents, evaluate_eager(self.tape.graph, self.values))
+        mode = current_mode()
+        collects = mode is not None and mode.defers
+        compute = evaluate_collected if collects else evaluate_eager
+        return self.tape.rebuilt(parents, compute(self.tape.graph, self.values))
 
     def reached(self, output: int, parents: Sequence[Any]) -> Sequence[Any]:
         """See RecordedCall."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 import weakref
@@ -31,6 +32,9 @@ __all__ = ["Compilation", "start", "waits", "use_wait", "WAITS"]
 Prepare = Callable[[Recording], Any]
 # Whether functions wait for the compiler where they do not say: HYBRID_WAIT.
 WAITS = [os.environ.get("HYBRID_WAIT", "1").strip() != "0"]
+# Seconds that the compiler's Python may go on when a call wants the interpreter, which is after
+# each kernel: Python's own 5 ms would make calls stand still until the compiler is done.
+TURN = 5e-4
 
 
 class Compilation:
@@ -94,6 +98,7 @@ _ALL: Living[Compilation] = Living()  # that were not done when a process forked
 _LOCK = threading.Lock()  # around the queue and `_THREAD`, for moments
 _THREAD: list[threading.Thread | None] = [None]
 _STOPPED = [False]
+_INTERVAL = [0.0]  # the interpreter's switch interval before the compiler's, while that holds
 _MODES = [0]  # moves with every change of a mode of the process
 
 
@@ -140,8 +145,27 @@ def _compile() -> None:
                 _THREAD[0] = None
                 return
             work = _QUEUE.popleft()
-        work.run()
+        _take_turns()
+        try:
+            work.run()
+        finally:
+            _turns_over()
         del work
+
+
+def _take_turns() -> None:
+    """Let threads change places more often."""
+    interval = sys.getswitchinterval()
+    if interval > TURN:
+        _INTERVAL[0] = interval
+        sys.setswitchinterval(TURN)
+
+
+def _turns_over() -> None:
+    """As before, unless somebody else has changed it meanwhile."""
+    before, _INTERVAL[0] = _INTERVAL[0], 0.0
+    if before and sys.getswitchinterval() == TURN:
+        sys.setswitchinterval(before)
 
 
 def _stop() -> None:
@@ -157,6 +181,7 @@ def _renew() -> None:
     global _LOCK
     _LOCK = threading.Lock()
     _THREAD[0] = None
+    _turns_over()
     _QUEUE.clear()
     for work in _ALL:
         if not work.done.is_set():

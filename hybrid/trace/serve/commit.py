@@ -11,6 +11,7 @@ from typing import Any
 from ...control.taps import probed
 from ...core.signals import finish
 from ...ir.door.busy import put_values
+from ..host.again import tell
 from ..record.outputs import Maker
 from ..record.recording import Recording
 
@@ -23,7 +24,10 @@ def commit(
     """Write the new state, store what the call stores, and build what it returns.
 
     A handler of a signal that raises meanwhile does so after all is done."""
-    return finish(_commit, recording, values, inputs, tape, [])
+    built: list[Any] = []
+    result = finish(_commit, recording, values, inputs, tape, built)
+    tell(built[3].told)
+    return result
 
 
 def _commit(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ...control.decisions import decision_of
 from ...core import signals
 from ...core.errors import IndexOutOfRange
+from ..fallback.budget import GIVE_UP
 from ..record.recording import Recording
 from .plans import ReplayPlan
 from .prepare import MISS
@@ -26,6 +27,7 @@ MAX_WAYS = 64  # paths through one signature that are recorded
 SHOWN = 16  # branches of a way that are named
 UNSETTLED, REPLAYS = 12, 4  # misses of facts, and the replays that have to pay for each
 UNSERVED = 32  # calls of ways without a plan, before plans have to serve as many
+MAX_BEGINS = 10  # states of its own from which a signature may start before one comes again
 MAX_PENDING = 8  # recordings of one path that wait for one that agrees
 NEW_WAYS = "takes ever new ways at branches on the values of tensors"
 Path = tuple[bool, ...]
@@ -39,10 +41,11 @@ class KnownPaths:
     """The paths that were recorded of a signature with this state.  `aside`: the latest call left a
     plan at a branch, so the facts of that plan held."""
 
-    __slots__ = ("met", "aside", "unserved", "remade", "state", "crossing")
+    __slots__ = ("met", "aside", "unserved", "remade", "state", "crossing", "begun")
 
     def __init__(self, state: Any) -> None:
         self.met: set[Path] = set()
+        self.begun: set[Any] = set()  # from what calls started that change it
         self.aside = False
         self.unserved = 0  # calls of ways that are not recorded any more
         self.remade = 0  # calls that were recorded because facts had changed
@@ -79,11 +82,18 @@ class KnownPaths:
         return self.remade > UNSETTLED and REPLAYS * self.remade > replays
 
     def first(self, recording: Recording) -> bool:
-        """Note a recording: whether it is the first that went its way."""
-        path = recording.path
+        """Note a recording: whether it is the first that went its way, or started as it did."""
+        path, start = recording.path, recording.begins
         new = bool(self.met or path) and path not in self.met
         self.met.add(path)
-        return new and not self.many
+        room = len(self.begun) < (MAX_BEGINS if not self.plans else MAX_WAYS)
+        turns = bool(start) and start not in self.begun and room
+        state = self.state()
+        if turns:
+            self.begun.add(start)
+        elif not room and state is not None and start not in self.begun:
+            state.fails = max(state.fails, GIVE_UP - 2)  # it is a counter, say
+        return (new and not self.many) or turns
 
 
 def way_text(path: Path) -> str:
@@ -95,10 +105,11 @@ def way_text(path: Path) -> str:
 def kept(pending: Sequence[Recording]) -> list[Recording]:
     """The recordings that wait, without the oldest where there are many of one path."""
     left: list[Recording] = []
-    count: dict[Path, int] = {}
+    count: dict[Any, int] = {}
     for recording in reversed(pending):
-        count[recording.path] = count.get(recording.path, 0) + 1
-        if count[recording.path] <= MAX_PENDING and len(left) < MAX_WAYS:
+        mark = recording.path, recording.begins
+        count[mark] = count.get(mark, 0) + 1
+        if count[mark] <= MAX_PENDING and len(left) < MAX_WAYS:
             left.append(recording)
     return left[::-1]
 
@@ -118,7 +129,7 @@ class _Stop:
     takes next to nothing (`raw`), and where its failures lead (places in a list of stops): by what
     the entry gives for them, or by the number of the branch, complemented."""
 
-    __slots__ = ("plan", "served", "raw", "after", "exits", "hits")
+    __slots__ = ("plan", "served", "raw", "after", "whole_call", "exits", "hits")
 
     def __init__(self, plan: ReplayPlan) -> None:
         served = plan.served
@@ -126,11 +137,14 @@ class _Stop:
         self.plan, self.served = plan, served
         self.after = None if served.after is as_it_is else served.after
         self.raw = None if served.after is None else served.entry.raw
+        self.whole_call = None if served.straight is None else served.straight.function(_Exit)
         self.exits: dict[int, int] = {}
         self.hits = 0  # calls that it served since they were last counted
 
     def replay(self, tensors: tuple[Any, ...]) -> Any:
         """The result, NotImplemented, or where a branch went another way its `_Exit`."""
+        if self.whole_call is not None:
+            return self.whole_call(*tensors)
         try:
             result = self.served.replay(tensors)
         except IndexOutOfRange as error:

@@ -17,8 +17,9 @@ from ...ir.door.context import LOCAL, STATE, push_mode
 from ...ir.door.pending import known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families, shape_of
-from ..fallback.nap import Nap
+from ..fallback.nap import Nap, Napping
 from ..heap.signature import signature_of, unchecked
+from ..host.again import settled
 from ..record.recorder import Recorder
 from ..record.wording import why_not
 from .background import Compilation
@@ -38,10 +39,10 @@ NEW_SIGNATURES = (
 )
 
 
-class Unserved(Reports):
+class Unserved(Napping, Reports):
     """The part of `Function` that meets eager calls and finished compilations.
 
-    `_unseen`: calls to come that run eagerly without a look; `_learned`: ways that were made."""
+    `_learned`: ways that were made."""
 
     _budget: Budget
     _direct: Callable[..., Any] | None
@@ -51,11 +52,12 @@ class Unserved(Reports):
     _run_python: Callable[..., None]
     _of_others: Callable[[], Any]
     _in_turns: Callable[..., Any]
-    _replay: Callable[[ReplayPlan, list[Any]], Any]
+    _replayed: Callable[[ReplayPlan, list[Any]], Any]
 
     def __init__(self) -> None:
+        Napping.__init__(self)
         self._families, self._nap = Families(), Nap()
-        self._unseen = self._learned = 0
+        self._learned = 0
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         """Serve calls by a plan."""
@@ -69,13 +71,15 @@ class Unserved(Reports):
         """Run the function itself from now on."""
         raise NotImplementedError
 
-    def _missed_again(self, state: SignatureState) -> bool:
-        """Note that no plan served a call; true when that is given up."""
+    def _missed_again(self, state: SignatureState, told: bool = True) -> bool:
+        """Note that no plan served a call, and why where that is `told`; true when that is given
+        up."""
         plans, aside = state.plans, state.known_paths.aside
         state.known_paths.aside = False
         if not plans or aside:  # what a tensor holds is no fault of the facts
             return False
-        state.text = why_not(plans[0].recording.facts)
+        if told:
+            state.text = why_not(plans[0].recording.facts)
         state.misses = state.misses + 1 if state.mark == self._replays else 0
         state.mark = self._replays
         done = state.misses >= GIVE_UP or state.known_paths.unsettled(self._replays)
@@ -138,7 +142,8 @@ class Unserved(Reports):
         if not state.sealed and state.fruitless <= GIVE_UP:
             return False
         if not state.known_paths.aside:
-            self._missed_again(state)
+            count = state.fruitless  # looking for the reason takes longer than a small call
+            self._missed_again(state, count & (count - 1) == 0)
         elif state.known_paths.lost(self._replays):
             self._give_up(state)
         return True
@@ -198,9 +203,8 @@ class Unserved(Reports):
             seconds = CLOCK[0]() - start
             self._budget.ran(seconds)
             others = self._replays + self._records + self._deferred
-            self._unseen = self._nap.tire(others, seconds)
-            if self._unseen:
-                self._eager += self._unseen
+            rest = self._nap.tire(others, seconds)
+            if rest and self._sleep(rest):
                 self._direct = None
 
     def _serve_directly(self, plan: ReplayPlan) -> None:
@@ -226,14 +230,19 @@ class Unserved(Reports):
         return result
 
     def _learn(
-        self, plan: ReplayPlan, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Any]
+        self,
+        state: SignatureState,
+        plan: ReplayPlan,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Any],
     ) -> None:
         """Note how calls like this one, which a plan has served, get there without a look at their
         signature."""
         if plan.untimed or STATE.special or self._learned > FREE + self._replays // EACH:
             return
         self._learned += 1
-        way = way_of(self.fn, plan, args, kwargs, tensors, self._regard)
+        way = way_of(self.fn, plan, (args, kwargs), tensors, self._regard, state.owners is not None)
         direct = self._direct
         known = getattr(direct, "ways", None)
         ways = list(known.ways) if known is not None else []
@@ -273,19 +282,31 @@ class Unserved(Reports):
         if state is not None and plans and state.owners is not None:
             plans = state.apart(given, named)
         for plan in plans:
-            captures = plan.guard(tensors)
-            if captures is None or plan.recording.handles_errors:
+            if plan.recording.handles_errors:
                 continue
-            inputs = [*tensors, *captures]
-            if len({*map(id, inputs)}) != len(inputs) or any(map(is_busy, inputs)):
-                continue
-            mode.check(plan.recording.graph, known(values_of(inputs)))
-            result = plan.replay(inputs)
+            result = settled(plan.draws, MISS, self._looked, mode, plan, tensors)
             if result is not MISS:
                 self._replays, self._looped = self._replays + 1, self._looped + 1
                 plan.calls += 1
                 return result
         return self.fn(*args, **kwargs)
+
+    def _looked(self, mode: Any, plan: ReplayPlan, tensors: list[Any]) -> Any:
+        """A replay in Python after its operations have been looked at, or MISS."""
+        captures = plan.guard(tensors)
+        inputs = [*tensors, *(captures or ())]
+        if captures is None or len({*map(id, inputs)}) != len(inputs):
+            return MISS
+        if any(map(is_busy, inputs)):
+            return MISS
+        mode.check(plan.recording.graph, known(values_of(inputs)))
+        return plan.replay(inputs)
+
+    def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
+        """One replay, or MISS, with no random number drawn."""
+        if plan.draws:
+            return settled(plan.draws, MISS, self._replayed, plan, tensors)
+        return self._replayed(plan, tensors)
 
     def _timed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One of the first replays of a plan: how long the second takes is what they take."""
@@ -315,7 +336,10 @@ class Unserved(Reports):
         signature has been given up long enough."""
         self._take(state)
         if state.state == "EAGER":
-            return self._again(state)
+            again = self._again(state)
+            # without a reason it waits for its turn, which calls of others may bring
+            self._nap.settled = bool(state.why) and not again
+            return again
         ready = state.work is None or bool(state.plans)
         state.calls += not ready
         return ready

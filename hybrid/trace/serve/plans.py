@@ -17,7 +17,7 @@ from ..heap.data import owned
 from ..record.guards import Guard, same_guard
 from ..record.recording import Recording
 from .commit import commit
-from .native.facts import NativeFacts, native_facts, still
+from .native.facts import NativeFacts, native_facts, shared_captures, still
 from .native.needs import needs_of
 from .prepare import MISS, Prepared, Run
 from .served import Attempts, Served, serve
@@ -53,6 +53,7 @@ class ReplayPlan:
         "cause",
         "untimed",
         "learned",
+        "draws",
         "__weakref__",
     )
 
@@ -76,6 +77,8 @@ class ReplayPlan:
         self.cause = ""  # what was other than for the plans before it
         self.calls = 0  # that it served
         self.untimed, self.learned = 2, 0
+        actions = recording.outcome.actions
+        self.draws = actions.first if actions.draws else ()  # calls that are undone with a replay
         self.why = ""  # what went wrong when the native way was made
 
     def connect(self, inputs: list[Any], replays: int) -> Served | None:
@@ -94,18 +97,19 @@ class ReplayPlan:
             return None
         served = None
         if needs is not None:
-            self.facts = self._native_facts(inputs) if native else None
+            attempts.share(inputs, shared_captures(self.recording))
+            self.facts = self._native_facts(inputs, attempts.moved) if native else None
             served = serve(self.run, needs, inputs, attempts, self.facts)
         self.served, self.attempts = served, attempts
         return served
 
-    def _native_facts(self, inputs: list[Any]) -> NativeFacts | None:
+    def _native_facts(self, inputs: list[Any], moved: set[int]) -> NativeFacts | None:
         """The native form of the facts; that of another size's, where they are the same."""
         other = None if self.other is None else self.other()
         facts = None if other is None else other.facts
-        if facts is not None and still(facts, inputs):
+        if facts is not None and not moved and still(facts, inputs):
             return facts
-        return native_facts(self.recording, inputs)
+        return native_facts(self.recording, inputs, moved)
 
     def replay(self, inputs: list[Any]) -> Any:
         """One call in Python, whose facts the guard has just found to hold with these inputs."""

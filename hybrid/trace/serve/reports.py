@@ -17,6 +17,7 @@ from ...ir.graph.draw import Shown
 from ..fallback.segments import Segments
 from ..heap.allowlist import Wrapped, trusted
 from ..heap.signature import Regard, signature_of, unchecked, with_defaults
+from ..host.again import undo
 from .plans import ReplayPlan
 from .signatures import SignatureState, SignatureTable
 from .versions import Kind, Version, line_of, versions_of
@@ -73,7 +74,7 @@ class Reports(Wrapped):
     _replays: int
     _records: int
     _eager: int
-    _unseen: int  # calls that are counted as eager and have yet to come
+    _unseen: Any  # calls that are counted as eager and have yet to come
     _deferred: int
     _inner: int
     _probes: Probes
@@ -175,6 +176,8 @@ class Reports(Wrapped):
         state = self._state(signature)
         plans = state.plans if state is not None else []
         captures = plans[0].guard(tensors) if plans else None
+        if plans:
+            undo(plans[0].draws)
         if captures is None:
             why = "would be recorded again: Python state that it reads has changed"
             return None, f"{self._name()} {why}"

@@ -7,8 +7,8 @@ entry itself, the rest by a generated function before it; MISS means that nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...backends.api import CHECKED, Entry, Replay
@@ -16,17 +16,19 @@ from ...control.taps import probed
 from ...core.signals import finish
 from ...ir.tensor import Leaf
 from ..heap.data import owned, with_arrays, with_numbers
+from ..host.again import settled, tell
 from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
 from ..record.recording import Life, Recording
 from .native.facts import NativeFacts
 from .native.needs import Finding, Needs, replay_of
+from .native.straight import Straight, straight
 from .prepare import MISS, Prepared
 
 __all__ = ["Served", "Attempts", "as_it_is", "serve"]
 
-MAX_REFRESH = 16  # native forms of facts that soon fail, after which Python checks them instead
+MAX_REFRESH = 6  # native forms of facts that soon fail, after which Python checks them instead
 Native = NativeFacts | None
 LASTING = 64  # calls that a native form has to serve to be worth its making
 
@@ -37,18 +39,28 @@ class Attempts:
 
     `refreshes`: how many in a row soon failed; `since`: calls that the function had served when the
     latest was made.  `pinned`: leaves found in a place, by input: their tape ends, so they may be
-    compared by identity; `moved`: those that were seen to change, which Python checks."""
+    compared by identity; `shared`: the ids of captures that are found in more places than one;
+    `moved`: of both, those that were seen to change, which Python checks."""
 
     refreshes: int = 0
     since: int = 0
     pinned: dict[int, Any] = field(default_factory=dict)
     moved: set[int] = field(default_factory=set)
+    shared: dict[int, Any] = field(default_factory=dict)
 
     def failed(self, replays: int) -> bool:
         """Note that native forms did not last; whether new ones are worth making."""
         self.refreshes = 0 if replays - self.since >= LASTING else self.refreshes + 1
         self.since = replays
         return self.refreshes < MAX_REFRESH
+
+    def share(self, inputs: Sequence[Any], shared: Iterable[int]) -> None:
+        """Note the captures that are found in more places than one."""
+        now = {number: id(inputs[number]) for number in shared}
+        self.moved |= {
+            number for number in now if self.shared.get(number, now[number]) != now[number]
+        }
+        self.shared = now
 
     def pin(self, inputs: Sequence[Any], arguments: int, held: dict[int, Any]) -> None:
         """Note which captures are leaves that never moved so far."""
@@ -75,7 +87,8 @@ class Served:
     is; `whole`: the entry checks the tape nodes of all arguments; `direct`, where it is not None,
     takes the arguments themselves and returns the result or NotImplemented: only for calls whose
     arguments are distinct tensors and nothing else; `after` makes that result of what the entry
-    gives, where that takes next to nothing."""
+    gives, where that takes next to nothing; `straight`: where it does not, all of a call as one
+    function, and that function (`whole_call`)."""
 
     recording: Recording
     needs: Needs
@@ -88,14 +101,21 @@ class Served:
     whole: bool
     direct: Callable[..., Any] | None
     after: Callable[[Any], Any] | None
+    straight: Straight | None = None
+    whole_call: Callable[..., Any] | None = None
 
     @property
     def bare(self) -> bool:
         """Whether it looks at everything that arguments which are tensors may differ in."""
-        return self.whole and not self.recording.data and not self.recording.numbers
+        recording = self.recording
+        more = recording.data or recording.numbers or recording.outcome.actions.draws
+        return (self.whole or self.straight is not None) and not more
 
     def replay(self, tensors: Sequence[Any]) -> Any:
         """One call, or MISS with nothing changed."""
+        if self.whole_call is not None:
+            result = self.whole_call(*tensors)
+            return MISS if result is NotImplemented else result
         if self.life.dead:
             return MISS
         loaded: tuple[Any, ...] = ()
@@ -155,11 +175,18 @@ class Served:
                 return MISS
             if type(answer) is int:
                 raise entry.failed(answer)
-            return self._finish(answer, tensors, loaded, ready)
+            result = self._finish(answer, tensors, loaded, ready)
         except BaseException:
             if answer is not NotImplemented and type(answer) is not int:
                 finish(self._finish, answer, tensors, loaded, ready)
             raise
+        if self.recording.outcome.actions.told:
+            tell(ready[3].told)
+        return result
+
+    def completed(self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...]) -> Any:
+        """The Python part of a commit, none of which is done yet."""
+        return finish(self._finish, made, tensors, loaded, [])
 
     def _finish(
         self, made: Any, tensors: Sequence[Any], loaded: tuple[Any, ...], ready: list[Any]
@@ -222,6 +249,17 @@ class Owning(Served):
         return Served.replay(self, owned(tensors))
 
 
+class Drawing(Served):
+    """Serves calls for which random numbers are drawn first: none, where they are not served."""
+
+    __slots__ = ()
+
+    def replay(self, tensors: Sequence[Any]) -> Any:
+        given = owned(tensors) if self.recording.data else tensors
+        first = self.recording.outcome.actions.first
+        return settled(first, MISS, Served.replay, self, given)
+
+
 def serve(
     prepared: Prepared, needs: Needs, inputs: Sequence[Any], attempts: Attempts, facts: Native
 ) -> Served | None:
@@ -233,22 +271,18 @@ def serve(
     attempts.pin(inputs, recording.arguments, needs.held)
     finding = Finding.of(recording, facts, attempts.pinned)
     left_over = None if facts is None else facts.rest
-    replay = replay_of(prepared, needs, finding, facts)
-    passed = recording.inputs[: recording.arguments]
-    held_arguments = any(found.location is not None for found in passed)
-    covered = left_over == () and not finding.loaded and finding.ungraded <= set(needs.held)
-    guard = None
-    guarded = recording.outcome.actions.guarded or recording.namespaces
-    if held_arguments or not covered or guarded:
+    described, guard = replay_of(prepared, needs, finding, facts), None
+    if _guarded(recording, needs, finding, left_over):
         guard = FactGuard(recording, needs.held, left_over, finding.loaded).function
-    entry = prepared.executable.entry(replay)
+    entry = prepared.executable.entry(described)
     if entry is None:
         return None
     kind = Owning if prepared.keeps_data else Served
-    after = _after(recording, needs, replay)
+    kind = Drawing if recording.outcome.actions.draws else kind
+    after = _after(recording, needs, described)
     # where branches may go other ways, the entries of several plans are tried (paths.py)
-    straight = None if after is None or recording.path else _direct(entry, after)
-    return kind(
+    short = None if after is None or recording.path else _direct(entry, after)
+    made = kind(
         recording,
         needs,
         recording.life,
@@ -257,10 +291,40 @@ def serve(
         finding.loaded,
         needs.form == "single",
         _alone(recording, needs),
-        not _unchecked(recording, replay),
-        _bare(prepared, guard, straight),
+        not _unchecked(recording, described),
+        _bare(prepared, guard, short),
         None if guard is not None or recording.data or recording.numbers else after,
     )
+    return _straightened(prepared, made, described)
+
+
+def _guarded(recording: Recording, needs: Needs, finding: Finding, left_over: Any) -> bool:
+    """Whether something is left to Python that has to hold before the entry runs."""
+    passed = recording.inputs[: recording.arguments]
+    held_arguments = any(found.location is not None for found in passed)
+    covered = left_over == () and not finding.loaded and finding.ungraded <= set(needs.held)
+    guarded = recording.outcome.actions.guarded or recording.namespaces
+    return held_arguments or not covered or bool(guarded)
+
+
+def _straightened(prepared: Prepared, made: Served, replay: Replay) -> Served:
+    """The same with straight code in the place of steps, where the entry is not all of a call."""
+    recording = made.recording
+    if made.direct is not None or made.after is not None:
+        return made
+    code = straight(
+        recording, made.needs, replay, made.entry, made.guard, made.loaded, made.completed
+    )
+    if code is None:
+        return made
+    failed = made.entry.failed
+
+    def fail(got: int) -> Any:
+        raise failed(got)
+
+    call = code.function(fail)
+    direct = None if recording.path else _of_arguments(prepared, call)
+    return replace(made, direct=direct, straight=code, whole_call=call)
 
 
 def _alone(recording: Recording, needs: Needs) -> New | None:
@@ -279,10 +343,17 @@ def _bare(
 ) -> Callable[..., Any] | None:
     """A direct way as one that takes the arguments of a call as they are; None: there is none."""
     recording = prepared.recording
-    if direct is None or (guard is not None and not recording.outcome.actions.guarded):
+    actions = recording.outcome.actions
+    if direct is None or actions.draws or (guard is not None and not actions.guarded):
         return None
     if guard is not None:
         direct = _behind(guard, direct, recording.life)
+    return _of_arguments(prepared, direct)
+
+
+def _of_arguments(prepared: Prepared, direct: Callable[..., Any]) -> Callable[..., Any] | None:
+    """A function of tensors as one of the arguments that they stand for."""
+    recording = prepared.recording
     if recording.numbers:
         direct = with_numbers(direct, recording.numbers, recording.arguments)
     if recording.data:
@@ -350,7 +421,7 @@ def _after(recording: Recording, needs: Needs, replay: Replay) -> Callable[[Any]
         items = [item for item in recipe.items if isinstance(item, New)]
         plain = all(item.view is None and item.node == "plain" for item in items)
         in_order = tuple(item.output for item in items) == needs.results
-        if plain and in_order and len(items) == len(recipe.items):
+        if plain and in_order and len(items) == len(recipe.items) > 0:
             return as_it_is
     return None
 

@@ -19,13 +19,13 @@ from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
 from ..fallback.deferred import Deferral
 from ..fallback.families import Family
-from ..fallback.postponed import Postponed, PostponingRecorder
+from ..fallback.postponed import PostponingRecorder
 from ..follow.rows import SUPPORTED, follower
 from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
 from ..heap.data import numbers_among, source_of
 from ..heap.facts import Holder, same
-from ..heap.signature import Regard, signature_of
+from ..heap.signature import Regard, is_scalar, signature_of
 from ..heap.structure import structure_of
 from ..record.actions import NONE
 from ..record.recorder import Recorder
@@ -61,6 +61,18 @@ NEW_OBJECTS = (
     "is called with a new object as argument each time, and does with it what only the same object "
     "allows (returns it, stores it, compares it); pass tensors, arrays or dataclasses"
 )
+
+
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of an object that holds the caller: a circle would keep what the call used until the
+    collector comes."""
+    bound = weakref.WeakMethod(method)
+
+    def call(*args: Any) -> Any:
+        found = bound()
+        return None if found is None else found(*args)
+
+    return call
 
 
 class SignatureState:
@@ -158,8 +170,9 @@ class SignatureState:
         recorder.asked = self.asked
         if watch.follow is not None:
             follow = watch.follow
-            follow.regions, follow.decide = recorder.regions, recorder.decide
-            follow.counters, follow.compute_whole = self.counters, recorder.compute_whole
+            follow.regions, follow.decide = recorder.regions, _weakly(recorder.decide)
+            follow.progress = _weakly(recorder.progress)
+            follow.counters, follow.compute_whole = self.counters, _weakly(recorder.compute_whole)
             names = function.__code__.co_varnames if numbers else ()
             follow.expect(
                 {names[p]: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}
@@ -192,6 +205,8 @@ class SignatureState:
         recorder.check(followed, self.rolls)
         self.loops = self.loops or recorder.loops
         follow = recorder.watch.follow if recorder.watch is not None else None
+        if follow is not None:
+            follow.leave_recorder()
         if follow is None or not self.rolls:
             return
         looked = set(followed.escaped) if followed is not None else follow.virtual
@@ -217,43 +232,6 @@ class SignatureState:
             for recording in found
             if recording.outcome.actions is NONE and not recording.life.dead
         ][:1]
-
-    def plan_of(self, recording: Recording | None) -> ReplayPlan | None:
-        """The plan of a recording of another signature of the family."""
-        others = () if self.family is None else self.family.relatives(self)
-        plans = (plan for other in others for plan in other.plans)
-        return next((plan for plan in plans if plan.recording is recording), None)
-
-    def sized(self, recording: Recording, other: Recording | None, executor: Any) -> Any:
-        """What runs a recording, of a plan that was made for many sizes; None where there is none.
-        `other`: a recording that differs from it in sizes only."""
-        fill = getattr(executor, "fill", None)
-        if other is None or fill is None or self.family is None or recording.path:
-            return None
-        made = self.family.sizes.fill(recording, other)
-        return None if made is None else fill(recording, made)
-
-    def forgets(self) -> Callable[[Any], None]:
-        """What drops its plans."""
-        table = weakref.ref(self)
-
-        def dead(_: Any) -> None:
-            found = table()
-            if found is not None:
-                for plan in found.plans:
-                    plan.recording.life.end()
-                found.forget()
-
-        return dead
-
-    def family_shows(self, postponed: Postponed, recording: Recording) -> None:
-        """A call was recorded whose ops wait: have the plan that it gave compute them."""
-        plan = self.plans[0] if self.plans else None
-        served = plan is not None and plan.recording is recording and not postponed.forced
-        if plan is not None and served:
-            postponed.finish(recording, plan.run)
-        if self.family is not None:
-            self.family.postponed(served)
 
     def latest(self) -> Recording:
         """The recording that was accepted last, or else the last one."""
@@ -406,7 +384,7 @@ def freed(
     given = list(args[: code.co_argcount])
     if not code.co_flags & inspect.CO_VARARGS:  # by keyword only: behind all others
         given += list(kwargs.values())[: code.co_kwonlyargcount]
-    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float]
+    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float or is_scalar(v)]
     places = [k for k in numbers if k not in regard.fixed]
     if regard.free.issuperset(places):
         return regard
@@ -425,7 +403,11 @@ def other_regard(
     it has been taken as data, or by structure, so far; None where nothing is left to try.
 
     `served`: other calls with these arguments are replayed, so no number goes back by value."""
-    falls, fixed = watch.falls, regard.fixed | (set() if served else watch.fixed)
+    falls, fixed = set(watch.falls), regard.fixed | (set() if served else watch.fixed)
+    scalars = [k for k, v in enumerate([*args, *kwargs.values()]) if is_scalar(v)]
+    if "content" in falls and not regard.free.isdisjoint(scalars):
+        falls.discard("content")  # of arrays, it may be
+        fixed = fixed.union(scalars)
     wanted = Regard(
         regard.content or "content" in falls,
         regard.identity or "identity" in falls,

@@ -14,19 +14,20 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ...ir.tensor import Handle
-from ..heap.signature import Regard, by_identity
+from ..heap.data import source_of
+from ..heap.signature import Regard
 from ..record.outputs import Plain
+from .native.walk import ArgumentWalk, NoWay
 from .paths import crossing, or_aside
 from .plans import ReplayPlan
 from .prepare import MISS
 
 __all__ = ["Way", "Ways", "way_of", "MAX_WAYS", "FREE", "EACH"]
 
-MAX_WAYS = 8
+MAX_WAYS = 12
+OFTEN = 64  # calls of a way, after which their order is looked at
 FREE, EACH = 64, 512  # ways that a function may make, and one more for so many replays
 MAX_MISSES = 4096  # calls that no way served, after which they are found anew
-_SINGLE = frozenset(map(id, (None, True, False, Ellipsis, NotImplemented)))
 
 
 class Way(NamedTuple):
@@ -53,14 +54,17 @@ class Ways:
 
     def caller(self) -> Callable[..., Any]:
         """What takes a call without keywords."""
-        serving = tuple([(i, way.serve) for i, way in enumerate(self.ways) if not way.names])
+        serving = [(i, way.serve) for i, way in enumerate(self.ways) if not way.names]
         taken = self.taken
 
         def call(*args: Any) -> Any:
+            nonlocal serving
             for number, serve in serving:
                 result = serve(*args)
                 if result is not NotImplemented:
-                    taken[number] += 1
+                    taken[number] = calls = taken[number] + 1
+                    if not calls % OFTEN:  # those that are taken most come first
+                        serving = sorted(serving, key=lambda pair: -taken[pair[0]])
                     return result
             return self.missed()
 
@@ -102,62 +106,68 @@ class Ways:
 def way_of(
     function: Any,
     plan: ReplayPlan,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    given: tuple[tuple[Any, ...], dict[str, Any]],
     tensors: list[Any],
     regard: Regard,
+    owners: bool,
 ) -> Way | None:
     """The way from calls written like this one to the plan that served it; None where there is no
-    way without a look at the signature."""
+    way without a look at the signature.  `owners`: plans change containers, which must not be
+    among the arguments."""
+    args, kwargs = given
     entry, names = _serving(plan), tuple(kwargs)
     writing = _writing(function, len(args), names)
-    if entry is None or writing is None or plan.recording.data:
+    if entry is None or writing is None:
         return None
-    values = (*args, *kwargs.values())
-    chosen = [index for index in writing.order if isinstance(values[index], Handle)]
-    found = [values[index] for index in chosen]
-    if len(found) != len(tensors) or any(a is not b for a, b in zip(found, tensors)):
+    values, walk = (*args, *kwargs.values()), ArgumentWalk(regard)
+    try:
+        _walk_through(walk, function, values, writing)
+    except NoWay:
         return None
-    held: dict[str, Any] = {"entry": entry, "function": function}
-    checks = _nodes(plan, chosen, held)
-    rest = [(f"values[{i}]", value) for i, value in enumerate(values) if i not in chosen]
-    if writing.defaults:  # a tuple: what is in it stays
-        checks.append("function.__defaults__ is positional")
-        held["positional"] = getattr(function, "__defaults__", None)
-    for place, value in [*rest, *writing.defaults]:
-        check = _check(value, regard, place, f"held{len(held)}")
-        if check is None:
-            return None
-        checks.append(check)
-        held[f"held{len(held)}"] = id(value) if check.startswith("id(") else value
-    if not checks and chosen == list(range(len(values))):
+    found = [value for _, value in walk.tensors]
+    if len(found) != len(tensors) or any(source_of(t) is not v for t, v in zip(tensors, found)):
+        return None
+    if owners and not walk.plain:
+        return None
+    served = plan.served
+    if served is not None and not served.whole and served.straight is None:
+        for (place, _), wanted in zip(walk.tensors, plan.recording.inputs):
+            walk.need(f"type({place}._node) is {walk.hold(wanted.node)}")
+    if not walk.lines and [p for p, _ in walk.tensors] == [f"v{k}" for k in range(len(values))]:
         return Way(plan, len(values), names, entry)
-    passed = ", ".join([f"values[{index}]" for index in chosen])
-    checks.insert(0, f"len(values) == {len(values)}")
-    text = f"def serve(*values):\n if {' and '.join(checks)}:\n  return entry({passed})\n"
-    exec(compile(f"{text} return NotImplemented\n", "<hybrid way>", "exec"), held)
-    return Way(plan, len(values), names, held.pop("serve"))
+    if served is not None and entry == served.entry.call:  # without its frame
+        serve = walk.function(len(values), served.entry.raw, served.entry.failed)
+    else:
+        serve = walk.function(len(values), entry)
+    return Way(plan, len(values), names, serve)
 
 
-def _nodes(plan: ReplayPlan, chosen: list[int], held: dict[str, Any]) -> list[str]:
-    """Conditions on the tape nodes of tensors, where the entry does not look at them."""
-    if plan.served is not None and plan.served.whole:
-        return []
-    checks = []
-    for index, wanted in zip(chosen, plan.recording.inputs):
-        held[f"node{index}"] = wanted.node
-        checks.append(f"type(values[{index}]._node) is node{index}")
-    return checks
+def _walk_through(
+    walk: ArgumentWalk, function: Any, values: tuple[Any, ...], writing: Writing
+) -> None:
+    """Have the arguments of a call described, as the signature has them."""
+    for position, index in writing.order:
+        walk.argument(values[index], f"v{index}", position)
+    tensors = len(walk.tensors)
+    if writing.defaults:
+        walk.space["function"] = function
+        # a tuple: what is in it stays
+        walk.need(f"function.__defaults__ is {walk.hold(getattr(function, '__defaults__', None))}")
+    for place, value in writing.defaults:
+        walk.add(value, walk.name(place))
+    if len(walk.tensors) != tensors or not walk.regard.free.isdisjoint(writing.left_out):
+        raise NoWay
 
 
 def _serving(plan: ReplayPlan) -> Callable[..., Any] | None:
     """What takes the tensors of a call, which need not be looked at before."""
-    served, result = plan.served, plan.recording.outcome.result
-    if served is None or served.direct is not None:
-        return None if served is None else served.direct
-    if isinstance(result, Plain) and result.value is NotImplemented:
+    served, recording = plan.served, plan.recording
+    result = recording.outcome.result
+    if served is None or (isinstance(result, Plain) and result.value is NotImplemented):
         return None
-    crossed = crossing(plan) if plan.recording.path else None
+    if served.direct is not None and not recording.data and not recording.numbers:
+        return served.direct
+    crossed = crossing(plan) if recording.path else None
     if crossed is not None:
         return crossed
     replay = served.replay
@@ -166,53 +176,49 @@ def _serving(plan: ReplayPlan) -> Callable[..., Any] | None:
         answer = replay(tensors)
         return NotImplemented if answer is MISS else answer
 
-    return or_aside(serve) if plan.recording.path else serve
-
-
-def _check(value: Any, regard: Regard, place: str, held: str) -> str | None:
-    """The condition under which a signature holds the same for what is in a place."""
-    cls = type(value)
-    if id(value) in _SINGLE or cls is float or cls is complex:
-        return f"{place} is {held}"
-    if cls is int or cls is str or cls is bytes:
-        return f"({place} is {held} or type({place}) is {cls.__name__} and {place} == {held})"
-    return f"id({place}) == {held}" if by_identity(value, regard) else None
+    return or_aside(serve) if recording.path else serve
 
 
 class Writing(NamedTuple):
-    """`order`: the arguments as the signature has them, by their number as written; `defaults`: of
-    parameters that the call leaves out, each with the expression that finds it."""
+    """`order`: (position, number as written) of the arguments as the signature has them;
+    `defaults`: of parameters that the call leaves out (at these positions), each with the
+    expression that finds it."""
 
-    order: list[int]
+    order: list[tuple[int, int]]
     defaults: list[tuple[str, Any]]
+    left_out: list[int]
 
 
 def _writing(function: Any, given: int, names: tuple[str, ...]) -> Writing | None:
     """How a call is written; None where that is not known."""
     if not isinstance(function, types.FunctionType):
-        return None if names else Writing(list(range(given)), [])
+        return None if names else _as_written(given)
     code = function.__code__
     count, keywords = code.co_argcount, code.co_kwonlyargcount
     if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
         whole = not names and given >= count and not keywords
-        return Writing(list(range(given)), []) if whole else None
+        return _as_written(given) if whole else None
     parameters = code.co_varnames[: count + keywords]
     place = {parameters[index]: index for index in range(min(given, count))}
     twice = not place.keys().isdisjoint(names)
     place.update((name, given + index) for index, name in enumerate(names))
     if given > count or twice or not place.keys() <= set(parameters):
         return None
-    defaults = []
+    defaults, left_out = [], []
     positional, named = function.__defaults__ or (), function.__kwdefaults__ or {}
     for index, name in enumerate(parameters):
         if name not in place:
             number = index - count  # from the end
+            left_out.append(index)
             if index >= count and name in named:
                 defaults.append((f"(function.__kwdefaults__ or {{}}).get({name!r})", named[name]))
             elif index < count and -number <= len(positional):
                 defaults.append((f"function.__defaults__[{number}]", positional[number]))
             else:
                 return None
-    if any(isinstance(value, Handle) for _, value in defaults):
-        return None
-    return Writing([place[name] for name in parameters if name in place], defaults)
+    order = [(index, place[name]) for index, name in enumerate(parameters) if name in place]
+    return Writing(order, defaults, left_out)
+
+
+def _as_written(given: int) -> Writing:
+    return Writing([(index, index) for index in range(given)], [], [])

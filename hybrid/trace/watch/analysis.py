@@ -32,15 +32,17 @@ from ..heap.allowlist import (
 from ..heap.facts import Key, fetch
 from ..heap.patches import Namespaces
 from ..heap.signature import Regard, signed_by
-from .call_rules import CallRules
 from .evaluator import Evaluator
 from .events import Watch
 from .fact_table import ELSEWHERE, Access, Facts
 from .objects import Objects
 from .origins import Origins
 from .passed.reads import DataReads
-from .settle import Changes, Followed, settle
-from .store_rules import StoreRules
+from .pinned.changes import Changes
+from .rules.call_rules import CallRules
+from .rules.host_rules import HostCalls
+from .rules.store_rules import StoreRules
+from .settle import Followed, settle
 
 __all__ = ["Analysis", "analyse"]
 
@@ -143,7 +145,10 @@ class _Work:
         self.evaluator, self.moved = Evaluator(facts, objects), moved
         self.changes = Changes(facts, objects)
         self.evaluator.put_off = self.changes.put_off
-        self.calls = CallRules(self.evaluator, self.changes)
+        self.evaluator.keys_at = self.changes.keys_at
+        self.hosts = HostCalls(facts)
+        self.evaluator.made_again = self.hosts.put_off
+        self.calls = CallRules(self.evaluator, self.changes, self.hosts)
         self.stores = StoreRules(self.evaluator, self.changes)
         self.followed: Followed | None = None
         self.origins = Origins(facts, objects)
@@ -165,7 +170,7 @@ class _Work:
         reach = self.objects.reach
         for root in (*ROOTS, function):
             reach(root, ELSEWHERE)
-        namespaces = Namespaces(self.watch.ran)
+        namespaces = Namespaces(list(self.watch.ran.values()))
         for replaced in namespaces.foreign():
             reach(replaced, ELSEWHERE)
         for value in arguments:
@@ -176,7 +181,8 @@ class _Work:
             self.origins.check()
             for code, offset, called, _ in list(self.watch.ccalls.values()):
                 self.looking_at = code
-                self.calls.c_call(code, offset, called)
+                if not self.hosts.put_off(code, offset):
+                    self.calls.c_call(code, offset, called)
             if self.watch.data:
                 DataReads(self.evaluator, getattr(function, "__code__", None)).check()
             self._actions()
@@ -186,6 +192,7 @@ class _Work:
         followed = self.followed = settle(self.watch.follow, self.facts, self.moved)
         grown = set() if followed is None else {id(c.owner) for c in followed.changes}
         self.changes.note_but(grown)  # notes no facts of what is dropped
+        self.hosts.check(followed)
         if followed is None:
             return
         for key in [key for key in self.facts.found if followed.dropped.holds(key)]:

@@ -14,6 +14,7 @@ import math
 import operator
 import threading
 import types
+import weakref
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,8 @@ class CCalls:
             owner = function.__self__
             if owner is not None and not is_a(owner, (types.ModuleType, type)):
                 self.reader.deep(owner, access)
+                if type(owner) in BOXES and not self.facts.existing(owner):
+                    return []  # what the call made it may change
                 return _method(type(owner), function.__name__)
         if is_a(function, (types.MethodDescriptorType, types.WrapperDescriptorType)):
             return _method(function.__objclass__, function.__name__)
@@ -266,6 +269,10 @@ class CCalls:
 
     def read_by(self, function: Any, arguments: Ways, access: Access, spread: bool) -> list[Any]:
         """What a C callable that reads objects may give, as far as that is seen."""
+        if type(function) is weakref.ReferenceType:
+            return [self.reader.reach(function(), access, function)]
+        if function is vars and arguments and not spread:
+            return [self.reader.attr(o, "__dict__", access)[0] for o in arguments[0]]
         if function is getattr or is_a(function, (types.MethodType, *MAKERS_OF_READERS)):
             return self.applied(function, arguments, access, spread) or []
         owner: Any = None
@@ -273,15 +280,18 @@ class CCalls:
             owner = self.classes.behind(function.__self__, access)
         if is_a(owner, dict) and function.__name__ in ("get", "pop", "setdefault", "__getitem__"):
             if access.unnamed or spread or not arguments:
-                return [self.reader.reach(v, access) for v in dict.values(owner)]
+                return [self.reader.reach(v, access, owner) for v in dict.values(owner)]
             default = [o for a in arguments[1:] for o in a]
             return [v for k in arguments[0] for v in self.reader.item(owner, k, access)] + default
         return self.reader.contents(owner, access) if is_a(owner, BOXES) else []
 
     def made(self, function: Any, arguments: Ways, key: tuple[Any, ...]) -> list[Any]:
         """What a pure C callable makes of known arguments: a reader, or a text of a text."""
+        if function is range:
+            return [range(0)]  # whichever it is, it holds ints
         textual = is_a(function, types.BuiltinFunctionType) and type(function.__self__) is str
-        if not textual and not any(function is m for m in MAKERS_OF_READERS):
+        refers = function is weakref.ReferenceType and len(arguments) == 1
+        if not textual and not refers and not any(function is m for m in MAKERS_OF_READERS):
             return []
         if textual and function.__name__ in _FORMATS:
             return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import builtins
+import collections
 import inspect
 import sys
 import types
@@ -21,6 +22,7 @@ from ..bytecode.summary import offsets, summarize
 from ..heap.allowlist import BOXES, MISSING, VIEWS, is_a, plain
 from ..heap.facts import fetch
 from ..heap.structure import stands_alone
+from ..heap.walks import Zipped
 from .classes import in_python
 from .fact_table import Access, Facts
 from .objects import Objects
@@ -54,8 +56,14 @@ class Evaluator:
         self.answered: set[tuple[CodeType, int]] = set()  # calls that an event tells of
         # by id: a code object is hashed by content, anew each time
         self._memo: dict[tuple[int, Expr], Found] = {}
+        # what stands for the tuples of walks, by id of the walk
+        self._tuples: dict[int, tuple[Zipped, collections.deque[Any]]] = {}
         # whether the facts about a container that is used here can wait
         self.put_off: Callable[[Any, Access], bool] = lambda value, access: False
+        # the keys of a container that an instruction used, where they are known
+        self.keys_at: Callable[[Any, Access], list[Any] | None] = lambda value, access: None
+        # whether the call at an instruction is one of Python's own world that is made again
+        self.made_again: Callable[[CodeType, int], bool] = lambda code, offset: False
 
     def normalise(self) -> None:
         """Take the events by instruction."""
@@ -173,6 +181,8 @@ class Evaluator:
         objects = [*self.returns.get((code, offset), ()), *self._types_asked(code, access)]
         callee, arguments = summarize(code).call(offset)
         functions = [f for f in self.values(code, callee) if callable(f)]
+        if self.made_again(code, offset):
+            return [], False  # a number, text or array
         seen = bool(objects)
         for function in functions:
             if in_python(function) or function is type:
@@ -220,7 +230,10 @@ class Evaluator:
             if expression.kind == "elem":
                 # what a generator gave is in `returns`
                 containers = (*BOXES, *VIEWS, Handle, types.GeneratorType)
-                unseen = unseen or not (is_a(value, containers) or plain(value))
+                if type(value) is Zipped:
+                    unseen = unseen or not value.known
+                else:
+                    unseen = unseen or not (is_a(value, containers) or plain(value))
         if unseen or inner in (FRESH, TOP):
             if expression.kind == "attr" or expression.kind == "super":
                 self.facts.unseen_name(expression.key, access)
@@ -231,6 +244,8 @@ class Evaluator:
 
     def _read(self, expression: Expr, value: Any, access: Access) -> list[Any]:
         """What reading this one object gives."""
+        if type(value) is Zipped:
+            return self._joined(value, access)
         if expression.kind == "attr":
             return self.objects.attr(value, expression.key, access)
         if expression.kind == "super":
@@ -240,7 +255,19 @@ class Evaluator:
             if self.put_off(value, access):  # a tensor, at the end of what the call appends to
                 return []
             return self.objects.item(value, expression.key, access)
+        keys = self.keys_at(value, access) if expression.kind == "elem" else None
+        if keys is not None:
+            return [v for key in keys for v in self.objects.item(value, key, access)]
         return self.objects.contents(value, access)
+
+    def _joined(self, walk: Zipped, access: Access) -> list[Any]:
+        """A container that stands for the fresh tuples of items that a walk gives."""
+        items = [v for part in walk.parts for v in self.objects.contents(part, access)]
+        items += self.returns.get((access.code, access.at), ()) if access.code else ()
+        found = self._tuples.setdefault(id(walk), (walk, collections.deque()))[1]
+        found.extend([v for v in items if not any(v is known for known in found)])
+        self.watch.young.add(id(found))
+        return [found]
 
     # ---- names
     def _module(self, key: tuple[str, bool], access: Access) -> list[Any]:

@@ -1,9 +1,9 @@
 """Watching one call: which user code ran, with which arguments, what returned, which C functions
 were called.
 
-Built on sys.setprofile and sys.settrace of this thread, which every supported CPython has: only
-the profiler is told of C calls and of what returned, only the tracer of lines and exceptions.
-Where a backend filters events, those inside hybrid and NumPy never reach Python.
+Events are those of sys.setprofile and sys.settrace of this thread, which every supported CPython
+has: only the profiler is told of C calls and of what returned, only the tracer of lines and
+exceptions.  A backend's EventFilter may give them by cheaper means, without those inside hybrid.
 Invariant: the hooks are taken only when nobody else holds them, and are always given back; what
 happens in hybrid's or NumPy's own frames is not reported, but user code called from them is.
 """
@@ -18,15 +18,12 @@ import gc
 import inspect
 import os
 import queue
-import random
 import sys
 import threading
 import types
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
-
-import numpy as np
 
 from ...backends.api import event_filter
 from ...backends.events import Hooks
@@ -38,12 +35,17 @@ from ..follow.calls import ONLY_LOOKING
 from ..follow.follower import Follower
 from ..heap.allowlist import pure_function, stdlib, trusted
 from ..heap.data import carried
+from ..heap.library import examined
 from ..heap.patches import own_code
+from ..heap.walks import walk_of
+from .hosts import HostWatch
 from .turns import TURN
+from .walks import Walks
 
 __all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]
 
 MAX_EVENTS = 2_000_000
+DEEP = "is too deep or too large to be watched"
 Code = types.CodeType
 Fall: TypeAlias = Literal["content", "identity"]
 _WAITING = (type(threading.Lock()), type(threading.RLock()), queue.SimpleQueue)
@@ -71,11 +73,6 @@ def foreign_hooks() -> str | None:
     if sys.getprofile() is not None:
         return "a profiler watches this thread (sys.setprofile)"
     return None
-
-
-def _numpy_state() -> tuple[Any, ...]:
-    name, keys, *rest = np.random.get_state()
-    return name, np.asarray(keys).tobytes(), *rest
 
 
 @lru_cache(4)
@@ -116,7 +113,7 @@ class Watch:
     lines[code]    line numbers that ran
     executed[code] instructions that ran, where lines alone do not tell which calls did
     young          ids of objects born during the call that are alive at its end
-    ran            hybrid's own code that ran, and its global namespace
+    ran            hybrid's own code that ran, and its global namespace, by id of the code
     looked         tensors whose properties and methods were used, by id
     """
 
@@ -135,6 +132,7 @@ class Watch:
         # tensor: those of the watch are taken off, or a recorded call would do other work than an
         # eager one.
         self.kept: dict[int, int] = collections.Counter()
+        self.passed: collections.Counter[int] = collections.Counter()  # and those in `frames`
         self.looked: dict[int, Any] = {}
         # Arguments that are data, by id, and what became of them: code that got some, how often its
         # instructions ran (by id of the code, offset), and how often a tensor was made of one
@@ -146,20 +144,22 @@ class Watch:
         self.made: dict[tuple[int, int, int], int] = collections.defaultdict(int)
         self.falls: set[Fall] = set()  # ways to take arguments in which this call may settle
         self.fixed: set[int] = set()  # positions of numbers among the arguments that were looked at
-        self.ran: dict[Code, dict[str, Any]] = {}
+        self.ran: dict[int, tuple[Code, dict[str, Any]]] = {}
         # Trusted code of which no event says anything more, by id as in `_methods`.
         self._quiet: dict[int, Code] = {}
         self._hooks = event_filter()  # which may know as much, and for later calls, too
         self._methods = _methods(RUNTIME.tensor)
         self._resumed: set[types.FrameType] = set()
-        self._shadow: set[types.FrameType] = set()
+        # by id, while they run: a frame keeps those below it, and all that is in them
+        self._shadow: set[int] = set()
+        self.hosts, self.walks = HostWatch(follow, self.why), Walks()
         self._events = 0
         self._stopped = False
 
     # ---- hooks on and off
     @critical
     def __enter__(self) -> Watch:
-        self._states = random.getstate(), _numpy_state()
+        self.hosts.begin()
         self._gc = gc.isenabled()
         WATCHING[:] = [(threading.get_ident(), self._gc)]
         try:
@@ -167,7 +167,8 @@ class Watch:
             # born in the call, and whatever else the collector knows existed before.
             gc.disable()
             gc.collect(0)
-            self._hooks.begin(Hooks(self._profile, self._trace, self._returned, self.looked))
+            hooks = self._profile, self._trace, self._returned, self.looked, self._met, self._deep
+            self._hooks.begin(Hooks(*hooks))
         except BaseException:
             self._off()
             raise
@@ -188,19 +189,16 @@ class Watch:
     def __exit__(self, *exc: Any) -> None:
         self._unhook()
         if not self._stopped:
-            self.young = {id(o) for o in gc.get_objects(0)}
+            self.young = set(map(id, gc.get_objects(0)))
         self._off()
         self._gather()
-        self.ran.update([(code, space) for code, space in self._hooks.entered() if space])
+        self.ran.update([(id(ran[0]), ran) for ran in self._hooks.entered() if ran[1]])
         for key, value in list(self.looked.items()):
             if not isinstance(value, Handle):
                 del self.looked[key]
         self._resumed.clear()
         self._shadow.clear()
-        if random.getstate() != self._states[0]:
-            self.why("uses the global state of the module random")
-        if _numpy_state() != self._states[1]:
-            self.why("uses the global state of numpy.random")
+        self.hosts.end()
 
     def _gather(self) -> None:
         """Take what was seen by content: equal code made twice is one."""
@@ -236,13 +234,20 @@ class Watch:
         followed = 0 if self.follow is None else self.follow.kept[id(handle)]
         return self.kept.get(id(handle), 0) + (id(handle) in self.looked) + followed
 
+    def only(self, handle: Handle) -> int:
+        """How many references to a tensor are the watch's own: not one too many."""
+        ident = id(handle)
+        return self.kept.get(ident, 0) + self.passed.get(ident, 0) + (ident in self.looked)
+
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""
         self.reasons[f"{text} ({where})" if where else text] = None
 
     def _stop(self, text: str, frame: types.FrameType) -> None:
         """The verdict is clear: run the rest without hooks."""
-        self.why(text, f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
+        # at the end of the stack: no frames for a name without its folders
+        _, _, name = frame.f_code.co_filename.rpartition(os.sep)
+        self.why(text, f"{name}:{frame.f_lineno}")
         self._stopped = True
         self._unhook()
 
@@ -298,7 +303,7 @@ class Watch:
     def _caught(self, error: BaseException, frame: types.FrameType) -> Any:
         """Something whose items raise, where the program is: what another thread sent here."""
         if isinstance(error, (RecursionError, MemoryError)):  # ours: the program goes on
-            self._stop("is too deep or too large to be watched", frame)
+            self._stop(DEEP, frame)
             return None
         send = functools.partial(
             ctypes.pythonapi.PyThreadState_SetAsyncExc,
@@ -335,6 +340,7 @@ class Watch:
         code, carries = frame.f_code, False
         if self.data:
             carries = bool(carried(frame.f_locals.values(), self.data).levels)
+            carries |= self.walks.carries(code, frame.f_locals, self.data)
             if carries:
                 self.traced[id(code)] = code
             if carries or seen.uncertain:
@@ -342,12 +348,14 @@ class Watch:
             elif not code.co_flags & inspect.CO_GENERATOR:  # which got its arguments at the start
                 self._counted.discard(id(frame))
         if carries or seen.uncertain or self.follow is not None:
-            frame.f_trace_opcodes = True
+            self._hooks.instructions(frame)
 
     def _event(self, frame: types.FrameType, event: str, value: Any) -> None:
         if event == "c_return":
             return
         if event == "return":
+            self._shadow.discard(id(frame))
+            self.hosts.left(frame)
             if self.follow is not None:
                 self.follow.leave(frame)
             if frame.f_back is not None:
@@ -363,14 +371,14 @@ class Watch:
             self._stop(f"makes more than {MAX_EVENTS} Python calls", frame)
         elif event == "call":
             self._call(frame)
-        elif event == "c_call" and frame not in self._shadow:
+        elif event == "c_call" and id(frame) not in self._shadow:
             self._c_call(frame, code, value)
 
     def _gave(self, back: types.FrameType, value: Any) -> None:
         """A frame is given what it called for."""
         if self.follow is not None:
             self.follow.returned(back, value)
-        if not trusted(back.f_code.co_filename) and back not in self._shadow:
+        if not trusted(back.f_code.co_filename) and id(back) not in self._shadow:
             held = self._of(back.f_code).returns.setdefault(back.f_lasti, [])
             if not held or held[-1] is not value:
                 held.append(value)
@@ -388,14 +396,34 @@ class Watch:
         if late is not None:
             late[0]
 
+    @critical
+    def _met(self, code: Code, space: dict[str, Any]) -> bool:
+        """Whether code that is about to run is hybrid's or NumPy's; of that, no more is told."""
+        late, known = None, False
+        try:
+            known = trusted(code.co_filename) and self._runs(code, space)
+        except BaseException as error:
+            late = self._caught(error, sys._getframe(1))
+        if late is not None:
+            late[0]
+        return known
+
+    @critical
+    def _deep(self) -> None:
+        """Frames are inside one another too deep."""
+        self._stop(DEEP, sys._getframe(2))
+
+    def _runs(self, code: Code, space: dict[str, Any]) -> bool:
+        """Note that hybrid's or NumPy's code runs; whether it is not told of again."""
+        own = space if own_code(code.co_filename) else None
+        if own is not None:
+            self.ran[id(code)] = code, own
+        return self._hooks.quiet(code, own, id(code) in self._methods)
+
     def _trusted_call(self, frame: types.FrameType, code: Code) -> None:
         """Hybrid's or NumPy's code is entered: note that it ran, or which tensor it looks at."""
-        space = frame.f_globals if own_code(code.co_filename) else None
-        if space is not None:
-            self.ran[code] = space
-        looks = id(code) in self._methods
-        known = self._hooks.quiet(code, space, looks)
-        if not looks:
+        known = self._runs(code, frame.f_globals)
+        if id(code) not in self._methods:
             if not known:
                 self._quiet[id(code)] = code
             return
@@ -412,16 +440,19 @@ class Watch:
         if (
             back is not None
             and stdlib(code.co_filename)
-            and (back in self._shadow or trusted(back.f_code.co_filename))
+            and (id(back) in self._shadow or trusted(back.f_code.co_filename))
         ):
-            self._shadow.add(frame)  # the standard library working for hybrid or NumPy
+            self._shadow.add(id(frame))  # the standard library working for hybrid or NumPy
+            return
+        if back is not None and self.hosts.entered(frame, back, id(back) in self._shadow):
+            self._shadow.add(id(frame))
             return
         if (
             back is not None
             and code.co_name != "<module>"
             and back.f_code.co_filename.startswith("<frozen importlib")
         ):
-            self._shadow.add(frame)  # an import hook of some other package
+            self._shadow.add(id(frame))  # an import hook of some other package
             return
         # a generator: is this its first start?
         if code.co_flags & inspect.CO_GENERATOR and frame not in self._resumed:
@@ -435,17 +466,25 @@ class Watch:
         seen = self._of(code)
         if not any(g is frame.f_globals for g in seen.globals):
             seen.globals.append(frame.f_globals)
-        variables = dict(frame.f_locals)
-        zero = variables.get(".0")
-        if zero is not None and hasattr(zero, "__reduce__") and "_iterator" in type(zero).__name__:
-            variables[".0"] = zero.__reduce__()[1][0]  # a comprehension's list, not its iterator
+        variables = self._arguments(frame)
         seen.frames.append(variables)
         if self.follow is not None:
             self.follow.enter(frame, back, variables)
 
+    def _arguments(self, frame: types.FrameType) -> dict[str, Any]:
+        """What a frame of user code begins with."""
+        variables = dict(frame.f_locals)
+        if ".0" in variables:  # a comprehension's list, not its iterator
+            variables[".0"] = walk_of(variables[".0"])
+        self.passed.update([id(v) for v in variables.values() if issubclass(type(v), Handle)])
+        return variables
+
     def _c_call(self, frame: types.FrameType, code: Code, function: Any) -> None:
         owner = function.__self__
-        if (owner is None or isinstance(owner, types.ModuleType)) and not pure_function(function):
+        if self.hosts.calls(frame, function):
+            return
+        known = pure_function(function) or examined(function)
+        if (owner is None or isinstance(owner, types.ModuleType)) and not known:
             self._stop(f"calls {getattr(function, '__module__', '?')}.{function.__name__}", frame)
             TURN.others_go_on()
             if getattr(function, "__module__", None) == "_signal":

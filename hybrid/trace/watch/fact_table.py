@@ -33,6 +33,7 @@ class Access(NamedTuple):
         return "" if self.code is None else site_of(self.code, self.at)
 
 
+_new: Any = tuple.__new__
 ELSEWHERE = Access()  # what the call starts from
 
 
@@ -50,8 +51,14 @@ class Facts:
         # what was read of objects that were not seen: attributes by name, items
         self.unseen_names: dict[str, Access] = {}
         self.unseen_items: Access | None = None
-        # who looks at each place, where that is asked for
-        self.accesses: dict[Key, set[Access]] | None = None
+        # objects with state that no fact describes, why they cannot be followed, and those of them
+        # that are used for more than calls which a replay makes again
+        self.hidden: dict[int, tuple[Any, list[str], Access]] = {}
+        self.exposed: set[int] = set()
+        # who looks at each place, where that is asked for, and what tells two accesses apart (a
+        # code object is hashed by content, anew each time)
+        self.accesses: dict[Key, dict[tuple[Any, ...], Access]] | None = None
+        self._sites: dict[tuple[int, int], str] = {}  # by id of the code, offset
 
     def why(self, reason: str, access: Access) -> None:
         """A reason against replaying the call."""
@@ -82,13 +89,21 @@ class Facts:
     def note(self, kind: FactKind, holder: Any, key: Any, access: Access) -> None:
         """The place (kind, holder, key) was looked at."""
         if self.counts(holder):
-            place = Key(kind, id(holder), key)
+            place = _new(Key, (kind, id(holder), key))  # without a Python function: it runs often
             (self.stored if access.stores else self.read).add(place)
             if self.accesses is not None:
-                self.accesses.setdefault(place, set()).add(access)
+                code, *rest = access
+                self.accesses.setdefault(place, {})[id(code), *rest] = access
             if place not in self.found:
                 self.found[place] = holder
-                self.where[place] = access.site()
+                self.where[place] = self._site(access)
+
+    def _site(self, access: Access) -> str:
+        code, at = access.code, access.at
+        site = self._sites.get((id(code), at))
+        if site is None:
+            site = self._sites[id(code), at] = access.site()
+        return site
 
     def unseen_name(self, name: str, access: Access) -> None:
         """An attribute of something unseen was read."""

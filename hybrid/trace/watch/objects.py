@@ -37,7 +37,9 @@ from ..heap.allowlist import (
 from ..heap.arrays import ARRAY_FIELDS, unseen
 from ..heap.data import BUFFERS
 from ..heap.facts import fetch, type_items
+from ..heap.library import FIXED, TRANSIENT
 from ..heap.setters import written_in_python
+from ..host.table import owns_state
 from .c_calls import CCalls
 from .classes import Classes, content, walked
 from .fact_table import Access, Facts
@@ -126,14 +128,19 @@ class Objects:
 
     def _refuse(self, value: Any, access: Access) -> None:
         """Objects that were there before, with state that no fact describes."""
-        cls, why = type(value), self.facts.why
+        cls, reasons = type(value), list[str]()
         if lookup(cls, "__next__") is not MISSING:
-            why(f"uses an iterator made before the call: {cls.__name__}", access)
-        if issubclass(cls, STATEFUL):
-            why(f"uses a {cls.__name__}, which has hidden state", access)
+            reasons.append(f"uses an iterator made before the call: {cls.__name__}")
+        if issubclass(cls, (*STATEFUL, *TRANSIENT)):
+            reasons.append(f"uses a {cls.__name__}, which has hidden state")
         unknown = unfollowed(cls)
         if unknown is not None and id(value) not in self.facts.in_signature:
-            why(f"holds a {unknown.__name__}, whose content cannot be followed", access)
+            reasons.append(f"holds a {unknown.__name__}, whose content cannot be followed")
+        if reasons and owns_state(cls):
+            self.facts.hidden[id(value)] = value, reasons, access
+            return
+        for reason in reasons:
+            self.facts.why(reason, access)
         if cls is np.void or is_a(value, np.ndarray):
             reason = unseen(value) if cls in (np.void, np.ndarray) else ""
             if cls is np.memmap and id(value) in self.facts.in_signature:
@@ -143,7 +150,7 @@ class Objects:
             elif value.nbytes > MAX_ARRAY and id(value) not in self.facts.in_signature:
                 reason = "a large NumPy array; make it a tensor"
             if reason:
-                why(f"reads {reason}", access)
+                self.facts.why(f"reads {reason}", access)
             self.facts.note("nd", value, None, access)
 
     # ---- attributes
@@ -353,6 +360,8 @@ class Objects:
             return found
         if is_a(holder, (np.generic, np.dtype)):
             self.reach(holder, access)
+        elif is_a(holder, FIXED):
+            return found
         elif immutable_type(type(holder)):
             if not callable(holder) and not is_a(holder, (type, property)):
                 self.facts.why(f"reads inside a {type(holder).__name__}", access)

@@ -59,7 +59,9 @@ class Origins:
         self._scanned.add(id(cls))
         for name, value in list(class_names(cls).items()):
             parts: tuple[Any, ...] = ()
-            if is_a(value, types.FunctionType):
+            if type(value) is types.FunctionType:  # most are
+                if value.__code__.co_name not in self._names:
+                    continue
                 parts = (value,)
             elif is_a(value, property):
                 parts = value.fget, value.fset, value.fdel

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterator
-from types import CodeType
 from typing import Any, NamedTuple
 
 from ...ir.tensor import Handle
-from ..bytecode.summary import instructions_of
+from ..bytecode.summary import instructions_of, texts_of
 from ..follow.follower import Condition, Follower, Method, Mutation
+from ..follow.hosted.notes import Hosted
+from ..follow.indices import tables_of, unread
 from ..follow.machine import UNKNOWN, StackSlot
 from ..follow.places import Physical, PlaceSpot, named
 from ..follow.terms import (
@@ -21,27 +22,22 @@ from ..follow.terms import (
     Constant,
     Length,
     Load,
+    Made,
     Operation,
     Term,
     is_number,
+    kind_of,
+    may_differ,
     parts,
 )
-from ..heap.allowlist import BOXES, MEMBERS, MISSING, instance_dict, is_a, lookup, plain
+from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plain
 from ..heap.facts import Key, fetch, same
-from .c_calls import READS
-from .fact_table import Access, Facts, Reader
+from .fact_table import Access, Facts
+from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
-__all__ = ["Followed", "Place", "Change", "Changes", "settle"]
+__all__ = ["Followed", "Place", "Change", "settle"]
 
-# methods of built-in containers that change them
-CHANGING = frozenset(
-    (
-        *("append", "extend", "clear", "pop", "add", "discard", "appendleft", "popleft"),
-        *("extendleft", "insert", "remove", "sort", "reverse", "rotate", "update", "setdefault"),
-        *("popitem", "__setitem__", "__delitem__", "__iadd__", "__ior__"),
-    )
-)
-MAX_INSIDE = 2_000  # places in containers that a call replaces
+PLACES = ("item", "attr", "slot", "cell")
 NAMES = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_CLOSURE")
 
 
@@ -73,22 +69,14 @@ class Dropped(NamedTuple):
         return key in self.keys or key.holder in self.owners
 
 
-class Inside(NamedTuple):
-    """What was inside a fresh container that an earlier call left in a place: the holder of the
-    place, what was there when the call began, and the container."""
-
-    holder: Any
-    start: Any
-    owner: Any
-
-
 class Followed(NamedTuple):
     """`places` and `changes` are what a replay does at its commit; `loads` and `lists` what it
     computes from; `conditions` what must hold of that; `dropped` facts that are none any more;
     `escaped`: numbers that Python looked at; `paths`: facts about what was inside containers that
-    earlier calls made and this one replaces; `operands`: terms of the numbers that operations took
+    earlier calls made and this one replaces, or looks at and changes (`pins`: of these the facts of
+    its start only); `operands`: terms of the numbers that operations took
     and that may differ in the next call, by their position among those; `tried`: terms that are
-    computed and may differ, wherever they go."""
+    computed and may differ, wherever they go; `hosted`: calls of Python's own world."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -101,19 +89,8 @@ class Followed(NamedTuple):
     paths: dict[Key, Inside]
     operands: dict[int, Any]
     tried: tuple[Any, ...]
-
-
-def mutations_of(follow: Follower | None) -> set[tuple[int, int, int]]:
-    """(code, offset, owner) of the changes of containers that were understood, each time."""
-    if follow is None or follow.failed:
-        return set()
-    seen = collections.Counter((*m.at, id(m.owner)) for m in follow.mutations)
-    called = follow.c_calls
-    return {
-        key
-        for key, count in seen.items()
-        if key[:2] not in follow.blind and called.get(key, count) == count
-    }
+    hosted: tuple[Hosted, ...] = ()
+    pins: frozenset[Key] = frozenset()
 
 
 def _physical(key: Key, holder: Any) -> Physical | None:
@@ -133,46 +110,6 @@ def _physical(key: Key, holder: Any) -> Physical | None:
     return None
 
 
-class Changes:
-    """Changes of containers that the follower understood, which note no facts at first."""
-
-    def __init__(self, facts: Facts, reader: Reader) -> None:
-        self.facts, self.reader = facts, reader
-        follow = facts.watch.follow
-        self.understood = mutations_of(follow)
-        if follow is not None and not follow.failed:
-            changed = {key[2] for key in self.understood}
-            measured = {key for key in follow.measured if key[:2] not in follow.called}
-            self.understood |= {key for key in measured if key[2] in changed}
-        self.ids = {} if follow is None else follow.codes
-        self.owners: dict[int, tuple[Any, Access]] = {}
-        self.seen = False  # a container that was there before was changed
-
-    def put_off(self, owner: Any, access: Access, name: str = "") -> bool:
-        """Whether the facts about a container that is used here can wait."""
-        if name in CHANGING and is_a(owner, BOXES) and self.facts.existing(owner):
-            self.seen = True
-        if not self.understood or access.code is None:
-            return False
-        codes = [i for i, code in self.ids.items() if code == access.code]
-        found = [i for i in codes if (i, access.at, id(owner)) in self.understood]
-        if not found:
-            return False
-        self.owners[id(owner)] = owner, access
-        return True
-
-    def note_but(self, grown: set[int]) -> None:
-        """The facts that were put off, of containers whose changes are no actions."""
-        for ident, (owner, access) in self.owners.items():
-            if ident not in grown:
-                self.reader.deep(owner, access)
-
-
-def _may_differ(term: Term) -> bool:
-    """Whether a term depends on what places hold or how long lists are."""
-    return any(type(part) is Load or type(part) is Length for part in parts(term))
-
-
 def _keeps_last(mutation: Mutation) -> bool:
     """Whether a change of a container leaves it with the last item that it had or gets."""
     if mutation.method in ("pop", "delete"):
@@ -180,17 +117,8 @@ def _keeps_last(mutation: Mutation) -> bool:
     return mutation.method in ("append", "extend", "popleft")
 
 
-def _is_box(value: Any) -> bool:
-    """A container that a replay can make."""
-    cls = type(value)
-    return cls is dict or cls is list or cls is tuple
-
-
-def _texts(code: CodeType) -> Iterator[str]:
-    for constant in code.co_consts:
-        for part in constant if type(constant) is tuple else (constant,):
-            if type(part) is str:
-                yield part
+def _followed(value: Any) -> bool:
+    return is_a(value, Handle) or plain(value)
 
 
 class _Settled:
@@ -215,10 +143,10 @@ class _Settled:
                 return Constant(follow.lengths[term.owner])
             owners = [m.owner for m in follow.mutations if id(m.owner) == term.owner]
             self.lists[term.owner] = owners[0]
-        elif type(term) is Operation:
-            return Operation(term.symbol, tuple(map(self, term.operands)))
+        elif type(term) is Operation or type(term) is Made:
+            return term._replace(operands=tuple(map(self, term.operands)))
         elif type(term) is Collection:
-            return Collection(term.type, tuple(map(self, term.items)))
+            return term._replace(items=tuple(map(self, term.items)))
         return term
 
 
@@ -238,15 +166,19 @@ class _Work:
         self.touched = {p: self._normal(at) for p, at in follow.touched.items()}
         self.ran, self.blind = self._normal(follow.ran), self._normal(follow.blind)
         self.escaped: set[Any] = set(follow.escaped)
-        ran = list(facts.watch.ran)
-        self.own_names = {n for code in ran for n in (*code.co_names, *_texts(code))}
+        self.pinned: set[Physical] = set()  # places whose start decides what the call does
+        self.whole: dict[int, dict[Key, Inside]] = {}  # containers that are looked at and changed
+        self.renewed: dict[Key, Inside] = {}  # what is in containers that others make anew
+        self.gone: set[Key] = set()  # the facts that it replaces
+        ran = list(facts.watch.ran.values())
+        self.own_names = {n for code, _ in ran for n in (*code.co_names, *texts_of(code))}
 
     def _normal(self, places: Any) -> set[tuple[int, Any]]:
         """Instructions, with equal code objects taken for one."""
         return {(self.ids.get(code, code), at) for code, at in places}
 
     # ---- which places and containers
-    def _understood(self, place: Physical, key: Key, access: Access) -> bool:
+    def understood(self, place: Physical, key: Key, access: Access) -> bool:
         """Whether an access to a place is one that the follower saw, or never happened."""
         if access.blanket:
             return key.key not in self.own_names
@@ -274,54 +206,26 @@ class _Work:
         return (
             bool(keys)
             and place not in self.follow.shared
-            and (not loaded or is_number(first) or bool(self._inside(place)))
+            and (not loaded or plain(first) or bool(self._inside(place)))
             and all(
-                self._understood(place, key, access)
+                self.understood(place, key, access)
                 for key in keys
-                for access in accesses.get(key, ())
+                for access in accesses.get(key, {}).values()
             )
         )
 
     def _inside(self, place: Physical) -> dict[Key, Inside]:
         """Facts for all that is in the container which a place held when the call began; none where
         more than what is inside may matter."""
-        follow, facts = self.follow, dict[Key, Inside]()
+        follow = self.follow
         spot, outer = follow.spots[place], follow.start[place]
-        if not _is_box(outer) or type(outer) is not type(self._content(place)) or follow.vague:
+        if not is_box(outer) or type(outer) is not type(self._content(place)) or follow.vague:
             return {}
-        mark = id(spot.holder)
-        todo: list[tuple[tuple[Any, ...], Any]] = [((), outer)]
-        while todo:
-            steps, box = todo.pop()
-            if not self._only_read(box) or len(facts) > MAX_INSIDE:
-                return {}
-            key = Key("path", mark, (spot.kind, spot.key, steps, True))
-            names = tuple(box) if type(box) is dict else range(len(box))
-            shape = type(box).__name__, names if type(box) is dict else len(box)
-            facts[key] = Inside(spot.holder, shape, box)
-            for name in names:
-                value = box[name]
-                if not named(name) or not (_is_box(value) or is_a(value, Handle) or plain(value)):
-                    return {}
-                if _is_box(value):
-                    todo.append(((*steps, name), value))
-                else:
-                    key = Key("path", mark, (spot.kind, spot.key, (*steps, name), False))
-                    facts[key] = Inside(spot.holder, value, box)
-        return facts
+        start = spot.kind, spot.key, ()
+        return contents_of(outer, start, spot.holder, self._only_read, _followed)
 
     def _only_read(self, box: Any) -> bool:
-        """Whether a container is left as it is, and nobody asks which one it is."""
-        follow = self.follow
-        if id(box) in follow.mutated or id(box) in follow.handled:
-            return False
-        if any(spot.holder is box and p in follow.current for p, spot in follow.spots.items()):
-            return False
-        return all(
-            function.__name__ in READS.split()
-            for _, _, function, _ in self.facts.watch.ccalls.values()
-            if function.__self__ is box
-        )
+        return only_read(box, self.follow, self.facts)
 
     def _content(self, place: Physical) -> Any:
         spot = self.follow.spots[place]
@@ -332,10 +236,14 @@ class _Work:
         spot, content = self.follow.spots[place], self._content(place)
         if not self._clear(place) or id(spot.holder) in self.follow.mutated:
             return False
-        if is_a(content, Handle) or content is MISSING:
+        if content is MISSING:
             return False
+        if is_a(content, Handle):  # one over a tensor is a fact that is stored to
+            return plain(self.follow.start.get(place, MISSING)) and slot.term is None
         known = slot.value is not UNKNOWN and plain(slot.value)
         if slot.term is not None and type(slot.term) is not Collection:
+            if slot.value is UNKNOWN:  # known by its type
+                return type(content) is kind_of(slot.term)
             return content is slot.value or (known and same(content, slot.value))
         if known and not same(content, slot.value):
             return False
@@ -347,7 +255,7 @@ class _Work:
     def _fresh(self, content: Any) -> bool:
         # a dict of scalars is not tracked: whether the call made it is not known
         made = type(content) is tuple or id(content) in self.facts.watch.young
-        return _is_box(content) and made
+        return is_box(content) and made
 
     def _grows(self, owner: Any) -> bool:
         """Whether all uses of a container are changes that were understood."""
@@ -359,6 +267,7 @@ class _Work:
             return False
         return (
             id(owner) not in follow.unfit
+            and id(owner) not in follow.contents.mixed
             and self.facts.counts(owner)
             and not self.held.get(id(owner))
             and not any(place[1] == id(owner) for place in self.keys)
@@ -371,6 +280,10 @@ class _Work:
         places = {p: s for p, s in follow.current.items() if self._fits(p, s)}
         owners = {id(m.owner): m.owner for m in follow.mutations}
         grown = {i for i, owner in owners.items() if self._grows(owner)}
+        pinned = {i: pins_of(o, follow, self.facts) for i, o in owners.items() if i not in grown}
+        self.whole = {i: found for i, found in pinned.items() if found}
+        self._renew()
+        self._look(unread(follow, self.facts.counts))
         while True:
             for place, terms in follow.stored.items():
                 if place not in places:
@@ -378,15 +291,23 @@ class _Work:
             for mutation in follow.mutations:
                 if id(mutation.owner) not in grown:
                     self._look([s.term for s in mutation.arguments])
-            gone = {
-                p for p in places if any(type(e) is Load and e.place == p for e in self.escaped)
-            }
+            looked = {e.place for e in self.escaped if type(e) is Load}
+            self.pinned = {p for p in places if self._turns(p, looked)}
+            gone = (places.keys() & looked) - self.pinned
             lost = {i for i in grown if Length(i) in self.escaped}
             if not gone and not lost:
                 break
             places = {p: s for p, s in places.items() if p not in gone}
             grown -= lost
         return self._followed(places, grown)
+
+    def _turns(self, place: Physical, looked: set[Physical]) -> bool:
+        """Whether what a place held decides what the call does, and the call leaves it with
+        something else."""
+        first = self.follow.start.get(place, MISSING)
+        if first is MISSING or not plain(first):
+            return False
+        return place in looked or not is_number(first) or is_a(self._content(place), Handle)
 
     def _look(self, terms: Any) -> None:
         for term in terms:
@@ -395,7 +316,7 @@ class _Work:
     def _free(self, places: dict[Physical, StackSlot]) -> set[Physical]:
         """The places whose numbers a replay reads: those that it stores to, and those that other
         code stores to and this call only computes with."""
-        free = set(places)
+        free = set(places) - self.pinned
         for place in self.follow.start:
             if place not in self.follow.current and any(k in self.moved for k in self.keys[place]):
                 looked = any(type(e) is Load and e.place == place for e in self.escaped)
@@ -407,40 +328,69 @@ class _Work:
         """What was inside containers that the call replaces, and at the end of those it adds to."""
         paths: dict[Key, Inside] = {}
         for place in places:
-            if _is_box(self.follow.start.get(place)):
+            if is_box(self.follow.start.get(place)):
                 paths |= self._inside(place)
         for owner, value in self.follow.peeked.values():
-            if id(owner) in grown:
+            if id(owner) in grown and id(owner) not in self.whole:
                 key = Key("path", id(owner), ("", None, (-1,), False))
                 paths[key] = Inside(owner, value, None)
-        return paths
+        for place in self.pinned:
+            spot = self.follow.spots[place]
+            paths[pin(spot)] = Inside(spot.holder, self.follow.start[place], None)
+        for found in self.whole.values():
+            paths |= found
+        return paths | self.renewed
+
+    def _renew(self) -> None:
+        """Places that other code leaves with a new container for each call, which this one only
+        reads: their facts are what is inside."""
+        follow = self.follow
+        stored = {id(follow.spots[place].holder) for place in follow.current}
+        for key, holder in self.facts.found.items():
+            if key not in self.moved or key.kind not in PLACES or follow.vague:
+                continue
+            if key.holder in follow.mutated or key.holder in stored:
+                continue
+            box = fetch(key.kind, holder, key.key)
+            if is_box(box) and id(box) not in self.facts.watch.young:
+                start = key.kind, key.key, ()
+                found = contents_of(box, start, holder, self._only_read, _followed)
+                self.renewed |= found
+                self.gone.update([key] if found else ())
 
     def _followed(self, places: dict[Physical, StackSlot], grown: set[int]) -> Followed:
         follow = self.follow
         settled = _Settled(follow, self._free(places), grown)
+        grown = grown | self.whole.keys()
         kept = tuple([self._left(place, slot, settled) for place, slot in places.items()])
         changes = tuple(self._changes(grown, settled))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
         operands = self._operands(settled)
-        tried = tuple([t for t in map(settled, follow.tried.values()) if _may_differ(t)])
+        tried = tuple([t for t in map(settled, follow.tried.values()) if may_differ(t)])
         result = settled(follow.result.term)
         paths = self._paths(places, grown)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
-        dropped = frozenset(
-            [key for place in {*places, *settled.loads} for key in self.keys.get(place, ())]
-        )
+        dropped = {key for p in {*places, *settled.loads} for key in self.keys.get(p, ())}
+        dropped |= self.gone
+        dropped |= {pin(follow.spots[place]) for place in places}
+        pins = {pin(follow.spots[p]) for p in self.pinned} | {
+            key for found in self.whole.values() for key in found
+        }
+        unnoted = grown | replaced | self._made(kept, changes) | tables_of(self)
         return Followed(
             kept,
             changes,
             settled.loads,
             settled.lists,
-            tuple([c for c in conditions if _may_differ(c.term)]),
+            tuple([c for c in conditions if may_differ(c.term)]),
             result,
-            Dropped(dropped, frozenset(grown | replaced | self._made(kept))),
+            Dropped(frozenset(dropped), frozenset(unnoted)),
             frozenset(self.escaped),
             paths,
             operands,
             tried,
+            tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted]),
+            frozenset(pins),
         )
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:
@@ -449,18 +399,19 @@ class _Work:
         return {
             k: term
             for k, term in enumerate(terms)
-            if _may_differ(term) and self.escaped.isdisjoint(parts(term))
+            if may_differ(term) and self.escaped.isdisjoint(parts(term))
         }
 
     def _left(self, place: Physical, slot: StackSlot, settled: Any) -> Place:
         return Place(self.follow.spots[place], self._content(place), settled(slot.term))
 
-    def _made(self, places: tuple[Place, ...]) -> set[int]:
+    def _made(self, places: tuple[Place, ...], changes: tuple[Change, ...]) -> set[int]:
         """Ids of containers that the call made and left in places: they have no facts."""
         todo, made = [place.content for place in places], set[int]()
+        todo += [value for change in changes for value in change.values]
         while todo:
             value = todo.pop()
-            young = _is_box(value) and id(value) in self.facts.watch.young
+            young = is_box(value) and id(value) in self.facts.watch.young
             if young and id(value) not in made:
                 made.add(id(value))
                 todo += dict.values(value) if type(value) is dict else value

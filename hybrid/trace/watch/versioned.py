@@ -14,7 +14,7 @@ from ...ir.tensor import Handle
 from ..follow.terms import is_number
 from ..heap.allowlist import instance_dict, is_a, lookup, plain
 from ..heap.facts import FactKind, Key
-from .fact_table import Access, Facts, Reader
+from .fact_table import ELSEWHERE, Access, Facts, Reader
 
 __all__ = ["VersionedObjects"]
 
@@ -29,6 +29,8 @@ class VersionedObjects:
     def __init__(self, facts: Facts, reader: Reader) -> None:
         self.facts, self.reader = facts, reader
         self.held: dict[int, Handle] = {}
+        # the latest access, and what is made of it
+        self._blanket: tuple[Access, Access] = ELSEWHERE, ELSEWHERE._replace(blanket=True)
         self.places_of: dict[int, dict[Key, Any]] = {}
 
     def guard(self, root: Any, access: Access) -> None:
@@ -63,13 +65,17 @@ class VersionedObjects:
         if is_a(value, Handle):
             self.places_of.setdefault(id(value), {})[Key(kind, id(holder), key)] = holder
         else:
-            self.facts.note(kind, holder, key, access._replace(blanket=True))
+            if self._blanket[0] is not access:
+                self._blanket = access, access._replace(blanket=True)
+            self.facts.note(kind, holder, key, self._blanket[1])
         self.hold(value, access, level)
 
     def hold(self, value: Any, access: Access, level: int = 0) -> None:
         """A value sits inside a Versioned object."""
         if is_a(value, Handle):
             self.held[id(value)] = value
+        elif plain(value):
+            return
         elif is_a(value, Versioned) or callable(value):
             self.reader.reach(value, access)
         elif level >= MAX_LEVEL:

@@ -21,7 +21,7 @@ from gpu.natives import hidden, hide, unseen
 
 from hybrid.backends.cpu.kernels import steps as cpu_steps
 from hybrid.backends.cpu.machine.pool import run_steps
-from hybrid.backends.cuda import copies, executable
+from hybrid.backends.cuda import executable
 from hybrid.backends.cuda.function import STATUS, Card, GpuFunction
 from hybrid.backends.cuda.graph_ir import PARAMS
 from hybrid.backends.cuda.launch import prepare
@@ -220,10 +220,8 @@ class HostDriver(FakeDriver):
 @contextmanager
 def host_cards(patch: pytest.MonkeyPatch, **more: int) -> Iterator[HostDriver]:
     """Cards whose kernels are the CPU's."""
-    for module in (copies, prepare):
-        patch.setattr(module, "generate", generate)
+    patch.setattr(prepare, "generate", generate)
     patch.setattr(executable, "steps", lambda *given: generate(*given[:4]))
-    copies._functions.cache_clear()
     made = HostDriver(**more)
     before = door.use(made)
     try:

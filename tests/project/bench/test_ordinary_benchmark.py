@@ -42,8 +42,8 @@ def test_ops_outside_of_plans_and_segments_are_outside():
             return ops_inside(programs()[name], 20, 10)
 
     assert inside("decorated_in_decorated", "never") == 1.0
-    assert inside("prints_loss", "never") == 0.0
-    assert inside("prints_loss", "always") == 1.0
+    assert inside("confusion_matrix", "never") == 0.0
+    assert inside("confusion_matrix", "always") == 1.0
     assert inside("forward_decorated", "always") < 1.0  # backward and the update are outside
 
 

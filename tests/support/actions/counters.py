@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import hybrid as hb
+import hybrid.nn as nn
 
 from .harness import box, data, suite
 
@@ -38,6 +39,27 @@ def counter_set_from_outside(jit: Any) -> Any:
         return f(data(k))
 
     return call, s
+
+
+@replayed
+def counter_of_a_module_among_the_arguments(jit: Any) -> Any:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.calls = nn.Linear(4, 4), 0
+
+        def forward(self, x: Any) -> Any:
+            self.calls += 1
+            return self.layer(x)
+
+    hb.manual_seed(1)
+    net = Counts()
+
+    @jit
+    def f(net: Any, x: Any) -> Any:
+        return net(x)
+
+    return lambda k: (f(net, data(k)), net.calls), None
 
 
 @replayed

@@ -187,7 +187,7 @@ def own_setattr(jit: Any) -> Any:
     return lambda k: f(data(k)), s
 
 
-@refused
+@replayed
 def property_counter(jit: Any) -> Any:
     class Odd:
         def __init__(self) -> None:
@@ -235,7 +235,7 @@ def argument_list(jit: Any) -> Any:
     return lambda k: f(data(k), log), log
 
 
-@refused
+@replayed
 def counter_as_text(jit: Any) -> Any:
     s = box(n=0, names={})
 

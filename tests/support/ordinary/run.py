@@ -110,6 +110,10 @@ class World:
         infos = [function.cache_info() for function in self.functions]
         return Counts(*(sum(getattr(i, name, 0) for i in infos) for name in Counts._fields))
 
+    def apart(self) -> int:
+        """Ops that replays of modules did inside deferred calls."""
+        return sum(f._segments.parts.ops for f in self.functions if f._segments.parts is not None)
+
     def turn(self, number: int) -> None:
         """One call: its result or error, what it printed, how it was served, how long it took."""
         arguments = self.run.arguments(number)
@@ -234,12 +238,14 @@ def ops_inside(program: Program, calls: int = LAST, first: int = FIRST) -> float
         seen = ops[world.decorated] = []
         with _unseen(), world.entered(), _collected(world.counter):
             for number in range(calls):
+                before = world.apart()
                 special, outer = door.STATE.special, door.push_mode(world.counter)
                 try:
                     world.turn(number)
                 finally:  # a deferred call takes the counter's place, and leaves none
                     door.LOCAL.mode, door.STATE.special = outer, special
-                seen.append((world.counter.ops, world.counter.collected))
+                collected = world.counter.collected + world.apart() - before
+                seen.append((world.counter.ops, collected))
     total, left = 0, 0
     for number in range(first, calls):
         needed, (outside, collected) = ops[False][number][0], ops[True][number]

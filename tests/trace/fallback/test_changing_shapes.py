@@ -195,12 +195,9 @@ def test_a_family_keeps_nothing_alive(prices):
 
 
 # ---- calls that are not looked at
-def test_what_runs_eagerly_whatever_comes_is_seldom_looked_at(prices, monkeypatch):
+def test_what_runs_eagerly_whatever_comes_is_seldom_looked_at(prices, calls_of):
     prices(1e-6, 1.0, 1e-6)
-    looked = []
-    monkeypatch.setattr(
-        pending.Unserved, "_new_state", counted(pending.Unserved._new_state, looked)
-    )
+    looked = calls_of(pending.Unserved, "_new_state")
     f = function(lambda x, k: x + k[0])
     x = ones(2)
     for number in range(3000):
@@ -209,14 +206,6 @@ def test_what_runs_eagerly_whatever_comes_is_seldom_looked_at(prices, monkeypatc
     assert info.replays + info.records + info.eager == 3000
     naps = 3000 / (MAX_REST / 2)
     assert len(looked) <= FEW + STREAK + LOOKS * naps + START
-
-
-def counted(method: Any, calls: list[Any]) -> Any:
-    def counting(*args: Any) -> Any:
-        calls.append(args)
-        return method(*args)
-
-    return counting
 
 
 def test_long_calls_are_always_looked_at(prices):

@@ -90,11 +90,11 @@ def test_the_message_and_the_report_say_why() -> None:
         clock()
         return x + 1.0 + x
 
-    with pytest.warns(RunsEagerly, match="perf_counter.*fused segments"):
+    with pytest.warns(RunsEagerly, match="times.*fused segments"):
         for _ in range(6):
             f(hb.ones(3))
     text = f.explain()
-    assert "DEFERRED" in text and "perf_counter" in text and "1 segments known" in text
+    assert "DEFERRED" in text and "times" in text and "1 segments known" in text
     assert f.cache_info()[-3:] == (4, 1, 1)
 
 

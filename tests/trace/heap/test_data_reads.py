@@ -1,5 +1,7 @@
 """Python and C code that read the content of an array argument: values that a replay cannot keep."""
 
+import warnings
+
 import numpy as np
 import pytest
 from data_harness import X, batch, compared
@@ -132,3 +134,24 @@ def test_c_code_that_gets_an_array_from_a_function():
 
     compared(body, lambda number: (X, np.array(1 + 2 * (number // 3))), 12)
     compared(lambda x, a: x + next(iter((a,)))[0], lambda n: (X, batch(n // 3, "f4", (4, 3, 4))), 9)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda arrays: [hybrid.tensor(x / 255) for x in arrays],
+        lambda arrays: list({k: hybrid.tensor(x * 2) for k, x in enumerate(arrays)}.values()),
+        lambda arrays: [hybrid.tensor(a + b) for a, b in zip(arrays, arrays[::-1])],
+        lambda arrays: [hybrid.tensor(x - 1) for x in reversed(arrays)],
+        lambda arrays: [hybrid.tensor(x) * 2 for x in arrays],
+        lambda arrays: [y for x in arrays for y in [hybrid.tensor(x.astype("f4"))]],
+    ],
+)
+def test_comprehensions_compute_on_the_arrays_of_each_call(body) -> None:
+    f = function(body)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for k in range(6):  # too large to be compared by content
+            arrays = [np.random.default_rng(10 * k + j).random((3, 600)) for j in range(3)]
+            for mine, theirs in zip(f(arrays), body(arrays)):
+                assert np.array_equal(mine.numpy(), theirs.numpy()), k

@@ -351,6 +351,32 @@ def test_exit_with_work_pending(tmp_path):
         assert ran.returncode == 0 and not ran.stderr, ran.stderr
 
 
+def test_the_compiler_lets_calls_have_the_interpreter(gate):
+    """Calls that go on meanwhile wait for it no longer than a kernel takes; then all is as before,
+    in a fork's child, too, and a change of the program's own stays."""
+    before = sys.getswitchinterval()
+    for own in None, 0.25:
+        gate.begun.clear(), gate.open.clear()
+        f, x = function(lambda x, k=own: x * 2 + (k or 0), wait=False), hb.ones(2)
+        f(x), f(x)
+        assert gate.begun.wait(30)
+        assert sys.getswitchinterval() == background.TURN < before
+        child = os.fork()
+        if child == 0:
+            os._exit(int(sys.getswitchinterval() != before))
+        assert os.waitpid(child, 0)[1] == 0
+        if own is not None:
+            sys.setswitchinterval(own)
+        gate.open.set()
+        assert f.wait(30)
+        while background._THREAD[0] is not None:
+            time.sleep(0.001)
+        try:
+            assert sys.getswitchinterval() == (own or before)
+        finally:
+            sys.setswitchinterval(before)
+
+
 def test_a_fork_while_it_compiles(tmp_path):
     source = (
         MODEL

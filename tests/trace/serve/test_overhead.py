@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+import hybrid as hb
 from benchmarks.overhead import count, kernels_alone, step_of
+from hybrid import nn, optim
+from hybrid.trace.serve import served
+from hybrid.trace.serve.native.facts import native_facts
 
 
 @pytest.mark.parametrize("depth", [1, 7, 20])
@@ -19,3 +23,43 @@ def test_python_around_a_replay_is_constant(depth):
 
 def test_kernels_run_alone():
     assert kernels_alone(*step_of(2)) > 0
+
+
+class Count:
+    def __init__(self) -> None:
+        self.steps = 0
+
+
+def test_guards_of_a_training_step(monkeypatch):
+    """Four modules, an optimizer, ten captured globals, a counter and a branch on it: every fact is
+    compared by native code (a nanosecond or two each), but for the truth of the branch."""
+    found = []
+
+    def noted(*given):
+        found.append(native_facts(*given))
+        return found[-1]
+
+    monkeypatch.setattr(served, "native_facts", noted)
+    space = {f"a{k}": hb.ones(1) * k for k in range(10)}
+    space |= {f"m{k}": nn.Linear(1, 1) for k in range(4)}
+    space["rule"] = optim.Adam([p for k in range(4) for p in space[f"m{k}"].parameters()], lr=1e-3)
+    space["count"] = Count()
+    source = """
+def step(x):
+    h = m3(m2(m1(m0(x)))) * a0 + a1 * a2 + a3 * a4 + a5 * a6 + a7 * a8 + a9
+    loss = (h * h).sum()
+    loss.backward()
+    rule.step()
+    rule.zero_grad()
+    count.steps += 1
+    if count.steps % 100 == 0:
+        loss = loss * 2
+    return loss
+"""
+    exec(source, space)
+    traced, x = hb.function(space["step"]), hb.ones(1, 1)
+    for _ in range(120):
+        traced(x)
+    assert traced.cache_info().replays >= 110 and space["count"].steps == 120
+    assert found and not any(facts.rest for facts in found)
+    assert max(len(facts.guards) for facts in found) <= 400

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import warnings
 import weakref
 from typing import Any
 
@@ -12,39 +11,26 @@ import pytest
 
 import hybrid as hb
 from hybrid import nn
-from hybrid.decorator import RunsEagerly, function
-from hybrid.trace.fallback import budget
+from hybrid.decorator import function
+from hybrid.trace.serve.ways import MAX_WAYS
 
 F = nn.functional
 
 
-@pytest.fixture(autouse=True)
-def still():
-    """A clock that stands still, so that nothing is dear, and no word of eager functions."""
-    before, budget.CLOCK[0] = budget.CLOCK[0], lambda: 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RunsEagerly)
-        yield
-    budget.CLOCK[0] = before
-
-
-def counted(method: Any, calls: list[Any]) -> Any:
-    def counting(*args: Any) -> Any:
-        calls.append(args)
-        return method(*args)
-
-    return counting
+pytestmark = [
+    pytest.mark.usefixtures("still"),
+    pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly"),
+]
 
 
 # ---- calls that alternate
-def test_alternating_signatures_are_served_without_a_look(monkeypatch):
+def test_alternating_signatures_are_served_without_a_look(calls_of):
     f = function(lambda a, b: a * b + a)
     sizes = [hb.ones(n) for n in (2, 3, 4, 5)]
     for _ in range(8):
         for x in sizes:
             f(x, x * 2)
-    looked = []
-    monkeypatch.setattr(f, "_signed", counted(f._signed, looked))
+    looked = calls_of(f, "_signed")
     for _ in range(50):
         for x in sizes:
             assert f(x, x * 2).tolist() == (x * 3).tolist()
@@ -82,13 +68,12 @@ def described(x: Any, how: Any = 5, *, more: Any = 1) -> Any:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_ways_of_writing_a_call(form, monkeypatch):
+def test_ways_of_writing_a_call(form, calls_of):
     f, x = function(described), hb.ones(3)
     call = FORMS[form]
     for number in range(40):
         call(f, x, number)
-    looked = []
-    monkeypatch.setattr(f, "_signed", counted(f._signed, looked))
+    looked = calls_of(f, "_signed")
     for number in range(12):
         got, want = call(f, x, number), call(described, x, number)
         assert got[0].numpy().tobytes() == want[0].numpy().tobytes() and got[1] == want[1]
@@ -205,7 +190,7 @@ def test_ways_are_bounded():
     for number in range(600):
         f(x, number % 20)
     ways = getattr(f._direct, "ways", None)
-    assert ways is None or len(ways.ways) <= 8
+    assert ways is None or len(ways.ways) <= MAX_WAYS
     assert f.cache_info().replays > 400
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from threading import get_ident
 from typing import Any
 
 import numpy as np
 
 from ....core.aval import Aval
 from ....core.cache import keep
-from ....core.errors import DeviceError, UnsupportedError
+from ....core.errors import UnsupportedError
 from ....core.shapes import contiguous_strides
 from ....core.sites import user_site
 from ....core.switches import SWITCHES
@@ -35,6 +34,7 @@ from ..copies import contiguous
 from ..function import CODE_SHIFT
 from ..launch.caller import Fallback, FreshResult, make_caller
 from ..launch.prepare import prepare
+from ..launch.refused import RefusedLaunch
 from ..machine.blocks import functions_of
 from ..machine.devices import DeviceState, device_state
 from ..stepwise import Stepwise, with_library
@@ -43,8 +43,6 @@ __all__ = ["eager"]
 
 _STRIDES_LIMIT = 64
 _CHAINED = 4
-# CUDA_ERROR_NOT_INITIALIZED, INVALID_CONTEXT, INVALID_HANDLE: the first launch of a thread
-_NO_CONTEXT = (3, 201, 400)
 
 Call = Callable[..., Any]
 Ints = tuple[int, ...]
@@ -186,25 +184,3 @@ class DeviceOp:
         )
         again = [made]
         return made, ready.checks
-
-
-class RefusedLaunch:
-    """What a call does when the driver refused one of its launches."""
-
-    def __init__(self, name: str, state: DeviceState, call: Call) -> None:
-        self.name, self.state, self.call = name, state, call
-        self.trying = set[int]()  # threads in their second try
-
-    def __call__(self, *arrays: np.ndarray) -> Any:
-        number, thread = self.state.record["failed"], get_ident()
-        if number not in _NO_CONTEXT or thread in self.trying:
-            raise DeviceError(
-                f"{self.name}: the CUDA driver refused to start a kernel (error {number}); an "
-                "error in a kernel that was started before may be the reason"
-            )
-        self.trying.add(thread)
-        try:
-            self.state.enter()
-            return self.call(*arrays)
-        finally:
-            self.trying.discard(thread)

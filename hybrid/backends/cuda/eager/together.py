@@ -19,8 +19,8 @@ from ..kernels import generate
 from ..launch.caller import Fallback, FreshResult, make_caller
 from ..launch.merge import merged
 from ..launch.prepare import load
+from ..launch.refused import RefusedLaunch
 from ..machine.devices import DeviceState, device_state
-from .ops import RefusedLaunch
 
 __all__ = ["together"]
 

@@ -77,6 +77,7 @@ class DeviceState(DeviceStreams):
         self.status = Status(used)
         self.lane, self.transfer = Lane(self, self.pool), Transfer(self, self.status)
         self.makers: dict[Any, Any] = {}  # (shape, dtype) -> function that gives a fresh array
+        self.copiers: dict[Any, Any] = {}  # layout -> function that gives a contiguous copy
 
     @cached_property
     def record(self) -> Record:

@@ -1,7 +1,7 @@
 """Copies of small values between the host and a device, each one native call.
 
 Invariant: a read returns after all that was started on the device; whoever reads holds the pinned
-memory that it goes through alone.
+memory that it goes through alone: that of this file's functions, or that of other native code.
 """
 
 from __future__ import annotations
@@ -15,14 +15,29 @@ import numpy as np
 
 from ....core.errors import DeviceError
 from ...cpu.machine.asm import UNLIKELY, Fn
+from ...cpu.machine.host import libc_address
 from ...cpu.machine.jit import compile_ir
 from .lane import DeviceStreams
 from .status import Status
 
-__all__ = ["Transfer", "LARGEST"]
+__all__ = [
+    "Transfer",
+    "LARGEST",
+    "USE",
+    "CONTEXT",
+    "READ",
+    "WAIT",
+    "STREAM",
+    "OWN",
+    "BUSY",
+    "FAILED",
+    "MEMCPY",
+]
 
 LARGEST = 1 << 16  # bytes that are read through pinned memory
-_USE, _CONTEXT, _READ, _WAIT, _WRITE, _STREAM, _STAGED = range(0, 56, 8)
+# words of a table: functions of the driver and what they are given; for other native code its own
+# pinned memory, whether a thread uses it, the word of the host that a failed check writes, memcpy
+USE, CONTEXT, READ, WAIT, _WRITE, STREAM, _STAGED, OWN, BUSY, FAILED, MEMCPY = range(0, 88, 8)
 _NAMES = ("cuMemcpyDtoHAsync_v2", "cuStreamSynchronize", "cuMemcpyHtoDAsync_v2")
 
 
@@ -32,8 +47,8 @@ def _text() -> str:
     read = Fn("hy_read", "i32", "nounwind", table="ptr", source="i64", bytes="i64")
     stream = _entered(read)
     staged = read.ld("%table", _STAGED, "i64")
-    _step(read, _READ, f"i64 {staged}", "i64 %source", "i64 %bytes", f"ptr {stream}")
-    _step(read, _WAIT, f"ptr {stream}")
+    _step(read, READ, f"i64 {staged}", "i64 %source", "i64 %bytes", f"ptr {stream}")
+    _step(read, WAIT, f"ptr {stream}")
     read.ret(0)
     write = Fn("hy_write", "i32", "nounwind", table="ptr", target="i64", source="i64", bytes="i64")
     stream = _entered(write)
@@ -53,8 +68,8 @@ def _step(writer: Fn, offset: int, *arguments: str) -> None:
 
 def _entered(writer: Fn) -> str:
     """Make the device's context the thread's; the current stream."""
-    _step(writer, _USE, f"ptr {writer.ld('%table', _CONTEXT)}")
-    return writer.ld(writer.ld("%table", _STREAM))
+    _step(writer, USE, f"ptr {writer.ld('%table', CONTEXT)}")
+    return writer.ld(writer.ld("%table", STREAM))
 
 
 @lru_cache(1)
@@ -72,16 +87,17 @@ class Transfer:
     def __init__(self, state: DeviceStreams, status: Status) -> None:
         self._state, self._status, driver = state, status, state.driver
         self._lock = threading.Lock()
-        self._staged = driver.allocate_host(LARGEST)
+        self._staged = driver.allocate_host(2 * LARGEST)
         self._bytes = (ctypes.c_char * LARGEST).from_address(self._staged)
         read, wait, write = map(driver.address, _NAMES)
         stream = ctypes.addressof(state.stream_word)
         words = (
             *(driver.address("cuCtxSetCurrent"), driver.context(state.index)),
-            *(read, wait, write, stream, self._staged),
+            *(read, wait, write, stream, self._staged, self._staged + LARGEST, 0),
+            *(status.host_address, libc_address("memcpy")),
         )
         self._table: Any = (ctypes.c_uint64 * len(words))(*words)
-        self._table_address = ctypes.addressof(self._table)
+        self.table_address = ctypes.addressof(self._table)
         self._read, self._write, self._module = _functions()
 
     def read(
@@ -94,15 +110,16 @@ class Transfer:
     ) -> np.ndarray:
         """A contiguous array of the device on the host, of at most LARGEST bytes."""
         with self._lock:
-            if self._read(self._table_address, source, nbytes):
-                self._fail(0)
+            status = self._read(self.table_address, source, nbytes)
+            if status:
+                self._fail(status)
             made: np.ndarray = _array(shape, dtype, self._bytes).copy()
         self._status.check()
         return made
 
     def write(self, target: int, source: int, nbytes: int) -> None:
         """Copy memory of the host to the device."""
-        status = self._write(self._table_address, target, source, nbytes)
+        status = self._write(self.table_address, target, source, nbytes)
         if status:
             self._fail(status)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import types
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from ....backends.api import layout
@@ -24,7 +24,7 @@ from ...record.expected import Obj, Ref
 from ...record.inputs import AtFact
 from ...record.recording import Recording
 
-__all__ = ["NativeFacts", "native_facts", "still", "available"]
+__all__ = ["NativeFacts", "native_facts", "shared_captures", "still", "available"]
 
 
 # in order: a pair comes after the one that guards its pointer
@@ -242,11 +242,23 @@ def _fact(key: Key, holder: Any, expected: Any, owners: list[Any]) -> Pairs:
     return [*pairs, (address, word)]
 
 
-def native_facts(recording: Recording, inputs: Sequence[Any]) -> NativeFacts | None:
+def shared_captures(recording: Recording) -> frozenset[int]:
+    """Captures that are found in more places than one, each of which a pair pins to one tensor."""
+    wanted = recording.facts.at_start().items()
+    located = [found.location for found in recording.inputs]
+    own = {found.key for found in located if isinstance(found, AtFact)}
+    others = [want for key, want in wanted if isinstance(want, Ref) and key not in own]
+    return frozenset([other.number for other in others if other.kind != "stored"])
+
+
+def native_facts(
+    recording: Recording, inputs: Sequence[Any], moved: Collection[int] = ()
+) -> NativeFacts | None:
     """The native form of an accepted recording's facts, which its Python guard has just found to
     hold with these inputs; None where CPython's layout is not known.  Pairs may stop holding
     although the facts do (an equal number was stored, a dict grew): then check with the Python
-    guard and make new pairs."""
+    guard and make new pairs.  `moved`: captures in more places than one that Python has to find,
+    as they are other tensors all the time."""
     if not available():
         return None
     _ORDERS.clear()
@@ -254,12 +266,13 @@ def native_facts(recording: Recording, inputs: Sequence[Any]) -> NativeFacts | N
     guards: PairSet = {(EPOCH.ctypes.data, int(EPOCH[0])): None}
     rest: list[Key] = []
     owners: list[Any] = [EPOCH]
-    pointers, loaded = _pointers(recording, inputs, guards, rest)
+    pointers, loaded = _pointers(recording, inputs, guards, rest, moved)
+    elsewhere = {*range(recording.arguments), *moved}
     for key, expected in recording.facts.at_start().items():
         if key in loaded:
             continue
         try:
-            pairs = _expected(key, holders[key].get(), expected, recording.arguments, owners)
+            pairs = _expected(key, holders[key].get(), expected, elsewhere, owners)
         except _Unknown:
             rest.append(key)
             continue
@@ -287,9 +300,12 @@ def still(facts: NativeFacts, inputs: Sequence[Any]) -> bool:
     return all(_word(at) == id(inputs[number]) for number, at in facts.pointers.items())
 
 
-def _expected(key: Key, holder: Any, expected: Any, arguments: int, owners: list[Any]) -> Pairs:
-    """The pairs of one fact; a tensor that is passed, or that the call stored, has none."""
-    if isinstance(expected, Ref) and (expected.kind == "stored" or expected.number < arguments):
+def _expected(
+    key: Key, holder: Any, expected: Any, elsewhere: set[int], owners: list[Any]
+) -> Pairs:
+    """The pairs of one fact; a tensor that is passed, or found by Python, or that the call stored,
+    has none."""
+    if isinstance(expected, Ref) and (expected.kind == "stored" or expected.number in elsewhere):
         raise _Unknown
     return _fact(key, holder, expected, owners)
 
@@ -299,6 +315,7 @@ def _pointers(
     inputs: Sequence[Any],
     guards: PairSet,
     rest: list[Key],
+    moved: Collection[int],
 ) -> tuple[dict[int, int], set[Key]]:
     """The pointers to captures and the facts that find them; adds what keeps them in place."""
     pointers: dict[int, int] = {}
@@ -311,7 +328,7 @@ def _pointers(
             pairs, address = _slot(key.kind, recording.facts.holders[key].get(), key.key)
         except _Unknown:
             pairs, address = [], 0
-        if address and _word(address) == id(tensor):
+        if number not in moved and address and _word(address) == id(tensor):
             guards.update(dict.fromkeys(pairs))
             pointers[number] = address
             loaded.add(key)

@@ -14,7 +14,7 @@ from ....backends.api import CHECKED, Form, Held, HeldGradient, Pointer, Replay,
 from ....ir.tensor import RUNTIME
 from ...follow.terms import parts as leaves
 from ...record.inputs import AsGradient, ByIdentity
-from ...record.outputs import Box, Computed, HostValue, Known, New, Spec
+from ...record.outputs import Box, Computed, HostValue, Known, MovedStep, New, Spec
 from ...record.recording import Recording
 from ..prepare import Prepared
 from .facts import NativeFacts
@@ -96,6 +96,8 @@ def _parts(spec: Spec) -> Iterator[New | Known]:
     """The tensors of a recipe, with those that they are views of."""
     if isinstance(spec, New):
         yield spec
+        if spec.view is not None and isinstance(spec.view[2], MovedStep):
+            yield from map(Known, spec.view[2].numbers)
         if spec.view is not None and isinstance(spec.view[0], Known):
             yield spec.view[0]
     elif isinstance(spec, Known):

@@ -27,6 +27,7 @@ from ...watch.turns import RUNS
 from ..plans import ReplayPlan, distinct
 from ..prepare import CHOICE
 from ..signatures import SignatureState
+from .relatives import forgets, sized
 
 __all__ = ["blind_plan", "filled_call"]
 
@@ -101,7 +102,7 @@ def _made(
     recording = _recording(state, plan.recording, recorder, captures, result)
     if recording is None or plan.recording.facts.broken() is not None:
         return None
-    run = state.sized(recording, plan.recording, CHOICE.executor)
+    run = sized(state, recording, plan.recording, CHOICE.executor)
     if run is None:
         run = CHOICE.executor.prepare(recording)
     args, kwargs = given
@@ -175,7 +176,7 @@ def _resized(
         if on_tape is None:
             return None
         try:
-            made = tape_of(recorder, on_tape, numbers, frozenset(), False, state.forgets())
+            made = tape_of(recorder, on_tape, numbers, frozenset(), False, forgets(state))
         except Unfit:
             return None
         tape, added = made

@@ -44,7 +44,7 @@ class Recorded:
     _deferred: int
     _sized: Sizes | None = None
     _saved = _began = 0.0
-    _missed_again: Callable[[SignatureState], bool]
+    _missed_again: Callable[..., bool]
     _broken: Callable[..., bool]
     _watched: Callable[..., Any]
     _give_up: Callable[[SignatureState], None]

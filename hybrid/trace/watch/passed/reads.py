@@ -18,9 +18,10 @@ from ...bytecode.operands import Use, uses_of
 from ...bytecode.summary import summarize
 from ...heap.allowlist import NUMPY, Wrapped, is_a, lookup, trusted
 from ...heap.data import Carried, carried
-from ..call_rules import name_of
 from ..evaluator import Evaluator
 from ..fact_table import Access
+from ..rules.call_rules import name_of
+from ..walks import ITERATOR
 
 __all__ = ["DataReads"]
 
@@ -49,6 +50,7 @@ GATHERERS: tuple[tuple[Any, int], ...] = ((zip, 2), (enumerate, 2), (list, 1), (
 GATHERERS += ((reversed, 1), (iter, 1))
 GATHERING = {"items": 2, "values": 1, "keys": 1, "get": 0}  # the same for methods of dicts
 MAX_GATHERED = 4  # gatherers inside each other
+COMPREHENSIONS = frozenset(("<listcomp>", "<dictcomp>", "<setcomp>"))
 COMPUTES = frozenset(("BINARY_OP", "COMPARE_OP"))
 CALLS = frozenset(("CALL", "CALL_KW", "CALL_FUNCTION_EX"))
 
@@ -93,6 +95,8 @@ class DataReads:
             return
         elif self._computes(code, use, slots):
             return
+        elif use.name == "RETURN_VALUE" and code.co_name in COMPREHENSIONS:
+            return  # what it made is looked through where it goes
         elif use.name == "RETURN_VALUE" and len(self.watch.frames[code]) == 1 and code is self.root:
             return  # the result of the recorded call, which looks for arguments in it
         self._why(code, use, "reads the content of an argument that is a NumPy array")
@@ -166,6 +170,10 @@ class DataReads:
         below, inner = 0, expression
         while inner.kind in ("elem", "item", "box") and inner.base is not None:
             below, inner = below + (inner.kind != "box"), inner.base
+        if inner.kind == "arg" and inner.key == ITERATOR:
+            held = self.watch.walks.given.get(id(code), set[tuple[int, int]]())
+            found.levels.update((ident, deep - below) for ident, deep in held)
+            return False
         if inner.kind != "call" or level > MAX_GATHERED:
             return False
         call = summarize(code).call(inner.at)

@@ -3,13 +3,10 @@ and state, and as many replays as on the host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from actions.harness import both
 from paths.moved import programs_on
 
-from hybrid.trace.fallback import budget
 from hybrid.trace.follow.rows import SUPPORTED
 
 MODULES = programs_on(
@@ -23,14 +20,6 @@ LONG = ("decodes", "bounded", "mutates_what_it_reads", "iterator_from_before")  
 ERRORS = ("assertion", "raises_after_a_write")
 
 pytestmark = pytest.mark.usefixtures("simulated", "still")
-
-
-@pytest.fixture
-def still() -> Iterator[None]:
-    """A clock that stands still: what is recorded depends on no load of the machine."""
-    before, budget.CLOCK[0] = budget.CLOCK[0], lambda: 0.0
-    yield
-    budget.CLOCK[0] = before
 
 
 def calls(name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from gpu import SimulatedDriver
 import hybrid
 from hybrid.backends.cuda.machine import driver as door
 from hybrid.core.errors import IndexOutOfRange
+from hybrid.trace.fallback.deferred import CHOICE
 
 
 @pytest.fixture(scope="module", params=[0, 2])
@@ -37,6 +39,32 @@ def card(request: pytest.FixtureRequest) -> Iterator[SimulatedDriver]:
 def test_training_has_the_bits_of_the_cpu(name: str, card: SimulatedDriver) -> None:
     traced = trained_with_the_bits_of_the_cpu(name, 5)
     assert traced.cache_info().replays >= 2, traced.explain()
+
+
+@pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly")
+def test_deferred_training_has_the_bits_of_the_cpu(card: SimulatedDriver) -> None:
+    """Backward passes and steps of the optimizer as bundles of ops, in plans on the card."""
+    build, batch = PROGRAMS["mlp"]
+    arrays = batch()
+    model, step = training(build, "cpu")
+    want = [step(*on("cpu", *arrays)).item() for _ in range(8)]
+    state = [p.numpy() for p in model.parameters()]
+    model, step = training(build, "cuda")
+
+    @hybrid.function
+    def clocked(inputs: Any, labels: Any) -> Any:
+        time.time()
+        return step(inputs, labels).item()
+
+    before, CHOICE[0] = CHOICE[0], "always"
+    try:
+        found = [clocked(*on("cuda", *arrays)) for _ in range(8)]
+    finally:
+        CHOICE[0] = before
+    assert found == want and clocked.cache_info().deferred == 6
+    assert clocked._segments.bundles.replayed == 8 and clocked._segments.native > 0
+    for parameter, wanted in zip(model.parameters(), state, strict=True):
+        np.testing.assert_array_equal(parameter.numpy(), wanted)
 
 
 def test_a_failed_check_leaves_the_model(card: SimulatedDriver) -> None:

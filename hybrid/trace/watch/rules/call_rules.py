@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import abc
 import functools
+import sys
 import types
+import weakref
 from collections.abc import Iterable
 from types import CodeType
 from typing import Any
 
 import numpy as np
 
-from ...ir.tensor import Handle
-from ..bytecode.effects import BUILD_CLASS
-from ..bytecode.expressions import FRESH, Args, Call, Expr
-from ..bytecode.summary import summarize, uncertain
-from ..heap.allowlist import (
+from ....ir.tensor import Handle
+from ...bytecode.effects import BUILD_CLASS
+from ...bytecode.expressions import FRESH, Args, Call, Expr
+from ...bytecode.summary import summarize, uncertain
+from ...heap.allowlist import (
     BOXES,
     MISSING,
     PURE_CLASS_METHODS,
     VIEWS,
     Wrapped,
+    instance_dict,
     is_a,
     lookup,
     plain,
@@ -32,10 +35,12 @@ from ..heap.allowlist import (
     pure_type_call,
     trusted,
 )
-from .c_calls import MAKERS_OF_READERS, QUIET, TEXTS
-from .evaluator import Evaluator
-from .fact_table import Access
-from .settle import Changes
+from ...heap.library import FIXED, SCANNERS, TRANSIENT, on_fresh, reads_identity
+from ..c_calls import MAKERS_OF_READERS, QUIET, TEXTS
+from ..evaluator import Evaluator
+from ..fact_table import Access
+from ..pinned.changes import Changes
+from .host_rules import HostCalls
 
 __all__ = ["CallRules", "name_of"]
 
@@ -53,6 +58,7 @@ CALLABLE_KINDS = (
     staticmethod,
     types.ClassMethodDescriptorType,
 )
+MADE_OF_TEXT = ("fromisoformat", "fromordinal", "combine")  # class methods that ask for no clock
 MODELLED = (functools.partial, *MAKERS_OF_READERS, types.MethodType)
 
 
@@ -94,14 +100,15 @@ def _makes_callee(code: CodeType, callee: Iterable[Expr]) -> bool:
 
 def _plain_base(owner: Any) -> bool:
     """Whether C methods of an object read no more than an immutable value."""
-    kinds = (int, float, complex, bytes, np.generic, slice, property, Handle)
+    kinds = (int, float, complex, bytes, np.generic, slice, property, Handle, *FIXED)
     return plain(owner) or is_a(owner, kinds)
 
 
 class CallRules:
     """What a call depends on, and whether it can be replayed."""
 
-    def __init__(self, evaluator: Evaluator, changes: Changes) -> None:
+    def __init__(self, evaluator: Evaluator, changes: Changes, hosts: HostCalls) -> None:
+        self.hosts = hosts
         self.evaluator, self.objects = evaluator, evaluator.objects
         self.facts, self.watch, self.changes = evaluator.facts, evaluator.watch, changes
 
@@ -110,6 +117,8 @@ class CallRules:
         """One call instruction that ran."""
         evaluator = self.evaluator
         functions = [f for f in evaluator.values(code, call.callee) if callable(f)]
+        if self.hosts.put_off(code, offset):
+            return
         access = Access(code, offset, unnamed=evaluator.unnamed(code, call.args))
         for function in functions:
             self._callee(function, call.args, access)
@@ -123,6 +132,7 @@ class CallRules:
         objects = [o for slot in others for o in evaluator.values(code, slot)]
         silent = functions and all(map(_silent, functions))
         measured = bool(functions) and all(f is len for f in functions)
+        self.hosts.expose(objects)
         for value in objects:  # code that is not watched may read its arguments, and call them
             if not silent:
                 evaluator.told_apart(value, access, textual)
@@ -130,6 +140,7 @@ class CallRules:
                 self.objects.deep(value, access, textual)
         for value in [o for slot in receiver for o in evaluator.values(code, slot)]:
             objects.append(value)
+            self.hosts.expose([value])
             if not silent:
                 evaluator.told_apart(value, access, textual)
             if not self.changes.put_off(value, access):
@@ -160,11 +171,75 @@ class CallRules:
         if wrapper and function.__name__ in BY_HAND and not self._fills(function, arguments, code):
             why(f"calls {function.__name__} by hand", access)
         kind, unwatched = type(function), "a C object whose work cannot be watched"
+        if type(function) is weakref.ReferenceType:
+            self.facts.note("referent", function, None, access)
+            self.objects.reach(function(), access, function)
+            return
+        if type(function) in SCANNERS:
+            return  # its hooks are watched
+        if function is weakref.ReferenceType and len(arguments) == 1 and not arguments.spread:
+            return  # without a callback it is one with every other reference to the object
         opaque = not is_a(function, CALLABLE_KINDS) and not is_a(function, Wrapped)
         if opaque and type(lookup(kind, "__call__")) is not types.FunctionType:
             why(f"calls a {kind.__name__}, {unwatched}", access)
         if is_a(function, type) and not pure_type_call(function):
             why(f"makes a {function.__name__}, {unwatched}", access)
+
+    def _harmless(self, function: Any, code: CodeType, offset: int) -> bool:
+        """Whether a C function that does more than read its arguments does it to none that is older
+        than the call, or asks what is a fact."""
+        if function is sys.exc_info:
+            self.facts.root(sys)
+            self.facts.note("handled", sys, None, Access(code, offset))
+            return True
+        if function is id and reads_identity(code):
+            return True
+        if offset not in summarize(code).calls:
+            return False
+        given = summarize(code).call(offset).args
+        if given.spread or not given:
+            return False
+        slots = given[1:] if given.method else list(given)
+        if function is vars:
+            return len(slots) == 1 and self._opened(code, slots[0], Access(code, offset))
+        if function is setattr:
+            return self._set(code, slots, Access(code, offset, stores=True))
+        return on_fresh(function) and self._made_here(code, slots[0])
+
+    def _seen(self, code: CodeType, slot: Iterable[Expr]) -> bool:
+        """Whether all that an argument may be is known, or made here."""
+        return not any(self.evaluator.evaluate(code, e).unseen for e in slot if e != FRESH)
+
+    def _opened(self, code: CodeType, slot: Iterable[Expr], access: Access) -> bool:
+        """`vars(o)`: the dictionary of an object."""
+        found = self.evaluator.values(code, slot)
+        known = bool(found) and all(type(instance_dict(value)) is dict for value in found)
+        return known and self._seen(code, slot)
+
+    def _set(self, code: CodeType, slots: Any, writes: Access) -> bool:
+        """`setattr(o, name, value)`: a store, where object and name are known."""
+        if len(slots) != 3 or not (self._seen(code, slots[0]) and self._seen(code, slots[1])):
+            return False
+        names = self.evaluator.values(code, slots[1])
+        for value in self.evaluator.values(code, slots[0]):
+            for name in names:
+                if type(name) is not str or name[:2] == "__":
+                    return False
+                accessor = lookup(type(value), name)
+                if is_a(accessor, property) and not is_a(accessor.fset, types.FunctionType):
+                    return False
+                self.objects.attr(value, name, writes)
+        return bool(names)
+
+    def _made_here(self, code: CodeType, slot: Iterable[Expr]) -> bool:
+        """Whether an argument is an object that the recorded call has made (a box is what is in
+        one)."""
+        others = [e for e in slot if e != FRESH and e.kind != "box"]
+        found = [self.evaluator.evaluate(code, e) for e in others]
+        objects = [o for one in found for o in one.objects.values()]
+        if any(one.unseen for one in found):
+            return False
+        return all(id(o) in self.watch.young for o in objects)
 
     def _fills(self, function: Any, arguments: Args, code: CodeType) -> bool:
         """Whether a call sets an attribute of an object that the recorded call has made, as the
@@ -172,10 +247,8 @@ class CallRules:
         slots = arguments[1:] if arguments.method else arguments  # looked up in `object`
         if function is not object.__setattr__ or arguments.spread or not slots:
             return False
-        found = [self.evaluator.evaluate(code, e) for e in slots[0] if e != FRESH]
-        objects = [o for one in found for o in one.objects.values()]
-        seen = bool(objects) and not any(one.unseen for one in found)
-        return seen and all(id(o) in self.watch.young for o in objects)
+        seen = len(self.evaluator.values(code, slots[0])) > 0
+        return seen and self._made_here(code, slots[0])
 
     def _handed(self, value: Any, objects: list[Any], access: Access) -> None:
         """C code may call what it is handed."""
@@ -192,7 +265,7 @@ class CallRules:
             self.facts.root(abc)
             self.facts.note("abc", abc, None, access)
         if owner is None or is_a(owner, types.ModuleType):
-            if not pure_function(function):
+            if not pure_function(function) and not self._harmless(function, code, offset):
                 why(f"calls {getattr(function, '__module__', '?')}.{name}", access)
         elif is_a(owner, (*BOXES, *VIEWS, np.ndarray)):
             if not self.changes.put_off(owner, access, name):
@@ -201,9 +274,11 @@ class CallRules:
             if name in ("format", "format_map") and any(c in owner for c in ".["):
                 why("calls str.format with a field that reads attributes", access)
         elif is_a(owner, type):
-            if owner not in PURE_CLASS_METHODS:
+            if owner not in PURE_CLASS_METHODS and not (owner in FIXED and name in MADE_OF_TEXT):
                 why(f"calls {owner.__name__}.{name}", access)
         elif _plain_base(owner) or name in ("__reduce__", "__init_subclass__"):
             return
+        elif type(owner) in TRANSIENT and not self.facts.existing(owner):
+            pass
         elif not hasattr(type(owner), "__next__") or self.facts.existing(owner):
             why(f"calls {type(owner).__name__}.{name}", access)

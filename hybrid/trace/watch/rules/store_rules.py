@@ -9,17 +9,23 @@ import types
 from types import CodeType
 from typing import Any
 
-from ...ir.tensor import Handle
-from ..bytecode.expressions import NOWHERE, Expr, Store
-from ..bytecode.summary import summarize
-from ..heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
+from ....ir.tensor import Handle
+from ...bytecode.expressions import NOWHERE, Expr, Store
+from ...bytecode.summary import summarize
+from ...heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
+from ..classes import in_python
+from ..evaluator import Evaluator
+from ..fact_table import Access
+from ..pinned.changes import Changes
 from .call_rules import name_of
-from .classes import in_python
-from .evaluator import Evaluator
-from .fact_table import Access
-from .settle import Changes
 
 __all__ = ["StoreRules"]
+
+
+def _allocates(function: Any) -> bool:
+    """`object.__new__` and its kind."""
+    named = is_a(function, types.BuiltinFunctionType) and function.__name__ == "__new__"
+    return named and is_a(function.__self__, type)
 
 
 class StoreRules:
@@ -50,8 +56,7 @@ class StoreRules:
             elif kind == "item":
                 self.objects.item(value, key, writes)
             elif not plain(value):  # an operator in place reads what it writes
-                access = writes._replace(stores=kind != "inplace")
-                self.objects.contents(value, access)
+                self._items(value, writes._replace(stores=kind != "inplace"))
         if not unseen:
             return
         if kind == "inplace":
@@ -59,6 +64,14 @@ class StoreRules:
                 self.facts.unseen_item(Access(code, offset))
         elif not self._new(code, base) and not self._only_tensors(code, base):
             self.facts.why("stores into an object that could not be followed", writes)
+
+    def _items(self, value: Any, access: Access) -> None:
+        """Items under keys that only the call knows: those that were used, or all."""
+        keys = self.changes.keys_at(value, access)
+        if keys is None:
+            self.objects.contents(value, access)
+        for key in keys or ():
+            self.objects.item(value, key, access)
 
     def _name(self, code: CodeType, store: Store, access: Access) -> None:
         """A global or a variable of an outer function."""
@@ -94,7 +107,7 @@ class StoreRules:
         if base.kind != "call" or base.at not in summarize(code).calls:
             return False
         makers = self.evaluator.values(code, summarize(code).call(base.at).callee)
-        return bool(makers) and all(is_a(f, type) for f in makers)
+        return bool(makers) and all(is_a(f, type) or _allocates(f) for f in makers)
 
     def _only_tensors(self, code: CodeType, base: Expr) -> bool:
         """Whether an expression gave tensors only (their stores are reported by themselves)."""

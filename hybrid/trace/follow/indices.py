@@ -1,0 +1,275 @@
+"""Followed numbers as indices: bounds of slices, positions in tensors and in tables of numbers.
+
+Invariant: an index is taken only where the box that an operation reads or writes is the one that
+the key says, so another number in range reads or writes the box that Python would; a number out of
+range, or a box of another size, is an error of the term, and the call runs in Python.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...core import dtypes as dt
+from ...ir.door.bind import literal
+from ...ir.tensor import RUNTIME, Handle
+from ..heap.allowlist import is_a, is_tuple, lookup
+from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from .operands import Offer, operand_of
+from .terms import (
+    AT,
+    MAX_TERM,
+    NO_START,
+    NO_STOP,
+    Collection,
+    Constant,
+    HostRead,
+    NumberTable,
+    Operation,
+    Symbol,
+    Term,
+    is_number,
+    parts,
+    size,
+)
+
+__all__ = [
+    "IndexOffer",
+    "build_slice",
+    "fixed",
+    "moved",
+    "offer_index",
+    "read_table",
+    "slice_of",
+    "unread",
+]
+
+_PARTS = (int, type(None), slice, type(Ellipsis))
+
+
+class IndexOffer(Offer):
+    """The key of a subscript with followed numbers in it, beside the numbers that are stored.
+
+    `key`: its term; `moves`: whether an operation took its numbers."""
+
+    __slots__ = ("key", "moves")
+
+    def __init__(self, frame: types.FrameType, stored: list[StackSlot], code: Any, key: Term):
+        super().__init__(frame, stored, [code])
+        self.key, self.moves = key, False
+
+    def left(self) -> list[StackSlot]:
+        taken = self.moves and not self.broken
+        return super().left() + ([] if taken else [StackSlot(term=self.key)])
+
+
+def fixed(value: Any) -> Constant | None:
+    """A part of a key that is the same in each call."""
+    return Constant(value) if any(type(value) is kind for kind in _PARTS) else None
+
+
+def build_slice(follow: Any, machine: Stepper, frame: types.FrameType, instruction: Any) -> None:
+    count = instruction.arg or 0
+    slots = machine.stack[len(machine.stack) - count :]
+    del machine.stack[len(machine.stack) - count :]
+    machine.stack.append(slice_of(follow, frame, slots))
+
+
+def slice_of(follow: Any, frame: types.FrameType, slots: Sequence[StackSlot]) -> StackSlot:
+    """The slice with these bounds."""
+    bounds = [slot.term or fixed(value_of(frame, slot)) for slot in slots]
+    if None in bounds or any(type(bound) is Collection for bound in bounds):
+        follow.escape(slots)
+        return UNSEEN
+    if all(type(bound) is Constant for bound in bounds):
+        return StackSlot(slice(*[bound.value for bound in bounds]))  # type: ignore[union-attr]
+    return StackSlot(UNKNOWN, Collection(slice, tuple(bounds)))
+
+
+def offer_index(
+    follow: Any,
+    machine: Stepper,
+    frame: types.FrameType,
+    container: Any,
+    key: StackSlot,
+    stored: StackSlot | None = None,
+) -> bool:
+    """Offer the numbers in the key of a subscript of what may be a tensor; false where it is none,
+    or nothing in the key is followed."""
+    if key.term is None and stored is None:
+        return False
+    if not (container is UNKNOWN or is_a(container, Handle)):
+        return False
+    name = "__getitem__" if stored is None else "__setitem__"
+    method = lookup(RUNTIME.tensor, name)
+    values = [] if stored is None or not is_number(stored.value) else [stored]
+    offer: Offer
+    if key.term is None:
+        offer = Offer(frame, values, [method.__code__])
+    else:
+        offer = IndexOffer(frame, values, method.__code__, key.term)
+    follow.offer = offer
+    follow.offers.append(offer)
+    extra = [] if stored is None or values else [stored]
+
+    def finish(follow: Any, offset: int) -> None:
+        follow.escape([*offer.left(), *extra])
+
+    machine.finish = finish
+    return True
+
+
+def read_table(follow: Any, machine: Stepper, container: Any, key: StackSlot) -> StackSlot | None:
+    """What a list or tuple of numbers holds at a followed index; None where that is not
+    followed."""
+    if not (type(container) is list or is_tuple(container)) or type(key.value) is not int:
+        return None
+    if key.term is None or type(key.term) is Collection or id(container) in follow.mutated:
+        return None
+    if any(type(leaf) is HostRead for leaf in parts(key.term)):
+        return None
+    try:
+        value = container[key.value]
+    except IndexError:
+        return None
+    if type(value) is not int and type(value) is not float:
+        return None
+    symbol: Symbol = "int_entry" if type(value) is int else "float_entry"
+    term = Operation(symbol, (NumberTable(container), key.term))
+    follow.tables.setdefault(id(container), (container, []))[1].append(key.term)
+    follow.touched["table", id(container)].add((id(machine.code), machine.offset))
+    follow.tried[id(term)] = term
+    return StackSlot(value, term) if size(term) <= MAX_TERM else None
+
+
+def unread(follow: Any, counts: Callable[[Any], bool]) -> list[Term]:
+    """The indices of tables that the call made, got as an argument or changes: what these hold is
+    not what they hold in the next call."""
+    stored = {id(follow.spots[place].holder) for place in follow.current}
+    found = []
+    for ident, (owner, indices) in follow.tables.items():
+        if ident in stored or ident in follow.mutated or not counts(owner):
+            found += indices
+    return found
+
+
+def tables_of(work: Any) -> set[int]:
+    """The tables without facts, by id: each instruction that looks at one reads it at a followed
+    index whenever it runs.  `work` settles what a followed call did."""
+    accesses, found = work.facts.accesses or {}, set()
+    for ident, (_, indices) in work.follow.tables.items():
+        place, plain = ("table", ident), ("plain", ident)
+        leaves = [leaf for term in indices for leaf in parts(term)]
+        looked = not work.escaped.isdisjoint(leaves)
+        if looked or not work.touched[place].isdisjoint(work.touched.get(plain, ())):
+            continue
+        seen = [
+            (key, access) for key in work.held[ident] for access in accesses.get(key, {}).values()
+        ]
+        if all(work.understood(place, key, access) for key, access in seen):
+            found.add(ident)
+    return found
+
+
+# ---- which box
+def _items(key: Any) -> list[Any] | None:
+    """One item per part of a key: a term of an int, a constant, or a slice of such."""
+    if type(key) is Collection and key.type is tuple:
+        return list(key.items)
+    return None if type(key) is Collection and key.type is not slice else [key]
+
+
+def _is_position(item: Any) -> bool:
+    """Whether an item is about an axis of the tensor."""
+    return not (type(item) is Constant and (item.value is None or item.value is Ellipsis))
+
+
+def _axes(key: Any, shape: tuple[int, ...]) -> dict[int, Any] | None:
+    """Which axis each item of a key is about; None where that is not plain."""
+    items = _items(key)
+    if items is None or None in items:
+        return None
+    dots = [k for k, item in enumerate(items) if type(item) is Constant and item.value is Ellipsis]
+    positions = [k for k, item in enumerate(items) if _is_position(item)]
+    if len(dots) > 1 or len(positions) > len(shape):
+        return None
+    behind = sum(k > dots[0] for k in positions) if dots else 0
+    first = len(positions) - behind
+    places = [*range(first), *range(len(shape) - behind, len(shape))]
+    return {axis: items[k] for axis, k in zip(places, positions)}
+
+
+def _start(item: Any, extent: int, size: int) -> Any:
+    """The term of where the box begins along an axis."""
+    if type(item) is not Collection:
+        bounds = Constant(AT), item, Constant(0), Constant(1)
+        return Operation("start", (Constant(extent), Constant(1), *bounds))
+    start, stop, step = (*item.items, Constant(None))[:3]
+    if type(step) is not Constant:
+        return None
+    absent = [type(bound) is Constant and bound.value is None for bound in (start, stop)]
+    form = NO_START * absent[0] + NO_STOP * absent[1]
+    given = [Constant(0) if gone else bound for gone, bound in zip(absent, (start, stop))]
+    stride = Constant(1 if step.value is None else step.value)
+    return Operation("start", (Constant(extent), Constant(size), Constant(form), *given, stride))
+
+
+def _followed(item: Any) -> bool:
+    leaves = [] if item is None else list(parts(item))
+    return any(type(leaf) is not Constant for leaf in leaves)
+
+
+def moved(
+    follow: Any, op: Any, params: dict[str, Any], inputs: Sequence[Any], given: Sequence[Any]
+) -> tuple[tuple[int, int], ...]:
+    """(axis, operand) for each axis along which followed numbers say where the box of an operation
+    begins; none where no offer says that."""
+    offer = None if follow is None else follow.offer
+    if type(offer) is not IndexOffer or op.moved is None:
+        return ()
+    found = None if offer.moves or follow.regions else _terms(follow, offer, params, inputs, given)
+    if found is None:
+        offer.broken = True
+        return ()
+    offer.moves = True
+    device = inputs[0]._a.device
+    axes = []
+    for axis, term, value in found:
+        tensor = literal(value, dt.int64, device)
+        axes.append((axis, operand_of(follow, term, value, tensor, -1)))
+    return tuple(axes)
+
+
+def _terms(
+    follow: Any, offer: IndexOffer, params: dict[str, Any], inputs: Sequence[Any], given: Any
+) -> list[tuple[int, Any, int]] | None:
+    """Axis, term and number of each start that is followed; None where the box is another one, or
+    something else depends on it."""
+    shape, begin, drop = inputs[0]._a.shape, params["begin"], params["drop"]
+    inner = iter(params.get("sizes") or inputs[1]._a.shape)
+    skips = "sizes" not in params
+    sizes = [1 if skips and axis in drop else next(inner) for axis in range(len(shape))]
+    items = _axes(offer.key, shape)
+    if items is None or 0 in sizes or any(t._node is not None for t in inputs):
+        return None
+    found = []
+    for axis, item in items.items():
+        if not _followed(item):
+            continue
+        single = type(item) is not Collection
+        term = _start(item, shape[axis], sizes[axis])
+        if term is None or single is not (axis in drop):
+            return None
+        if any(type(leaf) is HostRead for leaf in parts(term)):
+            return None
+        if any(type(leaf) is Constant and type(leaf.value) is not int for leaf in parts(term)):
+            return None
+        try:
+            value = follow.value_of(term, given)
+        except Exception:
+            return None
+        if value != begin[axis]:
+            return None
+        found.append((axis, term, value))
+    return found or None

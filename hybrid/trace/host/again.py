@@ -1,0 +1,176 @@
+"""Making calls of Python's own world again in a replay: what has to come before the operations,
+and what comes after all that the call leaves is in place.
+
+Invariant: what was done before the operations of a call that is not replayed is undone; what comes
+after is done whole, and an exception that it raises is the user's.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core.signals import passing
+from ..heap.facts import Holder
+
+__all__ = ["First", "Told", "told", "planned", "undo", "settled", "saved", "state_of", "tell"]
+
+
+def _access(owner: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """What reads and what writes the state of a generator of random numbers."""
+    if isinstance(owner, np.random.RandomState):
+        return owner.get_state, owner.set_state
+    if isinstance(owner, np.random.Generator):
+        bits = owner.bit_generator
+        return lambda: bits.state, functools.partial(setattr, bits, "state")
+    return owner.getstate, owner.setstate
+
+
+def state_of(owner: Any) -> Any:
+    """The state of a generator of random numbers, as a value that can be compared."""
+    state = _access(owner)[0]()
+    if isinstance(owner, np.random.RandomState):  # (name, array of keys, ...)
+        name, keys, *rest = state
+        return name, np.asarray(keys).tobytes(), *rest
+    return state
+
+
+def saved(owner: Any) -> Callable[[], Any]:
+    """What brings a generator of random numbers back to where it is."""
+    read, write = _access(owner)
+    return functools.partial(write, read())
+
+
+class First:
+    """A call that is made before the operations, whose result they and the commit may use.
+
+    `owner`: the object whose method it is (None: none); `operands`: terms of the arguments, and the
+    `names` of the last of them; `mark`: its place, name, file and line; `draws`: it moves the state
+    of its owner, which is brought back where the call is not replayed."""
+
+    __slots__ = (
+        *("function", "owner", "operands", "names", "type", "mark", "draws"),
+        *("_results", "_saved"),
+    )
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        owner: Holder | None,
+        operands: tuple[Any, ...],
+        names: tuple[str, ...],
+        kind: type,
+        mark: tuple[Any, ...],
+        draws: bool,
+    ) -> None:
+        self.function, self.owner, self.operands = function, owner, operands
+        self.names, self.type, self.mark, self.draws = names, kind, mark, draws
+        self._results: dict[int, Any] = {}  # by thread
+        self._saved: dict[int, Callable[[], Any]] = {}
+
+    def place(self) -> Any:
+        """What is equal for the same call of the same program."""
+        owner = None if self.owner is None else self.owner.id
+        return "call", id(self.function), owner, self.names, self.type, self.mark
+
+    def run(self, *arguments: Any) -> Any:
+        """Make the call; TypeError where it gives something of another type."""
+        thread = threading.get_ident()
+        bound: tuple[Any, ...] = () if self.owner is None else (self.owner.get(),)
+        self.undo()  # it is tried again in the same replay
+        if self.draws:
+            self._saved[thread] = saved(bound[0])
+        count = len(arguments) - len(self.names)
+        named = dict(zip(self.names, arguments[count:])) if self.names else {}
+        result = self.function(*bound, *arguments[:count], **named)
+        if type(result) is not self.type:
+            raise TypeError(type(result).__name__)
+        self._results[thread] = result
+        return result
+
+    def now(self) -> Any:
+        """What it gave to the replay that is under way in this thread."""
+        return self._results[threading.get_ident()]
+
+    def undo(self) -> None:
+        """As if it had not been made."""
+        restore = self._saved.pop(threading.get_ident(), None)
+        if restore is not None:
+            restore()
+
+    def keep(self) -> None:
+        """The replay has run: what was done is not undone any more."""
+        self._saved.pop(threading.get_ident(), None)
+
+
+def settled(calls: Sequence[First], missed: Any, replay: Callable[..., Any], *given: Any) -> Any:
+    """One replay; what these calls did for it is undone where it does not run."""
+    try:
+        result = replay(*given)
+    except BaseException:
+        undo(calls)
+        raise
+    if result is missed:
+        undo(calls)
+    return result
+
+
+def undo(calls: Sequence[First]) -> None:
+    """Undo what was done for a call that is not replayed, the latest first."""
+    for call in reversed(calls):
+        call.undo()
+
+
+class Told(NamedTuple):
+    """A call that is made after everything else: the function, the object whose method it is, the
+    recipes of its arguments, the names of the last of them, and what tells it from others (by id,
+    its name, file and line)."""
+
+    function: Callable[..., Any]
+    owner: Holder | None
+    specs: tuple[Any, ...]
+    names: tuple[str, ...]
+    mark: tuple[Any, ...]
+
+    def place(self) -> Any:
+        """What is equal for the same call of the same program."""
+        owner = None if self.owner is None else self.owner.id
+        return self.mark, owner, self.names
+
+
+def told(call: Told, build: Callable[[Any], Any]) -> tuple[Any, ...]:
+    """A call with the values of its arguments, or the exception that these raise."""
+    return planned(lambda: _told(call, build))
+
+
+def _told(call: Told, build: Callable[[Any], Any]) -> tuple[Any, ...]:
+    values = [build(spec) for spec in call.specs]
+    count = len(values) - len(call.names)
+    bound = () if call.owner is None else (call.owner.get(),)
+    return call.function, (*bound, *values[:count]), dict(zip(call.names, values[count:]))
+
+
+def _raises(error: Exception) -> None:
+    raise error
+
+
+def planned(make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """A call with the values of its arguments, or the exception that these raise."""
+    try:
+        return make()
+    except Exception as error:
+        return _raises, (error,), {}
+
+
+def tell(calls: Sequence[tuple[Any, ...]]) -> None:
+    """Make calls; what one raises ends the call of the user."""
+    for function, arguments, named in calls:
+        try:
+            function(*arguments, **named)
+        except BaseException as error:
+            passing(error)
+            raise

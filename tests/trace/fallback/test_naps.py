@@ -1,0 +1,219 @@
+"""Functions that run eagerly whatever comes: what their calls pay, by counts, and what stays as it
+is while nobody looks at them."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import pickle
+import sys
+import threading
+import warnings
+import weakref
+from typing import Any
+
+import pytest
+
+import hybrid as hb
+from hybrid.decorator import Function, RunsEagerly, function
+from hybrid.trace.fallback import deferred
+from hybrid.trace.fallback.budget import Budget
+from hybrid.trace.fallback.nap import MAX_REST, REST, SETTLED, STREAK
+from hybrid.trace.serve import pending
+
+PACKAGE = os.path.dirname(hb.__file__)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, still):
+    """No time passes, nothing is collected into segments, and nothing is said."""
+    monkeypatch.setattr(deferred, "CHOICE", ["never"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsEagerly)
+        yield
+
+
+def given_up(body: Any, *args: Any) -> Function:
+    """A function that has been given up, awake."""
+    f = function(body)
+    while not any(state.state == "EAGER" for state in f._signatures.values()):
+        f(*args)
+    return f
+
+
+def asleep(body: Any, *args: Any) -> Function:
+    """A function that has just fallen asleep."""
+    f = given_up(body, *args)
+    while f._unseen != MAX_REST:
+        f(*args)
+    return f
+
+
+def effect(x: Any) -> Any:
+    """A function that runs eagerly."""
+    os.getpid()
+    return x
+
+
+def frames_of(call: Any, *args: Any) -> list[str]:
+    """The functions of hybrid's whose frames a call enters."""
+    met: list[str] = []
+
+    def hook(frame: Any, event: str, arg: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            met.append(frame.f_code.co_name)
+
+    sys.setprofile(hook)
+    try:
+        call(*args)
+    finally:
+        sys.setprofile(None)
+    return met
+
+
+def test_a_call_that_is_not_looked_at_enters_no_frame_of_ours():
+    f = asleep(effect, 1)
+    for _ in range(MAX_REST):
+        assert frames_of(f, 1) == []
+    assert "__call__" in frames_of(f, 1)
+
+
+def test_what_was_given_up_is_looked_at_twice_in_so_many_calls(monkeypatch):
+    looked = []
+    ready = pending.Unserved._ready
+
+    def counted(self: Any, state: Any) -> bool:
+        looked.append(state)
+        return ready(self, state)
+
+    monkeypatch.setattr(pending.Unserved, "_ready", counted)
+    f = given_up(effect, 1)
+    for number in range(900):
+        assert f(number) == number if number % 2 else f(1) == 1
+    assert len(looked) <= SETTLED + 2 * (1 + 900 // MAX_REST)
+
+
+def test_what_waits_for_its_turn_sleeps_for_less(monkeypatch):
+    naps = []
+    sleep = Function._sleep
+
+    def counting(self: Any, calls: int) -> bool:
+        naps.append(calls)
+        return sleep(self, calls)
+
+    monkeypatch.setattr(Function, "_sleep", counting)
+    monkeypatch.setattr(Budget, "pays", lambda self, count: False)
+    f = function(lambda x: x)
+    for number in range(400):
+        f((number,))
+    assert naps[:3] == [REST, 2 * REST, 4 * REST]
+
+
+def test_counts_are_right_in_the_middle_of_a_nap():
+    f = asleep(effect, 1)
+    before = f.cache_info().eager
+    for number in range(1, MAX_REST + 9):
+        f(1)
+        assert f.cache_info().eager == before + number
+
+
+def test_a_nap_hands_on_all_that_a_call_has():
+    def body(x: Any, *rest: Any, scale: int = 1, **more: Any) -> Any:
+        os.getpid()
+        return x, rest, scale, more
+
+    f = asleep(body, 1)
+    assert f(1, 2, 3, scale=4, other=5) == (1, (2, 3), 4, {"other": 5})
+    with pytest.raises(TypeError, match="body.*missing 1 required"):
+        f()
+
+
+def test_a_method_sleeps_too():
+    class Owner:
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        @function
+        def step(self, x: Any) -> Any:
+            os.getpid()
+            self.seen.append(x)
+            return x
+
+    owner = Owner()
+    for number in range(3 * MAX_REST):
+        assert owner.step(number) == number
+    assert owner.seen == list(range(3 * MAX_REST))
+    info = Owner.step.cache_info()
+    assert info.eager + info.records == 3 * MAX_REST
+
+
+def test_errors_and_recursion_pass_through():
+    def body(n: int) -> int:
+        os.getpid()
+        if n < 0:
+            raise ValueError(n)
+        return n if n == 0 else 1 + f(n - 1)
+
+    f = asleep(body, 0)
+    assert f(300) == 300
+    for _ in range(2 * MAX_REST):
+        with pytest.raises(ValueError):
+            f(-1)
+
+
+def test_another_function_put_in_its_place_is_called_at_once():
+    f = asleep(effect, 1)
+    before = f.cache_info().eager
+    f.fn = lambda x: -x
+    assert f(1) == -1 and f.cache_info().eager == before + 1
+
+
+def test_it_is_what_it_was_while_asleep():
+    f = asleep(effect, 1)
+    g = function(effect)
+    assert isinstance(f, Function) and repr(f) == repr(g)
+    assert type(f).__name__ == "Function" and f.__wrapped__ is effect
+    made = copy.copy(f)
+    assert type(made) is Function and made.fn is effect and made(2) == 2
+    again = pickle.loads(pickle.dumps(f))
+    assert type(again) is Function and again(3) == 3
+
+
+def test_a_sleeping_function_goes_when_it_is_dropped():
+    f = asleep(effect, 1)
+    gone = weakref.ref(f)
+    gc.disable()
+    try:
+        del f
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_a_class_of_ones_own_stays_awake():
+    class Own(Function):
+        pass
+
+    f = Own(effect)
+    for number in range(3 * STREAK):
+        assert f(number) == number
+    assert type(f) is Own and f.cache_info().eager + f.cache_info().records == 3 * STREAK
+
+
+def test_threads_share_a_nap():
+    f = asleep(effect, 1)
+    before, calls = f.cache_info().eager, 2000
+
+    def work() -> None:
+        for number in range(calls):
+            assert f(number) == number
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    info = f.cache_info()
+    assert info.eager - before <= 3 * calls
+    assert info.eager + info.records - before >= 3 * calls - 3 * MAX_REST

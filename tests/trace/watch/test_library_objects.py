@@ -1,0 +1,33 @@
+"""Objects and functions of the standard library in a recorded function: those whose work depends on
+their arguments alone are replayed, and a change of what they read is noticed.
+
+Each program runs decorated and plain, with the same changes from outside between calls; results,
+their bits and all Python state must agree.
+"""
+
+from __future__ import annotations
+
+import pytest
+from actions import library, library_texts
+from actions.harness import both
+
+from hybrid.trace.follow.rows import SUPPORTED
+
+pytestmark = pytest.mark.skipif(
+    not SUPPORTED, reason="no table of instructions for this interpreter"
+)
+
+PROGRAMS = {**library.PROGRAMS, **library_texts.PROGRAMS}
+REFUSED = {**library.REFUSED, **library_texts.REFUSED}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_library_objects_are_replayed(name: str) -> None:
+    made = both(PROGRAMS[name], 30)
+    assert all(f.cache_info().replays >= 15 for f in made), [f.explain() for f in made]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_library_objects_with_state_run_as_they_are(name: str) -> None:
+    made = both(REFUSED[name])
+    assert all(f.cache_info().replays == 0 for f in made), [f.explain() for f in made]
