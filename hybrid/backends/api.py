@@ -120,12 +120,14 @@ class Entry:
     input is not what the plan was made for, or raises with all tensors as before.  `raw` is the
     same without a frame of Python: an int, which `failed` makes an error of, where a kernel failed.
     `of[tensors]` is `raw(*tensors)`; Python does not look for signals after a subscript, so its
-    result cannot get lost before it is stored."""
+    result cannot get lost before it is stored.  `made`: what the backend made it of, so that an
+    entry for other sizes takes less making."""
 
     call: Callable[..., Any]
     raw: Callable[..., Any]
     of: Any
     failed: Callable[[int], Exception]
+    made: Any = None
 
 
 class KernelTime(NamedTuple):
@@ -182,8 +184,9 @@ class Executable(ABC):
         """Whether an output may be, or share memory with, the value of an input."""
         return True
 
-    def entry(self, replay: Replay) -> Entry | None:
-        """The entry that serves calls of this plan; None: this backend offers none for it."""
+    def entry(self, replay: Replay, like: Entry | None = None) -> Entry | None:
+        """The entry that serves calls of this plan; None: this backend offers none for it.  `like`:
+        that of a plan which may differ from it in sizes only."""
         return None
 
     def profile(self, inputs: Sequence[Any], runs: int = 20) -> list[KernelTime]:

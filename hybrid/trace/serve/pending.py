@@ -242,11 +242,14 @@ class Unserved(Napping, Reports):
         if plan.untimed or STATE.special or self._learned > FREE + self._replays // EACH:
             return
         self._learned += 1
-        way = way_of(self.fn, plan, (args, kwargs), tensors, self._regard, state.owners is not None)
         direct = self._direct
         known = getattr(direct, "ways", None)
         ways = list(known.ways) if known is not None else []
-        if way is None or len(ways) >= MAX_WAYS:
+        way = None
+        if len(ways) < MAX_WAYS:
+            owners = state.owners is not None
+            way = way_of(self.fn, plan, (args, kwargs), tensors, self._regard, owners)
+        if way is None:
             plan.learned = id(direct)
             return
         if way.serve is direct and not way.names:

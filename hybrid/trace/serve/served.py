@@ -261,12 +261,18 @@ class Drawing(Served):
 
 
 def serve(
-    prepared: Prepared, needs: Needs, inputs: Sequence[Any], attempts: Attempts, facts: Native
+    prepared: Prepared,
+    needs: Needs,
+    inputs: Sequence[Any],
+    attempts: Attempts,
+    facts: Native,
+    like: Served | None = None,
 ) -> Served | None:
     """Make the entry for the facts as they stand, and the guard of what it leaves to Python.
 
     `inputs`: the tensors of a call whose facts have just been found to hold; `facts`: their native
-    form, where they have one.  None: the backend offers no entry."""
+    form, where they have one; `like`: the native way of another size.  None: the backend offers no
+    entry."""
     recording = prepared.recording
     attempts.pin(inputs, recording.arguments, needs.held)
     finding = Finding.of(recording, facts, attempts.pinned)
@@ -274,7 +280,7 @@ def serve(
     described, guard = replay_of(prepared, needs, finding, facts), None
     if _guarded(recording, needs, finding, left_over):
         guard = FactGuard(recording, needs.held, left_over, finding.loaded).function
-    entry = prepared.executable.entry(described)
+    entry = prepared.executable.entry(described, None if like is None else like.entry)
     if entry is None:
         return None
     kind = Owning if prepared.keeps_data else Served
@@ -295,7 +301,7 @@ def serve(
         _bare(prepared, guard, short),
         None if guard is not None or recording.data or recording.numbers else after,
     )
-    return _straightened(prepared, made, described)
+    return _straightened(prepared, made, described, like)
 
 
 def _guarded(recording: Recording, needs: Needs, finding: Finding, left_over: Any) -> bool:
@@ -307,13 +313,16 @@ def _guarded(recording: Recording, needs: Needs, finding: Finding, left_over: An
     return held_arguments or not covered or bool(guarded)
 
 
-def _straightened(prepared: Prepared, made: Served, replay: Replay) -> Served:
+def _straightened(prepared: Prepared, made: Served, replay: Replay, like: Served | None) -> Served:
     """The same with straight code in the place of steps, where the entry is not all of a call."""
     recording = made.recording
     if made.direct is not None or made.after is not None:
         return made
+    known = None
+    if like is not None and like.loaded == made.loaded:
+        known = like.straight if (like.guard is None) == (made.guard is None) else None
     code = straight(
-        recording, made.needs, replay, made.entry, made.guard, made.loaded, made.completed
+        recording, made.needs, replay, made.entry, made.guard, made.loaded, made.completed, known
     )
     if code is None:
         return made
