@@ -283,12 +283,10 @@ def serve(
     entry = prepared.executable.entry(described, None if like is None else like.entry)
     if entry is None:
         return None
-    kind = Owning if prepared.keeps_data else Served
-    kind = Drawing if recording.outcome.actions.draws else kind
     after = _after(recording, needs, described)
     # where branches may go other ways, the entries of several plans are tried (paths.py)
     short = None if after is None or recording.path else _direct(entry, after)
-    made = kind(
+    made = _kind(prepared)(
         recording,
         needs,
         recording.life,
@@ -302,6 +300,12 @@ def serve(
         None if guard is not None or recording.data or recording.numbers else after,
     )
     return _straightened(prepared, made, described, like)
+
+
+def _kind(prepared: Prepared) -> type[Served]:
+    if prepared.recording.outcome.actions.draws:
+        return Drawing
+    return Owning if prepared.keeps_data else Served
 
 
 def _guarded(recording: Recording, needs: Needs, finding: Finding, left_over: Any) -> bool:

@@ -103,17 +103,7 @@ def straight(
     `guard`, `loaded`: as Served has them; `complete(made, tensors, loaded)`: leaves everything step
     by step where a handler raised before the first store; `like`: that of a recording which differs
     in sizes only."""
-    tape = recording.tape
-    own = {
-        "entry": entry.of,
-        "guard": guard,
-        "life": recording.life,
-        "complete": complete,
-        "finish": finish,
-        "spent": recording.spent,
-        "tape": tape,
-        "avals": None if tape is None else tape.avals,
-    }
+    own = {"entry": entry.of, "guard": guard, "complete": complete, **_own(recording)}
     if like is not None and not like.views:
         return Straight(like.text, {**like.space, **own}, False)
     result = recording.outcome.result
@@ -130,6 +120,19 @@ def straight(
     if len(text) > MAX_TEXT:
         return None
     return Straight(text, {**writer.space, **own}, bool(writer.views))
+
+
+def _own(recording: Recording) -> dict[str, Any]:
+    """What names of the text stand for that differs between recordings of other sizes."""
+    tape = recording.tape
+    avals = None if tape is None else tape.avals
+    return {
+        "life": recording.life,
+        "finish": finish,
+        "spent": recording.spent,
+        "tape": tape,
+        "avals": avals,
+    }
 
 
 _OUTCOME = {"result", "stores", "gradients", "writes", "avals", "actions"}

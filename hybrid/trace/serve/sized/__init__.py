@@ -20,6 +20,7 @@ from ...fallback.postponed import Postponed, PostponingRecorder, begin
 from ...heap.data import stands_for
 from ...record.actions import NONE
 from ...record.compare import same_kinds
+from ...record.outcome import Outcome
 from ...record.outputs import New, Unfit
 from ...record.recording import Life, Recording
 from ...record.result_tape import tape_of
@@ -27,6 +28,7 @@ from ...watch.turns import RUNS
 from ..plans import ReplayPlan, distinct
 from ..prepare import CHOICE
 from ..signatures import SignatureState
+from .recipes import Recipes
 from .relatives import forgets, sized
 
 __all__ = ["blind_plan", "filled_call"]
@@ -46,7 +48,8 @@ def _of_use(recording: Recording) -> bool:
     """Whether a recording is one that calls of other sizes need no watch to be compared with."""
     simple = not (recording.path or recording.data or recording.numbers or recording.taps)
     kept = recording.outcome.actions is NONE and not recording.handles_errors
-    return recording.blind and simple and kept and not recording.life.dead
+    views = [s.spec for s in recording.outcome.stores if type(s.spec) is not New or s.spec.view]
+    return recording.blind and simple and kept and not views and not recording.life.dead
 
 
 def filled_call(
@@ -130,13 +133,21 @@ def _recording(
     operations = recorder.key()
     if not same_kinds(operations, other.fingerprint.operations):
         return None
-    if not _leaves_the_same(recorder, other, result):
+    if not _leaves_the_same(recorder, other):
         return None
-    return _resized(state, other, recorder, operations)
+    try:
+        recipe = Recipes(recorder, other.numbered).of(other.outcome.result, result)
+    except Unfit:
+        return None
+    outcome = other.outcome
+    if recipe is not outcome.result:  # of views with parameters that are sizes
+        outcome = dataclasses.replace(outcome, result=recipe)
+    return _resized(state, other, recorder, operations, outcome)
 
 
-def _leaves_the_same(recorder: PostponingRecorder, other: Recording, result: Any) -> bool:
-    """Whether the tensors that a call leaves are those of the recording, by number."""
+def _leaves_the_same(recorder: PostponingRecorder, other: Recording) -> bool:
+    """Whether the tensors that a call leaves beside its result are those of the recording, by
+    number."""
     handles, outputs = recorder.handles, other.numbered
     inputs = [*recorder.args, *recorder.captures]
     writes = dict(other.outcome.writes)
@@ -158,15 +169,15 @@ def _leaves_the_same(recorder: PostponingRecorder, other: Recording, result: Any
         (host, outputs[spec.output] if isinstance(spec, New) else None)
         for host, spec in other.outcome.gradients
     ]
-    recipe = other.outcome.result
-    same = not isinstance(recipe, New) or (
-        isinstance(result, Handle) and handles.get(id(result)) == outputs[recipe.output]
-    )
-    return same and reads == list(other.gradients) and final == left
+    return reads == list(other.gradients) and final == left
 
 
 def _resized(
-    state: SignatureState, other: Recording, recorder: PostponingRecorder, operations: list[Any]
+    state: SignatureState,
+    other: Recording,
+    recorder: PostponingRecorder,
+    operations: list[Any],
+    outcome: Outcome,
 ) -> Recording | None:
     count = len(other.fingerprint.numbers)
     numbers, spent = list(other.numbered[:count]), recorder.asked.spent
@@ -189,14 +200,15 @@ def _resized(
         ]
     )
     avals = tuple(map(recorder.aval_of, other.numbered))
+    fingerprint = other.fingerprint._replace(operations=operations, outcome=outcome.comparable())
     return dataclasses.replace(
         other,
         graph=recorder.graph(other.numbered),
         inputs=inputs,
-        outcome=dataclasses.replace(other.outcome, avals=avals),
+        outcome=dataclasses.replace(outcome, avals=avals),
         tape=tape,
         spent=spent,
-        fingerprint=other.fingerprint._replace(operations=operations),
+        fingerprint=fingerprint,
         life=Life(other.life),
     )
 
