@@ -12,9 +12,9 @@ from typing import Any
 
 from ..core.aval import Aval, aval
 from ..core.extents import Extent, Following, Unsized, taken
-from ..ir.graph.graph import Const, Graph, Node, Value, literal_key
+from ..ir.graph.graph import Const, Graph, Node, Value, literal_key, param_key
 
-__all__ = ["SizedPlan", "numbers_of"]
+__all__ = ["SizedPlan", "form_of", "numbers_of"]
 
 Make = Callable[[Graph], Any]  # a graph -> what is made of it: tuples all the way down
 LEAVES = (str, bytes, int, float, complex, type(None))
@@ -37,6 +37,28 @@ def literals_of(graph: Graph) -> list[tuple[Any, ...]]:
     """The literals in a graph, by content, in order."""
     values = [value for node in graph.nodes for value in node.inputs] + list(graph.outputs)
     return [literal_key(value) for value in values if isinstance(value, Const)]
+
+
+def form_of(graph: Graph) -> tuple[Any, ...]:
+    """All of a graph but its whole numbers and what its literals hold."""
+    places: dict[Value, int] = {value: number for number, value in enumerate(graph.inputs)}
+    form: list[Any] = [(v.aval.dtype, v.aval.ndim, v.aval.device) for v in graph.inputs]
+    for node in graph.nodes:
+        operands = tuple([places.get(value, -1) for value in node.inputs])
+        params = tuple([(name, _unnumbered(value)) for name, value in node.params.items()])
+        form.append(
+            (node.op, operands, params, [(v.aval.dtype, v.aval.ndim) for v in node.outputs])
+        )
+        for value in node.outputs:
+            places[value] = len(places)
+    form.append([places.get(value, -1) for value in graph.outputs])
+    return tuple(form)
+
+
+def _unnumbered(value: Any) -> Any:
+    if type(value) is int:
+        return int
+    return tuple(map(_unnumbered, value)) if type(value) is tuple else param_key(value)
 
 
 def _numbers(value: Any, found: list[int]) -> None:
@@ -86,7 +108,8 @@ class SizedPlan:
 
     def __init__(self, first: Graph, second: Graph, make: Make) -> None:
         before, now = numbers_of(first), numbers_of(second)
-        if len(before) != len(now) or literals_of(first) != literals_of(second):
+        self.form = form_of(second)
+        if form_of(first) != self.form or literals_of(first) != literals_of(second):
             raise Unsized("graphs that differ in more than numbers")
         symbols: dict[tuple[int, int], int] = {}
         # of each number: which symbol it is a multiple of (-1: of 1), and which multiple
@@ -121,12 +144,13 @@ class SizedPlan:
         self._ready = values, made  # `fill` is asked next
         return made is not None
 
-    def fill(self, graph: Graph) -> Any:
+    def fill(self, graph: Graph, form: tuple[Any, ...] | None = None) -> Any:
         """What `make` gives for a graph that differs in numbers only, or None where it may be
-        something else."""
-        numbers = numbers_of(graph)
-        values = self._values(numbers) if len(numbers) == len(self.places) else None
-        if values is None or literals_of(graph) != self.literals:
+        something else; `form`: of the graph, if it is known."""
+        if (form or form_of(graph)) != self.form or literals_of(graph) != self.literals:
+            return None
+        values = self._values(numbers_of(graph))
+        if values is None:
             return None
         ready, self._ready = self._ready, None
         return ready[1] if ready is not None and ready[0] == values else self._filled(values)

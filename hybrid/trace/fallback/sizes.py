@@ -11,7 +11,7 @@ from time import thread_time
 from typing import Any
 
 from ...compiler.pipeline import build
-from ...compiler.sized import SizedPlan
+from ...compiler.sized import SizedPlan, form_of
 from ...core import signals
 from ...core.aval import Aval
 from ...ir.door.bind import backend_of
@@ -30,6 +30,14 @@ LITTLE, MANY = 0.05, 32
 EACH = 4  # sizes that were filled in and pay for one more such plan
 
 
+class StepPlan(SizedPlan):
+    """One for graphs in which these outputs are new values of inputs (output, input)."""
+
+    def __init__(self, first: Graph, second: Graph, states: list[tuple[int, int]]) -> None:
+        super().__init__(first, second, lambda graph: _made(graph, states))
+        self.states = states
+
+
 class Sizes:
     """`plans`, the latest first; `missed`: sizes that none of them was for; `filled`: the others;
     `made`: plans so far, those that were for one size only included; `uses` of the last one, which
@@ -38,10 +46,10 @@ class Sizes:
     __slots__ = ("plans", "missed", "filled", "made", "last", "uses", "seconds", "cost")
 
     def __init__(self) -> None:
-        self.plans: list[SizedPlan] = []
+        self.plans: list[StepPlan] = []
         self.missed = self.filled = self.made = self.uses = 0
         self.seconds = self.cost = 0.0
-        self.last: SizedPlan | None = None
+        self.last: StepPlan | None = None
 
     @property
     def trying(self) -> bool:
@@ -57,8 +65,9 @@ class Sizes:
         """The plan of a recording and what the backend needs beside it; None where it has to be
         compiled by itself.  `other`: one that differs in sizes only."""
         graph, states = recording.graph, recording.outcome.states
+        form = form_of(graph)
         for plan in self.plans:
-            made = plan.fill(graph)
+            made = plan.fill(graph, form) if plan.states == states else None
             if made is not None:
                 self.filled += 1
                 self.uses += plan is self.last
@@ -88,7 +97,7 @@ class Sizes:
         """What a new plan gives for a graph, if it is for more sizes than one: where a size happens
         to be that of something else, the other one of two may do better."""
         try:
-            plan = SizedPlan(first, second, lambda g: _made(g, states))
+            plan = StepPlan(first, second, states)
             made = plan.fill(graph) if plan.general else None
         except Exception as error:
             if signals.foreign(error):

@@ -47,7 +47,7 @@ def blind_plan(state: SignatureState) -> ReplayPlan | None:
 def _of_use(recording: Recording) -> bool:
     """Whether a recording is one that calls of other sizes need no watch to be compared with."""
     simple = not (recording.path or recording.data or recording.numbers or recording.taps)
-    kept = recording.outcome.actions is NONE and not recording.handles_errors
+    kept = recording.outcome.actions is NONE
     views = [s.spec for s in recording.outcome.stores if type(s.spec) is not New or s.spec.view]
     return recording.blind and simple and kept and not views and not recording.life.dead
 
