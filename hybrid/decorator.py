@@ -147,7 +147,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
             plan.calls, state.fails = plan.calls + 1, 0
             if plan is not plans[0]:
                 state.prefer(plan)
-            if plan.learned != id(self._direct):
+            if plan.learned.get((len(given), *named)) != id(self._direct):
                 self._learn(state, plan, given, named, tensors)
             return result
         return self._record(state, args, kwargs, tensors)

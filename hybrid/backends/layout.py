@@ -8,6 +8,7 @@ guards the pointer, so a reader that stops at the first difference never follows
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, Protocol
 
 __all__ = ["ObjectLayout", "Pairs", "Unreadable"]
@@ -21,7 +22,7 @@ class Unreadable(Exception):
 
 
 class ObjectLayout(Protocol):
-    """Addresses of pointers inside objects, and pairs that keep them where they are.
+    """Addresses of pointers inside objects, pairs that keep them where they are, and stacks.
 
     Methods raise Unreadable for what has no such form here; then Python has to look itself."""
 
@@ -30,6 +31,10 @@ class ObjectLayout(Protocol):
 
     def cell(self, cell: Any) -> int:
         """Address of the pointer to what a closure cell holds."""
+
+    def operand(self, frame: FrameType, place: int) -> Any:
+        """What lies at a place on the value stack of a frame that stands between two instructions,
+        0 being the lowest; Unreadable for a null."""
 
     def length(self, items: list[Any]) -> Pairs:
         """Pairs that keep the length of a list."""

@@ -22,6 +22,7 @@ from .opcodes import TABLE
 __all__ = [
     "summarize",
     "settled",
+    "depths",
     "step",
     "offsets",
     "handles_errors",
@@ -164,6 +165,16 @@ def settled(code: CodeType) -> Frame:
             step(frame, frame.work.pop())
         if frame.summary.unknown or dict(frame.variables) == before:
             return frame
+
+
+@lru_cache(1024)
+def depths(code: CodeType) -> dict[int, int]:
+    """How many values are on the stack before each instruction, by offset; nothing where that is
+    not known."""
+    frame = settled(code)
+    if frame.summary.unknown is not None:
+        return {}
+    return {frame.instructions[n].offset: len(stack) for n, stack in frame.states.items()}
 
 
 def step(frame: Frame, number: int) -> None:

@@ -12,6 +12,7 @@ from ..heap.allowlist import plain
 from ..host.table import owns_state
 from .calls import RETURNED, Effect, Instruction
 from .follower import Follower
+from .hosted.recall import held, recalled
 from .hosted.texts import build_string, format_value, term_of
 from .indices import build_slice
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
@@ -25,15 +26,11 @@ __all__ += ["advance", "get_iter", "for_iter", "enter"]
 def build(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     count = instruction.arg or 0
     kind = tuple if instruction.opname == "BUILD_TUPLE" else list
-    slots = machine.stack[len(machine.stack) - count :]
-    del machine.stack[len(machine.stack) - count :]
-    _collect(machine, frame, kind, slots)
+    _collect(machine, frame, kind, _taken(machine, frame, count))
 
 
 def build_map(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    count = 2 * (instruction.arg or 0)
-    slots = machine.stack[len(machine.stack) - count :]
-    del machine.stack[len(machine.stack) - count :]
+    slots = _taken(machine, frame, 2 * (instruction.arg or 0))
     follow.escape(slots[::2])
     keys = tuple([slot.value for slot in slots[::2]])
     _collect(machine, frame, dict, slots[1::2], keys)
@@ -41,10 +38,18 @@ def build_map(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 def build_keyed(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     keys = machine.stack.pop().value
-    count = instruction.arg or 0
-    slots = machine.stack[len(machine.stack) - count :]
-    del machine.stack[len(machine.stack) - count :]
+    slots = _taken(machine, frame, instruction.arg or 0)
     _collect(machine, frame, dict, slots, keys if type(keys) is tuple else ())
+
+
+def _taken(machine: Stepper, frame: Any, count: int) -> list[StackSlot]:
+    """Take what goes into a container off the stack; all of it is known where some is followed."""
+    first = len(machine.stack) - count
+    slots = machine.stack[first:]
+    del machine.stack[first:]
+    if any(slot.term is not None for slot in slots):
+        slots = recalled(machine, frame, slots, first)
+    return slots
 
 
 def _collect(
@@ -135,8 +140,9 @@ def _look(pops: Callable[[int], int], pushes: int, into: bool = False) -> Effect
     def effect(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
         operand, stack = instruction.arg or 0, machine.stack
         count = pops(operand)
-        follow.walks_unknown = follow.walks_unknown or into
         if into:
+            if count == 1:  # of several the container gets each as it is
+                _walks(follow, held(machine, frame, stack[-1], len(stack) - 1))
             place = len(stack) - count - operand
             follow.escape([stack[place]])
             stack[place] = UNSEEN

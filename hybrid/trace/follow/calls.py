@@ -15,9 +15,11 @@ from typing import Any
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import is_a, lookup
+from ..host.table import host_function
 from .follower import Follower, Method
 from .hosted.arrays import close_offer, of_arrays, offer_arrays
 from .hosted.calls import called_again
+from .hosted.recall import recalled, spread, spread_names
 from .hosted.texts import of_tensor, text_of
 from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .operands import offer_arguments
@@ -84,6 +86,9 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
         _mutation(follow, machine, frame, upper.value, method, arguments)
         return
     function = value_of(frame, callee)
+    if _recalls(function, given):
+        given = recalled(machine, frame, given, len(machine.stack) + 2 + count - len(given))
+        arguments = given[len(given) - count :]
     if called_again(follow, machine, frame, function, given, names):
         return
     special = None
@@ -97,6 +102,14 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
         machine.stack.append(special)
         return
     _python(follow, machine, frame, callee, function, given, names)
+
+
+def _recalls(function: Any, given: list[StackSlot]) -> bool:
+    """Whether it matters what the arguments of a call are."""
+    if any(slot.term is not None for slot in given):
+        return True
+    owner = given[0].value if given and not is_a(function, types.MethodType) else None
+    return host_function(function, owner) is not None
 
 
 def _mutation(
@@ -250,6 +263,17 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
 
 def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     count = 3 + ((instruction.arg or 0) & 1)
-    follow.escape(machine.stack[len(machine.stack) - count :])
-    del machine.stack[len(machine.stack) - count :]
+    first = len(machine.stack) - count
+    slots = machine.stack[first:]
+    del machine.stack[first:]
+    callee = slots[0] if slots[1] is NULL else slots[1]
+    function = value_of(frame, callee)
+    if _recalls(function, []):
+        given = spread(machine, frame, slots[2], first + 2)
+        names = spread_names(machine, frame, slots[3], first + 3) if count > 3 else {}
+        if given is not None and names is not None:
+            given = [*given, *names.values()]
+            if called_again(follow, machine, frame, function, given, tuple(names)):
+                return
+    follow.escape(slots)
     machine.stack.append(UNSEEN)

@@ -40,7 +40,8 @@ from .calls import (
 from .follower import Follower
 from .hosted.arrays import array_method, is_array, on_arrays, picked, taken_from
 from .hosted.calls import method_of
-from .hosted.texts import computed_text, decided
+from .hosted.recall import decided, recalled
+from .hosted.texts import computed_text
 from .indices import offer_index, read_table
 from .machine import NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
 from .operands import offer_value, operate
@@ -375,8 +376,16 @@ _BINARY: tuple[Any, ...] = (
 )
 
 
-def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+def _pair(machine: Stepper, frame: Any) -> tuple[StackSlot, StackSlot]:
+    """Take two operands off the stack, lowest first."""
     right, left = machine.stack.pop(), machine.stack.pop()
+    if left.term is not None or right.term is not None:
+        left, right = recalled(machine, frame, (left, right), len(machine.stack))
+    return left, right
+
+
+def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    left, right = _pair(machine, frame)
     symbol = _BINARY[instruction.arg or 0]
     if (instruction.arg or 0) >= FIRST_INPLACE:
         changed = value_of(frame, left)
@@ -397,7 +406,7 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
 
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    right, left = machine.stack.pop(), machine.stack.pop()
+    left, right = _pair(machine, frame)
     if not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
         pair = numbers(frame, [left, right])
         machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))

@@ -230,7 +230,7 @@ class Follower(SharedValues, HostNotes):
         while machine.instructions[offset].opname == "EXTENDED_ARG":
             offset += 2
         machine.returned, machine.entered = [], []
-        machine.offset = offset
+        machine.offset, machine.depth = offset, len(machine.stack)
         machine.ticks += 1
         self.impure += machine.instructions[offset].opname not in PURE
         self.ran.add((id(machine.code), offset))

@@ -101,6 +101,7 @@ class Stepper:
         "returned",
         "entered",
         "offset",
+        "depth",
         "handlers",
         "names",
         "passed",
@@ -120,6 +121,7 @@ class Stepper:
         self.returned: list[Any] = []  # what Python code returned to this instruction
         self.entered: list[Stepper] = []  # frames entered from this instruction
         self.offset, self.ticks = -1, 0  # of the instruction, and how many have run
+        self.depth = 0  # of the stack before the instruction
         self.handlers, self.instructions = exception_targets(code), instructions_of(code)
         self.after = successors(code)
         self.names: tuple[str, ...] = ()  # of keyword arguments of the coming call

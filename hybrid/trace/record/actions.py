@@ -23,7 +23,7 @@ from ...ir.door.bind import scalar_maker
 from ..bytecode.host_reads import HOW
 from ..follow.follower import Method
 from ..follow.hosted.notes import Hosted
-from ..follow.hosted.texts import decided
+from ..follow.hosted.recall import decided
 from ..follow.machine import UNKNOWN
 from ..follow.terms import (
     NEVER_RAISE,
@@ -403,7 +403,8 @@ class _Builder:
                 raise Unfit(f"makes a {type(term.value).__name__} to write to")
             return Computed(HeldObject(Holder(term.value, self.dead)))
         resolved = self.resolve(term)
-        return Plain(resolved.value) if type(resolved) is Constant else Computed(resolved)
+        whole = type(resolved) is Constant and type(resolved.value) is not tuple
+        return Plain(resolved.value) if whole else Computed(resolved)
 
     def check(self, term: Any) -> None:
         """What must not raise when a replay computes a term is tried before it; what depends on

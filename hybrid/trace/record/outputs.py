@@ -224,10 +224,15 @@ def _canonical_term(term: Any, idents: dict[int, int]) -> Any:
         items = tuple([_canonical_term(t, idents) for t in term.items])
         return term.type.__name__, tuple(map(_identity, term.keys)), items
     if type(term) is Constant:
-        return _identity(term.value)
+        return _content(term.value)
     if type(term) is HostValue:
         return canonical(term, idents)
     return term.place()
+
+
+def _content(value: Any) -> tuple[Any, ...]:
+    """A value that goes into a text or number: of a tuple only what is inside counts."""
+    return ("tuple", *map(_content, value)) if type(value) is tuple else _identity(value)
 
 
 def _identity(value: Any) -> tuple[Any, ...]:

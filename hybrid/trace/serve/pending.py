@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...core import signals
+from ...core.cache import keep
 from ...core.signals import from_handler
 from ...ir.door.busy import is_busy, values_of
 from ...ir.door.context import LOCAL, STATE, push_mode
@@ -242,6 +243,7 @@ class Unserved(Napping, Reports):
         if plan.untimed or STATE.special or self._learned > FREE + self._replays // EACH:
             return
         self._learned += 1
+        form = len(args), *kwargs
         direct = self._direct
         known = getattr(direct, "ways", None)
         ways = list(known.ways) if known is not None else []
@@ -250,7 +252,7 @@ class Unserved(Napping, Reports):
             owners = state.owners is not None
             way = way_of(self.fn, plan, (args, kwargs), tensors, self._regard, owners)
         if way is None:
-            plan.learned = id(direct)
+            keep(plan.learned, form, id(direct), MAX_WAYS)
             return
         if way.serve is direct and not way.names:
             return
@@ -262,7 +264,7 @@ class Unserved(Napping, Reports):
         self._handles_errors = handles or (bool(ways) and self._handles_errors)
         self._attribute(plan)
         self._direct = Ways([*ways, way], self._forget_ways).caller()
-        plan.learned = id(self._direct)
+        keep(plan.learned, form, id(self._direct), MAX_WAYS)
 
     def _bare(self, direct: Callable[..., Any]) -> Way | None:
         """The way that is served directly now."""

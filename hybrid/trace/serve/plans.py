@@ -33,9 +33,9 @@ class ReplayPlan:
     """`guard` finds the captures of a call, or None; `served` is the native way, made at the first
     replay and again when the native forms of facts fail, and `attempts` how those lasted.
     `untimed`: replays until one is timed, the second: the first makes the native way; `learned`:
-    which ways of the function there were when a way to it was looked for, by id; `known_paths`: of
-    its signature (paths.py); `other`: one for other sizes with the same facts, weakly, and `facts`
-    their native form."""
+    which ways of the function there were, by id, when a way to it was looked for from calls with so
+    many arguments and these keywords; `known_paths`: of its signature (paths.py); `other`: one for
+    other sizes with the same facts, weakly, and `facts` their native form."""
 
     __slots__ = (
         "recording",
@@ -76,7 +76,8 @@ class ReplayPlan:
         self.known_paths: Any = None
         self.cause = ""  # what was other than for the plans before it
         self.calls = 0  # that it served
-        self.untimed, self.learned = 2, 0
+        self.untimed = 2
+        self.learned: dict[tuple[Any, ...], int] = {}
         actions = recording.outcome.actions
         self.draws = actions.first if actions.draws else ()  # calls that are undone with a replay
         self.why = ""  # what went wrong when the native way was made

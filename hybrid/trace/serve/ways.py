@@ -145,18 +145,22 @@ def way_of(
 def _walk_through(
     walk: ArgumentWalk, function: Any, values: tuple[Any, ...], writing: Writing
 ) -> None:
-    """Have the arguments of a call described, as the signature has them."""
-    for position, index in writing.order:
-        walk.argument(values[index], f"v{index}", position)
-    tensors = len(walk.tensors)
+    """Have the arguments of a call described, as the signature has them: by position."""
     if writing.defaults:
         walk.space["function"] = function
         # a tuple: what is in it stays
         walk.need(f"function.__defaults__ is {walk.hold(getattr(function, '__defaults__', None))}")
-    for place, value in writing.defaults:
-        walk.add(value, walk.name(place))
-    if len(walk.tensors) != tensors or not walk.regard.free.isdisjoint(writing.left_out):
-        raise NoWay
+    given = dict(writing.order)
+    left_out = dict(zip(writing.left_out, writing.defaults))
+    for position in sorted([*given, *left_out]):
+        if position in given:
+            index = given[position]
+            walk.argument(values[index], f"v{index}", position)
+            continue
+        (place, value), tensors = left_out[position], len(walk.tensors)
+        walk.argument(value, walk.name(place), position)
+        if len(walk.tensors) > tensors and type(value) not in (int, float):
+            raise NoWay
 
 
 def _serving(plan: ReplayPlan) -> Callable[..., Any] | None:

@@ -1,4 +1,4 @@
-"""Where CPython's containers, classes, functions and instances keep their pointers.
+"""Where CPython's containers, classes, functions, instances and frames keep their pointers.
 
 Invariant: `objects()` is None unless a self-test found every place on this interpreter and saw each
 kind of change in the words that stand for it.
@@ -29,6 +29,8 @@ KEYS_INDEX_BITS, KEYS_KIND, KEYS_COUNT, KEYS_TABLE = 9, 10, 24, 32
 GENERAL_KIND = 0  # keys of any type: an entry starts with the hash
 VALUES = 8 if sys.version_info >= (3, 13) else 0  # of instances: what stands before the pointers
 MANAGED_DICT = -24  # before the object: CPython keeps the collector's words there, too
+# of a frame object: the interpreter's own frame; of that: variables and cells, then the stack
+FRAME, FRAME_SLOTS = 24, 72
 FUNCTION = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
 MEMBER: dict[Any, int] = {  # fields of C objects, by their descriptors
     functools.partial.__dict__["func"]: 16,
@@ -57,6 +59,10 @@ class PythonObjects:
         self._known = known
         self._order = _order_offset()
         self._class_version = _class_version_offset()
+
+    # ---- frames
+    def operand(self, frame: types.FrameType, place: int) -> Any:
+        return _slot(frame, _variables(frame.f_code) + place)
 
     # ---- containers and C objects
     def kind(self, instance: Any) -> int:
@@ -136,6 +142,21 @@ class PythonObjects:
     def dict_version(self, names: dict[Any, Any]) -> int | None:
         offset = self._known.dict_version
         return None if offset is None else id(names) + offset
+
+
+# ---- frames
+@lru_cache(1024)
+def _variables(code: types.CodeType) -> int:
+    """How many slots of a frame are variables and cells: an argument that is a cell has one."""
+    cells = [name for name in code.co_cellvars if name not in code.co_varnames]
+    return len(code.co_varnames) + len(cells) + len(code.co_freevars)
+
+
+def _slot(frame: types.FrameType, index: int) -> Any:
+    found = word_at(word_at(id(frame) + FRAME) + FRAME_SLOTS + 8 * index)
+    if not found:
+        raise Unreadable
+    return _object_at(found)
 
 
 # ---- the tables of a dict
@@ -331,6 +352,24 @@ def _members_are_found() -> bool:
     return found and moved and len(pairs) == len(MEMBER)
 
 
+def _frames_are_found(known: PythonObjects) -> bool:
+    """A variable, and what waits on the stack of a frame with cells that makes a call."""
+    marks = [object() for _ in range(5)]
+
+    def outer(first: Any, second: Any) -> list[Any]:
+        third = second
+
+        def inner() -> list[Any]:
+            frame = sys._getframe(1)
+            waiting = [known.operand(frame, place) for place in range(3)]
+            return [_slot(frame, 0), third, *waiting]
+
+        return [marks[2], marks[3], marks[4], inner()]
+
+    found = outer(marks[0], marks[1])[-1]
+    return all(one is other for one, other in zip(found, marks, strict=True))
+
+
 class _Lookups:
     """Attribute lookups as pairs, for the self-test."""
 
@@ -387,6 +426,7 @@ def objects() -> PythonObjects | None:
     try:
         found = PythonObjects(known)
         tests = _entries_are_found(found), _containers_are_found(found), _members_are_found()
-        return found if all(tests) and _objects_are_found(found) else None
+        more = all(tests) and _frames_are_found(found) and _objects_are_found(found)
+        return found if more else None
     except (Unreadable, ValueError, OSError):
         return None

@@ -21,7 +21,8 @@ from ...heap.data import passed
 from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..operands import operand_of
 from ..terms import MAX_TERM, NUMBERS, OPERATORS, Made, Symbol, is_number, size
-from .texts import decided, term_of
+from .recall import decided
+from .texts import term_of
 
 __all__ = ["ArrayOffer", "array_method", "computed", "drawn_operand", "is_array", "of_arrays"]
 __all__ += ["close_offer", "offer_arrays", "picked"]

@@ -11,10 +11,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ....ir.tensor import Handle
-from ...heap.allowlist import is_a, plain
+from ...heap.allowlist import is_a
 from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from ..terms import (
     MAX_TERM,
@@ -31,18 +29,10 @@ from ..terms import (
     size,
     text,
 )
+from .recall import decided, recalled
 
-__all__ = ["decided", "term_of", "format_value", "build_string", "text_of"]
+__all__ = ["term_of", "format_value", "build_string", "text_of"]
 __all__ += ["of_tensor", "shown", "computed_text", "format_with", "convert_value"]
-
-MAX_DEPTH = 4  # containers in an argument
-
-
-def decided(value: Any, depth: int = 0) -> bool:
-    """A value that facts decide whole."""
-    if plain(value) or (is_a(value, type) and issubclass(value, np.generic)):
-        return True
-    return type(value) is tuple and depth < MAX_DEPTH and all(decided(v, depth + 1) for v in value)
 
 
 def _whole(term: Any) -> bool:
@@ -129,21 +119,28 @@ def format_value(follow: Any, machine: Stepper, frame: Any, instruction: Any) ->
     """`{value!r:spec}` in an f-string; up to 3.12 one instruction."""
     flags = instruction.arg or 0
     spec = machine.stack.pop() if flags & 4 else StackSlot("")
-    convert(follow, machine, frame, flags & 3)
-    _format(follow, machine, frame, spec)
+    if flags & 3:
+        convert(follow, machine, frame, flags & 3)
+        _format(follow, machine, frame, machine.stack.pop(), spec)
+    else:
+        _format(follow, machine, frame, _top(machine, frame), spec)
+
+
+def _top(machine: Stepper, frame: Any) -> StackSlot:
+    """Take what lies on the stack of the machine, and of the frame below a format."""
+    slot = machine.stack.pop()
+    return recalled(machine, frame, [slot], len(machine.stack))[0]
 
 
 def convert(follow: Any, machine: Stepper, frame: Any, how: int) -> None:
     """`!s`, `!r` or `!a` (0: none of them)."""
     if how:
-        slot = machine.stack.pop()
         function: Any = (str, repr, ascii)[how - 1]
-        parts = _parts(follow, frame, [slot])
+        parts = _parts(follow, frame, [_top(machine, frame)])
         machine.stack.append(UNSEEN if parts is None else _filled(function, *parts))
 
 
-def _format(follow: Any, machine: Stepper, frame: Any, spec: StackSlot) -> None:
-    slot = machine.stack.pop()
+def _format(follow: Any, machine: Stepper, frame: Any, slot: StackSlot, spec: StackSlot) -> None:
     held = value_of(frame, slot)
     if slot.term is None and (held is UNKNOWN or is_a(held, Handle)):
         machine.stack.append(UNSEEN)
@@ -161,7 +158,7 @@ def _format(follow: Any, machine: Stepper, frame: Any, spec: StackSlot) -> None:
 def format_with(follow: Any, machine: Stepper, frame: Any, instruction: Any) -> None:
     """FORMAT_SIMPLE and FORMAT_WITH_SPEC."""
     spec = machine.stack.pop() if instruction.opname == "FORMAT_WITH_SPEC" else StackSlot("")
-    _format(follow, machine, frame, spec)
+    _format(follow, machine, frame, _top(machine, frame), spec)
 
 
 def convert_value(follow: Any, machine: Stepper, frame: Any, instruction: Any) -> None:
@@ -170,8 +167,9 @@ def convert_value(follow: Any, machine: Stepper, frame: Any, instruction: Any) -
 
 def build_string(follow: Any, machine: Stepper, frame: Any, instruction: Any) -> None:
     count = instruction.arg or 0
-    slots = machine.stack[len(machine.stack) - count :]
-    del machine.stack[len(machine.stack) - count :]
+    first = len(machine.stack) - count
+    slots = recalled(machine, frame, machine.stack[first:], first)
+    del machine.stack[first:]
     parts = _parts(follow, frame, slots)
     machine.stack.append(UNSEEN if parts is None else _filled(joined, *parts))
 

@@ -1,0 +1,96 @@
+"""What lies on the stack where the follower has no term for it: what no followed number has gone
+into is the same in each replay, so a value that facts decide needs not be computed again.
+
+Invariant: the stack is read only where the bytecode and the follower agree on how deep it is, and
+only what facts decide whole is given.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ....backends.api import layout
+from ....backends.layout import Unreadable
+from ....ir.tensor import Handle
+from ...bytecode.summary import depths
+from ...heap.allowlist import is_a, plain
+from ..machine import TENSOR, UNKNOWN, StackSlot, Stepper, value_of
+from ..terms import Collection
+
+__all__ = ["decided", "held", "recalled", "spread", "spread_names"]
+
+MAX_DEPTH = 4  # containers in an argument
+
+
+def decided(value: Any, depth: int = 0) -> bool:
+    """A value that facts decide whole."""
+    if plain(value) or (is_a(value, type) and issubclass(value, np.generic)):
+        return True
+    return type(value) is tuple and depth < MAX_DEPTH and all(decided(v, depth + 1) for v in value)
+
+
+def _real(machine: Stepper, frame: types.FrameType, place: int) -> Any:
+    """What lies at a place on the stack of a frame; UNKNOWN where that cannot be read."""
+    known = layout()
+    if known is None or depths(machine.code).get(machine.offset) != machine.depth:
+        return UNKNOWN
+    try:
+        return known.operand(frame, place)
+    except Unreadable:
+        return UNKNOWN
+
+
+def held(machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int) -> Any:
+    """The object in a slot, which the instruction finds at this place; UNKNOWN: that is not
+    known."""
+    value = value_of(frame, slot)
+    return _real(machine, frame, place) if value is UNKNOWN and slot.term is None else value
+
+
+def _slot(value: Any) -> StackSlot:
+    return TENSOR if issubclass(type(value), Handle) else StackSlot(value)
+
+
+def recalled(
+    machine: Stepper, frame: types.FrameType, slots: Sequence[StackSlot], first: int
+) -> list[StackSlot]:
+    """Slots that the instruction takes off the stack, from the place `first` on, with the values
+    of those that are not known."""
+    found = list(slots)
+    for number, slot in enumerate(slots):
+        if slot.value is UNKNOWN and slot.term is None and not slot.method:
+            seen = _slot(_real(machine, frame, first + number))
+            found[number] = seen if seen is TENSOR or decided(seen.value) else slot
+    return found
+
+
+def spread(
+    machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int
+) -> list[StackSlot] | None:
+    """The arguments behind a star; None where they are not known."""
+    term = slot.term
+    if type(term) is Collection and term.type is not dict:
+        return None if None in term.items else [StackSlot(term=item) for item in term.items]
+    values = _real(machine, frame, place) if term is None else UNKNOWN
+    if type(values) is not tuple and type(values) is not list:
+        return None
+    return list(map(_slot, values))
+
+
+def spread_names(
+    machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int
+) -> dict[str, StackSlot] | None:
+    """The named arguments behind two stars; None where they are not known."""
+    term = slot.term
+    if type(term) is Collection and term.type is dict:
+        if None in term.items or len(term.keys) != len(term.items):
+            return None
+        return {name: StackSlot(term=item) for name, item in zip(term.keys, term.items)}
+    values = _real(machine, frame, place) if term is None else UNKNOWN
+    if type(values) is not dict or not all(type(name) is str for name in values):
+        return None
+    return {name: _slot(value) for name, value in values.items()}
