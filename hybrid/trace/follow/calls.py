@@ -87,7 +87,8 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
         return
     function = value_of(frame, callee)
     if _recalls(function, given):
-        given = recalled(machine, frame, given, len(machine.stack) + 2 + count - len(given))
+        first = len(machine.stack) + 2 + count - len(given)
+        given = recalled(machine, frame, given, first, boxes=True)
         arguments = given[len(given) - count :]
     if called_again(follow, machine, frame, function, given, names):
         return

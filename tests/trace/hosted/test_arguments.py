@@ -46,6 +46,9 @@ str(s.pair), repr(s.text), str(s.rates[0]) + s.text
 (s.n, (s.pair, len(s.text)))
 'big' if len(s.names) > 1 else 'small', s.names.get('a'), s.names.get('z', s.pair)
 *(s.n, s.text), **s.options
+s.rates, s.names, [s.rates, {'k': (s.pair, [s.text])}]
+sorted(s.names), list(s.pair), [v * 2 for v in s.rates], list(s.recent), dict(s.options)
+f'{s.rates} {s.names!r} {[len(s.text)]}'
 abs(s.pair[0]), pow(s.pair[1], 2), divmod(s.pair[1], 2), bool(s.names), int('3') + s.pair[0]
 """
 CHANGES: dict[int, Callable[[Any], Any]] = {
@@ -85,6 +88,28 @@ def test_arguments_that_facts_decide(expression: str) -> None:
     found, step = _run(expression, hb.function)
     assert found == expected
     assert step.cache_info().replays >= 8, step.explain()
+
+
+@pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly")
+def test_a_list_that_the_call_changes_is_shown_as_it_is() -> None:
+    def run(jit: Any) -> str:
+        out, rates, log = io.StringIO(), [1.0, 2.0], list[Any]()
+
+        @jit
+        def step(x: Any) -> Any:
+            print(rates, log, file=out)
+            rates[0] = rates[0] * 0.5
+            log.append(len(log))
+            print(rates, log[-2:], file=out)
+            return x * rates[0]
+
+        for k in range(40):
+            if k == 7:
+                rates[1] = 9.0
+            out.write(str(step(hb.ones(2) * k).numpy().tolist()))
+        return out.getvalue()
+
+    assert run(hb.function) == run(lambda f: f)
 
 
 def test_operands_are_those_of_the_frame() -> None:

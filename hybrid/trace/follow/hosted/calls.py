@@ -20,6 +20,7 @@ from ...host.table import CallSite, HostFunction, host_function
 from ..machine import TENSOR, UNKNOWN, StackSlot, Stepper, value_of
 from ..terms import Constant, HostCall, Term, is_number
 from .notes import Hosted
+from .recall import box_term
 from .texts import shown, term_of, text_of
 
 __all__ = ["called_again", "method_of"]
@@ -58,11 +59,17 @@ def _stream(value: Any) -> bool:
     )
 
 
-def _arguments(frame: types.FrameType, given: Sequence[StackSlot]) -> list[Term] | None:
+def _arguments(
+    follow: Any, machine: Stepper, frame: types.FrameType, given: Sequence[StackSlot]
+) -> list[Term] | None:
     """What the arguments of a call are; None where that is not known of one."""
     found: list[Term] = []
     for slot in given:
         term = term_of(frame, slot)
+        if term is None and slot.term is None:
+            box = value_of(frame, slot)
+            term = box_term(box)
+            follow.boxes += [] if term is None else [(box, (id(machine.code), machine.offset))]
         if term is None:
             value = value_of(frame, slot)
             tensor = slot is TENSOR or is_a(value, Handle)
@@ -93,7 +100,7 @@ def called_again(
         bound, given = value_of(frame, given[0]), given[1:]
         if bound is UNKNOWN:
             return False
-    terms = _arguments(frame, given)
+    terms = _arguments(follow, machine, frame, given)
     if terms is None or (names and not _by_name(entry, names)):
         return False
     if not entry.shows and any(term is SHOWN for term in terms):

@@ -35,7 +35,8 @@ class HostNotes:
     `unhosted`: instructions whose calls are not as noted; `texts`: calls that make a text;
     `pure_calls`: those that compute with followed arrays or texts, and `arrays` what is offered
     to hybrid right now; `states`: of the global generators of random numbers, by id;
-    `walks_unknown`: whether a loop goes over an object that is not known."""
+    `walks_unknown`: whether a loop goes over an object that is not known; `boxes`: lists and dicts
+    that were arguments, and where."""
 
     def __init__(self) -> None:
         self.hosted: list[Hosted] = []
@@ -46,3 +47,4 @@ class HostNotes:
         self.arrays: Any = None
         self.states: dict[int, Any] = {}
         self.walks_unknown = False
+        self.boxes: list[tuple[Any, tuple[int, int]]] = []

@@ -19,11 +19,12 @@ from ....ir.tensor import Handle
 from ...bytecode.summary import depths
 from ...heap.allowlist import is_a, plain
 from ..machine import TENSOR, UNKNOWN, StackSlot, Stepper, value_of
-from ..terms import Collection
+from ..terms import Collection, Constant, Term
 
-__all__ = ["decided", "held", "recalled", "spread", "spread_names"]
+__all__ = ["box_term", "decided", "held", "recalled", "spread", "spread_names"]
 
 MAX_DEPTH = 4  # containers in an argument
+MAX_ITEMS = 64  # of each
 
 
 def decided(value: Any, depth: int = 0) -> bool:
@@ -31,6 +32,20 @@ def decided(value: Any, depth: int = 0) -> bool:
     if plain(value) or (is_a(value, type) and issubclass(value, np.generic)):
         return True
     return type(value) is tuple and depth < MAX_DEPTH and all(decided(v, depth + 1) for v in value)
+
+
+def box_term(value: Any, depth: int = 0) -> Term | None:
+    """A list or dict of values that facts decide, as what builds one like it; None: it is more."""
+    if decided(value):
+        return Constant(value)
+    kind = type(value)
+    if depth == MAX_DEPTH or not any(kind is known for known in (list, tuple, dict)):
+        return None
+    keys, inside = ((*value,), [*value.values()]) if kind is dict else ((), value)
+    if len(inside) > MAX_ITEMS or not all(map(plain, keys)):
+        return None
+    items = tuple([box_term(item, depth + 1) for item in inside])
+    return None if None in items else Collection(kind, items, keys)
 
 
 def _real(machine: Stepper, frame: types.FrameType, place: int) -> Any:
@@ -56,15 +71,20 @@ def _slot(value: Any) -> StackSlot:
 
 
 def recalled(
-    machine: Stepper, frame: types.FrameType, slots: Sequence[StackSlot], first: int
+    machine: Stepper,
+    frame: types.FrameType,
+    slots: Sequence[StackSlot],
+    first: int,
+    boxes: bool = False,
 ) -> list[StackSlot]:
     """Slots that the instruction takes off the stack, from the place `first` on, with the values
-    of those that are not known."""
+    of those that are not known; `boxes`: lists and dicts among them."""
     found = list(slots)
     for number, slot in enumerate(slots):
         if slot.value is UNKNOWN and slot.term is None and not slot.method:
             seen = _slot(_real(machine, frame, first + number))
-            found[number] = seen if seen is TENSOR or decided(seen.value) else slot
+            box = boxes and (type(seen.value) is list or type(seen.value) is dict)
+            found[number] = seen if seen is TENSOR or decided(seen.value) or box else slot
     return found
 
 

@@ -118,6 +118,8 @@ class CallRules:
         evaluator = self.evaluator
         functions = [f for f in evaluator.values(code, call.callee) if callable(f)]
         if self.hosts.put_off(code, offset):
+            for box in self.hosts.boxes(code, offset):
+                self.objects.deep(box, Access(code, offset))
             return
         access = Access(code, offset, unnamed=evaluator.unnamed(code, call.args))
         for function in functions:

@@ -52,6 +52,13 @@ class HostCalls:
             return False
         return any((i, offset) in self.understood for i, own in self.ids.items() if own == code)
 
+    def boxes(self, code: CodeType, offset: int) -> list[Any]:
+        """The lists and dicts among the arguments of the calls at an instruction: what is in them
+        is the same in each replay."""
+        held = () if self.follow is None else self.follow.boxes
+        found = [(box, ident) for box, (ident, at) in held if at == offset]
+        return [box for box, ident in found if self.ids[ident] == code]
+
     def expose(self, values: Iterable[Any]) -> None:
         """Objects are used in other calls."""
         self.facts.exposed.update(map(id, values))
