@@ -29,14 +29,14 @@ from .trace.heap.data import stands_for
 from .trace.heap.signature import Regard, signature_of, with_defaults
 from .trace.record import interrupted
 from .trace.record.before import Before
-from .trace.record.compare import alike, difference
+from .trace.record.compare import difference
 from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.serve import background
 from .trace.serve.followers import around, viewed
 from .trace.serve.paths import NEW_WAYS, Paths, kept
 from .trace.serve.pending import Unserved
-from .trace.serve.plans import ReplayPlan, distinct
+from .trace.serve.plans import Bare, ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE, MISS, set_executor
 from .trace.serve.reports import CacheInfo, RunsEagerly
 from .trace.serve.served import Served
@@ -120,7 +120,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
                 return result
         if door.current_mode() is not None:
             return self._within(args, kwargs)
-        return self._signed(args, kwargs)
+        return (self._signed if self._untaped is None else self._off_tape)(args, kwargs)
 
     def _signed(self, args: Args, kwargs: Kwargs) -> Any:
         """A call by its signature."""
@@ -159,7 +159,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
             if plan.served is not None:
                 result = plan.served.replay(tensors)
                 if result is not MISS:
-                    if self._direct is None:
+                    if self._direct is None or plan.untaped:
                         self._serve_directly(plan)
                     return result
             closed = bool(GATE[0]) and give_way()
@@ -217,7 +217,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
             self._say("", f"is not recorded: {stop}")
             return self._eagerly(args, kwargs)
         with signals.held:
-            start, before = CLOCK[0](), self._records
+            start, before, outer = CLOCK[0](), self._records, self._budget.enter()
             if TURN.take(self):  # no call up to `try`: a handler may raise at one
                 try:
                     self._waits = self._waits and self._runs.settle()
@@ -226,7 +226,8 @@ class Function(Deferring, Paths, Recorded, Unserved):
                     try:
                         if WATCHING:  # the end of the watch was cut short
                             abandon_watch()
-                        self._spent(self._records > before, CLOCK[0]() - start)
+                        seconds = self._budget.leave(outer, CLOCK[0]() - start)
+                        self._spent(self._records > before, seconds)
                     finally:
                         self._waits = self._waits and TURN.function is self
                         TURN.function = None
@@ -259,17 +260,17 @@ class Function(Deferring, Paths, Recorded, Unserved):
         mark: Any,
     ) -> None:
         """Look at a call that has run: what it did, and whether that can be replayed."""
-        tensors, earlier, near = before.signature[1], before.held, before.steady()
-        values = [*args, *kwargs.values()]
-        analysis = analyse(self.fn, watch, values, self._regard, before.moved)
+        tensors, earlier = before.signature[1], before.held
+        analysis = analyse(self.fn, watch, [*args, *kwargs.values()], self._regard, before.moved)
         state.ended(recorder, analysis)
         before.check(watch, signature_of(args, kwargs, self._regard), recorder, analysis.dropped)
         dead = dropper(state, self, life := Life())
         recording = recording_of(recorder, analysis, result, before.places, life, dead)
-        plain = len(args) == len(tensors) and all(map(stands_for, tensors, args))
-        bare = before.grad and not kwargs and plain
-        counts = state.fails, state.effects
-        excused = RUNS.overlapped(mark) and state.excused()
+        plain = not kwargs and len(args) == len(tensors) and all(map(stands_for, tensors, args))
+        taped: Bare = "taped" if before.grad else "untaped"
+        overlapped, counts = RUNS.overlapped(mark), (state.fails, state.effects)
+        agreed = None if overlapped else state.known_paths.settled(recording, before)
+        excused = overlapped and state.excused()
         if excused:
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
         devices = recorder.devices()
@@ -283,7 +284,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
         postponed = recorder.postponed
         # what they kept is not needed again, and replays have memory of their own
         del recorder, watch, analysis, before
-        self._decide(state, recording, earlier, near, bare)
+        self._decide(state, recording, earlier, agreed, taped if plain else "")
         if postponed is not None and not isinstance(recording, Refused):
             shows(state, postponed, recording)
         if excused and state.fails + state.effects:
@@ -296,8 +297,8 @@ class Function(Deferring, Paths, Recorded, Unserved):
         state: SignatureState,
         recording: Recording | Refused,
         earlier: list[Recording],
-        near: list[Recording],
-        bare: bool,
+        agreed: Recording | None,
+        bare: Bare,
     ) -> None:
         """Accept, keep for comparison, or give up."""
         if isinstance(recording, Refused):
@@ -316,9 +317,8 @@ class Function(Deferring, Paths, Recorded, Unserved):
                 state.pending = [other for other in pending if other is not candidate]
                 return
             state.why = changed or "Python state it reads was different before the call"
-        other = next((other for other in near if alike(recording, other)), None)
-        if other is not None:
-            self._accept(state, recording, bare, other)
+        if agreed is not None:
+            self._accept(state, recording, bare, agreed if agreed is not recording else None)
             return
         if recording.lost:
             state.why = "uses a tensor whose place in Python could not be found"
@@ -336,7 +336,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
         self,
         state: SignatureState,
         recording: Recording,
-        bare: bool,
+        bare: Bare,
         other: Recording | None = None,
     ) -> None:
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else; `other`

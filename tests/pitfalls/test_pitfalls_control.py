@@ -70,18 +70,24 @@ def test_two_hundred_layers() -> None:
     check(program, replays=1)
 
 
+# numbers that operations take are computed in the graph
+TAKEN = (
+    lambda x: float(x.max()),
+    lambda x: x.max().item(),
+    lambda x: x.sum().__float__(),
+)
+
+
 @pytest.mark.parametrize(
     "read",
     [
-        lambda x: float(x.max()),
-        lambda x: x.max().item(),
+        *TAKEN,
         lambda x: int(x[0] * 4),
         lambda x: x.tolist()[1],
         lambda x: x.numpy()[1],
         lambda x: np.asarray(x)[2],
         lambda x: len(f"{x}"),
         lambda x: len(str(x.sum())),
-        lambda x: x.sum().__float__(),
         lambda x: [3, 4, 5][(x > 100).sum().to("int64")],
         lambda x: len(repr(x)),
     ],
@@ -91,7 +97,7 @@ def test_item_float_int_tolist(read: Any) -> None:
         f = jit(lambda x: x * read(x))
         return [f(t(A + k)) for k in range(5)]
 
-    check(program, says="reads a tensor|index")
+    check(program, says="" if read in TAKEN else "reads a tensor|index")
 
 
 def test_p27_a_truth_that_python_computes_with() -> None:

@@ -124,12 +124,12 @@ def test_compare_finds_no_difference(make):
 
 def test_compare_of_what_does_not_replay():
     def f(x):
-        return x / float(x.max())
+        return x / len(str(float(x.max())))
 
     # no warning: the report tells it
     report = hybrid.compare(f, hybrid.tensor([1.0, 4.0]), repeat=1)
     assert report.same_bits and not report.replays and "reads a tensor" in report.reason
-    assert "return x / float(x.max())" in str(report) and report.kernels == {}
+    assert "return x / len(str(float(x.max())))" in str(report) and report.kernels == {}
     with pytest.warns(hybrid.RunsEagerly):
         hybrid.compare(hybrid.function(f), hybrid.tensor([1.0, 4.0]), repeat=1)
 

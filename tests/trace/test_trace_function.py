@@ -90,9 +90,9 @@ def test_mode_and_requires_grad_are_in_the_signature() -> None:
 @pytest.mark.parametrize(
     "body, word",
     [
-        (lambda x: x * float(x.sum()), "float"),
+        (lambda x: x * len(str(float(x.sum()))), "float"),
         (lambda x: (os.times(), x + 1)[1], "times"),
-        (lambda x: x * x.sum().item(), "item"),
+        (lambda x: x * len(str(x.sum().item())), "item"),
     ],
 )
 def test_what_cannot_be_replayed_runs_and_says_why_once(body: Any, word: str, capsys: Any) -> None:
@@ -358,7 +358,7 @@ def test_numbers_read_on_the_way_out() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        lambda x: (x.sum().item(), x * x.mean().item()),
+        lambda x: (x.sum().item(), x * len(str(x.mean().item()))),
         lambda x: x.sum().item().imag,
         lambda x: {x.sum().item(): 1},
         lambda x: [float(x[i]) for i in range(3)],

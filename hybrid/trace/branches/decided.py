@@ -30,6 +30,7 @@ __all__ = [
     "MAX_DECISIONS",
     "Decision",
     "Inexpressible",
+    "Lowering",
     "checked",
     "device_of",
     "fits",
@@ -83,7 +84,7 @@ def _renumbered(term: Any, numbered: Callable[[int], int]) -> Any:
     return term if type(term) is Constant else term._replace(number=numbered(term.number))
 
 
-class _Lowering:
+class Lowering:
     """Operations of one term: values are bool, or float64, or int64 (`small`: no more than 32 bits
     wide, which a float64 holds exactly)."""
 
@@ -204,7 +205,7 @@ def lowered(
     term: Term, aval_of: Callable[[int], Aval], emit: Emit, literal: Callable[[Any], int]
 ) -> int:
     """The number of the truth of a term, after the operations that give it; Inexpressible."""
-    return _Lowering(aval_of, emit, literal).truth(term)
+    return Lowering(aval_of, emit, literal).truth(term)
 
 
 def device_of(term: Term, aval_of: Callable[[int], Aval]) -> Any:

@@ -123,12 +123,18 @@ class _Loop:
         starts, ends = (self.held(k) for k in (self.start, self.end))
         if any(work.avals[a] is not work.avals[b] for a, b in zip(starts, ends)):
             return False
-        if len(self.walks) > 1 or not self._walks_on():
+        if len(self.walks) > 1 or not self._walks_on() or not self._fresh():
             return False
         inner = self.made - last
         used = {n for step in work.steps[self.stop :] for n in step.inputs}
         used.update(branch.number for branch in work.branches[self.end :])
         return not used & inner
+
+    def _fresh(self) -> bool:
+        """Whether what the loop leaves is made by it, or the same in every turn: what was there
+        before may have other holders, for whom it stays what it is (`x, y = y, x`)."""
+        rows = zip(*[self.held(head) for head in self.heads])
+        return all(row[-1] in self.made or len(set(row)) == 1 for row in rows)
 
     def _walks_on(self) -> bool:
         """Whether an iterator around the loop gave one number for each turn, and none after it: how
@@ -269,12 +275,19 @@ class _Work:
         if before < 0 or not alike(self.branches[before].state, self.branches[after].state):
             return False
         truths = [branch.truth for branch in self.branches[before:after]]
-        if truths[0] is self.branches[end].truth or not all(
-            branch.state is not None for branch in self.branches[before:after]
-        ):
+        if not all(branch.state is not None for branch in self.branches[before:after]):
+            return False
+        if truths[0] is self.branches[end].truth and not self._walked(end - period, end):
             return False
         following = [branch.truth for branch in self.branches[after : after + period]]
         return after == end or truths == following
+
+    def _walked(self, before: int, end: int) -> bool:
+        """Whether an iterator gave its last number for the turn that a branch is in."""
+        one, other = self.branches[before].state, self.branches[end].state
+        assert one is not None and other is not None
+        walks = [now for then, now in zip(one.walks, other.walks) if then != now]
+        return len(walks) == 1 and walks[0].taken == len(walks[0].over)
 
     def roll(self, loop: _Loop) -> None:
         """Put a node in the place of the turns of a loop."""
@@ -292,7 +305,8 @@ class _Work:
         site = self.branches[loop.end].site
         node = RecordedOp(WHILE, tuple(params.items()), inputs, tuple(results), made, site)
         for number, result in zip(ends, results):
-            self.moved.setdefault(number, result)
+            if number in loop.made:
+                self.moved.setdefault(number, result)
         self.gone |= loop.made
         self.inside.update(n for s in self.steps[loop.begin : loop.stop] for n in s.inputs)
         self._replace(loop, node, results)
@@ -314,7 +328,7 @@ class _Work:
         if loop.period > 1:
             checks.append(BranchPoint(loop.begin + 1, results[-2], True, None, end.site))
         if loop.walks:
-            number = moved[end.number]
+            number = moved.get(end.number, end.number)
             checks.append(BranchPoint(loop.begin + 1, number, end.truth, None, end.site))
         later = [
             b._replace(position=b.position - cut, number=moved.get(b.number, b.number))

@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import functools
 import sys
-import types
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ...control.regions import OpenRegions, RecordedOp
 from ...control.taps import Probes
-from ...core import dtypes as dt
-from ...core.aval import HOST, Aval, Device, aval
+from ...core.aval import HOST, Aval
 from ...core.sites import user_site
-from ...ir.door.bind import literal
-from ...ir.mode import Mode
-from ...ir.op import OPS, Op
+from ...ir.op import Op
 from ...ir.tensor import Handle
 from ..follow.indices import moved
 from ..follow.machine import StackSlot
-from ..follow.operands import NUMBERED, TakenNumber, operand_of
-from ..follow.snapshots import PythonState, changed_ints, snapshot
-from ..follow.terms import Constant, HostRead, Operation, Term
+from ..follow.operands import NUMBERED, TakenNumber
+from ..follow.snapshots import PythonState, changed_numbers, snapshot
+from ..follow.terms import Term
 from ..watch.events import Watch
 from ..watch.settle import Followed
 from .decided import (
-    EXACT,
     MAX_BRANCHES,
     MAX_DECISIONS,
     Decision,
@@ -44,25 +39,14 @@ from .decided import (
     with_operands,
 )
 from .loops import BranchPoint, rolled
+from .numbers import ComputedNumbers, Counter
 
 __all__ = ["BRANCHES", "Branches"]
 
 BRANCHES = "branches on the value of a tensor"
 
 
-def _small(value: Any) -> bool:
-    """Whether sums of such ints stay far from the bounds of 64 bits."""
-    return type(value) is int and abs(value) < 1 << 31
-
-
-class Counter(NamedTuple):
-    """A variable that counts turns of a loop: its code, where what ends the loop is."""
-
-    code: types.CodeType
-    device: Device
-
-
-class Branches(Mode):
+class Branches(ComputedNumbers):
     """The part of a recorder that meets branches on tensors."""
 
     handles: dict[int, int]
@@ -102,34 +86,16 @@ class Branches(Mode):
         check that."""
         if self.regions or len(self.decisions) >= MAX_DECISIONS:
             return False
+        device = device_of(term, self.aval_of)
         try:
-            term = with_operands(term, functools.partial(self._operand, term))
+            term = with_operands(term, functools.partial(self._operand, device))
         except Inexpressible:
             return False
         if not fits(term, self.aval_of):
             return False
-        state, self.decided_on = self._state(), device_of(term, self.aval_of)
+        state, self.decided_on = self._state(), device
         self.decisions.append(Decision(len(self.steps), term, truth, user_site(), state))
         return True
-
-    def _operand(self, whole: Term, term: Term, divisor: bool) -> int:
-        """The number of an operand that a number is which a branch compares with tensors;
-        Inexpressible where another such number might not be compared in the same way."""
-        follow = None if self.watch is None else self.watch.follow
-        if follow is None:
-            raise Inexpressible("a number")
-        value = follow.value_of(term, self.args)
-        unfit = type(value) is int and abs(value) > EXACT
-        if type(value) not in (int, float) or unfit or (divisor and value == 0):
-            raise Inexpressible("a large int or a bool")
-        if type(value) is int:
-            size = Operation("abs", (term,))
-            follow.condition(Operation("<=", (size, Constant(EXACT))), True)
-        if divisor:
-            follow.condition(Operation("==", (term, Constant(0))), False)
-        dtype = dt.float64 if type(value) is float else dt.int64
-        tensor = literal(value, dtype, device_of(whole, self.aval_of))
-        return operand_of(follow, term, value, tensor, self.ref(tensor))
 
     def _state(self) -> PythonState | None:
         """What Python holds, where the call is followed."""
@@ -150,44 +116,13 @@ class Branches(Mode):
             follow.first,
         )
 
-    def compute_whole(self, term: Term) -> int | None:
-        """The number of an int that the graph computes; None for what it cannot."""
-        if self.regions:
-            return None
-        if type(term) is Constant:
-            return self._literal(term.value, self._counting_on())
-        whole = type(term) is Operation and term.symbol in ("+", "-")
-        first, second = term.operands if whole else (None, None)  # type: ignore[union-attr]
-        if type(first) is not HostRead or type(second) is not Constant or not _small(second.value):
-            return term.number if type(term) is HostRead else None
-        operands = first.number, self._literal(second.value, self.aval_of(first.number).device) or 0
-        record = OPS["add" if term.symbol == "+" else "subtract"]  # type: ignore[union-attr]
-        made = record.infer(*map(self.aval_of, operands))
-        self.avals.append(made[0])
-        number = len(self.avals) - 1
-        self.steps.append(RecordedOp(record, (), operands, (number,), made, user_site()))
-        return number
-
-    def _counting_on(self) -> Device:
-        """Where the ints of a loop are kept: beside what its branches were read from before."""
-        follow = None if self.watch is None else self.watch.follow
-        counters = [] if follow is None else list(follow.counters.values())
-        return counters[-1].device if counters else HOST
-
-    def _literal(self, value: int, device: Device) -> int | None:
-        if not _small(value):
-            return None
-        self.avals.append(aval((), dt.int64, device))
-        self.consts[len(self.avals) - 1] = np.asarray(value, np.int64)
-        return len(self.avals) - 1
-
     def counters(self) -> dict[tuple[int, str], Counter]:
-        """The variables that are ints and differ from turn to turn of a loop."""
+        """The variables that are numbers and differ from turn to turn of a loop."""
         follow = None if self.watch is None else self.watch.follow
         found: dict[tuple[int, str], Counter] = {}
         states = [decision.state for decision in self.decisions if decision.state is not None]
         for before, after in zip(states, states[1:]):
-            for code, name in changed_ints(before, after):
+            for code, name in changed_numbers(before, after):
                 if follow is not None and code in follow.codes:
                     found[code, name] = Counter(follow.codes[code], self.decided_on)
         return found

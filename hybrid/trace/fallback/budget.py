@@ -73,7 +73,7 @@ class Budget:
     `free`: on recordings that are, `spent` on the others, `eager` in `calls` eager ones,
     `replayed` in `timed` replays; `recent` on all recordings for the latest `versions` (both
     halved with each version); `refused`: calls that were not recorded because the account did
-    not allow it."""
+    not allow it; `inside`: on calls of the function inside of the one under way."""
 
     __slots__ = (
         "recordings",
@@ -86,11 +86,24 @@ class Budget:
         "recent",
         "versions",
         "refused",
+        "inside",
     )
 
     def __init__(self) -> None:
         self.recordings = self.calls = self.timed = self.refused = 0
         self.free = self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
+        self.inside = 0.0
+
+    def enter(self) -> float:
+        """A call begins; give the result to `leave`."""
+        outer, self.inside = self.inside, 0.0
+        return outer
+
+    def leave(self, outer: float, seconds: float) -> float:
+        """A call has ended: its seconds without those of calls of the function inside of it, which
+        have an account of their own."""
+        own, self.inside = max(seconds - self.inside, 0.0), outer + seconds
+        return own
 
     def allows(self, replays: int) -> bool:
         """Whether one more recording is paid for; a replay counts as the eager call that it is

@@ -1,7 +1,8 @@
 """Calls of a function that runs eagerly whatever comes, without a look at their signatures.
 
-Invariant: only where the look costs more than it brings (calls of less than WORTH seconds, almost
-none of which is served otherwise), and never for long: REST calls, at most MAX_REST.
+Invariant: only where the look costs more than it brings (calls of less than WORTH seconds, or
+inside of others, almost none of which is served otherwise), and never for long: REST calls, at most
+MAX_REST.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Nap", "Napping", "asleep", "MAX_REST"]
+__all__ = ["InnerCalls", "Nap", "Napping", "asleep", "MAX_REST", "UNCOUNTED"]
 
 STREAK = 32  # eager calls, less WEIGHT for each other one, before the first nap
 SETTLED = 8  # the same where all of them were of signatures that are not tried again soon
 WEIGHT = 8
 LOOKS = 2  # calls that are looked at between naps
 REST, MAX_REST = 32, 256  # calls of a nap: doubled each time, at once the most where settled
+POOR = 4  # eager calls most of whose inner calls are not served, before those are not looked at
+UNCOUNTED = 1 << 40  # more calls than there are in one
 WORTH = 1e-3  # seconds of a call that a look at its signature is small beside
 
 
@@ -97,11 +100,13 @@ class Napping:
         _become(self, other)
         return True
 
-    def _wake(self, awake: type) -> None:
+    def _wake(self) -> None:
         """End a nap early: what is left of it has not come."""
-        self._eager -= self._unseen
-        self._rest = _DONE
-        _become(self, awake)
+        awake = getattr(type(self), "awake", None)
+        if awake is not None:
+            self._eager -= self._unseen
+            self._rest = _DONE
+            _become(self, awake)
 
 
 def _become(napping: Any, kind: type) -> None:
@@ -126,12 +131,15 @@ def asleep(awake: Any) -> Any:
     Calling one calls what its `_ahead` gives, the user's function itself or the alarm; that is
     found by C code alone, so that such a call costs next to nothing."""
 
+    made_of = awake
+
     class Asleep(awake):  # type: ignore[misc]
+        awake = made_of
         __call__ = property(operator.methodcaller("_ahead"))
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name in _CALLED:  # another function is to be called from now on
-                self._wake(awake)
+                self._wake()
             awake.__setattr__(self, name, value)
 
         def __reduce__(self) -> Any:
@@ -142,3 +150,34 @@ def asleep(awake: Any) -> Any:
         setattr(Asleep, name, getattr(awake, name))
     _ASLEEP[awake] = Asleep
     return awake
+
+
+class InnerCalls:
+    """Whether calls of a function inside of one that runs eagerly (recursion over data, say) are
+    looked at: only where most of them are served otherwise, and now and then.
+
+    `poor`: calls in a row in which that was not so; `blind`: how many next ones are not looked
+    into; `depth`: how many calls are inside of each other right now."""
+
+    __slots__ = ("poor", "blind", "rest", "depth")
+
+    def __init__(self) -> None:
+        self.poor = self.blind = self.depth = 0
+        self.rest = REST
+
+    def unlooked(self) -> bool:
+        """Note an outermost call; whether those inside of it are not looked at."""
+        self.blind -= self.blind > 0
+        return self.blind > 0
+
+    def seen(self, eager: int, served: int) -> None:
+        """An outermost call has ended: how many inside of it ran eagerly, and how many not."""
+        if not eager:
+            return
+        if served >= eager:
+            self.poor, self.rest = 0, REST
+            return
+        self.poor += 1
+        if self.poor >= POOR:
+            self.poor = POOR - 1
+            self.blind, self.rest = self.rest, min(2 * self.rest, MAX_REST)

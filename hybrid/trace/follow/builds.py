@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..bytecode.liveness import live_after
 from ..heap.allowlist import plain
 from ..host.table import owns_state
 from .calls import RETURNED, Effect, Instruction
@@ -17,10 +18,10 @@ from .hosted.texts import build_string, format_value, term_of
 from .indices import build_slice
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .snapshots import BLOCK, RangeWalk
-from .terms import Collection
+from .terms import Collection, Constant, HostRead, Operation
 
 __all__ = ["LOOKS", "build", "build_map", "build_keyed", "unpack", "gather", "one_of"]
-__all__ += ["advance", "get_iter", "for_iter", "enter"]
+__all__ += ["advance", "get_iter", "given", "for_iter", "enter"]
 
 
 def build(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
@@ -122,9 +123,28 @@ def for_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
         if offset == instruction.argval:
             machine.stack.pop()
         else:
-            machine.stack.append(UNSEEN)
+            machine.stack.append(given(follow, machine, offset))
 
     machine.finish = finish
+
+
+def given(follow: Follower, machine: Stepper, offset: int) -> StackSlot:
+    """What the iterator on top of the stack gave, which is about to be stored there: a number that
+    the graph computes where the variable is one."""
+    walk, store = machine.stack[-1].value, machine.instructions[offset]
+    if type(walk) is not RangeWalk or not store.opname.startswith("STORE_FAST"):
+        return UNSEEN
+    name = store.argval if type(store.argval) is str else store.argval[0]
+    if type(store.argval) is str and name not in live_after(machine.code, offset):
+        return UNSEEN
+    found, key = UNSEEN, (id(machine.code), name)
+    if key in follow.counters:
+        value, step = walk.over[walk.taken - 1], Constant(walk.over.step)
+        term = None if walk.read is None else Operation("+", (walk.read, step))
+        found = follow.counted(StackSlot(value, term), key)
+    read = found.term if type(found.term) is HostRead else None
+    machine.stack[-1] = StackSlot(walk._replace(variable=key, read=read))
+    return found
 
 
 def enter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:

@@ -114,8 +114,9 @@ def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
     slot = machine.stack.pop()
     if type(slot.value) is Lazy:
         slot = StackSlot(value_of(frame, slot), slot.term)
-    if type(slot.value) is int and (id(machine.code), name) in follow.counters:
-        slot = follow.counted(slot)
+    variable = id(machine.code), name
+    if type(slot.value) in (int, float) and variable in follow.counters:
+        slot = follow.counted(slot, variable)
     if slot.value is UNKNOWN and slot.term is not None:
         slot = slot._replace(value=Lazy(name))  # the frame has it from now on
     held = issubclass(type(slot.value), Handle) or slot is TENSOR

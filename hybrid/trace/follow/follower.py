@@ -323,14 +323,15 @@ class Follower(SharedValues, HostNotes):
         if len(self.conditions) > MAX_CONDITIONS:
             self.escape([StackSlot(term=term)])
 
-    def counted(self, slot: StackSlot) -> StackSlot:
-        """An int for a variable that counts, as a value of the graph that is read."""
-        number = self.compute_whole(Constant(slot.value) if slot.term is None else slot.term)
+    def counted(self, slot: StackSlot, variable: tuple[int, str]) -> StackSlot:
+        """A number for a variable of a loop's turn, as a value of the graph that is read."""
+        term = Constant(slot.value) if slot.term is None else slot.term
+        number = self.compute_number(term, slot.value)
         if number is None:
             return slot
         self.serial += 1
         read = HostRead(number, ".item()", self.serial)
-        self.virtual.add(read)
+        self.virtual[read] = variable
         return StackSlot(slot.value, read)
 
     def length(self, owner: list[Any]) -> StackSlot:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .branching import pop_jump
-from .builds import LOOKS, advance
+from .builds import LOOKS, advance, given
 from .calls import Effect, Instruction, call, push
 from .effects import (
     forget,
@@ -65,7 +65,7 @@ def for_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
         if offset > instruction.argval:
             machine.stack.pop()
         else:
-            machine.stack.append(UNSEEN)
+            machine.stack.append(given(follow, machine, offset))
 
     machine.finish = finish
 

@@ -134,13 +134,13 @@ def _becomes(value: Any, tensor: Handle) -> bool:
 
 
 def _may_flow(slot: StackSlot) -> bool:
-    """Whether a number can be computed before the kernels of a call."""
-    term = slot.term
-    return (
-        term is not None
-        and is_number(slot.value)
-        and not any(type(leaf) is HostRead for leaf in parts(term))
-    )
+    """Whether a number may be computed before the kernels of a call, or in its graph."""
+    return slot.term is not None and is_number(slot.value)
+
+
+def _is_read(term: Term | None) -> bool:
+    """Whether a number depends on what was read from tensors."""
+    return term is not None and any(type(leaf) is HostRead for leaf in parts(term))
 
 
 def operate(
@@ -169,6 +169,8 @@ def operate(
 def _power(follow: Any, exponent: StackSlot) -> bool:
     """Note that an exponent is none of the special ones; false where it is."""
     value, term = exponent.value, exponent.term
+    if _is_read(term):
+        return False
     if type(value) is bool or any(value == special for special in _SPECIAL_POWERS):
         return False
     for special in _SPECIAL_POWERS:
@@ -273,6 +275,13 @@ def offer_value(
 def _take(follow: Any, offer: Offer, index: int, tensor: Handle, number: int) -> int:
     """The value number of an operand that the number in a slot became."""
     slot = offer.slots[index]
+    if _is_read(slot.term):
+        computed: int | None = follow.compute_operand(slot.term, slot.value, tensor._a)
+        if computed is None:
+            return number
+        offer.taken.add(index)
+        offer.operands[id(tensor)] = computed
+        return computed
     offer.taken.add(index)
     taken_before = operand_of(follow, slot.term, slot.value, tensor, number)  # type: ignore[arg-type]
     offer.operands[id(tensor)] = taken_before
@@ -301,13 +310,16 @@ class SharedValues:
         # tables that were read at followed indices, by id, and those
         self.tables: dict[int, tuple[Any, list[Term]]] = {}
         self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
-        # variables, by code, that count the turns of a loop, and what computes them in the graph
+        # variables, by code, that are numbers of a loop's turn, and what computes them in the graph
         self.counters: Mapping[tuple[int, str], Any] = {}
-        self.virtual: set[HostRead] = set()  # reads of what only the graph computes
+        # reads of what only the graph computes, and the variable that each was for
+        self.virtual: dict[HostRead, tuple[int, str]] = {}
         self.impure = 0  # instructions and calls that may have changed Python state
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
         self.progress: Callable[[], int] = lambda: 0  # how many operations have run
-        self.compute_whole: Callable[[Term], int | None] = lambda term: None
+        self.compute_number: Callable[[Term, Any], int | None] = lambda term, value: None
+        # what an operation takes of a number that was read
+        self.compute_operand: Callable[[Term, Any, Any], int | None] = lambda term, value, to: None
         # notes a branch on values of tensors; false where no replay can check it
         self.decide: Callable[[Term, bool], bool] = lambda term, truth: False
 
@@ -316,4 +328,5 @@ class SharedValues:
         for views that are alive follow what is written."""
         nothing = SharedValues()
         self.progress, self.decide = nothing.progress, nothing.decide
-        self.compute_whole = nothing.compute_whole
+        self.compute_number = nothing.compute_number
+        self.compute_operand = nothing.compute_operand

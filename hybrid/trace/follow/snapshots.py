@@ -20,7 +20,7 @@ from .machine import StackSlot, Stepper
 from .terms import HostRead, is_number
 
 __all__ = ["BLOCK", "RangeWalk", "HeldSlot", "PythonState", "snapshot", "alike"]
-__all__ += ["changed_ints"]
+__all__ += ["changed_numbers"]
 
 BLOCK = "<block>"  # the method of a stack slot that a `with` or `for` block owns
 # whether a comparison for a branch asks for the truth of what it gives
@@ -30,11 +30,14 @@ DEEPEST = 4  # tuples inside each other
 
 class RangeWalk(NamedTuple):
     """An iterator over a range, how many of its numbers it gave, and, in a list of one, how often
-    it was asked in all, also after this."""
+    it was asked in all, also after this; the variable (id of the code, name) that it gives them to,
+    and the latest one, if that is a value of the graph."""
 
     over: range
     taken: int
     asked: list[int]
+    variable: tuple[int, str] | None = None
+    read: HostRead | None = None
 
 
 class HeldSlot(NamedTuple):
@@ -90,7 +93,11 @@ def snapshot(
         if "JUMP" not in machine.instructions[machine.offset].opname:
             stack = stack[:-1]  # what the call under way will give
         known = all(type(s.value) is RangeWalk or s.method == BLOCK for s in stack)
-        walks += [s.value for s in stack if type(s.value) is RangeWalk]
+        for walk in [s.value for s in stack if type(s.value) is RangeWalk]:
+            walks.append(walk)
+            if walk.read is not None:  # the next number comes from this one
+                names.append((level, len(walks)))
+                slots.append(HeldSlot("read", walk.read.number, how=walk.read.how))
         ticks.append((machine.ticks, known))
     where = tuple([(id(m.code), m.offset) for _, m in reversed(frames)])
     return PythonState(
@@ -165,24 +172,34 @@ def alike(first: PythonState | None, second: PythonState | None) -> bool:
     for (one, known), (other, also) in zip(first.ticks, second.ticks):
         if one != other and not (known and also):
             return False
-    walks = zip(first.walks, second.walks)
-    if any(one.over is not other.over for one, other in walks):
+    if not all(map(_goes_on, first.walks, second.walks)):
         return False
     return all(map(_like, first.slots, second.slots)) and _shared(first.slots) == _shared(
         second.slots
     )
 
 
-def changed_ints(first: PythonState, second: PythonState) -> list[tuple[int, str]]:
-    """Variables (id of the code, name) that hold another int at the second of two branches."""
+def _goes_on(first: RangeWalk, second: RangeWalk) -> bool:
+    """Whether it does not matter which number of a range comes next: a variable that is no value of
+    the graph gives it to Python."""
+    given = first.variable is not None and first.read is None
+    return first.over is second.over and (first.taken == second.taken or not given)
+
+
+def changed_numbers(first: PythonState, second: PythonState) -> list[tuple[int, str]]:
+    """Variables (id of the code, name) that hold another int or float at the second of two
+    branches, or got one of a range."""
     if first.names != second.names:
         return []
-    return [
+    pairs = zip(first.walks, second.walks)
+    walked = [a.variable for a, b in pairs if a.over is b.over and a.taken != b.taken]
+    return [name for name in walked if name is not None] + [
         (first.where[name[0]][0], name[1])
         for name, one, other in zip(first.names, first.slots, second.slots)
         if one.kind == other.kind == "object"
-        and type(one.value) is type(other.value) is int
-        and one.value != other.value
+        and type(one.value) is type(other.value)
+        and type(one.value) in (int, float)
+        and not same(one.value, other.value)
         and len(name) == 2
     ]
 

@@ -6,7 +6,7 @@ hold after it; both sides of that comparison are taken here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from ...ir.door import bind as door
@@ -15,6 +15,7 @@ from ..heap.allowlist import MISSING
 from ..heap.data import owned, same_content, source_of
 from ..heap.facts import Key
 from ..watch.events import Watch
+from .compare import alike, continues
 from .expected import GONE
 from .recorder import Recorder
 from .recording import Recording
@@ -23,12 +24,14 @@ from .wording import Wording
 __all__ = ["Before"]
 
 SETTLES = 2  # recordings that a signature takes, where nothing moves
+MAX_CONDITIONAL = 4  # recordings of one way, after which further truths of numbers take two each
 
 
 class Before(NamedTuple):
     """`held`: earlier recordings whose facts hold; `relatives`: those of calls with other extents;
     `places`: what the places of all earlier ones hold; `signature` of the call; `grad`: whether
-    gradients are recorded; `moved`: places that earlier recordings found with other content."""
+    gradients are recorded; `moved`: places that earlier recordings found with other content;
+    `known`: all earlier recordings of the signature that are kept."""
 
     held: list[Recording]
     places: dict[Key, Any]
@@ -36,6 +39,7 @@ class Before(NamedTuple):
     grad: bool
     moved: frozenset[Key]
     relatives: list[Recording]
+    known: list[Recording]
 
     @classmethod
     def of(
@@ -54,24 +58,38 @@ class Before(NamedTuple):
         places, moved = dict[Key, Any](), set[Key]()
         known: list[tuple[Recording, list[Recording] | None]] = [(r, held) for r in pending]
         known += [(plan.recording, None) for plan in plans] + [(r, near) for r in relatives]
-        for recording, alike in known:
+        for recording, holding in known:
             now = recording.facts.now()
-            if alike is not None and recording.facts.broken(now=now) is None:
-                alike.append(recording)
-            elif alike is near:
+            if holding is not None and recording.facts.broken(now=now) is None:
+                holding.append(recording)
+            elif holding is near:
                 continue
             places |= {key: MISSING if value is GONE else value for key, value in now.items()}
             moved.update(recording.facts.moved(now))
+            # what one way through branches stores, the others read as it changes
+            moved |= {number.key for number in recording.outcome.actions.numbers}
         for recording in pending if len(pending) > SETTLES else ():
             expected = recording.facts.expected
             moved.update([key for key, value in expected.items() if is_number(value)])
         copied = (signed, owned(tensors), *more)
         grad = door.grad_enabled()
-        return cls(held, places, copied, grad, frozenset(moved), near)
+        ways = [*pending, *[plan.recording for plan in plans]]
+        return cls(held, places, copied, grad, frozenset(moved), near, ways)
 
-    def steady(self) -> list[Recording]:
-        """The relatives whose facts hold after the call as well."""
-        return [recording for recording in self.relatives if recording.facts.broken() is None]
+    def relative_of(self, recording: Recording) -> Recording | None:
+        """One of the relatives that a recording is like, whose facts hold after the call as
+        well."""
+        steady = [other for other in self.relatives if other.facts.broken() is None]
+        return next((other for other in steady if alike(recording, other)), None)
+
+    def continued(self, recording: Recording, once: Collection[Any]) -> bool:
+        """Whether a recording goes on from a branch of an earlier one in a way that is none of
+        those which did so `once`, or with other truths of numbers, or with operands for numbers."""
+        others = self.known
+        if recording.path in once:
+            others = [other for other in others if other.path == recording.path]
+            others = others if len(others) <= MAX_CONDITIONAL else []
+        return any(continues(recording, other, self.places) for other in others)
 
     def check(
         self,

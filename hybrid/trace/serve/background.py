@@ -25,7 +25,7 @@ from ...core.aval import HOST
 from ...core.cache import Living
 from ...core.precision import MATMUL
 from ..record.recording import Recording
-from .plans import ReplayPlan
+from .plans import Bare, ReplayPlan
 
 __all__ = ["Compilation", "start", "waits", "use_wait", "WAITS"]
 
@@ -53,7 +53,7 @@ class Compilation:
         "__weakref__",
     )
 
-    def __init__(self, recording: Recording, prepare: Prepare, bare: bool, owner: Any) -> None:
+    def __init__(self, recording: Recording, prepare: Prepare, bare: Bare, owner: Any) -> None:
         self.recording, self.prepare, self.bare = recording, prepare, bare
         self.owner = weakref.ref(owner)
         self.done, self._claim = threading.Event(), threading.Lock()
@@ -119,7 +119,7 @@ def use_wait(wait: bool) -> bool:
     return previous
 
 
-def start(recording: Recording, prepare: Prepare, bare: bool, owner: Any) -> Compilation | None:
+def start(recording: Recording, prepare: Prepare, bare: Bare, owner: Any) -> Compilation | None:
     """Hand a recording over; None where no thread can be had."""
     work = Compilation(recording, prepare, bare, owner)
     with _LOCK:

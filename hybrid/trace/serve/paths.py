@@ -15,7 +15,8 @@ from ...control.decisions import decision_of
 from ...core import signals
 from ...core.errors import IndexOutOfRange
 from ..fallback.budget import GIVE_UP
-from ..record.recording import Recording
+from ..record.before import Before
+from ..record.recording import Recording, Refused
 from .plans import ReplayPlan
 from .prepare import MISS
 from .served import as_it_is
@@ -39,14 +40,26 @@ def _nothing() -> None:
 
 class KnownPaths:
     """The paths that were recorded of a signature with this state.  `aside`: the latest call left a
-    plan at a branch, so the facts of that plan held."""
+    plan at a branch, so the facts of that plan held; `once`: ways that took one recording; `early`:
+    the next recording makes one node of loops of which the latest one has all turns."""
 
-    __slots__ = ("met", "aside", "unserved", "remade", "state", "crossing", "begun")
+    __slots__ = (
+        "met",
+        "once",
+        "aside",
+        "early",
+        "unserved",
+        "remade",
+        "state",
+        "crossing",
+        "begun",
+    )
 
     def __init__(self, state: Any) -> None:
         self.met: set[Path] = set()
+        self.once: set[Path] = set()
         self.begun: set[Any] = set()  # from what calls started that change it
-        self.aside = False
+        self.aside = self.early = False
         self.unserved = 0  # calls of ways that are not recorded any more
         self.remade = 0  # calls that were recorded because facts had changed
         self.state = weakref.ref(state)
@@ -94,6 +107,20 @@ class KnownPaths:
         elif not room and state is not None and start not in self.begun:
             state.fails = max(state.fails, GIVE_UP - 2)  # it is a counter, say
         return (new and not self.many) or turns
+
+    def settled(self, recording: Recording | Refused, before: Before) -> Recording | None:
+        """Note a recording that needs no second one: the one of another size that it is like, or
+        itself; None for others."""
+        if isinstance(recording, Refused):
+            return None
+        other = before.relative_of(recording)
+        if other is not None:
+            return other
+        if self.early or self.many or not before.continued(recording, self.once):
+            return None
+        self.met.add(recording.path)
+        self.once.add(recording.path)
+        return recording
 
 
 def way_text(path: Path) -> str:

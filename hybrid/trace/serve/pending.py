@@ -6,6 +6,7 @@ Invariant: a call takes what the compiler has finished, or goes on without; only
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,10 +16,10 @@ from ...core.cache import keep
 from ...core.signals import from_handler
 from ...ir.door.busy import is_busy, values_of
 from ...ir.door.context import LOCAL, STATE, push_mode
-from ...ir.door.pending import known
+from ...ir.door.pending import COLLECTING, known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families, shape_of
-from ..fallback.nap import Nap, Napping
+from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
 from ..heap.signature import signature_of, unchecked
 from ..host.again import settled
 from ..record.recorder import Recorder
@@ -54,11 +55,14 @@ class Unserved(Napping, Reports):
     _of_others: Callable[[], Any]
     _in_turns: Callable[..., Any]
     _replayed: Callable[[ReplayPlan, list[Any]], Any]
+    _signed: Callable[..., Any]
 
     def __init__(self) -> None:
         Napping.__init__(self)
-        self._families, self._nap = Families(), Nap()
+        self._families, self._nap, self._nested = Families(), Nap(), InnerCalls()
         self._learned = 0
+        # the latest plan of calls of tensors alone while gradients are not recorded
+        self._untaped: weakref.ref[ReplayPlan] | None = None
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         """Serve calls by a plan."""
@@ -197,14 +201,24 @@ class Unserved(Napping, Reports):
         if deferral is not None:
             return self._in_turns(deferral, args, kwargs)
         self._eager += 1
-        start = CLOCK[0]()
+        inside = self._nested
+        blind = not inside.depth and inside.unlooked() and self._sleep(UNCOUNTED)
+        counts = self._eager, self._replays + self._records
+        inside.depth += 1
+        outer, start = self._budget.enter(), CLOCK[0]()
         try:
             return self.fn(*args, **kwargs)
         finally:
-            seconds = CLOCK[0]() - start
+            seconds = self._budget.leave(outer, CLOCK[0]() - start)
             self._budget.ran(seconds)
+            inside.depth -= 1
+            if blind:
+                self._wake()
+            elif not inside.depth:
+                served = self._replays + self._records - counts[1]
+                inside.seen(self._eager - counts[0], served)
             others = self._replays + self._records + self._deferred
-            rest = self._nap.tire(others, seconds)
+            rest = 0 if self._unseen else self._nap.tire(others, seconds)
             if rest and self._sleep(rest):
                 self._direct = None
 
@@ -214,6 +228,23 @@ class Unserved(Napping, Reports):
             self._attribute(plan)
             self._direct = plan.served.direct or crossing(plan)
             self._handles_errors = plan.recording.handles_errors
+        elif plan.untaped and not plan.recording.handles_errors and plan.served is not None:
+            known = self._untaped
+            if known is None or known() is not plan:
+                self._untaped = weakref.ref(plan)
+
+    def _off_tape(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that the latest plan of calls without gradients may serve as it is."""
+        plan = self._untaped() if self._untaped is not None else None
+        if plan is not None and not kwargs and not LOCAL.grad and not COLLECTING:
+            served = plan.served
+            if served is not None and served.direct is not None and not served.life.dead:
+                result = served.direct(*args)
+                if result is not NotImplemented:
+                    self._replays, self._looped = self._replays + 1, self._looped + 1
+                    plan.calls += 1
+                    return result
+        return self._signed(args, kwargs)
 
     def _by_way(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Serve a call with keywords by one of the ways that are known, or NotImplemented."""
@@ -318,8 +349,10 @@ class Unserved(Napping, Reports):
         plan.untimed -= 1
         start = CLOCK[0]()
         result = self._replay(plan, tensors)
+        seconds = CLOCK[0]() - start
+        self._budget.inside += seconds
         if not plan.untimed and result is not MISS:
-            self._budget.served(CLOCK[0]() - start)
+            self._budget.served(seconds)
         return result
 
     def _affordable(self) -> bool:

@@ -7,7 +7,7 @@ changed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 from weakref import ref
 
 from ...autograd.passes import plan_passes
@@ -22,7 +22,10 @@ from .native.needs import needs_of
 from .prepare import MISS, Prepared, Run
 from .served import Attempts, Served, serve
 
-__all__ = ["ReplayPlan", "distinct"]
+__all__ = ["Bare", "ReplayPlan", "distinct"]
+
+# whether a call passes distinct tensors and nothing else, and whether gradients are recorded
+Bare = Literal["", "taped", "untaped"]
 
 Check = Callable[[list[Any]], tuple[Any, ...] | None]
 
@@ -32,6 +35,8 @@ plan_passes(planned)
 class ReplayPlan:
     """`guard` finds the captures of a call, or None; `served` is the native way, made at the first
     replay and again when the native forms of facts fail, and `attempts` how those lasted.
+    `bare`: its calls pass distinct tensors and nothing else while gradients are recorded,
+    `untaped`: while they are not.
     `untimed`: replays until one is timed, the second: the first makes the native way; `learned`:
     which ways of the function there were, by id, when a way to it was looked for from calls with so
     many arguments and these keywords; `known_paths`: of its signature (paths.py); `other`: one for
@@ -43,6 +48,7 @@ class ReplayPlan:
         "count",
         "run",
         "bare",
+        "untaped",
         "served",
         "other",
         "facts",
@@ -58,7 +64,7 @@ class ReplayPlan:
     )
 
     def __init__(
-        self, recording: Recording, run: Run, bare: bool, other: ReplayPlan | None = None
+        self, recording: Recording, run: Run, bare: Bare, other: ReplayPlan | None = None
     ) -> None:
         self.recording: Recording = recording
         self.guard: Check
@@ -68,7 +74,7 @@ class ReplayPlan:
         else:
             guard = Guard(recording)
             self.guard, self.count = guard.function, guard.count
-        self.run, self.bare = run, bare
+        self.run, self.bare, self.untaped = run, bare == "taped", bare == "untaped"
         self.other = None if other is None else ref(other)
         self.facts: NativeFacts | None = None
         self.served: Served | None = None

@@ -125,6 +125,9 @@ class Served:
                 return MISS
             loaded = found
         if not self.single:
+            if self.after is as_it_is and self.guard is None:
+                answer = self.entry.call(*tensors)
+                return MISS if answer is NotImplemented else answer
             if self.alone is not None:
                 return self._beside(self.alone, tensors, loaded)
             return self._complete((*tensors, *loaded), tensors, loaded)

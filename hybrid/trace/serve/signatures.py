@@ -131,8 +131,8 @@ class SignatureState:
         self.owners: frozenset[int] | None = None  # containers that plans change, by id
         self.sealed = False  # calls that no plan serves run eagerly
         self.asked, self.known_paths = Asked(), KnownPaths(self)
-        # variables that count turns of loops, by id of the code and name; not followed as such
-        # where Python looks at them
+        # variables that are numbers of turns of loops, by id of the code and name; None where
+        # Python looks at them
         self.counters: dict[tuple[int, str], Any] = {}
         self.loops = False  # whether calls branch on tensors again and again
         self.rolls = True  # whether such loops are to become one node
@@ -172,7 +172,9 @@ class SignatureState:
             follow = watch.follow
             follow.regions, follow.decide = recorder.regions, _weakly(recorder.decide)
             follow.progress = _weakly(recorder.progress)
-            follow.counters, follow.compute_whole = self.counters, _weakly(recorder.compute_whole)
+            follow.counters = {k: v for k, v in self.counters.items() if v is not None}
+            follow.compute_number = _weakly(recorder.compute_number)
+            follow.compute_operand = _weakly(recorder.compute_operand)
             names = function.__code__.co_varnames if numbers else ()
             follow.expect(
                 {names[p]: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}
@@ -205,16 +207,22 @@ class SignatureState:
         recorder.check(followed, self.rolls)
         self.loops = self.loops or recorder.loops
         follow = recorder.watch.follow if recorder.watch is not None else None
+        known = self.known_paths
+        known.early = self.rolls and follow is None and recorder.loops
         if follow is not None:
             follow.leave_recorder()
         if follow is None or not self.rolls:
             return
-        looked = set(followed.escaped) if followed is not None else follow.virtual
-        if follow.virtual & looked:  # Python needs these ints themselves
+        escaped = follow.virtual if followed is None else followed.escaped
+        names = {name for read, name in follow.virtual.items() if read in escaped}
+        if names:  # Python needs these numbers themselves
             recorder.why("uses the number of a turn of a loop that a tensor ends")
-            self.rolls, self.counters = False, {}
+            self.effects -= 1  # no fault of the call's
+            self.counters = {**self.counters, **dict.fromkeys(names)}
         elif self.loops:
-            self.counters = {**self.counters, **recorder.counters()}
+            found = recorder.counters()
+            known.early = not found.keys() <= self.counters.keys()
+            self.counters = {**found, **self.counters}
 
     def prefer(self, plan: ReplayPlan) -> None:
         """Try a plan before the others, unless it was dropped meanwhile."""
@@ -468,7 +476,7 @@ def follow_mode(function: Any) -> None:
 
 def _forget() -> None:
     for function in _FOLLOWING:
-        function._direct = None
+        function._direct = function._untaped = None
 
 
 MATMUL.listeners.append(_forget)

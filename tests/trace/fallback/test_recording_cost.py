@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
+import random
 import warnings
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import hybrid as hb
 from hybrid.decorator import RunsEagerly, function, set_executor
 from hybrid.trace.fallback import budget
-from hybrid.trace.fallback.nap import MAX_REST
+from hybrid.trace.fallback.nap import MAX_REST, POOR, REST, InnerCalls
 from hybrid.trace.serve import paths
 from hybrid.trace.serve.prepare import NativeExecutor
 from hybrid.trace.watch.events import Watch
@@ -199,3 +200,53 @@ def test_a_version_pays():
     account.accepted()
     account.recorded(2.0)  # versions get cheaper: (8 / 2 + 2) / (1 / 2 + 1)
     assert not account.pays(1) and account.pays(2)
+
+
+def _grown(pick: random.Random, depth: int) -> Any:
+    if depth == 0 or pick.random() < 0.2:
+        return pick.randrange(30)
+    return _grown(pick, depth - 1), _grown(pick, depth - 1)
+
+
+def test_calls_inside_of_calls_are_paid_for_once(clock, compilations):
+    """Recursion over ever new trees: what an inner call takes is no reason to record outer ones."""
+    table = hb.randn(30, 3)
+
+    @function
+    def total(tree: Any) -> Any:
+        if isinstance(tree, int):
+            clock.passes()
+            return table[tree]
+        return total(tree[0]) + total(tree[1]) * 0.5
+
+    def plain(tree: Any) -> Any:
+        if isinstance(tree, int):
+            return table[tree]
+        return plain(tree[0]) + plain(tree[1]) * 0.5
+
+    leaves = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsEagerly)
+        for k in range(200):
+            tree = _grown(random.Random(k), 4)
+            leaves += str(tree).count(",") + 1
+            assert total(tree).tolist() == plain(tree).tolist()
+    assert total.cache_info().records <= budget.START + 0.1 * leaves / 10 + 16
+    assert total.cache_info().records + total.cache_info().eager < 2 * 2 * leaves
+
+
+def test_calls_inside_of_eager_ones_are_looked_at_only_where_many_are_served():
+    inside = InnerCalls()
+    for _ in range(8):
+        assert not inside.unlooked()
+        inside.seen(2, 6)
+    for _ in range(POOR):
+        assert not inside.unlooked()
+        inside.seen(6, 2)
+    unlooked = [inside.unlooked() for _ in range(REST)]
+    assert unlooked == [True] * (REST - 1) + [False]
+    inside.seen(6, 2)
+    assert [inside.unlooked() for _ in range(2 * REST)].count(True) == 2 * REST - 1
+    inside.seen(0, 0)  # one without calls inside says nothing
+    inside.seen(1, 2)
+    assert not inside.unlooked()

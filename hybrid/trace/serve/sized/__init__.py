@@ -25,7 +25,7 @@ from ...record.outputs import New, Unfit
 from ...record.recording import Life, Recording
 from ...record.result_tape import tape_of
 from ...watch.turns import RUNS
-from ..plans import ReplayPlan, distinct
+from ..plans import Bare, ReplayPlan, distinct
 from ..prepare import CHOICE
 from ..signatures import SignatureState
 from .recipes import Recipes
@@ -110,7 +110,8 @@ def _made(
         run = CHOICE.executor.prepare(recording)
     args, kwargs = given
     plain = len(args) == len(recorder.args) and all(map(stands_for, recorder.args, args))
-    made = ReplayPlan(recording, run, grad_enabled() and not kwargs and plain, plan)
+    taped: Bare = "taped" if grad_enabled() else "untaped"
+    made = ReplayPlan(recording, run, taped if plain and not kwargs else "", plan)
     recorder.postponed.finish(recording, made.run)
     return made
 
