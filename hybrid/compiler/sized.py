@@ -321,7 +321,8 @@ class FillWriter:
 
 
 def _of_inputs(following: Following, terms: Any) -> bool:
-    return all(following.atoms[k].how == "input" for monomial, _ in terms for k in monomial)
+    atoms = [following.atoms[number] for monomial, _ in terms for number in monomial]
+    return all(atom.how == "input" for atom in atoms)
 
 
 def _terms_of(number: Any) -> Sequence[Any]:

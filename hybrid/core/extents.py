@@ -12,7 +12,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,9 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 Monomial = tuple[int, ...]  # numbers of atoms, sorted
 Terms = tuple[tuple[Monomial, int], ...]  # sorted
 
+# an input, a result of a call that is made again, or an operation
+Bits = Literal["&", "|", "^"]
+How = Literal["input", "result", "//", "%", "&", "|", "^"]
 MOST_ATOMS, MOST_TERMS = 20_000, 64
 _SERIALS = itertools.count()
 
@@ -37,8 +40,9 @@ class Atom:
 
     __slots__ = ("how", "operands", "value", "low")
 
-    def __init__(self, how: str, operands: tuple[Any, ...], value: int, low: int | None) -> None:
-        self.how, self.operands, self.value, self.low = how, operands, value, low
+    def __init__(self, how: How, operands: tuple[Any, ...], value: int, low: int | None) -> None:
+        self.how: How = how
+        self.operands, self.value, self.low = operands, value, low
 
 
 class Following:
@@ -58,7 +62,7 @@ class Following:
         """A number that may be another one next time, which is at least `low`."""
         return self.atom("input", (), value, low)
 
-    def atom(self, how: str, operands: tuple[Any, ...], value: int, low: int | None) -> Any:
+    def atom(self, how: How, operands: tuple[Any, ...], value: int, low: int | None) -> Any:
         """A number that no polynomial of others is."""
         if len(self.atoms) >= MOST_ATOMS:
             raise Unsized("too many operations on sizes")
@@ -87,7 +91,7 @@ class Following:
             total += factor
         return total
 
-    def operation(self, how: str, first: Any, second: Any, value: int, low: int | None) -> Any:
+    def operation(self, how: How, first: Any, second: Any, value: int, low: int | None) -> Any:
         """What an operation gives that is no polynomial."""
         key = how, _terms(first), _terms(second)
         found = self.operations.get(key)
@@ -222,7 +226,7 @@ def _value(number: Any) -> int:
     return number.value if type(number) is Extent else int(number)
 
 
-def _bits(symbol: str, left: Any, right: Any) -> Any:
+def _bits(symbol: Bits, left: Any, right: Any) -> Any:
     following = left.following if type(left) is Extent else right.following
     value = {"&": int.__and__, "|": int.__or__, "^": int.__xor__}[symbol](
         _value(left), _value(right)

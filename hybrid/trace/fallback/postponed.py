@@ -22,6 +22,7 @@ from ...ir.door.context import STATE
 from ...ir.door.pending import COLLECTING, Pending, Segment, evaluate, value_of
 from ...ir.door.resolved import MAKING
 from ...ir.graph.graph import Graph
+from ...ir.op import Op
 from ...ir.tensor import Handle, new_handle
 from ..record.recorder import Recorder
 from ..record.recording import Recording
@@ -124,7 +125,7 @@ class PostponingRecorder(Recorder):
             return False
         if resolved.pure:
             return not resolved.view or type(tensors[0]._v) is Pending
-        op = resolved.op
+        op: Op = resolved.op
         if op.check is None or op.kind in ("host", "control") or op.has("effect"):
             return False
         given = [np.ascontiguousarray(self.postponed.look(t._v)) for t in tensors]

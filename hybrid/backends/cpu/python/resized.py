@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....core.aval import Aval
+from ...plan import Slot
 from ..machine.alloc import LARGE
 from ..machine.control import BLOCK_HEADER, POOL_SLOTS
 from . import abi
@@ -107,9 +107,8 @@ def _same_input(one: Any, other: Any) -> bool:
     return source is None or source[0] is its[0] or (type(its[0]) is int and source[0] == its[0])
 
 
-def _same_slot(one: Any, other: Any) -> bool:
-    mine: Aval = one.aval
-    its: Aval = other.aval
+def _same_slot(one: Slot, other: Slot) -> bool:
+    mine, its = one.aval, other.aval
     if one.kind != other.kind or one.in_place != other.in_place:
         return False
     if one.kind != "arena" and one.index != other.index:
