@@ -21,7 +21,7 @@ from ...ir.door.bind import converter
 from ...ir.op import OPS, Op
 from ..follow.snapshots import PythonState
 from ..follow.terms import Constant, HostRead, Operation, Term, parts
-from .loops import BranchPoint
+from .turns import BranchPoint
 
 __all__ = [
     "EXACT",

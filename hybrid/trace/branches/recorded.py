@@ -38,8 +38,9 @@ from .decided import (
     placed,
     with_operands,
 )
-from .loops import BranchPoint, rolled
+from .loops import rolled
 from .numbers import ComputedNumbers, Counter
+from .turns import BranchPoint
 
 __all__ = ["BRANCHES", "Branches"]
 

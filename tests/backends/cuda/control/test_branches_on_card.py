@@ -5,6 +5,7 @@ import pytest
 
 import hybrid as h
 from hybrid.backends.cuda.machine.devices import device_state
+from hybrid.trace.follow.rows import SUPPORTED
 
 pytestmark = pytest.mark.usefixtures("simulated")
 
@@ -69,6 +70,26 @@ def test_a_loop_of_python_is_one_node_for_every_number_of_turns():
         while wanted * 2 < 100:
             wanted, count = wanted * 2, count + 1
         assert turns == count and here(got) == pytest.approx([wanted, wanted])
+
+
+@pytest.mark.skipif(not SUPPORTED, reason="calls are followed on some CPython versions only")
+def test_turns_of_several_ways_are_one_node():
+    def root(c):
+        low, high = c * 0 - 8, c * 0 + 8
+        for _ in range(16):
+            middle = (low + high) / 2
+            if (middle**3 - c).sum() > 0:
+                high = middle
+            else:
+                low = middle
+        return low, high
+
+    program = h.function(root)
+    for k in range(9):
+        value = (-1) ** k * 3.7 * k
+        assert [here(t) for t in program(there(value))] == [here(t) for t in root(there(value))]
+    info = program.cache_info()
+    assert info.plans <= 3 and info.replays >= 4 and info.eager == 0, program.explain()
 
 
 def test_an_index_that_only_one_way_may_use():
