@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..core.aval import Aval, aval
-from ..core.extents import Extent, Following, Unsized, taken
+from ..core.extents import Atom, Extent, Following, Unsized, taken
 from ..ir.graph.graph import Const, Graph, Node, Value, literal_key, param_key
 
 __all__ = ["SizedPlan", "form_of", "numbers_of"]
@@ -321,7 +321,7 @@ class FillWriter:
 
 
 def _of_inputs(following: Following, terms: Any) -> bool:
-    atoms = [following.atoms[number] for monomial, _ in terms for number in monomial]
+    atoms: list[Atom] = [following.atoms[n] for monomial, _ in terms for n in monomial]
     return all(atom.how == "input" for atom in atoms)
 
 

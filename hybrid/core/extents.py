@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-__all__ = ["Extent", "Following", "Unsized", "apart", "is_extent", "plain_int", "taken"]
+__all__ = ["Atom", "Extent", "Following", "Unsized", "apart", "is_extent", "plain_int", "taken"]
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 Monomial = tuple[int, ...]  # numbers of atoms, sorted
