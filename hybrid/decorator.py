@@ -17,7 +17,6 @@ from typing import Any, overload
 
 from .compiler.failure import reason
 from .core import signals
-from .core.aval import HOST
 from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
@@ -49,6 +48,8 @@ from .trace.serve.signatures import (
     other_regard,
     owners_of,
 )
+from .trace.serve.sized.calls import Recorded
+from .trace.serve.sized.relatives import plan_of, shows, sized
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.turns import RUNS, TURN, Runs
@@ -65,7 +66,7 @@ interrupted.register()
 
 
 @asleep
-class Function(Deferring, Paths, Unserved):
+class Function(Deferring, Paths, Recorded, Unserved):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
     >>> import hybrid; hybrid.function(abs)
@@ -225,9 +226,8 @@ class Function(Deferring, Paths, Unserved):
                     try:
                         if WATCHING:  # the end of the watch was cut short
                             abandon_watch()
-                        unused = self._records == before
-                        spent = self._budget.ran if unused else self._budget.recorded
-                        spent(self._budget.leave(outer, CLOCK[0]() - start))
+                        seconds = self._budget.leave(outer, CLOCK[0]() - start)
+                        self._spent(self._records > before, seconds)
                     finally:
                         self._waits = self._waits and TURN.function is self
                         TURN.function = None
@@ -247,44 +247,6 @@ class Function(Deferring, Paths, Unserved):
         finally:
             self._runs.ended += 1
             RUNS.ended += 1
-
-    @signals.critical
-    def _recorded(
-        self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]
-    ) -> Any:
-        self._records, state.calls = self._records + 1, state.calls + 1
-        mark, handled = RUNS.mark(), signals.handled()
-        try:  # nothing has run yet
-            # loaded now, not while the call is watched
-            door.backend_of(tensors[0]._a.device if tensors else HOST)
-            missed = self._missed_again(state)
-            now = signature_of(args, kwargs, self._regard)
-            before = Before.of(state.pending, state.plans, now, state.relatives())
-            recorder, watch = state.recorder(self.fn, tensors)
-        except Exception as error:
-            if signals.foreign(error):
-                raise
-            missed = self._broken(state, error, "cannot be recorded")
-        if missed:
-            self._records, self._eager = self._records - 1, self._eager + 1
-            return self.fn(*args, **kwargs)
-        result, late = self._watched(state, recorder, args, kwargs)
-        if signals.handled() != handled:  # Python ran that is none of the call's
-            if not state.excused():
-                state.why = "is interrupted by signal handlers whenever it is recorded"
-                self._give_up(state)
-            return result
-        try:
-            if late is not None:
-                raise late
-            self._after(state, recorder, watch, before, args, kwargs, result, mark)
-        except RunsEagerly:  # the user made errors of warnings
-            raise
-        except Exception as error:
-            if signals.foreign(error):
-                raise
-            self._broken(state, error, "cannot be recorded")
-        return result
 
     def _after(
         self,
@@ -307,7 +269,7 @@ class Function(Deferring, Paths, Unserved):
         plain = not kwargs and len(args) == len(tensors) and all(map(stands_for, tensors, args))
         taped: Bare = "taped" if before.grad else "untaped"
         overlapped, counts = RUNS.overlapped(mark), (state.fails, state.effects)
-        agreed = not overlapped and state.known_paths.settled(recording, before)
+        agreed = None if overlapped else state.known_paths.settled(recording, before)
         excused = overlapped and state.excused()
         if excused:
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
@@ -319,45 +281,23 @@ class Function(Deferring, Paths, Unserved):
                 self._regard, self._turned = regard, recording.reasons[0]
                 self._signatures.drop(state)
                 return
+        postponed = recorder.postponed
         # what they kept is not needed again, and replays have memory of their own
         del recorder, watch, analysis, before
         self._decide(state, recording, earlier, agreed, taped if plain else "")
+        if postponed is not None and not isinstance(recording, Refused):
+            shows(state, postponed, recording)
         if excused and state.fails + state.effects:
             state.fails, state.effects = counts  # what other threads did is not held against it
         for device in () if state.pending else devices:
             door.backend_of(device).trim()
-
-    @signals.critical
-    def _watched(
-        self, state: SignatureState, recorder: Recorder, args: Args, kwargs: Kwargs
-    ) -> Any:
-        """Run the call under a recorder and its watch: its result, and an error of the watch."""
-        watch, handled = recorder.watch, signals.handled()
-        assert watch is not None
-        outer, finished = door.push_mode(recorder), False
-        try:
-            with watch:
-                result = self.fn(*args, **kwargs)
-                finished = True
-            return result, None
-        except BaseException as error:
-            ours = signals.handled() == handled and not signals.foreign(error)
-            if finished and isinstance(error, Exception) and ours:
-                return result, error
-            if signals.handled() == handled:
-                self._raised(state)
-            raise
-        finally:  # as pop_mode does
-            door.STATE.special += (door.LOCAL.mode is None) - (outer is None)
-            door.LOCAL.mode = outer
-            signals.take_back()
 
     def _decide(
         self,
         state: SignatureState,
         recording: Recording | Refused,
         earlier: list[Recording],
-        agreed: bool,
+        agreed: Recording | None,
         bare: Bare,
     ) -> None:
         """Accept, keep for comparison, or give up."""
@@ -377,8 +317,8 @@ class Function(Deferring, Paths, Unserved):
                 state.pending = [other for other in pending if other is not candidate]
                 return
             state.why = changed or "Python state it reads was different before the call"
-        if agreed:
-            self._accept(state, recording, bare)
+        if agreed is not None:
+            self._accept(state, recording, bare, agreed if agreed is not recording else None)
             return
         if recording.lost:
             state.why = "uses a tensor whose place in Python could not be found"
@@ -392,16 +332,25 @@ class Function(Deferring, Paths, Unserved):
         else:
             self._blame(state)
 
-    def _accept(self, state: SignatureState, recording: Recording, bare: Bare) -> None:
-        """Compile a recording; `bare`: its arguments are distinct tensors and nothing else."""
+    def _accept(
+        self,
+        state: SignatureState,
+        recording: Recording,
+        bare: Bare,
+        other: Recording | None = None,
+    ) -> None:
+        """Compile a recording; `bare`: its arguments are distinct tensors and nothing else; `other`
+        differs from it in sizes only."""
         prepare = CHOICE.executor.prepare
-        if not background.waits(self._wait, recording):
+        run = sized(state, recording, other, CHOICE.executor)
+        if run is None and not background.waits(self._wait, recording):
             state.work = background.start(recording, prepare, bare, state)
             if state.work is not None:
                 state.state = state.state if state.plans else "PENDING"
                 return
         try:
-            plan = ReplayPlan(recording, prepare(recording), bare)
+            run = run or prepare(recording)
+            plan = ReplayPlan(recording, run, bare, plan_of(state, other))
         except Exception as error:  # the call has run: its result must reach the user
             if signals.foreign(error):
                 raise
@@ -412,9 +361,14 @@ class Function(Deferring, Paths, Unserved):
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
         plan.known_paths = state.known_paths
-        self._compiled += 1
-        self._budget.accepted()
+        if getattr(plan.run, "filled", False) and state.family is not None:
+            self._sized = state.family.sizes
+        else:
+            self._compiled += 1
+            self._budget.accepted()
         state.fruitless = 0
+        if state.family is not None:
+            state.family.shows(state.shape, plan)
         state.state, state.fails, state.effects = "REPLAY", 0, 0
         state.owners = owners_of(state.plans)
         if state.owners is not None:

@@ -22,6 +22,7 @@ import numpy as np
 from ..core.aval import HOST, Aval, Device, use_kinds
 from ..core.aval import device as to_device
 from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
+from ..core.extents import Unsized
 from ..ir.door.bind import aside, use_backends
 from ..ir.graph.graph import Graph
 from ..ir.op import Op
@@ -119,12 +120,14 @@ class Entry:
     input is not what the plan was made for, or raises with all tensors as before.  `raw` is the
     same without a frame of Python: an int, which `failed` makes an error of, where a kernel failed.
     `of[tensors]` is `raw(*tensors)`; Python does not look for signals after a subscript, so its
-    result cannot get lost before it is stored."""
+    result cannot get lost before it is stored.  `made`: what the backend made it of, so that an
+    entry for other sizes takes less making."""
 
     call: Callable[..., Any]
     raw: Callable[..., Any]
     of: Any
     failed: Callable[[int], Exception]
+    made: Any = None
 
 
 class KernelTime(NamedTuple):
@@ -181,8 +184,9 @@ class Executable(ABC):
         """Whether an output may be, or share memory with, the value of an input."""
         return True
 
-    def entry(self, replay: Replay) -> Entry | None:
-        """The entry that serves calls of this plan; None: this backend offers none for it."""
+    def entry(self, replay: Replay, like: Entry | None = None) -> Entry | None:
+        """The entry that serves calls of this plan; None: this backend offers none for it.  `like`:
+        that of a plan which may differ from it in sizes only."""
         return None
 
     def profile(self, inputs: Sequence[Any], runs: int = 20) -> list[KernelTime]:
@@ -329,6 +333,16 @@ class Backend(ABC):
         if graph is None or type(self).eager is Backend.eager:
             return Interpreted(plan_runner(plan, self))
         return Interpreted(graph_runner(graph))
+
+    def outline(self, plan: Plan) -> Any:
+        """What `assemble` takes beside a plan: tuples and lists of what its code needs, where sizes
+        may be extents (core/extents.py).  Raises Unsized where a plan has to be compiled for its
+        sizes; the default."""
+        raise Unsized("plans are compiled for their sizes")
+
+    def assemble(self, plan: Plan, pieces: Any) -> Executable:
+        """What replays a plan, of what `outline` gave for it."""
+        raise NotImplementedError
 
     def beside(self, cancelled: Callable[[], bool]) -> AbstractContextManager[None] | None:
         """A scope in which a thread may call `compile` while others go on; it may raise where

@@ -67,8 +67,8 @@ def _set(handle: Any, written: Any, node: Any) -> None:
     if mode is not None:
         mode.on_assign(handle, written)
     handle._v, handle._a, handle._node = shared(written._v), written._a, node
-    if mode is not None and mode.defers:
-        mode.on_alias(handle, handle)
+    if mode is not None:
+        mode.on_pending(handle)
 
 
 def _through(alias: Alias, written: Any, follow: bool) -> tuple[Any, Any, Any, bool]:
@@ -121,9 +121,9 @@ def _give(handle: Any, written: Any, node: Any, views: list[Any]) -> None:
         for view, value in zip(views, values[1:]):
             mode.on_follow(view, value)
     put_values(handles, [shared(t._v) for t in values], [t._a for t in values], nodes)
-    if mode is not None and mode.defers:
+    if mode is not None:
         for changed in handles:
-            mode.on_alias(changed, changed)
+            mode.on_pending(changed)
 
 
 def become(handle: Any, made: Any) -> None:

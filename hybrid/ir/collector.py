@@ -196,6 +196,9 @@ class Collector(Mode):
         if type(value._v) is Pending:
             self.segment.handles.append(weakref.ref(handle))
 
+    def on_pending(self, handle: Any) -> None:
+        self.on_alias(handle, handle)
+
     # ---- computing
     @property
     def idle(self) -> bool:

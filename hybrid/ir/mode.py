@@ -63,6 +63,7 @@ class Mode:
 
     __slots__ = ()
     defers: bool = False  # whether ops are given to `collect` before they run (ir/door/pending.py)
+    late: bool = False  # whether ops that it `postpones` are given to `collect` as well
     checks = False  # whether replays are looked at first, through `check`
     whole = False  # whether branches and loops are told as a whole, through `control`
 
@@ -90,6 +91,16 @@ class Mode:
     def on_alias(self, new: Any, old: Any) -> None:
         """`new` is a fresh handle on what `old` holds,
         made without an op (detach, .data, a saved value)."""
+
+    def postpones(self, resolved: Any, tensors: Any) -> bool:
+        """Asked where it is `late`: whether this op call may be computed afterwards."""
+        return False
+
+    def on_late(self, kind: str) -> None:
+        """A kernel of this kind was not made, as it may never be needed."""
+
+    def on_pending(self, handle: Any) -> None:
+        """`handle` was written and may hold a value that is not computed yet."""
 
     def on_bool(self, handle: Any, value: bool) -> None:
         """`bool(handle)` gave `value`: Python may branch on it."""

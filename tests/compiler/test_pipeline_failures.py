@@ -230,7 +230,7 @@ SERVING = {
     "connect": (plans, "serve"),
     "needs": (plans, "needs_of"),
     "replay": (served, "replay_of"),
-    "facts": (served, "native_facts"),
+    "facts": (plans, "native_facts"),
     "native facts": (native_facts, "_pointers"),
     "entry": (executable, "native_entry"),
     "spec": (entry, "native_replay"),
@@ -244,7 +244,7 @@ SERVING = {
 @pytest.mark.parametrize("name", SERVING)
 def test_a_plan_whose_native_entry_cannot_be_made_runs_without(monkeypatch, name, error):
     if name == "guard":
-        monkeypatch.setattr(served, "native_facts", lambda *a: None)
+        monkeypatch.setattr(plans, "native_facts", lambda *a: None)
     monkeypatch.setattr(*SERVING[name], broken(error))
     said, fn = check(1.5, eager=False, words="cannot be served by a native entry")
     assert "is replayed more slowly" in said
@@ -266,7 +266,7 @@ def test_refreshing_native_facts_may_fail(monkeypatch):
         warnings.simplefilter("always")
         for _ in range(4):
             fn(x)
-        monkeypatch.setattr(served, "native_facts", broken(MemoryError))
+        monkeypatch.setattr(plans, "native_facts", broken(MemoryError))
         for k in range(4):
             config.scale = float("2.0")  # equal, another object
             setattr(config, f"more{k}", 1)

@@ -43,10 +43,19 @@ def test_many_lengths() -> None:
     assert got.functions[0].cache_info().signatures <= 64
 
 
-def test_too_many_signatures_say_so() -> None:
+def test_many_lengths_that_python_does_not_see_are_one_plan() -> None:
     def program(jit: Any) -> Any:
         f = jit(lambda x: (x * 2).sum())
         return [f(t(np.resize(A, n))) for n in range(70)]
+
+    got = check(program)
+    assert got.functions[0].cache_info().compilations <= 6
+
+
+def test_too_many_signatures_say_so() -> None:
+    def program(jit: Any) -> Any:
+        f = jit(lambda x, name: (x * len(name)).sum())
+        return [f(t(np.resize(A, n)), f"length {n * 3}") for n in range(70)]
 
     check(program, says="signatures")
 

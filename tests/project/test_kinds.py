@@ -33,6 +33,7 @@ FOREIGN = {
     ("trace/watch/classes.py", "module"),
     ("trace/watch/events.py", "event"),
     ("trace/watch/objects.py", "name"),
+    ("trace/watch/passed/blind.py", "type(value).__module__.partition('.')[0]"),
     # the user's names and arguments
     ("__main__.py", "args.command"),
     ("core/spelling.py", "keyword"),

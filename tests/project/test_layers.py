@@ -80,6 +80,7 @@ ROOMS = {
         "ways",
         "versions",
         "reports",
+        "sized",
         "pending",
     ),
     "trace.follow": (

@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from ...core.aval import Aval
+from ...core.extents import Unsized
 from ...core.floating import in_plain_floats
 from ...ir.graph.graph import Graph
 from ...ir.op import Op
 from ..api import Backend, EagerKernel, Executable
 from ..events import EventFilter
 from ..layout import ObjectLayout
-from ..plan import Plan
+from ..plan import HostStep, Plan
+from .control.steps import PlanCode
 from .eager.eager import eager
-from .executable import PlanRunner
+from .executable import PlanRunner, program_of
 from .machine import alloc
 from .machine.host import machine, trim_heap
 from .machine.jit import beside
@@ -59,6 +61,15 @@ class CpuBackend(Backend):
     @in_plain_floats
     def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
         return PlanRunner(plan)
+
+    def outline(self, plan: Plan) -> PlanCode:
+        if any(isinstance(step, HostStep) for step in plan.steps):
+            raise Unsized("a step runs in Python")
+        return program_of(plan)
+
+    @in_plain_floats
+    def assemble(self, plan: Plan, pieces: Any) -> Executable:
+        return PlanRunner(plan, pieces)
 
     def beside(self, cancelled: Callable[[], bool]) -> AbstractContextManager[None]:
         return beside(cancelled)

@@ -62,9 +62,9 @@ def program_of(plan: Plan) -> PlanCode:
 class PlanRunner(Executable):
     """Compiled kernels of a plan, and what is needed to run them."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, program: PlanCode | None = None) -> None:
         self.plan = plan
-        program = program_of(plan)
+        program = program or program_of(plan)
         self.temp, self.inside = program.temp, program.inside
         steps_of: dict[int, list[Step]] = {}
         for owner, step in zip(program.owners, program.steps):
@@ -91,13 +91,12 @@ class PlanRunner(Executable):
         """Only an input that is an output as it is shares its memory."""
         return any(self.plan.slots[number].kind == "input" for number in self.plan.outputs)
 
-    def entry(self, replay: Replay) -> Entry | None:
+    def entry(self, replay: Replay, like: Entry | None = None) -> Entry | None:
         """The native entry of this plan, when all its steps are native."""
         if any(isinstance(p, HostStep) for p in self.parts) or len(self.parts) > 1:
             return None
-        return native_entry(
-            self.plan, replay, self.parts[0] if self.parts else None, self.temp, self._error
-        )
+        segment = self.parts[0] if self.parts else None
+        return native_entry(self.plan, replay, segment, self.temp, self._error, like)
 
     def profile(self, inputs: Sequence[np.ndarray], runs: int = 20) -> list[KernelTime]:
         """Every kernel timed by itself; see Executable.profile."""

@@ -302,7 +302,7 @@ class PlanOnCard(Executable):
         )
 
     # ---- the native entry
-    def entry(self, replay: Replay) -> Entry | None:
+    def entry(self, replay: Replay, like: Entry | None = None) -> Entry | None:
         """The native entry of this plan; None where native code cannot read Python objects."""
         if not abi.available():
             return None
@@ -395,7 +395,7 @@ class PlanInParts(PlanOnCard):
                 raise self._error(0, status)
         return [values[slot] for slot in self.plan.outputs]
 
-    def entry(self, replay: Replay) -> Entry | None:
+    def entry(self, replay: Replay, like: Entry | None = None) -> Entry | None:
         """None: the host decides between the parts."""
         return None
 

@@ -12,6 +12,7 @@ from math import prod
 from typing import NamedTuple
 
 from ...core import shapes
+from ...core.extents import plain_int
 from ...core.shapes import broadcast_strides, contiguous_strides
 from ...ir.graph.graph import Node
 
@@ -68,7 +69,9 @@ class AffineView(NamedTuple):
         node = self.node
         assert node.op.layout is not None
         mapped = node.op.layout(node.inputs[0].aval, affine[1], affine[0], **node.params)
-        return None if mapped is None else (int(mapped[0]), tuple(map(int, mapped[1])))
+        if mapped is None:
+            return None
+        return plain_int(mapped[0]), tuple(map(plain_int, mapped[1]))
 
 
 class Broadcast(NamedTuple):

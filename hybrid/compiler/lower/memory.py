@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 
 from ...backends.plan import LoopKernel, Plan
+from ...core.extents import apart
 from .kernels import Draft, PlanStep
 from .schedule import runs_in_place
 
@@ -85,37 +86,44 @@ def offsets(draft: Draft) -> tuple[dict[int, int], int]:
     slots = draft.assignment.slots
     temporaries = {k for k, s in enumerate(slots) if s.kind == "temp" and s.aval.nbytes}
     first, last = _lives(draft.steps, temporaries)
-    arena = Arena()
-    offset_of: dict[int, int] = {}
+    size = {slot: _bytes(slots[slot].aval.nbytes) for slot in temporaries}
+    root: dict[int, int] = {}  # where a slot is written over another one: that one
+    uses: list[tuple[bool, int, int]] = []  # (begins or ends, slot, bytes)
     for number, step in enumerate(draft.steps):
         dying = sorted(
             s for s in step.reads & temporaries if last[s] == number and first[s] < number
         )
         given: set[int] = set()
         for new_slot in sorted(s for s in step.writes & temporaries if first[s] == number):
-            size = _bytes(slots[new_slot].aval.nbytes)
-            over = next(
-                (
-                    s
-                    for s in dying
-                    if s not in given
-                    and _bytes(slots[s].aval.nbytes) == size
-                    and _over(step, s, new_slot)
-                ),
-                None,
-            )
+            fit = (s for s in dying if s not in given and size[s] == size[new_slot])
+            over = next((s for s in fit if _over(step, s, new_slot)), None)
             if over is not None:
                 given.add(over)
-                offset_of[new_slot] = offset_of[over]
+                root[new_slot] = root.get(over, over)
             else:
-                offset_of[new_slot] = arena.take(size)
-        for slot in dying:
-            if slot not in given:
-                arena.give(offset_of[slot], _bytes(slots[slot].aval.nbytes))
-        for slot in sorted(step.writes & temporaries):
-            if last[slot] == number and first[slot] == number:
-                arena.give(offset_of[slot], _bytes(slots[slot].aval.nbytes))
-    return offset_of, arena.peak
+                uses.append((True, new_slot, size[new_slot]))
+        ending = [slot for slot in dying if slot not in given]
+        ending += [
+            slot
+            for slot in sorted(step.writes & temporaries)
+            if last[slot] == number and first[slot] == number
+        ]
+        uses += [(False, root.get(slot, slot), size[slot]) for slot in ending]
+    places, peak = _placed(tuple(uses))
+    offset_of = dict(zip([slot for begins, slot, _ in uses if begins], places))
+    return offset_of | {slot: offset_of[over] for slot, over in root.items()}, peak
+
+
+@apart
+def _placed(uses: tuple[tuple[bool, int, int], ...]) -> tuple[tuple[int, ...], int]:
+    """(offset of each slot that begins, bytes of the arena)."""
+    arena, offset_of = Arena(), dict[int, int]()
+    for begins, slot, size in uses:
+        if begins:
+            offset_of[slot] = arena.take(size)
+        else:
+            arena.give(offset_of[slot], size)
+    return tuple(offset_of.values()), arena.peak
 
 
 def _over(step: PlanStep, old_slot: int, new_slot: int) -> bool:

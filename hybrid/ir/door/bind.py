@@ -380,7 +380,10 @@ def _among_pending(resolved: Resolved, tensors: tuple[Any, ...], link: bool) -> 
     """The same while some thread collects ops: this one may, and values may be pending."""
     results: tuple[Any, ...]
     mode = LOCAL.mode
-    if mode is not None and mode.defers and resolved.pure:
+    if mode is not None and mode.late and mode.postpones(resolved, tensors):
+        results = mode.several(resolved, tensors)
+        returned = results[0] if resolved.single else results
+    elif mode is not None and mode.defers and resolved.pure:
         if resolved.single:
             result = mode.collect(resolved, tensors)
             if resolved.view and link:

@@ -6,6 +6,7 @@ avals and parameters; every table that finds signatures is bounded or emptied by
 
 from __future__ import annotations
 
+from time import thread_time
 from typing import Any
 
 from ...core import dtypes as dt
@@ -16,18 +17,38 @@ from ...core.floating import plain_floats
 from ...core.precision import MATMUL
 from ..graph.graph import param_key
 from ..op import NO_GRAD, Op
-from .context import backend_of
+from .context import LOCAL, backend_of
 
 __all__ = [
     "Resolved",
     "resolved_for",
     "has_zero",
+    "MAKING",
     "Signatures",
     "SIGNATURES",
     "TABLES",
     "FAST",
     "TABLE_LIMIT",
 ]
+
+
+class KernelCost:
+    """Seconds that kernels of each kind take to make, usually: those that have to be compiled count
+    for little."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def made(self, kind: str, seconds: float) -> None:
+        """One was made."""
+        usual = self.seconds.get(kind, seconds)
+        share = 0.5 if seconds < usual / 2 else 0.1
+        self.seconds[kind] = usual + share * (min(seconds, 2 * usual) - usual)
+
+
+MAKING = KernelCost()
 
 
 class Resolved:
@@ -61,11 +82,37 @@ class Resolved:
         self.single = len(self.outs) == 1
         self.out = self.outs[0]
         device = inputs[0].device if inputs else params.get("device", HOST)
-        self.kernel = backend_of(device).kernel(op, params, inputs, self.outs)
+        mode = LOCAL.mode
+        if mode is not None and mode.late and device is HOST:
+            self.kernel = _made_late(self, MATMUL.fast)
+            mode.on_late(op.kind)
+        else:
+            start = thread_time()
+            self.kernel = backend_of(device).kernel(op, params, inputs, self.outs)
+            MAKING.made(op.kind, thread_time() - start)
         every = "*" in op.keeps
         self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(inputs)))
         self.keep_out = "out" in op.keeps
         self.differentiable = op.vjp is not NO_GRAD and any(dt.is_float(a.dtype) for a in self.outs)
+
+
+def _made_late(resolved: Resolved, fast: bool) -> Any:
+    """The kernel of a signature that may never run: made by the first call, for the precision of
+    products that the signature was resolved under."""
+
+    def kernel(*values: Any) -> Any:
+        before, MATMUL.fast = MATMUL.fast, fast
+        try:
+            with plain_floats():
+                made = backend_of(resolved.outs[0].device).kernel(
+                    resolved.op, resolved.params, resolved.ins, resolved.outs
+                )
+        finally:
+            MATMUL.fast = before
+        resolved.kernel = made
+        return made(*values)
+
+    return kernel
 
 
 TABLES: dict[Op, dict[Any, Resolved]] = {}

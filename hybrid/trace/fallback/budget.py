@@ -108,8 +108,10 @@ class Budget:
     def allows(self, replays: int) -> bool:
         """Whether one more recording is paid for; a replay counts as the eager call that it is
         instead of."""
-        if self._is_free(self.recordings + 1):
-            return True
+        return self._is_free(self.recordings + 1) or self.affords(replays)
+
+    def affords(self, replays: int) -> bool:
+        """The same for one that is not free."""
         call = self.eager / self.calls if self.calls else 0.0
         earned = replays * self.gain() if self.timed else 0.0
         return self.spent <= ALLOWANCE + SHARE * (self.eager + replays * call) + earned
@@ -142,6 +144,11 @@ class Budget:
             self.free += seconds
         else:
             self.spent += seconds
+
+    def filled(self, seconds: float) -> None:
+        """A call was a further size of one that was recorded, and took so much longer than eagerly
+        (or less)."""
+        self.spent = max(self.spent + seconds, 0.0)
 
     def accepted(self) -> None:
         """The call that is being recorded gave a version."""

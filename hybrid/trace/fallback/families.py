@@ -16,11 +16,14 @@ import numpy as np
 from ...core.aval import Aval
 from ...core.cache import keep
 from .budget import FAMILIES, FEW, VERSIONS, Budget
+from .sizes import Sizes
 
-__all__ = ["Family", "Families", "family_of"]
+__all__ = ["Family", "Families", "family_of", "shape_of"]
 
 MAX_FAMILIES = 64
 MAX_SIGHTS = 4096  # signatures whose calls are counted, in each of two generations
+MAX_SHAPES = 8  # of signatures of a family
+MAX_VAIN = 3  # recorded calls in a row whose ops waited for nothing
 _ABSTRACT = frozenset(map(id, (int, float, complex, str, bytes)))
 
 
@@ -42,16 +45,24 @@ def _kind(entry: Any) -> Any:
     return entry
 
 
+def shape_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A signature without the extents of its tensors."""
+    return tuple([(a.dtype, a.ndim, a.device) if type(a) is Aval else a for a in signature])
+
+
 class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
     recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly."""
 
-    __slots__ = ("number", "versions", "distinct", "states")
+    __slots__ = ("number", "versions", "distinct", "states", "vain", "sizes", "shown")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.versions = self.distinct = 0
+        self.versions = self.distinct = self.vain = 0
         self.states: list[ref[Any]] = []
+        self.sizes = Sizes()
+        # signatures without extents -> the latest plan of such a call, weakly
+        self.shown: dict[Any, ref[Any]] = {}
 
     @property
     def hopeful(self) -> bool:
@@ -62,6 +73,29 @@ class Family:
         """A member is recorded from now on."""
         self.versions += 1
         self.states = [ref(state), *[known for known in self.states if known() is not None]][:FEW]
+
+    def shows(self, shape: Any, plan: Any) -> None:
+        """A plan of such a call was made."""
+        keep(self.shown, shape, ref(plan), MAX_SHAPES)
+
+    def postpones(self) -> bool:
+        """Whether ops of a recorded call are to wait for its plan."""
+        return self.vain < MAX_VAIN
+
+    def postponed(self, served: bool) -> None:
+        """Such a call was computed by its plan, or for nothing op by op."""
+        self.vain = 0 if served else self.vain + 1
+
+    def fits(self, signature: tuple[Any, ...], affords: bool) -> bool:
+        """Whether a call is to be computed by a plan that was made for many sizes, or may give one
+        more; `affords`: whether it may take longer than an eager call."""
+        sizes = self.sizes
+        if self.vain or not (affords or sizes.cost <= 0.0) or not self.shown:
+            return False
+        if shape_of(signature) not in self.shown:  # it differs in numbers or objects as well
+            return False
+        avals = [known for known in signature if type(known) is Aval]
+        return sizes.holds(avals) or (affords and sizes.trying)
 
     def relatives(self, state: Any) -> Iterator[Any]:
         """The other members that have recordings, the latest first."""
@@ -104,6 +138,8 @@ class Families:
         first = family.versions < VERSIONS and family.number < FAMILIES
         admitted = first or (count > 1 and family.hopeful) or budget.pays(count)
         admitted = admitted and budget.allows(replays)
+        # a size that costs about as much as an eager call with new kernels
+        admitted = admitted or family.fits(signature, budget.affords(replays))
         # once recorded it is counted anew, should it leave the table
         self._note(key, 0 if admitted else count)
         return admitted

@@ -76,11 +76,11 @@ class Before(NamedTuple):
         ways = [*pending, *[plan.recording for plan in plans]]
         return cls(held, places, copied, grad, frozenset(moved), near, ways)
 
-    def like_relatives(self, recording: Recording) -> bool:
-        """Whether a recording is like one of the relatives, whose facts hold after the call as
+    def relative_of(self, recording: Recording) -> Recording | None:
+        """One of the relatives that a recording is like, whose facts hold after the call as
         well."""
         steady = [other for other in self.relatives if other.facts.broken() is None]
-        return any(alike(recording, other) for other in steady)
+        return next((other for other in steady if alike(recording, other)), None)
 
     def continued(self, recording: Recording, once: Collection[Any]) -> bool:
         """Whether a recording goes on from a branch of an earlier one in a way that is none of

@@ -20,7 +20,7 @@ from .inputs import AsNumber, ByIdentity, Input
 from .recording import Recording
 from .wording import Wording, change
 
-__all__ = ["difference", "alike", "continues"]
+__all__ = ["difference", "alike", "continues", "same_kinds"]
 
 
 def difference(current: Recording, earlier: Recording) -> str | None:
@@ -49,6 +49,20 @@ def alike(current: Recording, other: Recording) -> bool:
         and _inputs(current, other) is None
         and _facts(current.facts, other.facts) is None
     )
+
+
+def same_kinds(current: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> bool:
+    """Whether operations differ in extents only, and in literals, which may come from extents where
+    nothing else can differ."""
+    return len(current) == len(other) and all(
+        [_same_kind(_unsaid(one), _unsaid(another)) for one, another in zip(current, other)]
+    )
+
+
+def _unsaid(operation: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An operation without the values of its literals."""
+    op, params, operands, avals = operation
+    return op, params, [x if type(x) is int else x[0] for x in operands], avals
 
 
 def continues(current: Recording, other: Recording, places: Mapping[Key, Any]) -> bool:

@@ -28,13 +28,13 @@ from ..follow.terms import (
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
 from ..heap.facts import FactKind, Holder, Key, fetch, same
 from ..host.again import First, undo
-from .actions import Actions, HeldObject
+from .actions import NONE, Actions, HeldObject
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
 from .outputs import GivenNumber
 from .recording import Recording
 
-__all__ = ["Guard", "FactGuard", "Places", "run_text"]
+__all__ = ["Guard", "FactGuard", "Places", "run_text", "same_guard"]
 
 # Classes come first: reading attributes is harmless once they are known to be the same.  The check
 # of hybrid's own functions is the longest and the one that fails least, so it comes last.
@@ -51,6 +51,19 @@ def _distinct_dicts(*objects: Any) -> bool:
 def _asks(term: Any) -> bool:
     """Whether a number depends on what a call of Python's own world gives."""
     return any(type(leaf) is First for leaf in parts(term))
+
+
+def same_guard(recording: Recording, other: Recording) -> bool:
+    """Whether the guard of a recording does for another one, whose facts are the same."""
+    own, known = recording.inputs, other.inputs
+    count = recording.arguments
+    return (
+        recording.facts is other.facts
+        and recording.outcome.actions is other.outcome.actions is NONE
+        and len(own) == len(known)
+        and own[count:] == known[count:]
+        and [i.location for i in own[:count]] == [i.location for i in known[:count]]
+    )
 
 
 _CODES = Bounded[tuple[types.CodeType, int]](512, 1 << 21, lambda made: made[1])

@@ -7,11 +7,13 @@ and runs ops as a process that was never in the middle of anything.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 
 from ...core import signals
 from ...ir.door import bind as door
 from ...ir.door.context import end_collecting
+from ...ir.door.pending import COLLECTING
 from ..watch.events import abandon_watch
 from ..watch.turns import RUNS, TURN
 from .recorder import Recorder
@@ -34,9 +36,9 @@ def _aside() -> Callable[[], None]:
 
 def _before() -> None:
     """Leave nothing pending in a call whose thread forks."""
-    mode = door.current_mode()
-    if mode is not None and mode.defers:
-        mode.flush(compiles=False)  # other things that wait for the fork may have the compiler
+    for mode in list(COLLECTING):
+        if mode.thread == threading.get_ident():
+            mode.flush(compiles=False)  # other things that wait for the fork may have the compiler
 
 
 def _renew() -> None:

@@ -62,6 +62,11 @@ class Outcome:
     avals: tuple[Aval, ...]
     actions: Actions = NONE
 
+    @property
+    def states(self) -> list[tuple[int, int]]:
+        """(output, the input whose new value it is)."""
+        return [(output, number) for number, output in self.writes]
+
     def also(self, avals: Iterable[Aval]) -> Outcome:
         """The same of a graph with further outputs."""
         return replace(self, avals=(*self.avals, *avals))

@@ -151,6 +151,7 @@ class Recorder(Branches):
     roles), written (handle id -> handle assigned), grads, reasons."""
 
     whole = True
+    postponed: Any = None  # what computes its ops after the call
 
     def __init__(self, leaves: Sequence[Handle], root: types.CodeType | None = None) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ from ..heap.data import numbers_among, source_of
 from ..heap.facts import Holder, Key
 from ..heap.namespaces import SharedNames, namespaces_of
 from ..watch.analysis import Analysis
+from ..watch.passed.blind import is_blind
 from .expected import Facts, Ref
 from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, read_gradients
 from .outcome import Left, Outcome, Results, results_of
@@ -35,12 +36,26 @@ __all__ = ["Life", "Refused", "Recording", "recording_of"]
 
 
 class Life:
-    """Whether an object that the facts of a recording name has died (`dead`)."""
+    """Whether an object that the facts of a recording name has died (`dead`); `others`: the lives
+    of recordings with the same facts, weakly."""
 
-    __slots__ = ("dead",)
+    __slots__ = ("dead", "others", "__weakref__")
 
-    def __init__(self) -> None:
+    def __init__(self, other: Life | None = None) -> None:
         self.dead = False
+        self.others: list[weakref.ref[Life]] = []
+        if other is not None:
+            other.others = [known for known in other.others if known() is not None]
+            other.others.append(weakref.ref(self))
+            self.dead = other.dead
+
+    def end(self) -> None:
+        """One has died."""
+        self.dead = True
+        for known in self.others:
+            other = known()
+            if other is not None:
+                other.end()
 
 
 class Refused(NamedTuple):
@@ -81,7 +96,8 @@ class Recording:
     arguments that are data; `numbers`: those that stand for numbers, and the types of these;
     `namespaces`: objects whose attributes are as apart, or as shared, as when it was made; `path`:
     the ways that branches on values of tensors went; `begins`: values that the call found in
-    places which it leaves with others."""
+    places which it leaves with others; `numbered`: the value behind each output; `blind`: Python
+    was given nothing that tells the size of a tensor."""
 
     graph: Graph
     arguments: int
@@ -103,6 +119,8 @@ class Recording:
     namespaces: tuple[SharedNames, ...]
     path: tuple[bool, ...] = ()
     begins: tuple[Any, ...] = ()
+    numbered: tuple[int, ...] = ()
+    blind: bool = False
 
     @property
     def captures(self) -> int:
@@ -214,8 +232,9 @@ def _recording(
     results = results_of(roles, _existed(analysis), host_reads, facts, left, dead)
     reads = gradients.reads
     further = _further(recorder, results, dead)
+    numbered = [*results.numbers, *further.numbers]
     return Recording(
-        graph=recorder.graph([*results.numbers, *further.numbers]),
+        graph=recorder.graph(numbered),
         arguments=len(recorder.args),
         inputs=located.inputs,
         facts=facts,
@@ -237,6 +256,8 @@ def _recording(
         namespaces=_namespaces(facts, results.outcome),
         path=recorder.path,
         begins=_begins(facts, analysis),
+        numbered=tuple(numbered),
+        blind=not recorder.reads and is_blind(analysis.watch),
     )
 
 

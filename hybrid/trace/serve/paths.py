@@ -108,17 +108,19 @@ class KnownPaths:
             state.fails = max(state.fails, GIVE_UP - 2)  # it is a counter, say
         return (new and not self.many) or turns
 
-    def settled(self, recording: Recording | Refused, before: Before) -> bool:
-        """Note a recording that needs no second one: false for others."""
+    def settled(self, recording: Recording | Refused, before: Before) -> Recording | None:
+        """Note a recording that needs no second one: the one of another size that it is like, or
+        itself; None for others."""
         if isinstance(recording, Refused):
-            return False
-        if before.like_relatives(recording):
-            return True
+            return None
+        other = before.relative_of(recording)
+        if other is not None:
+            return other
         if self.early or self.many or not before.continued(recording, self.once):
-            return False
+            return None
         self.met.add(recording.path)
         self.once.add(recording.path)
-        return True
+        return recording
 
 
 def way_text(path: Path) -> str:

@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ...core import signals
 from ...core.cache import keep
 from ...core.signals import from_handler
 from ...ir.door.busy import is_busy, values_of
-from ...ir.door.context import LOCAL, STATE
+from ...ir.door.context import LOCAL, STATE, push_mode
 from ...ir.door.pending import COLLECTING, known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
-from ..fallback.families import Families
+from ..fallback.families import Families, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
 from ..heap.signature import signature_of, unchecked
 from ..host.again import settled
+from ..record.recorder import Recorder
 from ..record.wording import why_not
 from .background import Compilation
 from .paths import crossing, leads
@@ -140,7 +142,7 @@ class Unserved(Napping, Reports):
             self._run_python(state, self._of_all())
             self._say("", why)
             return state
-        state.family = family
+        state.family, state.shape = family, shape_of(signature)
         family.add(state)
         return state
 
@@ -172,6 +174,35 @@ class Unserved(Napping, Reports):
             state.why = "raised an exception"
         else:
             self._blame(state, "raised an exception")
+
+    @signals.critical
+    def _watched(
+        self,
+        state: SignatureState,
+        recorder: Recorder,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Run the call under a recorder and its watch: its result, and an error of the watch."""
+        watch, handled = recorder.watch, signals.handled()
+        assert watch is not None
+        outer, finished = push_mode(recorder), False
+        try:
+            with watch:
+                result = self.fn(*args, **kwargs)
+                finished = True
+            return result, None
+        except BaseException as error:
+            ours = signals.handled() == handled and not signals.foreign(error)
+            if finished and isinstance(error, Exception) and ours:
+                return result, error
+            if signals.handled() == handled:
+                self._raised(state)
+            raise
+        finally:  # as pop_mode does
+            STATE.special += (LOCAL.mode is None) - (outer is None)
+            LOCAL.mode = outer
+            signals.take_back()
 
     def _eagerly(self, args: tuple[Any, ...], kwargs: dict[str, Any], sealed: bool = False) -> Any:
         """Run the user's function as it is; its ops in segments where others are replayed."""
@@ -253,11 +284,14 @@ class Unserved(Napping, Reports):
             return
         self._learned += 1
         form = len(args), *kwargs
-        way = way_of(self.fn, plan, (args, kwargs), tensors, self._regard, state.owners is not None)
         direct = self._direct
         known = getattr(direct, "ways", None)
         ways = list(known.ways) if known is not None else []
-        if way is None or len(ways) >= MAX_WAYS:
+        way = None
+        if len(ways) < MAX_WAYS:
+            owners = state.owners is not None
+            way = way_of(self.fn, plan, (args, kwargs), tensors, self._regard, owners)
+        if way is None:
             keep(plan.learned, form, id(direct), MAX_WAYS)
             return
         if way.serve is direct and not way.names:

@@ -6,15 +6,18 @@ changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
+from weakref import ref
 
 from ...autograd.passes import plan_passes
 from ...ir.tensor import Alias
 from ..fallback.gradients import planned
 from ..heap.data import owned
-from ..record.guards import Guard
+from ..record.guards import Guard, same_guard
 from ..record.recording import Recording
 from .commit import commit
+from .native.facts import NativeFacts, native_facts, shared_captures, still
 from .native.needs import needs_of
 from .prepare import MISS, Prepared, Run
 from .served import Attempts, Served, serve
@@ -23,6 +26,8 @@ __all__ = ["Bare", "ReplayPlan", "distinct"]
 
 # whether a call passes distinct tensors and nothing else, and whether gradients are recorded
 Bare = Literal["", "taped", "untaped"]
+
+Check = Callable[[list[Any]], tuple[Any, ...] | None]
 
 plan_passes(planned)
 
@@ -34,7 +39,8 @@ class ReplayPlan:
     `untaped`: while they are not.
     `untimed`: replays until one is timed, the second: the first makes the native way; `learned`:
     which ways of the function there were, by id, when a way to it was looked for from calls with so
-    many arguments and these keywords; `known_paths`: of its signature (paths.py)."""
+    many arguments and these keywords; `known_paths`: of its signature (paths.py); `other`: one for
+    other sizes with the same facts, weakly, and `facts` their native form."""
 
     __slots__ = (
         "recording",
@@ -44,6 +50,8 @@ class ReplayPlan:
         "bare",
         "untaped",
         "served",
+        "other",
+        "facts",
         "attempts",
         "why",
         "known_paths",
@@ -55,10 +63,20 @@ class ReplayPlan:
         "__weakref__",
     )
 
-    def __init__(self, recording: Recording, run: Run, bare: Bare) -> None:
-        guard = Guard(recording)
-        self.recording, self.guard, self.count = recording, guard.function, guard.count
+    def __init__(
+        self, recording: Recording, run: Run, bare: Bare, other: ReplayPlan | None = None
+    ) -> None:
+        self.recording: Recording = recording
+        self.guard: Check
+        self.count: int
+        if other is not None and same_guard(recording, other.recording):
+            self.guard, self.count = other.guard, other.count
+        else:
+            guard = Guard(recording)
+            self.guard, self.count = guard.function, guard.count
         self.run, self.bare, self.untaped = run, bare == "taped", bare == "untaped"
+        self.other = None if other is None else ref(other)
+        self.facts: NativeFacts | None = None
         self.served: Served | None = None
         self.attempts: Attempts | None = None
         self.known_paths: Any = None
@@ -76,8 +94,11 @@ class ReplayPlan:
         `replays`: how many calls the function has served so far."""
         if not isinstance(self.run, Prepared):
             return None
+        like: Served | None = None
         if self.attempts is None:
-            attempts, needs, native = Attempts(), needs_of(self.recording), True
+            like = self._like()
+            needs = needs_of(self.recording) if like is None else like.needs
+            attempts, native = Attempts(), True
         elif self.served is not None:
             # facts hold, their native forms do not (a dict grew, a module changed)
             attempts, needs = self.attempts, self.served.needs
@@ -86,9 +107,33 @@ class ReplayPlan:
             return None
         served = None
         if needs is not None:
-            served = serve(self.run, needs, inputs, attempts, native)
+            attempts.share(inputs, shared_captures(self.recording))
+            self.facts = self._native_facts(inputs, attempts.moved) if native else None
+            served = serve(self.run, needs, inputs, attempts, self.facts, like)
         self.served, self.attempts = served, attempts
         return served
+
+    def _like(self) -> Served | None:
+        """The native way of another size, where the calls do the same with the same tensors."""
+        other = None if self.other is None else self.other()
+        if other is None or other.guard is not self.guard:
+            return None
+        mine, its = self.recording, other.recording
+        same = mine.outcome.result is its.outcome.result and mine.gradients is its.gradients
+        same = same and mine.outcome.stores is its.outcome.stores and mine.taps is its.taps
+        tapes = [
+            None if tape is None else (tape.kept, tape.needed, tape.inputs, tape.position)
+            for tape in (mine.tape, its.tape)
+        ]
+        return other.served if same and tapes[0] == tapes[1] else None
+
+    def _native_facts(self, inputs: list[Any], moved: set[int]) -> NativeFacts | None:
+        """The native form of the facts; that of another size's, where they are the same."""
+        other = None if self.other is None else self.other()
+        facts = None if other is None or other.guard is not self.guard else other.facts
+        if facts is not None and not moved and still(facts, inputs):
+            return facts
+        return native_facts(self.recording, inputs, moved)
 
     def replay(self, inputs: list[Any]) -> Any:
         """One call in Python, whose facts the guard has just found to hold with these inputs."""

@@ -50,21 +50,21 @@ def device_of(graph: Graph) -> Device:
 
 
 class Prepared:
-    """Native code of one recording."""
+    """Native code of one recording; `made`: its plan and what the backend needs beside that, filled
+    in for its sizes."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, made: Any = None) -> None:
         start = perf_counter()
-        self.recording = recording
+        self.recording, self.filled = recording, made is not None
         # (output, the input whose new value it is)
-        self.states = [(output, number) for number, output in recording.outcome.writes]
-        self.result: Built = build(recording.graph, self.states, kernel=host_kernel)
-        lowered = perf_counter()
-        try:
-            backend = backend_of(device_of(recording.graph))
-            self.executable = backend.compile(self.result.plan, self.result.graph)
-        except Exception as e:
-            blame(e, step="compile", plan=self.result.plan)
-            raise
+        self.states = recording.outcome.states
+        self._result: Built | None = None
+        lowered = start
+        backend = backend_of(device_of(recording.graph))
+        if made is not None:
+            self.executable = backend.assemble(*made)
+        else:
+            lowered, self.executable = self._compiled(backend)
         if recording.path:
             self.executable.settle_checks()
         # whether a result may share memory with data among the arguments, or needs it later
@@ -72,6 +72,23 @@ class Prepared:
             recording.tape is not None or self.executable.keeps_inputs()
         )
         self.lower_seconds, self.compile_seconds = lowered - start, perf_counter() - lowered
+
+    def _compiled(self, backend: Any) -> tuple[float, Any]:
+        """When the plan was made, and what runs it."""
+        result = self.result
+        lowered = perf_counter()
+        try:
+            return lowered, backend.compile(result.plan, result.graph)
+        except Exception as e:
+            blame(e, step="compile", plan=result.plan)
+            raise
+
+    @property
+    def result(self) -> Built:
+        """What the pipeline makes of the recording; of a filled plan made when somebody looks."""
+        if self._result is None:
+            self._result = build(self.recording.graph, self.states, kernel=host_kernel)
+        return self._result
 
     @property
     def forms(self) -> list[tuple[str, Any]]:
@@ -94,6 +111,10 @@ class NativeExecutor:
     def prepare(self, recording: Recording) -> Prepared:
         """Compile a recording; the result can be called."""
         return Prepared(recording)
+
+    def fill(self, recording: Recording, made: Any) -> Prepared:
+        """The same of a plan that was filled in for the sizes of a recording."""
+        return Prepared(recording, made)
 
 
 class Choice:

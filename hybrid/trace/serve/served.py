@@ -21,7 +21,7 @@ from ..record.guards import FactGuard
 from ..record.inputs import AsGradient, AtFact, ByIdentity
 from ..record.outputs import Box, Maker, New, Plain
 from ..record.recording import Life, Recording
-from .native.facts import native_facts, shared_captures
+from .native.facts import NativeFacts
 from .native.needs import Finding, Needs, replay_of
 from .native.straight import Straight, straight
 from .prepare import MISS, Prepared
@@ -29,6 +29,7 @@ from .prepare import MISS, Prepared
 __all__ = ["Served", "Attempts", "as_it_is", "serve"]
 
 MAX_REFRESH = 6  # native forms of facts that soon fail, after which Python checks them instead
+Native = NativeFacts | None
 LASTING = 64  # calls that a native form has to serve to be worth its making
 
 
@@ -263,30 +264,32 @@ class Drawing(Served):
 
 
 def serve(
-    prepared: Prepared, needs: Needs, inputs: Sequence[Any], attempts: Attempts, native: bool
+    prepared: Prepared,
+    needs: Needs,
+    inputs: Sequence[Any],
+    attempts: Attempts,
+    facts: Native,
+    like: Served | None = None,
 ) -> Served | None:
     """Make the entry for the facts as they stand, and the guard of what it leaves to Python.
 
-    `inputs`: the tensors of a call whose facts have just been found to hold; `native`: whether
-    facts get a native form.  None: the backend offers no entry."""
+    `inputs`: the tensors of a call whose facts have just been found to hold; `facts`: their native
+    form, where they have one; `like`: the native way of another size.  None: the backend offers no
+    entry."""
     recording = prepared.recording
-    attempts.share(inputs, shared_captures(recording))
-    facts = native_facts(recording, inputs, attempts.moved) if native else None
     attempts.pin(inputs, recording.arguments, needs.held)
     finding = Finding.of(recording, facts, attempts.pinned)
     left_over = None if facts is None else facts.rest
     described, guard = replay_of(prepared, needs, finding, facts), None
     if _guarded(recording, needs, finding, left_over):
         guard = FactGuard(recording, needs.held, left_over, finding.loaded).function
-    entry = prepared.executable.entry(described)
+    entry = prepared.executable.entry(described, None if like is None else like.entry)
     if entry is None:
         return None
-    kind = Owning if prepared.keeps_data else Served
-    kind = Drawing if recording.outcome.actions.draws else kind
     after = _after(recording, needs, described)
     # where branches may go other ways, the entries of several plans are tried (paths.py)
     short = None if after is None or recording.path else _direct(entry, after)
-    made = kind(
+    made = _kind(prepared)(
         recording,
         needs,
         recording.life,
@@ -299,7 +302,13 @@ def serve(
         _bare(prepared, guard, short),
         None if guard is not None or recording.data or recording.numbers else after,
     )
-    return _straightened(prepared, made, described)
+    return _straightened(prepared, made, described, like)
+
+
+def _kind(prepared: Prepared) -> type[Served]:
+    if prepared.recording.outcome.actions.draws:
+        return Drawing
+    return Owning if prepared.keeps_data else Served
 
 
 def _guarded(recording: Recording, needs: Needs, finding: Finding, left_over: Any) -> bool:
@@ -311,13 +320,16 @@ def _guarded(recording: Recording, needs: Needs, finding: Finding, left_over: An
     return held_arguments or not covered or bool(guarded)
 
 
-def _straightened(prepared: Prepared, made: Served, replay: Replay) -> Served:
+def _straightened(prepared: Prepared, made: Served, replay: Replay, like: Served | None) -> Served:
     """The same with straight code in the place of steps, where the entry is not all of a call."""
     recording = made.recording
     if made.direct is not None or made.after is not None:
         return made
+    known = None
+    if like is not None and like.loaded == made.loaded:
+        known = like.straight if (like.guard is None) == (made.guard is None) else None
     code = straight(
-        recording, made.needs, replay, made.entry, made.guard, made.loaded, made.completed
+        recording, made.needs, replay, made.entry, made.guard, made.loaded, made.completed, known
     )
     if code is None:
         return made

@@ -19,6 +19,7 @@ from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
 from ..fallback.deferred import Deferral
 from ..fallback.families import Family
+from ..fallback.postponed import PostponingRecorder
 from ..follow.rows import SUPPORTED, follower
 from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
@@ -49,7 +50,7 @@ __all__ = [
 
 SHOWN_CHANGES = 8  # of Python state that `explain` and `versions` tell
 SHOWN = 40  # facts that `explain` lists of a plan
-MAX_SIGNATURES = 32  # new ones in a generation
+MAX_SIGNATURES = 128  # new ones in a generation
 MAX_OPERATIONS = 200_000  # in the plans of one generation
 MAX_LOST = 32
 NEW_SIGNATURES = (
@@ -105,6 +106,7 @@ class SignatureState:
         "fruitless",
         "family",
         "prepares",
+        "shape",
         "known_paths",
         "rolls",
         "loops",
@@ -138,6 +140,7 @@ class SignatureState:
         self.fruitless = 0  # recordings beside plans, or calls after those, that gave no plan
         self.family: Family | None = None
         self.prepares = False  # whether calls compute with data among their arguments
+        self.shape: Any = None  # the signature without extents
 
     @property
     def text(self) -> str:
@@ -155,12 +158,17 @@ class SignatureState:
         more = self.stores or self.effects or self.plans or self.loops
         return bool(more or self.fails > 1)
 
-    def recorder(self, function: Any, tensors: list[Any]) -> tuple[Recorder, Watch]:
-        """What records the next call, and what looks at its Python."""
+    def recorder(
+        self, function: Any, tensors: list[Any], related: bool = False
+    ) -> tuple[Recorder, Watch]:
+        """What records the next call, and what looks at its Python; `related`: recordings of other
+        extents may show that one is enough, and then its plan computes the call."""
         numbers = numbers_among(tensors)
         prepares = self.prepares and any(source_of(t) is not t for t in tensors)
         watch = Watch(follower(function) if numbers or prepares or self.follows() else None)
-        recorder = Recorder(tensors, getattr(function, "__code__", None))
+        late = related and self.family is not None and self.family.postpones()
+        kind = PostponingRecorder if late else Recorder
+        recorder = kind(tensors, getattr(function, "__code__", None))
         recorder.watch, watch.data = watch, recorder.sources()
         recorder.asked = self.asked
         if watch.follow is not None:
@@ -456,7 +464,7 @@ def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any],
     table, owner = weakref.ref(state), weakref.ref(function)
 
     def dead(_: Any) -> None:
-        life.dead = True
+        life.end()
         found, decorated = table(), owner()
         if found is not None:
             found.forget()

@@ -310,6 +310,10 @@ class _Prepared:
         self.count += 1
         return self.executor.prepare(recording)
 
+    def fill(self, recording: Any, made: Any) -> Any:
+        """A plan that was made for many sizes, which compiles nothing."""
+        return self.executor.fill(recording, made)
+
 
 def measure(
     program: Program,

@@ -14,8 +14,9 @@ from hybrid import nn
 from hybrid.decorator import RunsEagerly, function
 from hybrid.trace.fallback import families
 from hybrid.trace.fallback.budget import ALLOWANCE, FEW, START, UNTRIED, VERSIONS, Budget
-from hybrid.trace.fallback.families import family_of
+from hybrid.trace.fallback.families import Family, family_of
 from hybrid.trace.fallback.nap import LOOKS, MAX_REST, STREAK, Nap
+from hybrid.trace.fallback.sizes import Sizes
 from hybrid.trace.heap.signature import Regard, signature_of
 from hybrid.trace.serve import pending
 
@@ -44,12 +45,20 @@ def prices(monkeypatch):
     return fixed
 
 
+@pytest.fixture
+def alone(monkeypatch):
+    """Each size is compiled by itself."""
+    monkeypatch.setattr(Family, "fits", lambda self, signature, affords: False)
+    monkeypatch.setattr(Family, "shows", lambda self, shape, plan: None)
+    monkeypatch.setattr(Sizes, "fill", lambda self, recording, other: None)
+
+
 def ones(size: int) -> Any:
     return hb.ones(size)
 
 
 # ---- which sizes are recorded
-def test_a_hundred_lengths_give_three_versions(prices):
+def test_a_hundred_lengths_give_three_versions(prices, alone):
     f = function(lambda x: x * 2)
     for number in range(300):
         f(ones(1 + number * 37 % 100))
@@ -59,7 +68,17 @@ def test_a_hundred_lengths_give_three_versions(prices):
     assert info.eager == 300 - info.records - info.replays
 
 
-def test_a_few_sizes_are_all_recorded_when_they_come_again(prices):
+def test_a_hundred_lengths_are_filled_in(monkeypatch):
+    monkeypatch.setattr(Budget, "affords", lambda self, replays: True)
+    f = function(lambda x: x * 2)
+    for number in range(300):
+        f(ones(1 + number * 37 % 100))
+    info = f.cache_info()
+    assert info.plans == 100 and info.compilations <= VERSIONS and info.records <= VERSIONS + 1
+    assert info.deferred >= 96 and info.eager <= 2
+
+
+def test_a_few_sizes_are_all_recorded_when_they_come_again(prices, alone):
     prices(0.01, 0.1, 0.005)
     f = function(lambda x: x * 2)
     for number in range(40):
@@ -69,7 +88,7 @@ def test_a_few_sizes_are_all_recorded_when_they_come_again(prices):
     assert (info.records, info.eager, info.compilations) == (9, 5, 8)
 
 
-def test_what_is_seen_often_pays_for_a_version(prices):
+def test_what_is_seen_often_pays_for_a_version(prices, alone):
     f = function(lambda x: x * 2)
     for number in range(200):
         f(ones(1 + number % 100))
@@ -82,7 +101,7 @@ def test_what_is_seen_often_pays_for_a_version(prices):
     assert 10 <= info.replays <= 35
 
 
-def test_cheap_versions_pay_soon(prices):
+def test_cheap_versions_pay_soon(prices, alone):
     prices(0.01, 0.01, 0.001)
     f = function(lambda x: x * 2)
     for number in range(400):

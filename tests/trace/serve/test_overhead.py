@@ -7,7 +7,7 @@ import pytest
 import hybrid as hb
 from benchmarks.overhead import count, kernels_alone, step_of
 from hybrid import nn, optim
-from hybrid.trace.serve import served
+from hybrid.trace.serve import plans
 from hybrid.trace.serve.native.facts import native_facts
 
 
@@ -39,7 +39,7 @@ def test_guards_of_a_training_step(monkeypatch):
         found.append(native_facts(*given))
         return found[-1]
 
-    monkeypatch.setattr(served, "native_facts", noted)
+    monkeypatch.setattr(plans, "native_facts", noted)
     space = {f"a{k}": hb.ones(1) * k for k in range(10)}
     space |= {f"m{k}": nn.Linear(1, 1) for k in range(4)}
     space["rule"] = optim.Adam([p for k in range(4) for p in space[f"m{k}"].parameters()], lr=1e-3)

@@ -7,7 +7,7 @@ from typing import Any
 
 import hybrid as hb
 from hybrid.decorator import function
-from hybrid.trace.serve import served
+from hybrid.trace.serve import plans
 
 
 def made() -> Any:
@@ -29,7 +29,7 @@ def made() -> Any:
 
 
 def test_what_is_sometimes_one_tensor_is_served_natively(calls_of):
-    forms = calls_of(served, "native_facts")
+    forms = calls_of(plans, "native_facts")
     (plain, first), (traced, second) = made(), made()
     step = function(traced)
     for number in range(200):

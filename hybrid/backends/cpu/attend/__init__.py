@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import prod
 
+from ....core.extents import apart
 from ...attend import anywhere, check_rows
 from ...generated import Generated, Template
 from ...plan import AttendKernel
@@ -34,6 +35,12 @@ def _ways(kernel: AttendKernel, target: Target) -> tuple[ItemKind, ...]:
     return ("all",) if one_pass and fits else ("keys", "queries")
 
 
+@apart
+def _grain(work: int, items: int) -> int:
+    """Items of a chunk."""
+    return max(1, int(CHUNK * items / max(work / 16, 1.0)))
+
+
 @lru_cache(32)
 def _template(kernel: AttendKernel, item_kind: ItemKind, target: Target) -> Template:
     """The function for a kernel whose operands may lie anywhere."""
@@ -45,8 +52,7 @@ def _template(kernel: AttendKernel, item_kind: ItemKind, target: Target) -> Temp
     text, symbol = module(made.functions, "attend")
     items = prod(kernel.batch) * made.items
     products = 3 * kernel.e + 2 * kernel.f if kernel.backward else kernel.e + kernel.f
-    cost = max(prod(kernel.batch) * kernel.m * kernel.n * (products + 40) / 16, 1.0)
-    grain = max(1, int(CHUNK * items / cost))
+    grain = _grain(prod(kernel.batch) * kernel.m * kernel.n * (products + 40), items)
     function = Generated(text, symbol, (), items, grain, max(made.scratch, 64))
     return Template(function, made.words)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ....core.errors import UnsupportedError
+from ....core.extents import apart
 from ...emit.code import Code
 from ...generated import Generated, SlotRef, Template
 from ...plan import GemmKernel
@@ -69,6 +70,7 @@ def module(functions: list[tuple[str, Code]], prefix: str) -> tuple[str, str]:
     return text.replace("@NAME", f"@{symbol}"), symbol
 
 
+@apart
 def _grain(cost: float, items: int) -> int:
     """Items per chunk: about four microseconds of work."""
     return max(1, int(16000 * items / max(cost, 1.0)))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ....core.errors import BackendError
+from ....core.extents import is_extent
 from ...emit.code import Code
 from ...plan import GemmKernel
 from .epilogue import Finish
@@ -253,7 +254,7 @@ def _write_rows(product: Product, item: Item, block: Block, panel: Panel) -> Non
         own = panel._replace(micro=micro)
         each(code, first, last, "1", partial(_write_tile, product, item, block, own))
 
-    if geometry.full_rows == geometry.row_panels:
+    if not is_extent(geometry.full_rows) and geometry.full_rows == geometry.row_panels:
         tiles(item.first_panel, item.last_panel, panel.micro)
         return
     middle = code.smin(product.word("full_rows", geometry.full_rows), item.last_panel)

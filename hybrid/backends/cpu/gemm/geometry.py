@@ -9,15 +9,17 @@ of one core.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf, prod
+from functools import lru_cache
+from math import ceil, inf, prod
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ....core.extents import apart, is_extent
 from ....core.shapes import collapse
 from ...plan import Dims, GemmKernel, Operand
 from ..machine.host import machine
-from .micro import PackedElement
+from .micro import ELEMENTS, PackedElement
 from .pack import Storage, storage
 
 __all__ = [
@@ -177,12 +179,14 @@ class Tiling(NamedTuple):
     cost: float  # cycles per k
     row_panels: int
     tile_vectors: int
+    rows: int  # of the higher panels
 
 
 def _tilings(
-    m: int, vectors: int, k: int, element: PackedElement, target: Target
+    m: int, vectors: int, k: int, element: PackedElement, target: Target, varying: bool = False
 ) -> Iterator[Tiling]:
-    """Every micro tile that fits: sums, a row of b and one broadcast are in registers at once."""
+    """Every micro tile that fits: sums, a row of b and one broadcast are in registers at once;
+    where m is `varying`, those of a few heights."""
     wide = 16 * element.size // target.vector_bytes
     room = target.registers - 1
     for tile_vectors in (1, 2, 3, 4, 6, 8):
@@ -191,9 +195,10 @@ def _tilings(
         most = min((room - tile_vectors * wide) // (tile_vectors * wide), 14)
         if most < 1:
             continue
-        panels = -(-m // most)
-        for row_panels in (panels, panels + 1):
-            rows = -(-m // row_panels)
+        height = _height(m, most) if varying else most
+        panels = -(-m // height)
+        for row_panels in (panels,) if varying else (panels, panels + 1):
+            rows = height if varying else -(-m // row_panels)
             if rows < 1:
                 continue
             # b is read again for each row panel: from the first cache if a panel of it stays there
@@ -202,6 +207,7 @@ def _tilings(
                 _tiling_cost(m, vectors, row_panels, tile_vectors, wide, far),
                 row_panels,
                 tile_vectors,
+                rows,
             )
 
 
@@ -268,10 +274,27 @@ def _vectors(b: Factor, mode: BMode) -> int:
     return -(-b.lines.size // 16)
 
 
+def _factors(kernel: GemmKernel, element: PackedElement) -> tuple[Factor, Factor]:
+    return (
+        factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols),
+        factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows),
+    )
+
+
+Factors = tuple[Factor, Factor]
+Way = tuple[bool, bool]  # whether it is the transpose; whether its lines vary
+
+
 def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: bool) -> Geometry:
     """The best decisions for the product (or its transpose)."""
-    a = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
-    b = factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows)
+    return _option(kernel, element, target, (swapped, False), _factors(kernel, element))
+
+
+def _option(
+    kernel: GemmKernel, element: PackedElement, target: Target, way: Way, factors: Factors
+) -> Geometry:
+    swapped, varying = way
+    a, b = factors
     m, n, out = kernel.m, kernel.n, kernel.outs[0]
     if swapped:
         a, b, m, n = b, a, n, m
@@ -282,7 +305,7 @@ def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: 
     found = []
     for b_mode, b_cost in _b_modes(b, m):
         vectors = max(_vectors(b, b_mode), 1)
-        tiling = min(_tilings(max(m, 1), vectors, kernel.k, element, target))
+        tiling = min(_tilings(max(m, 1), vectors, kernel.k, element, target, varying))
         column_panels = -(-vectors // tiling.tile_vectors)
         calls = tiling.row_panels * column_panels * blocks
         compute = tiling.cost * max(kernel.k, 1) + calls * 40 + finish
@@ -294,7 +317,9 @@ def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: 
             b,
             a_mode,
             b_mode,
-            *_row_panels(max(m, 1), tiling.row_panels),
+            tiling.rows,
+            max(m, 1) - tiling.row_panels * (tiling.rows - 1),
+            tiling.row_panels,
             tile_vectors=tiling.tile_vectors,
             vectors=vectors,
             panels_m=tiling.row_panels,
@@ -307,10 +332,10 @@ def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: 
     return min(found, key=lambda geometry: geometry.cost)
 
 
-def _row_panels(m: int, number: int) -> tuple[int, int, int]:
-    """(rows of a full panel, panels that are full, panels): m rows shared out evenly."""
-    rows = -(-m // number)
-    return rows, m - number * (rows - 1), number
+def _height(m: int, most: int) -> int:
+    """Rows of the higher panels where m varies: few heights, of which with one less m is a sum."""
+    fits = (rows for rows in (most, 6, 3) if rows <= most and m >= (rows - 1) * (rows - 2))
+    return next(fits, 2)
 
 
 class Costs(NamedTuple):
@@ -387,5 +412,34 @@ def _cuts(panels: int, most: int) -> list[int]:
 
 def choose(kernel: GemmKernel, element: PackedElement, target: Target) -> Geometry:
     """The cheaper of the product and its transpose."""
-    options = [option(kernel, element, target, swapped) for swapped in (False, True)]
-    return min(options, key=lambda geometry: geometry.cost)
+    factors = _factors(kernel, element)
+    plain = kernel._replace(epilogue=None, reads=())
+    varying = (is_extent(kernel.m), is_extent(kernel.n))
+    decided = _decided(plain, (target, element.name, varying), factors)
+    m, n = (kernel.n, kernel.m) if decided.swapped else (kernel.m, kernel.n)
+    a, b = reversed(factors) if decided.swapped else factors
+    return decided._replace(m=m, n=n, a=a, b=b, batch=kernel.batch)
+
+
+_NO_RUNS = Runs(None, 0, 0, 0)
+_NOTHING = Factor(
+    "",
+    Operand(0, np.dtype(np.float32), 0, Dims((), ()), Dims((), ()), Dims((), ())),
+    storage("float32", ELEMENTS["f32"]),
+    _NO_RUNS,
+    _NO_RUNS,
+    _NO_RUNS,
+)
+
+
+@apart
+@lru_cache(1024)
+def _decided(
+    kernel: GemmKernel, way: tuple[Target, str, tuple[bool, bool]], factors: Factors
+) -> Geometry:
+    """What is chosen, with whole cycles and no factors; what varies are lines, if anything does."""
+    target, element, varying = way[0], ELEMENTS[way[1]], way[2]
+    ways = [varying[1]] if varying[0] != varying[1] else [False, True]
+    options = [_option(kernel, element, target, (swap, any(varying)), factors) for swap in ways]
+    best = min(options, key=lambda geometry: geometry.cost)
+    return best._replace(m=0, n=0, a=_NOTHING, b=_NOTHING, batch=0, cost=ceil(best.cost))

@@ -34,9 +34,10 @@ from .entry_table import (
     TABLE_WORDS,
 )
 from .replay import OUT_OF_MEMORY_STATUS, NativeReplay, PythonEntry, decode_failure, native_replay
+from .resized import BuiltTable, resized_table
 from .runtime import Owner
 
-__all__ = ["native_entry", "entry_of", "build_entry", "build_entries", "EntryMemory", "HOST"]
+__all__ = ["native_entry", "entry_of", "build_entry", "EntryMemory", "HOST"]
 
 
 class EntryMemory(Protocol):
@@ -77,9 +78,15 @@ HOST = _Host()
 
 
 def native_entry(
-    plan: Plan, replay: Replay, segment: Any, temp: int, error: Callable[[int, int], Exception]
+    plan: Plan,
+    replay: Replay,
+    segment: Any,
+    temp: int,
+    error: Callable[[int, int], Exception],
+    like: Entry | None = None,
 ) -> Entry | None:
-    """The entry that serves calls of a plan; None where native code cannot read Python objects."""
+    """The entry that serves calls of a plan; None where native code cannot read Python objects.
+    `like`: that of a plan which may differ from it in sizes only."""
     if not abi.available():
         return None
     owners = segment.owners if segment is not None else []
@@ -87,15 +94,26 @@ def native_entry(
     def failed(step: int, status: int) -> Exception:
         return error(owners[step], OUT_OF_MEMORY if status == OUT_OF_MEMORY_STATUS else status)
 
-    return entry_of(native_replay(plan, replay, segment, temp), HOST, failed)
+    made = None if like is None else like.made
+    return entry_of(native_replay(plan, replay, segment, temp), HOST, failed, made)
 
 
 def entry_of(
-    spec: NativeReplay, memory: EntryMemory, error: Callable[[int, int], Exception]
+    spec: NativeReplay,
+    memory: EntryMemory,
+    error: Callable[[int, int], Exception],
+    like: BuiltTable | None = None,
 ) -> Entry:
     """The native entry of a spec over values in that memory; `error(step, status)` is what is
-    raised where a step failed."""
-    entry, of_tuple = build_entries(spec, memory)
+    raised where a step failed; `like`: a table on the host that may differ in sizes only."""
+    built = None if like is None else resized_table(spec, like)
+    if built is None:
+        spec.validate()
+        built = _Builder(spec, memory).built()
+    native = runtime.native()
+    assert native is not None
+    owner = _ReplayOwner(built.table, built)
+    entry, of_tuple = native.function("hy_entry", owner), native.function("hy_entry_of", owner)
 
     def failed(got: int) -> Exception:
         return error(*decode_failure(got))
@@ -106,7 +124,7 @@ def entry_of(
             raise failed(got)
         return got
 
-    return Entry(checked, entry, Items(of_tuple), failed)
+    return Entry(checked, entry, Items(of_tuple), failed, built if memory is HOST else None)
 
 
 class Items:
@@ -125,18 +143,8 @@ def build_entry(spec: NativeReplay) -> Callable[..., Any]:
     native = runtime.native()
     if native is None:
         return PythonEntry(spec)
-    return native.function("hy_entry", _Builder(spec, HOST).owner())
-
-
-def build_entries(
-    spec: NativeReplay, memory: EntryMemory = HOST
-) -> tuple[Callable[..., Any], Callable[[tuple[Any, ...]], Any]]:
-    """The native entry of a spec, of tensors and of a tuple of tensors."""
-    spec.validate()
-    native = runtime.native()
-    assert native is not None
-    owner = _Builder(spec, memory).owner()
-    return native.function("hy_entry", owner), native.function("hy_entry_of", owner)
+    built = _Builder(spec, HOST).built()
+    return native.function("hy_entry", _ReplayOwner(built.table, built))
 
 
 class _ReplayOwner(Owner):
@@ -187,7 +195,7 @@ class _Builder:
 
     def __init__(self, spec: NativeReplay, memory: EntryMemory) -> None:
         self.spec, self.replay, self.memory = spec, spec.replay, memory
-        self.keep: list[Any] = [spec, [slot.aval for slot in spec.slots]]
+        self.keep: list[Any] = []  # what rows of state point to
         # record, word, shape: set at the end
         self.dims: list[tuple[list[int], int, tuple[int, ...]]] = []
         # native code walks inputs by where they come from, so a row is not the input's number
@@ -340,25 +348,43 @@ class _Builder:
             "state_outs": made,
         }
 
-    def owner(self) -> Owner:
+    def built(self) -> BuiltTable:
         """The finished table, with everything it points to."""
         sections = self.sections()
         starts, total = {}, TABLE_WORDS
         for name, rows in sections.items():
             starts[name] = total
             total += sum(map(len, rows))
-        shapes = total
-        total += sum(len(shape) for _, _, shape in self.dims)
-        table = np.zeros(total, np.uint64)
+        shapes, dims, inside = total, list[int](), list[int]()
+        table = np.empty(total + sum(len(shape) for _, _, shape in self.dims), np.uint64)
         base = table.ctypes.data
         for record, word, shape in self.dims:
-            record[word] = base + 8 * shapes
-            table[shapes : shapes + len(shape)] = shape
-            shapes += len(shape)
+            record[word] = base + 8 * (shapes + len(dims))
+            dims += shape
         for j, row in enumerate(sections["states"]):
             row[STATE["out"] // 8] = base + 8 * starts["state_outs"] + j * OUT["size"]
-        self._fill(table, base, sections, starts)
-        return _ReplayOwner(table, (self.keep, self.captured))
+            inside.append(starts["states"] + j * (STATE["size"] // 8) + STATE["out"] // 8)
+        words = self._head(base, sections, starts)
+        for rows in sections.values():
+            for row in rows:
+                words += row
+        table[:] = np.array([*words, *dims], np.uint64)  # at once: faster than piece by piece
+        inside += [TABLE[name] // 8 for name in starts if name in TABLE]
+        for name in ("state_outs", "outs"):
+            size = OUT["size"] // 8
+            count = len(sections[name])
+            inside += [starts[name] + k * size + OUT["dims"] // 8 for k in range(count)]
+        return BuiltTable(
+            table,
+            self.spec,
+            starts,
+            np.array(inside, np.intp),
+            self.rows,
+            self.outs,
+            len(table) - sum(self.spec.slots[slot].aval.ndim for slot in self.outs),
+            self.layout.arena,
+            (self.keep, self.captured),
+        )
 
     def flags(self, sections: Sections) -> int:
         """RELEASE_GIL, LARGE_STATES and COPIES_FIRST, as they apply."""
@@ -369,32 +395,31 @@ class _Builder:
         }
         return sum(flag for flag, does in applies.items() if does)
 
-    def _fill(
-        self, table: np.ndarray, base: int, sections: Sections, starts: dict[str, int]
-    ) -> None:
-        spec, kind = self.spec, self.replay.tensor_types[0]
+    def _head(self, base: int, sections: Sections, starts: dict[str, int]) -> list[int]:
+        """The words before the sections."""
+        spec, kind, head = self.spec, self.replay.tensor_types[0], [0] * TABLE_WORDS
         pointers = len(self.rows) - self.passed - len(self.captured)
         inside = 0 if spec.arena_base else spec.arena_bytes
+        words = {
+            "api": self.memory.api(),
+            "nargs": self.passed,
+            "form": FORMS[self.replay.form],
+            "need": max((s[4] for s in spec.steps), default=0),
+            "owned_n": self.layout.owned,
+            "flags": self.flags(sections),
+            "kind": id(kind),
+            "busy": id(busy_class(kind)) if spec.release_gil else 0,
+            "handles_at": self.layout.handles,
+            "bufs_at": self.layout.bufs,
+            "distinct_n": 0 if pointers else self.passed,
+            "places_n": pointers,
+            "block_bytes": self.layout.arena + inside - BLOCK_HEADER,
+        }
         for name, rows in sections.items():
-            flat = [w for row in rows for w in row]
-            table[starts[name] : starts[name] + len(flat)] = flat
             if name in TABLE:
-                table[TABLE[name] // 8] = base + 8 * starts[name]
+                words[name] = base + 8 * starts[name]
                 if name + "_n" in TABLE:
-                    table[TABLE[name + "_n"] // 8] = len(rows)
-        for name, word in (
-            ("api", self.memory.api()),
-            ("nargs", self.passed),
-            ("form", FORMS[self.replay.form]),
-            ("need", max((s[4] for s in spec.steps), default=0)),
-            ("owned_n", self.layout.owned),
-            ("flags", self.flags(sections)),
-            ("kind", id(kind)),
-            ("busy", id(busy_class(kind)) if spec.release_gil else 0),
-            ("handles_at", self.layout.handles),
-            ("bufs_at", self.layout.bufs),
-            ("distinct_n", 0 if pointers else self.passed),
-            ("places_n", pointers),
-            ("block_bytes", self.layout.arena + inside - BLOCK_HEADER),
-        ):
-            table[TABLE[name] // 8] = word
+                    words[name + "_n"] = len(rows)
+        for name, word in words.items():
+            head[TABLE[name] // 8] = word
+        return head

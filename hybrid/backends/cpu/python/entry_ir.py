@@ -21,7 +21,7 @@ from .entry_table import (
 )
 from .launch_ir import LAUNCH_NAMES, Slots
 from .memory_ir import Making
-from .records import Section, TableRecord
+from .take_ir import Section, TableRecord
 
 __all__ = ["entry_text", "NAMES"]
 

@@ -10,8 +10,7 @@ from ..machine.asm import Fn
 from ..machine.control import BLOCK_HEADER
 from .abi import ALIGNED, C_CONTIGUOUS, OWNS_DATA, WRITEABLE
 from .entry_table import FORM_TUPLE, OUT, RELEASE_GIL, STATE, TABLE
-from .records import Section, TableRecord
-from .take_ir import Taking
+from .take_ir import Section, TableRecord, Taking
 
 __all__ = ["Making"]
 

@@ -24,7 +24,7 @@ from ...record.expected import Obj, Ref
 from ...record.inputs import AtFact
 from ...record.recording import Recording
 
-__all__ = ["NativeFacts", "native_facts", "shared_captures", "available"]
+__all__ = ["NativeFacts", "native_facts", "shared_captures", "still", "available"]
 
 
 # in order: a pair comes after the one that guards its pointer
@@ -290,6 +290,14 @@ def native_facts(
             holder.strong if holder.ref is None else instance_dict(target),
         ]
     return NativeFacts(tuple(guards), pointers, tuple(dict.fromkeys(rest)), tuple(owners))
+
+
+def still(facts: NativeFacts, inputs: Sequence[Any]) -> bool:
+    """Whether the native form of equal facts, made for a recording of other sizes, holds now and
+    finds these inputs."""
+    if not all(_word(address) == word for address, word in facts.guards):
+        return False
+    return all(_word(at) == id(inputs[number]) for number, at in facts.pointers.items())
 
 
 def _expected(

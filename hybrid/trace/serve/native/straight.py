@@ -74,10 +74,11 @@ Made = Callable[..., Any]
 @dataclass(frozen=True, slots=True, eq=False)
 class Straight:
     """The text of a function and what its names stand for, without what happens where a kernel
-    failed."""
+    failed; `views`: whether it makes views, whose parameters may be sizes."""
 
     text: str
     space: dict[str, Any]
+    views: bool
 
     def function(self, fail: Callable[[int], Any]) -> Made:
         """The function; NotImplemented where it serves no call, `fail(code)` where a kernel
@@ -95,11 +96,16 @@ def straight(
     guard: Callable[[list[Any]], tuple[Any, ...] | None] | None,
     loaded: tuple[int, ...],
     complete: Callable[..., Any],
+    like: Straight | None = None,
 ) -> Straight | None:
     """The straight code of a recording behind an entry; None where it leaves what has none.
 
     `guard`, `loaded`: as Served has them; `complete(made, tensors, loaded)`: leaves everything step
-    by step where a handler raised before the first store."""
+    by step where a handler raised before the first store; `like`: that of a recording which differs
+    in sizes only."""
+    own = {"entry": entry.of, "guard": guard, "complete": complete, **_own(recording)}
+    if like is not None and not like.views:
+        return Straight(like.text, {**like.space, **own}, False)
     result = recording.outcome.result
     nothing = type(result) is Plain and result.value is NotImplemented  # it says "not served"
     if nothing or recording.taps or not _understood(recording.outcome):
@@ -113,10 +119,20 @@ def straight(
         return None
     if len(text) > MAX_TEXT:
         return None
-    writer.space.update(
-        entry=entry.of, guard=guard, life=recording.life, complete=complete, finish=finish
-    )
-    return Straight(text, writer.space)
+    return Straight(text, {**writer.space, **own}, bool(writer.views))
+
+
+def _own(recording: Recording) -> dict[str, Any]:
+    """What names of the text stand for that differs between recordings of other sizes."""
+    tape = recording.tape
+    avals = None if tape is None else tape.avals
+    return {
+        "life": recording.life,
+        "finish": finish,
+        "spent": recording.spent,
+        "tape": tape,
+        "avals": avals,
+    }
 
 
 _OUTCOME = {"result", "stores", "gradients", "writes", "avals", "actions"}
@@ -394,7 +410,7 @@ class _Writer(Places):
         """What a result that is on a tape hangs on."""
         tape = self.recording.tape
         if tape is None or output not in tape.position:
-            return self.const(self.recording.spent)
+            return "spent"
         if not self.node:
             self.node = self._node(tape)
         return self.node if len(tape.position) == 1 else f"({tape.position[output]}, {self.node})"
@@ -413,10 +429,8 @@ class _Writer(Places):
         self.lines += [f"{everything} += ({', '.join(kept)},)"] if kept else []
         parents = [f"{self.input(number)}._node" for number in tape.inputs]
         self.space.update(collecting=COLLECTING, known=known, new=tuple.__new__)
-        replayed = f"new({self.const(Replayed)}, ({self.const(tape)}, {everything}))"
-        resolved = (
-            f"{self.const(PseudoOp)}('recorded call', None, {self.const(tape.avals)}, {replayed})"
-        )
+        replayed = f"new({self.const(Replayed)}, (tape, {everything}))"
+        resolved = f"{self.const(PseudoOp)}('recorded call', None, avals, {replayed})"
         return self.name(f"({resolved}, {self._tuple(parents)}, (), None)")
 
     # ---- what is left in Python

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import time
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_deferred_training_has_the_bits_of_the_cpu(card: SimulatedDriver) -> Non
 
     @hybrid.function
     def clocked(inputs: Any, labels: Any) -> Any:
-        time.time()
+        os.times()
         return step(inputs, labels).item()
 
     before, CHOICE[0] = CHOICE[0], "always"
