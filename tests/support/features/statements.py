@@ -3,6 +3,8 @@
 Invariant: a hole in braces is filled from HOLES; << and >> become braces.
 """
 
+from .repeated import DRAWS, PRINTS, SHOWN, TURNS, WINDOWS
+
 __all__ = ["BLOCKS", "BRANCHES", "CONDITIONS", "HOLES", "LINES", "RESULTS"]
 
 HOLES = {
@@ -31,6 +33,7 @@ HOLES = {
     "binary": ("hb.maximum", "hb.minimum", "hb.add", "hb.multiply", "hb.hypot", "hb.subtract"),
     "op": ("+", "-", "*"),
     "k": ("0", "1", "2", "3", "4"),
+    "shown": SHOWN,
 }  # fmt: skip
 
 TENSOR = (
@@ -256,6 +259,10 @@ LINES = (
     (3, 0, EFFECTS),
     (4, 4, DATA),
     (2, 0, LEAVES),
+    (5, 0, PRINTS),
+    (4, 0, DRAWS),
+    (6, 0, WINDOWS),
+    (3, 2, TURNS),
 )
 
 CONDITIONS = (
