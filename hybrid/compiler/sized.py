@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..core.aval import Aval, aval
+from ..core.cache import keep
 from ..core.extents import Atom, Extent, Following, Unsized, taken
 from ..ir.graph.graph import Const, Graph, Node, Value, literal_key, param_key
 
@@ -102,6 +103,9 @@ def _multiple(symbols: dict[tuple[int, int], int], old: int, new: int) -> tuple[
     return symbols.setdefault((old, new), len(symbols)), 1
 
 
+_UNASKED = object()
+
+
 class SizedPlan:
     """What `make` gives for graphs like two that differ in sizes.  Raises Unsized where it does not
     work with extents."""
@@ -132,7 +136,7 @@ class SizedPlan:
             for (symbol, terms), truth in following.conditions.items()
         )
         self._fill = FillWriter(following, made).function()
-        self._ready: tuple[list[Any], Any] | None = None
+        self._ready: dict[tuple[int, ...], Any] = {}  # what `holds` has made, by size
 
     def holds(self, avals: Sequence[Aval]) -> bool:
         """Whether graphs whose first inputs have these records are filled in, as far as these
@@ -140,9 +144,8 @@ class SizedPlan:
         values = self._values([extent for known in avals for extent in known.shape])
         if values is None or None in values:
             return values is not None
-        made = self._filled(values)
-        self._ready = values, made  # `fill` is asked next
-        return made is not None
+        # `fill` is asked next
+        return keep(self._ready, tuple(values), self._filled(values), 1) is not None
 
     def fill(self, graph: Graph, form: tuple[Any, ...] | None = None) -> Any:
         """What `make` gives for a graph that differs in numbers only, or None where it may be
@@ -152,8 +155,8 @@ class SizedPlan:
         values = self._values(numbers_of(graph))
         if values is None:
             return None
-        ready, self._ready = self._ready, None
-        return ready[1] if ready is not None and ready[0] == values else self._filled(values)
+        made = self._ready.pop(tuple(values), _UNASKED)
+        return self._filled(values) if made is _UNASKED else made
 
     def _filled(self, values: list[Any]) -> Any:
         try:

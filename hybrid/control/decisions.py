@@ -15,10 +15,11 @@ import numpy as np
 
 from ..core.aval import Aval
 from ..core.errors import IndexOutOfRange, ShapeError
+from ..ir.graph.graph import Node
 from ..ir.op import NO_GRAD, MapOp, register
 from ..ir.scalar.program import Builder, Val
 
-__all__ = ["EXPECT", "decision_of"]
+__all__ = ["EXPECT", "checks_branch", "decision_of"]
 
 _MESSAGE = "branch {} goes another way"
 _PATTERN = re.compile(_MESSAGE.format(r"(\d+)"))
@@ -62,3 +63,8 @@ EXPECT = register(
         doc="x, one truth value, which is the expected one; the other fails.",
     )
 )
+
+
+def checks_branch(node: Node, number: int) -> bool:
+    """Whether a node of a graph checks the branch of this number."""
+    return node.op is EXPECT and bool(node.params["number"] == number)

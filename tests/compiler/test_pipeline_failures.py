@@ -234,8 +234,8 @@ SERVING = {
     "native facts": (native_facts, "_pointers"),
     "entry": (executable, "native_entry"),
     "spec": (entry, "native_replay"),
-    "build": (entry, "build_entries"),
-    "table": (entry._Builder, "owner"),
+    "build": (entry, "entry_of"),
+    "table": (entry._Builder, "built"),
     "guard": (served, "FactGuard"),
 }
 

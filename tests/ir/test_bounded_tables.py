@@ -19,6 +19,7 @@ from hybrid.core import aval as avals
 from hybrid.core.aval import _AVALS, HOST, aval
 from hybrid.core.cache import NATIVE, Bounded
 from hybrid.ir.door import resolved as known
+from hybrid.trace.serve.signatures import MAX_SIGNATURES
 
 
 @pytest.fixture
@@ -149,11 +150,11 @@ def test_replays_of_many_shapes_are_bounded(small):
     step = function(training_step())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for n in range(1, 100):
-            for _ in range(3):
+        for n in range(1, 320):
+            for _ in range(2):
                 step(hybrid.ones((n, 8)))
     info = step.cache_info()
-    assert info.signatures <= 64 and info.plans <= 64
+    assert info.signatures <= 2 * MAX_SIGNATURES and info.plans <= 2 * MAX_SIGNATURES
     assert entries() <= 2 * known.Signatures.most + STEADY
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ...control.decisions import EXPECT
+from ...control.decisions import checks_branch
 from ...ir.graph.graph import Const, Node, Value, literal_key, param_key
 from ..follow.terms import is_number, plain_form
 from ..heap.facts import Key
@@ -125,12 +125,12 @@ class _Beside:
         for node, beside in zip(nodes, others):
             if not self._same(node, beside):
                 return same_path and _conditions(self.current) != _conditions(self.other)
-            if node.op is EXPECT and node.params["number"] == self.branch:
+            if checks_branch(node, self.branch):
                 return True
         return same_path
 
     def _same(self, node: Node, beside: Node) -> bool:
-        ends = node.op is EXPECT and node.params["number"] == self.branch
+        ends = checks_branch(node, self.branch)
         same = node.op is beside.op and len(node.inputs) == len(beside.inputs)
         if not same or not all(map(self._stands_for, node.inputs, beside.inputs)):
             return False

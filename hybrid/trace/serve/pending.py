@@ -61,8 +61,8 @@ class Unserved(Napping, Reports):
     _replayed: Callable[[ReplayPlan, list[Any]], Any]
     _signed: Callable[..., Any]
 
-    _turned = ""  # why its arguments are part of signatures by value or content
-    _waiting = ""  # why calls run in Python though nothing stands against a replay
+    _turned: str = ""  # why its arguments are part of signatures by value or content
+    _waiting: str = ""  # why calls run in Python though nothing stands against a replay
 
     def __init__(self) -> None:
         Napping.__init__(self)

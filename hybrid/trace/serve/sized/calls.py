@@ -45,7 +45,9 @@ class Recorded:
     _eager: int
     _deferred: int
     _sized: Sizes | None = None
-    _saved = _began = _early = 0.0
+    _saved: float = 0.0
+    _began: float = 0.0
+    _early: float = 0.0
     _replays: int
     _missed_again: Callable[..., bool]
     _broken: Callable[..., bool]
