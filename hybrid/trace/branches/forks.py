@@ -153,15 +153,8 @@ class ForkedLoop(Loop):
     def _literals(self) -> list[int]:
         return list(self.literals.values())
 
-    def inputs(self, outer: Sequence[int]) -> tuple[list[Value], dict[Any, Value]]:
-        avals = self.work.avals
-        values = [Value(avals[number]) for number in self.held(self.start)]
-        named: dict[Any, Value] = {("carried", k): value for k, value in enumerate(values)}
-        values += [Value(self.truth), Value(self.count)]
-        for number in outer:
-            named[number] = Value(avals[number])
-            values.append(named[number])
-        return values, named
+    def carried_names(self) -> list[Any]:
+        return [("carried", place) for place in range(len(self.held(self.start)))]
 
     def body(self, outer: Sequence[int]) -> Region:
         inputs, named = self.inputs(outer)

@@ -177,19 +177,23 @@ class Loop:
         steps = self.work.between(self.start, self.start + self.period)
         return [n for step in steps for n in step.inputs if n in self.work.consts]
 
+    def carried_names(self) -> list[Any]:
+        """What the body of the loop calls the values that it carries."""
+        return list(self.held(self.start))
+
     def inputs(self, outer: Sequence[int]) -> tuple[list[Value], dict[Any, Value]]:
         """Arguments of the graphs: what is carried, whether the turn went the usual way, how many
-        there were, and older values; and those by number."""
+        there were, and older values; and those by name."""
         avals = self.work.avals
-        held = self.held(self.start)
-        values = [Value(avals[n]) for n in held] + [Value(self.truth), Value(self.count)]
-        by_number: dict[int, Value] = {}
-        for number, value in zip(held, values):
-            by_number.setdefault(number, value)
+        values = [Value(avals[number]) for number in self.held(self.start)]
+        named: dict[Any, Value] = {}
+        for name, value in zip(self.carried_names(), values):
+            named.setdefault(name, value)
+        values += [Value(self.truth), Value(self.count)]
         for number in outer:
-            by_number[number] = Value(avals[number])
-            values.append(by_number[number])
-        return values, by_number
+            named[number] = Value(avals[number])
+            values.append(named[number])
+        return values, named
 
     def test(self, outer: Sequence[int]) -> Region:
         """Whether there is another turn."""

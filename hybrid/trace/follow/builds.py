@@ -15,7 +15,7 @@ from ..host.table import owns_state
 from .arrays.computed import is_array
 from .calls import RETURNED, Effect, Instruction
 from .follower import Follower
-from .hosted.recall import held, recalled
+from .hosted.recall import held, operand_at, recalled
 from .hosted.texts import build_string, format_value, term_of
 from .indices import build_slice
 from .machine import CREATED, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
@@ -88,7 +88,7 @@ def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
 def _items(machine: Stepper, frame: Any, slot: StackSlot, count: int) -> list[StackSlot] | None:
     """What is in a fresh list or tuple of so many items; None: that is not known."""
     term: Any = slot.term
-    real: Any = held(machine, frame, UNSEEN, len(machine.stack))
+    real: Any = operand_at(machine, frame, len(machine.stack))
     kind: Any = type(real)
     if type(term) is not Collection or kind is not term.type or kind is dict:
         return None

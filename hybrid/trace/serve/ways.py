@@ -146,18 +146,16 @@ def _walk_through(
     walk: ArgumentWalk, function: Any, values: tuple[Any, ...], writing: Writing
 ) -> None:
     """Have the arguments of a call described, as the signature has them: by position."""
-    if writing.defaults:
+    if writing.left_out:
         walk.space["function"] = function
         # a tuple: what is in it stays
         walk.need(f"function.__defaults__ is {walk.hold(getattr(function, '__defaults__', None))}")
-    given = dict(writing.order)
-    left_out = dict(zip(writing.left_out, writing.defaults))
-    for position in sorted([*given, *left_out]):
-        if position in given:
-            index = given[position]
+    for position in sorted([*writing.given, *writing.left_out]):
+        if position in writing.given:
+            index = writing.given[position]
             walk.argument(values[index], f"v{index}", position)
             continue
-        (place, value), tensors = left_out[position], len(walk.tensors)
+        (place, value), tensors = writing.left_out[position], len(walk.tensors)
         walk.argument(value, walk.name(place), position)
         if len(walk.tensors) > tensors and type(value) not in (int, float):
             raise NoWay
@@ -184,13 +182,11 @@ def _serving(plan: ReplayPlan) -> Callable[..., Any] | None:
 
 
 class Writing(NamedTuple):
-    """`order`: (position, number as written) of the arguments as the signature has them;
-    `defaults`: of parameters that the call leaves out (at these positions), each with the
-    expression that finds it."""
+    """`given`: by position, as the signature has them, the number of each argument as written;
+    `left_out`: by position, the expression that finds the default of a parameter, and it."""
 
-    order: list[tuple[int, int]]
-    defaults: list[tuple[str, Any]]
-    left_out: list[int]
+    given: dict[int, int]
+    left_out: dict[int, tuple[str, Any]]
 
 
 def _writing(function: Any, given: int, names: tuple[str, ...]) -> Writing | None:
@@ -208,21 +204,21 @@ def _writing(function: Any, given: int, names: tuple[str, ...]) -> Writing | Non
     place.update((name, given + index) for index, name in enumerate(names))
     if given > count or twice or not place.keys() <= set(parameters):
         return None
-    defaults, left_out = [], []
+    left_out: dict[int, tuple[str, Any]] = {}
     positional, named = function.__defaults__ or (), function.__kwdefaults__ or {}
     for index, name in enumerate(parameters):
         if name not in place:
             number = index - count  # from the end
-            left_out.append(index)
             if index >= count and name in named:
-                defaults.append((f"(function.__kwdefaults__ or {{}}).get({name!r})", named[name]))
+                found = f"(function.__kwdefaults__ or {{}}).get({name!r})"
+                left_out[index] = found, named[name]
             elif index < count and -number <= len(positional):
-                defaults.append((f"function.__defaults__[{number}]", positional[number]))
+                left_out[index] = f"function.__defaults__[{number}]", positional[number]
             else:
                 return None
-    order = [(index, place[name]) for index, name in enumerate(parameters) if name in place]
-    return Writing(order, defaults, left_out)
+    written = {index: place[name] for index, name in enumerate(parameters) if name in place}
+    return Writing(written, left_out)
 
 
 def _as_written(given: int) -> Writing:
-    return Writing([(index, index) for index in range(given)], [], [])
+    return Writing({index: index for index in range(given)}, {})

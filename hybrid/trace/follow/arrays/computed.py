@@ -16,9 +16,9 @@ from ....core.signals import foreign
 from ....ir.tensor import Handle
 from ...heap.allowlist import is_a, plain
 from ...heap.data import BUFFERS, is_real
-from ..hosted.recall import decided, held
+from ..hosted.recall import decided, operand_at
 from ..hosted.texts import term_of
-from ..machine import CREATED, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from ..machine import CREATED, TENSOR, UNKNOWN, StackSlot, Stepper, value_of
 from ..terms import (
     MAX_TERM,
     NUMBERS,
@@ -177,7 +177,7 @@ def seen(machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int) 
         or value_of(frame, slot) is not UNKNOWN
     ):
         return slot
-    return StackSlot(held(machine, frame, UNSEEN, place), slot.term)
+    return StackSlot(operand_at(machine, frame, place), slot.term)
 
 
 def no_data(follow: Any, frame: types.FrameType, slot: StackSlot) -> bool:

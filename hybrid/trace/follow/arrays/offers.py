@@ -15,7 +15,7 @@ import numpy as np
 from ....ir.tensor import Handle
 from ...heap.allowlist import NUMPY, is_a, trusted
 from ...heap.data import passed
-from ..hosted.recall import held
+from ..hosted.recall import operand_at
 from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, unwrapped, value_of
 from ..operands import operand_of
 from ..terms import is_number
@@ -62,7 +62,7 @@ def offer_arrays(
     if function is not None and _watched(function):
         return None
     others = [seen(machine, frame, s, first + k) for k, s in enumerate(slots) if not is_array(s)]
-    real = [held(machine, frame, UNSEEN, first + k) for k in places]
+    real = [operand_at(machine, frame, first + k) for k in places]
     idents = [0 if value is UNKNOWN else id(value) for value in real]
     alone = all(no_data(follow, frame, slot) for slot in others)
     follow.arrays = ArrayOffer([slots[k] for k in places], idents, alone)

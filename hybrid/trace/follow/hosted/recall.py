@@ -21,7 +21,7 @@ from ...heap.allowlist import is_a, plain
 from ..machine import TENSOR, UNKNOWN, StackSlot, Stepper, value_of
 from ..terms import Collection, Constant, Term
 
-__all__ = ["box_term", "decided", "held", "recalled", "spread", "spread_names"]
+__all__ = ["box_term", "decided", "held", "operand_at", "recalled", "spread", "spread_names"]
 
 MAX_DEPTH = 4  # containers in an argument
 MAX_ITEMS = 64  # of each
@@ -48,7 +48,7 @@ def box_term(value: Any, depth: int = 0) -> Term | None:
     return None if None in items else Collection(kind, items, keys)
 
 
-def _real(machine: Stepper, frame: types.FrameType, place: int) -> Any:
+def operand_at(machine: Stepper, frame: types.FrameType, place: int) -> Any:
     """What lies at a place on the stack of a frame; UNKNOWN where that cannot be read."""
     known = layout()
     if known is None or depths(machine.code).get(machine.offset) != machine.depth:
@@ -63,7 +63,7 @@ def held(machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int) 
     """The object in a slot, which the instruction finds at this place; UNKNOWN: that is not
     known."""
     value = value_of(frame, slot)
-    return _real(machine, frame, place) if value is UNKNOWN and slot.term is None else value
+    return operand_at(machine, frame, place) if value is UNKNOWN and slot.term is None else value
 
 
 def _slot(value: Any) -> StackSlot:
@@ -82,7 +82,7 @@ def recalled(
     found = list(slots)
     for number, slot in enumerate(slots):
         if slot.value is UNKNOWN and slot.term is None and not slot.method:
-            seen = _slot(_real(machine, frame, first + number))
+            seen = _slot(operand_at(machine, frame, first + number))
             box = boxes and (type(seen.value) is list or type(seen.value) is dict)
             found[number] = seen if seen is TENSOR or decided(seen.value) or box else slot
     return found
@@ -95,7 +95,7 @@ def spread(
     term = slot.term
     if type(term) is Collection and term.type is not dict:
         return None if None in term.items else [StackSlot(term=item) for item in term.items]
-    values = _real(machine, frame, place) if term is None else UNKNOWN
+    values = operand_at(machine, frame, place) if term is None else UNKNOWN
     if type(values) is not tuple and type(values) is not list:
         return None
     return list(map(_slot, values))
@@ -110,7 +110,7 @@ def spread_names(
         if None in term.items or len(term.keys) != len(term.items):
             return None
         return {name: StackSlot(term=item) for name, item in zip(term.keys, term.items)}
-    values = _real(machine, frame, place) if term is None else UNKNOWN
+    values = operand_at(machine, frame, place) if term is None else UNKNOWN
     if type(values) is not dict or not all(type(name) is str for name in values):
         return None
     return {name: _slot(value) for name, value in values.items()}
