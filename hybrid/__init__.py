@@ -51,6 +51,8 @@ from .decorator import CacheInfo, Function, RunsEagerly, function
 from .eager import (
     Intermediate,
     NanError,
+    Step,
+    Steps,
     Tensor,
     asarray,
     debug,
@@ -60,6 +62,7 @@ from .eager import (
     iinfo,
     intermediates,
     result_type,
+    step_through,
     tensor,
 )
 from .explanation import Explanation, SourceLine, explain
@@ -101,6 +104,8 @@ __all__ = [
     "ShapeError",
     "Site",
     "SourceLine",
+    "Step",
+    "Steps",
     "Tensor",
     "UnsupportedError",
     "Version",
@@ -154,6 +159,7 @@ __all__ = [
     "set_grad_enabled",
     "set_matmul_precision",
     "set_num_threads",
+    "step_through",
     "stop_gradient",
     "switch",
     "tap",

@@ -4,6 +4,7 @@ from . import methods
 from .create import asarray, from_dlpack, tensor
 from .debug import Intermediate, NanError, debug, detect_nan, intermediates
 from .info import finfo, iinfo, result_type
+from .steps import Step, Steps, step_through
 from .tensor import Tensor
 
 __all__ = [
@@ -17,6 +18,9 @@ __all__ = [
     "intermediates",
     "Intermediate",
     "NanError",
+    "Step",
+    "Steps",
+    "step_through",
     "finfo",
     "iinfo",
     "result_type",

@@ -21,7 +21,7 @@ from .machine import alloc
 from .machine.pool import OUT_OF_MEMORY, pool
 from .profile import Timer, run_timed
 from .python.abi import pointer
-from .python.caller import Step, step_table
+from .python.caller import NativeStep, step_table
 from .python.entry import native_entry
 from .python.method import words_array
 
@@ -31,7 +31,7 @@ __all__ = ["PlanRunner", "Segment"]
 class Segment:
     """Consecutive native steps as one table; `owners`: the kernel each step belongs to."""
 
-    def __init__(self, steps: Sequence[Step], owners: Sequence[int]) -> None:
+    def __init__(self, steps: Sequence[NativeStep], owners: Sequence[int]) -> None:
         self.steps, self.owners = list(steps), list(owners)
         self.table, self.owned = step_table(steps)
         self.scratch = max((s.scratch for s in steps), default=0)
@@ -66,11 +66,11 @@ class PlanRunner(Executable):
         self.plan = plan
         program = program or program_of(plan)
         self.temp, self.inside = program.temp, program.inside
-        steps_of: dict[int, list[Step]] = {}
+        steps_of: dict[int, list[NativeStep]] = {}
         for owner, step in zip(program.owners, program.steps):
             steps_of.setdefault(owner, []).append(step)
         self.parts: list[Segment | HostStep] = []
-        steps: list[Step] = []
+        steps: list[NativeStep] = []
         owners: list[int] = []
         for number, kernel in enumerate(plan.steps):
             if isinstance(kernel, HostStep) and number not in steps_of:
@@ -81,7 +81,7 @@ class PlanRunner(Executable):
                 owners += [number] * len(steps_of.get(number, []))
         self._close(steps, owners)
 
-    def _close(self, steps: list[Step], owners: list[int]) -> None:
+    def _close(self, steps: list[NativeStep], owners: list[int]) -> None:
         if steps:
             self.parts.append(Segment(steps, owners))
             steps.clear()
@@ -108,7 +108,7 @@ class PlanRunner(Executable):
                 copies[slot.index] = np.array(inputs[slot.index], order="C")
         for _ in range(max(runs, 1)):
             self._run(copies, timer)
-        steps: dict[int, list[Step]] = {}
+        steps: dict[int, list[NativeStep]] = {}
         for part in self.parts:
             if isinstance(part, Segment):
                 for owner, step in zip(part.owners, part.steps):

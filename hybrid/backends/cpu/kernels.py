@@ -17,7 +17,7 @@ from . import scatter
 from .attend import generate as generate_attend
 from .gemm import over_slots, templates
 from .machine.jit import compile_many
-from .python.caller import Step
+from .python.caller import NativeStep
 
 __all__ = ["steps", "step_lists"]
 
@@ -71,7 +71,7 @@ def _culprit(
     return next(owners, None)
 
 
-def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Step]], int]:
+def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[NativeStep]], int]:
     """(steps of each kernel, most bytes of workspace in slot `temp_slot` that one uses)."""
     mode = current_mode()
     resume = mode.pause() if mode is not None else None
@@ -89,11 +89,11 @@ def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Ste
             resume()
     temp = max((g.temp for g in functions), default=0)
     return [
-        [Step(next(codes), g.words, g.items, g.grain, g.scratch) for g in gs] for gs in made
+        [NativeStep(next(codes), g.words, g.items, g.grain, g.scratch) for g in gs] for gs in made
     ], temp
 
 
-def steps(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[Step], int]:
+def steps(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[NativeStep], int]:
     """`step_lists` as one list."""
     lists, temp = step_lists(kernels, temp_slot)
     return [s for each in lists for s in each], temp

@@ -22,6 +22,7 @@ __all__ = [
     "evaluate_collected",
     "eager_kernel",
     "host_kernel",
+    "kernel_at",
     "evaluate_reference",
     "reference_kernel",
 ]
@@ -86,7 +87,7 @@ def host_kernel(node: Node, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [fetched(x, v.aval.device) for x, v in results]
 
 
-def _located(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
+def kernel_at(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
     """`eager_kernel` whose errors of indices name the line of the node."""
     try:
         return eager_kernel(node, values)
@@ -101,12 +102,12 @@ def evaluate_eager(graph: Graph, inputs: Sequence[Any], look: Look | None = None
     node with the values that it gets and makes."""
 
     def told(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
-        results = _located(node, values)
+        results = kernel_at(node, values)
         if look is not None:
             look(node, values, results)
         return results
 
-    kernel = _located if look is None else told
+    kernel = kernel_at if look is None else told
     return evaluate(graph, inputs, kernel, lambda c: on_device(c.data, c.aval.device))
 
 

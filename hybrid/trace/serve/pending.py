@@ -20,6 +20,7 @@ from ...ir.door.pending import COLLECTING, known
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
+from ..heap.data import owned
 from ..heap.signature import signature_of, unchecked
 from ..host.again import settled
 from ..record.recorder import Recorder
@@ -344,7 +345,8 @@ class Unserved(Napping, Reports):
             return MISS
         if any(map(is_busy, inputs)):
             return MISS
-        mode.check(plan.recording.graph, known(values_of(inputs)))
+        # it may keep them, so data of the program is copied
+        mode.check(plan.recording.graph, known(values_of(owned(inputs))))
         return plan.replay(inputs)
 
     def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:

@@ -20,7 +20,7 @@ from ..machine import host as m
 from ..machine.jit import compile_ir
 from ..machine.pool import pool
 from ..python.abi import pointer
-from ..python.caller import Step, step_table
+from ..python.caller import NativeStep, step_table
 from ..python.method import words_array
 from .driver import (
     BLOCK,
@@ -51,7 +51,7 @@ class PlanCode(NamedTuple):
     """The native steps of a plan: the kernel each belongs to, what may fail inside of it (none: the
     kernel itself), bytes of workspace."""
 
-    steps: list[Step]
+    steps: list[NativeStep]
     owners: list[int]
     inside: dict[int, list[Failure]]
     temp: int
@@ -276,7 +276,7 @@ class _Layout:
         }
 
 
-def control_step(step: HostStep, make: Maker) -> tuple[Step, list[Failure]]:
+def control_step(step: HostStep, make: Maker) -> tuple[NativeStep, list[Failure]]:
     """A branch or loop as one native step, and what may fail inside; `make` gives the program of a
     plan."""
     layout, algorithm = _Layout(step, make), step.algorithm
@@ -298,4 +298,4 @@ def control_step(step: HostStep, make: Maker) -> tuple[Step, list[Failure]]:
     }
     words = layout.record(HEADER, **given)
     code: Any = _Code(_driver().address(name), layout.kept)
-    return Step(code, words, 1, 1, layout.scratch.size), layout.failures
+    return NativeStep(code, words, 1, 1, layout.scratch.size), layout.failures

@@ -35,7 +35,7 @@ from .method import (
     words_array,
 )
 
-__all__ = ["Step", "gather", "make_caller", "step_table", "MAX_SLOTS"]
+__all__ = ["NativeStep", "gather", "make_caller", "step_table", "MAX_SLOTS"]
 
 MAX_SLOTS = 72
 _MAX_OUTS = 16
@@ -60,7 +60,7 @@ _STEP = 48  # bytes of a step descriptor
 ) = range(0, 112, 8)
 
 
-class Step(NamedTuple):
+class NativeStep(NamedTuple):
     """One kernel over all its items: code, argument words, and what its generator says about it."""
 
     code: Code
@@ -241,7 +241,7 @@ def _aligned(block: Any) -> int:
     return -(-ctypes.addressof(block) // 64) * 64
 
 
-def step_table(steps: Sequence[Step]) -> tuple[Any, list[Any]]:
+def step_table(steps: Sequence[NativeStep]) -> tuple[Any, list[Any]]:
     """Descriptors of steps as the engine reads them, and what owns the memory they point to."""
     arguments = [words_array(step.words) for step in steps]
     words = [
@@ -284,7 +284,7 @@ def _check_size(nargs: int, nouts: int) -> None:
 
 
 def make_caller(
-    steps: Sequence[Step],
+    steps: Sequence[NativeStep],
     nargs: int,
     outputs: Sequence[Aval] = (),
     *,
