@@ -51,7 +51,6 @@ from .decorator import CacheInfo, Function, RunsEagerly, function
 from .eager import (
     Intermediate,
     NanError,
-    Step,
     Steps,
     Tensor,
     asarray,
@@ -104,7 +103,6 @@ __all__ = [
     "ShapeError",
     "Site",
     "SourceLine",
-    "Step",
     "Steps",
     "Tensor",
     "UnsupportedError",

@@ -45,13 +45,13 @@ from .trace.serve.signatures import (
     SignatureTable,
     dropper,
     follow_mode,
-    other_regard,
     owners_of,
 )
 from .trace.serve.sized.calls import Recorded
 from .trace.serve.sized.relatives import plan_of, shows, sized
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
+from .trace.watch.passed.regards import other_regard
 from .trace.watch.turns import RUNS, TURN, Runs
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor", "unbound"]

@@ -56,7 +56,7 @@ PAGES = (
         "Looking inside",
         "Both modes side by side, graphs and kernels, times, intermediate values, the first NaN.",
         "compare Comparison inspect Inspection profile Profile intermediates Intermediate "
-        "step_through Steps Step tap detect_nan NanError debug describe_system",
+        "step_through Steps tap detect_nan NanError debug describe_system",
     ),
     (
         "threads",

@@ -62,12 +62,14 @@ class Step:
     def __init__(
         self,
         number: int,
-        node: tuple[str, dict[str, Any], Site | None],
+        op: str,
+        params: dict[str, Any],
+        site: Site | None,
         avals: tuple[Sequence[Any], Sequence[Any]],
         values: Callable[[], tuple[Sequence[Any], Sequence[Any]]],
         replayed: bool,
     ) -> None:
-        self.number, (self.op, self.params, self.site) = number, node
+        self.number, self.op, self.params, self.site = number, op, params, site
         self.avals, self._values, self.replayed = avals, values, replayed
 
     def _tensors(self, which: int) -> tuple[Any, ...]:
@@ -188,7 +190,7 @@ class Steps(Sequence[Step]):
 
         >>> import hybrid
         >>> steps = hybrid.Steps("mine")
-        >>> steps.add(("exp", {}, None), ([], []), tuple, False)
+        >>> steps.add("exp", {}, None, ([], []), tuple, False)
         >>> len(steps), steps[0].op
         (1, 'exp')
         """
@@ -209,8 +211,7 @@ class _Stepping(Mode):
     ) -> None:
         given, made = [[value_of(x) for x in handles] for handles in (operands, outputs)]
         avals = [x._a for x in operands], [x._a for x in outputs]
-        node = op.name, dict(params), user_site(2)
-        self.steps.add(node, avals, lambda: (given, made), False)
+        self.steps.add(op.name, dict(params), user_site(2), avals, lambda: (given, made), False)
 
     def check(self, graph: Graph, inputs: Sequence[Any]) -> None:
         """Keep a graph that is about to be replayed, with the values that it is given."""
@@ -218,7 +219,7 @@ class _Stepping(Mode):
         for node in graph.nodes:
             avals = [v.aval for v in node.inputs], [v.aval for v in node.outputs]
             head = node.op.name, dict(node.params), node.site
-            self.steps.add(head, avals, _later(values, node), True)
+            self.steps.add(*head, avals, _later(values, node), True)
 
 
 def _later(values: _Replayed, node: Node) -> Callable[[], tuple[list[Any], list[Any]]]:

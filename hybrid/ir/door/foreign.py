@@ -110,7 +110,9 @@ def data_of(given: Any) -> Data:
         return _numbers(given, not isinstance(given, float))
     if not hasattr(given, "__array__") and hasattr(given, "__dlpack__"):
         return Data(np.from_dlpack(given), False)
-    return Data(_checked(np.asarray(given), given), False, given=given)
+    array = _checked(np.asarray(given), given)
+    own = isinstance(given, (np.ndarray, np.generic)) or not hasattr(given, "__array__")
+    return Data(array, False, given=given if own else array)  # which `__array__` may just show
 
 
 def _whole(given: Any) -> None:

@@ -1,5 +1,6 @@
 """Arguments that a signature describes by what they are made of, though they are no containers:
-dataclasses and their like, functions by code and cells, bound methods, partial objects.
+dataclasses and their like, functions by code and cells, bound methods, partial objects; objects of
+other classes once fresh ones keep coming (`open_class`).
 
 Invariant: two objects with equal structures do the same wherever a program asks neither which one
 it is nor its hash; looking runs no code of a user (no property, `__getattr__`, `__eq__`).
@@ -30,7 +31,16 @@ from .allowlist import (
     trusted,
 )
 
-__all__ = ["Structure", "structure_of", "stands_alone", "EMPTY", "fields_of", "built"]
+__all__ = [
+    "Structure",
+    "structure_of",
+    "stands_alone",
+    "EMPTY",
+    "fields_of",
+    "built",
+    "may_open",
+    "open_class",
+]
 
 
 class Structure(NamedTuple):
@@ -44,9 +54,11 @@ class Structure(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """The slots of the objects of a class, beside the dictionary that they may have."""
+    """The slots of the objects of a class, beside the dictionary that they may have; `valued`:
+    whether signatures take its objects by what they hold."""
 
     slots: tuple[Any, ...]
+    valued: bool = True
 
 
 _FIELDS: dict[int, tuple[weakref.ref[type], Fields | None]] = {}
@@ -72,7 +84,23 @@ def structure_of(value: Any) -> Structure | None:
     if immutable_type(cls):
         return None
     fields = _fields_of(cls)
-    return None if fields is None else _object(value, cls, fields)
+    return None if fields is None or not fields.valued else _object(value, cls, fields)
+
+
+def may_open(cls: type) -> bool:
+    """Whether signatures could take the objects of a class by what they hold, and do not yet."""
+    if immutable_type(cls):
+        return False
+    fields = _fields_of(cls)
+    return fields is not None and not fields.valued
+
+
+def open_class(cls: type) -> None:
+    """Have signatures take the objects of a class by what they hold from now on: those that come
+    are ever new ones, of which no recording by identity would serve a second call."""
+    fields = _fields_of(cls)
+    if fields is not None:
+        _FIELDS[id(cls)] = weakref.ref(cls), fields._replace(valued=True)
 
 
 def stands_alone(value: Any, text: bool) -> bool:
@@ -83,7 +111,8 @@ def stands_alone(value: Any, text: bool) -> bool:
         return False
     if text and lookup(cls, "__repr__") is object.__dict__["__repr__"]:
         return True
-    return lookup(cls, "__eq__") is object.__dict__["__eq__"] or _fields_of(cls) is None
+    fields = _fields_of(cls)
+    return lookup(cls, "__eq__") is object.__dict__["__eq__"] or not (fields and fields.valued)
 
 
 def _fields_of(cls: type) -> Fields | None:
@@ -97,9 +126,10 @@ def _fields_of(cls: type) -> Fields | None:
 
 
 def _find_fields(cls: type) -> Fields | None:
-    dataclass = type(lookup(cls, "__dataclass_fields__")) is dict
-    if not dataclass and lookup(cls, "__attrs_attrs__") is MISSING and not _registered(cls):
-        return None
+    valued = type(lookup(cls, "__dataclass_fields__")) is dict
+    valued = valued or lookup(cls, "__attrs_attrs__") is not MISSING or _registered(cls)
+    if not valued and _ours(lookup(cls, "__module__")):
+        return None  # hybrid's code reads its own objects unwatched
     if issubclass(cls, (Versioned, type, BaseException)):
         return None
     bases = type.__dict__["__mro__"].__get__(cls)
@@ -108,7 +138,11 @@ def _find_fields(cls: type) -> Fields | None:
         if base is not object and immutable_type(base):
             return None  # it has fields of its own that no class statement made
         slots += [m for m in class_names(base).values() if type(m) is types.MemberDescriptorType]
-    return Fields(tuple(slots))
+    return Fields(tuple(slots), valued)
+
+
+def _ours(module: Any) -> bool:
+    return type(module) is str and module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _registered(cls: type) -> bool:

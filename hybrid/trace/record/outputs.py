@@ -182,7 +182,8 @@ def spec_of(
     if fields is None:
         raise Unfit(
             f"returns a fresh {kind.__name__} "
-            "(only tensors, numbers, lists, tuples, dicts and dataclasses can be rebuilt)"
+            "(only tensors, numbers, lists, tuples, dicts and objects of Python classes without "
+            "__del__ can be rebuilt)"
         )
     parts = [spec_of(part, recipe, existed, host, deeper) for part in fields[1]]
     return Box(kind, id(value), tuple(parts), fields[0])

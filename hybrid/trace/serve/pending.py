@@ -25,12 +25,13 @@ from ..heap.signature import signature_of, unchecked
 from ..host.again import settled
 from ..record.recorder import Recorder
 from ..record.wording import why_not
+from ..watch.passed.regards import freed
 from .background import Compilation
 from .paths import crossing, leads
 from .plans import ReplayPlan
 from .prepare import MISS
 from .reports import Reports
-from .signatures import SignatureState, freed
+from .signatures import SignatureState
 from .ways import EACH, FREE, MAX_WAYS, Way, Ways, way_of
 
 __all__ = ["Unserved"]
@@ -116,10 +117,12 @@ class Unserved(Napping, Reports):
         recorded, and the tensors of the call."""
         self._regard = freed(self.fn, self._signatures.numbers, self._regard, args, kwargs)
         signature, tensors, objects = signature_of(args, kwargs, self._regard)
-        state = self._signatures.get(signature) or self._signatures.again(signature)
-        if state is None:
-            state = self._made(signature, objects)
-        return state, tensors
+        known = self._signatures
+        state = known.get(signature) or known.again(signature)
+        if state is None and objects and known.fresh.opens(objects):
+            signature, tensors, objects = signature_of(args, kwargs, self._regard)
+            state = known.get(signature) or known.again(signature)
+        return state or self._made(signature, objects), tensors
 
     def _made(self, signature: Any, objects: list[Any]) -> SignatureState:
         state, why = SignatureState(), unchecked(signature)

@@ -6,26 +6,25 @@ name dies; signatures are bounded in number and size, and those that were used l
 
 from __future__ import annotations
 
-import inspect
 import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from ...autograd.asked import Asked
-from ...core.cache import Living, keep
+from ...core.cache import Living
 from ...core.precision import MATMUL
 from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
 from ..fallback.deferred import Deferral
 from ..fallback.families import Family
 from ..fallback.postponed import PostponingRecorder
-from ..follow.rows import SUPPORTED, follower
+from ..follow.rows import follower
 from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
 from ..heap.data import numbers_among, source_of
-from ..heap.facts import Holder, same
-from ..heap.signature import Regard, is_scalar, signature_of
+from ..heap.facts import Holder
+from ..heap.fresh import FreshObjects
 from ..heap.structure import structure_of
 from ..record.actions import NONE
 from ..record.recorder import Recorder
@@ -42,9 +41,7 @@ __all__ = [
     "SignatureState",
     "SignatureTable",
     "dropper",
-    "freed",
     "follow_mode",
-    "other_regard",
     "owners_of",
 ]
 
@@ -315,11 +312,12 @@ class SignatureTable(dict[Any, SignatureState]):
     they are used: a look-up that hits costs no bookkeeping.
 
     `lost`: signatures that an object died with before anything was compiled; after some, those with
-    objects that may die are not recorded."""
+    objects that may die are not recorded; `fresh`: classes of which ever new objects come."""
 
     def __init__(self) -> None:
         self.older: dict[Any, SignatureState] = {}
         self.lost = 0
+        self.fresh = FreshObjects()
         # signatures but for numbers among the arguments -> those of the latest such call
         self.numbers: dict[Any, tuple[Any, ...]] = {}
 
@@ -340,18 +338,12 @@ class SignatureTable(dict[Any, SignatureState]):
     ) -> str:
         """Take up the state of a new signature, which leaves when one of these objects dies; or
         why not."""
-        # weak: the function holds the state, and that holds this
-        owner, table = weakref.ref(function), weakref.ref(state)
-
-        def dead(_: Any) -> None:
-            found = owner()
-            if found is not None:
-                known = table()
-                found._signatures.lost += known is None or not known.plans
-                found._signatures.remove(signature)
-                found._direct = None  # a way to it may go by the number of the object
-
-        holders = [Holder(value, dead) for value in objects]
+        holders = [
+            Holder(value, _mourner(signature, state, function, type(value))) for value in objects
+        ]
+        for holder in holders:
+            if holder.ref is None:  # nobody is told of its end
+                self.fresh.note(type(holder.get()))
         if self.lost >= MAX_LOST and any(holder.ref is not None for holder in holders):
             return NEW_OBJECTS
         self._make_room(function._direct)
@@ -381,60 +373,6 @@ class SignatureTable(dict[Any, SignatureState]):
         for table in (self, self.older):
             for signature in [key for key, other in list(table.items()) if other is state]:
                 table.pop(signature, None)
-
-
-def freed(
-    function: Any,
-    seen: dict[Any, tuple[Any, ...]],
-    regard: Regard,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Regard:
-    """How a function takes the arguments of a call with a new signature: numbers that are `seen`
-    with a second value are part of signatures by their type alone from now on."""
-    if not SUPPORTED or type(function) is not types.FunctionType:
-        return regard
-    code = function.__code__
-    given = list(args[: code.co_argcount])
-    if not code.co_flags & inspect.CO_VARARGS:  # by keyword only: behind all others
-        given += list(kwargs.values())[: code.co_kwonlyargcount]
-    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float or is_scalar(v)]
-    places = [k for k in numbers if k not in regard.fixed]
-    if regard.free.issuperset(places):
-        return regard
-    key = signature_of(args, kwargs, regard._replace(free=regard.free.union(places)))[0]
-    values = tuple([given[k] for k in places])
-    before = seen.get(key, values)
-    keep(seen, key, values, MAX_SIGNATURES)
-    moved = [k for k, old, new in zip(places, before, values) if not same(old, new)]
-    return regard._replace(free=regard.free.union(moved))
-
-
-def other_regard(
-    regard: Regard, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any], served: bool
-) -> Regard | None:
-    """How a function has to take its arguments so that a call like this one may be replayed, where
-    it has been taken as data, or by structure, so far; None where nothing is left to try.
-
-    `served`: other calls with these arguments are replayed, so no number goes back by value."""
-    falls, fixed = set(watch.falls), regard.fixed | (set() if served else watch.fixed)
-    scalars = [k for k, v in enumerate([*args, *kwargs.values()]) if is_scalar(v)]
-    if "content" in falls and not regard.free.isdisjoint(scalars):
-        falls.discard("content")  # of arrays, it may be
-        fixed = fixed.union(scalars)
-    if "content" in falls and not regard.prepares and not regard.content and SUPPORTED:
-        return regard._replace(prepares=True)
-    wanted = Regard(
-        regard.content or "content" in falls,
-        regard.identity or "identity" in falls,
-        regard.free - fixed,
-        fixed,
-        regard.prepares,
-    )
-    if wanted == regard:
-        return None
-    differs = signature_of(args, kwargs, wanted)[0] != signature_of(args, kwargs, regard)[0]
-    return wanted if differs else None
 
 
 def _described(holder: Any) -> bool:
@@ -470,6 +408,27 @@ def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any],
             found.forget()
         if decorated is not None:
             decorated._direct = None  # it may be this recording's
+
+    return dead
+
+
+def _mourner(
+    signature: Any, state: SignatureState, function: Any, cls: type
+) -> Callable[[Any], None]:
+    """The callback that takes a signature out when an object of it dies."""
+    # weak: the function holds the state, and that holds this
+    owner, table, kind = weakref.ref(function), weakref.ref(state), weakref.ref(cls)
+
+    def dead(_: Any) -> None:
+        found = owner()
+        if found is not None:
+            known, died = table(), kind()
+            if known is None or not known.plans:
+                found._signatures.lost += 1
+                if died is not None:
+                    found._signatures.fresh.note(died)
+            found._signatures.remove(signature)
+            found._direct = None  # a way to it may go by the number of the object
 
     return dead
 

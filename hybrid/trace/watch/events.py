@@ -1,11 +1,9 @@
 """Watching one call: which user code ran, with which arguments, what returned, which C functions
 were called.
 
-Events are those of sys.setprofile and sys.settrace of this thread, which every supported CPython
-has: only the profiler is told of C calls and of what returned, only the tracer of lines and
-exceptions.  A backend's EventFilter may give them by cheaper means, without those inside hybrid.
-Invariant: the hooks are taken only when nobody else holds them, and are always given back; what
-happens in hybrid's or NumPy's own frames is not reported, but user code called from them is.
+Events are those of sys.setprofile and sys.settrace, which a backend's EventFilter may give by
+cheaper means. Invariant: hooks are taken only when nobody else holds them, and are always given
+back; what hybrid's or NumPy's own frames do is not reported, but user code called from them is.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ from ..heap.patches import own_code
 from ..heap.walks import walk_of
 from .hosts import HostWatch
 from .turns import TURN
-from .walks import Walks
+from .walks import Handed, Walks
 
 __all__ = ["Watch", "foreign_hooks", "abandon_watch", "WATCHING"]
 
@@ -152,7 +150,7 @@ class Watch:
         self._resumed: set[types.FrameType] = set()
         # by id, while they run: a frame keeps those below it, and all that is in them
         self._shadow: set[int] = set()
-        self.hosts, self.walks = HostWatch(follow, self.why), Walks()
+        self.hosts, self.walks, self.handed = HostWatch(follow, self.why), Walks(), Handed()
         self._events, self._stopped = 0, False
 
     # ---- hooks on and off
@@ -351,15 +349,16 @@ class Watch:
             self._hooks.instructions(frame)
 
     def _event(self, frame: types.FrameType, event: str, value: Any) -> None:
-        if event == "c_return":
-            return
         if event == "return":
             self._shadow.discard(id(frame))
+            if id(frame) in self._counted and self.data:
+                self.handed.note(frame, self._counted)
             self.hosts.left(frame)
             if self.follow is not None:
                 self.follow.leave(frame)
             if frame.f_back is not None:
                 self._gave(frame.f_back, value)
+        if event in ("return", "c_return"):
             return
         code = frame.f_code
         if trusted(code.co_filename):

@@ -1,17 +1,21 @@
-"""What the iterators of comprehensions give, as far as data among the arguments of a call is among
-it.
+"""Where data among the arguments of a call goes past the instructions that name it: out of the
+iterators of comprehensions, and to whoever gets what a function returns.
 
-Invariant: of an iterator that is not known, all data may come.
+Invariant: of an iterator that is not known, all data may come; a receiver is known only if its
+frame has its instructions counted, so that what becomes of data in it is looked at as well.
 """
 
 from __future__ import annotations
 
-from types import CodeType, GeneratorType
-from typing import Any
+import bisect
+from types import CodeType, FrameType, GeneratorType
+from typing import Any, NamedTuple
 
+from ..bytecode.summary import offsets
+from ..heap.allowlist import NUMPY, trusted
 from ..heap.data import Carried, carried
 
-__all__ = ["ITERATOR", "Walks"]
+__all__ = ["ITERATOR", "Handed", "Receiver", "Walks"]
 
 ITERATOR = ".0"  # the variable of a comprehension that it walks
 _WALKERS: tuple[type, ...] = (type(iter([])), type(iter(())), type(reversed([])))
@@ -61,3 +65,34 @@ def _given_by(iterator: Any) -> list[Any] | None:
         inner = [_given_by(part) for part in iterator.__reduce__()[1] if type(part) is not int]
         return None if None in inner else inner
     return [] if cls is type(iter(range(0))) else None
+
+
+class Receiver(NamedTuple):
+    """An instruction of counted code that got a result; `within`: hybrid's own code, which it
+    called, got it."""
+
+    code: CodeType
+    offset: int
+    within: bool
+
+
+class Handed:
+    """By id of the code that returned: the places, None where one is not known."""
+
+    def __init__(self) -> None:
+        self.places: dict[int, set[Receiver | None]] = {}
+
+    def note(self, frame: FrameType, counted: set[int]) -> None:
+        """A counted frame is left."""
+        back, within = frame.f_back, False
+        while back is not None and trusted(back.f_code.co_filename):
+            if back.f_code.co_filename.startswith((NUMPY, "<frozen")):
+                back = None
+                break
+            back, within = back.f_back, True
+        place = None
+        if back is not None and id(back) in counted:
+            starts = offsets(back.f_code)
+            start = starts[bisect.bisect_right(starts, back.f_lasti) - 1]
+            place = Receiver(back.f_code, start, within)
+        self.places.setdefault(id(frame.f_code), set()).add(place)

@@ -15,13 +15,13 @@ import numpy as np
 from ....ir.mode import Versioned
 from ...bytecode.expressions import FRESH, MANY, TOP, Expr, Slot
 from ...bytecode.operands import Use, uses_of
-from ...bytecode.summary import summarize
+from ...bytecode.summary import instructions_of, summarize
 from ...heap.allowlist import NUMPY, Wrapped, is_a, lookup, trusted
 from ...heap.data import Carried, carried
 from ..evaluator import Evaluator
 from ..fact_table import Access
 from ..rules.call_rules import name_of
-from ..walks import ITERATOR
+from ..walks import ITERATOR, Receiver
 
 __all__ = ["DataReads"]
 
@@ -53,6 +53,9 @@ MAX_GATHERED = 4  # gatherers inside each other
 COMPREHENSIONS = frozenset(("<listcomp>", "<dictcomp>", "<setcomp>"))
 COMPUTES = frozenset(("BINARY_OP", "COMPARE_OP"))
 CALLS = frozenset(("CALL", "CALL_KW", "CALL_FUNCTION_EX"))
+RESULTS = frozenset(("RETURN_VALUE", "YIELD_VALUE"))
+# where a property, `__getitem__` or a generator gives its result
+READS = frozenset(("LOAD_ATTR", "LOAD_METHOD", "BINARY_SUBSCR", "FOR_ITER"))
 
 
 class DataReads:
@@ -105,6 +108,8 @@ class DataReads:
             return  # what it made is looked through where it goes
         elif use.name == "RETURN_VALUE" and len(self.watch.frames[code]) == 1 and code is self.root:
             return  # the result of the recorded call, which looks for arguments in it
+        elif use.name in RESULTS and self._received(code):
+            return
         self._why(code, use, "reads the content of an argument that is a NumPy array")
 
     def _computes(self, code: CodeType, use: Use, slots: list[Carried]) -> bool:
@@ -124,6 +129,28 @@ class DataReads:
             tensors = not fresh and self._tensors(code, use.slots[-2])
             return tensors and self._made(code, use, [value, key])
         return False
+
+    def _received(self, code: CodeType) -> bool:
+        """Whether what code of the user returned was the result of the user's own instructions,
+        which are looked at as well: of a call, of a property or an item in Python, of a loop."""
+        places = self.watch.handed.places.get(id(code), {None})
+        return all(place is not None and self._receives(place, code) for place in places)
+
+    def _receives(self, place: Receiver, returned: CodeType) -> bool:
+        name = instructions_of(place.code)[place.offset].opname
+        if name in READS:
+            return not place.within
+        if name not in CALLS:
+            return False
+        callee = summarize(place.code).call(place.offset).callee
+        if not place.within and callee and all(e == FRESH for e in callee):  # made by `def`
+            return any(constant is returned for constant in place.code.co_consts)
+        functions = self.evaluator.values(place.code, callee)
+        if any(self.evaluator.evaluate(place.code, e).unseen for e in callee):
+            return False
+        # hybrid's code says what it made of each array that a call hands it
+        fits = _own if place.within else _written
+        return bool(functions) and all(map(fits, functions))
 
     # ---- calls
     def _call(self, code: CodeType, use: Use, slots: list[Carried]) -> None:
@@ -163,14 +190,33 @@ class DataReads:
     def _carried(self, code: CodeType, slot: Slot, level: int = 0) -> Carried:
         found = Carried(set())
         for expression in slot:
+            boxes = 0
+            while expression.kind == "box" and expression.base is not None:
+                boxes, expression = boxes + 1, expression.base
             if expression.kind == "call" and (id(code), expression.at) in self.pure:
                 continue
-            if not self._gathered(code, expression, found, level):
-                objects = self.evaluator.evaluate(code, expression).objects
-                found.levels.update(carried(objects.values(), self.data).levels)
+            inner = Carried(set())
+            if not self._gathered(code, expression, inner, level):
+                objects = [] if self._key(code, expression) else self._objects(code, expression)
+                inner.levels.update(carried(objects, self.data).levels)
+            found.levels.update((ident, deep + boxes) for ident, deep in inner.levels)
         if MANY in slot:  # too many to be told apart: it may be any of them
             found.levels.update((ident, 0) for ident in self.data)
         return found
+
+    def _objects(self, code: CodeType, expression: Expr) -> list[Any]:
+        return list(self.evaluator.evaluate(code, expression).objects.values())
+
+    def _key(self, code: CodeType, expression: Expr) -> bool:
+        """Whether an expression is what a loop over dicts gives: keys, which hold no array."""
+        inner = expression.base
+        if expression.kind != "elem" or inner is None:
+            return False
+        if instructions_of(code)[expression.at].opname != "FOR_ITER":
+            return False
+        base = self.evaluator.evaluate(code, inner)
+        containers = list(base.objects.values())
+        return bool(containers) and not base.unseen and all(type(v) is dict for v in containers)
 
     def _gathered(self, code: CodeType, expression: Expr, found: Carried, level: int) -> bool:
         """Add what comes out of the result of a gatherer (`zip(a, b)`, `d.items()`); whether the
@@ -245,6 +291,12 @@ def _watched(function: Any) -> bool:
     if is_a(inner, Wrapped):
         return True
     return is_a(inner, FunctionType) and not trusted(inner.__code__.co_filename)
+
+
+def _written(function: Any) -> bool:
+    """Whether a callable is a function or method of the user, whose result is what it returns."""
+    function = function.__func__ if type(function) is MethodType else function
+    return type(function) is FunctionType and not trusted(function.__code__.co_filename)
 
 
 def _own(function: Any) -> bool:
