@@ -385,6 +385,10 @@ class Recorder(Branches):
     def on_look(self, handle: Any) -> None:
         self.looked[id(handle)] = handle
 
+    def on_switch(self, module: Any) -> None:
+        if self.watch is not None:
+            self.watch.switched.setdefault(id(module), (module, module.training))
+
     def on_effect(self, what: str) -> None:
         self.why(what)
 

@@ -34,6 +34,7 @@ from ..follow.terms import (
 from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plain
 from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
+from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
 __all__ = ["Followed", "Place", "Change", "settle"]
@@ -173,6 +174,7 @@ class _Work:
         self.whole: dict[int, dict[Key, Inside]] = {}  # containers that are looked at and changed
         self.renewed: dict[Key, Inside] = {}  # what is in containers that others make anew
         self.gone: set[Key] = set()  # the facts that it replaces
+        self.modes = mode_places(facts.watch)  # what these hold is decided by facts
         ran = list(facts.watch.ran.values())
         self.own_names = {n for code, _ in ran for n in (*code.co_names, *texts_of(code))}
 
@@ -280,7 +282,8 @@ class _Work:
     # ---- to a fixpoint: what is no action is looked at by Python
     def run(self) -> Followed:
         follow = self.follow
-        places = {p: s for p, s in follow.current.items() if self._fits(p, s)}
+        left = {p: s for p, s in follow.current.items() if p not in self.modes}
+        places = {p: s for p, s in left.items() if self._fits(p, s)}
         owners = {id(m.owner): m.owner for m in follow.mutations}
         grown = {i for i, owner in owners.items() if self._grows(owner)}
         pinned = {i: pins_of(o, follow, self.facts) for i, o in owners.items() if i not in grown}
@@ -320,7 +323,7 @@ class _Work:
         """The places whose numbers a replay reads: those that it stores to, and those that other
         code stores to and this call only computes with."""
         free = set(places) - self.pinned
-        for place in self.follow.start:
+        for place in self.follow.start.keys() - self.modes:
             if place not in self.follow.current and any(k in self.moved for k in self.keys[place]):
                 looked = any(type(e) is Load and e.place == place for e in self.escaped)
                 if self._clear(place) and not looked:
@@ -376,9 +379,14 @@ class _Work:
         dropped = {key for p in {*places, *settled.loads} for key in self.keys.get(p, ())}
         dropped |= self.gone
         dropped |= {pin(follow.spots[place]) for place in places}
+        modes = list(switched(self.facts.watch))
+        kept += tuple([Place(m.spot, m.module.training, None) for m in modes])
+        paths |= {m.key: m.start for m in modes}
+        dropped |= {key for key in self.facts.found if any(m.covers(key) for m in modes)}
         pins = {pin(follow.spots[p]) for p in self.pinned} | {
             key for found in self.whole.values() for key in found
         }
+        pins |= {m.key for m in modes}
         unnoted = grown | replaced | self._made(kept, changes) | tables_of(self)
         return Followed(
             kept,
