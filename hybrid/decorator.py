@@ -361,6 +361,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
         plan.known_paths = state.known_paths
+        state.known_paths.made += 1
         if getattr(plan.run, "filled", False) and state.family is not None:
             self._sized = state.family.sizes
         else:

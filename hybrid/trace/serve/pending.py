@@ -296,6 +296,9 @@ class Unserved(Napping, Reports):
             return
         if way.serve is direct and not way.names:
             return
+        if any(other[1:] == way[1:] for other in ways):  # one that goes from plan to plan
+            keep(plan.learned, form, id(direct), MAX_WAYS)
+            return
         if known is None and direct is not None:
             first = self._bare(direct)
             ways = [] if first is None else [first]
