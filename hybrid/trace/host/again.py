@@ -85,7 +85,7 @@ class First:
 
     __slots__ = (
         *("function", "owner", "operands", "names", "type", "mark", "draws"),
-        *("_results", "_saved", "_saver"),
+        *("_results", "_saved", "_saver", "_ready"),
     )
 
     def __init__(
@@ -102,6 +102,7 @@ class First:
         self.names, self.type, self.mark, self.draws = names, kind, mark, draws
         self._results: dict[int, Any] = {}  # by thread
         self._saved: dict[int, Callable[[], Any]] = {}
+        self._ready: dict[int, tuple[Any, Callable[[], Any] | None]] = {}  # drawn ahead
         self._saver: Callable[[Any], Callable[[], Any]] | None = None
 
     def place(self) -> Any:
@@ -113,7 +114,15 @@ class First:
         """Make the call; TypeError where it gives something of another type."""
         thread = threading.get_ident()
         bound: tuple[Any, ...] = () if self.owner is None else (self.owner.get(),)
-        self.undo()  # it is tried again in the same replay
+        restore = self._saved.pop(thread, None)
+        if restore is not None:  # it is tried again in the same replay
+            restore()
+        ready = self._ready.pop(thread, None)
+        if ready is not None:
+            self._results[thread], restore = ready
+            if restore is not None:
+                self._saved[thread] = restore
+            return ready[0]
         if self.draws:
             save = self._saver
             if save is None:
@@ -131,11 +140,20 @@ class First:
         """What it gave to the replay that is under way in this thread."""
         return self._results[threading.get_ident()]
 
+    def take_over(self, result: Any, restore: Callable[[], Any] | None) -> None:
+        """It has been made for the replay that comes next in this thread, and is undone so (None:
+        with the one before)."""
+        self._ready[threading.get_ident()] = result, restore
+
     def undo(self) -> None:
         """As if it had not been made."""
-        restore = self._saved.pop(threading.get_ident(), None)
+        thread = threading.get_ident()
+        restore = self._saved.pop(thread, None)
         if restore is not None:
             restore()
+        ready = self._ready.pop(thread, None)
+        if ready is not None and ready[1] is not None:
+            ready[1]()
 
     def keep(self) -> None:
         """The replay has run: what was done is not undone any more."""

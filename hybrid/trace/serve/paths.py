@@ -17,6 +17,7 @@ from ...core.errors import IndexOutOfRange
 from ..fallback.budget import GIVE_UP
 from ..record.before import Before
 from ..record.recording import Recording, Refused
+from .foresight import Foresight, foresight_of
 from .plans import ReplayPlan
 from .prepare import MISS
 from .served import as_it_is
@@ -54,6 +55,7 @@ class KnownPaths:
         "crossing",
         "begun",
         "made",
+        "foresight",
     )
 
     def __init__(self, state: Any) -> None:
@@ -64,6 +66,7 @@ class KnownPaths:
         self.unserved = 0  # calls of ways that are not recorded any more
         self.remade = 0  # calls that were recorded because facts had changed
         self.made = 0  # plans, so far
+        self.foresight: Foresight | None = None  # what tells plans apart by random numbers
         self.state = weakref.ref(state)
         # the latest function that goes from plan to plan; weak, for it leads back here
         self.crossing: Callable[[], Any] = _nothing
@@ -73,6 +76,14 @@ class KnownPaths:
         """The plans there are now."""
         state = self.state()
         return [] if state is None else state.plans
+
+    def foresee(self, plans: Sequence[ReplayPlan]) -> None:
+        """There are other plans: what is known of the truths that lead to each goes on."""
+        before, found = self.foresight, foresight_of(plans)
+        if before is not None and found is not None and before.forms == found.forms:
+            found.known.update(before.known)
+            found.strange = before.strange
+        self.foresight = found
 
     @property
     def many(self) -> bool:

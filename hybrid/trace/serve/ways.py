@@ -172,6 +172,9 @@ def _serving(plan: ReplayPlan) -> Callable[..., Any] | None:
     crossed = crossing(plan) if recording.path else None
     if crossed is not None:
         return crossed
+    foresight = plan.known_paths.foresight
+    if foresight is not None:
+        return foresight.serve  # type: ignore[no-any-return]
     replay = served.replay
 
     def serve(*tensors: Any) -> Any:
