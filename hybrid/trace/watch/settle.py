@@ -369,7 +369,7 @@ class _Work:
         settled = _Settled(follow, self._free(places), grown)
         grown = grown | self.whole.keys()
         kept = tuple([self._left(place, slot, settled) for place, slot in places.items()])
-        changes = tuple(self._changes(grown, settled))
+        changes = tuple(_lasting(self._changes(grown, settled)))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
         operands = self._operands(settled)
         tried = tuple([t for t in map(settled, follow.tried.values()) if may_differ(t)])
@@ -393,7 +393,7 @@ class _Work:
             changes,
             settled.loads,
             settled.lists,
-            tuple([c for c in conditions if may_differ(c.term)]),
+            tuple([c for c in conditions if may_differ(c.term) and not _always(c)]),
             result,
             Dropped(frozenset(dropped), frozenset(unnoted)),
             frozenset(self.escaped),
@@ -437,6 +437,30 @@ class _Work:
                 yield Change(
                     mutation.owner, mutation.method, values, _terms(mutation, values, settled)
                 )
+
+
+def _lasting(changes: Iterator[Change]) -> list[Change]:
+    """The changes without those of a list that the next one of that list takes back."""
+    found: list[Change] = []
+    for change in changes:
+        latest = [k for k, other in enumerate(found) if other.owner is change.owner]
+        back = type(change.owner) is list and change.method == "pop" and not change.terms
+        if back and latest and found[latest[-1]].method == "append":
+            del found[latest[-1]]
+        else:
+            found.append(change)
+    return found
+
+
+def _always(condition: Condition) -> bool:
+    """Whether a condition is that a list of at least no items has more than fewer ones."""
+    term, least = condition.term, 0
+    if type(term) is not Operation or term.symbol != ">" or not condition.truth:
+        return False
+    left, right = term.operands
+    if type(left) is Operation and left.symbol == "+" and type(left.operands[1]) is Constant:
+        left, least = left.operands[0], left.operands[1].value
+    return type(left) is Length and type(right) is Constant and least > right.value
 
 
 def _terms(mutation: Mutation, values: tuple[Any, ...], settled: Any) -> tuple[Any, ...]:
