@@ -134,6 +134,11 @@ class Function(Deferring, Paths, Recorded, Unserved):
         if (state.work is not None or state.state == "EAGER") and not self._ready(state):
             return self._eagerly(args, kwargs)
         plans = state.plans if state.owners is None else state.apart(args, kwargs)
+        ahead, key = state.known_paths.foresight, None
+        if ahead is not None:
+            key = ahead.key()
+            plans = ahead.agreeing(key, plans)
+            state.known_paths.aside = not plans  # numbers say so, and no facts
         for plan in plans:
             try:
                 result = (self._timed if plan.untimed else self._replay)(plan, tensors)
@@ -147,6 +152,8 @@ class Function(Deferring, Paths, Recorded, Unserved):
             plan.calls, state.fails = plan.calls + 1, 0
             if plan is not plans[0]:
                 state.prefer(plan)
+            if ahead is not None:
+                ahead.note(key, plan)
             if plan.learned.get((len(given), *named)) != id(self._direct):
                 self._learn(state, plan, given, named, tensors)
             return result
@@ -208,6 +215,8 @@ class Function(Deferring, Paths, Recorded, Unserved):
             return self._defer(state, args, kwargs)
         if state.work is not None or self._sealed(state) or not self._affordable():
             return self._eagerly(args, kwargs, state.sealed)
+        if not self._worth(state):
+            return self._eagerly(args, kwargs)
         if not SUPPORTED:
             state.why = UNSUPPORTED
             self._give_up(state, forever=True)
@@ -361,6 +370,8 @@ class Function(Deferring, Paths, Recorded, Unserved):
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
         plan.known_paths = state.known_paths
+        state.known_paths.made += 1
+        state.known_paths.foresee(state.plans)
         if getattr(plan.run, "filled", False) and state.family is not None:
             self._sized = state.family.sizes
         else:

@@ -73,6 +73,10 @@ class ObjectLayout(Protocol):
     def dict_keys(self, names: dict[Any, Any]) -> Pairs:
         """Pairs that hold only while the keys and their order stay."""
 
+    def twister(self, generator: Any) -> memoryview | None:
+        """The words that a `random.Random` changes when it draws, where they are known; does not
+        keep the generator."""
+
     def dict_version(self, names: dict[Any, Any]) -> int | None:
         """Address of a word that grows with every change of a dict, where there is one."""
 

@@ -125,6 +125,9 @@ class Mode:
     def on_tap(self, handle: Any, name: str, probes: Any) -> None:
         """The value of `handle` is to be seen under this name in the `probes` of functions."""
 
+    def on_switch(self, module: Any) -> None:
+        """Before: `module` is about to be told whether it is in training."""
+
     def on_look(self, handle: Any) -> None:
         """What hybrid does next depends on `handle` (its flags, say), though no op may use it."""
 

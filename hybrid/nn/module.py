@@ -20,7 +20,7 @@ from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor
 from ..eager.writes import become
 from ..ir.door.context import LOCAL, STATE
-from ..ir.mode import EPOCH, bump
+from ..ir.mode import bump
 from ..ir.tensor import Handle
 from ..ops import zeros_like
 from .parameter import Parameter
@@ -80,8 +80,10 @@ class Module(Saved):
                 f"call super().__init__() before assigning {name} to a {type(self).__name__}"
             )
         if name == "training":
-            object.__setattr__(self, name, bool(value))
-            EPOCH[0] += 1
+            mode = LOCAL.mode
+            if mode is not None and name in self.__dict__:
+                mode.on_switch(self)
+            object.__setattr__(self, name, bool(value))  # who needs it looks at it
             return
         held = names.get(name)
         if isinstance(value, Module):

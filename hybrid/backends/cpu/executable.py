@@ -80,6 +80,7 @@ class PlanRunner(Executable):
                 steps += steps_of.get(number, [])
                 owners += [number] * len(steps_of.get(number, []))
         self._close(steps, owners)
+        self._unread: dict[int, frozenset[int]] = {}  # by the number of inputs
 
     def _close(self, steps: list[NativeStep], owners: list[int]) -> None:
         if steps:
@@ -120,7 +121,9 @@ class PlanRunner(Executable):
 
     def _run(self, inputs: Sequence[np.ndarray], timer: Timer | None) -> list[np.ndarray]:
         arena = np.empty(self.plan.arena_bytes + self.temp + 128, np.uint8)
-        unread, nothing = unread_inputs(self.plan, len(inputs)), np.empty(0)
+        unread, nothing = self._unread.get(len(inputs)), np.empty(0)
+        if unread is None:
+            unread = self._unread[len(inputs)] = unread_inputs(self.plan, len(inputs))
         inputs = [nothing if i in unread else value for i, value in enumerate(inputs)]
         aligned = -(-pointer(arena) // 64) * 64
         skip = aligned - pointer(arena)

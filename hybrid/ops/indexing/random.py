@@ -18,9 +18,11 @@ from ...core.shapes import as_shape, broadcast_shapes
 from ...ir.door.bind import as_tensor, foreign, literal, tensor_of
 from ...ir.door.bind import convert as astype
 from ...ir.door.foreign import Data, dtype_of, is_number
+from ...ir.op import OPS
 from ...ir.tensor import Handle
 from ..axes.positions import argmax
 from ..axes.views import broadcast_to
+from ..base.operands import NUMBER, MadeOperands
 from ..base.surface import public
 from ..elementwise.arithmetic import add, multiply, negative, subtract
 from ..elementwise.functions import log
@@ -387,3 +389,9 @@ def dropout(
         return where(bernoulli(0.0, x.shape, generator=generator, device=x.device), x, 0)
     keep = bernoulli(1.0 - p, x.shape, generator=generator, device=x.device)
     return where(keep, multiply(x, 1.0 / (1.0 - p)), 0)
+
+
+_KEPT = ("-", 1.0, NUMBER)
+dropout.made_operands = MadeOperands(  # type: ignore[attr-defined]
+    "p", 1, (0.0, 1.0), ((BERNOULLI, _KEPT), (OPS["multiply"], ("/", 1.0, _KEPT)))
+)

@@ -20,6 +20,7 @@ __all__ = [
     "ALLOWANCE",
     "SHARE",
     "VERSIONS",
+    "YOUNG",
     "FEW",
     "MANY",
     "FAMILIES",
@@ -36,6 +37,9 @@ __all__ = [
 START = 16
 # Seconds that they may take, but for those of the first versions, which cost what they cost.
 FREE, EARLY = 2.0, 4
+# Calls of a function that are its start-up: later plans for other facts than those of three plans
+# have to pay for themselves.
+YOUNG = 64
 # Seconds that may go into recordings after that while nothing is paid back: what nobody notices.
 ALLOWANCE = 0.2
 # Of the time that all calls would take eagerly, what may go into recordings besides.

@@ -23,7 +23,7 @@ from .hosted.calls import called_again
 from .hosted.recall import recalled, spread, spread_names
 from .hosted.texts import of_tensor, text_of
 from .machine import CREATED, NULL, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
-from .operands import offer_arguments
+from .operands import offer_arguments, offer_made
 from .terms import BUILTINS, MATH, NUMBERS, HostRead, Load, is_number, kind_of
 
 __all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names"]
@@ -210,7 +210,9 @@ def _python(
     machine.stack.append(UNSEEN)
     method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
     slots = numbers(frame, given)
-    offer = None if names else offer_arguments(follow, frame, method, slots)
+    offer = offer_made(follow, frame, method, slots, names)
+    if offer is None and not names:
+        offer = offer_arguments(follow, frame, method, slots)
     arrays = offer_arrays(follow, machine, frame, given, first, method)
 
     def finish(follow: Follower, offset: int) -> None:

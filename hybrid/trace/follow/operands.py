@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...ir.door.bind import constant_of, literal
+from ...ir.op import Op
 from ...ir.tensor import RUNTIME, Handle, new_handle
+from ...ops.base.operands import NUMBER, MadeOperands
 from ..heap.allowlist import is_a, lookup
 from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper
 from .terms import (
@@ -39,6 +41,7 @@ __all__ = [
     "TakenNumber",
     "assigned",
     "offer_arguments",
+    "offer_made",
     "offer_value",
     "operand_of",
     "operate",
@@ -114,12 +117,46 @@ class Offer:
             found.append(followed[0] if followed else None)
         return found
 
+    def asks(self, op: Op) -> bool:
+        """Whether literals of an operation may be numbers on offer; one operation takes them."""
+        self.broken = self.broken or bool(self.taken)
+        return not self.broken
+
     def left(self) -> list[StackSlot]:
         """At the end: the numbers that may have gone elsewhere."""
         self.frame = None
         if self.broken:
             return self.slots
         return [slot for index, slot in enumerate(self.slots) if index not in self.taken]
+
+
+class MadeOffer(Offer):
+    """What a function makes of one number, for one operation each (`MadeOperands`); the number
+    itself, the last slot, goes nowhere else if all of it is taken."""
+
+    __slots__ = ("records", "at")
+
+    def __init__(
+        self, frame: types.FrameType, slots: Sequence[StackSlot], code: Any, records: Sequence[Op]
+    ) -> None:
+        super().__init__(frame, slots, [code])
+        self.records, self.at = list(records), 0
+
+    def asks(self, op: Op) -> bool:
+        if op not in self.records:
+            return False
+        self.at = self.records.index(op)
+        return not self.broken
+
+    def matches(self, tensors: Sequence[Handle]) -> list[int | None] | None:
+        found = self.at not in self.taken and len(tensors) == 1
+        found = found and _becomes(self.slots[self.at].value, tensors[0])
+        return [self.at] if found else None
+
+    def left(self) -> list[StackSlot]:
+        self.frame = None
+        whole = not self.broken and len(self.taken) == len(self.records)
+        return [] if whole else self.slots[-1:]
 
 
 def _becomes(value: Any, tensor: Handle) -> bool:
@@ -191,6 +228,48 @@ def offer_arguments(
     return _open(follow, Offer(frame, slots, [function.__code__]))
 
 
+def offer_made(
+    follow: Any,
+    frame: types.FrameType,
+    function: Any,
+    given: Sequence[StackSlot],
+    names: tuple[str, ...],
+) -> Offer | None:
+    """Offer what a function makes of a number among its arguments, which it only looks at to see
+    that it is between two others."""
+    made: MadeOperands | None = getattr(function, "made_operands", None)
+    if made is None or type(function) is not types.FunctionType:
+        return None
+    plain = len(given) - len(names)
+    place = plain + names.index(made.name) if made.name in names else made.position
+    if made.name not in names and place >= plain:
+        return None
+    slot = given[place]
+    if type(slot.value) is not float or slot.term is None or _is_read(slot.term):
+        return None
+    low, high = made.between
+    if not low < slot.value < high:
+        return None
+    follow.condition(Operation("<", (Constant(low), slot.term)), True)
+    follow.condition(Operation("<", (slot.term, Constant(high))), True)
+    slots = [follow.compute(*_step(follow, expression, slot)) for _, expression in made.operands]
+    records = [op for op, _ in made.operands]
+    return _open(follow, MadeOffer(frame, [*slots, slot], function.__code__, records))
+
+
+def _step(follow: Any, expression: Any, number: StackSlot) -> tuple[Any, ...]:
+    """The operator of an expression, and its operands for this number."""
+    symbol, *operands = expression
+    return symbol, *[_operand(follow, operand, number) for operand in operands]
+
+
+def _operand(follow: Any, operand: Any, number: StackSlot) -> StackSlot:
+    if type(operand) is tuple:
+        found: StackSlot = follow.compute(*_step(follow, operand, number))
+        return found
+    return number if operand is NUMBER else StackSlot(operand)
+
+
 def _open(follow: Any, offer: Offer) -> Offer:
     follow.offer = offer
     follow.offers.append(offer)
@@ -219,7 +298,7 @@ class TakenNumber(NamedTuple):
     literal: int
 
 
-def taken(follow: Any, inputs: Sequence[Any], numbers: tuple[int, ...]) -> tuple[int, ...]:
+def taken(follow: Any, op: Op, inputs: Sequence[Any], numbers: tuple[int, ...]) -> tuple[int, ...]:
     """The value numbers of the inputs of an operation, which takes the numbers on offer as operands
     of their own."""
     offer = None if follow is None else follow.offer
@@ -231,7 +310,9 @@ def taken(follow: Any, inputs: Sequence[Any], numbers: tuple[int, ...]) -> tuple
     literals = [inputs[place] for place in places]
     # which of two equal literals a tape has saved is not known
     unclear = len({*map(id, literals)}) < len(literals) and any(t._node is not None for t in inputs)
-    if follow.regions or offer.taken or unclear or not offer.called(sys._getframe(1)):
+    if not offer.asks(op):
+        return numbers
+    if follow.regions or unclear or not offer.called(sys._getframe(1)):
         offer.broken = True
         return numbers
     found = offer.matches(literals)

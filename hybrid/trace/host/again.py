@@ -8,16 +8,29 @@ after is done whole, and an exception that it raises is the user's.
 from __future__ import annotations
 
 import functools
+import random
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...backends.api import layout
 from ...core.signals import passing
 from ..heap.facts import Holder
 
-__all__ = ["First", "Told", "told", "planned", "undo", "settled", "saved", "state_of", "tell"]
+__all__ = [
+    "First",
+    "Told",
+    "told",
+    "planned",
+    "undo",
+    "settled",
+    "saved",
+    "saver",
+    "state_of",
+    "tell",
+]
 
 
 def _access(owner: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
@@ -45,6 +58,24 @@ def saved(owner: Any) -> Callable[[], Any]:
     return functools.partial(write, read())
 
 
+def saver(owner: Any) -> Callable[[Any], Callable[[], Any]]:
+    """`saved` for one generator, which it does not keep; fast where its fields are known."""
+    known = layout() if type(owner) is random.Random else None
+    fields = None if known is None else known.twister(owner)
+    if fields is None:
+        return saved
+    return functools.partial(_copied, fields)
+
+
+def _copied(fields: memoryview, owner: Any) -> Callable[[], Any]:
+    return functools.partial(_give_back, fields, bytes(fields), owner, owner.gauss_next)
+
+
+def _give_back(fields: memoryview, words: bytes, owner: Any, gauss: Any) -> None:
+    fields[:] = words
+    owner.gauss_next = gauss
+
+
 class First:
     """A call that is made before the operations, whose result they and the commit may use.
 
@@ -54,7 +85,7 @@ class First:
 
     __slots__ = (
         *("function", "owner", "operands", "names", "type", "mark", "draws"),
-        *("_results", "_saved"),
+        *("_results", "_saved", "_saver", "_ready"),
     )
 
     def __init__(
@@ -71,6 +102,8 @@ class First:
         self.names, self.type, self.mark, self.draws = names, kind, mark, draws
         self._results: dict[int, Any] = {}  # by thread
         self._saved: dict[int, Callable[[], Any]] = {}
+        self._ready: dict[int, tuple[Any, Callable[[], Any] | None]] = {}  # drawn ahead
+        self._saver: Callable[[Any], Callable[[], Any]] | None = None
 
     def place(self) -> Any:
         """What is equal for the same call of the same program."""
@@ -81,9 +114,20 @@ class First:
         """Make the call; TypeError where it gives something of another type."""
         thread = threading.get_ident()
         bound: tuple[Any, ...] = () if self.owner is None else (self.owner.get(),)
-        self.undo()  # it is tried again in the same replay
+        restore = self._saved.pop(thread, None)
+        if restore is not None:  # it is tried again in the same replay
+            restore()
+        ready = self._ready.pop(thread, None)
+        if ready is not None:
+            self._results[thread], restore = ready
+            if restore is not None:
+                self._saved[thread] = restore
+            return ready[0]
         if self.draws:
-            self._saved[thread] = saved(bound[0])
+            save = self._saver
+            if save is None:
+                save = self._saver = saver(bound[0])
+            self._saved[thread] = save(bound[0])
         count = len(arguments) - len(self.names)
         named = dict(zip(self.names, arguments[count:])) if self.names else {}
         result = self.function(*bound, *arguments[:count], **named)
@@ -96,11 +140,20 @@ class First:
         """What it gave to the replay that is under way in this thread."""
         return self._results[threading.get_ident()]
 
+    def take_over(self, result: Any, restore: Callable[[], Any] | None) -> None:
+        """It has been made for the replay that comes next in this thread, and is undone so (None:
+        with the one before)."""
+        self._ready[threading.get_ident()] = result, restore
+
     def undo(self) -> None:
         """As if it had not been made."""
-        restore = self._saved.pop(threading.get_ident(), None)
+        thread = threading.get_ident()
+        restore = self._saved.pop(thread, None)
         if restore is not None:
             restore()
+        ready = self._ready.pop(thread, None)
+        if ready is not None and ready[1] is not None:
+            ready[1]()
 
     def keep(self) -> None:
         """The replay has run: what was done is not undone any more."""

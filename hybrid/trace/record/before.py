@@ -24,6 +24,7 @@ from .wording import Wording
 __all__ = ["Before"]
 
 SETTLES = 2  # recordings that a signature takes, where nothing moves
+MAX_DRAWN = 32  # the same where random numbers are drawn, whose truths come again
 MAX_CONDITIONAL = 4  # recordings of one way, after which further truths of numbers take two each
 
 
@@ -88,7 +89,8 @@ class Before(NamedTuple):
         others = self.known
         if recording.path in once:
             others = [other for other in others if other.path == recording.path]
-            others = others if len(others) <= MAX_CONDITIONAL else []
+            drawn = recording.outcome.actions.draws
+            others = others if len(others) <= (MAX_DRAWN if drawn else MAX_CONDITIONAL) else []
         return any(continues(recording, other, self.places) for other in others)
 
     def check(

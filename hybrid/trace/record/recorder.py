@@ -278,7 +278,7 @@ class Recorder(Branches):
     ) -> None:
         operands = tuple([self.ref(x) for x in inputs])
         if self.watch is not None and self.watch.follow is not None:
-            operands = taken(self.watch.follow, inputs, operands)
+            operands = taken(self.watch.follow, op, inputs, operands)
             if op.moved is not None:
                 self.note_moved(op, params, inputs, outputs)
         results = tuple([self._new(o) for o in outputs])
@@ -384,6 +384,10 @@ class Recorder(Branches):
 
     def on_look(self, handle: Any) -> None:
         self.looked[id(handle)] = handle
+
+    def on_switch(self, module: Any) -> None:
+        if self.watch is not None:
+            self.watch.switched.setdefault(id(module), (module, module.training))
 
     def on_effect(self, what: str) -> None:
         self.why(what)

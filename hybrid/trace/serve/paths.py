@@ -17,6 +17,7 @@ from ...core.errors import IndexOutOfRange
 from ..fallback.budget import GIVE_UP
 from ..record.before import Before
 from ..record.recording import Recording, Refused
+from .foresight import Foresight, foresight_of
 from .plans import ReplayPlan
 from .prepare import MISS
 from .served import as_it_is
@@ -53,6 +54,8 @@ class KnownPaths:
         "state",
         "crossing",
         "begun",
+        "made",
+        "foresight",
     )
 
     def __init__(self, state: Any) -> None:
@@ -62,6 +65,8 @@ class KnownPaths:
         self.aside = self.early = False
         self.unserved = 0  # calls of ways that are not recorded any more
         self.remade = 0  # calls that were recorded because facts had changed
+        self.made = 0  # plans, so far
+        self.foresight: Foresight | None = None  # what tells plans apart by random numbers
         self.state = weakref.ref(state)
         # the latest function that goes from plan to plan; weak, for it leads back here
         self.crossing: Callable[[], Any] = _nothing
@@ -71,6 +76,14 @@ class KnownPaths:
         """The plans there are now."""
         state = self.state()
         return [] if state is None else state.plans
+
+    def foresee(self, plans: Sequence[ReplayPlan]) -> None:
+        """There are other plans: what is known of the truths that lead to each goes on."""
+        before, found = self.foresight, foresight_of(plans)
+        if before is not None and found is not None and before.forms == found.forms:
+            found.known.update(before.known)
+            found.strange = before.strange
+        self.foresight = found
 
     @property
     def many(self) -> bool:
@@ -195,14 +208,16 @@ def _bare(plan: ReplayPlan) -> bool:
 class _Stops:
     """The plans that calls with bare arguments went to so far; the latest that served one first."""
 
-    __slots__ = ("listed", "first")
+    __slots__ = ("listed", "first", "made")
 
     def __init__(self, plan: ReplayPlan) -> None:
         self.first = _Stop(plan)
         self.listed = [self.first]
+        self.made = plan.known_paths.made
 
     def place(self, stop: _Stop, code: int) -> int | None:
-        """The place of what to try when a plan has ended so, known from then on; None: nothing."""
+        """The place of what to try when a plan has ended so, known until there are more plans: one
+        that goes every way that the call has gone so far; None: there is none."""
         path, number = stop.plan.recording.path, ~code
         error = stop.served.entry.failed(code) if code >= 0 else None
         if error is not None:
@@ -211,12 +226,12 @@ class _Stops:
             if isinstance(error, IndexOutOfRange):
                 return None  # it may be one of a way that this call does not go
             raise error  # a signal's handler raised it, or there is no memory
-        refuted, likely = path[: number + 1], (*path[:number], not path[number])
+        gone = (*path[:number], not path[number])
         known: KnownPaths = stop.plan.known_paths
-        others = [p for p in known.plans if p.recording.path[: number + 1] != refuted and _bare(p)]
+        others = [p for p in known.plans if p.recording.path[: number + 1] == gone and _bare(p)]
         if not others:
             return None
-        best = max(others, key=lambda other: _shared(other.recording.path, likely))
+        best = max(others, key=lambda other: other.calls)
         listed = [k for k, other in enumerate(list(self.listed)) if other.plan is best]
         if not listed:
             self.listed.append(_Stop(best))
@@ -226,9 +241,19 @@ class _Stops:
         """Whether a plan is one of them."""
         return any(stop.plan is plan for stop in list(self.listed))
 
-    def current(self, plan: ReplayPlan) -> bool:
-        """Whether a plan is one of them, and all are as they are served now."""
-        return self.serves(plan) and all(s.plan.served is s.served for s in list(self.listed))
+    def takes_in(self, plan: ReplayPlan) -> bool:
+        """Have a plan among them, where all are as they are served now."""
+        current = all(s.plan.served is s.served for s in list(self.listed))
+        if current and not self.serves(plan):
+            self.listed.append(_Stop(plan))
+        return current
+
+    def look(self, known: KnownPaths) -> None:
+        """Where failures lead is found anew when there are more plans."""
+        if self.made != known.made:
+            for stop in list(self.listed):
+                stop.exits = {}
+            self.made = known.made
 
     def count(self) -> int:
         """Count the calls at their plans; how many there were."""
@@ -250,10 +275,10 @@ def crossing(plan: ReplayPlan) -> Callable[..., Any] | None:
     if not plan.recording.path or not _bare(plan):
         return None
     known = plan.known_paths.crossing()
-    if known is not None and known.stops.current(plan):
+    if known is not None and known.stops.takes_in(plan):
         known.stops.forget()
         return known  # type: ignore[no-any-return]
-    stops = _Stops(plan)
+    stops, paths = _Stops(plan), plan.known_paths
 
     def direct(*tensors: Any) -> Any:
         stop = stops.first
@@ -268,6 +293,8 @@ def crossing(plan: ReplayPlan) -> Callable[..., Any] | None:
                 stops.first = stop
                 stop.hits += 1
                 return result if stop.after is None else stop.after(result)
+            if stops.made != paths.made:
+                stops.look(paths)
             place = stop.exits.get(code)
             if place is None and (place := stops.place(stop, code)) is None:
                 return NotImplemented

@@ -17,7 +17,18 @@ from ...core.signals import from_handler
 from ...ir.door.busy import is_busy, values_of
 from ...ir.door.context import LOCAL, STATE, push_mode
 from ...ir.door.pending import COLLECTING, known
-from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
+from ..fallback.budget import (
+    AGAIN,
+    CLOCK,
+    EFFECTS,
+    GIVE_UP,
+    MANY,
+    REFUSED,
+    START,
+    VERSIONS,
+    YOUNG,
+    Budget,
+)
 from ..fallback.families import Families, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
 from ..heap.data import owned
@@ -300,6 +311,9 @@ class Unserved(Napping, Reports):
             return
         if way.serve is direct and not way.names:
             return
+        if any(other[1:] == way[1:] for other in ways):  # one that goes from plan to plan
+            keep(plan.learned, form, id(direct), MAX_WAYS)
+            return
         if known is None and direct is not None:
             first = self._bare(direct)
             ways = [] if first is None else [first]
@@ -382,6 +396,21 @@ class Unserved(Napping, Reports):
                 "do not come again; pass what changes as tensors (hybrid.asarray makes one)",
             )
         return False
+
+    def _worth(self, state: SignatureState) -> bool:
+        """Whether a call that none of several plans serves is recorded: when as many calls so far,
+        replayed, would have paid for that, or numbers say that it is one of a few ways which comes
+        again."""
+        ahead = state.known_paths.foresight
+        comes_again = ahead is not None and ahead.seen_again()
+        early = self._replays + self._eager < YOUNG or state.known_paths.aside
+        if len(state.plans) < VERSIONS or (early and self._budget.recordings < START):
+            return True
+        state.unserved += 1
+        worth = comes_again or self._budget.pays(state.unserved)
+        state.unserved = 0 if worth else state.unserved
+        state.known_paths.aside = state.known_paths.aside and worth
+        return worth
 
     def _ready(self, state: SignatureState) -> bool:
         """Whether a call may be replayed or recorded, now that its plan may have come, or its

@@ -339,7 +339,8 @@ def _straightened(prepared: Prepared, made: Served, replay: Replay, like: Served
         raise failed(got)
 
     call = code.function(fail)
-    direct = None if recording.path else _of_arguments(prepared, call)
+    draws = recording.outcome.actions.draws
+    direct = None if recording.path or draws else _of_arguments(prepared, call)
     return replace(made, direct=direct, straight=code, whole_call=call)
 
 

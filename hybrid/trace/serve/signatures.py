@@ -101,6 +101,7 @@ class SignatureState:
         "sealed",
         "asked",
         "fruitless",
+        "unserved",
         "family",
         "prepares",
         "shape",
@@ -134,6 +135,7 @@ class SignatureState:
         self.counters: dict[tuple[int, str], Any] = {}
         self.loops = False  # whether calls branch on tensors again and again
         self.rolls = True  # whether such loops are to become one node
+        self.unserved = 0  # calls that no plan served since one of them was recorded
         self.fruitless = 0  # recordings beside plans, or calls after those, that gave no plan
         self.family: Family | None = None
         self.prepares = False  # whether calls compute with data among their arguments

@@ -55,17 +55,39 @@ class Ways:
     def caller(self) -> Callable[..., Any]:
         """What takes a call without keywords."""
         serving = [(i, way.serve) for i, way in enumerate(self.ways) if not way.names]
-        taken = self.taken
+        if not serving:
+            return self.missing()
+        taken, serves = self.taken, [way.serve for way in self.ways]
+        # the way that was taken after each, which comes first: calls often take turns
+        after, latest = [serving[0][0]] * len(serves), serving[0][0]
 
         def call(*args: Any) -> Any:
-            nonlocal serving
+            nonlocal serving, latest
+            likely = after[latest]
+            result = serves[likely](*args)
+            if result is not NotImplemented:
+                taken[likely] += 1
+                latest = likely
+                return result
             for number, serve in serving:
+                if number == likely:
+                    continue
                 result = serve(*args)
                 if result is not NotImplemented:
                     taken[number] = calls = taken[number] + 1
+                    after[latest] = latest = number
                     if not calls % OFTEN:  # those that are taken most come first
                         serving = sorted(serving, key=lambda pair: -taken[pair[0]])
                     return result
+            return self.missed()
+
+        call.ways = self  # type: ignore[attr-defined]
+        return call
+
+    def missing(self) -> Callable[..., Any]:
+        """What takes a call without keywords where all ways have some."""
+
+        def call(*args: Any) -> Any:
             return self.missed()
 
         call.ways = self  # type: ignore[attr-defined]
@@ -172,6 +194,9 @@ def _serving(plan: ReplayPlan) -> Callable[..., Any] | None:
     crossed = crossing(plan) if recording.path else None
     if crossed is not None:
         return crossed
+    foresight = plan.known_paths.foresight
+    if foresight is not None:
+        return foresight.serve  # type: ignore[no-any-return]
     replay = served.replay
 
     def serve(*tensors: Any) -> Any:

@@ -39,6 +39,7 @@ from .objects import Objects
 from .origins import Origins
 from .passed.reads import DataReads
 from .pinned.changes import Changes
+from .pinned.modes import switched
 from .rules.call_rules import CallRules
 from .rules.host_rules import HostCalls
 from .rules.store_rules import StoreRules
@@ -114,7 +115,7 @@ def analyse(
         held=held,
         places_of=places_of,
         signed=signed,
-        stores=work.changes.seen or _counts(facts),
+        stores=work.changes.seen or _counts(facts) or any(switched(watch)),
         followed=work.followed,
     )
 

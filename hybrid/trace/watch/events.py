@@ -113,6 +113,7 @@ class Watch:
     young          ids of objects born during the call that are alive at its end
     ran            hybrid's own code that ran, and its global namespace, by id of the code
     looked         tensors whose properties and methods were used, by id
+    switched       modules that were put into training or evaluation, and how they were, by id
     """
 
     def __init__(self, follow: Follower | None = None) -> None:
@@ -125,13 +126,12 @@ class Watch:
         self.executed: dict[Code, set[int]] = collections.defaultdict(set)
         self._seen: dict[int, _Seen] = {}  # what the five above are made of when the call ends
         self.reasons: dict[str, None] = {}
-        self.young: set[int] = set()
-        # References in `returns` to tensors.  Reference counts tell whether a program still holds a
-        # tensor: those of the watch are taken off, or a recorded call would do other work than an
-        # eager one.
+        self.young = set[int]()
+        # References in `returns` to tensors.  Their counts tell whether a program holds a tensor:
+        # those of the watch are taken off, or a recorded call would do other work than an eager.
         self.kept: dict[int, int] = collections.Counter()
         self.passed: collections.Counter[int] = collections.Counter()  # and those in `frames`
-        self.looked: dict[int, Any] = {}
+        self.looked, self.switched = dict[int, Any](), dict[int, tuple[Any, bool]]()
         # Arguments that are data, by id, and what became of them: code that got some, how often its
         # instructions ran (by id of the code, offset), and how often a tensor was made of one
         # under each (by id of the code, offset, id of the argument).
@@ -147,7 +147,7 @@ class Watch:
         self._quiet: dict[int, Code] = {}
         self._hooks = event_filter()  # which may know as much, and for later calls, too
         self._methods = _methods(RUNTIME.tensor)
-        self._resumed: set[types.FrameType] = set()
+        self._resumed = set[types.FrameType]()
         # by id, while they run: a frame keeps those below it, and all that is in them
         self._shadow: set[int] = set()
         self.hosts, self.walks, self.handed = HostWatch(follow, self.why), Walks(), Handed()

@@ -34,6 +34,7 @@ from ..follow.terms import (
 from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plain
 from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
+from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
 __all__ = ["Followed", "Place", "Change", "settle"]
@@ -173,6 +174,7 @@ class _Work:
         self.whole: dict[int, dict[Key, Inside]] = {}  # containers that are looked at and changed
         self.renewed: dict[Key, Inside] = {}  # what is in containers that others make anew
         self.gone: set[Key] = set()  # the facts that it replaces
+        self.modes = mode_places(facts.watch)  # what these hold is decided by facts
         ran = list(facts.watch.ran.values())
         self.own_names = {n for code, _ in ran for n in (*code.co_names, *texts_of(code))}
 
@@ -280,7 +282,8 @@ class _Work:
     # ---- to a fixpoint: what is no action is looked at by Python
     def run(self) -> Followed:
         follow = self.follow
-        places = {p: s for p, s in follow.current.items() if self._fits(p, s)}
+        left = {p: s for p, s in follow.current.items() if p not in self.modes}
+        places = {p: s for p, s in left.items() if self._fits(p, s)}
         owners = {id(m.owner): m.owner for m in follow.mutations}
         grown = {i for i, owner in owners.items() if self._grows(owner)}
         pinned = {i: pins_of(o, follow, self.facts) for i, o in owners.items() if i not in grown}
@@ -320,7 +323,7 @@ class _Work:
         """The places whose numbers a replay reads: those that it stores to, and those that other
         code stores to and this call only computes with."""
         free = set(places) - self.pinned
-        for place in self.follow.start:
+        for place in self.follow.start.keys() - self.modes:
             if place not in self.follow.current and any(k in self.moved for k in self.keys[place]):
                 looked = any(type(e) is Load and e.place == place for e in self.escaped)
                 if self._clear(place) and not looked:
@@ -366,7 +369,7 @@ class _Work:
         settled = _Settled(follow, self._free(places), grown)
         grown = grown | self.whole.keys()
         kept = tuple([self._left(place, slot, settled) for place, slot in places.items()])
-        changes = tuple(self._changes(grown, settled))
+        changes = tuple(_lasting(self._changes(grown, settled)))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
         operands = self._operands(settled)
         tried = tuple([t for t in map(settled, follow.tried.values()) if may_differ(t)])
@@ -376,16 +379,21 @@ class _Work:
         dropped = {key for p in {*places, *settled.loads} for key in self.keys.get(p, ())}
         dropped |= self.gone
         dropped |= {pin(follow.spots[place]) for place in places}
+        modes = list(switched(self.facts.watch))
+        kept += tuple([Place(m.spot, m.module.training, None) for m in modes])
+        paths |= {m.key: m.start for m in modes}
+        dropped |= {key for key in self.facts.found if any(m.covers(key) for m in modes)}
         pins = {pin(follow.spots[p]) for p in self.pinned} | {
             key for found in self.whole.values() for key in found
         }
+        pins |= {m.key for m in modes}
         unnoted = grown | replaced | self._made(kept, changes) | tables_of(self)
         return Followed(
             kept,
             changes,
             settled.loads,
             settled.lists,
-            tuple([c for c in conditions if may_differ(c.term)]),
+            tuple([c for c in conditions if may_differ(c.term) and not _always(c)]),
             result,
             Dropped(frozenset(dropped), frozenset(unnoted)),
             frozenset(self.escaped),
@@ -429,6 +437,30 @@ class _Work:
                 yield Change(
                     mutation.owner, mutation.method, values, _terms(mutation, values, settled)
                 )
+
+
+def _lasting(changes: Iterator[Change]) -> list[Change]:
+    """The changes without those of a list that the next one of that list takes back."""
+    found: list[Change] = []
+    for change in changes:
+        latest = [k for k, other in enumerate(found) if other.owner is change.owner]
+        back = type(change.owner) is list and change.method == "pop" and not change.terms
+        if back and latest and found[latest[-1]].method == "append":
+            del found[latest[-1]]
+        else:
+            found.append(change)
+    return found
+
+
+def _always(condition: Condition) -> bool:
+    """Whether a condition is that a list of at least no items has more than fewer ones."""
+    term, least = condition.term, 0
+    if type(term) is not Operation or term.symbol != ">" or not condition.truth:
+        return False
+    left, right = term.operands
+    if type(left) is Operation and left.symbol == "+" and type(left.operands[1]) is Constant:
+        left, least = left.operands[0], left.operands[1].value
+    return type(left) is Length and type(right) is Constant and least > right.value
 
 
 def _terms(mutation: Mutation, values: tuple[Any, ...], settled: Any) -> tuple[Any, ...]:

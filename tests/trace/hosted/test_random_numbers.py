@@ -16,6 +16,7 @@ import pytest
 
 import hybrid as hb
 from hybrid.decorator import RunsEagerly
+from hybrid.trace.host.again import saved, saver
 
 pytestmark = pytest.mark.skipif(
     not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"
@@ -352,3 +353,27 @@ def an_array_whose_shape_is_used(dice: Any, rng: Any) -> Any:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_followed_is_as_plain_python(name: str) -> None:
     quietly(REFUSED[name])
+
+
+@pytest.mark.parametrize("draws", [0, 1, 700])
+def test_a_generator_is_brought_back_by_its_fields(draws: int) -> None:
+    dice = random.Random(3)
+    for number in range(draws):
+        dice.gauss(0, 1) if number % 5 else dice.random()
+    state, save = dice.getstate(), saver(dice)
+    assert save is not saved, "the fields of this interpreter's generators are not known"
+    for _ in range(3):
+        back = save(dice)
+        moved = [dice.gauss(0, 1), dice.random(), dice.getrandbits(900)]
+        assert dice.getstate() != state
+        back()
+        assert dice.getstate() == state
+        assert [dice.gauss(0, 1), dice.random(), dice.getrandbits(900)] == moved
+        back()
+
+
+def test_generators_of_other_classes_are_asked_for_their_state() -> None:
+    class Counted(random.Random):
+        pass
+
+    assert saver(Counted(1)) is saved

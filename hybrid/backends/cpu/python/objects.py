@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
+import random
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ VALUES = 8 if sys.version_info >= (3, 13) else 0  # of instances: what stands be
 MANAGED_DICT = -24  # before the object: CPython keeps the collector's words there, too
 # of a frame object: the interpreter's own frame; of that: variables and cells, then the stack
 FRAME, FRAME_SLOTS = 24, 72
+HEADER = 16  # count of references and class, before the fields of an object
+_TWISTER: Any = random.Random.__base__  # the part of a generator that is written in C
 FUNCTION = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
 MEMBER: dict[Any, int] = {  # fields of C objects, by their descriptors
     functools.partial.__dict__["func"]: 16,
@@ -112,6 +115,9 @@ class PythonObjects:
         address = id(cls) + self._class_version
         return address if word_at(address) & 0xFFFFFFFF else None
 
+    def twister(self, generator: Any) -> memoryview | None:
+        return _twister(generator) if _twister_is_found() else None
+
     # ---- dicts
     def dict_size(self, names: dict[Any, Any], size: int) -> Pairs:
         return [(id(names) + DICT_USED, size)]
@@ -142,6 +148,30 @@ class PythonObjects:
     def dict_version(self, names: dict[Any, Any]) -> int | None:
         offset = self._known.dict_version
         return None if offset is None else id(names) + offset
+
+
+# ---- generators of random numbers
+def _twister(generator: random.Random) -> memoryview:
+    """Its fields in C: a counter and 624 words."""
+    size = _TWISTER.__basicsize__ - HEADER
+    fields = (ctypes.c_ubyte * size).from_address(id(generator) + HEADER)
+    return memoryview(fields).cast("B")
+
+
+@lru_cache(1)
+def _twister_is_found() -> bool:
+    """Whether these fields are all that the state is, and what is stored there is the state."""
+    if _TWISTER.__basicsize__ - HEADER not in (2500, 2504):
+        return False
+    first, second = random.Random(1), random.Random(2)
+    for _ in range(700):
+        first.random()
+    state, fields = first.getstate(), _twister(first)
+    kept = bytes(fields)
+    first.random()
+    moved = first.getstate() != state and bytes(fields) != kept
+    _twister(second)[:] = fields[:] = kept
+    return moved and first.getstate() == state == second.getstate()
 
 
 # ---- frames

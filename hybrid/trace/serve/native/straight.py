@@ -110,8 +110,6 @@ def straight(
     nothing = type(result) is Plain and result.value is NotImplemented  # it says "not served"
     if nothing or recording.taps or not _understood(recording.outcome):
         return None
-    if recording.outcome.actions.draws:
-        return None  # what was drawn for a call that is not served is undone around it
     try:
         writer = _Writer(recording, needs, replay, loaded)
         text = writer.text(guard is not None)
@@ -190,6 +188,9 @@ class _Writer(Places):
         before.append(f"made = entry[{self._tuple(self._given())}]")
         # from here on a handler of a signal must not keep what is left from being done
         inside = ["if made is NI: return NI", "if type(made) is int: return fail(made)"]
+        # what was drawn for a call that is not served is undone by who called this
+        drawn = [call for call in self.recording.outcome.actions.first if call.draws]
+        inside += [f"{self.const(call.keep)}()" for call in drawn]
         if self.needs.form != "none":
             names = [f"r{output}" for output in self.needs.results]
             inside.append(
