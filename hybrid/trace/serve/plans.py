@@ -154,6 +154,8 @@ class ReplayPlan:
         """Forget views that nobody holds any more of the tensors that a replay writes; whether
         there were any."""
         found = False
+        if not self.recording.outcome.writes:
+            return found
         for tensor in self.recording.written(inputs):
             alias = getattr(tensor, "_x", None)
             if type(alias) is Alias and alias.base is None and not alias.live_views():

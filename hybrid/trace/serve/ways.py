@@ -21,6 +21,7 @@ from .native.walk import ArgumentWalk, NoWay
 from .paths import crossing, or_aside
 from .plans import ReplayPlan
 from .prepare import MISS
+from .served import Served
 
 __all__ = ["Way", "Ways", "way_of", "MAX_WAYS", "FREE", "EACH"]
 
@@ -68,6 +69,16 @@ class Ways:
                     return result
             return self.missed()
 
+        def only(*args: Any) -> Any:
+            result = alone(*args)
+            if result is NotImplemented:
+                return self.missed()
+            taken[number] += 1
+            return result
+
+        if len(serving) == 1:
+            ((number, alone),) = serving
+            call = only
         call.ways = self  # type: ignore[attr-defined]
         return call
 
@@ -172,6 +183,8 @@ def _serving(plan: ReplayPlan) -> Callable[..., Any] | None:
     crossed = crossing(plan) if recording.path else None
     if crossed is not None:
         return crossed
+    if type(served) is Served and served.whole_call is not None and not recording.path:
+        return served.whole_call
     replay = served.replay
 
     def serve(*tensors: Any) -> Any:
