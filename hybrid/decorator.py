@@ -49,6 +49,7 @@ from .trace.serve.signatures import (
 )
 from .trace.serve.sized.calls import Recorded
 from .trace.serve.sized.relatives import plan_of, shows, sized
+from .trace.serve.trial import Trying, tried
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.passed.regards import other_regard
@@ -65,8 +66,9 @@ Kwargs = dict[str, Any]
 interrupted.register()
 
 
+@tried
 @asleep
-class Function(Deferring, Paths, Recorded, Unserved):
+class Function(Deferring, Paths, Recorded, Unserved, Trying):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
     >>> import hybrid; hybrid.function(abs)
@@ -82,6 +84,7 @@ class Function(Deferring, Paths, Recorded, Unserved):
         self._replays = self._records = self._eager = self._compiled = 0
         Deferring.__init__(self)
         Unserved.__init__(self)
+        Trying.__init__(self)
         self._handles_errors = False
         self._waits, self._runs = True, Runs()  # whether calls wait for each other's recordings
         # serves the latest plan from bare arguments

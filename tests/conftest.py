@@ -11,6 +11,7 @@ import pytest
 from backend_kinds import KINDS
 
 from hybrid.trace.fallback import budget
+from hybrid.trace.serve import trial
 
 # the third call of a function is the first replay, here and in processes that tests start
 os.environ.setdefault("HYBRID_WAIT", "1")
@@ -37,6 +38,12 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         )
 
     return same
+
+
+@pytest.fixture(autouse=True)
+def no_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call runs in Python because that is faster: tests count how calls are served."""
+    monkeypatch.setattr(trial, "LARGE", 0.0)
 
 
 @pytest.fixture

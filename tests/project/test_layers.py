@@ -78,6 +78,7 @@ ROOMS = {
         "paths",
         "signatures",
         "ways",
+        "trial",
         "versions",
         "reports",
         "sized",

@@ -6,8 +6,8 @@ Invariant: inputs are read only; every output and every new state value is a fre
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from .python.entry import native_entry
 from .python.method import words_array
 
 __all__ = ["PlanRunner", "Segment"]
+
+
+SMALL = 1 << 16  # bytes of memory that is kept between runs
 
 
 class Segment:
@@ -59,11 +62,23 @@ def program_of(plan: Plan) -> PlanCode:
     return PlanCode([step for number in order for step in steps_of[number]], owners, inside, temp)
 
 
+class _Memory(NamedTuple):
+    """Memory of a run that has no part in its results: what is in slots in each run, where, and the
+    `others`: number, slot, what makes a fresh array (None: it is an input)."""
+
+    arena: np.ndarray
+    arrays: list[Any]
+    words: list[int]
+    others: list[tuple[int, Slot, Callable[[], np.ndarray] | None]]
+    small: bool
+
+
 class PlanRunner(Executable):
     """Compiled kernels of a plan, and what is needed to run them."""
 
     def __init__(self, plan: Plan, program: PlanCode | None = None) -> None:
         self.plan = plan
+        self._spare: list[_Memory] = []  # of a run that has ended, for the next one
         program = program or program_of(plan)
         self.temp, self.inside = program.temp, program.inside
         steps_of: dict[int, list[NativeStep]] = {}
@@ -80,7 +95,6 @@ class PlanRunner(Executable):
                 steps += steps_of.get(number, [])
                 owners += [number] * len(steps_of.get(number, []))
         self._close(steps, owners)
-        self._unread: dict[int, frozenset[int]] = {}  # by the number of inputs
 
     def _close(self, steps: list[NativeStep], owners: list[int]) -> None:
         if steps:
@@ -120,23 +134,20 @@ class PlanRunner(Executable):
         return self._run(inputs, None)
 
     def _run(self, inputs: Sequence[np.ndarray], timer: Timer | None) -> list[np.ndarray]:
-        arena = np.empty(self.plan.arena_bytes + self.temp + 128, np.uint8)
-        unread, nothing = self._unread.get(len(inputs)), np.empty(0)
-        if unread is None:
-            unread = self._unread[len(inputs)] = unread_inputs(self.plan, len(inputs))
-        inputs = [nothing if i in unread else value for i, value in enumerate(inputs)]
-        aligned = -(-pointer(arena) // 64) * 64
-        skip = aligned - pointer(arena)
-        arrays = [
-            inputs[s.index]
-            if timer is not None and s.in_place
-            else self._array(s, inputs, arena[skip:])
-            for s in self.plan.slots
-        ]
+        try:
+            memory = self._spare.pop()
+        except IndexError:  # the first run, or another thread is inside
+            memory = self._memory(len(inputs))
+        arrays, words = list(memory.arrays), list(memory.words)
+        for number, slot, make in memory.others:
+            if make is not None and not (timer is not None and slot.in_place):
+                arrays[number] = array = make()
+            else:
+                arrays[number] = array = np.asarray(inputs[slot.index], order="C")
+            words[number] = pointer(array)
         for partial in self.plan.partial:
             np.copyto(arrays[partial], inputs[self.plan.slots[partial].index])
-        work = aligned + -(-self.plan.arena_bytes // 64) * 64
-        pointers = words_array([pointer(a) for a in arrays] + [work])
+        pointers = words_array(words)
         for part in self.parts:
             if isinstance(part, HostStep):
                 self._host(part, arrays, timer)
@@ -146,17 +157,39 @@ class PlanRunner(Executable):
             )
             if status:
                 raise self._error(kernel, status)
-        return [arrays[s] for s in self.plan.outputs]
+        outputs = [arrays[s] for s in self.plan.outputs]
+        if memory.small and not self._spare:
+            self._spare.append(memory)
+        return outputs
 
-    def _array(self, slot: Slot, inputs: Sequence[np.ndarray], arena: np.ndarray) -> np.ndarray:
+    def _memory(self, count: int) -> _Memory:
+        """What runs with so many inputs need of memory, and may use again."""
+        plan = self.plan
+        arena = np.empty(plan.arena_bytes + self.temp + 128, np.uint8)
+        aligned = -(-pointer(arena) // 64) * 64
+        inside, unread = arena[aligned - pointer(arena) :], unread_inputs(plan, count)
+        arrays: list[Any] = []
+        others: list[tuple[int, Slot, Callable[[], np.ndarray] | None]] = []
+        for number, slot in enumerate(plan.slots):
+            array = self._array(slot, inside, unread)
+            arrays.append(array)
+            if array is None:
+                fresh = slot.kind in ("output", "state")
+                others.append((number, slot, alloc.maker(slot.aval) if fresh else None))
+        words = [0 if array is None else pointer(array) for array in arrays]
+        words.append(aligned + -(-plan.arena_bytes // 64) * 64)
+        return _Memory(arena, arrays, words, others, arena.nbytes <= SMALL)
+
+    def _array(self, slot: Slot, arena: np.ndarray, unread: frozenset[int]) -> np.ndarray | None:
+        """What is in a slot in each run; None: that is made, or given."""
         if slot.kind == "input":
-            return np.asarray(inputs[slot.index], order="C")
+            return np.empty(0) if slot.index in unread else None
         if slot.kind == "const":
             return np.asarray(self.plan.consts[slot.index], order="C")
         if slot.kind == "arena":
             return np.ndarray(slot.aval.shape, slot.aval.dtype, arena, slot.index)
         if slot.kind in ("output", "state"):
-            return alloc.empty(slot.aval)
+            return None
         raise BackendError(f"a plan has a slot of unknown kind {slot.kind!r}")
 
     def _host(self, step: HostStep, arrays: list[np.ndarray], timer: Timer | None) -> None:

@@ -142,8 +142,10 @@ def scalar_maker(kind: type, record: Aval) -> Callable[[Any], Any]:
     # what becomes a normal number of the dtype, exactly or rounded once, needs no care
     plain = device is HOST and (kind is int or kind is float)
     normal = plain and dtype in (dt.float32, dt.float64)
-    least, most = 1.0, 1e38 if normal else 0.0
-    if kind is int:
+    least, most = 1.0, 1e38 if normal else 0.0  # of the amount
+    if plain and kind is int and dt.is_int(dtype) and dtype.kind == "i":
+        most = int(np.iinfo(dtype).max)
+    elif kind is int:
         most = min(most, float(1 << 24))
     elif plain:
         least = 1e-37

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["InnerCalls", "Nap", "Napping", "asleep", "MAX_REST", "UNCOUNTED"]
+__all__ = ["InnerCalls", "Nap", "Napping", "asleep", "MAX_REST", "UNCOUNTED", "become"]
 
 STREAK = 32  # eager calls, less WEIGHT for each other one, before the first nap
 SETTLED = 8  # the same where all of them were of signatures that are not tried again soon
@@ -97,7 +97,7 @@ class Napping:
         self._eager += calls
         self._rest = itertools.repeat(self.fn, calls)
         self._ahead = functools.partial(next, self._rest, _alarm(weakref.ref(self), awake))
-        _become(self, other)
+        become(self, other)
         return True
 
     def _wake(self) -> None:
@@ -106,10 +106,10 @@ class Napping:
         if awake is not None:
             self._eager -= self._unseen
             self._rest = _DONE
-            _become(self, awake)
+            become(self, awake)
 
 
-def _become(napping: Any, kind: type) -> None:
+def become(napping: Any, kind: type) -> None:
     """Give an object another class."""
     napping.__class__ = kind
 

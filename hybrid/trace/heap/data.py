@@ -18,7 +18,7 @@ from ...core.aval import aval
 from ...core.errors import DTypeError
 from ...ir.door.foreign import rounded
 from ...ir.mode import Versioned
-from ...ir.tensor import Handle, new_handle
+from ...ir.tensor import RUNTIME, Handle, new_handle
 from .allowlist import is_tuple, plain
 from .structure import EMPTY, structure_of
 
@@ -30,6 +30,8 @@ __all__ = [
     "tensor_of",
     "passed",
     "passed_number",
+    "lender",
+    "copier",
     "numbers_among",
     "source_of",
     "stands_for",
@@ -43,27 +45,26 @@ __all__ = [
 
 BUFFERS = (bytearray, memoryview, array.array, np.memmap)
 _CANONICAL: dict[np.dtype, np.dtype | None] = {}
+_new = object.__new__
 _MOST = 256  # dtypes that are remembered
 _DEEPEST = 6  # containers inside each other that are looked through for data
 
 
-class Passed:
+class Passed(NamedTuple):
     """Marks the tensor of an argument that is no tensor; `source` is the argument itself."""
 
-    __slots__ = ("source",)
-
-    def __init__(self, source: Any) -> None:
-        self.source = source
+    source: Any
 
 
-class PassedNumber:
+class PassedNumber(NamedTuple):
     """Marks what stands for a number among the arguments; `source` is the number, `position` that
     of the argument."""
 
-    __slots__ = ("source", "position")
+    source: Any
+    position: int
 
-    def __init__(self, source: Any, position: int) -> None:
-        self.source, self.position = source, position
+
+_mark = tuple.__new__  # without a frame of its own
 
 
 # What stands for numbers holds none: those that operations take are computed from the mark.
@@ -75,8 +76,9 @@ _HOLLOW: dict[type, tuple[Any, Any]] = {
 
 def passed_number(number: Any, position: int) -> Handle:
     """What stands for an int or float among the arguments."""
-    tensor: Handle = new_handle(*_HOLLOW[type(number)])
-    tensor._x = PassedNumber(number, position)
+    tensor: Handle = _new(RUNTIME.tensor)
+    tensor._v, tensor._a = _HOLLOW[type(number)]
+    tensor._node, tensor._x = None, _mark(PassedNumber, (number, position))
     return tensor
 
 
@@ -117,10 +119,23 @@ def passed(given: Any) -> Handle | None:
         return None
     if buffer or view.dtype is not dtype or not view.flags.aligned:
         # nobody may be kept from resizing a buffer
-        view = rounded(view, dtype)
+        view = view.copy() if view.dtype is dtype else rounded(view, dtype)
     tensor: Handle = new_handle(view, aval(view.shape, dtype))
     tensor._x = Passed(given)
     return tensor
+
+
+def lender(record: Any) -> Callable[[np.ndarray], Handle]:
+    """`passed` for arrays of this shape and dtype, which are not looked at."""
+    dtype, cls = record.dtype, RUNTIME.tensor
+
+    def lend(array: np.ndarray) -> Handle:
+        tensor: Handle = _new(cls)
+        tensor._v = array if array.flags.aligned else rounded(array, dtype)
+        tensor._a, tensor._node, tensor._x = record, None, _mark(Passed, (array,))
+        return tensor
+
+    return lend
 
 
 def source_of(tensor: Handle) -> Any:
@@ -185,6 +200,21 @@ def owned(tensors: Sequence[Any]) -> list[Any]:
             tensor._x = mark
         out.append(tensor)
     return out
+
+
+def copier(record: Any) -> Callable[[Any], Handle]:
+    """`tensor_of` for one record."""
+    dtype, shape, cls = record.dtype, record.shape, RUNTIME.tensor
+
+    def copied(array: Any) -> Handle:
+        if type(array) is not np.ndarray or array.dtype is not dtype or array.shape != shape:
+            return tensor_of(record, array)
+        tensor: Handle = _new(cls)
+        tensor._v, tensor._a, tensor._node = array.copy(), record, None
+        tensor._x = _mark(Passed, (array,))
+        return tensor
+
+    return copied
 
 
 def tensor_of(record: Any, array: Any) -> Handle:

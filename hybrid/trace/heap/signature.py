@@ -24,6 +24,7 @@ from .data import BUFFERS, passed, passed_number
 from .structure import EMPTY, structure_of
 
 __all__ = [
+    "buffer_key",
     "by_identity",
     "float_bits",
     "signature_of",
@@ -175,7 +176,7 @@ class Leaves:
         self.tensors.append(tensor)
         self.sig.append(tensor._a)
         if type(given) is not np.ndarray:
-            self.sig.append(_buffer_key(given))
+            self.sig.append(buffer_key(given))
         else:
             self.sig.append(_DATA if given.dtype is tensor._a.dtype else dtype_key(given.dtype))
         return True
@@ -232,7 +233,7 @@ def unchecked(signature: tuple[Any, ...]) -> str:
     return signature[1] if len(signature) == 2 and signature[0] is _UNFIT else ""
 
 
-def _buffer_key(given: Any) -> tuple[Any, ...]:
+def buffer_key(given: Any) -> tuple[Any, ...]:
     """What a program sees of a buffer beside the shape and dtype of the array that it is."""
     if type(given) is memoryview:
         return "memoryview", given.format, given.readonly, given.itemsize

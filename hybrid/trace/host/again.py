@@ -23,7 +23,7 @@ __all__ = [
     "First",
     "Told",
     "told",
-    "planned",
+    "refused",
     "undo",
     "settled",
     "saved",
@@ -197,11 +197,10 @@ class Told(NamedTuple):
 
 def told(call: Told, build: Callable[[Any], Any]) -> tuple[Any, ...]:
     """A call with the values of its arguments, or the exception that these raise."""
-    return planned(lambda: _told(call, build))
-
-
-def _told(call: Told, build: Callable[[Any], Any]) -> tuple[Any, ...]:
-    values = [build(spec) for spec in call.specs]
+    try:
+        values = [build(spec) for spec in call.specs]
+    except Exception as error:
+        return refused(error)
     count = len(values) - len(call.names)
     bound = () if call.owner is None else (call.owner.get(),)
     return call.function, (*bound, *values[:count]), dict(zip(call.names, values[count:]))
@@ -211,12 +210,9 @@ def _raises(error: Exception) -> None:
     raise error
 
 
-def planned(make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-    """A call with the values of its arguments, or the exception that these raise."""
-    try:
-        return make()
-    except Exception as error:
-        return _raises, (error,), {}
+def refused(error: Exception) -> tuple[Any, ...]:
+    """What is done in the place of a call whose arguments raise."""
+    return _raises, (error,), {}
 
 
 def tell(calls: Sequence[tuple[Any, ...]]) -> None:

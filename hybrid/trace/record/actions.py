@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +44,7 @@ from ..follow.terms import (
     small,
 )
 from ..heap.allowlist import is_a
-from ..heap.data import tensor_of
+from ..heap.data import copier
 from ..heap.facts import Holder, Key, fetch
 from ..heap.setters import Put, putter
 from ..host.again import First, Told, told
@@ -129,7 +128,7 @@ class NumberOperand(NamedTuple):
         """Makes the tensor of a number, with the bits of its literal; OverflowError where there is
         none."""
         if issubclass(self.type, (np.ndarray, np.generic)):
-            return functools.partial(tensor_of, self.aval)
+            return copier(self.aval)
         return scalar_maker(self.type, self.aval)
 
 

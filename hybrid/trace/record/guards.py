@@ -66,6 +66,9 @@ def same_guard(recording: Recording, other: Recording) -> bool:
     )
 
 
+# where NumPy keeps its error settings, as immutable objects; None: not there
+_SETTINGS: Any = getattr(getattr(np, "_core", None), "umath", None)
+_SETTINGS = getattr(_SETTINGS, "_extobj_contextvar", None)
 _CODES = Bounded[tuple[types.CodeType, int]](512, 1 << 21, lambda made: made[1])
 
 
@@ -131,6 +134,8 @@ class Places:
             return f"{holder}.{inside}.__func__"
         if key.kind == "item" and any(type(target) is t for t in (list, dict, tuple)):
             return f"{holder}[{self.const(inside)}]"
+        if key.kind == "item" and is_a(target, dict):
+            return f"get({holder}, {self.const(inside)}, MISSING)"
         if key.kind == "slot":
             return f"{holder}.__dict__[{inside!r}]"
         simple = {"tlen": f"len({holder}.__dict__)", "type": f"type({holder})"}
@@ -159,14 +164,29 @@ def _before(actions: Actions) -> list[Any]:
 def _strictly(guard: Callable[..., Any], loud: frozenset[str]) -> Callable[..., Any]:
     """A guard that misses where NumPy would warn or raise, of kinds of errors that are `loud`
     whatever the caller says: the call then runs in Python, and tells at the line of the user."""
-    always = dict.fromkeys(loud, "raise")
+    always, known = dict.fromkeys(loud, "raise"), [(None, None)]  # settings, and these for them
+
+    def kinds() -> dict[str, Any]:
+        raised = {kind: "raise" for kind, how in np.geterr().items() if how != IGNORED}
+        return {**raised, **always}
 
     def strict(args: Any) -> Any:
-        kinds: Any = {kind: "raise" for kind, how in np.geterr().items() if how != IGNORED}
-        with np.errstate(**{**kinds, **always}):
+        with np.errstate(**kinds()):
             return guard(args)
 
-    return strict
+    def quick(args: Any) -> Any:
+        now, (seen, wanted) = _SETTINGS.get(), known[0]
+        if now is not seen:
+            with np.errstate(**kinds()):
+                wanted = _SETTINGS.get()
+            known[0] = now, wanted
+        token = _SETTINGS.set(wanted)
+        try:
+            return guard(args)
+        finally:
+            _SETTINGS.reset(token)
+
+    return strict if _SETTINGS is None else quick
 
 
 class Guard(Places):

@@ -25,6 +25,8 @@ Bases = list[tuple[Any, Alias]]
 def viewed(recording: Recording, inputs: Sequence[Any]) -> Bases:
     """The tensors that a replay writes and that somebody holds views of, if all can follow."""
     bases: Bases = []
+    if not recording.outcome.writes:
+        return bases
     given = {id(tensor) for tensor in inputs}
     for tensor in recording.written(list(inputs)):
         alias = getattr(tensor, "_x", None)

@@ -73,6 +73,7 @@ class Unserved(Napping, Reports):
     _in_turns: Callable[..., Any]
     _replayed: Callable[[ReplayPlan, list[Any]], Any]
     _signed: Callable[..., Any]
+    _doubt: Callable[[ReplayPlan, float], None]
 
     _turned: str = ""  # why its arguments are part of signatures by value or content
     _waiting: str = ""  # why calls run in Python though nothing stands against a replay
@@ -335,6 +336,10 @@ class Unserved(Napping, Reports):
     def _forget_ways(self) -> None:
         self._direct = None
 
+    def _look_again(self) -> None:
+        """Have the next call looked at, whichever plan it goes to."""
+        self._direct = self._untaped = None
+
     def _checked(self, mode: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call in a scope that looks at values: a replay after its operations have been looked
         at, if there would be one, else the user's function under that mode."""
@@ -374,13 +379,14 @@ class Unserved(Napping, Reports):
 
     def _timed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One of the first replays of a plan: how long the second takes is what they take."""
-        plan.untimed -= 1
         start = CLOCK[0]()
         result = self._replay(plan, tensors)
         seconds = CLOCK[0]() - start
         self._budget.inside += seconds
+        plan.untimed = max(0, plan.untimed - (result is not MISS))
         if not plan.untimed and result is not MISS:
             self._budget.served(seconds)
+            self._doubt(plan, seconds)
         return result
 
     def _affordable(self) -> bool:
@@ -434,6 +440,7 @@ class Unserved(Napping, Reports):
             return False
         # one more effect, or two recordings that do not agree, and it is given up again
         state.state, state.fails, state.effects = "RECORD", GIVE_UP - 2, EFFECTS - 1
+        state.rise()
         state.calls += state.idle
         state.idle = state.misses = state.excuses = 0
         state.deferral = None

@@ -58,6 +58,7 @@ class ReplayPlan:
         "calls",
         "cause",
         "untimed",
+        "retried",
         "learned",
         "draws",
         "__weakref__",
@@ -82,7 +83,7 @@ class ReplayPlan:
         self.known_paths: Any = None
         self.cause = ""  # what was other than for the plans before it
         self.calls = 0  # that it served
-        self.untimed = 2
+        self.untimed, self.retried = 2, False  # whether a trial was lost before (trial.py)
         self.learned: dict[tuple[Any, ...], int] = {}
         actions = recording.outcome.actions
         self.draws = actions.first if actions.draws else ()  # calls that are undone with a replay
@@ -153,6 +154,8 @@ class ReplayPlan:
         """Forget views that nobody holds any more of the tensors that a replay writes; whether
         there were any."""
         found = False
+        if not self.recording.outcome.writes:
+            return found
         for tensor in self.recording.written(inputs):
             alias = getattr(tensor, "_x", None)
             if type(alias) is Alias and alias.base is None and not alias.live_views():

@@ -128,7 +128,7 @@ class Reports(Wrapped):
         """
         self.wait()
         state = self._state(signature_of(*self._arguments(args, kwargs), self._regard)[0])
-        plans = state.plans if state is not None else []
+        plans = (state.plans or state.resting) if state is not None else []
         if not plans:
             known = state is not None and state.why
             why = f": it {known}" if known else "; call it at least twice first"
@@ -154,7 +154,7 @@ class Reports(Wrapped):
             latest, older = list(self._signatures.values()), list(self._signatures.older.values())
             states = (*reversed(latest), *reversed(older))
             state = next((found for found in states if found.plans), None)
-        plans = state.plans if state is not None else []
+        plans = (state.plans or state.resting) if state is not None else []
         if plans:
             return plans[0].run, ""
         unfit = (state.why if state is not None else "") or unchecked(signature)
@@ -175,7 +175,7 @@ class Reports(Wrapped):
             return None, why
         signature, tensors, _ = signature_of(*self._arguments(args, kwargs), self._regard)
         state = self._state(signature)
-        plans = state.plans if state is not None else []
+        plans = (state.plans or state.resting) if state is not None else []
         captures = plans[0].guard(tensors) if plans else None
         if plans:
             undo(plans[0].draws)

@@ -323,7 +323,7 @@ def _guarded(recording: Recording, needs: Needs, finding: Finding, left_over: An
 def _straightened(prepared: Prepared, made: Served, replay: Replay, like: Served | None) -> Served:
     """The same with straight code in the place of steps, where the entry is not all of a call."""
     recording = made.recording
-    if made.direct is not None or made.after is not None:
+    if made.after is not None or (made.direct is not None and made.guard is None):
         return made
     known = None
     if like is not None and like.loaded == made.loaded:
@@ -339,7 +339,7 @@ def _straightened(prepared: Prepared, made: Served, replay: Replay, like: Served
         raise failed(got)
 
     call = code.function(fail)
-    draws = recording.outcome.actions.draws
+    draws = recording.outcome.actions.draws  # what they move has to be undone
     direct = None if recording.path or draws else _of_arguments(prepared, call)
     return replace(made, direct=direct, straight=code, whole_call=call)
 

@@ -109,6 +109,7 @@ class SignatureState:
         "rolls",
         "loops",
         "counters",
+        "resting",
         "__weakref__",
     )
 
@@ -120,6 +121,7 @@ class SignatureState:
         self.changes: list[str] = []  # why no plan served, the latest last
         self.calls = 0  # that were not served by plans, and are not counted by `idle`
         self.plans: list[ReplayPlan] = []
+        self.resting: list[ReplayPlan] = []  # that plain Python was faster than (trial.py)
         self.pending: list[Recording] = []
         self.fails = self.effects = self.misses = self.excuses = 0
         self.work: Compilation | None = None
@@ -277,9 +279,16 @@ class SignatureState:
             return any(map(ways.serves, self.plans))
         return direct is not None and any(leads(direct, plan) for plan in self.plans)
 
+    def rise(self) -> None:
+        """Let plans that rested be tried again."""
+        self.plans, self.resting = self.resting, []
+        for plan in self.plans:
+            plan.untimed, plan.retried, self.state = 1, True, "REPLAY"
+
     def forget(self) -> None:
         """Drop recordings that refer to an object which died."""
         self.plans = [plan for plan in self.plans if not plan.recording.life.dead]
+        self.resting = [plan for plan in self.resting if not plan.recording.life.dead]
         self.pending = [recording for recording in self.pending if not recording.life.dead]
 
     def lines(self, number: int) -> list[str]:

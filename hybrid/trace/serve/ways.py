@@ -21,6 +21,7 @@ from .native.walk import ArgumentWalk, NoWay
 from .paths import crossing, or_aside
 from .plans import ReplayPlan
 from .prepare import MISS
+from .served import Served
 
 __all__ = ["Way", "Ways", "way_of", "MAX_WAYS", "FREE", "EACH"]
 
@@ -81,6 +82,16 @@ class Ways:
                     return result
             return self.missed()
 
+        def only(*args: Any) -> Any:
+            result = alone(*args)
+            if result is NotImplemented:
+                return self.missed()
+            taken[number] += 1
+            return result
+
+        if len(serving) == 1:
+            ((number, alone),) = serving
+            call = only
         call.ways = self  # type: ignore[attr-defined]
         return call
 
@@ -197,6 +208,8 @@ def _serving(plan: ReplayPlan) -> Callable[..., Any] | None:
     foresight = plan.known_paths.foresight
     if foresight is not None:
         return foresight.serve  # type: ignore[no-any-return]
+    if type(served) is Served and served.whole_call is not None and not recording.path:
+        return served.whole_call
     replay = served.replay
 
     def serve(*tensors: Any) -> Any:

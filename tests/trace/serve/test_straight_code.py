@@ -8,6 +8,7 @@ import dataclasses
 import dis
 import itertools
 import os
+import random
 import sys
 import types
 from typing import Any
@@ -279,6 +280,35 @@ def views():
         return y
 
     return step, lambda: held
+
+
+@body
+def drawn():
+    rng, held = random.Random(3), {"v": hb.zeros(3), "n": 0}
+
+    def step(x):
+        held["v"][:] = held["v"] * rng.random() + x
+        held["n"] += 1
+        return held["v"] * 2
+
+    return step, lambda: (held, rng.getstate())
+
+
+@body
+def drawn_for_a_write():
+    rng, state = random.Random(3), hb.zeros(3)
+
+    def step(x):
+        state[:] = state + x * rng.random()
+        return x + 1
+
+    return step, lambda: (state, rng.getstate())
+
+
+@body
+def drawn_for_a_result():
+    rng = random.Random(3)
+    return lambda x: x * rng.random(), rng.getstate
 
 
 def data(number: int) -> Any:

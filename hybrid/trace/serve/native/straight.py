@@ -8,12 +8,11 @@ signal could raise: each is one instruction, or all of them one C call behind a 
 from __future__ import annotations
 
 import itertools
-import keyword
 import operator
 import re
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -22,23 +21,15 @@ from ....backends.api import CHECKED, Entry, Replay
 from ....core.signals import finish
 from ....ir.door.pending import COLLECTING, known
 from ....ir.tensor import RUNTIME, Leaf, link_view, new_handle
-from ...follow.terms import Collection, Constant, Operation
-from ...follow.terms import Made as Computation
 from ...heap.allowlist import instance_dict, lookup
 from ...heap.facts import Holder, Key
 from ...heap.setters import Put
-from ...heap.structure import built
-from ...host.again import First, planned, tell
-from ...record.actions import Actions, Counted, HeldObject, LoadedNumber
-from ...record.guards import Places, run_text
-from ...record.inputs import AsGradient, AtFact, ByIdentity
+from ...host.again import refused, tell, told
+from ...record.actions import Actions
+from ...record.guards import run_text
 from ...record.outcome import Outcome
 from ...record.outputs import (
-    Box,
     Computed,
-    GivenNumber,
-    HostResult,
-    HostValue,
     Known,
     MovedStep,
     New,
@@ -47,14 +38,11 @@ from ...record.outputs import (
 from ...record.recording import Recording
 from ...record.result_tape import Replayed, ResultTape
 from .needs import Needs
+from .values import NoStraightCode, ValueWriter
 
 __all__ = ["Straight", "straight"]
 
 MAX_TEXT = 1 << 16  # characters of a function; what leaves more is left step by step
-
-
-class _Unknown(Exception):
-    """Something that has no straight code."""
 
 
 class _Consumer:
@@ -113,7 +101,7 @@ def straight(
     try:
         writer = _Writer(recording, needs, replay, loaded)
         text = writer.text(guard is not None)
-    except _Unknown:
+    except NoStraightCode:
         return None
     if len(text) > MAX_TEXT:
         return None
@@ -135,7 +123,7 @@ def _own(recording: Recording) -> dict[str, Any]:
 
 _OUTCOME = {"result", "stores", "gradients", "writes", "avals", "actions"}
 _ACTIONS = {"numbers", "grown", "loads", "conditions", "checks", "operands"}
-_ACTIONS |= {"first", "clocks", "told"}
+_ACTIONS |= {"first", "clocks", "told", "loud"}
 
 
 def _understood(outcome: Outcome) -> bool:
@@ -153,27 +141,18 @@ def _understood(outcome: Outcome) -> bool:
     return not any(others)
 
 
-class _Writer(Places):
-    """Writes the text.  Arguments are `a0`, ...; inputs that the guard loads `t3`, ...; tensors
-    that the entry makes `r0`, ..., by output; what is built `x1`, ..."""
+class _Writer(ValueWriter):
+    """Writes the text."""
 
     def __init__(
         self, recording: Recording, needs: Needs, replay: Replay, loaded: tuple[int, ...]
     ) -> None:
-        actions = recording.outcome.actions
-        loads = {loaded.key: loaded.holder for loaded in actions.loads}
-        super().__init__({**recording.facts.holders, **loads})
-        self.recording, self.needs, self.replay, self.loaded = recording, needs, replay, loaded
-        self.arguments = [f"a{number}" for number in range(recording.arguments)]
-        self.lines: list[str] = []  # what builds values
+        super().__init__(recording, needs, loaded)
+        self.replay = replay
         self.stores: list[str] = []  # what is left in Python then
-        self.count = 0
-        self.made: dict[int, str] = {}  # by identity among the results
-        self.found: dict[int, str] = {}  # inputs that are looked up
         self.claimed: set[int] = set()  # outputs whose tensor is one of the results
         self.views: list[tuple[str, Any, str, Any]] = []
         self.node = ""  # what the tape node of the call is called
-        self.clocks: dict[HostResult, str] = {}  # what holds the times after the operations
         self.told: list[str] = []  # calls that come after everything else
 
     def text(self, guarded: bool) -> str:
@@ -185,40 +164,51 @@ class _Writer(Places):
         self._tell()
         self._views()
         before = [*self._enter(), *self._guard(guarded)]
-        before.append(f"made = entry[{self._tuple(self._given())}]")
+        before.append(f"made = entry[{self.row(self._given())}]")
         # from here on a handler of a signal must not keep what is left from being done
         inside = ["if made is NI: return NI", "if type(made) is int: return fail(made)"]
-        # what was drawn for a call that is not served is undone by who called this
+        # what was drawn for a call that is not served is undone by the caller (Drawing)
         drawn = [call for call in self.recording.outcome.actions.first if call.draws]
         inside += [f"{self.const(call.keep)}()" for call in drawn]
         if self.needs.form != "none":
             names = [f"r{output}" for output in self.needs.results]
-            inside.append(
-                f"{names[0] if self.needs.form == 'single' else self._tuple(names)} = made"
-            )
+            inside.append(f"{names[0] if self.needs.form == 'single' else self.row(names)} = made")
         inside += self.lines
         again: list[str] = []
-        if self.stores:
-            used = sorted(set(re.findall(r"\b[ahtrx]\d+\b", " ".join(self.stores))))
-            again = [f"def again({', '.join(used)}):", *[f" {line}" for line in self.stores]]
-            inside = ["stored = False", "try:", *[f" {line}" for line in inside]]
-            last = f"result = {result}" if self.told else f"return {result}"
-            inside += [f" {line}" for line in ["stored = True", *self.stores, last]]
-            inside += ["except BaseException:"]
-            inside += [f" if stored: finish({', '.join(['again', *used])})"]
-            inside += [" elif made is not NI and type(made) is not int:"]
-            given = f"{self._tuple(self.arguments)}, {self._tuple(self._loaded())}"
-            inside += [f"  complete(made, {given})", " raise"]
+        whole = bool(self.stores or drawn)  # done to its end, whatever a handler raises
+        if whole:
+            again, inside = self._to_the_end(inside, result)
         if self.told:
-            self.space.update(tell=tell, planned=planned)
-            inside.append(f"tell({self._tuple(self.told)})")
-        if self.told or not self.stores:
-            inside.append(f"return {'result' if self.stores else result}")
+            self.space.update(tell=tell)
+            inside.append(f"tell({self.row(self.told)})")
+        if self.told or not whole:
+            inside.append(f"return {'result' if whole else result}")
         body = [*before, *inside]
         parameters = ", ".join([*[f"{name}=MISSING" for name in self.arguments], "*more"])
         serve = [f"def serve({parameters}):", *[f" {line}" for line in body]]
         inner = [*again, *serve, "return serve"]
         return "\n".join(["def make():", *[f" {line}" for line in inner]])
+
+    def _to_the_end(self, inside: list[str], result: str) -> tuple[list[str], list[str]]:
+        """A function that stores, and lines which end with all that a call leaves."""
+        used = sorted(set(re.findall(r"\b[ahtrx]\d+\b", " ".join(self.stores))))
+        again = [
+            f"def again({', '.join(used)}):",
+            *[f" {line}" for line in self.stores or ["pass"]],
+        ]
+        last = f"result = {result}" if self.told else f"return {result}"
+        inside = [*inside, "stored = True", *self.stores, last]
+        given = f"{self.row(self.arguments)}, {self.row(self._loaded())}"
+        return again, [
+            "stored = False",
+            "try:",
+            *[f" {line}" for line in inside],
+            "except BaseException:",
+            f" if stored: finish({', '.join(['again', *used])})",
+            " elif made is not NI and type(made) is not int:",
+            f"  complete(made, {given})",
+            " raise",
+        ]
 
     def _enter(self) -> list[str]:
         """Whether it is a call that may be served."""
@@ -237,8 +227,8 @@ class _Writer(Places):
     def _guard(self, guarded: bool) -> list[str]:
         if not guarded:
             return []
-        lines = [f"found = guard({self._tuple(self.arguments)})", "if found is None: return NI"]
-        return lines + ([f"{self._tuple(self._loaded())} = found"] if self.loaded else [])
+        lines = [f"found = guard({self.row(self.arguments)})", "if found is None: return NI"]
+        return lines + ([f"{self.row(self._loaded())} = found"] if self.loaded else [])
 
     def _loaded(self) -> list[str]:
         return [f"t{number}" for number in self.loaded]
@@ -246,58 +236,8 @@ class _Writer(Places):
     def _given(self) -> list[str]:
         return [*self.arguments, *self._loaded()]
 
-    @staticmethod
-    def _tuple(names: Sequence[str]) -> str:
-        return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
-
     # ---- values
-    def name(self, text: str) -> str:
-        """A name for the value that an expression has now."""
-        self.count += 1
-        self.lines.append(f"x{self.count} = {text}")
-        return f"x{self.count}"
-
-    def build(self, spec: Any) -> str:
-        """A name for the object that a recipe describes."""
-        kind = type(spec)
-        if kind is New:
-            return self.made.get(spec.ident) or self._tensor(spec)
-        if kind is Known:
-            return self.input(spec.number)
-        if kind is Plain:
-            return self.const(spec.value)
-        if kind is HostValue:
-            return self._read(spec)
-        if kind is Computed:
-            return self.name(self._number(spec.term))
-        if kind is not Box:
-            raise _Unknown
-        known = self.made.get(spec.ident)
-        if known is None:
-            known = self.made[spec.ident] = self.name(self._box(spec))
-        return known
-
-    def input(self, number: int) -> str:
-        """A name for an input."""
-        if number < len(self.arguments):
-            return self.arguments[number]
-        if number in self.loaded:
-            return f"t{number}"
-        location, held = self.recording.inputs[number].location, self.needs.held
-        if isinstance(location, ByIdentity):
-            return self.const(held[number])
-        found = self.found.get(number)
-        if found is None:
-            if isinstance(location, AsGradient):
-                text = f"{self.const(held[location.host])}._node.grad"
-            elif isinstance(location, AtFact):
-                text = self.read(location.key)
-            else:
-                raise _Unknown
-            found = self.found[number] = self.name(text)
-        return found
-
-    def _tensor(self, spec: New) -> str:
+    def tensor(self, spec: New) -> str:
         made = f"r{spec.output}"
         if spec.output in self.claimed:
             made = self.name(f"{self.const(new_handle)}({made}._v, {made}._a)")
@@ -324,87 +264,28 @@ class _Writer(Places):
             given = f"{view}, {parent}, {method!r}, {shown}"
             self.lines.append(f"{self.const(link_view)}({given})")
 
-    def _read(self, spec: HostValue) -> str:
-        tensor, how = spec.items[0], spec.how
-        if type(tensor) is not New or tensor.view is not None or not how.isidentifier():
-            raise _Unknown
-        return self.name(f"r{tensor.output}.{how}()")
-
-    def _number(self, term: Any) -> str:
-        """An expression for the number that a term is now."""
-        kind = type(term)
-        if kind is Operation:
-            return self.operation(term.symbol, list(map(self._number, term.operands)))
-        if kind is Constant:
-            return self.const(term.value)
-        if kind is GivenNumber:
-            return f"{self.input(term.number)}._x.source"
-        if kind is HostValue:
-            return self._read(term)
-        if kind is LoadedNumber:
-            return self.read(term.key)
-        if kind is Counted:
-            return f"len({self.holder(term.owner)})"
-        return self._hosted(term)
-
-    def _hosted(self, term: Any) -> str:
-        """An expression for what a call of Python's own world gave or gets."""
-        kind = type(term)
-        if kind is Computation:
-            given = ", ".join(map(self._number, term.operands))
-            return f"{self.const(term.function)}({given})"
-        if kind is Collection:
-            items = list(map(self._number, term.items))
-            if term.type is dict:
-                pairs = zip(map(self.const, term.keys), items)
-                return f"{{{', '.join([f'{key}: {item}' for key, item in pairs])}}}"
-            return self._tuple(items) if term.type is tuple else f"[{', '.join(items)}]"
-        if kind is First:
-            return f"{self.const(term.now)}()"
-        if kind is HostResult:
-            return self.clocks[term]
-        if kind is HeldObject:
-            return self.holder(term.owner)
-        raise _Unknown
-
     def _tell(self) -> None:
-        """The calls that come after everything else, with their arguments as they are now."""
+        """The calls that come after everything else, with their arguments as they are now; an
+        exception that these raise is raised when its turn comes."""
         for call in self.recording.outcome.actions.told:
+            if call.owner is None and all(type(spec) is Plain for spec in call.specs):
+                self.told.append(self.const(told(call, lambda spec: spec.value)))
+                continue
             given = [self._argument(spec) for spec in call.specs]
             count = len(given) - len(call.names)
             owner = [] if call.owner is None else [self.holder(call.owner)]
-            named = zip(map(repr, call.names), given[count:])
-            pairs = ", ".join([f"{name}: {text}" for name, text in named])
-            arguments = self._tuple([*owner, *given[:count]])
-            made = f"({self.const(call.function)}, {arguments}, {{{pairs}}})"
-            self.told.append(self.name(f"planned(lambda: {made})"))
+            pairs = zip(map(repr, call.names), given[count:])
+            named = ", ".join([f"{name}: {text}" for name, text in pairs])
+            arguments = self.row([*owner, *given[:count]])
+            made = self.name(f"({self.const(call.function)}, {arguments}, {{{named}}})")
+            refuse = f" {made} = {self.const(refused)}(error)"
+            self.lines[-1:] = ["try:", f" {self.lines[-1]}", "except Exception as error:", refuse]
+            self.told.append(made)
 
     def _argument(self, spec: Any) -> str:
         if type(spec) is Computed:
-            return self._number(spec.term)
+            return self.number(spec.term)
         return self.build(spec)
-
-    def _box(self, spec: Box) -> str:
-        items, cls = list(map(self.build, spec.items)), spec.type
-        if cls is list:
-            return f"[{', '.join(items)}]"
-        if cls is tuple:
-            return self._tuple(items)
-        if cls is dict:
-            keys = map(self.const, spec.keys)
-            return f"{{{', '.join([f'{key}: {item}' for key, item in zip(keys, items)])}}}"
-        if cls is OrderedDict:
-            pairs = [f"({key}, {item})" for key, item in zip(map(self.const, spec.keys), items)]
-            return f"{self.const(cls)}({self._tuple(pairs)})"
-        if issubclass(cls, tuple):
-            return f"{self.const(cls)}({', '.join(items)})"
-        if cls is types.SimpleNamespace and all(map(str.isidentifier, spec.keys)):
-            given = [f"{key}={item}" for key, item in zip(spec.keys, items)]
-            if not any(map(keyword.iskeyword, spec.keys)):
-                return f"{self.const(cls)}({', '.join(given)})"
-        return (
-            f"{self.const(built)}({self.const(cls)}, {self.const(spec.keys)}, [{', '.join(items)}])"
-        )
 
     # ---- the tape
     def _hung(self, output: int) -> str:
@@ -432,7 +313,7 @@ class _Writer(Places):
         self.space.update(collecting=COLLECTING, known=known, new=tuple.__new__)
         replayed = f"new({self.const(Replayed)}, (tape, {everything}))"
         resolved = f"{self.const(PseudoOp)}('recorded call', None, avals, {replayed})"
-        return self.name(f"({resolved}, {self._tuple(parents)}, (), None)")
+        return self.name(f"({resolved}, {self.row(parents)}, (), None)")
 
     # ---- what is left in Python
     def _effects(self) -> None:
@@ -455,13 +336,13 @@ class _Writer(Places):
             values = list(map(self.build, change.specs))
             given = [f"[{', '.join(values)}]"] if change.method == "extend" else values
             call = [self.const(change.primitive), self.holder(change.owner), *given]
-            calls.append(self._tuple(call))
+            calls.append(self.row(call))
         self.stores += [f"{leaf}._node.grad = {value}" for leaf, value in gradients]
         for holder, key, put, value in stores:
             self._store(holder, key, put, value)
         if calls:
             self.space.update(starmap=itertools.starmap, call=operator.call, run=RUN)
-            changes = self.name(f"starmap(call, {self._tuple(calls)})")
+            changes = self.name(f"starmap(call, {self.row(calls)})")
             self.stores.append(f"run[{changes}]")
 
     def _store(self, holder: Holder, key: Key, put: Put, value: str) -> None:
@@ -477,7 +358,7 @@ class _Writer(Places):
         elif where == "slot":
             member = lookup(type(target), key.key)
             if type(member) is not types.MemberDescriptorType:
-                raise _Unknown
+                raise NoStraightCode
             self.stores.append(f"{self.const(member.__set__)}({owner}, {value})")
         elif where == "dict" and type(put.write) is types.FunctionType:
             entries = self.name(f"{self.const(instance_dict)}({owner})")
@@ -486,4 +367,4 @@ class _Writer(Places):
             owner = owner if put.target is None else self.const(put.target)
             self.stores.append(f"{self.const(put.write)}({owner}, {name}, {value})")
         else:
-            raise _Unknown
+            raise NoStraightCode

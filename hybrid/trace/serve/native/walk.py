@@ -18,8 +18,8 @@ import numpy as np
 from ....core.signals import from_handler
 from ....ir.tensor import Handle
 from ...heap.allowlist import instance_dict, is_tuple
-from ...heap.data import passed, passed_number
-from ...heap.signature import Regard, by_identity, float_bits
+from ...heap.data import BUFFERS, lender, passed, passed_number
+from ...heap.signature import Regard, buffer_key, by_identity, float_bits
 from ...heap.structure import structure_of
 from ...record.guards import run_text
 
@@ -43,7 +43,6 @@ class ArgumentWalk:
             "NI": NotImplemented,
             "MISSING": object(),
             "from_handler": from_handler,
-            "passed": passed,
             "number": passed_number,
             "ndarray": np.ndarray,
             "items_of": tuple.__iter__,
@@ -153,6 +152,8 @@ class ArgumentWalk:
             self._pairs(list(value.items()), place)
         elif cls is np.ndarray:
             self._array(value, place)
+        elif any(cls is kind for kind in BUFFERS):
+            self._buffer(value, place)
         else:
             self._object(value, place)
 
@@ -182,7 +183,18 @@ class ArgumentWalk:
         self._alone(value, place)
         self.need(f"type({place}) is ndarray and {place}.dtype is {dtype}")
         self.need(f"{place}.shape == {shape}")
-        self.tensors.append((self.name(f"passed({place})"), value))
+        self.tensors.append((self.name(f"{self.hold(lender(tensor._a))}({place})"), value))
+
+    def _buffer(self, value: Any, place: str) -> None:
+        tensor = passed(value)
+        if tensor is None:
+            raise NoWay
+        self._alone(value, place)
+        self.need(f"id(type({place})) == {id(type(value))}")
+        made, key = self.name(f"{self.hold(passed)}({place})"), self.hold(buffer_key(value))
+        self.need(f"{made} is not None and {made}._a is {self.hold(tensor._a)}")
+        self.need(f"{self.hold(buffer_key)}({place}) == {key}")
+        self.tensors.append((made, value))
 
     def _alone(self, value: Any, place: str) -> None:
         """Note something that a signature tells from others by identity."""

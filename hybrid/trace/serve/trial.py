@@ -1,0 +1,182 @@
+"""Whether a plan that was made is faster than plain Python: calls of both kinds take turns.
+
+Invariant: both give the same bits, so a trial changes nothing but time.  It is held where the
+replay of a small call takes longer than its operations alone would; what loses runs in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from ...ir.door.context import current_mode
+from ..fallback.budget import CLOCK, Budget
+from ..fallback.deferred import CHOICE
+from ..fallback.nap import MAX_REST, become
+from .signatures import SignatureState, SignatureTable
+
+__all__ = ["OPERATION", "PlanTrial", "Trying", "WAIT", "TURNS", "tried", "verdict"]
+
+OPERATION = 2.5e-7  # seconds that no eager operation is faster than
+LARGE = 1e-3  # seconds of a replay beside which what a call pays for itself is small
+WAIT = 32  # replays before a trial: ways are found, caches are filled
+TURNS, MOST_TURNS = 8, 16  # calls of each kind
+SLOWER = 1.1  # as much longer a replay may take
+CLEARLY = {2: 4.0, 4: 1.5}  # as much longer eager calls take, after so many turns, ends a trial
+MOST_WAITS = 12  # doublings of WAIT, one a trial that was won
+MISSES = 4  # turns that no replay served, after which a trial is not held
+Call = Callable[..., Any]
+
+
+def verdict(replays: list[float], eager: list[float]) -> bool | None:
+    """Whether replays lose against as many eager calls; None: not known yet.  They lose where the
+    fastest, the median and the sum without the slowest say so."""
+    pairs = [
+        (measure(replays), measure(eager))
+        for measure in (min, median, lambda seconds: sum(sorted(seconds)[:-1]))
+    ]
+    turns = len(eager)
+    if turns < TURNS:
+        times = CLEARLY.get(turns, 0.0)
+        return False if times and all(plain >= times * r for r, plain in pairs[:2]) else None
+    lost = [replay > SLOWER * plain for replay, plain in pairs]
+    if all(lost) or turns >= MOST_TURNS or not any(lost):
+        return all(lost)
+    return None
+
+
+class PlanTrial:
+    """`waits`: calls before the turns begin; `busy`: one is under way, so that calls inside of it
+    take none; `calls`: what signatures had served when the turns began."""
+
+    __slots__ = ("waits", "busy", "misses", "calls", "replays", "eager")
+
+    def __init__(self, waits: int) -> None:
+        self.waits, self.busy, self.misses = waits, False, 0
+        self.calls: list[tuple[SignatureState, int]] = []
+        self.replays: list[float] = []
+        self.eager: list[float] = []
+
+
+class Trying:
+    """The part of `Function` that holds trials; while it does it has the class that `tried` made of
+    its own, so that other calls pay nothing."""
+
+    fn: Call
+    _budget: Budget
+    _signatures: SignatureTable
+    _look_again: Callable[[], None]
+    _replays: int
+    _eager: int
+    _attribute: Callable[[], None]
+    _sleep: Callable[[int], bool]
+    _run_python: Callable[..., None]
+    _postpone: Callable[..., None]
+
+    def __init__(self) -> None:
+        self._trial: PlanTrial | None = None
+        self._won = 0  # trials after which plans went on
+
+    def _doubt(self, plan: Any, seconds: float) -> None:
+        """A replay of a plan was timed: let it take turns with eager calls where it is not clear
+        that it is faster."""
+        least = OPERATION * len(plan.recording.graph.nodes)
+        on_trial = _TRIED.get(type(self)) if CHOICE[0] == "auto" else None
+        if on_trial is not None and least < seconds < LARGE:
+            self._trial = PlanTrial(0 if plan.retried else WAIT << min(self._won, MOST_WAITS))
+            become(self, on_trial)
+
+    def _turn(
+        self, trial: PlanTrial, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """One call of a trial; `call`: the function while it is on none."""
+        if trial.busy or current_mode() is not None:
+            return call(self, *args, **kwargs)
+        if trial.waits:
+            trial.waits -= 1
+            return call(self, *args, **kwargs)
+        if not trial.calls:
+            trial.calls = self._counted()
+        trial.busy = True
+        try:
+            if len(trial.eager) < len(trial.replays):
+                return self._eager_turn(trial, args, kwargs)
+            before, start = self._replays, CLOCK[0]()
+            result = call(self, *args, **kwargs)
+            seconds = CLOCK[0]() - start
+            if self._replays == before + 1:
+                trial.replays.append(seconds)
+            else:
+                trial.misses += 1
+            return result
+        finally:
+            trial.busy = False
+            if trial.misses > MISSES:
+                self._end_trial(trial)
+
+    def _eager_turn(self, trial: PlanTrial, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._eager += 1
+        start = CLOCK[0]()
+        result = self.fn(*args, **kwargs)
+        seconds = CLOCK[0]() - start
+        self._budget.ran(seconds)
+        trial.eager.append(seconds)
+        lost = verdict(trial.replays, trial.eager)
+        if lost is not None and self._end_trial(trial) and lost:
+            self._lost(trial)
+        return result
+
+    def _counted(self) -> list[tuple[SignatureState, int]]:
+        """How many calls each signature has served."""
+        self._attribute()
+        states = list(self._signatures.everything())
+        return [(state, sum([plan.calls for plan in state.plans])) for state in states]
+
+    def _end_trial(self, trial: PlanTrial) -> bool:
+        """End a trial, if it is the one that is held."""
+        if self._trial is not trial:
+            return False
+        self._trial, self._won = None, self._won + 1
+        become(self, type(self).tried)  # type: ignore[attr-defined]
+        return True
+
+    def _lost(self, trial: PlanTrial) -> None:
+        """Calls of the signatures that were on trial run in Python from now on; their plans are
+        kept for another one."""
+        before, self._won = {id(state): calls for state, calls in trial.calls}, 0
+        for state, calls in self._counted():
+            if calls > before.get(id(state), 0):
+                state.resting, state.plans, state.pending = state.plans, [], []
+                replay, plain = min(trial.replays) * 1e6, min(trial.eager) * 1e6
+                state.why = f"takes {replay:.1f} us by its plan and {plain:.1f} in plain Python"
+                self._run_python(state, None)
+                self._postpone(state, False)
+        self._look_again()
+        self._sleep(MAX_REST)
+
+
+_TRIED: dict[type, type] = {}  # class -> that of its objects while they are on trial
+
+
+def tried(awake: Any) -> Any:
+    """Make the class that objects of a class have while they are on trial."""
+    made_of = awake
+
+    class OnTrial(awake):  # type: ignore[misc]
+        tried = made_of
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            trial = self._trial
+            if trial is None:  # it has just ended, in another thread
+                return awake.__call__(self, *args, **kwargs)
+            return self._turn(trial, awake.__call__, args, kwargs)
+
+        def __reduce__(self) -> Any:
+            made = super().__reduce__()
+            return made if isinstance(made, str) else (awake, *made[1:])
+
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(OnTrial, name, getattr(awake, name))
+    _TRIED[awake] = OnTrial
+    return awake
