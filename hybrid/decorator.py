@@ -38,6 +38,7 @@ from .trace.serve.paths import NEW_WAYS, Paths, kept
 from .trace.serve.pending import Unserved
 from .trace.serve.plans import Bare, ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE, MISS, set_executor
+from .trace.serve.regards import other_regard
 from .trace.serve.reports import CacheInfo, RunsEagerly
 from .trace.serve.served import Served
 from .trace.serve.signatures import (
@@ -45,7 +46,6 @@ from .trace.serve.signatures import (
     SignatureTable,
     dropper,
     follow_mode,
-    other_regard,
     owners_of,
 )
 from .trace.serve.sized.calls import Recorded

@@ -48,12 +48,14 @@ _DEEPEST = 6  # containers inside each other that are looked through for data
 
 
 class Passed:
-    """Marks the tensor of an argument that is no tensor; `source` is the argument itself."""
+    """Marks the tensor of an argument that is no tensor; `source` is the argument itself.  Of a
+    list of numbers also the `position` of the argument that holds it, and the types of the
+    sequences inside each other (`form`)."""
 
-    __slots__ = ("source",)
+    __slots__ = ("source", "position", "form")
 
-    def __init__(self, source: Any) -> None:
-        self.source = source
+    def __init__(self, source: Any, position: int = -1, form: tuple[type, ...] = ()) -> None:
+        self.source, self.position, self.form = source, position, form
 
 
 class PassedNumber:

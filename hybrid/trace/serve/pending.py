@@ -28,8 +28,9 @@ from .background import Compilation
 from .paths import crossing, leads
 from .plans import ReplayPlan
 from .prepare import MISS
+from .regards import freed
 from .reports import Reports
-from .signatures import SignatureState, freed
+from .signatures import SignatureState
 from .ways import EACH, FREE, MAX_WAYS, Way, Ways, way_of
 
 __all__ = ["Unserved"]

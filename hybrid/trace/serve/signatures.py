@@ -6,26 +6,25 @@ name dies; signatures are bounded in number and size, and those that were used l
 
 from __future__ import annotations
 
-import inspect
 import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from ...autograd.asked import Asked
-from ...core.cache import Living, keep
+from ...core.cache import Living
 from ...core.precision import MATMUL
 from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
 from ..fallback.deferred import Deferral
 from ..fallback.families import Family
 from ..fallback.postponed import PostponingRecorder
-from ..follow.rows import SUPPORTED, follower
+from ..follow.rows import follower
 from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
 from ..heap.data import numbers_among, source_of
-from ..heap.facts import Holder, same
-from ..heap.signature import Regard, is_scalar, signature_of
+from ..heap.facts import Holder
+from ..heap.lists import listed_at
 from ..heap.structure import structure_of
 from ..record.actions import NONE
 from ..record.recorder import Recorder
@@ -42,9 +41,7 @@ __all__ = [
     "SignatureState",
     "SignatureTable",
     "dropper",
-    "freed",
     "follow_mode",
-    "other_regard",
     "owners_of",
 ]
 
@@ -165,19 +162,20 @@ class SignatureState:
         extents may show that one is enough, and then its plan computes the call."""
         numbers = numbers_among(tensors)
         prepares = self.prepares and any(source_of(t) is not t for t in tensors)
+        listed = {id(source_of(t)): k for t in tensors if (k := listed_at(t)) >= 0}
         watch = Watch(follower(function) if numbers or prepares or self.follows() else None)
         late = related and self.family is not None and self.family.postpones()
         kind = PostponingRecorder if late else Recorder
         recorder = kind(tensors, getattr(function, "__code__", None))
-        recorder.watch, watch.data = watch, recorder.sources()
+        recorder.watch, watch.data, watch.listed = watch, recorder.sources(), listed
         recorder.asked = self.asked
         if watch.follow is not None:
             follow = watch.follow
             follow.regions, follow.decide = recorder.regions, _weakly(recorder.decide)
             follow.progress = _weakly(recorder.progress)
-            if self.prepares:
-                numbered = {id(tensor): number for number, tensor in enumerate(recorder.args)}
-                follow.data = {ident: numbered[id(t)] for ident, t in recorder.data.items()}
+            numbered = {id(tensor): number for number, tensor in enumerate(recorder.args)}
+            data = {ident: numbered[id(t)] for ident, t in recorder.data.items()}
+            follow.data = {i: n for i, n in data.items() if self.prepares or i in listed}
             follow.counters = {k: v for k, v in self.counters.items() if v is not None}
             follow.compute_number = _weakly(recorder.compute_number)
             follow.compute_operand = _weakly(recorder.compute_operand)
@@ -381,60 +379,6 @@ class SignatureTable(dict[Any, SignatureState]):
         for table in (self, self.older):
             for signature in [key for key, other in list(table.items()) if other is state]:
                 table.pop(signature, None)
-
-
-def freed(
-    function: Any,
-    seen: dict[Any, tuple[Any, ...]],
-    regard: Regard,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Regard:
-    """How a function takes the arguments of a call with a new signature: numbers that are `seen`
-    with a second value are part of signatures by their type alone from now on."""
-    if not SUPPORTED or type(function) is not types.FunctionType:
-        return regard
-    code = function.__code__
-    given = list(args[: code.co_argcount])
-    if not code.co_flags & inspect.CO_VARARGS:  # by keyword only: behind all others
-        given += list(kwargs.values())[: code.co_kwonlyargcount]
-    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float or is_scalar(v)]
-    places = [k for k in numbers if k not in regard.fixed]
-    if regard.free.issuperset(places):
-        return regard
-    key = signature_of(args, kwargs, regard._replace(free=regard.free.union(places)))[0]
-    values = tuple([given[k] for k in places])
-    before = seen.get(key, values)
-    keep(seen, key, values, MAX_SIGNATURES)
-    moved = [k for k, old, new in zip(places, before, values) if not same(old, new)]
-    return regard._replace(free=regard.free.union(moved))
-
-
-def other_regard(
-    regard: Regard, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any], served: bool
-) -> Regard | None:
-    """How a function has to take its arguments so that a call like this one may be replayed, where
-    it has been taken as data, or by structure, so far; None where nothing is left to try.
-
-    `served`: other calls with these arguments are replayed, so no number goes back by value."""
-    falls, fixed = set(watch.falls), regard.fixed | (set() if served else watch.fixed)
-    scalars = [k for k, v in enumerate([*args, *kwargs.values()]) if is_scalar(v)]
-    if "content" in falls and not regard.free.isdisjoint(scalars):
-        falls.discard("content")  # of arrays, it may be
-        fixed = fixed.union(scalars)
-    if "content" in falls and not regard.prepares and not regard.content and SUPPORTED:
-        return regard._replace(prepares=True)
-    wanted = Regard(
-        regard.content or "content" in falls,
-        regard.identity or "identity" in falls,
-        regard.free - fixed,
-        fixed,
-        regard.prepares,
-    )
-    if wanted == regard:
-        return None
-    differs = signature_of(args, kwargs, wanted)[0] != signature_of(args, kwargs, regard)[0]
-    return wanted if differs else None
 
 
 def _described(holder: Any) -> bool:
