@@ -166,3 +166,7 @@ def _frozen(array: np.ndarray) -> bool:
     if isinstance(owner, memoryview):
         owner = owner.obj if owner.readonly else None
     return type(owner) is bytes
+
+
+# they do nothing with a list of numbers but make an array of it (trace/watch/passed/reads.py)
+tensor.makes_tensors = asarray.makes_tensors = True  # type: ignore[attr-defined]

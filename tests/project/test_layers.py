@@ -77,6 +77,7 @@ ROOMS = {
         "background",
         "paths",
         "signatures",
+        "regards",
         "ways",
         "trial",
         "versions",

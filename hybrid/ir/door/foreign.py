@@ -39,8 +39,8 @@ _DEEPEST = 64
 
 class Data(NamedTuple):
     """Data as NumPy reads it (floats in double precision), and whether it is weak; `huge`: integers
-    beyond 64 bits, which only a floating dtype takes, are among it; `given`: the array or buffer
-    that all of it was read from, None for other data."""
+    beyond 64 bits, which only a floating dtype takes, are among it; `given`: the array, buffer,
+    number or sequence of numbers that all of it was read from, None for other data."""
 
     array: np.ndarray
     weak: bool
@@ -142,7 +142,7 @@ def _numbers(given: Any, whole: bool) -> Data:
     """Python numbers; `whole`: of integers only, which NumPy reads as floats beyond 63 bits."""
     array = np.array(given)
     if not array.size or array.dtype.kind == ("i" if whole else "f") or array.dtype.kind == "b":
-        return Data(array, True)
+        return Data(array, True, given=given)
     if whole:
         try:
             return Data(np.array(given, np.uint64), True)

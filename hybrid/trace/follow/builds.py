@@ -13,6 +13,7 @@ from ..bytecode.liveness import live_after
 from ..heap.allowlist import plain
 from ..host.table import owns_state
 from .arrays.computed import is_array
+from .arrays.numbers import ListWalk, list_walk
 from .calls import RETURNED, Effect, Instruction
 from .follower import Follower
 from .hosted.recall import held, operand_at, recalled
@@ -126,10 +127,21 @@ def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
     follow.escape([slot])
     over = value_of(frame, slot)
     _walks(follow, over)
-    if type(over) is range and len(over):
+    numbers = list_walk(follow, over)
+    if numbers is not None and _walked_here(machine):
+        follow.does_again(machine)
+        machine.stack.append(StackSlot(numbers))
+    elif type(over) is range and len(over):
         machine.stack.append(StackSlot(RangeWalk(over, 0, [0])))
     else:
         machine.stack.append(StackSlot(method=BLOCK))
+
+
+def _walked_here(machine: Stepper) -> bool:
+    """Whether the iterator that the instruction makes is asked for items by this frame alone, and
+    no comprehension or generator gets it."""
+    (following,) = machine.after[machine.offset]
+    return machine.instructions[following].opname in ("FOR_ITER", "LOAD_FAST_AND_CLEAR")
 
 
 def advance(follow: Follower, machine: Stepper) -> None:
@@ -137,6 +149,9 @@ def advance(follow: Follower, machine: Stepper) -> None:
     walk = machine.stack[-1].value
     if type(walk) is RangeWalk:
         walk.asked[0] += 1
+        machine.stack[-1] = StackSlot(walk._replace(taken=walk.taken + 1))
+    elif type(walk) is ListWalk:
+        follow.does_again(machine)
         machine.stack[-1] = StackSlot(walk._replace(taken=walk.taken + 1))
     else:
         follow.impure += 1
@@ -158,6 +173,8 @@ def given(follow: Follower, machine: Stepper, offset: int) -> StackSlot:
     """What the iterator on top of the stack gave, which is about to be stored there: a number that
     the graph computes where the variable is one."""
     walk, store = machine.stack[-1].value, machine.instructions[offset]
+    if type(walk) is ListWalk:
+        return walk.latest()
     if type(walk) is not RangeWalk or not store.opname.startswith("STORE_FAST"):
         return UNSEEN
     name = store.argval if type(store.argval) is str else store.argval[0]

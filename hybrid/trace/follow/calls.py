@@ -17,6 +17,7 @@ from ..bytecode.host_reads import HOW
 from ..heap.allowlist import is_a, lookup
 from ..host.table import host_function
 from .arrays.computed import is_array, of_call
+from .arrays.numbers import offer_numbers
 from .arrays.offers import close_offer, offer_arrays
 from .follower import Follower, Method
 from .hosted.calls import called_again
@@ -147,6 +148,8 @@ def _computed(
     """A builtin that computes with a number or gives one of a container."""
     if function is len and len(arguments) == 1:
         owner = value_of(frame, arguments[0])
+        if id(owner) in follow.data and type(owner) is list:
+            return StackSlot(len(owner))  # the signature tells
         if type(owner) is list:
             follow.measured.add((id(machine.code), machine.offset, id(owner)))
             return follow.length(owner)
@@ -214,6 +217,7 @@ def _python(
     if offer is None and not names:
         offer = offer_arguments(follow, frame, method, slots)
     arrays = offer_arrays(follow, machine, frame, given, first, method)
+    made = offer_numbers(follow, machine, frame, method, given, first)
 
     def finish(follow: Follower, offset: int) -> None:
         python = machine.entered or machine.returned
@@ -225,9 +229,11 @@ def _python(
             arrays.broken = arrays.broken or bool(machine.entered)
             passed = [s for s in passed if not any(s.term is a.term for a in arrays.slots)]
             passed += close_offer(follow, machine, arrays)
-        if offer is not None:
-            others = [s for s in passed if not any(s.term is o.term for o in offer.slots)]
-            passed = [*others, *offer.left()]
+        follow.made = None
+        for one in (offer, made):
+            if one is not None:
+                others = [s for s in passed if not any(s.term is o.term for o in one.slots)]
+                passed = [*others, *one.left()]
         follow.escape(passed)
         machine.stack[-1] = _outcome(follow, machine, callee, function)
 

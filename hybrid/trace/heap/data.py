@@ -51,9 +51,13 @@ _DEEPEST = 6  # containers inside each other that are looked through for data
 
 
 class Passed(NamedTuple):
-    """Marks the tensor of an argument that is no tensor; `source` is the argument itself."""
+    """Marks the tensor of an argument that is no tensor; `source` is the argument itself.  Of a
+    list of numbers also the `position` of the argument that holds it, and the types of the
+    sequences inside each other (`form`)."""
 
     source: Any
+    position: int = -1
+    form: tuple[type, ...] = ()
 
 
 class PassedNumber(NamedTuple):

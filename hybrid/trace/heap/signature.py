@@ -21,6 +21,7 @@ from ...ir.tensor import Handle
 from .allowlist import is_tuple, plain
 from .arrays import array_key, dtype_key, scalar_key, unseen
 from .data import BUFFERS, passed, passed_number
+from .lists import passed_list
 from .structure import EMPTY, structure_of
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "with_defaults",
     "Leaves",
     "unchecked",
+    "MAX_DATA_LEVEL",
     "MAX_INLINE",
 ]
 
@@ -54,6 +56,7 @@ _OBJECT = object()  # the start of an entry by identity: no class of a user is h
 _STRUCTURE = object()  # the start of an entry by what the object is made of
 _DATA = object()  # after the record of an array in the machine's byte order
 _NUMBER = object()  # the start of an entry for a number of a type
+_NUMBERS = object()  # the start of an entry for a list of numbers
 _AGAIN = object()  # the start of an entry for a structure that was met before
 float_bits = struct.Struct("d").pack
 
@@ -68,9 +71,10 @@ class _Large(Exception):
 
 class Regard(NamedTuple):
     """How a function takes its arguments: small arrays as data or by content, dataclasses and
-    functions by structure or as objects, numbers at the positions `free` by type alone; those at
-    `fixed` are looked at by Python and stay by value; where it `prepares` data with NumPy, replays
-    do that again.  Arguments by keyword only come behind the others, in their order."""
+    functions by structure or as objects, numbers at the positions `free` by type alone and lists of
+    numbers in what is there as data; those at `fixed` are looked at by Python and stay by value;
+    where it `prepares` data with NumPy, replays do that again.  Arguments by keyword only come
+    behind the others, in their order."""
 
     content: bool = False
     identity: bool = False
@@ -84,7 +88,7 @@ class Leaves:
 
     Every entry is made of exact built-in values, so that comparing signatures runs no user code."""
 
-    __slots__ = ("tensors", "objects", "sig", "regard", "met", "parts")
+    __slots__ = ("tensors", "objects", "sig", "regard", "met", "parts", "free")
 
     def __init__(self, regard: Regard) -> None:
         self.tensors: list[Any] = []
@@ -94,6 +98,7 @@ class Leaves:
         # arrays and structures by id: the tensor that stands for it, or how many came before
         self.met: dict[int, Any] = {}
         self.parts = 0
+        self.free = -1  # the position of the argument in hand, if it is free
 
     def add(self, value: Any, level: int = 0) -> None:
         """Append the description of x."""
@@ -109,6 +114,8 @@ class Leaves:
         elif id(cls) in _PLAIN:
             signature.append((cls, value))
         elif cls is list or cls is tuple:
+            if self.free >= 0 and cls is list and level <= MAX_DATA_LEVEL and self._numbers(value):
+                return
             signature.append((cls, len(value)))
             self._items(value, level)
         elif cls is dict:
@@ -139,13 +146,21 @@ class Leaves:
             self.add(key, level + 1)
             self.add(value, level + 1)
 
+    def argument(self, value: Any, position: int, level: int = 0) -> None:
+        """Append an argument at a position."""
+        if position not in self.regard.free:
+            self.add(value, level)
+        elif not self.number(value, position):
+            self.free = position
+            self.add(value, level)
+            self.free = -1
+
     def keywords(self, given: dict[str, Any], first: int) -> None:
         """Append arguments by keyword, the first of which has a position."""
         self.sig.append((dict, len(given)))
         for position, (name, value) in enumerate(given.items(), first):
             self.add(name, 1)
-            if position not in self.regard.free or not self.number(value, position):
-                self.add(value, 1)
+            self.argument(value, position, 1)
 
     def number(self, value: Any, position: int) -> bool:
         """A number by its type alone, a NumPy scalar as data; false for what is neither."""
@@ -155,6 +170,18 @@ class Leaves:
             self.sig.append((_NUMBER, kind))
             return True
         return is_scalar(value) and self._data(value)
+
+    def _numbers(self, given: Any) -> bool:
+        """A list of numbers by its extents and their type; false for any other list."""
+        tensor = self.met.get(id(given))
+        if tensor is None:
+            tensor = passed_list(given, self.free)
+            if tensor is None:
+                return False
+            self.met[id(given)] = tensor
+        self.tensors.append(tensor)
+        self.sig += [(_NUMBERS, tensor._x.form), tensor._a]
+        return True
 
     def _array(self, array: Any, level: int) -> None:
         if not self.regard.content or array.nbytes > MAX_INLINE:
@@ -245,7 +272,9 @@ def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any], regard: Regard) -> Le
     free = regard.free
     try:
         for position, value in enumerate(args):
-            if not (free and position in free and leaves.number(value, position)):
+            if free:
+                leaves.argument(value, position)
+            else:
                 leaves.add(value)
         if kwargs and not free:
             leaves._dict(kwargs)

@@ -1,6 +1,6 @@
 """Arguments that a signature describes by what they are made of, though they are no containers:
 dataclasses and their like, functions by code and cells, bound methods, partial objects; objects of
-other classes once fresh ones keep coming (`open_class`).
+other classes once fresh ones keep coming (`FreshObjects`).
 
 Invariant: two objects with equal structures do the same wherever a program asks neither which one
 it is nor its hash; looking runs no code of a user (no property, `__getattr__`, `__eq__`).
@@ -39,7 +39,7 @@ __all__ = [
     "fields_of",
     "built",
     "may_open",
-    "open_class",
+    "FreshObjects",
 ]
 
 
@@ -65,6 +65,8 @@ _FIELDS: dict[int, tuple[weakref.ref[type], Fields | None]] = {}
 _COMPARED = (types.SimpleNamespace, bytearray, memoryview, array.array)  # by what they hold
 EMPTY = object()  # a cell or slot that holds nothing
 _TREES = ("", "hybrid")  # where classes may be registered as trees
+ENOUGH = 2  # objects of a class that served no second call before the class is opened
+_MOST = 128  # classes of which such objects are counted
 
 
 def structure_of(value: Any) -> Structure | None:
@@ -260,3 +262,24 @@ def built(cls: type, keys: tuple[Any, ...], parts: list[Any]) -> Any:
             assert entries is not None  # the recorded object had one
             entries[key] = part
     return value
+
+
+# ---- classes of which a function gets ever new objects
+class FreshObjects:
+    """How many signatures died, or wait, with an object, by the class of the object."""
+
+    def __init__(self) -> None:
+        self.unserved: dict[int, int] = {}
+
+    def note(self, cls: type) -> None:
+        """A signature that an object of a class belonged to served no call."""
+        if may_open(cls):
+            keep(self.unserved, id(cls), self.unserved.get(id(cls), 0) + 1, _MOST)
+
+    def opens(self, objects: list[Any]) -> bool:
+        """Have objects of such classes taken by structure; whether one of these is."""
+        found = [type(v) for v in objects if self.unserved.get(id(type(v)), 0) >= ENOUGH]
+        for cls in found:
+            self.unserved.pop(id(cls), None)
+            open_class(cls)
+        return bool(found)

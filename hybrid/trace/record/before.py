@@ -14,6 +14,7 @@ from ..follow.terms import is_number
 from ..heap.allowlist import MISSING
 from ..heap.data import owned, same_content, source_of
 from ..heap.facts import Key
+from ..heap.lists import listed_at
 from ..watch.events import Watch
 from .compare import alike, continues
 from .expected import GONE
@@ -111,8 +112,10 @@ class Before(NamedTuple):
             watch.why("changes an argument's container or its shape")
             watch.falls.add("identity")
         elif not all(map(_unchanged, tensors, tensors_now)):
-            watch.why("changes the content of an argument that is a NumPy array")
-            watch.falls.add("content")
+            watch.why("changes the content of an argument that is data")
+            changed = [t for t, now in zip(tensors, tensors_now) if not _unchanged(t, now)]
+            watch.walked.update([k for t in changed if (k := listed_at(t)) >= 0])
+            watch.falls.update(["content"] if any(listed_at(t) < 0 for t in changed) else [])
         for recording in self.held:
             if recording.path != recorder.path:
                 continue

@@ -28,11 +28,13 @@ from ...ir.tensor import Alias, Handle, link_view
 from ..branches.decided import TRUTH
 from ..branches.recorded import BRANCHES, Branches
 from ..bytecode.host_reads import HOW, Read
+from ..follow.arrays.numbers import numbers_operand
 from ..follow.arrays.offers import array_operand, given_back
 from ..follow.operands import assigned, taken
 from ..follow.terms import HostRead, is_number
 from ..heap.allowlist import trusted
 from ..heap.data import source_of
+from ..heap.lists import takes_numbers
 from ..watch.events import Fall, Watch
 from .outputs import Unfit
 
@@ -331,6 +333,7 @@ class Recorder(Branches):
         if passed is None:
             follow = None if self.watch is None else self.watch.follow
             made = array_operand(follow, given, self._literal_of)
+            made = made or numbers_operand(follow, given, handle._a.dtype, self._literal_of)
             if made is None:
                 self.on_constant(handle)
                 return
@@ -346,6 +349,8 @@ class Recorder(Branches):
             return
         if handle._a.device is not passed._a.device or not _native(given):
             self._falls("content", "converts an argument in other byte order or for a device")
+        if type(given) is list and not takes_numbers(passed._a.dtype, handle._a.dtype):
+            self._looks(given, f"makes {handle._a.dtype.name} of a list among its arguments")
         # the dtype is another: the conversion is an operation of the graph
         params = (("dtype", handle._a.dtype),)
         converted = self._new(handle)
@@ -362,6 +367,12 @@ class Recorder(Branches):
         self.why(text)
         if self.watch is not None:
             self.watch.falls.add(fall)
+
+    def _looks(self, given: Any, text: str) -> None:
+        """A list among the arguments is looked at."""
+        self.why(text)
+        if self.watch is not None:
+            self.watch.walked.add(self.watch.listed.get(id(given), -1))
 
     def on_bool(self, handle: Any, value: bool) -> None:
         if not self.decide(HostRead(self.ref(handle), TRUTH, 0), value):

@@ -22,6 +22,7 @@ from ..follow.terms import Load
 from ..heap.allowlist import BOXES, MISSING, is_a, is_tuple
 from ..heap.data import numbers_among, source_of
 from ..heap.facts import Holder, Key
+from ..heap.lists import listed_at
 from ..heap.namespaces import SharedNames, namespaces_of
 from ..watch.analysis import Analysis
 from ..watch.passed.blind import is_blind
@@ -179,11 +180,8 @@ def recording_of(
     looked = [] if reasons else _looked_at(recorder, analysis)
     analysis.watch.fixed.update(looked)
     reasons += [f"looks at the number that is its argument {p + 1}" for p in looked]
-    if not reasons and _read_arrays(recorder, analysis):
-        analysis.watch.falls.add("content")
-        follow = analysis.watch.follow
-        site = f" ({follow.looked})" if follow is not None and follow.looked else ""
-        reasons.append(f"looks at what it computes of a NumPy array among its arguments{site}")
+    if not reasons:
+        reasons += _read_data(recorder, analysis)
     if reasons:
         return Refused(tuple(reasons))
     try:
@@ -201,11 +199,22 @@ def _looked_at(recorder: Recorder, analysis: Analysis) -> list[int]:
     return [position for position, number in given.items() if number in looked]
 
 
-def _read_arrays(recorder: Recorder, analysis: Analysis) -> bool:
-    """Whether Python may have looked at an array that it computed from data."""
+def _read_data(recorder: Recorder, analysis: Analysis) -> list[str]:
+    """The reason where Python may have looked at what it computed from data among the arguments,
+    which is noted."""
     data = {number for number, t in enumerate(recorder.args) if id(source_of(t)) in recorder.data}
     escaped = () if analysis.followed is None else analysis.followed.escaped
-    return any(type(e) is Load and e.of_call and e.place[1] in data for e in escaped)
+    places = {e.place[1] for e in escaped if type(e) is Load and e.of_call}
+    read = [listed_at(recorder.args[number]) for number in places & data]
+    if not read:
+        return []
+    watch, what = analysis.watch, "a list of numbers"
+    watch.walked.update([position for position in read if position >= 0])
+    if -1 in read:
+        watch.falls.add("content")
+        what = "a NumPy array"
+    site = f" ({watch.follow.looked})" if watch.follow and watch.follow.looked else ""
+    return [f"looks at what it computes of {what} among its arguments{site}"]
 
 
 def _recording(

@@ -24,8 +24,8 @@ from ..follow.terms import argument
 from ..heap.allowlist import BOXES, is_a, is_tuple, plain
 from ..heap.data import numbers_among, source_of
 from ..heap.facts import Holder
-from ..heap.fresh import FreshObjects
-from ..heap.structure import structure_of
+from ..heap.lists import listed_at
+from ..heap.structure import FreshObjects, structure_of
 from ..record.actions import NONE
 from ..record.recorder import Recorder
 from ..record.recording import Life, Recording
@@ -166,19 +166,20 @@ class SignatureState:
         extents may show that one is enough, and then its plan computes the call."""
         numbers = numbers_among(tensors)
         prepares = self.prepares and any(source_of(t) is not t for t in tensors)
+        listed = {id(source_of(t)): k for t in tensors if (k := listed_at(t)) >= 0}
         watch = Watch(follower(function) if numbers or prepares or self.follows() else None)
         late = related and self.family is not None and self.family.postpones()
         kind = PostponingRecorder if late else Recorder
         recorder = kind(tensors, getattr(function, "__code__", None))
-        recorder.watch, watch.data = watch, recorder.sources()
+        recorder.watch, watch.data, watch.listed = watch, recorder.sources(), listed
         recorder.asked = self.asked
         if watch.follow is not None:
             follow = watch.follow
             follow.regions, follow.decide = recorder.regions, _weakly(recorder.decide)
             follow.progress = _weakly(recorder.progress)
-            if self.prepares:
-                numbered = {id(tensor): number for number, tensor in enumerate(recorder.args)}
-                follow.data = {ident: numbered[id(t)] for ident, t in recorder.data.items()}
+            numbered = {id(tensor): number for number, tensor in enumerate(recorder.args)}
+            data = {ident: numbered[id(t)] for ident, t in recorder.data.items()}
+            follow.data = {i: n for i, n in data.items() if self.prepares or i in listed}
             follow.counters = {k: v for k, v in self.counters.items() if v is not None}
             follow.compute_number = _weakly(recorder.compute_number)
             follow.compute_operand = _weakly(recorder.compute_operand)

@@ -132,11 +132,11 @@ class Watch:
         self.kept: dict[int, int] = collections.Counter()
         self.passed: collections.Counter[int] = collections.Counter()  # and those in `frames`
         self.looked, self.switched = dict[int, Any](), dict[int, tuple[Any, bool]]()
-        # Arguments that are data, by id, and what became of them: code that got some, how often its
-        # instructions ran (by id of the code, offset), and how often a tensor was made of one
-        # under each (by id of the code, offset, id of the argument).
-        self.data: dict[int, Any] = {}
-        self.traced: dict[int, Code] = {}
+        # Arguments that are data, by id (of lists the position of the argument, and such positions
+        # that were looked at), code that got some, how often its instructions ran (by id, offset),
+        # and how often a tensor was made of one under each (by id, offset, id of the argument).
+        self.data, self.traced = dict[int, Any](), dict[int, Code]()
+        self.listed, self.walked = dict[int, int](), set[int]()
         self._counted: set[int] = set()  # frames, by id, whose steps are counted
         self.steps: dict[tuple[int, int], int] = collections.defaultdict(int)
         self.made: dict[tuple[int, int, int], int] = collections.defaultdict(int)

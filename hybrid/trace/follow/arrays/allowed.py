@@ -96,7 +96,7 @@ _OF_SCALARS = {
     if hasattr(np.generic, name)
 }
 _KNOWN |= {id(m.function): m for table in (_OF_ARRAYS, _OF_SCALARS) for m in table.values()}
-_BUILTINS: tuple[Any, ...] = (*NUMBERS, abs, round)
+_BUILTINS: tuple[Any, ...] = (*NUMBERS, abs, round, sum, min, max)
 _KNOWN |= {id(builtin): ArrayFunction(builtin) for builtin in _BUILTINS}
 
 

@@ -94,7 +94,7 @@ def _operand(
         return Constant(value), value
     if type(value) is np.ndarray and slot.value is value and slot.term is None:
         return (NumberTable(value), value) if _existed(follow, value) else None
-    sequence = type(value) is list or type(value) is tuple
+    sequence = (type(value) is list or type(value) is tuple) and id(value) not in follow.data
     term = _of_items(follow, machine, frame, slot, value) if sequence else slot.term
     term = term_of(frame, slot) if term is None and not sequence else term
     if term is None or value is UNKNOWN or (slot.term is None and not _free(follow, value)):
@@ -103,7 +103,9 @@ def _operand(
 
 
 def _free(follow: Any, value: Any) -> bool:
-    """Whether a value that is decided holds no NumPy scalar among the arguments."""
+    """Whether a value that is decided holds no NumPy scalar or list among the arguments."""
+    if id(value) in follow.data:
+        return False
     if type(value) is tuple:
         return all(_free(follow, item) for item in value)
     if type(value) is slice:
@@ -146,7 +148,7 @@ def computed(
     `first`: where on the stack the slots lie."""
     if call is None or follow.regions:
         return None
-    if not follow.data and not any(has_arrays(slot.term) for slot in given):
+    if not follow.data and not any(_has_data(slot.term) for slot in given):
         return None
     if all(slot.method == CREATED for slot in given):
         return None
@@ -156,7 +158,7 @@ def computed(
         return None
     found = [_operand(follow, machine, frame, slot) for slot in slots]
     operands = [pair for pair in found if pair is not None]
-    if len(operands) < len(found) or not any(has_arrays(term) for term, _ in operands):
+    if len(operands) < len(found) or not any(_has_data(term) for term, _ in operands):
         return None
     if any(_writable(term) for term, _ in operands[call.spreads :]):
         return None
@@ -164,7 +166,8 @@ def computed(
     term = Made(call.function, tuple([term for term, _ in operands]), type(value))
     if value is None or size(term) > MAX_SIZE or _depth(term) > MAX_TERM:
         return None
-    follow.loud.update([kind for kind, how in np.geterr().items() if how != IGNORED])
+    if has_arrays(term):
+        follow.loud.update([kind for kind, how in np.geterr().items() if how != IGNORED])
     follow.does_again(machine)
     return StackSlot(value, term)
 
@@ -330,6 +333,11 @@ def has_arrays(term: Any) -> bool:
     if type(term) is Made or type(term) is Operation:
         return any(map(has_arrays, term.operands))
     return type(term) is Collection and any(map(has_arrays, term.items))
+
+
+def _has_data(term: Any) -> bool:
+    """Whether a term is computed of an array, or is a list of numbers among the arguments."""
+    return has_arrays(term) or (type(term) is Load and term.type is list)
 
 
 # ---- arrays that the call leaves

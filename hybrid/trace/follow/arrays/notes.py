@@ -21,16 +21,17 @@ class ArrayNotes:
     """`data`: arguments that are data, by id, with the number of what stands for it; `again`: how
     many runs of an instruction did with all that they got what replays do again, by code and
     offset, of those in frames that may have got data (`carries`: the instruction under way is in
-    one); `arrays`: what is offered to hybrid right now; `fresh`: followed arrays that functions of
-    the user gave back; `loud`: errors of floating point that NumPy did not ignore where some were
-    computed; `looked`: where Python first looked at one; `under`: the frame whose instruction is
-    under way."""
+    one); `arrays`, `made`: what is offered to hybrid right now; `fresh`: followed arrays that
+    functions of the user gave back; `loud`: errors of floating point that NumPy did not ignore
+    where some were computed; `looked`: where Python first looked at one; `under`: the frame whose
+    instruction is under way."""
 
     def __init__(self) -> None:
         self.data: dict[int, int] = {}
         self.again: collections.Counter[tuple[int, int]] = collections.Counter()
         self.carries = False
         self.arrays: Any = None
+        self.made: Any = None
         self.fresh: dict[int, Any] = {}
         self.loud: set[str] = set()
         self.looked = ""

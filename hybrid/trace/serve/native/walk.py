@@ -19,6 +19,7 @@ from ....core.signals import from_handler
 from ....ir.tensor import Handle
 from ...heap.allowlist import instance_dict, is_tuple
 from ...heap.data import BUFFERS, lender, passed, passed_number
+from ...heap.lists import passed_list
 from ...heap.signature import Regard, buffer_key, by_identity, float_bits
 from ...heap.structure import structure_of
 from ...record.guards import run_text
@@ -44,6 +45,7 @@ class ArgumentWalk:
             "MISSING": object(),
             "from_handler": from_handler,
             "number": passed_number,
+            "listed": passed_list,
             "ndarray": np.ndarray,
             "items_of": tuple.__iter__,
             "bits": float_bits,
@@ -60,6 +62,7 @@ class ArgumentWalk:
         self.met: dict[int, str] = {}  # structures and arrays: each has to be another object
         self.plain = True
         self.count = 0
+        self.free = -1  # the position of the argument in hand, if it is free
 
     def function(
         self,
@@ -127,7 +130,9 @@ class ArgumentWalk:
             self.need(f"type({place}) is {kind}")
             self.tensors.append((f"number({place}, {position})", value))
         else:
+            self.free = position if position in self.regard.free else -1
             self.add(value, place)
+            self.free = -1
 
     def add(self, value: Any, place: str) -> None:
         """Anything, as a signature describes it."""
@@ -144,6 +149,8 @@ class ArgumentWalk:
             held = self.hold(value)
             same = f"type({place}) is float and bits({place}) == {self.hold(float_bits(value))}"
             self.need(f"{place} is {held} or {same}")
+        elif cls is list and self.free >= 0 and passed_list(value, self.free) is not None:
+            self._numbers(value, place)
         elif cls is list or is_tuple(value):
             self._items(value, place)
         elif cls is dict:
@@ -195,6 +202,16 @@ class ArgumentWalk:
         self.need(f"{made} is not None and {made}._a is {self.hold(tensor._a)}")
         self.need(f"{self.hold(buffer_key)}({place}) == {key}")
         self.tensors.append((made, value))
+
+    def _numbers(self, value: Any, place: str) -> None:
+        """A list of numbers, by what stands for it."""
+        tensor: Any = passed_list(value, self.free)
+        self._alone(value, place)
+        self.need(f"type({place}) is list")
+        found = self.name(f"listed({place}, {self.free})")
+        record, form = self.hold(tensor._a), self.hold(tensor._x.form)
+        self.need(f"{found} is not None and {found}._a is {record} and {found}._x.form == {form}")
+        self.tensors.append((found, value))
 
     def _alone(self, value: Any, place: str) -> None:
         """Note something that a signature tells from others by identity."""

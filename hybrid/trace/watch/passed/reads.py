@@ -56,6 +56,11 @@ CALLS = frozenset(("CALL", "CALL_KW", "CALL_FUNCTION_EX"))
 RESULTS = frozenset(("RETURN_VALUE", "YIELD_VALUE"))
 # where a property, `__getitem__` or a generator gives its result
 READS = frozenset(("LOAD_ATTR", "LOAD_METHOD", "BINARY_SUBSCR", "FOR_ITER"))
+# Instructions that ask a list whether it is empty.
+ASKING = """UNARY_NOT TO_BOOL JUMP_IF_FALSE_OR_POP JUMP_IF_TRUE_OR_POP
+    POP_JUMP_FORWARD_IF_FALSE POP_JUMP_FORWARD_IF_TRUE POP_JUMP_BACKWARD_IF_FALSE
+    POP_JUMP_BACKWARD_IF_TRUE POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE"""
+ASKS = frozenset(ASKING.split())
 
 
 class DataReads:
@@ -66,6 +71,7 @@ class DataReads:
         self.evaluator, self.watch = evaluator, evaluator.watch
         self.data, self.root = self.watch.data, root
         self.runs = 0  # of the instruction in hand
+        self.held = set(self.data)  # the data that it may get, by id
         follow = self.watch.follow
         known = follow is not None and not follow.failed
         # how many runs of an instruction do what replays do again, and the calls that do that only
@@ -75,6 +81,7 @@ class DataReads:
     def check(self) -> None:
         """Note a reason for each instruction that may have read content."""
         for ident, code in self.watch.traced.items():
+            self.held = set(self.data)
             if HIDDEN_NAMES & set(code.co_names):
                 reason = "looks into functions or frames that may hold a NumPy array"
                 self._why(code, Use(0, "", None, ()), reason)
@@ -87,7 +94,8 @@ class DataReads:
 
     def _use(self, code: CodeType, use: Use) -> None:
         slots = [self._carried(code, slot) for slot in use.slots]
-        if not any(slot.levels for slot in slots):
+        self.held = {ident for slot in slots for ident, _ in slot.levels}
+        if not self.held or (use.name in ASKS and self._lists(slots[-1].direct)):
             return
         if use.name in OPENS:
             # what gathers changes a container below the one that it opens
@@ -99,6 +107,8 @@ class DataReads:
                 return
             self._why(code, use, f"reads {use.key} of an argument that is a NumPy array")
             return
+        elif use.name == "CALL_FUNCTION_EX" and any(slot.direct for slot in slots):
+            pass  # what is behind a star is taken apart
         elif use.name in CALLS:
             self._call(code, use, slots)
             return
@@ -112,6 +122,14 @@ class DataReads:
             return
         self._why(code, use, "reads the content of an argument that is a NumPy array")
 
+    def _lists(self, idents: set[int]) -> bool:
+        """Whether all of some data are lists."""
+        return idents <= self.watch.listed.keys()
+
+    def _listed(self) -> bool:
+        """Whether lists are among what an instruction may get."""
+        return not self.held.isdisjoint(self.watch.listed)
+
     def _computes(self, code: CodeType, use: Use, slots: list[Carried]) -> bool:
         """Whether an operator or subscript made tensors of the arrays among its operands."""
         if use.name in COMPUTES:
@@ -122,12 +140,13 @@ class DataReads:
             )
         if use.name == "BINARY_SUBSCR":
             base, key = slots[-2:]
-            return not base.direct and (not key.levels or self._made(code, use, [key]))
+            made = not key.levels or (not self._listed() and self._made(code, use, [key]))
+            return not base.direct and made
         if use.name == "STORE_SUBSCR":
             value, base, key = slots[-3:]
             fresh = base.levels or self.evaluator.values(code, use.slots[-2])
             tensors = not fresh and self._tensors(code, use.slots[-2])
-            return tensors and self._made(code, use, [value, key])
+            return tensors and not self._listed() and self._made(code, use, [value, key])
         return False
 
     def _received(self, code: CodeType) -> bool:
@@ -180,11 +199,17 @@ class DataReads:
                 name = name_of(function)
                 self._why(code, use, f"hands a NumPy array among its arguments to {name}")
                 return
-            if not _forwards(function) and not self._made(code, use, arguments):
+            taken = self._takes(function) and self._made(code, use, arguments)
+            if not _forwards(function) and not taken:
                 name = name_of(function)
                 reason = f"has {name} read a NumPy array among its arguments in Python"
                 self._why(code, use, reason)
                 return
+
+    def _takes(self, function: Any) -> bool:
+        """Whether a function of hybrid's takes what is in hand as an array; of a list it may look
+        at the numbers, too."""
+        return not self._listed() or bool(getattr(function, "makes_tensors", False))
 
     # ---- what slots are
     def _carried(self, code: CodeType, slot: Slot, level: int = 0) -> Carried:
@@ -262,9 +287,13 @@ class DataReads:
         return all(is_a(value, dict) for value in self.evaluator.values(code, slot))
 
     def _why(self, code: CodeType, use: Use, reason: str) -> None:
-        access = Access(code, use.offset)
+        access, listed = Access(code, use.offset), self.watch.listed
+        if self._lists(self.held):
+            reason = reason.replace("a NumPy array", "a list of numbers")
         self.evaluator.facts.why(reason, access)
-        self.watch.falls.add("content")
+        self.watch.walked.update([listed[ident] for ident in self.held if ident in listed])
+        if not self._lists(self.held):
+            self.watch.falls.add("content")
 
 
 def _gathers(function: Any) -> int | None:

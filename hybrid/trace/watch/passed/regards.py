@@ -1,7 +1,7 @@
-"""How a function takes its arguments from now on: what a new signature, or a call that was watched,
-says of its `Regard`.
+"""How a function takes its arguments from one call to the next: what is seen to vary becomes data,
+what Python looks at goes back into the signature.
 
-Invariant: each change is made once, so signatures that follow from it settle.
+Invariant: what goes back stays there, so a function settles.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ import types
 from typing import Any
 
 from ....core.cache import keep
-from ...bytecode.opcodes import SUPPORTED
+from ....ir.tensor import Handle
+from ...follow.rows import SUPPORTED
+from ...follow.terms import is_number
+from ...heap.allowlist import is_a, is_tuple, plain
 from ...heap.facts import same
-from ...heap.signature import Regard, is_scalar, signature_of
+from ...heap.signature import MAX_DATA_LEVEL, Regard, is_scalar, signature_of
+from ...heap.structure import structure_of
 from ..events import Watch
 
 __all__ = ["freed", "other_regard"]
 
-MOST = 128  # signatures whose numbers are remembered
+MAX_SEEN = 128  # signatures but for what varies, of which the latest content is known
 
 
 def freed(
@@ -29,23 +33,43 @@ def freed(
     kwargs: dict[str, Any],
 ) -> Regard:
     """How a function takes the arguments of a call with a new signature: numbers that are `seen`
-    with a second value are part of signatures by their type alone from now on."""
+    with a second value are part of signatures by their type alone from now on, and lists of numbers
+    with a second content are data."""
     if not SUPPORTED or type(function) is not types.FunctionType:
         return regard
     code = function.__code__
     given = list(args[: code.co_argcount])
     if not code.co_flags & inspect.CO_VARARGS:  # by keyword only: behind all others
         given += list(kwargs.values())[: code.co_kwonlyargcount]
-    numbers = [k for k, v in enumerate(given) if type(v) is int or type(v) is float or is_scalar(v)]
-    places = [k for k in numbers if k not in regard.fixed]
+    places = [k for k, v in enumerate(given) if k not in regard.fixed and _varies(v)]
     if regard.free.issuperset(places):
         return regard
     key = signature_of(args, kwargs, regard._replace(free=regard.free.union(places)))[0]
-    values = tuple([given[k] for k in places])
+    values = tuple([_content(given[k]) for k in places])
     before = seen.get(key, values)
-    keep(seen, key, values, MOST)
+    keep(seen, key, values, MAX_SEEN)
     moved = [k for k, old, new in zip(places, before, values) if not same(old, new)]
     return regard._replace(free=regard.free.union(moved))
+
+
+def _varies(value: Any, level: int = 0) -> bool:
+    """Whether an argument is a number, or may hold lists of numbers."""
+    kind = type(value)
+    if kind is list or level > MAX_DATA_LEVEL:
+        return kind is list
+    if kind is dict or is_tuple(value):
+        inside = dict.values(value) if kind is dict else tuple.__iter__(value)
+        return any([_varies(item, level + 1) for item in inside if not plain(item)])
+    if plain(value) or is_a(value, Handle):
+        return level == 0 and (kind is int or kind is float or is_scalar(value))
+    structure = structure_of(value)
+    return structure is not None and any([_varies(part, level + 1) for part in structure.parts])
+
+
+def _content(value: Any) -> Any:
+    """A number, or all that a signature says of something that holds lists."""
+    number = is_number(value) or is_scalar(value)
+    return value if number else signature_of((value,), {}, Regard())[0]
 
 
 def other_regard(
@@ -60,8 +84,10 @@ def other_regard(
     if "content" in falls and not regard.free.isdisjoint(scalars):
         falls.discard("content")  # of arrays, it may be
         fixed = fixed.union(scalars)
-    if "content" in falls and not regard.prepares and not regard.content and SUPPORTED:
+    looked = "content" in falls or bool(watch.walked)
+    if looked and not regard.prepares and not regard.content and SUPPORTED:
         return regard._replace(prepares=True)
+    fixed = fixed if served else fixed | watch.walked
     wanted = Regard(
         regard.content or "content" in falls,
         regard.identity or "identity" in falls,
