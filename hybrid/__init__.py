@@ -76,7 +76,7 @@ from .ir.door.precision import (
 from .ops import *  # noqa: F403
 from .profiling import Profile, profile
 from .threads import get_num_threads, num_threads, set_num_threads
-from .trace.serve.versions import Version
+from .trace.serve.told.versions import Version
 
 __version__ = "0.1.0"
 newaxis = None

@@ -38,7 +38,6 @@ from .trace.serve.paths import NEW_WAYS, Paths, kept
 from .trace.serve.pending import Unserved
 from .trace.serve.plans import Bare, ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE, MISS, set_executor
-from .trace.serve.reports import CacheInfo, RunsEagerly
 from .trace.serve.served import Served
 from .trace.serve.signatures import (
     SignatureState,
@@ -49,6 +48,7 @@ from .trace.serve.signatures import (
 )
 from .trace.serve.sized.calls import Recorded
 from .trace.serve.sized.relatives import plan_of, shows, sized
+from .trace.serve.told.reports import CacheInfo, RunsEagerly
 from .trace.serve.trial import Trying, tried
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks

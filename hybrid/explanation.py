@@ -17,7 +17,7 @@ from .decorator import Function, unbound
 from .trace.heap.facts import describe
 from .trace.heap.spelling import parts
 from .trace.serve.signatures import SignatureState
-from .trace.serve.versions import Version, line_of
+from .trace.serve.told.versions import Version, line_of
 
 __all__ = ["Explanation", "SourceLine", "explain"]
 

@@ -212,10 +212,7 @@ def _python(
     machine.passed = [StackSlot(kept), *given]
     machine.stack.append(UNSEEN)
     method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
-    slots = numbers(frame, given)
-    offer = offer_made(follow, frame, method, slots, names)
-    if offer is None and not names:
-        offer = offer_arguments(follow, frame, method, slots)
+    offer = _offered(follow, frame, method, numbers(frame, given), names)
     arrays = offer_arrays(follow, machine, frame, given, first, method)
     made = offer_numbers(follow, machine, frame, method, given, first)
 
@@ -238,6 +235,20 @@ def _python(
         machine.stack[-1] = _outcome(follow, machine, callee, function)
 
     machine.finish = finish
+
+
+def _offered(
+    follow: Follower,
+    frame: types.FrameType,
+    function: Any,
+    slots: list[StackSlot],
+    names: tuple[str, ...],
+) -> Any:
+    """The numbers among the arguments that are on offer as operands."""
+    offer = offer_made(follow, frame, function, slots, names)
+    if offer is None and not names:
+        offer = offer_arguments(follow, frame, function, slots)
+    return offer
 
 
 def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: Any) -> StackSlot:

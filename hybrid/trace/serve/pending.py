@@ -14,9 +14,8 @@ from typing import Any
 from ...core import signals
 from ...core.cache import keep
 from ...core.signals import from_handler
-from ...ir.door.busy import is_busy, values_of
 from ...ir.door.context import LOCAL, STATE, push_mode
-from ...ir.door.pending import COLLECTING, known
+from ...ir.door.pending import COLLECTING
 from ..fallback.budget import (
     AGAIN,
     CLOCK,
@@ -31,9 +30,7 @@ from ..fallback.budget import (
 )
 from ..fallback.families import Families, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
-from ..heap.data import owned
 from ..heap.signature import signature_of, unchecked
-from ..host.again import settled
 from ..record.recorder import Recorder
 from ..record.wording import why_not
 from ..watch.passed.regards import freed
@@ -41,8 +38,8 @@ from .background import Compilation
 from .paths import crossing, leads
 from .plans import ReplayPlan
 from .prepare import MISS
-from .reports import Reports
 from .signatures import SignatureState
+from .told.looked import Looked
 from .ways import EACH, FREE, MAX_WAYS, Way, Ways, way_of
 
 __all__ = ["Unserved"]
@@ -58,7 +55,7 @@ NEW_SIGNATURES = (
 )
 
 
-class Unserved(Napping, Reports):
+class Unserved(Napping, Looked):
     """The part of `Function` that meets eager calls and finished compilations.
 
     `_learned`: ways that were made."""
@@ -339,43 +336,6 @@ class Unserved(Napping, Reports):
     def _look_again(self) -> None:
         """Have the next call looked at, whichever plan it goes to."""
         self._direct = self._untaped = None
-
-    def _checked(self, mode: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A call in a scope that looks at values: a replay after its operations have been looked
-        at, if there would be one, else the user's function under that mode."""
-        given, named = self._arguments(args, kwargs)
-        signature, tensors, _ = signature_of(given, named, self._regard)
-        state = self._state(signature)
-        plans = [] if state is None else state.plans
-        if state is not None and plans and state.owners is not None:
-            plans = state.apart(given, named)
-        for plan in plans:
-            if plan.recording.handles_errors:
-                continue
-            result = settled(plan.draws, MISS, self._looked, mode, plan, tensors)
-            if result is not MISS:
-                self._replays, self._looped = self._replays + 1, self._looped + 1
-                plan.calls += 1
-                return result
-        return self.fn(*args, **kwargs)
-
-    def _looked(self, mode: Any, plan: ReplayPlan, tensors: list[Any]) -> Any:
-        """A replay in Python after its operations have been looked at, or MISS."""
-        captures = plan.guard(tensors)
-        inputs = [*tensors, *(captures or ())]
-        if captures is None or len({*map(id, inputs)}) != len(inputs):
-            return MISS
-        if any(map(is_busy, inputs)):
-            return MISS
-        # it may keep them, so data of the program is copied
-        mode.check(plan.recording.graph, known(values_of(owned(inputs))))
-        return plan.replay(inputs)
-
-    def _replay(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
-        """One replay, or MISS, with no random number drawn."""
-        if plan.draws:
-            return settled(plan.draws, MISS, self._replayed, plan, tensors)
-        return self._replayed(plan, tensors)
 
     def _timed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One of the first replays of a plan: how long the second takes is what they take."""

@@ -14,7 +14,7 @@ from frozen import frozen
 
 import hybrid as hb
 
-pytestmark = pytest.mark.filterwarnings("ignore::hybrid.trace.serve.reports.RunsEagerly")
+pytestmark = pytest.mark.filterwarnings("ignore::hybrid.trace.serve.told.reports.RunsEagerly")
 TABLE = [1.5, 2.5, 3.5, 4.5]
 
 

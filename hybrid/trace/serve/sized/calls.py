@@ -21,8 +21,8 @@ from ...heap.signature import Regard, signature_of
 from ...record.before import Before
 from ...watch.turns import RUNS
 from ..plans import ReplayPlan, distinct
-from ..reports import RunsEagerly
 from ..signatures import SignatureState
+from ..told.reports import RunsEagerly
 from . import blind_plan, filled_call
 
 __all__ = ["Recorded"]

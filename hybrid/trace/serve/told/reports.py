@@ -11,15 +11,15 @@ import warnings
 import weakref
 from typing import Any, NamedTuple
 
-from ...control.taps import Probes
-from ...core.errors import HybridError
-from ...ir.graph.draw import Shown
-from ..fallback.segments import Segments
-from ..heap.allowlist import Wrapped, trusted
-from ..heap.signature import Regard, signature_of, unchecked, with_defaults
-from ..host.again import undo
-from .plans import ReplayPlan
-from .signatures import SignatureState, SignatureTable
+from ....control.taps import Probes
+from ....core.errors import HybridError
+from ....ir.graph.draw import Shown
+from ...fallback.segments import Segments
+from ...heap.allowlist import Wrapped, trusted
+from ...heap.signature import Regard, signature_of, unchecked, with_defaults
+from ...host.again import undo
+from ..plans import ReplayPlan
+from ..signatures import SignatureState, SignatureTable
 from .versions import Kind, Version, line_of, versions_of
 
 __all__ = ["Reports", "RunsEagerly", "CacheInfo"]

@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from ..heap.spelling import spelled
-from ..record.wording import Wording
-from .signatures import SignatureState
+from ...heap.spelling import spelled
+from ...record.wording import Wording
+from ..signatures import SignatureState
 
 __all__ = ["Version", "versions_of", "line_of"]
 
