@@ -18,13 +18,14 @@ from .signatures import SignatureState, SignatureTable
 
 __all__ = ["OPERATION", "PlanTrial", "Trying", "WAIT", "TURNS", "tried", "verdict"]
 
-OPERATION = 2.5e-7  # seconds that no eager operation is faster than
+OPERATION = 3e-7  # seconds that no eager operation is faster than
 LARGE = 1e-3  # seconds of a replay beside which what a call pays for itself is small
 WAIT = 32  # replays before a trial: ways are found, caches are filled
+SAMPLES = 4  # the last of these, which may show that no trial is needed
 TURNS, MOST_TURNS = 8, 16  # calls of each kind
 SLOWER = 1.1  # as much longer a replay may take
-CLEARLY = {2: 4.0, 4: 1.5}  # as much longer eager calls take, after so many turns, ends a trial
-MOST_WAITS = 12  # doublings of WAIT, one a trial that was won
+FEW, CLEARLY = 4, 1.5  # turns, and how much longer eager calls take, after which a trial ends
+MOST_WAITS, CLEAR = 12, 3  # doublings of WAIT: one a trial that was won, more if it was clear
 MISSES = 4  # turns that no replay served, after which a trial is not held
 Call = Callable[..., Any]
 
@@ -38,8 +39,8 @@ def verdict(replays: list[float], eager: list[float]) -> bool | None:
     ]
     turns = len(eager)
     if turns < TURNS:
-        times = CLEARLY.get(turns, 0.0)
-        return False if times and all(plain >= times * r for r, plain in pairs[:2]) else None
+        clear = turns >= FEW and all(plain >= CLEARLY * replay for replay, plain in pairs[:2])
+        return False if clear else None
     lost = [replay > SLOWER * plain for replay, plain in pairs]
     if all(lost) or turns >= MOST_TURNS or not any(lost):
         return all(lost)
@@ -47,13 +48,14 @@ def verdict(replays: list[float], eager: list[float]) -> bool | None:
 
 
 class PlanTrial:
-    """`waits`: calls before the turns begin; `busy`: one is under way, so that calls inside of it
-    take none; `calls`: what signatures had served when the turns began."""
+    """`waits`: calls before the turns begin; `least`: seconds that the operations alone would take;
+    `busy`: a turn is under way, so that calls inside of it take none; `calls`: what signatures had
+    served when the turns began."""
 
-    __slots__ = ("waits", "busy", "misses", "calls", "replays", "eager")
+    __slots__ = ("waits", "least", "busy", "misses", "calls", "replays", "eager")
 
-    def __init__(self, waits: int) -> None:
-        self.waits, self.busy, self.misses = waits, False, 0
+    def __init__(self, waits: int, least: float) -> None:
+        self.waits, self.least, self.busy, self.misses = waits, least, False, 0
         self.calls: list[tuple[SignatureState, int]] = []
         self.replays: list[float] = []
         self.eager: list[float] = []
@@ -84,7 +86,8 @@ class Trying:
         least = OPERATION * len(plan.recording.graph.nodes)
         on_trial = _TRIED.get(type(self)) if CHOICE[0] == "auto" else None
         if on_trial is not None and least < seconds < LARGE:
-            self._trial = PlanTrial(0 if plan.retried else WAIT << min(self._won, MOST_WAITS))
+            waits = 0 if plan.retried else WAIT << min(self._won, MOST_WAITS)
+            self._trial = PlanTrial(waits, least)
             become(self, on_trial)
 
     def _turn(
@@ -93,39 +96,70 @@ class Trying:
         """One call of a trial; `call`: the function while it is on none."""
         if trial.busy or current_mode() is not None:
             return call(self, *args, **kwargs)
-        if trial.waits:
+        if trial.waits > SAMPLES:
             trial.waits -= 1
             return call(self, *args, **kwargs)
-        if not trial.calls:
-            trial.calls = self._counted()
         trial.busy = True
         try:
-            if len(trial.eager) < len(trial.replays):
-                return self._eager_turn(trial, args, kwargs)
-            before, start = self._replays, CLOCK[0]()
-            result = call(self, *args, **kwargs)
-            seconds = CLOCK[0]() - start
-            if self._replays == before + 1:
-                trial.replays.append(seconds)
-            else:
-                trial.misses += 1
-            return result
+            if trial.waits:
+                return self._sample(trial, call, args, kwargs)
+            if not trial.calls:
+                trial.calls = self._counted()
+            # not one by one: the arguments of calls may take turns, too
+            turn = len(trial.replays) + len(trial.eager)
+            kind = self._eager_turn if turn.bit_count() % 2 else self._replay_turn
+            return kind(trial, call, args, kwargs)
         finally:
             trial.busy = False
+
+    def _sample(
+        self, trial: PlanTrial, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """One of the last calls before the turns: where all are fast, these are not needed."""
+        replays, start = self._replays, CLOCK[0]()
+        result = call(self, *args, **kwargs)
+        seconds = CLOCK[0]() - start
+        fast = self._replays == replays + 1 and seconds < trial.least
+        trial.waits, trial.least = trial.waits - 1, trial.least if fast else 0.0
+        if trial.least and not trial.waits:
+            self._end_trial(trial)
+        return result
+
+    def _replay_turn(
+        self, trial: PlanTrial, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        replays, start = self._replays, CLOCK[0]()
+        result = call(self, *args, **kwargs)
+        seconds = CLOCK[0]() - start
+        if self._replays == replays + 1:
+            trial.replays.append(seconds)
+            self._judge(trial)
+        else:
+            trial.misses += 1
             if trial.misses > MISSES:
                 self._end_trial(trial)
+        return result
 
-    def _eager_turn(self, trial: PlanTrial, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _eager_turn(
+        self, trial: PlanTrial, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         self._eager += 1
         start = CLOCK[0]()
         result = self.fn(*args, **kwargs)
         seconds = CLOCK[0]() - start
         self._budget.ran(seconds)
         trial.eager.append(seconds)
-        lost = verdict(trial.replays, trial.eager)
-        if lost is not None and self._end_trial(trial) and lost:
-            self._lost(trial)
+        self._judge(trial)
         return result
+
+    def _judge(self, trial: PlanTrial) -> None:
+        """End a trial where it is known how it ends."""
+        even = len(trial.eager) == len(trial.replays)
+        lost = verdict(trial.replays, trial.eager) if even else None
+        if lost is not None and self._end_trial(trial):
+            self._won += CLEAR * (len(trial.eager) < TURNS)
+            if lost:
+                self._lost(trial)
 
     def _counted(self) -> list[tuple[SignatureState, int]]:
         """How many calls each signature has served."""
