@@ -44,7 +44,6 @@ from .trace.serve.signatures import (
     SignatureTable,
     dropper,
     follow_mode,
-    owners_of,
 )
 from .trace.serve.sized.calls import Recorded
 from .trace.serve.sized.relatives import plan_of, shows, sized
@@ -57,7 +56,6 @@ from .trace.watch.turns import RUNS, TURN, Runs
 
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor", "unbound"]
 
-MAX_PLANS = 32
 UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -136,7 +134,7 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
             state, tensors = self._new_state(args, kwargs)
         if (state.work is not None or state.state == "EAGER") and not self._ready(state):
             return self._eagerly(args, kwargs)
-        plans = state.plans if state.owners is None else state.apart(args, kwargs)
+        plans = state.serving(args, kwargs)
         ahead, key = state.known_paths.foresight, None
         if ahead is not None:
             key = ahead.key()
@@ -354,6 +352,7 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
         """Compile a recording; `bare`: its arguments are distinct tensors and nothing else; `other`
         differs from it in sizes only."""
         prepare = CHOICE.executor.prepare
+        state.misses = state.misses if other is None else 0  # it does the same with other sizes
         run = sized(state, recording, other, CHOICE.executor)
         if run is None and not background.waits(self._wait, recording):
             state.work = background.start(recording, prepare, bare, state)
@@ -371,8 +370,8 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
         self._install(state, plan)
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
-        state.plans, plan.cause = [plan, *state.plans][:MAX_PLANS], state.text
-        plan.known_paths = state.known_paths
+        plan.cause, plan.known_paths = state.text, state.known_paths
+        state.install(plan)
         state.known_paths.made += 1
         state.known_paths.foresee(state.plans)
         if getattr(plan.run, "filled", False) and state.family is not None:
@@ -384,7 +383,6 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
         if state.family is not None:
             state.family.shows(state.shape, plan)
         state.state, state.fails, state.effects = "REPLAY", 0, 0
-        state.owners = owners_of(state.plans)
         if state.owners is not None:
             self._direct = None  # calls are to be looked at, whoever holds what
 

@@ -16,7 +16,7 @@ from ..heap.data import owned, same_content, source_of
 from ..heap.facts import Key
 from ..heap.lists import listed_at
 from ..watch.events import Watch
-from .compare import alike, continues
+from .compare import alike, continues, resized
 from .expected import GONE
 from .recorder import Recorder
 from .recording import Recording
@@ -26,6 +26,7 @@ __all__ = ["Before"]
 
 SETTLES = 2  # recordings that a signature takes, where nothing moves
 MAX_DRAWN = 32  # the same where random numbers are drawn, whose truths come again
+LATEST = 4  # recordings of a signature with which one of other sizes is compared
 MAX_CONDITIONAL = 4  # recordings of one way, after which further truths of numbers take two each
 
 
@@ -33,7 +34,8 @@ class Before(NamedTuple):
     """`held`: earlier recordings whose facts hold; `relatives`: those of calls with other extents;
     `places`: what the places of all earlier ones hold; `signature` of the call; `grad`: whether
     gradients are recorded; `moved`: places that earlier recordings found with other content;
-    `known`: all earlier recordings of the signature that are kept."""
+    `known`: all earlier recordings of the signature that are kept; `own`: of the latest of them
+    those whose facts hold."""
 
     held: list[Recording]
     places: dict[Key, Any]
@@ -42,6 +44,7 @@ class Before(NamedTuple):
     moved: frozenset[Key]
     relatives: list[Recording]
     known: list[Recording]
+    own: list[Recording]
 
     @classmethod
     def of(
@@ -56,11 +59,11 @@ class Before(NamedTuple):
         Where several recordings agree with none, each number that they found is taken for one that
         may move."""
         signed, tensors, *more = signature
-        held, near = list[Recording](), list[Recording]()
+        held, near, own = list[Recording](), list[Recording](), list[Recording]()
         places, moved = dict[Key, Any](), set[Key]()
         known: list[tuple[Recording, list[Recording] | None]] = [(r, held) for r in pending]
-        known += [(plan.recording, None) for plan in plans] + [(r, near) for r in relatives]
-        for recording, holding in known:
+        known += [(p.recording, own if k < LATEST else None) for k, p in enumerate(plans)]
+        for recording, holding in [*known, *[(r, near) for r in relatives]]:
             now = recording.facts.now()
             if holding is not None and recording.facts.broken(now=now) is None:
                 holding.append(recording)
@@ -76,13 +79,15 @@ class Before(NamedTuple):
         copied = (signed, owned(tensors), *more)
         grad = door.grad_enabled()
         ways = [*pending, *[plan.recording for plan in plans]]
-        return cls(held, places, copied, grad, frozenset(moved), near, ways)
+        own += held[-LATEST:]
+        return cls(held, places, copied, grad, frozenset(moved), near, ways, own)
 
     def relative_of(self, recording: Recording) -> Recording | None:
-        """One of the relatives that a recording is like, whose facts hold after the call as
-        well."""
-        steady = [other for other in self.relatives if other.facts.broken() is None]
-        return next((other for other in steady if alike(recording, other)), None)
+        """One of the relatives that a recording is like, or of the recordings of this signature
+        that found tensors of other extents, whose facts hold after the call as well."""
+        others = [*self.relatives, *[other for other in self.own if resized(recording, other)]]
+        steady = (other for other in others if alike(recording, other))
+        return next((other for other in steady if other.facts.broken() is None), None)
 
     def continued(self, recording: Recording, once: Collection[Any]) -> bool:
         """Whether a recording goes on from a branch of an earlier one in a way that is none of

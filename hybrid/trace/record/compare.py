@@ -20,7 +20,7 @@ from .inputs import AsNumber, ByIdentity, Input
 from .recording import Recording
 from .wording import Wording, change
 
-__all__ = ["difference", "alike", "continues", "same_kinds"]
+__all__ = ["difference", "alike", "continues", "resized", "same_kinds"]
 
 
 def difference(current: Recording, earlier: Recording) -> str | None:
@@ -49,6 +49,13 @@ def alike(current: Recording, other: Recording) -> bool:
         and _inputs(current, other) is None
         and _facts(current.facts, other.facts) is None
     )
+
+
+def resized(current: Recording, other: Recording) -> bool:
+    """Whether a tensor that a recording finds in Python has other extents than in another one."""
+    count = current.arguments
+    mine, theirs = current.inputs[count:], other.inputs[count:]
+    return len(mine) == len(theirs) and any(a.aval is not b.aval for a, b in zip(mine, theirs))
 
 
 def same_kinds(current: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> bool:

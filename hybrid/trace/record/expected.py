@@ -15,7 +15,7 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, is_a, plain
 from ..heap.facts import Holder, Key, fetch, same
 
-__all__ = ["Ref", "Obj", "Facts", "expectation", "agrees", "ELSEWHERE", "GONE"]
+__all__ = ["Ref", "Obj", "Empty", "Facts", "expectation", "agrees", "ELSEWHERE", "GONE"]
 
 
 class Ref(NamedTuple):
@@ -28,6 +28,10 @@ class Ref(NamedTuple):
 
 ELSEWHERE = Ref("stored", -1)
 GONE = object()  # agrees with nothing
+
+
+class Empty(NamedTuple):
+    """None, in a place that holds a tensor after the call."""
 
 
 class Obj(NamedTuple):
@@ -64,7 +68,7 @@ class Facts:
     holders: Mapping[Key, Holder]
     expected: Mapping[Key, Any]
     lines: Mapping[Key, str]
-    starts: Mapping[Key, Ref | None]
+    starts: Mapping[Key, Ref | Empty | None]
 
     def fetch(self, key: Key) -> Any:
         """What a place holds now."""
@@ -74,7 +78,14 @@ class Facts:
         """What must hold when a call begins: a place that the call stores to has its old tensor
         then, and not what it is left with."""
         before = {key: ref for key, ref in self.starts.items() if ref is not None}
-        return {**self.expected, **before}
+        empty = dict.fromkeys([key for key, ref in before.items() if type(ref) is Empty])
+        return {**self.expected, **before, **empty}
+
+    def _begins(self) -> Mapping[Key, Any]:
+        """What is expected when a call begins, of the places that it stores to where they are
+        empty."""
+        empty = [key for key, ref in self.starts.items() if type(ref) is Empty]
+        return {**self.expected, **dict.fromkeys(empty)} if empty else self.expected
 
     def now(self) -> dict[Key, Any]:
         """What all places hold now; GONE where what held them died."""
@@ -88,16 +99,17 @@ class Facts:
         """The facts that do not hold `now`, of objects that are alive."""
         return [
             key
-            for key, wanted in self.expected.items()
+            for key, wanted in self._begins().items()
             if now[key] is not GONE and key.kind != "patched" and not agrees(wanted, now[key])
         ]
 
     def broken(
         self, but: Callable[[Key], bool] | None = None, now: Mapping[Key, Any] | None = None
     ) -> Key | None:
-        """The first fact that does not hold now (versions last: a moved attribute says more)."""
+        """The first fact that does not hold (versions last: a moved attribute says more); `now`:
+        what the places hold when a call begins, else it has ended."""
         last = None
-        for key, wanted in self.expected.items():
+        for key, wanted in (self.expected if now is None else self._begins()).items():
             if (but is not None and but(key)) or (last is not None and key.kind == "version"):
                 continue
             if now is not None:

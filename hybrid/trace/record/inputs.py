@@ -16,7 +16,7 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, is_a, plain
 from ..heap.facts import Holder, Key, describe, fetch
 from ..watch.analysis import Analysis
-from .expected import ELSEWHERE, Facts, Ref, expectation
+from .expected import ELSEWHERE, Empty, Facts, Ref, expectation
 from .outputs import Unfit
 from .recorder import Recorder
 
@@ -295,8 +295,10 @@ def facts_of(
             ref = holders[key] = refs.get(id(holder)) or Holder(holder, dead)
             refs[id(holder)] = ref
         expected.setdefault(key, Ref("input", number))
-    starts: dict[Key, Ref | None] = {}
+    starts: dict[Key, Ref | Empty | None] = {}
     for key, _ in found.stored:
-        role = roles.get(before.get(key, MISSING))
-        starts[key] = None if role is None else Ref("input", role)
+        held = before.get(key, MISSING)
+        role = roles.get(held)
+        known = None if role is None else Ref("input", role)
+        starts[key] = Empty() if held is None else known
     return Facts(holders, expected, analysis.where, starts)

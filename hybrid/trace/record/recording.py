@@ -128,6 +128,10 @@ class Recording:
         """How many inputs are captures."""
         return len(self.inputs) - self.arguments
 
+    def sizes(self) -> tuple[tuple[int, ...], ...]:
+        """The extents of the captures."""
+        return tuple([found.aval.shape for found in self.inputs[self.arguments :]])
+
     @property
     def kept(self) -> tuple[int, ...]:
         """Outputs that are kept for the tape of the results."""
@@ -236,7 +240,8 @@ def _recording(
     facts = facts_of(roles, analysis, before, found, located.inside, dead)
     if gradients.final:
         _check_history(located.inputs[: len(recorder.args) + used])
-    settled = all(is_a(before.get(key, MISSING), Handle) for key, _ in found.stored)
+    held = [before.get(key, MISSING) for key, _ in found.stored]
+    settled = all(value is None or is_a(value, Handle) for value in held)
     left = Left(returned, found.stored, gradients.final, settled, followed)
     results = results_of(roles, _existed(analysis), host_reads, facts, left, dead)
     reads = gradients.reads

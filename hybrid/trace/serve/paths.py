@@ -16,6 +16,7 @@ from ...core import signals
 from ...core.errors import IndexOutOfRange
 from ..fallback.budget import GIVE_UP
 from ..record.before import Before
+from ..record.compare import resized
 from ..record.recording import Recording, Refused
 from .foresight import Foresight, foresight_of
 from .plans import ReplayPlan
@@ -109,7 +110,7 @@ class KnownPaths:
 
     def first(self, recording: Recording) -> bool:
         """Note a recording: whether it is the first that went its way, or started as it did."""
-        path, start = recording.path, recording.begins
+        path, start = recording.path, _start(recording, self.earlier())
         new = bool(self.met or path) and path not in self.met
         self.met.add(path)
         room = len(self.begun) < (MAX_BEGINS if not self.plans else MAX_WAYS)
@@ -120,6 +121,12 @@ class KnownPaths:
         elif not room and state is not None and start not in self.begun:
             state.fails = max(state.fails, GIVE_UP - 2)  # it is a counter, say
         return (new and not self.many) or turns
+
+    def earlier(self) -> list[Recording]:
+        """The recordings that are kept."""
+        state = self.state()
+        pending = [] if state is None else state.pending
+        return [*pending, *[plan.recording for plan in self.plans]]
 
     def settled(self, recording: Recording | Refused, before: Before) -> Recording | None:
         """Note a recording that needs no second one: the one of another size that it is like, or
@@ -136,6 +143,12 @@ class KnownPaths:
         return recording
 
 
+def _start(recording: Recording, others: Sequence[Recording]) -> tuple[Any, ...]:
+    """What a call started from, with the sizes of what it found in Python where those differ."""
+    differs = any(resized(recording, other) for other in others)
+    return (*recording.begins, *(recording.sizes() if differs else ()))
+
+
 def way_text(path: Path) -> str:
     """What `explain` says of a way through branches."""
     shown = ", ".join(map(str, path[:SHOWN])) + (", ..." if len(path) > SHOWN else "")
@@ -147,7 +160,7 @@ def kept(pending: Sequence[Recording]) -> list[Recording]:
     left: list[Recording] = []
     count: dict[Any, int] = {}
     for recording in reversed(pending):
-        mark = recording.path, recording.begins
+        mark = recording.path, recording.begins, recording.sizes()
         count[mark] = count.get(mark, 0) + 1
         if count[mark] <= MAX_PENDING and len(left) < MAX_WAYS:
             left.append(recording)

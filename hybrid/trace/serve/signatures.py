@@ -33,6 +33,7 @@ from ..record.wording import Wording
 from ..watch.analysis import Analysis
 from ..watch.events import Watch
 from .background import Compilation
+from .native.resized import SizeIndex, index_of
 from .paths import KnownPaths, leads, way_text
 from .plans import ReplayPlan
 
@@ -50,6 +51,7 @@ SHOWN = 40  # facts that `explain` lists of a plan
 MAX_SIGNATURES = 128  # new ones in a generation
 MAX_OPERATIONS = 200_000  # in the plans of one generation
 MAX_LOST = 32
+MAX_PLANS, MAX_SIZES = 32, 128  # of a signature, where sizes of what calls find tell them apart
 NEW_SIGNATURES = (
     "is called with ever new signatures (shapes, dtypes, Python numbers or objects as arguments), "
     "each of which runs eagerly until it comes again; pass what changes as tensors or NumPy arrays"
@@ -110,6 +112,7 @@ class SignatureState:
         "loops",
         "counters",
         "resting",
+        "index",
         "__weakref__",
     )
 
@@ -141,6 +144,7 @@ class SignatureState:
         self.fruitless = 0  # recordings beside plans, or calls after those, that gave no plan
         self.family: Family | None = None
         self.prepares = False  # whether calls compute with data among their arguments
+        self.index: SizeIndex | None = None  # of plans for sizes of what calls find in Python
         self.shape: Any = None  # the signature without extents
 
     @property
@@ -188,6 +192,18 @@ class SignatureState:
                 {names[p]: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}
             )
         return recorder, watch
+
+    def install(self, plan: ReplayPlan) -> None:
+        """Serve calls by one more plan; of many the oldest goes."""
+        most = MAX_PLANS if self.index is None else MAX_SIZES
+        self.plans = [plan, *self.plans][:most]
+        self.index = index_of(self.plans)
+        self.owners = owners_of(self.plans)
+
+    def serving(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[ReplayPlan]:
+        """The plans that may serve a call."""
+        plans = self.plans if self.owners is None else self.apart(args, kwargs)
+        return plans if self.index is None or not plans else self.index.fitting()
 
     def apart(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[ReplayPlan]:
         """The plans, none where an argument holds a container or structure that a plan changes."""
@@ -283,6 +299,7 @@ class SignatureState:
     def rise(self) -> None:
         """Let plans that rested be tried again."""
         self.plans, self.resting = self.resting, []
+        self.index = index_of(self.plans)
         for plan in self.plans:
             plan.untimed, plan.retried, self.state = 1, True, "REPLAY"
 
@@ -290,6 +307,7 @@ class SignatureState:
         """Drop recordings that refer to an object which died."""
         self.plans = [plan for plan in self.plans if not plan.recording.life.dead]
         self.resting = [plan for plan in self.resting if not plan.recording.life.dead]
+        self.index = index_of(self.plans)
         self.pending = [recording for recording in self.pending if not recording.life.dead]
 
     def lines(self, number: int) -> list[str]:

@@ -254,7 +254,8 @@ def _write_rows(product: Product, item: Item, block: Block, panel: Panel) -> Non
         own = panel._replace(micro=micro)
         each(code, first, last, "1", partial(_write_tile, product, item, block, own))
 
-    if not is_extent(geometry.full_rows) and geometry.full_rows == geometry.row_panels:
+    known = not is_extent(geometry.full_rows) and geometry.full_rows == geometry.row_panels
+    if known or panel.micro.rows == 1:  # a panel has a row at least
         tiles(item.first_panel, item.last_panel, panel.micro)
         return
     middle = code.smin(product.word("full_rows", geometry.full_rows), item.last_panel)

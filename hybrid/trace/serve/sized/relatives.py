@@ -19,9 +19,9 @@ __all__ = ["forgets", "plan_of", "shows", "sized"]
 
 
 def plan_of(state: SignatureState, recording: Recording | None) -> ReplayPlan | None:
-    """The plan of a recording of another signature of the family."""
+    """The plan of a recording of this signature or another one of the family."""
     others = () if state.family is None else state.family.relatives(state)
-    plans = (plan for other in others for plan in other.plans)
+    plans = (plan for other in (state, *others) for plan in other.plans)
     return next((plan for plan in plans if plan.recording is recording), None)
 
 
