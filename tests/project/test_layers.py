@@ -90,6 +90,7 @@ ROOMS = {
         "hosted",
         "arrays",
         "places",
+        "fresh",
         "follower",
         "snapshots",
     )

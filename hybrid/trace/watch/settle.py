@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of, texts_of
 from ..follow.arrays.computed import look_at_shared
-from ..follow.follower import Condition, Follower, Method, Mutation
+from ..follow.follower import Condition, Follower
 from ..follow.hosted.notes import Hosted
 from ..follow.indices import tables_of, unread
 from ..follow.machine import UNKNOWN, StackSlot
-from ..follow.places import Physical, PlaceSpot, named
+from ..follow.places import Method, Mutation, Physical, PlaceSpot, named
 from ..follow.terms import (
     Collection,
     Constant,
