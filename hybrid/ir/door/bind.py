@@ -142,6 +142,7 @@ def scalar_maker(kind: type, record: Aval) -> Callable[[Any], Any]:
     # what becomes a normal number of the dtype, exactly or rounded once, needs no care
     plain = device is HOST and (kind is int or kind is float)
     normal = plain and dtype in (dt.float32, dt.float64)
+    normal = normal or (plain and kind is int and dtype in (dt.int64, dt.int32))
     least, most = 1.0, 1e38 if normal else 0.0
     if kind is int:
         most = min(most, float(1 << 24))

@@ -5,9 +5,12 @@ Invariant: a container that holds a followed number is followed as a whole until
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from ...ir.tensor import Handle
 from ..bytecode.liveness import live_after
@@ -24,7 +27,7 @@ from .hosted.texts import build_string, format_value, term_of
 from .indices import build_slice
 from .machine import CREATED, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .snapshots import BLOCK, RangeWalk
-from .terms import Collection, Constant, HostRead, Live, Operation
+from .terms import Collection, Constant, HostRead, Live, Load, Made, Operation, parts
 
 __all__ = ["LOOKS", "build", "build_map", "build_keyed", "unpack", "one_of"]
 __all__ += ["advance", "get_iter", "for_iter", "enter", "make_function"]
@@ -105,7 +108,7 @@ def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
         return
     follow.of_others.add(at)
     slot = plainly(follow, slot)
-    items = _items(machine, frame, slot, count)
+    items = _items(machine, frame, slot, count) or _numbers(slot, count)
     if items is not None:
         follow.fresh.update({id(item.value): item.value for item in items if is_array(item)})
         machine.stack += reversed(items)
@@ -129,6 +132,20 @@ def _items(machine: Stepper, frame: Any, slot: StackSlot, count: int) -> list[St
     if len(real) != count or len(term.items) != count:
         return None
     return [_item(value, inside) for value, inside in zip(real, term.items)]
+
+
+def _numbers(slot: StackSlot, count: int) -> list[StackSlot] | None:
+    """The numbers that a followed array of this length holds."""
+    if not is_array(slot) or np.shape(slot.value) != (count,) or any(map(_read, parts(slot.term))):
+        return None
+    return [
+        StackSlot(number, Made(operator.getitem, (slot.term, Constant(place)), type(number)))
+        for place, number in enumerate(slot.value)
+    ]
+
+
+def _read(leaf: Any) -> bool:
+    return type(leaf) is HostRead or (type(leaf) is Load and leaf.of_call)
 
 
 def _item(value: Any, term: Any) -> StackSlot:

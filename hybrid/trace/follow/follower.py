@@ -28,6 +28,7 @@ from .places import Contents, Method, Mutation, Physical, PlaceSpot
 from .terms import (
     MAX_TERM,
     Constant,
+    HostCall,
     HostRead,
     Length,
     Live,
@@ -304,6 +305,8 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
             return term.function(*[self.value_of(t, given) for t in term.operands])
         if type(term) is Load:
             return source_of(given[term.place[1]]) if term.of_call else self.start[term.place]
+        if type(term) is HostCall:
+            return self.drawn[term]
         return self.lengths[term.owner] if type(term) is Length else term.value
 
     def condition(self, term: Term, truth: bool) -> None:

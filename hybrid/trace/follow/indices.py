@@ -12,6 +12,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ...core import dtypes as dt
 from ...ir.door.bind import literal
 from ...ir.tensor import RUNTIME, Handle
@@ -34,6 +36,7 @@ from .terms import (
     Constant,
     HostRead,
     Live,
+    Made,
     NumberTable,
     Operation,
     Symbol,
@@ -417,8 +420,18 @@ def _axes(key: Any, shape: tuple[int, ...]) -> dict[int, Any] | None:
     return {axis: items[k] for axis, k in zip(places, positions)}
 
 
+def _python_int(part: Any) -> Any:
+    """A part of a key with Python's integers for NumPy's."""
+    if type(part) is Collection:
+        return part._replace(items=tuple(map(_python_int, part.items)))
+    kind: Any = getattr(part, "type", None)
+    whole = is_a(kind, type) and issubclass(kind, np.integer)
+    return Made(int, (part,), int) if whole else part
+
+
 def _start(part: Any, extent: int, size: int) -> Any:
     """The term of where the box begins along an axis."""
+    part = _python_int(part)
     if type(part) is not Collection:
         bounds = Constant(AT), part, Constant(0), Constant(1)
         return Operation("start", (Constant(extent), Constant(1), *bounds))
