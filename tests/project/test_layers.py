@@ -91,6 +91,7 @@ ROOMS = {
         "hosted",
         "arrays",
         "places",
+        "fresh",
         "follower",
         "snapshots",
     )

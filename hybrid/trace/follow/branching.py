@@ -13,6 +13,7 @@ import numpy as np
 from ..heap.allowlist import is_a
 from .calls import Instruction
 from .follower import Follower
+from .fresh.model import fresh_in, plainly
 from .machine import UNKNOWN, StackSlot, Stepper, value_of
 from .terms import NUMBERS, Collection, HostRead, Made, parts
 
@@ -23,6 +24,9 @@ def _branch(
     follow: Follower, machine: Stepper, instruction: Instruction, slot: StackSlot, wanted: bool
 ) -> None:
     """A jump that is taken when the number in a slot is `wanted`; a list counts by its length."""
+    if fresh_in(slot) is not None:
+        return
+    slot = plainly(follow, slot)
     if type(slot.value) is list and slot.term is None:
         follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
         slot = follow.length(slot.value)

@@ -14,20 +14,33 @@ from typing import Any
 
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
-from ..heap.allowlist import is_a, lookup
+from ..heap.allowlist import MISSING, is_a, lookup
 from ..host.table import host_function
 from .arrays.computed import is_array, of_call
 from .arrays.numbers import offer_numbers
 from .arrays.offers import close_offer, offer_arrays
-from .follower import Follower, Method
+from .follower import COMPREHENSIONS, Follower
+from .fresh.builtins import of_builtin
+from .fresh.methods import of_method
+from .fresh.model import Fresh, Produced, fresh_in, plainly, real_of
 from .hosted.calls import called_again
 from .hosted.recall import recalled, spread, spread_names
 from .hosted.texts import of_tensor, text_of
 from .machine import CREATED, NULL, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .operands import offer_arguments, offer_made
-from .terms import BUILTINS, MATH, NUMBERS, HostRead, Load, is_number, kind_of
+from .places import Method, item
+from .terms import BUILTINS, MATH, NUMBERS, HostRead, Live, Load, is_number, kind_of
 
-__all__ = ["CHANGED", "Effect", "Instruction", "call", "call_spread", "kw_names"]
+__all__ = [
+    "CHANGED",
+    "MAKES",
+    "RETURNED",
+    "Effect",
+    "Instruction",
+    "call",
+    "call_spread",
+    "kw_names",
+]
 __all__ += ["numbers", "push", "push_slot"]
 
 Instruction = dis.Instruction
@@ -43,6 +56,7 @@ CHANGED: dict[int, dict[str, Method]] = {
 }
 
 
+MAKES = "<makes>"  # the method of a slot that holds the function of a generator expression
 RETURNED = "<tuple>"  # the method of a stack slot that holds a tuple which a call gave
 # builtins that change nothing, iterators among their arguments included
 ONLY_LOOKING = (len, isinstance, abs, min, max, round, float, int, bool, range)
@@ -76,34 +90,107 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
     arguments = machine.stack[len(machine.stack) - count :] if count else []
     del machine.stack[len(machine.stack) - count :]
     upper, lower = machine.stack.pop(), machine.stack.pop()
+    names, machine.names = machine.names, ()
+    if lower.method == MAKES:
+        machine.stack.append(StackSlot(term=Produced(lower.value, upper, machine)))
+        return
+    changing: dict[str, Method] = {}
     if lower is NULL or upper is NULL:
         callee, given = (upper if lower is NULL else lower), arguments
-        changing: dict[str, Method] = {}
     else:
+        if _of_container(follow, machine, frame, lower.method, upper, arguments, names):
+            return
+        if isinstance(upper.term, Live) and upper.term.lost:
+            upper = StackSlot(value_of(frame, upper))
         callee, given = lower, [upper, *arguments]
         changing = CHANGED.get(id(type(upper.value)), {})
-    names, machine.names = machine.names, ()
-    method = changing.get(callee.method)
-    if method is not None and not names:
+    method = None if names else changing.get(callee.method)
+    if method is not None:
         _mutation(follow, machine, frame, upper.value, method, arguments)
         return
-    function = value_of(frame, callee)
-    first = len(machine.stack) + 2 + count - len(given)
+    function, first = value_of(frame, callee), len(machine.stack) + 2 + count - len(given)
+    if not follow.regions and of_builtin(follow, machine, frame, function, given, names, first):
+        return
+    if any(isinstance(s.term, Live) and type(s.term) is not Fresh for s in given):
+        _python(follow, machine, frame, callee, function, given, names, first)
+        return
+    passed, given = given, [plainly(follow, slot) for slot in given]
     if _recalls(function, given):
         given = recalled(machine, frame, given, first, boxes=True)
-        arguments = given[len(given) - count :]
     if called_again(follow, machine, frame, function, given, names):
         return
+    special = _special(follow, machine, frame, function, given, names, first, count)
+    if special is not None:
+        machine.stack.append(special)
+        return
+    passed = [slot if isinstance(slot.term, Live) else new for slot, new in zip(passed, given)]
+    _python(follow, machine, frame, callee, function, passed, names, first)
+
+
+def _special(
+    follow: Follower,
+    machine: Stepper,
+    frame: types.FrameType,
+    function: Any,
+    given: list[StackSlot],
+    names: tuple[str, ...],
+    first: int,
+    count: int,
+) -> StackSlot | None:
+    """What a call computes of followed numbers, texts and arrays; None: it does not."""
+    arguments = given[len(given) - count :]
     special = None if names else _computed(follow, machine, frame, function, arguments)
     if special is None:
         special = None if names else text_of(frame, function, given)
         special = special or of_call(follow, machine, frame, function, given, names, first)
         pure = special is not None and special.method != CREATED
         follow.pure_calls.update([(id(machine.code), machine.offset)] if pure else ())
-    if special is not None:
-        machine.stack.append(special)
-        return
-    _python(follow, machine, frame, callee, function, given, names, first)
+    return special
+
+
+def _of_container(
+    follow: Follower,
+    machine: Stepper,
+    frame: types.FrameType,
+    name: str,
+    owner: StackSlot,
+    arguments: list[StackSlot],
+    names: tuple[str, ...],
+) -> bool:
+    """A method of a container that the call made, or `setdefault` of an older dict; false: what it
+    does is not followed."""
+    box, found = fresh_in(owner), None
+    if box is None or not name:
+        plain = name == "setdefault" and not names and owner.term is None
+        return plain and _found_by_default(follow, machine, frame, owner, arguments)
+    if not follow.regions:
+        found = of_method(follow, machine, frame, box, name, arguments, names)
+    if found is None:
+        follow.escape([owner, *arguments])
+        return False
+    machine.stack.append(found)
+    return True
+
+
+def _found_by_default(
+    follow: Follower,
+    machine: Stepper,
+    frame: types.FrameType,
+    owner: StackSlot,
+    arguments: list[StackSlot],
+) -> bool:
+    """`d.setdefault(key, default)` where the key is there: what the dict holds there."""
+    place = len(machine.stack) + 2
+    if not arguments or arguments[0].term is not None:
+        return False
+    key = real_of(machine, frame, arguments[0], place)
+    spot, value = item(owner.value, key)
+    if spot is None or value is MISSING:
+        return False
+    at = id(machine.code), machine.offset
+    follow.looked_up.setdefault(at, []).append((owner.value, key))
+    push_slot(machine, follow.load(machine, spot, value))
+    return True
 
 
 def _recalls(function: Any, given: list[StackSlot]) -> bool:
@@ -212,7 +299,8 @@ def _python(
     machine.passed = [StackSlot(kept), *given]
     machine.stack.append(UNSEEN)
     method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
-    offer = _offered(follow, frame, method, numbers(frame, given), names)
+    slots = [UNSEEN if isinstance(slot.term, Live) else slot for slot in given]
+    offer = _offered(follow, frame, method, numbers(frame, slots), names)
     arrays = offer_arrays(follow, machine, frame, given, first, method)
     made = offer_numbers(follow, machine, frame, method, given, first)
 
@@ -267,6 +355,8 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
                 machine.reads = []  # nothing else saw it
                 return StackSlot(value, HostRead(number, how, serial))
         return UNSEEN
+    if len(machine.entered) == 1 and machine.entered[0].code.co_name in COMPREHENSIONS:
+        return follow.results.pop(id(machine.entered[0]), UNSEEN)
     if len(machine.entered) == 1 and len(machine.returned) == 1:
         inner, value = machine.entered[0], machine.returned[0]
         body = getattr(function, "__func__", function)
@@ -290,7 +380,8 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
 def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     count = 3 + ((instruction.arg or 0) & 1)
     first = len(machine.stack) - count
-    slots = machine.stack[first:]
+    passed = machine.stack[first:]
+    slots = [plainly(follow, slot) for slot in passed]
     del machine.stack[first:]
     callee = slots[0] if slots[1] is NULL else slots[1]
     function = value_of(frame, callee)
@@ -301,5 +392,5 @@ def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
             given = [*given, *names.values()]
             if called_again(follow, machine, frame, function, given, tuple(names)):
                 return
-    follow.escape(slots)
+    follow.escape([*passed, *slots])
     machine.stack.append(UNSEEN)

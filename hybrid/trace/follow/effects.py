@@ -22,7 +22,6 @@ from .builds import (
     build_map,
     enter,
     for_iter,
-    gather,
     get_iter,
     one_of,
     unpack,
@@ -39,6 +38,9 @@ from .calls import (
     push_slot,
 )
 from .follower import Follower
+from .fresh.cells import home_of, keeps, seen_from
+from .fresh.methods import METHODS, joined
+from .fresh.model import Fresh, fresh_in, plainly, real_of
 from .hosted.calls import method_of
 from .hosted.recall import decided, recalled
 from .hosted.texts import computed_text
@@ -46,7 +48,7 @@ from .indices import delete_subscript, store_subscript, subscript
 from .machine import CREATED, NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
 from .operands import offer_value, operate
 from .places import attribute, entry, global_, variable
-from .terms import Collection, is_number
+from .terms import Collection, Live, is_number
 
 __all__ = ["EFFECTS", "other", "forget"]
 __all__ += ["leave", "load_attr", "load_const", "load_fast", "load_global", "load_method"]
@@ -106,13 +108,17 @@ def load_const(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
 def load_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     name = instruction.argval
     slot = machine.variables.get(name)
-    machine.stack.append(StackSlot(Lazy(name)) if slot is None or slot is UNSEEN else slot)
+    lost = slot is not None and isinstance(slot.term, Live) and slot.term.lost
+    known = slot is not None and slot is not UNSEEN and not lost
+    machine.stack.append(slot if known else StackSlot(Lazy(name)))  # type: ignore[arg-type]
 
 
 def store_fast(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     name = instruction.argval
     slot = machine.stack.pop()
-    if type(slot.value) is Lazy:
+    if isinstance(slot.term, Live):
+        slot = StackSlot(Lazy(name), slot.term)
+    elif type(slot.value) is Lazy:
         slot = StackSlot(value_of(frame, slot), slot.term)
     variable = id(machine.code), name
     if type(slot.value) in (int, float) and variable in follow.counters:
@@ -149,6 +155,10 @@ def load_global(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 
 def load_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     name = instruction.argval
+    home = home_of(machine, name)
+    if home is not None:
+        machine.stack.append(home.cells[name] if home is machine else seen_from(home.cells[name]))
+        return
     if name not in machine.code.co_freevars:
         push(machine, frame.f_locals.get(name, UNKNOWN))  # another frame may rebind it
         return
@@ -168,7 +178,11 @@ def store_global(follow: Follower, machine: Stepper, frame: Any, instruction: In
 def store_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     name, slot = instruction.argval, machine.stack.pop()
     if name not in machine.code.co_freevars:
-        follow.escape([slot])
+        machine.cells.pop(name, None)
+        if slot.term is None or not keeps(machine, name):
+            follow.escape([slot])
+        else:
+            machine.cells[name] = seen_from(slot)
         forget(machine, name)
         return
     spot, held = variable(machine, name)
@@ -180,6 +194,9 @@ def store_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 # ---- attributes and items
 def load_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
+    if isinstance(slot.term, Live):
+        follow.escape([slot])
+        slot = slot._replace(term=None)
     made = of_attribute(follow, machine, frame, slot, instruction.argval)
     if made is not None:
         machine.stack.append(made)
@@ -214,6 +231,14 @@ def _given_by(machine: Stepper) -> StackSlot:
 
 def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, name = machine.stack.pop(), instruction.argval
+    box = fresh_in(slot)
+    if box is not None and name in METHODS[box.type] and not follow.regions:
+        _check(follow, machine, frame, box, slot)
+        machine.stack += [StackSlot(method=name), slot]
+        return
+    if isinstance(slot.term, Live):
+        follow.escape([slot])
+        slot = slot._replace(term=None)
     computes = of_method(follow, machine, frame, slot, name)
     if computes is not None:
         machine.stack += computes
@@ -240,6 +265,13 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     else:
         follow.blind.add((id(machine.code), machine.offset))
         machine.stack += [StackSlot(method=name), UNSEEN]
+
+
+def _check(follow: Follower, machine: Stepper, frame: Any, box: Fresh, slot: StackSlot) -> None:
+    """A container that is used is what the follower says."""
+    real = real_of(machine, frame, slot, len(machine.stack))
+    if real is not UNKNOWN and not box.like(real):
+        follow.fail("a container was changed in a way that was not seen")
 
 
 def _push_two(machine: Stepper, slot: StackSlot) -> None:
@@ -271,18 +303,22 @@ _BINARY: tuple[Any, ...] = (
 )
 
 
-def _pair(machine: Stepper, frame: Any) -> tuple[StackSlot, StackSlot]:
+def _pair(follow: Follower, machine: Stepper, frame: Any) -> tuple[StackSlot, StackSlot]:
     """Take two operands off the stack, lowest first."""
     right, left = machine.stack.pop(), machine.stack.pop()
+    left, right = plainly(follow, left), plainly(follow, right)
     if left.term is not None or right.term is not None:
         left, right = recalled(machine, frame, (left, right), len(machine.stack))
     return left, right
 
 
 def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    left, right = _pair(machine, frame)
     symbol = _BINARY[instruction.arg or 0]
-    if (instruction.arg or 0) >= FIRST_INPLACE:
+    inplace = (instruction.arg or 0) >= FIRST_INPLACE
+    if joined(follow, machine, frame, symbol, inplace):
+        return
+    left, right = _pair(follow, machine, frame)
+    if inplace:
         changed = value_of(frame, left)
         follow.handle([changed])
         follow.impure += not (issubclass(type(changed), Handle) or is_number(changed))
@@ -290,7 +326,6 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
     if made is not None:
         machine.stack.append(made)
         return
-    inplace = (instruction.arg or 0) >= FIRST_INPLACE
     if on_arrays(follow, machine, frame, symbol, [left, right], inplace):
         return
     if symbol == "@":
@@ -302,7 +337,7 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
 
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    left, right = _pair(machine, frame)
+    left, right = _pair(follow, machine, frame)
     if not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
         pair = numbers(frame, [left, right])
         machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
@@ -311,6 +346,10 @@ def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruc
 def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     right, left = machine.stack.pop(), machine.stack.pop()
     pair = left, right
+    boxes = fresh_in(left), fresh_in(right)
+    if None not in boxes:
+        machine.stack.append(StackSlot((boxes[0] is boxes[1]) is not bool(instruction.arg)))
+        return
     if any(type(s.value) is type(None) for s in pair) and not any(
         type(s.term) is Collection for s in pair
     ):
@@ -322,13 +361,13 @@ def identity(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
 
 
 def negative(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = numbers(frame, [machine.stack.pop()])[0]
+    slot = numbers(frame, [plainly(follow, machine.stack.pop())])[0]
     if not on_arrays(follow, machine, frame, "neg", [slot]):
         machine.stack.append(follow.compute("neg", slot))
 
 
 def inverse(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    slot = machine.stack.pop()
+    slot = plainly(follow, machine.stack.pop())
     if not on_arrays(follow, machine, frame, "invert", [slot]):
         follow.escape([slot])
         machine.stack.append(UNSEEN)
@@ -336,6 +375,11 @@ def inverse(follow: Follower, machine: Stepper, frame: Any, instruction: Instruc
 
 def negation(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
+    box = fresh_in(slot)
+    if box is not None:
+        machine.stack.append(StackSlot(not box.slots))
+        return
+    slot = plainly(follow, slot)
     slot = slot._replace(value=value_of(frame, slot))
     if type(slot.value) is list and slot.term is None:
         follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
@@ -396,8 +440,6 @@ EFFECTS: dict[str, Effect] = {
     "BUILD_MAP": build_map,
     "BUILD_CONST_KEY_MAP": build_keyed,
     "UNPACK_SEQUENCE": unpack,
-    "LIST_APPEND": gather,
-    "SET_ADD": gather,
     "KW_NAMES": kw_names,
     "CALL": call,
     "CALL_FUNCTION_EX": call_spread,

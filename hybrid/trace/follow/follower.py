@@ -11,7 +11,7 @@ import collections
 import inspect
 import types
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from ...core.signals import foreign
 from ...ir.tensor import Handle
@@ -19,15 +19,19 @@ from ..heap.allowlist import is_a, lookup, plain
 from ..heap.data import source_of
 from ..heap.facts import same
 from .arrays.notes import ArrayNotes
+from .fresh.model import bind, plainly
+from .fresh.notes import FreshNotes
 from .hosted.notes import HostNotes
 from .machine import CREATED, PURE, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, unwrapped
 from .operands import SharedValues, of_types
-from .places import Contents, Physical, PlaceSpot
+from .places import Contents, Method, Mutation, Physical, PlaceSpot
 from .terms import (
     MAX_TERM,
     Constant,
+    HostCall,
     HostRead,
     Length,
+    Live,
     Load,
     Made,
     Operation,
@@ -40,41 +44,12 @@ from .terms import (
     size,
 )
 
-__all__ = ["Follower", "Method", "Mutation", "Condition"]
+__all__ = ["Follower", "Condition"]
 
 MAX_CONDITIONS = 24  # branches of one call: each way is a plan
 COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>")  # frames of their own up to 3.11
 MAX_TRIED = 500  # operators on numbers in one call
-RESUMED_OR_SPREAD = (
-    inspect.CO_VARARGS
-    | inspect.CO_VARKEYWORDS
-    | inspect.CO_GENERATOR
-    | inspect.CO_COROUTINE
-    | inspect.CO_ASYNC_GENERATOR
-)
-
-
-Method: TypeAlias = Literal[
-    "append",
-    "appendleft",
-    "extend",
-    "clear",
-    "pop",
-    "popleft",
-    "add",
-    "discard",
-    "set",
-    "delete",
-]
-
-
-class Mutation(NamedTuple):
-    """A method of a built-in container, or a store or deletion of one of its items, that ran."""
-
-    owner: Any
-    method: Method
-    arguments: tuple[StackSlot, ...]
-    at: tuple[int, int]  # code, offset
+RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Condition(NamedTuple):
@@ -87,12 +62,12 @@ class Condition(NamedTuple):
 Effects = Callable[[Any, Stepper, types.FrameType, Any], None]
 
 
-class Follower(SharedValues, HostNotes, ArrayNotes):
+class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
     """`loads` and `stores`: instructions at each physical place; `blind`: instructions that once
     touched an object that was not known; `escaped`: leaves of terms that Python looked at."""
 
     def __init__(self, function: Any, effects: Effects) -> None:
-        for notes in (SharedValues, HostNotes, ArrayNotes):
+        for notes in (SharedValues, HostNotes, ArrayNotes, FreshNotes):
             notes.__init__(self)
         self.root, self.effects = unwrapped(function), effects
         self.machines: dict[int, Stepper] = {}  # by id of the frame, while it is alive
@@ -136,8 +111,9 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
         """User code is entered."""
         code, known = frame.f_code, self.machines.get(id(frame))
         if known is not None and known.code is code and code.co_flags & inspect.CO_GENERATOR:
-            # it stands at RESUME, whose operand is 0 at the start of a function only
-            if code.co_code[frame.f_lasti + 1] & 3:
+            # it stands at RESUME, whose operand is 0 at the start of a function only, or an
+            # exception is raised where it rests
+            if code.co_code[frame.f_lasti + 1] & 3 or frame.f_lasti == known.offset >= 0:
                 return
         caller = self.machines.get(id(back)) if back is not None else None
         machine = self.machines[id(frame)] = Stepper(code, None)
@@ -153,8 +129,15 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
         if caller is None:
             return
         caller.entered.append(machine)
+        made = caller.consumes
+        if made is not None and made.code is code and not made.lost and made.maker is not None:
+            machine.outer, machine.produces = made.maker, made
+            machine.variables[".0"] = made.source
+            made.maker = None  # it runs once
         if code.co_name in COMPREHENSIONS and any(code is c for c in caller.code.co_consts):
             machine.outer = caller  # it is made where it is called
+            if len(caller.passed) == 2 and isinstance(caller.passed[1].term, Live):
+                machine.variables[".0"] = caller.passed.pop()
         self._pass(caller, machine, code)
 
     def expect(self, given: dict[str, Load]) -> None:
@@ -186,17 +169,14 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
         method = type(callee.value) is types.MethodType
         given = [*([StackSlot()] if method or called else []), *arguments]
         bare = callee.value.__func__ if method else callee.value
-        simple = not code.co_flags & RESUMED_OR_SPREAD and (called or bare is function)
-        if (
-            function is None
-            or machine.function is None
-            or not simple
-            or caller.names
-            or len(given) > code.co_argcount
-        ):
+        simple = not code.co_flags & RESUMED and (called or bare is function)
+        if function is None or machine.function is None or not simple:
             return  # they have escaped
+        bound = bind(code, given, caller.names)
+        if bound is None:
+            return
         caller.passed = []
-        for name, slot in zip(code.co_varnames, given):
+        for name, slot in bound.items():
             if name in code.co_cellvars:
                 self.escape([slot])
             elif slot.term is not None and slot.method != CREATED:
@@ -256,6 +236,9 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
         machine = self.machines.get(id(frame))
         if machine is None or issubclass(kind, StopIteration):
             return
+        if machine.produces is not None and kind is GeneratorExit:
+            del self.machines[id(frame)]  # nobody asks it for more
+            return
         self.fail(f"{kind.__name__} is raised")
 
     def returned(self, back: types.FrameType, value: Any) -> None:
@@ -280,7 +263,9 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
 
     def returns(self, machine: Stepper, slot: StackSlot) -> None:
         """A frame returns this."""
-        if machine is self.first:
+        if machine.produces is not None:
+            machine.produces.ended = True
+        elif machine is self.first:
             self.result = slot
         elif slot.term is not None:
             self.results[id(machine)] = slot
@@ -298,6 +283,12 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
             self.escape(machine.passed)
             self.escape(machine.stack)
         self.machines.clear()
+        self.result = plainly(self, self.result)
+        self.current = {place: plainly(self, slot) for place, slot in self.current.items()}
+        self.mutations = [
+            m._replace(arguments=tuple([plainly(self, slot) for slot in m.arguments]))
+            for m in self.mutations
+        ]
 
     def _inside(self) -> bool:
         """Whether a branch or loop that is one node runs: no replay repeats its Python."""
@@ -314,6 +305,8 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
             return term.function(*[self.value_of(t, given) for t in term.operands])
         if type(term) is Load:
             return source_of(given[term.place[1]]) if term.of_call else self.start[term.place]
+        if type(term) is HostCall:
+            return self.drawn[term]
         return self.lengths[term.owner] if type(term) is Length else term.value
 
     def condition(self, term: Term, truth: bool) -> None:
@@ -351,6 +344,8 @@ class Follower(SharedValues, HostNotes, ArrayNotes):
             if slot.term is not None:
                 self.escaped.update(parts(slot.term))
                 self.note_look(slot)
+                if isinstance(slot.term, Live):
+                    slot.term.lose()
 
     def peek(self, machine: Stepper, owner: Any) -> None:
         """The last item of a list or deque, a tensor, is read."""

@@ -12,15 +12,19 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ...core import dtypes as dt
 from ...ir.door.bind import literal
 from ...ir.tensor import RUNTIME, Handle
 from ..heap.allowlist import MISSING, is_a, is_tuple, lookup, plain
-from .arrays.computed import NOWHERE, of_operator
+from .arrays.computed import NOWHERE, is_array, of_operator
 from .arrays.offers import stored, taken_from
 from .calls import Instruction, push_slot
 from .follower import Follower
-from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from .fresh.methods import METHODS, fits
+from .fresh.model import Fresh, fresh_in, item_of, plainly, real_of
+from .machine import CREATED, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .operands import Offer, offer_value, operand_of
 from .places import is_mapping, item, named
 from .terms import (
@@ -31,6 +35,8 @@ from .terms import (
     Collection,
     Constant,
     HostRead,
+    Live,
+    Made,
     NumberTable,
     Operation,
     Symbol,
@@ -188,13 +194,15 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
     key, slot = machine.stack.pop(), machine.stack.pop()
     # a slice without a key of its own has none on the stack
     first = len(machine.stack) if instruction.opname == "BINARY_SUBSCR" else NOWHERE
+    if isinstance(slot.term, Live) and _out_of(follow, machine, frame, slot, key, first):
+        return
+    key, slot = plainly(follow, key), plainly(follow, slot)
+    follow.of_others.add((id(machine.code), machine.offset))
     special = of_operator(follow, machine, frame, "[]", [slot, key], first)
     if special is not None:
         machine.stack.append(special)
         return
-    if taken_from(follow, machine, frame, slot, key):
-        return
-    if _of_pair(machine, frame, slot, key):
+    if taken_from(follow, machine, frame, slot, key) or _of_pair(machine, frame, slot, key):
         return
     container, index = value_of(frame, slot), value_of(frame, key)
     key = key._replace(value=index)
@@ -216,12 +224,61 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
             follow.peek(machine, container)
             machine.stack.append(UNSEEN)
             return
+    _load(follow, machine, container, index)
+
+
+def _load(follow: Follower, machine: Stepper, container: Any, index: Any) -> None:
     spot, value = item(container, index)
     if spot is None or value is MISSING:
         follow.blind.add((id(machine.code), machine.offset))
         machine.stack.append(UNSEEN)
     else:
         push_slot(machine, follow.load(machine, spot, value))
+
+
+def _out_of(
+    follow: Any, machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot, first: int
+) -> bool:
+    """Whether an item, or some, of a container that the call made is known."""
+    box, index = fresh_in(slot), value_of(frame, key)
+    if first is not NOWHERE:
+        index = real_of(machine, frame, key, first + 1)
+    if box is None or key.term is not None or not plain(index):
+        follow.escape([slot])
+        return False
+    if type(index) is slice and box.type is not dict:
+        follow.of_made.add((id(machine.code), machine.offset))
+        machine.stack.append(StackSlot(term=Fresh(box.type, box.slots[index])))
+        return True
+    place = box.at(index)
+    if place is None:
+        follow.escape([slot])
+        return False
+    follow.of_made.add((id(machine.code), machine.offset))
+    machine.stack.append(box.slots[place])
+    return True
+
+
+def _into(follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot]) -> bool:
+    """Whether a value, the first of the slots, is stored into a container that the call made in a
+    way that is known."""
+    value, base, key = slots
+    first = len(machine.stack)
+    box, index = fresh_in(base), real_of(machine, frame, key, first + 2)
+    item = item_of(machine, frame, value, first)
+    known = key.term is None and index is not UNKNOWN and plain(index) and type(index) is not slice
+    if box is None or not known or is_array(item) or item.method == CREATED or follow.regions:
+        return False
+    place = box.at(index)
+    if not fits(box, item) or (place is None and box.type is not dict) or box.type is tuple:
+        return False
+    follow.impure += 1
+    follow.of_made.add((id(machine.code), machine.offset))
+    if place is None:
+        box.put(index, item)
+    else:
+        box.slots[place] = item
+    return True
 
 
 def _of_pair(machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot) -> bool:
@@ -241,6 +298,15 @@ def store_subscript(
     follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
 ) -> None:
     key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
+    if isinstance(base.term, Live):
+        if instruction.opname == "STORE_SUBSCR" and _into(
+            follow, machine, frame, [slot, base, key]
+        ):
+            return
+        follow.escape([base])
+        base = base._replace(term=None)
+    key = plainly(follow, key)
+    follow.of_others.add((id(machine.code), machine.offset))
     follow.escape([base])
     container, index = value_of(frame, base), value_of(frame, key)
     if is_mapping(container) and (key.term is not None or not named(index)):
@@ -301,7 +367,15 @@ def delete_subscript(
     follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
 ) -> None:
     key, base = machine.stack.pop(), machine.stack.pop()
+    box, index = fresh_in(base), value_of(frame, key)
+    if box is not None and key.term is None and plain(index) and not follow.regions:
+        if METHODS[box.type]["pop"](box, [StackSlot(index)]) is not None:
+            follow.impure += 1
+            follow.of_made.add((id(machine.code), machine.offset))
+            return
+    follow.of_others.add((id(machine.code), machine.offset))
     follow.escape([base])
+    base = plainly(follow, base)
     container, index = value_of(frame, base), value_of(frame, key)
     if type(container) is dict or type(container) is list:
         follow.mutate(machine, container, "delete", (key._replace(value=index),))
@@ -346,8 +420,18 @@ def _axes(key: Any, shape: tuple[int, ...]) -> dict[int, Any] | None:
     return {axis: items[k] for axis, k in zip(places, positions)}
 
 
+def _python_int(part: Any) -> Any:
+    """A part of a key with Python's integers for NumPy's."""
+    if type(part) is Collection:
+        return part._replace(items=tuple(map(_python_int, part.items)))
+    kind: Any = getattr(part, "type", None)
+    whole = is_a(kind, type) and issubclass(kind, np.integer)
+    return Made(int, (part,), int) if whole else part
+
+
 def _start(part: Any, extent: int, size: int) -> Any:
     """The term of where the box begins along an axis."""
+    part = _python_int(part)
     if type(part) is not Collection:
         bounds = Constant(AT), part, Constant(0), Constant(1)
         return Operation("start", (Constant(extent), Constant(1), *bounds))

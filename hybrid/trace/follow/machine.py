@@ -110,6 +110,10 @@ class Stepper:
         "instructions",
         "after",
         "ticks",
+        "consumes",
+        "produces",
+        "cells",
+        "leaks",
     )
 
     def __init__(self, code: types.CodeType, function: Any) -> None:
@@ -128,6 +132,13 @@ class Stepper:
         self.after = successors(code)
         self.names: tuple[str, ...] = ()  # of keyword arguments of the coming call
         self.passed: list[StackSlot] = []  # arguments of the call under way
+        # generator expressions: the one that the instruction under way runs, and the one it is
+        self.consumes: Any = None
+        self.produces: Any = None
+        # variables that only comprehensions look at beside the frame itself; whether one of these
+        # may run where it is not followed
+        self.cells: dict[str, StackSlot] = {}
+        self.leaks = False
 
     def cell(self, name: str) -> Any:
         """The cell of a variable of an outer function, where the function is known."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .branching import pop_jump
-from .builds import LOOKS, advance, given
+from .builds import LOOKS, advance, make_function
 from .calls import Effect, Instruction, call, push
 from .effects import (
     forget,
@@ -58,13 +58,10 @@ def return_const(follow: Follower, machine: Stepper, frame: Any, instruction: In
 def for_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     """The end of a loop goes past the instructions at the target, which only drop what an end in
     the middle of the instruction would leave."""
-    advance(follow, machine)
+    went_on = advance(follow, machine)
 
     def finish(follow: Follower, offset: int) -> None:
-        if offset > instruction.argval:
-            machine.stack.pop()
-        else:
-            machine.stack.append(given(follow, machine, offset))
+        went_on(None if offset > instruction.argval else offset)
 
     machine.finish = finish
 
@@ -165,6 +162,6 @@ ROWS_313: dict[str, Effect] = {
     "CONVERT_VALUE": convert_value,
     "FORMAT_SIMPLE": format_with,
     "FORMAT_WITH_SPEC": format_with,
-    "MAKE_FUNCTION": LOOKS["UNARY_POSITIVE"],  # the code becomes the function
+    "MAKE_FUNCTION": make_function,  # its operand is 0
     "SET_FUNCTION_ATTRIBUTE": set_function_attribute,
 }

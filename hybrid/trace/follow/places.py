@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import collections
 import types
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import (
@@ -21,10 +21,10 @@ from ..heap.allowlist import (
     lookup,
     plain,
 )
-from .machine import UNKNOWN, Stepper
+from .machine import UNKNOWN, StackSlot, Stepper
 
 __all__ = ["PlaceSpot", "Physical", "attribute", "entry", "item", "named", "variable", "global_"]
-__all__ += ["is_mapping", "Contents"]
+__all__ += ["is_mapping", "Contents", "Method", "Mutation"]
 
 MAX_ITEMS = 128  # of a list whose start is remembered
 MAX_KEYS = 64  # of a dict whose items are places
@@ -38,6 +38,29 @@ class PlaceSpot(NamedTuple):
     kind: str
     holder: Any
     key: Any
+
+
+Method: TypeAlias = Literal[
+    "append",
+    "appendleft",
+    "extend",
+    "clear",
+    "pop",
+    "popleft",
+    "add",
+    "discard",
+    "set",
+    "delete",
+]
+
+
+class Mutation(NamedTuple):
+    """A method of a built-in container, or a store or deletion of one of its items, that ran."""
+
+    owner: Any
+    method: Method
+    arguments: tuple[StackSlot, ...]
+    at: tuple[int, int]  # code, offset
 
 
 class Contents:

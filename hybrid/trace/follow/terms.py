@@ -19,15 +19,12 @@ __all__ = [
     "HostRead",
     "HostCall",
     "Made",
-    "text",
-    "ended",
-    "formatted",
-    "percent",
-    "joined",
     "NumberTable",
     "Constant",
     "Operation",
     "Collection",
+    "Live",
+    "frozen",
     "Term",
     "Symbol",
     "BUILTINS",
@@ -330,9 +327,33 @@ class Collection(NamedTuple):
     keys: tuple[Any, ...] = ()
 
 
-Term: TypeAlias = (
-    Load | Length | HostRead | HostCall | NumberTable | Constant | Operation | Collection | Made
-)
+class Live:
+    """A container or iterator that the call made and may change yet; `lost`: code that is not
+    followed may have it."""
+
+    __slots__ = ("lost",)
+    lost: bool
+
+    def leaves(self) -> Iterator[Any]:
+        """The leaves of the terms that are in it."""
+        raise NotImplementedError
+
+    def frozen(self) -> Any:
+        """What it is now, as a term; None where nothing in it may differ, or it is no value."""
+        raise NotImplementedError
+
+    def lose(self) -> None:
+        """Code that is not followed gets it."""
+        self.lost = True
+
+
+Leaf: TypeAlias = Load | Length | HostRead | HostCall | NumberTable | Constant
+Term: TypeAlias = Leaf | Operation | Collection | Made | Live
+
+
+def frozen(term: Any) -> Any:
+    """A term without what may change yet."""
+    return term.frozen() if isinstance(term, Live) else term
 
 
 def is_number(value: Any) -> bool:
@@ -383,6 +404,8 @@ def parts(term: Any) -> Iterator[Any]:
         for item in term.items:
             if item is not None:
                 yield from parts(item)
+    elif isinstance(term, Live):
+        yield from term.leaves()
     elif term is not None:
         yield term
 
@@ -462,29 +485,3 @@ def small(term: Any, divides: bool) -> Any:
     """A term that raises or is not finite where a float cannot be computed with this one."""
     kept = Operation("*", (term, Constant(1.0)))
     return Operation("/", (Constant(1.0), kept)) if divides else kept
-
-
-# functions that make texts of any values of the types that they got
-def formatted(value: Any, specification: str) -> str:
-    """What an f-string makes of a value."""
-    return format(value, specification)
-
-
-def ended(shown: str, tail: str) -> str:
-    """What is shown of a tensor, with what is said of its gradient."""
-    return shown[:-1] + tail
-
-
-def percent(pattern: str, *values: Any) -> str:
-    """What `pattern % values` makes of a tuple."""
-    return pattern % values
-
-
-def joined(*parts: str) -> str:
-    """What an f-string makes of its parts."""
-    return "".join(parts)
-
-
-def text(function: Callable[..., str], *operands: Any) -> Made:
-    """The text that a function makes of terms."""
-    return Made(function, operands, str)

@@ -21,10 +21,10 @@ from ...core.aval import Aval
 from ...ir.door.bind import scalar_maker
 from ..bytecode.host_reads import HOW
 from ..follow.arrays.computed import has_arrays
-from ..follow.follower import Method
 from ..follow.hosted.notes import Hosted
 from ..follow.hosted.recall import decided
 from ..follow.machine import UNKNOWN
+from ..follow.places import Method
 from ..follow.terms import (
     NEVER_RAISE,
     OPERATORS,
@@ -45,7 +45,7 @@ from ..follow.terms import (
 )
 from ..heap.allowlist import is_a
 from ..heap.data import copier
-from ..heap.facts import Holder, Key, fetch
+from ..heap.facts import Holder, Key, fetch, same
 from ..heap.setters import Put, putter
 from ..host.again import First, Told, told
 from ..watch.rules.host_rules import early
@@ -321,7 +321,8 @@ class _Builder:
 
     def _box(self, value: Any, term: Collection) -> Spec:
         kind: Any = type(value)
-        if kind is not term.type or len(value) != len(term.items):
+        other = term.keys and not all(map(same, value, term.keys))
+        if kind is not term.type or len(value) != len(term.items) or other:
             raise Unfit("makes a container in a way that could not be followed")
         items = tuple(value.values() if term.type is dict else value)
         specs = tuple([self.spec(v, t) for v, t in zip(items, term.items)])

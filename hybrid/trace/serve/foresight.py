@@ -141,7 +141,8 @@ class _Writer(Places):
                 known = owners[call.owner.id] = f"o{k}"
                 lines.append(f"{known} = {self.const(call.owner.get)}()")
                 lines.append(f"if {known} is MISSING: return None")
-                lines.append(f"s{k} = {self.const(saver(call.owner.get()))}({known})")
+                save = saver(call.owner.get(), call.function.__name__)
+                lines.append(f"s{k} = {self.const(save)}({known})")
                 lines.append(f"undone.append(s{k})")
                 undoes = f"s{k}"
             count = len(call.operands) - len(call.names)

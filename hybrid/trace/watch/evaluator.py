@@ -252,7 +252,7 @@ class Evaluator:
         if unseen or inner in (FRESH, TOP):
             if expression.kind == "attr" or expression.kind == "super":
                 self.facts.unseen_name(expression.key, access)
-            else:
+            elif not self.facts.of_made(code, expression.at):
                 self.facts.unseen_item(access)
             return objects, True
         return objects, False

@@ -80,6 +80,14 @@ class Facts:
             return False
         return id(value) in follow.fresh
 
+    def of_made(self, code: CodeType, offset: int) -> bool:
+        """Whether a subscript was, each time that it ran, one of a container that the call made."""
+        follow = self.watch.follow
+        if follow is None or follow.failed:
+            return False
+        marks = {(ident, offset) for ident, own in follow.codes.items() if own == code}
+        return not marks.isdisjoint(follow.of_made) and marks.isdisjoint(follow.of_others)
+
     def counts(self, holder: Any) -> bool:
         """Whether what it holds is a fact."""
         return id(holder) not in self.in_signature and self.existing(holder)

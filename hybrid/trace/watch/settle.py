@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of, texts_of
 from ..follow.arrays.computed import look_at_shared
-from ..follow.follower import Condition, Follower, Method, Mutation
+from ..follow.follower import Condition, Follower
+from ..follow.hosted.decisive import decisive
 from ..follow.hosted.notes import Hosted
 from ..follow.indices import tables_of, unread
 from ..follow.machine import UNKNOWN, StackSlot
-from ..follow.places import Physical, PlaceSpot, named
+from ..follow.places import Method, Mutation, Physical, PlaceSpot, named
 from ..follow.terms import (
     Collection,
     Constant,
@@ -366,11 +367,14 @@ class _Work:
 
     def _followed(self, places: dict[Physical, StackSlot], grown: set[int]) -> Followed:
         follow = self.follow
+        ways = decisive(follow.hosted, follow.drawn, self.escaped)
+        self.escaped -= ways.keys()
         settled = _Settled(follow, self._free(places), grown)
         grown = grown | self.whole.keys()
         kept = tuple([self._left(place, slot, settled) for place, slot in places.items()])
         changes = tuple(_lasting(self._changes(grown, settled)))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
+        conditions += [Condition(term, True) for term in ways.values()]
         operands = self._operands(settled)
         tried = tuple([t for t in map(settled, follow.tried.values()) if may_differ(t)])
         result = settled(follow.result.term)

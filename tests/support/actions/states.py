@@ -260,7 +260,7 @@ def counter_seen_by_c_code(jit: Any) -> Any:
     return lambda k: f(data(k)), s
 
 
-@refused
+@replayed
 def counter_through_a_fresh_dict(jit: Any) -> Any:
     s = box(n=0)
 

@@ -1,10 +1,10 @@
 """Statements about what replays do again: prints of all kinds of values, random numbers, state that a
-call looks at and changes, loops whose turns have numbers.
+call looks at and changes, loops whose turns have numbers, containers that it makes of numbers.
 
 Invariant: holes and braces as in statements.
 """
 
-__all__ = ["DRAWS", "PRINTS", "SHOWN", "TURNS", "WINDOWS"]
+__all__ = ["DRAWS", "MADE", "PRINTS", "SHOWN", "TURNS", "WINDOWS"]
 
 SHOWN = (
     "len(numbers)", "len(table), len(window)", 'table.get("k")', "x.shape[0]", "numbers[0]",
@@ -64,4 +64,19 @@ TURNS = (
     "for i in range(9):\n    x = x * 0.85\n    if i == n:\n        counter += 1\n"
     "    if x.norm() < 1.0:\n        break",
     "y = x\nfor i in range(8):\n    x, y = y * 0.75, x\n    if x.norm() < 1.0:\n        break",
+)
+MADE = (
+    "m = <<>>\nm['a'] = x.detach().sum().item()\nm['n'] = n\nprint(m)\nlog.append(m)",
+    "vals = [float(x.detach().sum()), n, counter]\nprint(sum(vals) / len(vals), max(vals))\nlog.append(vals)",
+    "m = <<k: v * 1.0 for k, v in zip('ab', [gain, x.detach().mean().item()])>>\n"
+    "print(' '.join(f'<<k>>=<<v:.2f>>' for k, v in m.items()))\nlog.append(sorted(m.items()))",
+    "losses = []\nfor t in tensors:\n    losses.append((x * t).detach().sum().item())\n"
+    "x = x * (sum(losses) / len(losses))",
+    "m = <<'v': [gain]>>\nm['v'].append(x.detach().sum().item())\nlog.append(m)\nm['c'] = counter\n"
+    "other = m['v']\nother[0] = len(other)\nprint(m, other is m['v'])",
+    "total = x.detach().mean().item()\nprint([round(v * total, 2) for v in numbers], max(t for t in (total, n)))",
+    "m = dict(a=x.detach().max().item())\nif any(v > {number} for v in m.values()):\n    x = x * 0.5",
+    "groups.setdefault(n, []).append(x.detach().sum().item())",
+    "m = [x.detach().sum().item()]\nlog.append(m)\nlog[-1].append({number})\nprint(m)",
+    "first, *rest = [x.detach().sum().item(), n, counter]\nprint(first, rest, tuple(v for v in rest))",
 )

@@ -3,7 +3,7 @@
 Invariant: a hole in braces is filled from HOLES; << and >> become braces.
 """
 
-from .repeated import DRAWS, PRINTS, SHOWN, TURNS, WINDOWS
+from .repeated import DRAWS, MADE, PRINTS, SHOWN, TURNS, WINDOWS
 
 __all__ = ["BLOCKS", "BRANCHES", "CONDITIONS", "HOLES", "LINES", "RESULTS"]
 
@@ -263,6 +263,7 @@ LINES = (
     (4, 0, DRAWS),
     (6, 0, WINDOWS),
     (3, 2, TURNS),
+    (6, 0, MADE),
 )
 
 CONDITIONS = (

@@ -16,7 +16,7 @@ import pytest
 
 import hybrid as hb
 from hybrid.decorator import RunsEagerly
-from hybrid.trace.host.again import saved, saver
+from hybrid.trace.host.again import saved, saver, state_of
 
 pytestmark = pytest.mark.skipif(
     not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"
@@ -127,6 +127,38 @@ def draws_and_branches_on_tensors(dice: Any, rng: Any) -> Any:
     return f
 
 
+@program
+def positions(dice: Any, rng: Any) -> Any:
+    def f(x: Any) -> Any:
+        top, left = np.random.randint(0, 2, 2)
+        first = dice.randint(0, 2)
+        return x[top : top + 2, left : left + 2] * x[first].sum() + x[:2, first : first + 2]
+
+    return f
+
+
+@program
+def numbers_that_decide(dice: Any, rng: Any) -> Any:
+    weights = [hb.tensor(DATA[k][0]) for k in range(3)]
+
+    def f(x: Any) -> Any:
+        rows = 1 + random.getrandbits(1)
+        for _ in range(rows):
+            x = x * 0.5
+        return x[:rows].sum() * weights[dice.randrange(2)], "abc"[rows]
+
+    return f
+
+
+@program
+def a_number_of_numpy_that_decides(dice: Any, rng: Any) -> Any:
+    def f(x: Any) -> Any:
+        first, second = np.random.randint(0, 2, 2)
+        return hb.ones(1 + int(first)) * x[first, second]
+
+    return f
+
+
 def listed(value: Any) -> Any:
     """A result by its bits."""
     if isinstance(value, tuple):
@@ -152,6 +184,18 @@ def test_programs_draw_what_plain_python_draws(name: str) -> None:
     assert results == expected
     assert after == states
     assert f.cache_info().replays >= 12 and f.cache_info().eager <= 2, f.explain()
+
+
+@pytest.mark.parametrize("name", ["rand", "randint", "permutation", "choice", "standard_normal"])
+def test_a_generator_is_brought_back(name: str) -> None:
+    owner = np.random.RandomState(3)
+    owner.standard_normal()
+    before, restore = state_of(owner), saved(owner, name)
+    first = np.asarray(getattr(owner, name)(5)).tolist()
+    assert state_of(owner) != before
+    restore()
+    assert state_of(owner) == before
+    assert np.asarray(getattr(owner, name)(5)).tolist() == first
 
 
 def test_a_call_that_is_not_served_draws_once() -> None:
@@ -266,17 +310,19 @@ def an_array_that_is_looked_at(dice: Any, rng: Any) -> Any:
 
 
 @refused
-def numbers_as_positions(dice: Any, rng: Any) -> Any:
-    def f(x: Any) -> Any:
-        top, left = np.random.randint(0, 2, 2)
-        return x[top : top + 2, left : left + 2] * x[dice.randint(0, 2)].sum()
-
-    return f
+def many_numbers_as_shapes(dice: Any, rng: Any) -> Any:
+    return lambda x: x.sum() + hb.ones(dice.randint(1, 99)).sum()
 
 
 @refused
-def numbers_as_shapes(dice: Any, rng: Any) -> Any:
-    return lambda x: x.sum() + hb.ones(dice.randint(1, 3)).sum()
+def bounds_that_change(dice: Any, rng: Any) -> Any:
+    sizes = [1]
+
+    def f(x: Any) -> Any:
+        sizes[0] += 1
+        return x.sum() + hb.ones(dice.randint(1, sizes[0])).sum()
+
+    return f
 
 
 @refused
@@ -360,7 +406,7 @@ def test_a_generator_is_brought_back_by_its_fields(draws: int) -> None:
     dice = random.Random(3)
     for number in range(draws):
         dice.gauss(0, 1) if number % 5 else dice.random()
-    state, save = dice.getstate(), saver(dice)
+    state, save = dice.getstate(), saver(dice, "random")
     assert save is not saved, "the fields of this interpreter's generators are not known"
     for _ in range(3):
         back = save(dice)
@@ -376,4 +422,4 @@ def test_generators_of_other_classes_are_asked_for_their_state() -> None:
     class Counted(random.Random):
         pass
 
-    assert saver(Counted(1)) is saved
+    assert saver(Counted(1), "random").func is saved

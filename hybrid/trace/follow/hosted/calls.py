@@ -125,6 +125,7 @@ def _note(follow: Any, machine: Stepper, noted: Hosted, value: Any) -> None:
     place = len(follow.hosted)
     follow.hosted.append(noted)
     follow.keep += [noted.function, owner]
+    follow.drawn.update({} if value is UNKNOWN else {noted.call: value})
     follow.impure += 1
     machine.stack.append(StackSlot(value, noted.call))
     moves = id(owner) in follow.states
@@ -164,7 +165,7 @@ def _tried(
     values = [value_of(frame, slot) for slot in given]
     if any(value is UNKNOWN for value in values):
         return UNKNOWN
-    count, restore = len(values) - len(names), saved(owner)
+    count, restore = len(values) - len(names), saved(owner, function.__name__)
     try:
         value = function(owner, *values[:count], **dict(zip(names, values[count:])))
     except Exception:  # the program is about to see it

@@ -35,7 +35,8 @@ class HostNotes:
     `unhosted`: instructions whose calls are not as noted; `texts`: calls that make a text;
     `pure_calls`: those that compute with followed arrays or texts; `states`: of the global
     generators of random numbers, by id; `walks_unknown`: whether a loop goes over an object that
-    is not known; `boxes`: lists and dicts that were arguments, and where."""
+    is not known; `boxes`: lists and dicts that were arguments, and where;
+    `drawn`: the random numbers."""
 
     def __init__(self) -> None:
         self.hosted: list[Hosted] = []
@@ -45,4 +46,5 @@ class HostNotes:
         self.pure_calls: set[tuple[int, int]] = set()
         self.states: dict[int, Any] = {}
         self.walks_unknown = False
+        self.drawn: dict[HostCall, Any] = {}
         self.boxes: list[tuple[Any, tuple[int, int]]] = []

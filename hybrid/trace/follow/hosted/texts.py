@@ -19,20 +19,41 @@ from ..terms import (
     Collection,
     Constant,
     HostRead,
+    Live,
     Made,
     Term,
-    ended,
-    formatted,
-    joined,
     parts,
-    percent,
     size,
-    text,
 )
 from .recall import decided, recalled
 
 __all__ = ["term_of", "format_value", "build_string", "text_of"]
 __all__ += ["of_tensor", "shown", "computed_text", "format_with", "convert_value"]
+
+
+def formatted(value: Any, specification: str) -> str:
+    """What an f-string makes of a value."""
+    return format(value, specification)
+
+
+def ended(shown: str, tail: str) -> str:
+    """What is shown of a tensor, with what is said of its gradient."""
+    return shown[:-1] + tail
+
+
+def percent(pattern: str, *values: Any) -> str:
+    """What `pattern % values` makes of a tuple."""
+    return pattern % values
+
+
+def joined(*parts: str) -> str:
+    """What an f-string makes of its parts."""
+    return "".join(parts)
+
+
+def text(function: Callable[..., str], *operands: Any) -> Made:
+    """The text that a function makes of terms."""
+    return Made(function, operands, str)
 
 
 def _whole(term: Any) -> bool:
@@ -123,12 +144,21 @@ def format_value(follow: Any, machine: Stepper, frame: Any, instruction: Any) ->
         convert(follow, machine, frame, flags & 3)
         _format(follow, machine, frame, machine.stack.pop(), spec)
     else:
-        _format(follow, machine, frame, _top(machine, frame), spec)
+        _format(follow, machine, frame, _top(follow, machine, frame), spec)
 
 
-def _top(machine: Stepper, frame: Any) -> StackSlot:
+def _still(follow: Any, slot: StackSlot) -> StackSlot:
+    """A container as it is now; of an iterator nothing is known."""
+    if not isinstance(slot.term, Live):
+        return slot
+    term = None if slot.term.lost else slot.term.frozen()
+    follow.escape([slot] if term is None else ())
+    return slot._replace(term=term)
+
+
+def _top(follow: Any, machine: Stepper, frame: Any) -> StackSlot:
     """Take what lies on the stack of the machine, and of the frame below a format."""
-    slot = machine.stack.pop()
+    slot = _still(follow, machine.stack.pop())
     return recalled(machine, frame, [slot], len(machine.stack))[0]
 
 
@@ -136,7 +166,7 @@ def convert(follow: Any, machine: Stepper, frame: Any, how: int) -> None:
     """`!s`, `!r` or `!a` (0: none of them)."""
     if how:
         function: Any = (str, repr, ascii)[how - 1]
-        parts = _parts(follow, frame, [_top(machine, frame)])
+        parts = _parts(follow, frame, [_top(follow, machine, frame)])
         machine.stack.append(UNSEEN if parts is None else _filled(function, *parts))
 
 
@@ -158,7 +188,7 @@ def _format(follow: Any, machine: Stepper, frame: Any, slot: StackSlot, spec: St
 def format_with(follow: Any, machine: Stepper, frame: Any, instruction: Any) -> None:
     """FORMAT_SIMPLE and FORMAT_WITH_SPEC."""
     spec = machine.stack.pop() if instruction.opname == "FORMAT_WITH_SPEC" else StackSlot("")
-    _format(follow, machine, frame, _top(machine, frame), spec)
+    _format(follow, machine, frame, _top(follow, machine, frame), spec)
 
 
 def convert_value(follow: Any, machine: Stepper, frame: Any, instruction: Any) -> None:

@@ -77,6 +77,17 @@ class Changes:
         spots = list(follow.spots.items())
         return [s.key for place, s in spots if s.holder is owner and touched(place)] or None
 
+    def looked_up(self, code: Any, offset: int) -> list[tuple[Any, Any]]:
+        """The dicts and keys of a call that took what is there, each time that it ran; none where
+        it did anything else."""
+        follow = self.facts.watch.follow
+        if follow is None or follow.failed or not follow.looked_up:
+            return []
+        marks = [(ident, offset) for ident, own in self.ids.items() if own == code]
+        if not follow.called.isdisjoint(marks):
+            return []
+        return [pair for mark in marks for pair in follow.looked_up.get(mark, ())]
+
     def note_but(self, grown: set[int]) -> None:
         """The facts that were put off, of containers whose changes are no actions."""
         for ident, (owner, access) in self.owners.items():

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from ....ir.door.bind import constant_of
 from ....ir.tensor import Handle
-from ...follow.follower import Follower, Mutation
-from ...follow.places import PlaceSpot, named
+from ...follow.follower import Follower
+from ...follow.places import Mutation, PlaceSpot, named
 from ...heap.allowlist import is_a, plain
 from ...heap.facts import Key
 from ..c_calls import READS

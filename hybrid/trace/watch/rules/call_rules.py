@@ -117,9 +117,7 @@ class CallRules:
         """One call instruction that ran."""
         evaluator = self.evaluator
         functions = [f for f in evaluator.values(code, call.callee) if callable(f)]
-        if self.hosts.put_off(code, offset):
-            for box in self.hosts.boxes(code, offset):
-                self.objects.deep(box, Access(code, offset))
+        if self._followed(code, offset):
             return
         access = Access(code, offset, unnamed=evaluator.unnamed(code, call.args))
         for function in functions:
@@ -150,6 +148,17 @@ class CallRules:
         if not functions or not all(any(f is q for q in QUIET) for f in functions):
             for value in objects:
                 self._handed(value, objects, access)
+
+    def _followed(self, code: CodeType, offset: int) -> bool:
+        """Whether the follower knows what a call does; then what it looks at are its facts."""
+        if self.hosts.put_off(code, offset):
+            for box in self.hosts.boxes(code, offset):
+                self.objects.deep(box, Access(code, offset))
+            return True
+        looked_up = self.changes.looked_up(code, offset)
+        for owner, key in looked_up:
+            self.objects.item(owner, key, Access(code, offset))
+        return bool(looked_up)
 
     def _callee(self, function: Any, arguments: Args, access: Access) -> None:
         evaluator, code, why = self.evaluator, access.code, self.facts.why
@@ -261,6 +270,8 @@ class CallRules:
     # ---- C calls that were seen
     def c_call(self, code: CodeType, offset: int, function: Any) -> None:
         """One call of a C function by user code, as the profiler reported it."""
+        if self.changes.looked_up(code, offset):
+            return
         owner, name, access = function.__self__, function.__name__, Access(code, offset)
         module, why = getattr(function, "__module__", None), self.facts.why
         if module == "_abc":

@@ -62,7 +62,11 @@ class StoreRules:
         if kind == "inplace":
             if base.kind not in ("call", "fresh", "top", "many"):
                 self.facts.unseen_item(Access(code, offset))
-        elif not self._new(code, base) and not self._only_tensors(code, base):
+        elif not (
+            self._new(code, base)
+            or self._only_tensors(code, base)
+            or self.facts.of_made(code, offset)
+        ):
             self.facts.why("stores into an object that could not be followed", writes)
 
     def _items(self, value: Any, access: Access) -> None:
