@@ -299,8 +299,7 @@ def _python(
     machine.passed = [StackSlot(kept), *given]
     machine.stack.append(UNSEEN)
     method = lookup(RUNTIME.tensor, callee.method) if kept is UNKNOWN and callee.method else kept
-    slots = [UNSEEN if isinstance(slot.term, Live) else slot for slot in given]
-    offer = _offered(follow, frame, method, numbers(frame, slots), names)
+    offer = _offered(follow, frame, method, given, names)
     arrays = offer_arrays(follow, machine, frame, given, first, method)
     made = offer_numbers(follow, machine, frame, method, given, first)
 
@@ -329,10 +328,12 @@ def _offered(
     follow: Follower,
     frame: types.FrameType,
     function: Any,
-    slots: list[StackSlot],
+    given: list[StackSlot],
     names: tuple[str, ...],
 ) -> Any:
     """The numbers among the arguments that are on offer as operands."""
+    known = [UNSEEN if isinstance(slot.term, Live) else slot for slot in given]
+    slots = numbers(frame, known)
     offer = offer_made(follow, frame, function, slots, names)
     if offer is None and not names:
         offer = offer_arguments(follow, frame, function, slots)

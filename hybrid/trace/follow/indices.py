@@ -171,24 +171,6 @@ def unread(follow: Any, counts: Callable[[Any], bool]) -> list[Term]:
     return found
 
 
-def tables_of(work: Any) -> set[int]:
-    """The tables without facts, by id: each instruction that looks at one reads it at a followed
-    index whenever it runs.  `work` settles what a followed call did."""
-    accesses, found = work.facts.accesses or {}, set()
-    for ident, (_, indices) in work.follow.tables.items():
-        place, plain = ("table", ident), ("plain", ident)
-        leaves = [leaf for term in indices for leaf in parts(term)]
-        looked = not work.escaped.isdisjoint(leaves)
-        if looked or not work.touched[place].isdisjoint(work.touched.get(plain, ())):
-            continue
-        seen = [
-            (key, access) for key in work.held[ident] for access in accesses.get(key, {}).values()
-        ]
-        if all(work.understood(place, key, access) for key, access in seen):
-            found.add(ident)
-    return found
-
-
 # ---- instructions
 def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     key, slot = machine.stack.pop(), machine.stack.pop()

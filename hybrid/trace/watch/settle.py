@@ -16,7 +16,7 @@ from ..follow.arrays.computed import look_at_shared
 from ..follow.follower import Condition, Follower
 from ..follow.hosted.decisive import decisive
 from ..follow.hosted.notes import Hosted
-from ..follow.indices import tables_of, unread
+from ..follow.indices import unread
 from ..follow.machine import UNKNOWN, StackSlot
 from ..follow.places import Method, Mutation, Physical, PlaceSpot, named
 from ..follow.terms import (
@@ -35,6 +35,7 @@ from ..follow.terms import (
 from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plain
 from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
+from .pinned.changes import tables_of
 from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
@@ -381,16 +382,13 @@ class _Work:
         paths = self._paths(places, grown)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
         dropped = {key for p in {*places, *settled.loads} for key in self.keys.get(p, ())}
-        dropped |= self.gone
-        dropped |= {pin(follow.spots[place]) for place in places}
+        dropped |= self.gone | {pin(follow.spots[place]) for place in places}
         modes = list(switched(self.facts.watch))
         kept += tuple([Place(m.spot, m.module.training, None) for m in modes])
         paths |= {m.key: m.start for m in modes}
         dropped |= {key for key in self.facts.found if any(m.covers(key) for m in modes)}
-        pins = {pin(follow.spots[p]) for p in self.pinned} | {
-            key for found in self.whole.values() for key in found
-        }
-        pins |= {m.key for m in modes}
+        pins = {*[pin(follow.spots[p]) for p in self.pinned], *[m.key for m in modes]}
+        pins.update(*self.whole.values())
         unnoted = grown | replaced | self._made(kept, changes) | tables_of(self)
         return Followed(
             kept,

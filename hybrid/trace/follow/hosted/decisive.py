@@ -71,7 +71,9 @@ def _ways(hosted: Hosted, value: Any) -> int:
     if "endpoint" in named or len(given) > 3:
         return 0
     count = _range(_NAMES.get(hosted.entry.name, hosted.entry.name), given)
-    return int(count ** (value.size if array else 1)) if count <= MAX_WAYS else 0
+    if count > MAX_WAYS:
+        return 0
+    return int(count**value.size) if array else count
 
 
 def decisive(

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from ...bytecode.summary import instructions_of
+from ...follow.terms import parts
 from ...heap.allowlist import BOXES, is_a
 from ..fact_table import Access, Facts, Reader
 from .starts import mutations_of
 
-__all__ = ["Changes"]
+__all__ = ["Changes", "tables_of"]
 
 # methods of built-in containers that change them
 CHANGING = frozenset(
@@ -93,3 +94,21 @@ class Changes:
         for ident, (owner, access) in self.owners.items():
             if ident not in grown:
                 self.reader.deep(owner, access)
+
+
+def tables_of(work: Any) -> set[int]:
+    """The tables without facts, by id: each instruction that looks at one reads it at a followed
+    index whenever it runs.  `work` settles what a followed call did."""
+    accesses, found = work.facts.accesses or {}, set()
+    for ident, (_, indices) in work.follow.tables.items():
+        place, plain = ("table", ident), ("plain", ident)
+        leaves = [leaf for term in indices for leaf in parts(term)]
+        looked = not work.escaped.isdisjoint(leaves)
+        if looked or not work.touched[place].isdisjoint(work.touched.get(plain, ())):
+            continue
+        seen = [
+            (key, access) for key in work.held[ident] for access in accesses.get(key, {}).values()
+        ]
+        if all(work.understood(place, key, access) for key, access in seen):
+            found.add(ident)
+    return found
