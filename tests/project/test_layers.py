@@ -75,6 +75,7 @@ ROOMS = {
         "served",
         "plans",
         "background",
+        "foresight",
         "paths",
         "signatures",
         "ways",

@@ -89,8 +89,8 @@ class Before(NamedTuple):
         others = self.known
         if recording.path in once:
             others = [other for other in others if other.path == recording.path]
-            drawn = recording.outcome.actions.draws
-            others = others if len(others) <= (MAX_DRAWN if drawn else MAX_CONDITIONAL) else []
+            most = MAX_DRAWN if recording.outcome.actions.draws else MAX_CONDITIONAL
+            others = others if len(others) <= most else []
         return any(continues(recording, other, self.places) for other in others)
 
     def check(

@@ -52,6 +52,7 @@ SHOWN_CHANGES = 8  # of Python state that `explain` and `versions` tell
 SHOWN = 40  # facts that `explain` lists of a plan
 MAX_SIGNATURES = 128  # new ones in a generation
 MAX_OPERATIONS = 200_000  # in the plans of one generation
+RECALLED = 4  # recordings without a plan that are compared with what Python holds
 MAX_LOST = 32
 NEW_SIGNATURES = (
     "is called with ever new signatures (shapes, dtypes, Python numbers or objects as arguments), "
@@ -248,6 +249,10 @@ class SignatureState:
             for recording in found
             if recording.outcome.actions is NONE and not recording.life.dead
         ][:1]
+
+    def recalls(self) -> bool:
+        """Whether one of the latest recordings that gave no plan found Python as it is now."""
+        return any(r.facts.broken() is None for r in self.pending[-RECALLED:])
 
     def latest(self) -> Recording:
         """The recording that was accepted last, or else the last one."""
