@@ -34,7 +34,7 @@ from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.serve import background
 from .trace.serve.followers import around, viewed
-from .trace.serve.paths import NEW_WAYS, Paths, kept
+from .trace.serve.paths import NEW_WAYS, Paths, kept, worth
 from .trace.serve.pending import Unserved
 from .trace.serve.plans import Bare, ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE, MISS, set_executor
@@ -216,7 +216,7 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
             return self._defer(state, args, kwargs)
         if state.work is not None or self._sealed(state) or not self._affordable():
             return self._eagerly(args, kwargs, state.sealed)
-        if not self._worth(state):
+        if not worth(state, self._budget, self._replays + self._eager):
             return self._eagerly(args, kwargs)
         if not SUPPORTED:
             state.why = UNSUPPORTED

@@ -96,8 +96,7 @@ class Before(NamedTuple):
         if recording.path in once:
             others = [other for other in others if other.path == recording.path]
             most = MAX_DRAWN if recording.outcome.actions.draws else MAX_CONDITIONAL
-            if len(others) > most:
-                return False
+            others = others if len(others) <= most else []
         return any(continues(recording, other, self.places) for other in others)
 
     def check(

@@ -20,12 +20,16 @@ from ..record.guards import Places, run_text
 from .plans import ReplayPlan
 from .prepare import MISS
 
-__all__ = ["Foresight", "foresight_of"]
+__all__ = ["Foresight"]
 
 MAX_KEYS = 1024  # ways that are remembered
 MAX_CONDITIONS = 64  # and conditions that tell them apart
 Key = tuple[bool, ...]
 Undone = list[Callable[[], Any]]  # what brings generators back
+
+
+def _nothing(undone: Undone) -> None:
+    """Draws nothing."""
 
 
 class Foresight:
@@ -34,16 +38,32 @@ class Foresight:
 
     __slots__ = ("look", "forms", "plans", "wanted", "known", "latest", "strange")
 
-    def __init__(
-        self, look: Callable[[Undone], Any], forms: tuple[Any, ...], plans: Sequence[ReplayPlan]
-    ) -> None:
-        self.look, self.forms = look, forms
-        self.plans = list(plans)  # so their ids are theirs
-        places = {form: index for index, form in enumerate(forms[1])}
-        self.wanted = {id(plan): _wanted(plan, places) for plan in plans}
+    def __init__(self) -> None:
+        self.look: Callable[[Undone], Any] = _nothing
+        self.forms: Any = ()
+        self.plans: list[ReplayPlan] = []  # so their ids are theirs
+        self.wanted: dict[int, list[tuple[int, bool]]] = {}
         self.known: dict[Key, ReplayPlan] = {}
         self.latest: Key | None = None  # of the call that is looked at now, if it has no plan
         self.strange: set[Key] = set()  # of calls that had none
+
+    def learn(self, plans: Sequence[ReplayPlan]) -> bool:
+        """There are these plans now: whether random numbers tell them apart."""
+        drawn = len(plans) > 1 and all([plan.draws for plan in plans])
+        draws = _shared(plans) if drawn else []
+        conditions = list(_conditions(plans, draws))
+        if not conditions or len(conditions) > MAX_CONDITIONS:
+            self.look, self.known = _nothing, {}
+            return False
+        forms = tuple([call.place() for call in draws]), tuple(map(plain_form, conditions))
+        if forms != self.forms:
+            self.known, self.strange = {}, set()
+            self.forms, self.look = forms, _Writer(draws).look(conditions)
+        places = {form: index for index, form in enumerate(forms[1])}
+        self.plans, self.wanted = list(plans), {id(plan): _wanted(plan, places) for plan in plans}
+        alive = set(self.wanted)
+        self.known = {key: plan for key, plan in self.known.items() if id(plan) in alive}
+        return True
 
     def key(self) -> Key | None:
         """The truths for the numbers that come next; None where they cannot be drawn."""
@@ -198,15 +218,3 @@ def _conditions(plans: Sequence[ReplayPlan], draws: Sequence[First]) -> Iterator
 
 def _place(leaf: Any) -> Any:
     return leaf.place() if type(leaf) is First else None
-
-
-def foresight_of(plans: Sequence[ReplayPlan]) -> Foresight | None:
-    """What tells plans apart by random numbers; None where these do not."""
-    if len(plans) < 2 or not all([plan.draws for plan in plans]):
-        return None
-    draws = _shared(plans)
-    conditions = list(_conditions(plans, draws))
-    if not conditions or len(conditions) > MAX_CONDITIONS:
-        return None
-    forms = tuple([call.place() for call in draws]), tuple(map(plain_form, conditions))
-    return Foresight(_Writer(draws).look(conditions), forms, plans)

@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 from ...control.decisions import decision_of
 from ...core import signals
 from ...core.errors import IndexOutOfRange
-from ..fallback.budget import GIVE_UP
+from ..fallback.budget import GIVE_UP, START, VERSIONS, YOUNG, Budget
 from ..record.before import Before
 from ..record.compare import resized
 from ..record.recording import Recording, Refused
-from .foresight import Foresight, foresight_of
+from .foresight import Foresight
 from .plans import ReplayPlan
 from .prepare import MISS
 from .served import as_it_is
 
-__all__ = ["Paths", "KnownPaths", "crossing", "kept", "leads", "or_aside", "way_text"]
+__all__ = ["Paths", "KnownPaths", "crossing", "kept", "leads", "or_aside", "way_text", "worth"]
 __all__ += ["MAX_WAYS", "NEW_WAYS"]
 
 MAX_WAYS = 64  # paths through one signature that are recorded
@@ -80,11 +80,8 @@ class KnownPaths:
 
     def foresee(self, plans: Sequence[ReplayPlan]) -> None:
         """There are other plans: what is known of the truths that lead to each goes on."""
-        before, found = self.foresight, foresight_of(plans)
-        if before is not None and found is not None and before.forms == found.forms:
-            found.known.update(before.known)
-            found.strange = before.strange
-        self.foresight = found
+        ahead = self.foresight or Foresight()
+        self.foresight = ahead if ahead.learn(plans) else None
 
     @property
     def many(self) -> bool:
@@ -147,6 +144,25 @@ def _start(recording: Recording, others: Sequence[Recording]) -> tuple[Any, ...]
     """What a call started from, with the sizes of what it found in Python where those differ."""
     differs = any(resized(recording, other) for other in others)
     return (*recording.begins, *(recording.sizes() if differs else ()))
+
+
+def worth(state: Any, budget: Budget, calls: int) -> bool:
+    """Whether a call that none of several plans serves is recorded, after so many calls of the
+    function: when as many such calls, replayed, would have paid for that, or it is one of a few
+    ways which comes again."""
+    known: KnownPaths = state.known_paths
+    ahead = known.foresight
+    again, aside = ahead is not None and ahead.seen_again(), known.aside
+    room = budget.recordings < START
+    if len(state.plans) < VERSIONS or (room and (aside or calls < YOUNG)):
+        return True
+    state.unserved += 1
+    if room and not state.unserved & (state.unserved - 1):  # it takes longer than a small call
+        again = again or state.recalls()
+    paid = again or budget.pays(state.unserved)
+    state.unserved = 0 if paid else state.unserved
+    known.aside = aside and paid
+    return paid
 
 
 def way_text(path: Path) -> str:

@@ -23,9 +23,6 @@ from ..fallback.budget import (
     GIVE_UP,
     MANY,
     REFUSED,
-    START,
-    VERSIONS,
-    YOUNG,
     Budget,
 )
 from ..fallback.families import Families, shape_of
@@ -362,21 +359,6 @@ class Unserved(Napping, Looked):
                 "do not come again; pass what changes as tensors (hybrid.asarray makes one)",
             )
         return False
-
-    def _worth(self, state: SignatureState) -> bool:
-        """Whether a call that none of several plans serves is recorded: when as many calls so far,
-        replayed, would have paid for that, or numbers say that it is one of a few ways which comes
-        again."""
-        ahead = state.known_paths.foresight
-        comes_again = ahead is not None and ahead.seen_again()
-        early = self._replays + self._eager < YOUNG or state.known_paths.aside
-        if len(state.plans) < VERSIONS or (early and self._budget.recordings < START):
-            return True
-        state.unserved += 1
-        worth = comes_again or self._budget.pays(state.unserved)
-        state.unserved = 0 if worth else state.unserved
-        state.known_paths.aside = state.known_paths.aside and worth
-        return worth
 
     def _ready(self, state: SignatureState) -> bool:
         """Whether a call may be replayed or recorded, now that its plan may have come, or its

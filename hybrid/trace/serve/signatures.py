@@ -50,6 +50,7 @@ SHOWN_CHANGES = 8  # of Python state that `explain` and `versions` tell
 SHOWN = 40  # facts that `explain` lists of a plan
 MAX_SIGNATURES = 128  # new ones in a generation
 MAX_OPERATIONS = 200_000  # in the plans of one generation
+RECALLED = 4  # recordings without a plan that are compared with what Python holds
 MAX_LOST = 32
 MAX_PLANS, MAX_SIZES = 32, 128  # of a signature, where sizes of what calls find tell them apart
 NEW_SIGNATURES = (
@@ -264,6 +265,10 @@ class SignatureState:
             for recording in found
             if recording.outcome.actions is NONE and not recording.life.dead
         ][:1]
+
+    def recalls(self) -> bool:
+        """Whether one of the latest recordings that gave no plan found Python as it is now."""
+        return any(r.facts.broken() is None for r in self.pending[-RECALLED:])
 
     def latest(self) -> Recording:
         """The recording that was accepted last, or else the last one."""
