@@ -69,6 +69,7 @@ def same_guard(recording: Recording, other: Recording) -> bool:
 # where NumPy keeps its error settings, as immutable objects; None: not there
 _SETTINGS: Any = getattr(getattr(np, "_core", None), "umath", None)
 _SETTINGS = getattr(_SETTINGS, "_extobj_contextvar", None)
+_OF_FUNCTIONS = ("__code__", "__defaults__", "__kwdefaults__")  # found by C code alone
 _CODES = Bounded[tuple[types.CodeType, int]](512, 1 << 21, lambda made: made[1])
 
 
@@ -129,6 +130,8 @@ class Places:
             and inside.isidentifier()
             and not inside.startswith("__")
         ):
+            return f"{holder}.{inside}"
+        if key.kind == "attr" and type(target) is types.FunctionType and inside in _OF_FUNCTIONS:
             return f"{holder}.{inside}"
         if key.kind == "meth" and inside.isidentifier() and not inside.startswith("__"):
             return f"{holder}.{inside}.__func__"

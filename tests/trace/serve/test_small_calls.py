@@ -233,3 +233,18 @@ def test_results_of_plans_with_steps_in_python_share_no_memory():
     for k, (one, other) in enumerate(kept):
         assert one.tolist() == TENSORS[k % 9].cumsum(axis=0).tolist()
         assert other.tolist() == ((TENSORS[k % 9] * 2).cumsum(axis=0) * 1).tolist()
+
+
+def test_the_code_of_a_function_is_read_without_a_frame():
+    def helper(x: Any) -> Any:
+        return x * 2
+
+    f = function(lambda x: helper(x).cumsum(axis=0))  # its facts are looked at by Python
+    for _ in range(6):
+        f(TENSORS[0])
+    assert "_attr" not in frames(f, TENSORS[0])
+    before = helper.__code__
+    helper.__code__ = (lambda x: x * 3).__code__
+    assert f(TENSORS[0]).tolist() == (TENSORS[0] * 3).cumsum(axis=0).tolist()
+    helper.__code__ = before
+    assert f(TENSORS[0]).tolist() == (TENSORS[0] * 2).cumsum(axis=0).tolist()
