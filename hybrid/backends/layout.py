@@ -36,6 +36,12 @@ class ObjectLayout(Protocol):
         """What lies at a place on the value stack of a frame that stands between two instructions,
         0 being the lowest; Unreadable for a null."""
 
+    def counted(
+        self, function: Any, calls: int, last: Any
+    ) -> tuple[Callable[..., Any], Callable[[], int]]:
+        """A callable that hands what it gets on to a function so many times, and to `last` from
+        then on; and how many times are left.  No Python runs in between."""
+
     def length(self, items: list[Any]) -> Pairs:
         """Pairs that keep the length of a list."""
 

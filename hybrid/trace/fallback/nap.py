@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ...backends.api import layout
+
 __all__ = ["InnerCalls", "Nap", "Napping", "asleep", "MAX_REST", "UNCOUNTED", "become"]
 
 STREAK = 32  # eager calls, less WEIGHT for each other one, before the first nap
@@ -66,27 +68,41 @@ class Nap:
         return slept
 
 
-_DONE = itertools.repeat(None, 0)
 _CALLED = frozenset(("fn",))  # attributes that a sleeping function's calls depend on
 _ASLEEP: dict[type, type] = {}  # class -> that of its objects while they sleep
+
+
+def _none() -> int:
+    """What is left of a nap that is over."""
+    return 0
+
+
+def _counting(function: Any, calls: int, last: Any) -> tuple[Callable[..., Any], Callable[[], int]]:
+    """See ObjectLayout.counted, where there is none."""
+    left = itertools.repeat(function, calls)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return next(left, last)(*args, **kwargs)
+
+    return call, functools.partial(operator.length_hint, left)
 
 
 class Napping:
     """A function that may sleep: for that it gets the class that `asleep` made of its own."""
 
+    __slots__ = ("__dict__", "_ahead")  # what is called while it sleeps
     fn: Callable[..., Any]
     _eager: int
-    # as long as what is left of a nap; counts down where a call takes something of it
-    _rest: Any = _DONE
-    _ahead: Callable[[], Any] | None
+    _ahead: Callable[..., Any]
 
     def __init__(self) -> None:
-        self._rest, self._ahead = _DONE, None
+        self._left: Callable[[], int] = _none
+        self._ahead = _none
 
     @property
     def _unseen(self) -> int:
         """Calls that are counted as eager and have yet to come."""
-        return operator.length_hint(self._rest)
+        return self._left()
 
     def _sleep(self, calls: int) -> bool:
         """Let the next calls run the user's function, and the one after them wake this up."""
@@ -94,9 +110,11 @@ class Napping:
         other = _ASLEEP.get(awake)
         if other is None:  # a class of its own, or another thread was faster
             return False
+        known = layout()
+        count = _counting if known is None else known.counted
+        self._ahead, left = count(self.fn, calls, _alarm(weakref.ref(self), awake))
         self._eager += calls
-        self._rest = itertools.repeat(self.fn, calls)
-        self._ahead = functools.partial(next, self._rest, _alarm(weakref.ref(self), awake))
+        self._left = left
         become(self, other)
         return True
 
@@ -105,7 +123,7 @@ class Napping:
         awake = getattr(type(self), "awake", None)
         if awake is not None:
             self._eager -= self._unseen
-            self._rest = _DONE
+            self._left = _none
             become(self, awake)
 
 
@@ -128,14 +146,14 @@ def _alarm(sleeper: Callable[[], Any], awake: type) -> Callable[..., Any]:
 def asleep(awake: Any) -> Any:
     """Make the class that objects of a class have while their calls go unseen.
 
-    Calling one calls what its `_ahead` gives, the user's function itself or the alarm; that is
-    found by C code alone, so that such a call costs next to nothing."""
+    Calling one calls its `_ahead`, which hands on to the user's function, or to the alarm: all by C
+    code, so that such a call costs next to nothing."""
 
     made_of = awake
 
     class Asleep(awake):  # type: ignore[misc]
         awake = made_of
-        __call__ = property(operator.methodcaller("_ahead"))
+        __call__ = Napping.__dict__["_ahead"]
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name in _CALLED:  # another function is to be called from now on

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import hybrid as hb
+from hybrid.backends.api import layout
 from hybrid.decorator import Function, RunsEagerly, function
-from hybrid.trace.fallback import deferred
+from hybrid.trace.fallback import deferred, nap
 from hybrid.trace.fallback.budget import Budget
 from hybrid.trace.fallback.nap import MAX_REST, REST, SETTLED, STREAK
 from hybrid.trace.serve import pending
@@ -146,6 +147,37 @@ def test_a_method_sleeps_too():
     assert owner.seen == list(range(3 * MAX_REST))
     info = Owner.step.cache_info()
     assert info.eager + info.records == 3 * MAX_REST
+
+
+def test_a_nap_where_native_code_cannot_count(monkeypatch):
+    monkeypatch.setattr(nap, "layout", lambda: None)
+    f = asleep(effect, 1)
+    before = f.cache_info().eager
+    for number in range(1, MAX_REST + 9):
+        assert f(1) == 1
+        assert f.cache_info().eager == before + number
+
+
+def test_calls_that_native_code_counts():
+    def first(*args: Any, **more: Any) -> Any:
+        return args, more
+
+    known = layout()
+    assert known is not None
+    given, ended = object(), object()
+    before = sys.getrefcount(given)
+    call, left = known.counted(first, 2, lambda *args, **more: ended)
+    assert left() == 2 and call(given, k=3) == ((given,), {"k": 3}) and left() == 1
+    assert call() == ((), {}) and call() is ended and call(1, x=2) is ended and left() == 0
+    call, left = known.counted(int, 1, None)
+    with pytest.raises(ValueError, match="invalid literal"):
+        call("no number")
+    with pytest.raises(TypeError, match="not callable"):
+        call()
+    gone = weakref.ref(first)
+    del call, left, first, known
+    gc.collect()
+    assert gone() is None and sys.getrefcount(given) == before
 
 
 def test_errors_and_recursion_pass_through():

@@ -20,6 +20,7 @@ from typing import Any
 from ...layout import Pairs, Same, Unreadable
 from . import abi
 from .abi import SIZE, word_at
+from .method import counted
 
 __all__ = ["PythonObjects", "objects"]
 
@@ -66,6 +67,11 @@ class PythonObjects:
     # ---- frames
     def operand(self, frame: types.FrameType, place: int) -> Any:
         return _slot(frame, _variables(frame.f_code) + place)
+
+    def counted(
+        self, function: Any, calls: int, last: Any
+    ) -> tuple[Callable[..., Any], Callable[[], int]]:
+        return counted(function, calls, last)
 
     # ---- containers and C objects
     def kind(self, instance: Any) -> int:
