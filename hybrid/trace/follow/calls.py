@@ -56,6 +56,7 @@ CHANGED: dict[int, dict[str, Method]] = {
 }
 
 
+LOOKS_UP = ("setdefault",)  # methods of dicts that give what is at a key, if it is there
 MAKES = "<makes>"  # the method of a slot that holds the function of a generator expression
 RETURNED = "<tuple>"  # the method of a stack slot that holds a tuple which a call gave
 # builtins that change nothing, iterators among their arguments included
@@ -161,7 +162,7 @@ def _of_container(
     does is not followed."""
     box, found = fresh_in(owner), None
     if box is None or not name:
-        plain = name == "setdefault" and not names and owner.term is None
+        plain = name in LOOKS_UP and not names and owner.term is None
         return plain and _found_by_default(follow, machine, frame, owner, arguments)
     if not follow.regions:
         found = of_method(follow, machine, frame, box, name, arguments, names)

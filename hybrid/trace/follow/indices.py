@@ -222,9 +222,7 @@ def _out_of(
     follow: Any, machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot, first: int
 ) -> bool:
     """Whether an item, or some, of a container that the call made is known."""
-    box, index = fresh_in(slot), value_of(frame, key)
-    if first is not NOWHERE:
-        index = real_of(machine, frame, key, first + 1)
+    box, index = fresh_in(slot), real_of(machine, frame, key, first + 1)
     if box is None or key.term is not None or not plain(index):
         follow.escape([slot])
         return False
@@ -233,21 +231,19 @@ def _out_of(
         machine.stack.append(StackSlot(term=Fresh(box.type, box.slots[index])))
         return True
     place = box.at(index)
-    if place is None:
-        follow.escape([slot])
-        return False
-    follow.of_made.add((id(machine.code), machine.offset))
-    machine.stack.append(box.slots[place])
-    return True
+    if place is not None:
+        follow.of_made.add((id(machine.code), machine.offset))
+        machine.stack.append(box.slots[place])
+    follow.escape([slot] if place is None else ())
+    return place is not None
 
 
 def _into(follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot]) -> bool:
     """Whether a value, the first of the slots, is stored into a container that the call made in a
     way that is known."""
     value, base, key = slots
-    first = len(machine.stack)
-    box, index = fresh_in(base), real_of(machine, frame, key, first + 2)
-    item = item_of(machine, frame, value, first)
+    first, box = len(machine.stack), fresh_in(base)
+    index, item = real_of(machine, frame, key, first + 2), item_of(machine, frame, value, first)
     known = key.term is None and index is not UNKNOWN and plain(index) and type(index) is not slice
     if box is None or not known or is_array(item) or item.method == CREATED or follow.regions:
         return False
@@ -281,9 +277,8 @@ def store_subscript(
 ) -> None:
     key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
     if isinstance(base.term, Live):
-        if instruction.opname == "STORE_SUBSCR" and _into(
-            follow, machine, frame, [slot, base, key]
-        ):
+        lies = instruction.opname == "STORE_SUBSCR"
+        if lies and _into(follow, machine, frame, [slot, base, key]):
             return
         follow.escape([base])
         base = base._replace(term=None)

@@ -12,7 +12,17 @@ from typing import Any
 
 from ..hosted.recall import decided
 from ..machine import UNKNOWN, StackSlot, Stepper
-from .model import MAX_ITEMS, BoxWalk, DictView, Fresh, Produced, fresh_in, item_of, walk_over
+from .model import (
+    MAX_ITEMS,
+    BoxWalk,
+    DictView,
+    Fresh,
+    Produced,
+    Shown,
+    fresh_in,
+    item_of,
+    walk_over,
+)
 
 __all__ = ["METHODS", "Answer", "drained", "fits", "fixed", "joined", "of_method", "update"]
 
@@ -121,7 +131,7 @@ def update(box: Fresh, given: list[StackSlot]) -> Answer:
     return StackSlot(None)
 
 
-def _view(how: str) -> Any:
+def _view(how: Shown) -> Any:
     def view(box: Fresh, given: list[StackSlot]) -> Answer:
         return None if given else StackSlot(term=DictView(box, how))
 
@@ -137,7 +147,7 @@ METHODS: dict[type, dict[str, Method]] = {
     dict: {
         **{"get": _get, "pop": _pop, "clear": _clear, "copy": _copy, "update": update},
         **{"setdefault": _set_default},
-        **{how: _view(how) for how in ("keys", "values", "items")},
+        **{"keys": _view("keys"), "values": _view("values"), "items": _view("items")},
     },
     tuple: {},
 }
@@ -159,7 +169,7 @@ def of_method(
         return None
     first = len(machine.stack) + 2
     given = [item_of(machine, frame, slot, first + k) for k, slot in enumerate(arguments)]
-    if names and name == "update":
+    if names and method is update:
         count = len(given) - len(names)
         given = [*given[:count], StackSlot(term=Fresh(dict, given[count:], names))]
     elif names:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ....ir.tensor import Handle
 from ...heap.allowlist import is_a, plain
@@ -20,7 +20,17 @@ from ..machine import CREATED, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper
 from ..terms import Collection, Constant, Live, Term, parts
 from .cells import home_of
 
-__all__ = ["MAX_ITEMS", "Fresh", "Produced", "DictView", "BoxWalk", "bind", "fresh_in", "item_of"]
+__all__ = [
+    "MAX_ITEMS",
+    "Shown",
+    "Fresh",
+    "Produced",
+    "DictView",
+    "BoxWalk",
+    "bind",
+    "fresh_in",
+    "item_of",
+]
 __all__ += ["plainly", "real_of", "term_in", "walk_over"]
 
 MAX_ITEMS = 1024  # of one container
@@ -119,13 +129,17 @@ class BoxWalk(Live):
                 slot.term.lose()
 
 
+Shown: TypeAlias = Literal["keys", "values", "items"]
+
+
 class DictView(Live):
     """`d.keys()`, `d.values()` or `d.items()`."""
 
     __slots__ = ("box", "how")
 
-    def __init__(self, box: Fresh, how: str) -> None:
-        self.box, self.how, self.lost = box, how, False
+    def __init__(self, box: Fresh, how: Shown) -> None:
+        self.box, self.lost = box, False
+        self.how: Shown = how
 
     def leaves(self) -> Iterator[Any]:
         return self.box.leaves()
@@ -203,9 +217,10 @@ def fresh_in(slot: StackSlot) -> Fresh | None:
 
 
 def real_of(machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int) -> Any:
-    """The object in a slot that the instruction finds at this place of the stack."""
+    """The object in a slot that the instruction finds at this place of the stack (below zero: it
+    does not lie there)."""
     value = value_of(frame, slot)
-    return operand_at(machine, frame, place) if value is UNKNOWN else value
+    return operand_at(machine, frame, place) if value is UNKNOWN and place >= 0 else value
 
 
 def item_of(machine: Stepper, frame: types.FrameType, slot: StackSlot, place: int) -> StackSlot:

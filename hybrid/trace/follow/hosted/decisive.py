@@ -36,7 +36,7 @@ def drawn_again(drawn: Any, told: tuple[Any, ...]) -> bool:
 
 
 # draws whose bounds are those of a range
-_NAMES = {"RandomState.randint": "range", "Generator.integers": "range"}
+_RANGES = ("Random.randrange", "RandomState.randint", "Generator.integers")
 
 
 def _range(name: str, given: Sequence[Any]) -> int:
@@ -50,7 +50,7 @@ def _range(name: str, given: Sequence[Any]) -> int:
         return len(range(given[0], given[1] + 1)) if len(given) > 1 else 0
     if name == "Random.getrandbits":
         return int(2 ** min(given[0], 16))
-    if name in ("Random.randrange", "range"):
+    if name in _RANGES:
         return len(range(*bounds))
     return int(given[0]) if name.endswith(".choice") else 0
 
