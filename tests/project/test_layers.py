@@ -66,6 +66,7 @@ ROOMS = {
         "record",
         "fallback",
         "serve",
+        "split",
     ),
     "trace.serve": (
         "commit",
