@@ -13,12 +13,9 @@ class Mark:
 
 
 def function_of(code, function):
-    made = types.FunctionType(code, function.__globals__, function.__name__, None)
-    if code.co_freevars:
-        made = types.FunctionType(
-            code, function.__globals__, function.__name__, None, function.__closure__
-        )
-    return made
+    return types.FunctionType(
+        code, function.__globals__, function.__name__, None, function.__closure__
+    )
 
 
 def by_position(function, args, kwargs):
