@@ -2,30 +2,28 @@
 
 import types
 
-from hybrid.trace.split.cut import pieces_of
+from hybrid.trace.split.cut import flow_of, obstacle, pieces_of
 
 
-class Mark:
-    """The mark of a cut."""
-
-    def __init__(self, cut):
-        self.cut = cut
+class Mark(str):
+    """What the tuple of a piece that ends at a cut begins with."""
 
 
-def function_of(code, function):
-    return types.FunctionType(
-        code, function.__globals__, function.__name__, None, function.__closure__
-    )
+def places_of(function):
+    """The offsets at which a function may be cut."""
+    flow = flow_of(function.__code__)
+    if isinstance(flow, str):
+        return []
+    steps = {step.offset: step for step in reversed(flow.steps)}
+    return [at for at in sorted(steps) if obstacle(flow, steps[at]) is None]
 
 
 def by_position(function, args, kwargs):
     """The arguments as the first piece takes them."""
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    given = dict(zip(code.co_varnames[: code.co_argcount], args))
-    defaults = function.__defaults__ or ()
-    known = dict(zip(code.co_varnames[: code.co_argcount][::-1], defaults[::-1]))
-    known |= (function.__kwdefaults__ or {}) | given
+    known = dict(zip(names[: code.co_argcount][::-1], (function.__defaults__ or ())[::-1]))
+    known |= (function.__kwdefaults__ or {}) | dict(zip(names[: code.co_argcount], args))
     known |= {name: value for name, value in kwargs.items() if name in names}
     out = [known[name] for name in names]
     if code.co_flags & 4:
@@ -35,25 +33,32 @@ def by_position(function, args, kwargs):
     return out
 
 
-def in_pieces(function, cuts, passed=None):
+def in_pieces(function, cuts, passed=None, keep=None):
     """A function that runs another one in pieces (or why there are none); `passed` collects the
     cuts it went through."""
-    pieces = pieces_of(function.__code__, cuts, Mark)
+    pieces = pieces_of(function.__code__, frozenset(cuts), Mark, keep)
     if isinstance(pieces, str):
         return pieces
-    entry = function_of(pieces.entry.code, function)
-    parts = {cut: function_of(piece.code, function) for cut, piece in pieces.parts.items()}
+
+    def made(piece):
+        space, closure = function.__globals__, function.__closure__
+        return types.FunctionType(piece.code, space, function.__name__, None, closure)
+
+    functions = {at: made(piece) for at, piece in pieces.parts.items()}
+    entry = made(pieces.entry)
 
     def run(*args, **kwargs):
         given = by_position(function, args, kwargs)
-        known = dict(zip(pieces.arguments, given))
+        known, piece = dict(zip(pieces.entry.takes, given)), pieces.entry
         result = entry(*given)
         while type(result) is tuple and result and type(result[0]) is Mark:
-            cut = result[0].cut
+            leaving = next(end for end in piece.exits if end.mark == result[0])
+            known |= zip(leaving.gives, result[1:])
+            known |= dict.fromkeys(leaving.done)
             if passed is not None:
-                passed.append(cut)
-            kept = [known[name] for name in pieces.parts[cut].kept]
-            result = parts[cut](*kept, *result[1:])
+                passed.append(leaving.at)
+            piece = pieces.parts[leaving.at]
+            result = functions[leaving.at](*[known[name] for name in piece.takes])
         return result
 
     return run

@@ -45,7 +45,8 @@ _ONLY = names(
 
 class Slot(NamedTuple):
     """One place of the stack: "value", "null", "constant", "argument" (one that is never bound
-    anew), "pair" (half of a method look-up), "cells", "comprehension", "exception" or "unsure"."""
+    anew), "pair" (half of a method look-up), "function" (just made, by steps that may make it
+    again), "cells", "exception" or "unsure"."""
 
     kind: str
     what: Any = None
@@ -109,16 +110,22 @@ class Flow:
     def __init__(self, code: CodeType) -> None:
         self.code, self.steps = code, steps_of(code)
         self.after = dict(zip(self.steps, [*self.steps[1:], None]))
+        self.numbers = {step: number for number, step in enumerate(self.steps)}
         self.before = dict(zip(self.steps, [None, *self.steps[:-1]]))
         self.begin = next((s.offset for s in self.steps if s.name == "RESUME"), 0)
+        self.first = next(s for s in self.steps if s.offset > self.begin)
         self.unknown: str | None = None
         count = code.co_argcount + code.co_kwonlyargcount
         count += bool(code.co_flags & 4) + bool(code.co_flags & 8)
         self.arguments = code.co_varnames[:count]
+        deletes = ("DELETE_FAST", "DELETE_DEREF")
+        self.deleted = frozenset(s.arg for s in self.steps if s.name in deletes)
         written = {s.arg for s in self.steps if s.name in _WRITES}
         self.kept = frozenset(
             n for n in self.arguments if n not in written and not stored_inside(code, n)
         )
+        # variables that functions inside bind anew
+        self.shared = frozenset(n for n in code.co_cellvars if stored_inside(code, n))
         self.states: dict[Step, State] = {}
         self.work: list[tuple[Step, State]] = []
         self._run()
@@ -169,6 +176,43 @@ class Flow:
             return cast(State, special(self, step, state))
         return state._replace(stack=_stack(step, state.stack, jumps))
 
+    def making(self, step: Step, shares: bool) -> Slot:
+        """The slot of a function that a step makes of code and, if it `shares` them, variables."""
+        wanted = ["MAKE_FUNCTION"] * (step.name != "MAKE_FUNCTION") + ["LOAD_CONST"]
+        makers = [step]
+        for name in wanted + ["BUILD_TUPLE"] * shares:
+            makers.append(self.steps[self.numbers[makers[-1]] - 1])
+            if makers[-1].name != name:
+                return VALUE
+        if shares:
+            number, count = self.numbers[makers[-1]], int(makers[-1].arg)
+            makers += self.steps[number - count : number][::-1]
+            if not all(maker.name in _CLOSURES for maker in makers[-count:]):
+                return VALUE
+        return Slot("function", tuple(makers[::-1]))
+
+    def lowest(self, step: Step) -> int:
+        """The lowest slot that a step changes or looks at; not above the stack before it."""
+        depth, name = len(self.states[step].stack), step.name
+        if name in ("COPY", "SWAP"):
+            return depth - int(step.arg)
+        if name in _PEEKING:  # and at what is called, to name it in an error
+            return max(depth - int(step.arg) - 4, 0)
+        if name in ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS"):
+            return depth - int({"RETURN_VALUE": 1, "RETURN_CONST": 0}.get(name, step.arg))
+        if name in ("RERAISE", "WITH_EXCEPT_START", "PUSH_EXC_INFO"):
+            return 0
+        ways = [(step.goal, True), (self.after[step], False)]
+        state = self.states[step]
+        least = min(
+            len(self._effect(step, state, jumps).stack)
+            for goal, jumps in ways
+            if goal is not None and (jumps or name not in _ENDS)
+        )
+        if name in _ONLY or name in _PUSHES:
+            return max(min(least, depth - (name in _LOOKS)), 0)
+        return max(min(least - (2 if "LOAD" in name else _results(step)), depth), 0)
+
     def _liveness(self) -> dict[Step, frozenset[str]]:
         """The variables that are read from each step on, before they are bound anew."""
         live = {step: frozenset[str]() for step in self.states}
@@ -192,6 +236,13 @@ class Flow:
         return live
 
 
+_CLOSURES = names("LOAD_CLOSURE LOAD_FAST")
+_PUSHES = names(
+    "LOAD_GLOBAL PUSH_NULL LOAD_CONST LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_CLOSURE "
+    "STORE_FAST"
+)
+_PEEKING = names("LIST_APPEND SET_ADD MAP_ADD LIST_EXTEND SET_UPDATE DICT_UPDATE DICT_MERGE")
+_LOOKS = names("FOR_ITER GET_LEN MATCH_MAPPING MATCH_SEQUENCE MATCH_KEYS IMPORT_FROM")
 _STORES = frozenset({"STORE_FAST", "STORE_DEREF"})
 _USES = names(
     "LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_CLOSURE LOAD_DEREF DELETE_FAST DELETE_DEREF"
@@ -236,8 +287,12 @@ def _load(flow: Flow, step: Step, state: State) -> State:
 
 
 def _load_cell(flow: Flow, step: Step, state: State) -> State:
-    cells = frozenset[str]() if isinstance(step.arg, Free) else frozenset({step.arg})
-    return state._replace(stack=(*state.stack, Slot("cells", cells)))
+    if isinstance(step.arg, Free):
+        return state._replace(stack=(*state.stack, Slot("cells", frozenset())))
+    state = state._replace(stack=(*state.stack, Slot("cells", frozenset({step.arg}))))
+    if step.arg not in flow.shared:
+        return state
+    return state.clears(step.arg)._replace(maybe=state.maybe | {step.arg})
 
 
 def _load_deref(flow: Flow, step: Step, state: State) -> State:
@@ -291,7 +346,10 @@ def _look_up(flow: Flow, step: Step, state: State) -> State:
 
 
 def _copy(flow: Flow, step: Step, state: State) -> State:
-    return state._replace(stack=(*state.stack, state.stack[-step.arg]))
+    stack = list(state.stack)
+    if stack[-step.arg].kind == "function":  # one object, twice
+        stack[-step.arg] = VALUE
+    return state._replace(stack=(*stack, stack[-step.arg]))
 
 
 def _swap(flow: Flow, step: Step, state: State) -> State:
@@ -316,18 +374,22 @@ def _build_tuple(flow: Flow, step: Step, state: State) -> State:
 def _make_function(flow: Flow, step: Step, state: State) -> State:
     code, rest = state.stack[-1], state.stack[:-1]
     flags = 0 if NULL_ON_TOP else step.arg
-    taken, kept = (rest[-1].what, rest) if flags & 8 else (frozenset(), rest)
-    kept = kept[: len(kept) - flags.bit_count()]
+    taken = rest[-1].what if flags & 8 else frozenset[str]()
     inner = code.what.arg if code.kind == "constant" else None
-    if inner is not None and inner.co_name in COMPREHENSIONS and not _leaks(inner, taken):
-        return state._replace(stack=(*kept, Slot("comprehension", taken)))
-    return state._replace(stack=(*kept, VALUE), captured=state.captured | taken)
+    rest = rest[: len(rest) - flags.bit_count()]
+    consumed = inner is not None and inner.co_name in COMPREHENSIONS and not _leaks(inner, taken)
+    captured = state.captured if consumed else state.captured | taken
+    made = flow.making(step, flags == 8) if inner is not None and flags in (0, 8) else VALUE
+    return state._replace(stack=(*rest, made), captured=captured)
 
 
 def _function_attribute(flow: Flow, step: Step, state: State) -> State:
-    given = state.stack[-2]
-    cells = given.what if given.kind == "cells" else frozenset()
-    return state._replace(stack=(*state.stack[:-2], VALUE), captured=state.captured | cells)
+    given, function = state.stack[-2:]
+    made = VALUE
+    if given.kind == "cells" and function.kind == "function":
+        made = flow.making(step, True)
+    captured = state.captured | (given.what if given.kind == "cells" else frozenset())
+    return state._replace(stack=(*state.stack[:-2], made), captured=captured)
 
 
 _SPECIAL: dict[str, Any] = {

@@ -1,7 +1,7 @@
-"""Where a function is cut, given the instructions at which its recordings were refused.
+"""Where to cut a function at whose instructions calls of it were refused.
 
-Invariant: a cut only moves along a line of instructions that run one after another, so what it
-was to keep apart stays apart; a site without a legal place nearby gets none, and its reason.
+Invariant: what is given are legal cuts; which ones decides how fast the function is, never what it
+does.
 """
 
 from __future__ import annotations
@@ -13,90 +13,58 @@ from .assemble import Step
 from .cut import flow_of, obstacle
 from .flow import Flow
 
-__all__ = ["cuts_for", "places_for"]
+__all__ = ["cuts_for"]
 
-_FAR = 40  # how many instructions a cut may move
+FAR = 48  # instructions from a site to the nearest legal place
 
 
-def cuts_for(code: CodeType, sites: Mapping[int, str]) -> frozenset[int] | str:
-    """The offsets to cut before, for sites by offset: "read" (a value is read there: a piece ends
-    behind it) or "call" (a piece of its own); or why there is no legal place."""
+def cuts_for(code: CodeType, sites: Mapping[int, str]) -> frozenset[int]:
+    """Cuts behind the reads among the sites, and around other refused ones, up to where operations
+    run; where there are cuts inside of a loop, also around what takes its next item."""
     flow = flow_of(code)
     if isinstance(flow, str):
-        return flow
-    cuts, why = places_for(flow, sites)
-    return cuts or why or "nothing is kept apart"
-
-
-def places_for(flow: Flow, sites: Mapping[int, str]) -> tuple[frozenset[int], str | None]:
-    """The cuts, and why a site that has none has none."""
+        return frozenset()
+    offsets = sorted({step.offset for step in flow.steps})
     steps = {step.offset: step for step in reversed(flow.steps)}
-    found, reason = set(), None
-    for offset, kind in sorted(sites.items()):
-        step = steps.get(offset)
-        if step is None or step not in flow.states:
+    running, cuts = sorted([at for at, kind in sites.items() if kind == "operation"]), set[int]()
+
+    def nearest(places: list[int]) -> set[int]:
+        return {*[k for k in places[:FAR] if obstacle(flow, steps[k]) is None][:1]}
+
+    for at in sorted(sites):
+        place = offsets.index(at)
+        behind = offsets[place + 1 :]
+        if sites[at] == "read":
+            cuts |= nearest(behind)
+        elif sites[at] == "call":
+            start = max([k for k in cuts if k <= at], default=0)
+            if any(start <= k < at for k in running):
+                cuts |= nearest(offsets[: place + 1][::-1])
+            later = [k for k in running if k > at]
+            until = [k for k in behind if k <= later[0]][::-1] if later else []
+            cuts |= nearest(until) or nearest(behind)
+    return frozenset(cuts | _around_loops(flow, cuts))
+
+
+def _around_loops(flow: Flow, cuts: set[int]) -> set[int]:
+    """Cuts around what takes the next item, of the loops that have cuts inside."""
+    found = set[int]()
+    depths = {step.offset: len(flow.states[step].stack) for step in flow.states}
+    for step in flow.states:
+        if step.name != "FOR_ITER" or step.offset in cuts or step.goal is None:
             continue
-        places = [_after(flow, step, goal) for goal in _behind(flow, step)]
-        places += [_before(flow, step)] if kind == "call" else []
-        for place in places:
-            if isinstance(place, Step):
-                found.add(place.offset)
-            else:
-                reason = place or reason
-    return frozenset(found), reason
+        body, out = flow.after[step], _behind(flow, step.goal)
+        if body is None or out is None:
+            continue
+        inside = range(body.offset + 1, out.offset)
+        if any(k in inside and depths[k] >= depths[step.offset] for k in cuts | found):
+            found |= {s.offset for s in (step, body, out) if obstacle(flow, s) is None}
+    return found
 
 
-def _behind(flow: Flow, step: Step) -> list[Step]:
-    """Where control goes from a step, past what ends a loop."""
-    handler = step.handler.goal if step.handler is not None else None
-    out = []
-    for goal in flow.successors(step):
-        now: Step | None = goal
-        while now is not None and _glues(flow, now):
-            now = flow.after[now]
-        if now is not None and goal is not handler:
-            out.append(now)
-    return out
-
-
-def _glues(flow: Flow, step: Step) -> bool:
-    before = flow.before[step]
-    return step.name == "END_FOR" or (
-        step.name == "POP_TOP" and before is not None and before.name == "END_FOR"
-    )
-
-
-def _after(flow: Flow, site: Step, step: Step) -> Step | str | None:
-    """The first legal place from a step on; None: the function ends, so none is needed."""
-    why = None
-    for _ in range(_FAR):
-        if step.name in ("RETURN_VALUE", "RETURN_CONST"):
-            return None
-        problem = obstacle(flow, step)
-        if problem is None:
-            return step
-        why = why or f"line {site.position[0]}: {problem}"
-        goals = [
-            s for s in flow.successors(step) if step.handler is None or s is not step.handler.goal
-        ]
-        if len(goals) != 1:
-            break
-        step = goals[0]
-    return why
-
-
-def _before(flow: Flow, site: Step) -> Step | str | None:
-    """The last legal place up to a step; None: nothing runs before it."""
-    why, step = None, site
-    for _ in range(_FAR):
-        problem = obstacle(flow, step)
-        if problem is None:
-            return step
-        if step is not site and step.goal is not None:
-            break
-        why = why or f"line {site.position[0]}: {problem}"
-        previous = flow.before[step]
-        if previous is None or previous.name == "RESUME":
-            return why
-        step = previous
-    return why
+def _behind(flow: Flow, step: Step) -> Step | None:
+    """The step behind what ends a loop."""
+    now: Step | None = step
+    while now is not None and obstacle(flow, now) == "belongs to the instruction before it":
+        now = flow.after[now]
+    return now
