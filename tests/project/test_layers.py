@@ -99,6 +99,7 @@ ROOMS = {
         "turns",
         "walks",
         "hosts",
+        "ran",
         "events",
         "fact_table",
         "classes",

@@ -261,9 +261,11 @@ class Recorder(Branches):
         self.written[id(view)] = view
         return number
 
-    def why(self, text: str) -> None:
+    def why(self, text: str, reads: bool = False) -> None:
         site = user_site()
         self.reasons[f"{text} ({site})" if site else text] = None
+        if self.watch is not None:
+            self.watch.sites.here(reads)
 
     def pause(self) -> Callable[[], None]:
         return self.watch.pause() if self.watch is not None else super().pause()
@@ -277,6 +279,8 @@ class Recorder(Branches):
         outputs: tuple[Any, ...],
     ) -> None:
         operands = tuple([self.ref(x) for x in inputs])
+        if self.watch is not None:
+            self.watch.sites.ran()
         if self.watch is not None and self.watch.follow is not None:
             operands = taken(self.watch.follow, inputs, operands)
             if op.moved is not None:
@@ -378,9 +382,10 @@ class Recorder(Branches):
             term = follow.host_read(frame, self.ref(handle), kind)
         if term is not None or (frame.f_code is self.root and outer and kind in HOW):
             reason = f"{text} ({user_site()})"
-            self.reads.append(Read(frame.f_lasti, self.ref(handle), kind, reason, term))
+            site = None if self.watch is None else self.watch.sites.under_way(frame)
+            self.reads.append(Read(frame.f_lasti, self.ref(handle), kind, reason, term, site))
         else:
-            self.why(text)
+            self.why(text, reads=True)
 
     def on_look(self, handle: Any) -> None:
         self.looked[id(handle)] = handle

@@ -25,6 +25,7 @@ from ..heap.facts import Holder, Key
 from ..heap.namespaces import SharedNames, namespaces_of
 from ..watch.analysis import Analysis
 from ..watch.passed.blind import is_blind
+from ..watch.ran.seen import SiteKind
 from .expected import Facts, Ref
 from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, read_gradients
 from .outcome import Left, Outcome, Results, results_of
@@ -59,9 +60,12 @@ class Life:
 
 
 class Refused(NamedTuple):
-    """A call of which no replay can do the same, and why not."""
+    """A call of which no replay can do the same, why not, at which instructions of the function
+    that is decorated, and how many operations it ran."""
 
     reasons: tuple[str, ...]
+    sites: dict[int, SiteKind]
+    operations: int
 
 
 class Fingerprint(NamedTuple):
@@ -176,6 +180,7 @@ def recording_of(
             host_reads = {}
     if host_reads is None:
         reasons += [read.reason for read in recorder.reads]
+        _blame(recorder, analysis)
     looked = [] if reasons else _looked_at(recorder, analysis)
     analysis.watch.fixed.update(looked)
     reasons += [f"looks at the number that is its argument {p + 1}" for p in looked]
@@ -183,13 +188,24 @@ def recording_of(
         analysis.watch.falls.add("content")
         follow = analysis.watch.follow
         site = f" ({follow.looked})" if follow is not None and follow.looked else ""
+        if follow is not None and follow.looking is not None:
+            analysis.watch.sites.refuse(*follow.looking)
         reasons.append(f"looks at what it computes of a NumPy array among its arguments{site}")
     if reasons:
-        return Refused(tuple(reasons))
+        return Refused(tuple(reasons), analysis.watch.sites.found(), len(recorder.steps))
     try:
         return _recording(recorder, analysis, returned, before, host_reads or {}, life, dead)
     except Unfit as error:
-        return Refused((str(error),))
+        return Refused((str(error),), analysis.watch.sites.found(), len(recorder.steps))
+
+
+def _blame(recorder: Recorder, analysis: Analysis) -> None:
+    """Note where tensors were read that Python then looked at."""
+    escaped = None if analysis.followed is None else analysis.followed.escaped
+    for read in recorder.reads:
+        fine = read.term is not None and escaped is not None and read.term not in escaped
+        if read.site is not None and not fine:
+            analysis.watch.sites.reads.add(read.site)
 
 
 def _looked_at(recorder: Recorder, analysis: Analysis) -> list[int]:

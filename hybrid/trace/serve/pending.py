@@ -469,4 +469,4 @@ class Unserved(Napping, Reports):
                 if not work.done.wait(left):
                     return False
                 self._take(state)
-        return True
+        return self._split is None or bool(self._split.wait(limit))

@@ -1,4 +1,5 @@
-"""A function in pieces: cut where no replay goes on, each piece an ordinary function.
+"""Functions in pieces: what replays can do of a function before, between and behind the
+instructions that Python has to run.
 
-Invariant: the pieces, called one after another, do what the function does.
+Invariant: imports of hybrid modules only, nothing runs.
 """

@@ -15,6 +15,7 @@ from .flow import Flow
 
 __all__ = ["cuts_for"]
 
+LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL")
 FAR = 48  # instructions from a site to the nearest legal place
 
 
@@ -43,7 +44,20 @@ def cuts_for(code: CodeType, sites: Mapping[int, str]) -> frozenset[int]:
             later = [k for k in running if k > at]
             until = [k for k in behind if k <= later[0]][::-1] if later else []
             cuts |= nearest(until) or nearest(behind)
+    for at in _methods(flow, cuts):
+        # no replay gives a method that waits for its call: look it up apart
+        place = offsets.index(at)
+        cuts |= nearest([offsets[place + 1]])
+        loaded = steps[offsets[place - 1]].name in LOADS
+        if any(max([k for k in cuts if k <= at], default=0) <= k < at for k in running):
+            cuts |= nearest([offsets[place - loaded]])
     return frozenset(cuts | _around_loops(flow, cuts))
+
+
+def _methods(flow: Flow, cuts: set[int]) -> set[int]:
+    """Look-ups of methods that wait for their call where cuts are."""
+    slots = [slot for step, s in flow.states.items() if step.offset in cuts for slot in s.stack]
+    return {slot.what.offset for slot in slots if slot.kind == "pair"}
 
 
 def _around_loops(flow: Flow, cuts: set[int]) -> set[int]:

@@ -171,6 +171,7 @@ class _Writer(Places):
         self.stores: list[str] = []  # what is left in Python then
         self.count = 0
         self.made: dict[int, str] = {}  # by identity among the results
+        self.values: dict[tuple[str, int], str] = {}  # that are read, by the read
         self.found: dict[int, str] = {}  # inputs that are looked up
         self.claimed: set[int] = set()  # outputs whose tensor is one of the results
         self.views: list[tuple[str, Any, str, Any]] = []
@@ -327,7 +328,10 @@ class _Writer(Places):
         tensor, how = spec.items[0], spec.how
         if type(tensor) is not New or tensor.view is not None or not how.isidentifier():
             raise _Unknown
-        return self.name(f"r{tensor.output}.{how}()")
+        known = self.values.get(spec.ident)
+        if known is None:
+            known = self.values[spec.ident] = self.name(f"r{tensor.output}.{how}()")
+        return known
 
     def _number(self, term: Any) -> str:
         """An expression for the number that a term is now."""
