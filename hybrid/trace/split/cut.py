@@ -225,8 +225,7 @@ class _Writer:
         self.slots = [] if begin is None else begin.slots
         self.low = self._untouched()
         made = _taken(self.slots[self.low :])
-        self.stored = frozenset(s.arg for s in self.body if s.name in _STORES)
-        self.stored = frozenset(n for n in self.stored if type(n) is str)
+        self.stored = self._stored()
         self.loaded = made.union(s.arg for s in self.body if s.name in _LOADS)
         self.cells = tuple(n for n in flow.code.co_cellvars if n in self._celled(made))
         self.given = {step: self._given(cuts[step]) for step in self.ends}
@@ -247,6 +246,13 @@ class _Writer:
                     body.add(step)
                     todo.append(step)
         return body, sorted(ends, key=lambda step: step.offset)
+
+    def _stored(self) -> frozenset[str]:
+        """The variables that the piece, or a function that it makes, may bind anew."""
+        mine = {s.arg for s in self.body if s.name in _STORES}
+        makers = {s.arg for s in self.body if s.name in ("LOAD_CLOSURE", "LOAD_FAST")}
+        makers |= _taken(self.slots)
+        return frozenset(n for n in mine if type(n) is str) | (makers & self.flow.shared)
 
     def _untouched(self) -> int:
         """How many slots, from the bottom, the piece neither changes nor looks at, nor has to give
