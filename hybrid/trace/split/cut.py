@@ -40,13 +40,15 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`code` takes these variables, positionally.  `at`: where it begins in the original; `keeps`:
+    """`code` takes these variables, positionally; some are `moved`: it rebinds or uses them up, so
+    nobody else is to hold what they are.  `at`: where it begins in the original; `keeps`:
     it calls `keep`; `branches`: control may go several ways; `iterates`: it takes the next item of
     an iterator that it is given; `origin`: its instructions -> those of the original."""
 
     code: CodeType
     at: int
     takes: tuple[Variable, ...]
+    moved: frozenset[Variable]
     exits: tuple[Exit, ...]
     keeps: bool
     branches: bool
@@ -150,7 +152,10 @@ class _Writer:
         origin = {p.offset: p.origin for p in places if p.origin is not None}
         branches = any(jumps(shape.instructions[at]) for at in self.offsets)
         iterates = shape.iterates(self.offsets, self.depth)
-        return Piece(new, self.at, self.taken, exits, keeps, branches, iterates, origin)
+        moved = frozenset([v for v in self.taken if type(v) is int or v in self.stored])
+        if self.begin is None:
+            moved = frozenset()
+        return Piece(new, self.at, self.taken, moved, exits, keeps, branches, iterates, origin)
 
     def _given(self, cut: Cut) -> tuple[Variable, ...]:
         """What is given at a cut: all that may be another one than it was at the beginning."""
