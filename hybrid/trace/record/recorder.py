@@ -178,6 +178,7 @@ class Recorder(Branches):
         self.grads: dict[int, _Grad] = {}
         self.looked: dict[int, Handle] = {}  # whose flags hybrid's own code asked for
         self.reasons: dict[str, None] = {}
+        self.tapped = False
         self.asked = Asked()
         self.regions: list[OpenRegions] = []  # branches and loops that are being recorded
         self.watch: Watch | None = None  # what looks at the Python of the call
@@ -394,6 +395,7 @@ class Recorder(Branches):
         self.why(what)
 
     def on_tap(self, handle: Any, name: str, probes: list[Probes]) -> None:
+        self.tapped = True
         if self.regions:
             self.why("taps a value inside of a branch or loop that is one operation")
         else:

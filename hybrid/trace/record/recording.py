@@ -67,6 +67,13 @@ class Refused(NamedTuple):
     sites: dict[int, SiteKind]
     operations: int
 
+    @classmethod
+    def of(cls, recorder: Recorder, analysis: Analysis, reasons: Sequence[str]) -> Refused:
+        """What is known of a call; where it was tapped no instruction, as taps are of whole
+        calls."""
+        sites = {} if recorder.tapped else analysis.watch.sites.found()
+        return cls(tuple(reasons), sites, len(recorder.steps))
+
 
 class Fingerprint(NamedTuple):
     """What two recordings of one function must have in common besides facts and locations."""
@@ -192,11 +199,11 @@ def recording_of(
             analysis.watch.sites.refuse(*follow.looking)
         reasons.append(f"looks at what it computes of a NumPy array among its arguments{site}")
     if reasons:
-        return Refused(tuple(reasons), analysis.watch.sites.found(), len(recorder.steps))
+        return Refused.of(recorder, analysis, reasons)
     try:
         return _recording(recorder, analysis, returned, before, host_reads or {}, life, dead)
     except Unfit as error:
-        return Refused((str(error),), analysis.watch.sites.found(), len(recorder.steps))
+        return Refused.of(recorder, analysis, [str(error)])
 
 
 def _blame(recorder: Recorder, analysis: Analysis) -> None:

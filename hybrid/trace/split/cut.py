@@ -40,13 +40,15 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`code` takes these variables, positionally.  `at`: where it begins in the original; `keeps`:
-    it calls `keep`; `branches`: control may go several ways; `iterates`: it takes the next item of
-    an iterator that it is given; `origin`: its instructions -> those of the original."""
+    """`code` takes these variables, positionally; some are `moved`: it rebinds or uses them up, so
+    nobody else is to hold what they are.  `at`: where it begins in the original; `keeps`: it calls
+    `keep`; `branches`: control may go several ways; `iterates`: it takes the next item of an
+    iterator that it is given; `origin`: its instructions -> those of the original."""
 
     code: CodeType
     at: int
     takes: tuple[Variable, ...]
+    moved: frozenset[Variable]
     exits: tuple[Exit, ...]
     keeps: bool
     branches: bool
@@ -316,7 +318,9 @@ class _Writer:
             step.name == "FOR_ITER" and len(self.flow.states[step].stack) <= deep
             for step in self.body
         )
-        return Piece(made, at, self.takes, exits, keeps, branches, iterates, origin)
+        moved = frozenset(v for v in self.takes if type(v) is int or v in self.stored)
+        moved = moved if self.begin is not None else frozenset()
+        return Piece(made, at, self.takes, moved, exits, keeps, branches, iterates, origin)
 
     def _exit(self, cut: _Cut, mark: Callable[[str], Any], at: int) -> Exit:
         done = tuple(sorted(self.stored - set(cut.variables)))

@@ -282,23 +282,31 @@ class Split:
             for variable in step.piece.takes:
                 names.setdefault(variable, f"v{len(names)}")
         steps = {at: f"s{number}" for number, at in enumerate(self.steps)}
+        # what a piece uses up lies in a list of its own, so that it can be taken out of there
+        moved = frozenset().union(*[step.piece.moved for step in self.steps.values()])
 
         def call(at: int) -> str:
-            given = ", ".join([names[variable] for variable in self.steps[at].piece.takes])
-            return f"r = {steps[at]}.function({given})"
+            piece, given = self.steps[at].piece, []
+            for variable in piece.takes:
+                end = ".pop()" if variable in piece.moved else "[0]"
+                given.append(names[variable] + (end if variable in moved and at >= 0 else ""))
+            return f"r = {steps[at]}.function({', '.join(given)})"
 
-        body, exits = [call(-1), "while type(r) is tuple and r and type(r[0]) is Mark:"], 0
+        body, exits = [call(-1)], 0
+        first = [names[v] for v in self.steps[-1].piece.takes if v in moved]
+        body += [f"{name} = [{name}]" for name in first]
+        body.append("while type(r) is tuple and r and type(r[0]) is Mark:")
         for step in self.steps.values():
             for leaving in step.piece.exits:
                 space[f"m{exits}"] = leaving.mark
                 body.append(f"  {'elif' if exits else 'if'} r[0] == m{exits}:")
                 exits += 1
-                for place, variable in enumerate(leaving.gives):
-                    body.append(
-                        f"   {names.setdefault(variable, f'v{len(names)}')} = r[{place + 1}]"
-                    )
+                for place, variable in enumerate(leaving.gives, 1):
+                    name = names.setdefault(variable, f"v{len(names)}")
+                    held = f"[r[{place}]]" if variable in moved else f"r[{place}]"
+                    body.append(f"   {name} = {held}")
                 body += [f"   {names[name]} = None" for name in leaving.done if name in names]
-                body.append(f"   {call(leaving.at)}")
+                body += ["   r = None", f"   {call(leaving.at)}"]
         body += ["  else: raise SystemError('a piece ended at a cut that is not known')"] * (
             exits > 0
         )
