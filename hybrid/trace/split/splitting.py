@@ -155,11 +155,12 @@ class Splitting(Deferring):
         states = list(self._signatures.everything())
         plans = [plan for state in states for plan in state.plans]
         waiting = [recording for state in states for recording in state.pending]
-        calls = self._records + self._compiled + self._eager + self._learned
+        whole = self._eager + self._deferred
+        calls = self._records + self._compiled + whole + self._learned
         return Standing(
             calls * EARLY - sum([plan.untimed for plan in plans]),
             self._replays,
-            self._eager,
+            whole,
             tuple([len(plan.recording.graph.nodes) for plan in plans]),
             tuple([len(recording.graph.nodes) for recording in waiting]),
             bool(states) and all(state.state in ("EAGER", "DEFERRED") for state in states),
