@@ -22,7 +22,6 @@ from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.budget import CLOCK, EFFECTS, Budget
-from .trace.fallback.deferred import Deferring
 from .trace.fallback.nap import asleep
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
@@ -49,6 +48,7 @@ from .trace.serve.sized.calls import Recorded
 from .trace.serve.sized.relatives import plan_of, shows, sized
 from .trace.serve.told.reports import CacheInfo, RunsEagerly
 from .trace.serve.trial import Trying, tried
+from .trace.split.splitting import Splitting
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
 from .trace.watch.passed.regards import other_regard
@@ -66,7 +66,7 @@ interrupted.register()
 
 @tried
 @asleep
-class Function(Deferring, Paths, Recorded, Unserved, Trying):
+class Function(Splitting, Paths, Recorded, Unserved, Trying):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
     >>> import hybrid; hybrid.function(abs)
@@ -80,7 +80,7 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
         self._signatures, self._regard = SignatureTable(), Regard()
         self._said: set[str] = set()
         self._replays = self._records = self._eager = self._compiled = 0
-        Deferring.__init__(self)
+        Splitting.__init__(self)
         Unserved.__init__(self)
         Trying.__init__(self)
         self._handles_errors = False
@@ -112,12 +112,12 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
                     raise
                 self._eager += 1  # the user's code has handlers: let them see the error
                 return self.fn(*args)
-            if result is not NotImplemented:
+            if result is not NotImplemented or self._done():
                 self._replays += 1
                 return result
         elif direct is not None and kwargs and not door.STATE.special:
             result = self._by_way(args, kwargs)
-            if result is not NotImplemented:
+            if result is not NotImplemented or self._done():
                 return result
         if door.current_mode() is not None:
             return self._within(args, kwargs)
@@ -287,7 +287,7 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
         if isinstance(recording, Refused):
             state.rolls = state.rolls and not recorder.rolled
             regard = other_regard(self._regard, watch, args, kwargs, bool(state.plans))
-            if regard is not None:
+            if regard is not None and self._takes(regard):
                 self._regard, self._turned = regard, recording.reasons[0]
                 self._signatures.drop(state)
                 return
@@ -312,8 +312,7 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
     ) -> None:
         """Accept, keep for comparison, or give up."""
         if isinstance(recording, Refused):
-            state.effects += 1
-            state.why, state.reasons = recording.reasons[0], recording.reasons
+            self._refused(state, recording)
             if state.effects >= EFFECTS and not state.seal():
                 self._give_up(state)
             return
@@ -394,9 +393,8 @@ class Function(Deferring, Paths, Recorded, Unserved, Trying):
 
     def _give_up(self, state: SignatureState, forever: bool = False) -> None:
         state.pending, state.plans, self._direct = [], [], None
-        self._run_python(state, None if forever else self._deferral())
         self._postpone(state, forever)
-        self._say(state.why, f"runs eagerly because it {state.why}{state.how}")
+        self._go_on(state, None if forever else self._deferral(), forever)
 
 
 class Resumed(Function):

@@ -12,6 +12,7 @@ from backend_kinds import KINDS
 
 from hybrid.trace.fallback import budget
 from hybrid.trace.serve import trial
+from hybrid.trace.split.splitting import PIECES
 
 # the third call of a function is the first replay, here and in processes that tests start
 os.environ.setdefault("HYBRID_WAIT", "1")
@@ -21,6 +22,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write golden files anew instead of comparing"
     )
+
+
+@pytest.fixture
+def whole_calls() -> Iterator[None]:
+    """Functions do not run in pieces: the test is about what becomes of whole calls."""
+    before, PIECES[0] = PIECES[0], "never"
+    yield
+    PIECES[0] = before
 
 
 @pytest.fixture

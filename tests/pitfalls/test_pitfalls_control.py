@@ -11,6 +11,8 @@ from pitfall_harness import A, B, check, mlp, t
 import hybrid as hb
 import hybrid.nn as nn
 
+pytestmark = pytest.mark.usefixtures("whole_calls")
+
 
 def test_data_dependent_if() -> None:
     def program(jit: Any) -> Any:

@@ -15,6 +15,8 @@ from pitfall_harness import A, check, mlp, t
 
 import hybrid as hb
 
+pytestmark = pytest.mark.usefixtures("whole_calls")
+
 
 def test_print_in_the_body() -> None:
     def program(jit: Any) -> Any:

@@ -66,6 +66,7 @@ ROOMS = {
         "record",
         "fallback",
         "serve",
+        "split",
     ),
     "trace.serve": (
         "commit",
@@ -100,6 +101,7 @@ ROOMS = {
         "turns",
         "walks",
         "hosts",
+        "ran",
         "events",
         "fact_table",
         "classes",

@@ -138,6 +138,8 @@ assert not errors, errors
 
 FORKING = """
 import warnings
+from hybrid.trace.split.splitting import PIECES
+PIECES[0] = 'never'
 def forking(x):
     y = x * 2
     join(child())

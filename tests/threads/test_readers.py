@@ -20,6 +20,8 @@ from hybrid.backends.cpu.python import abi
 from hybrid.decorator import RunsEagerly
 from hybrid.ir.door import busy
 
+pytestmark = pytest.mark.usefixtures("whole_calls")
+
 # one step keeps `twice` at 2 * `once`, and all elements of both equal
 TRAINING = """
 COUNT = int(sys.argv[1])

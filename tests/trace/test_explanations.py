@@ -14,6 +14,7 @@ from hybrid.trace.bytecode.opcodes import SUPPORTED
 pytestmark = [
     pytest.mark.skipif(not SUPPORTED, reason="nothing is recorded on this interpreter"),
     pytest.mark.filterwarnings("ignore::hybrid.RunsEagerly"),
+    pytest.mark.usefixtures("whole_calls"),
 ]
 here = "test_explanations.py"
 

@@ -16,6 +16,8 @@ from hybrid import nn, optim
 from hybrid.comparison import _differences, _times, same_bits
 from hybrid.ir.graph.draw import MAX_BOXES, Box, svg
 
+pytestmark = pytest.mark.usefixtures("whole_calls")
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 

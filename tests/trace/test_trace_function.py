@@ -19,6 +19,8 @@ import hybrid.optim as optim
 from hybrid.core.errors import HybridError, UnsupportedError
 from hybrid.decorator import RunsEagerly, function
 
+pytestmark = pytest.mark.usefixtures("whole_calls")
+
 
 def test_results_are_fresh_and_views_stay_views() -> None:
     f = function(lambda x: (x + 1, x.reshape(-1)))

@@ -33,13 +33,15 @@ HOW = {
 
 class Read(NamedTuple):
     """One host read by user code: instruction, value number, kind, the reason it would be against
-    replaying, and its term where the call is followed (else it is by the recorded function)."""
+    replaying, its term where the call is followed (else it is by the recorded function), and the
+    instruction of that function that was under way."""
 
     at: int
     number: int
     kind: str
     reason: str
     term: Any = None
+    site: int | None = None
 
 
 class _Seen(Exception):

@@ -11,7 +11,7 @@ from types import CodeType
 
 from .summary import instructions_of, successors
 
-__all__ = ["live_after"]
+__all__ = ["live_after", "live_before"]
 
 
 def _uses(instruction: dis.Instruction) -> tuple[frozenset[str], frozenset[str]]:
@@ -52,3 +52,8 @@ def live_after(code: CodeType, offset: int) -> frozenset[str]:
     live = _live(code)
     found = frozenset[str]().union(*[live.get(k, ()) for k in successors(code)[offset]])
     return found | frozenset((*code.co_cellvars, *code.co_freevars))
+
+
+def live_before(code: CodeType, offset: int) -> frozenset[str]:
+    """The variables that an instruction or a later one reads before they are bound anew."""
+    return _live(code)[offset]

@@ -21,19 +21,19 @@ from .parts import LARGE
 from .segments import Segments
 from .whole_calls import BundleCollector
 
-__all__ = ["Deferred", "Deferral", "Deferring", "CHOICE"]
+__all__ = ["CHOICE", "Choice", "Deferral", "Deferred", "Deferring", "chosen"]
 
 Choice = Literal["auto", "always", "never"]
 
 
-def chosen(word: str) -> Choice:
-    """The choice that HYBRID_DEFERRED names, in any case; HybridError for another word."""
+def chosen(word: str, setting: str = "HYBRID_DEFERRED") -> Choice:
+    """The choice that a setting names, in any case; HybridError for another word."""
     known: tuple[Choice, ...] = get_args(Choice)
     for choice in known:
         if choice == word.strip().lower():
             return choice
     raise HybridError(
-        f"HYBRID_DEFERRED={word!r} is none of {', '.join(known)}; unset it or give one of these"
+        f"{setting}={word!r} is none of {', '.join(known)}; unset it or give one of these"
     )
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "BOXES",
     "CMETHODS",
     "MEMBERS",
+    "Mark",
     "STATEFUL",
     "TUPLE_FIELD",
     "VIEWS",
@@ -62,6 +63,17 @@ class Wrapped:
     fn: Any
 
 
+class Mark(str):
+    """What a piece of a function gives first where it did not return but was cut: no program gets
+    one in hand, so a result that begins with a mark is none of a program's.
+
+    >>> Mark("cut 3")
+    'cut 3'
+    """
+
+    __slots__ = ()
+
+
 class _Missing:
     def __repr__(self) -> str:
         return "<missing>"
@@ -85,6 +97,7 @@ _PLAIN = frozenset(
         type(NotImplemented),
         range,
         Device,
+        Mark,
     )
 )
 _PLAIN_IDS = frozenset(map(id, _PLAIN))  # asking for a class itself runs no hash of its metaclass

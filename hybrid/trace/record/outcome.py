@@ -146,7 +146,8 @@ class _Recipes:
                 return None
             return Computed(GivenNumber(self.roles.numbers[id(passed)], type(value)))
         # an identity that no id() gives: the tensor is made for this read alone
-        return HostValue((New(self._read(read), -read.number - 1, "plain"),), HOW[read.kind])
+        made = New(self._read(read), -read.number - 1, "plain")
+        return HostValue((made,), HOW[read.kind], ("at", read.at))
 
     def _read(self, read: Read | HostRead) -> int:
         """The output that is the value which was read."""
@@ -155,7 +156,7 @@ class _Recipes:
     def followed(self, read: HostRead) -> HostValue:
         """The recipe of a value that was read from a tensor and followed from there."""
         made = New(self._read(read), -read.serial - 1, "plain")
-        return HostValue((made,), HOW[read.how])
+        return HostValue((made,), HOW[read.how], ("followed", read.serial))
 
 
 class Left(NamedTuple):

@@ -110,10 +110,12 @@ class Box(NamedTuple):
 
 
 class HostValue(NamedTuple):
-    """A Python value read from a tensor's data when the call returns, with the method `how`."""
+    """A Python value read from a tensor's data when the call returns, with the method `how`;
+    `ident`: the read that it is of, which gives one object."""
 
     items: tuple[Any]
     how: str
+    ident: tuple[str, int]
 
 
 class GivenNumber(NamedTuple):
@@ -189,7 +191,7 @@ def spec_of(
     return Box(kind, id(value), tuple(parts), fields[0])
 
 
-def canonical(spec: Any, idents: dict[int, int]) -> Any:
+def canonical(spec: Any, idents: dict[Any, int]) -> Any:
     """A comparable form, equal for two recordings that build the same."""
     if isinstance(spec, New):
         view = spec.view
@@ -201,7 +203,8 @@ def canonical(spec: Any, idents: dict[int, int]) -> Any:
     if isinstance(spec, Plain):
         return _identity(spec.value)
     if isinstance(spec, HostValue):
-        return "host", canonical(spec.items[0], idents), spec.how
+        made = canonical(spec.items[0], idents)
+        return "host", made, spec.how, idents.setdefault(spec.ident, len(idents))
     if isinstance(spec, Computed):
         return "computed", _canonical_term(spec.term, idents)
     if isinstance(spec, Box):
@@ -215,7 +218,7 @@ def canonical(spec: Any, idents: dict[int, int]) -> Any:
     return spec
 
 
-def _canonical_term(term: Any, idents: dict[int, int]) -> Any:
+def _canonical_term(term: Any, idents: dict[Any, int]) -> Any:
     """A term in which numbers are told apart by type and bits."""
     if type(term) is Operation:
         return term.symbol, tuple([_canonical_term(t, idents) for t in term.operands])
@@ -251,11 +254,12 @@ class Maker:
     """Builds the results of one replay from the values and records of the graph's outputs, the
     input tensors, and the tape of results."""
 
-    __slots__ = ("outputs", "inputs", "made", "shown", "tape", "views")
+    __slots__ = ("outputs", "inputs", "made", "read", "shown", "tape", "views")
 
     def __init__(self, outputs: Any, inputs: Sequence[Any], tape: Callable[[int], Any]) -> None:
         self.outputs, self.inputs, self.tape = outputs, inputs, tape
         self.made: dict[int, Any] = {}
+        self.read: dict[tuple[str, int], Any] = {}
         self.shown: dict[HostResult, Any] = {}  # what clocks showed
         self.views: list[tuple[Any, Any, str, Any]] = []
 
@@ -273,7 +277,9 @@ class Maker:
         if type(spec) is Plain:
             return spec.value
         if type(spec) is HostValue:
-            return getattr(self.build(spec.items[0]), spec.how)()
+            if spec.ident not in self.read:
+                self.read[spec.ident] = getattr(self.build(spec.items[0]), spec.how)()
+            return self.read[spec.ident]
         if type(spec) is Computed:
             return self._number(spec.term)
         built = self.made.get(spec.ident)

@@ -180,6 +180,7 @@ class Recorder(Branches):
         self.grads: dict[int, _Grad] = {}
         self.looked: dict[int, Handle] = {}  # whose flags hybrid's own code asked for
         self.reasons: dict[str, None] = {}
+        self.tapped = False
         self.asked = Asked()
         self.regions: list[OpenRegions] = []  # branches and loops that are being recorded
         self.watch: Watch | None = None  # what looks at the Python of the call
@@ -263,9 +264,11 @@ class Recorder(Branches):
         self.written[id(view)] = view
         return number
 
-    def why(self, text: str) -> None:
+    def why(self, text: str, reads: bool = False) -> None:
         site = user_site()
         self.reasons[f"{text} ({site})" if site else text] = None
+        if self.watch is not None:
+            self.watch.sites.here(reads)
 
     def pause(self) -> Callable[[], None]:
         return self.watch.pause() if self.watch is not None else super().pause()
@@ -279,6 +282,8 @@ class Recorder(Branches):
         outputs: tuple[Any, ...],
     ) -> None:
         operands = tuple([self.ref(x) for x in inputs])
+        if self.watch is not None:
+            self.watch.sites.ran()
         if self.watch is not None and self.watch.follow is not None:
             operands = taken(self.watch.follow, op, inputs, operands)
             if op.moved is not None:
@@ -389,9 +394,10 @@ class Recorder(Branches):
             term = follow.host_read(frame, self.ref(handle), kind)
         if term is not None or (frame.f_code is self.root and outer and kind in HOW):
             reason = f"{text} ({user_site()})"
-            self.reads.append(Read(frame.f_lasti, self.ref(handle), kind, reason, term))
+            site = None if self.watch is None else self.watch.sites.under_way(frame)
+            self.reads.append(Read(frame.f_lasti, self.ref(handle), kind, reason, term, site))
         else:
-            self.why(text)
+            self.why(text, reads=True)
 
     def on_look(self, handle: Any) -> None:
         self.looked[id(handle)] = handle
@@ -404,6 +410,7 @@ class Recorder(Branches):
         self.why(what)
 
     def on_tap(self, handle: Any, name: str, probes: list[Probes]) -> None:
+        self.tapped = True
         if self.regions:
             self.why("taps a value inside of a branch or loop that is one operation")
         else:

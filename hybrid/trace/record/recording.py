@@ -26,6 +26,7 @@ from ..heap.lists import listed_at
 from ..heap.namespaces import SharedNames, namespaces_of
 from ..watch.analysis import Analysis
 from ..watch.passed.blind import is_blind
+from ..watch.ran.seen import SiteKind
 from .expected import Facts, Ref
 from .inputs import Input, Roles, facts_of, find_captures, locate, read_facts, read_gradients
 from .outcome import Left, Outcome, Results, results_of
@@ -60,9 +61,19 @@ class Life:
 
 
 class Refused(NamedTuple):
-    """A call of which no replay can do the same, and why not."""
+    """A call of which no replay can do the same, why not, at which instructions of the function
+    that is decorated, and how many operations it ran."""
 
     reasons: tuple[str, ...]
+    sites: dict[int, SiteKind]
+    operations: int
+
+    @classmethod
+    def of(cls, recorder: Recorder, analysis: Analysis, reasons: Sequence[str]) -> Refused:
+        """What is known of a call; where it was tapped no instruction, as taps are of whole
+        calls."""
+        sites = {} if recorder.tapped else analysis.watch.sites.found()
+        return cls(tuple(reasons), sites, len(recorder.steps))
 
 
 class Fingerprint(NamedTuple):
@@ -181,17 +192,27 @@ def recording_of(
             host_reads = {}
     if host_reads is None:
         reasons += [read.reason for read in recorder.reads]
+        _blame(recorder, analysis)
     looked = [] if reasons else _looked_at(recorder, analysis)
     analysis.watch.fixed.update(looked)
     reasons += [f"looks at the number that is its argument {p + 1}" for p in looked]
     if not reasons:
         reasons += _read_data(recorder, analysis)
     if reasons:
-        return Refused(tuple(reasons))
+        return Refused.of(recorder, analysis, reasons)
     try:
         return _recording(recorder, analysis, returned, before, host_reads or {}, life, dead)
     except Unfit as error:
-        return Refused((str(error),))
+        return Refused.of(recorder, analysis, [str(error)])
+
+
+def _blame(recorder: Recorder, analysis: Analysis) -> None:
+    """Note where tensors were read that Python then looked at."""
+    escaped = None if analysis.followed is None else analysis.followed.escaped
+    for read in recorder.reads:
+        fine = read.term is not None and escaped is not None and read.term not in escaped
+        if read.site is not None and not fine:
+            analysis.watch.sites.reads.add(read.site)
 
 
 def _looked_at(recorder: Recorder, analysis: Analysis) -> list[int]:
@@ -217,6 +238,8 @@ def _read_data(recorder: Recorder, analysis: Analysis) -> list[str]:
     if -1 in read:
         watch.falls.add("content")
         what = "a NumPy array"
+    if watch.follow is not None and watch.follow.looking is not None:
+        watch.sites.refuse(*watch.follow.looking)
     site = f" ({watch.follow.looked})" if watch.follow and watch.follow.looked else ""
     return [f"looks at what it computes of {what} among its arguments{site}"]
 

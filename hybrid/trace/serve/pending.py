@@ -452,4 +452,4 @@ class Unserved(Napping, Looked):
                 if not work.done.wait(left):
                     return False
                 self._take(state)
-        return True
+        return self._split is None or bool(self._split.wait(limit))

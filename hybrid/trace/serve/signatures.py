@@ -9,14 +9,13 @@ from __future__ import annotations
 import types
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from ...autograd.asked import Asked
 from ...core.cache import Living
 from ...core.precision import MATMUL
 from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES
-from ..fallback.deferred import Deferral
 from ..fallback.families import Family
 from ..fallback.postponed import PostponingRecorder
 from ..follow.rows import follower
@@ -46,6 +45,7 @@ __all__ = [
     "owners_of",
 ]
 
+State: TypeAlias = Literal["RECORD", "PENDING", "REPLAY", "DEFERRED", "PIECES", "EAGER"]
 SHOWN_CHANGES = 8  # of Python state that `explain` and `versions` tell
 SHOWN = 40  # facts that `explain` lists of a plan
 MAX_SIGNATURES = 128  # new ones in a generation
@@ -77,7 +77,8 @@ def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
 
 class SignatureState:
     """One signature of a recorded function: `state` goes from RECORD to REPLAY, by way of PENDING
-    where `work` is compiled beside its calls, or to DEFERRED or EAGER where Python has to run.
+    where `work` is compiled beside its calls, or to PIECES, DEFERRED or EAGER where Python has to
+    run.
 
     `idle`: calls since it was given up, `patience`: after how many it is tried again (0: never)."""
 
@@ -118,8 +119,8 @@ class SignatureState:
     )
 
     def __init__(self) -> None:
-        self.state: Literal["RECORD", "PENDING", "REPLAY", "DEFERRED", "EAGER"] = "RECORD"
-        self.deferral: Deferral | None = None  # how calls are run in the state DEFERRED
+        self.state: State = "RECORD"
+        self.deferral: Any = None  # how calls are run in the states DEFERRED and PIECES
         self.why = ""
         self.reasons: tuple[str, ...] = ()  # all that stands against the latest refused call
         self.changes: list[str] = []  # why no plan served, the latest last
@@ -172,10 +173,11 @@ class SignatureState:
         numbers = numbers_among(tensors)
         prepares = self.prepares and any(source_of(t) is not t for t in tensors)
         listed = {id(source_of(t)): k for t in tensors if (k := listed_at(t)) >= 0}
-        watch = Watch(follower(function) if numbers or prepares or self.follows() else None)
+        root = getattr(function, "__code__", None)
+        watch = Watch(follower(function) if numbers or prepares or self.follows() else None, root)
         late = related and self.family is not None and self.family.postpones()
         kind = PostponingRecorder if late else Recorder
-        recorder = kind(tensors, getattr(function, "__code__", None))
+        recorder = kind(tensors, root)
         recorder.watch, watch.data, watch.listed = watch, recorder.sources(), listed
         recorder.asked = self.asked
         if watch.follow is not None:

@@ -28,7 +28,7 @@ from ...backends.events import Hooks
 from ...core.errors import IndexOutOfRange
 from ...core.signals import PENDING, TRIP, critical, give_back
 from ...ir.tensor import RUNTIME, Handle
-from ..bytecode.summary import offsets, uncertain
+from ..bytecode.summary import offsets
 from ..follow.calls import ONLY_LOOKING
 from ..follow.follower import Follower
 from ..heap.allowlist import pure_function, stdlib, trusted
@@ -37,6 +37,7 @@ from ..heap.library import examined
 from ..heap.patches import own_code
 from ..heap.walks import walk_of
 from .hosts import HostWatch
+from .ran.seen import Seen, Sites
 from .turns import TURN
 from .walks import Handed, Walks
 
@@ -86,21 +87,6 @@ def _methods(cls: type) -> dict[int, types.CodeType]:
     }
 
 
-class _Seen:
-    """What happened in one code object.  Events find it by the object's id: a code object is hashed
-    by content, anew each time."""
-
-    __slots__ = ("code", "uncertain", "lines", "executed", "frames", "globals", "returns")
-
-    def __init__(self, code: Code) -> None:
-        self.code, self.uncertain = code, bool(uncertain(code))
-        self.lines: set[int] = set()
-        self.executed: set[int] = set()
-        self.frames: list[dict[str, Any]] = []
-        self.globals: list[dict[str, Any]] = []
-        self.returns: dict[int, list[Any]] = {}
-
-
 class Watch:
     """Context manager around the recorded call; the collected events are its attributes.
 
@@ -114,17 +100,19 @@ class Watch:
     ran            hybrid's own code that ran, and its global namespace, by id of the code
     looked         tensors whose properties and methods were used, by id
     switched       modules that were put into training or evaluation, and how they were, by id
+    sites          where the decorated function was refused
     """
 
-    def __init__(self, follow: Follower | None = None) -> None:
+    def __init__(self, follow: Follower | None = None, root: Code | None = None) -> None:
         self.follow = follow  # looks at every instruction of user code
+        self.sites = Sites(root)
         self.frames: dict[Code, list[dict[str, Any]]] = collections.defaultdict(list)
         self.globals: dict[Code, list[dict[str, Any]]] = collections.defaultdict(list)
         self.returns: dict[tuple[Code, int], list[Any]] = collections.defaultdict(list)
         self.ccalls: dict[tuple[Any, ...], tuple[Code, int, Any, int]] = {}
         self.lines: dict[Code, set[int]] = collections.defaultdict(set)
         self.executed: dict[Code, set[int]] = collections.defaultdict(set)
-        self._seen: dict[int, _Seen] = {}  # what the five above are made of when the call ends
+        self._seen: dict[int, Seen] = {}  # what the five above are made of when the call ends
         self.reasons: dict[str, None] = {}
         self.young = set[int]()
         # References in `returns` to tensors.  Their counts tell whether a program holds a tensor:
@@ -213,11 +201,11 @@ class Watch:
                 self.returns[code, at] += values
         self._seen.clear()
 
-    def _of(self, code: Code) -> _Seen:
+    def _of(self, code: Code) -> Seen:
         """What was seen of a code object so far."""
         seen = self._seen.get(id(code))
         if seen is None:
-            seen = self._seen[id(code)] = _Seen(code)
+            seen = self._seen[id(code)] = Seen(code)
         return seen
 
     def pause(self) -> Callable[[], None]:
@@ -239,6 +227,7 @@ class Watch:
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""
         self.reasons[f"{text} ({where})" if where else text] = None
+        self.sites.here()
 
     def _stop(self, text: str, frame: types.FrameType) -> None:
         """The verdict is clear: run the rest without hooks."""
@@ -333,7 +322,7 @@ class Watch:
             )
         return self._trace
 
-    def _entered(self, frame: types.FrameType, seen: _Seen) -> None:
+    def _entered(self, frame: types.FrameType, seen: Seen) -> None:
         """Which instructions of a frame of user code are to be told."""
         code, carries = frame.f_code, False
         if self.data:
@@ -462,6 +451,7 @@ class Watch:
                     f"resumes the generator {code.co_name}, which was made before the call", frame
                 )
                 return
+        self.sites.enter(code, back)
         seen = self._of(code)
         if not any(g is frame.f_globals for g in seen.globals):
             seen.globals.append(frame.f_globals)

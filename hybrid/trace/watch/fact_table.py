@@ -63,6 +63,7 @@ class Facts:
     def why(self, reason: str, access: Access) -> None:
         """A reason against replaying the call."""
         self.watch.why(reason, access.site())
+        self.watch.sites.refuse(access.code, access.at)
 
     def existing(self, value: Any) -> bool:
         """Whether it was there before the call (an untracked dict counts only when reached).

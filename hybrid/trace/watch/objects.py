@@ -210,7 +210,8 @@ class Objects:
         cls, facts = type(holder), self.facts
         if written_in_python(cls, GET) and not is_a(holder, types.ModuleType):
             self._on_class(holder, GET, access)  # its code was watched
-            return []
+            if not access.stores:  # a store does not run it
+                return []
         found, entries = lookup(cls, name), instance_dict(holder) or {}
         if entries and not facts.existing(holder) and id(entries) in facts.rooted:
             facts.note("item", entries, name, access)  # a new object on an old dictionary

@@ -26,6 +26,7 @@ from hybrid.ir.mode import Mode
 from hybrid.trace.fallback.deferred import CHOICE
 from hybrid.trace.fallback.segments import Segments
 from hybrid.trace.serve import prepare
+from hybrid.trace.split.splitting import PIECES
 
 from . import CALLS, Program
 
@@ -189,12 +190,13 @@ def _current_mode() -> Any:  # runs as the door's function of that name
 
 @contextlib.contextmanager
 def deferring(choice: str) -> Iterator[None]:
-    """Deferred mode "always" or "never" where Python must run, or by the clock ("auto")."""
-    before, CHOICE[0] = CHOICE[0], choice
+    """Pieces and Deferred mode "always" or "never" where Python must run, or by the clock."""
+    before = CHOICE[0], PIECES[0]
+    CHOICE[0] = PIECES[0] = choice
     try:
         yield
     finally:
-        CHOICE[0] = before
+        CHOICE[0], PIECES[0] = before
 
 
 @contextlib.contextmanager

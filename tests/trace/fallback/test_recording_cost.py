@@ -19,6 +19,8 @@ from hybrid.trace.serve import paths
 from hybrid.trace.serve.prepare import NativeExecutor
 from hybrid.trace.watch.events import Watch
 
+pytestmark = pytest.mark.usefixtures("whole_calls")
+
 
 class Clock:
     """Seconds that pass when somebody says so."""

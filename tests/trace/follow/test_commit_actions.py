@@ -21,9 +21,10 @@ import hybrid as hb
 from hybrid.decorator import function
 from hybrid.trace.follow.rows import SUPPORTED
 
-pytestmark = pytest.mark.skipif(
-    not SUPPORTED, reason="no table of instructions for this interpreter"
-)
+pytestmark = [
+    pytest.mark.skipif(not SUPPORTED, reason="no table of instructions for this interpreter"),
+    pytest.mark.usefixtures("whole_calls"),
+]
 
 PROGRAMS = {**counters.PROGRAMS, **containers.PROGRAMS, **states.PROGRAMS}
 ATTACKS = {**attacks.PROGRAMS, **rebuilt.PROGRAMS}

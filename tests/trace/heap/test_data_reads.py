@@ -9,6 +9,8 @@ from data_harness import X, batch, compared
 import hybrid
 from hybrid import function
 
+pytestmark = pytest.mark.usefixtures("whole_calls")
+
 
 def branch(x, a):
     return x if a[0, 0] > 3 else x + a

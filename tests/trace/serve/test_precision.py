@@ -9,6 +9,8 @@ import hybrid as hb
 from hybrid.backends import product
 from hybrid.core.precision import MATMUL
 
+pytestmark = pytest.mark.usefixtures("whole_calls")
+
 
 @pytest.fixture(autouse=True)
 def strict_again():

@@ -13,9 +13,10 @@ from actions.harness import both
 
 from hybrid.trace.follow.rows import SUPPORTED
 
-pytestmark = pytest.mark.skipif(
-    not SUPPORTED, reason="no table of instructions for this interpreter"
-)
+pytestmark = [
+    pytest.mark.skipif(not SUPPORTED, reason="no table of instructions for this interpreter"),
+    pytest.mark.usefixtures("whole_calls"),
+]
 
 PROGRAMS = {**library.PROGRAMS, **library_texts.PROGRAMS}
 REFUSED = {**library.REFUSED, **library_texts.REFUSED}

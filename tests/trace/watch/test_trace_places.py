@@ -232,3 +232,19 @@ def test_whether_a_container_is_empty_is_a_fact(make, branch):
             log.clear()
         assert f(x).tolist() == branch(log, x).tolist(), k
     assert f.cache_info().replays >= 10, f.explain()
+
+
+def test_a_store_into_an_object_that_computes_its_attributes():
+    class Computing:
+        def __getattribute__(self, name):
+            return object.__getattribute__(self, name)
+
+    kept = Computing()
+
+    @hb.function
+    def keep(x):
+        kept.last = x * 2
+
+    for k in range(5):
+        keep(hb.ones(2) * k)
+        assert kept.last.tolist() == [2.0 * k, 2.0 * k]

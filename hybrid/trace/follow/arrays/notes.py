@@ -35,6 +35,7 @@ class ArrayNotes:
         self.fresh: dict[int, Any] = {}
         self.loud: set[str] = set()
         self.looked = ""
+        self.looking: tuple[Any, int] | None = None
         self.under: Stepper | None = None
 
     def does_again(self, machine: Stepper) -> None:
@@ -55,3 +56,4 @@ class ArrayNotes:
             return
         if any(type(leaf) is Load and leaf.of_call for leaf in parts(slot.term)):
             self.looked = site_of(self.under.code, max(self.under.offset, 0))
+            self.looking = self.under.code, self.under.offset

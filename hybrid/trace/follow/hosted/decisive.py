@@ -70,7 +70,7 @@ def _ways(hosted: Hosted, value: Any) -> int:
     given += [named[name] for name in ("low", "high") if name in named]
     if "endpoint" in named or len(given) > 3:
         return 0
-    count = _range(_NAMES.get(hosted.entry.name, hosted.entry.name), given)
+    count = _range(hosted.entry.name, given)
     if count > MAX_WAYS:
         return 0
     return int(count**value.size) if array else count

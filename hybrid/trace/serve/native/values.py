@@ -55,6 +55,7 @@ class ValueWriter(Places):
         self.made: dict[int, str] = {}  # by identity among the results
         self.found: dict[int, str] = {}  # inputs that are looked up
         self.numbers: dict[int, str] = {}  # that were read from results, by output
+        self.values: dict[tuple[str, int], str] = {}  # that were read, by the read
         self.clocks: dict[HostResult, str] = {}  # what holds the times after the operations
 
     def tensor(self, spec: New) -> str:
@@ -115,6 +116,13 @@ class ValueWriter(Places):
         tensor, how = spec.items[0], spec.how
         if type(tensor) is not New or tensor.view is not None or not how.isidentifier():
             raise NoStraightCode
+        known = self.values.get(spec.ident)
+        if known is None:
+            known = self.values[spec.ident] = self._value(tensor, how)
+        return known
+
+    def _value(self, tensor: New, how: str) -> str:
+        """A name for what is read of a tensor."""
         made = f"r{tensor.output}"
         if how != "item":
             return self.name(f"{made}.{how}()")

@@ -65,6 +65,25 @@ class CacheInfo(NamedTuple):
     compilations: int
 
 
+def _with_pieces(info: CacheInfo, split: Any) -> CacheInfo:
+    """The same with the recordings and plans of pieces, and their calls that ran eagerly; calls in
+    pieces whose operations mostly run outside of plans are eager ones."""
+    pieces = [step.decorated.cache_info() for step in split.steps.values() if not step.plain]
+    records, eager, plans, deferred, compilations = (
+        sum(getattr(piece, name) for piece in pieces)
+        for name in ("records", "eager", "plans", "deferred", "compilations")
+    )
+    whole = info.replays if not split.native and not info.plans else 0
+    return info._replace(
+        replays=info.replays - whole,
+        records=info.records + records,
+        eager=info.eager + eager + whole,
+        plans=info.plans + plans,
+        deferred=info.deferred + deferred,
+        compilations=info.compilations + compilations,
+    )
+
+
 class Reports(Wrapped):
     """The part of `Function` that people look at."""
 
@@ -85,6 +104,7 @@ class Reports(Wrapped):
     _straight: weakref.ref[ReplayPlan] | None = None  # the plan that others go to directly
     _direct: Any
     _attributed = 0  # of these, how many are counted at a plan, too
+    _split: Any = None  # the function in pieces
 
     def _say(self, reason: str, text: str) -> None:
         """One message per function."""
@@ -195,8 +215,8 @@ class Reports(Wrapped):
         """
         states = list(self._signatures.everything())
         plans = sum(len(state.plans) for state in states)
-        segments = self._segments
-        return CacheInfo(
+        segments, split = self._segments, self._split
+        info = CacheInfo(
             self._replays,
             self._records,
             self._eager - self._unseen,
@@ -206,6 +226,7 @@ class Reports(Wrapped):
             len(segments.met),
             self._compiled + segments.compilations,
         )
+        return info if split is None else _with_pieces(info, split)
 
     def _attribute(self, plan: ReplayPlan | None = None) -> None:
         """Count the replays that needed no look at a signature at the plan that served them; from
@@ -217,6 +238,8 @@ class Reports(Wrapped):
         calls -= 0 if ways is None else ways.count()
         if last is not None:
             last.calls += calls
+        elif self._split is not None:
+            self._split.calls += calls
         if plan is not None:
             self._straight = weakref.ref(plan)
 

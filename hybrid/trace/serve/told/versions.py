@@ -21,6 +21,7 @@ _STATES: dict[str, Kind] = {
     "PENDING": "pending",
     "REPLAY": "recording",  # without a plan: its recordings were dropped
     "DEFERRED": "deferred",
+    "PIECES": "native",
     "EAGER": "eager",
 }
 _LINE = re.compile(r"\(([^()\s]+:\d+)(?=\)| in )")

@@ -1,0 +1,400 @@
+"""A function in pieces: each is a decorated function of its own, or plain Python, and gives control
+to the next with a marked tuple.
+
+Invariant: what a piece does is done before the next one begins, so a call in pieces does what the
+function does, in its order; pieces change who runs an instruction, never which ones run.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import time
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..fallback.budget import EFFECTS
+from ..heap.allowlist import MISSING, Mark, site_of
+from ..record.guards import run_text
+from ..watch.ran.seen import SiteKind
+from .cut import Piece, Pieces, pieces_of
+from .where import cuts_for
+
+__all__ = ["KEPT", "Sites", "Split", "Standing", "splittable"]
+
+MAX_CUTS = 16
+ROUNDS = 8  # times that a function is cut
+MOST_REFUSALS = 6  # of calls of a piece, whatever their signatures, before it runs plain
+SHARE = 0.8  # of the operations that are to run in plans
+RESTLESS = 8  # calls that are no replays, more than there are replays
+TRIES = 16  # calls without an operation before a piece that branches runs plain
+# names by which a program looks at frames, which are others in pieces
+UNUSUAL = frozenset(
+    (
+        *("locals", "vars", "dir", "eval", "exec", "breakpoint", "set_trace", "settrace"),
+        *("setprofile", "_getframe", "currentframe", "stack", "inspect", "traceback", "tap"),
+    )
+)
+Sites = dict[int, SiteKind]
+
+
+def splittable(fn: Any) -> bool:
+    """Whether a function may be cut: one that looks at its own frame would see pieces."""
+    return type(fn) is types.FunctionType and UNUSUAL.isdisjoint(fn.__code__.co_names)
+
+
+class _Kept(threading.local):
+    """Frames of pieces whose variables live until the call has ended, behind None; `nothing`: the
+    result of a call is NotImplemented."""
+
+    def __init__(self) -> None:
+        self.frames: list[types.FrameType | None] = []
+        self.nothing = False
+
+
+KEPT = _Kept()
+
+
+def keep() -> None:
+    """Keep the variables of the piece that calls this as long as those of the function live: until
+    the call has ended, or the piece binds them anew."""
+    frame, frames = sys._getframe(1), KEPT.frames
+    for place in range(len(frames) - 1, -1, -1):
+        other = frames[place]
+        if other is None:  # here the call began
+            break
+        if other.f_code is frame.f_code:
+            frames[place] = frame
+            return
+    frames.append(frame)
+
+
+class Standing(NamedTuple):
+    """How a decorated function stands: a number that moves with each call that is no replay or one
+    of the first of a plan, calls that replayed and that ran eagerly, sizes of its plans and of
+    recordings that wait for others, and whether all signatures were given up."""
+
+    news: int
+    replays: int
+    eager: int
+    plans: tuple[int, ...]
+    waiting: tuple[int, ...]
+    refused: bool
+
+
+class Step:
+    """One piece: `function` is what is called, the decorated one or, if it is `plain`, Python's.
+    `operations`: of its latest refused call; `refusals`: how many there were; `settled`: its news
+    when it became plain."""
+
+    __slots__ = (
+        "piece",
+        "python",
+        "decorated",
+        "function",
+        "plain",
+        "operations",
+        "looks",
+        "refusals",
+        "settled",
+        "__weakref__",
+    )
+
+    def __init__(self, piece: Piece, python: types.FunctionType, decorated: Any) -> None:
+        self.piece, self.python, self.decorated = piece, python, decorated
+        self.function: Callable[..., Any] = decorated
+        self.plain = False
+        self.operations = self.looks = self.refusals = self.settled = 0
+        if piece.iterates:
+            self.run_plain()
+
+    @property
+    def standing(self) -> Standing:
+        """How its calls are served."""
+        found: Standing = self.decorated.standing()
+        return found
+
+    @property
+    def news(self) -> int:
+        """A number that moves with each call that is no replay."""
+        return self.settled if self.plain else self.standing.news
+
+    def run_plain(self) -> None:
+        """Run Python's own function from now on."""
+        self.settled = self.news
+        self.plain, self.function = True, self.python
+
+    def look(self) -> None:
+        """Run Python's own function where no call has an operation, or none is replayed."""
+        if self.plain:
+            return
+        self.looks += 1
+        standing = self.standing
+        sizes = (*standing.plans, *standing.waiting)
+        settled = self.looks >= TRIES or not self.piece.branches
+        if (sizes and not any(sizes) and settled) or standing.refused:
+            self.run_plain()
+
+    @property
+    def restless(self) -> bool:
+        """Whether most of its calls are no replays."""
+        standing = self.standing
+        return not self.plain and standing.eager > standing.replays + RESTLESS
+
+    def sizes(self) -> tuple[int, int]:
+        """Operations inside of plans, and outside."""
+        inside = 0 if self.plain else max(self.standing.plans, default=0)
+        return inside, self.operations if self.plain else 0
+
+
+class Split:
+    """How a function runs in pieces; `call` is None while it is not cut, and gives NotImplemented
+    for arguments that are not as many as its parameters, and for other code.
+
+    `make` decorates a piece.  `bound` gives arguments in the order of the function's variables.
+    `sites`: what was refused so far; `stale`: it is to be cut anew, as pieces were refused."""
+
+    def __init__(self, fn: types.FunctionType, make: Callable[..., Any]) -> None:
+        self.fn, self.code, self.make = fn, fn.__code__, make
+        self.calls = 0  # that no look at a signature preceded
+        self.forget: Callable[[], None] = _nothing  # what is called before it is cut anew
+        self.sites: Sites = {}
+        self.cuts: frozenset[int] = frozenset()
+        self.steps: dict[int, Step] = {}  # by cut; the first one by -1
+        self.call: Callable[..., Any] | None = None
+        self.why = ""
+        self.rounds = 0
+        self.stale, self.found = False, Sites()
+        self.bound: Callable[..., tuple[Any, ...]] = functools.partial(_bound, fn, _binder(fn))
+        self.run: Callable[..., Any] = fn
+
+    # ---- cutting
+    def cut(self, sites: Sites) -> bool:
+        """Cut at these instructions, too; whether that makes other pieces."""
+        found = dict(self.sites)
+        for at, kind in sites.items():
+            before = found.get(at, "operation")
+            if kind != "operation":
+                found[at] = kind if before == "operation" else "call"
+            elif before == "operation":
+                found[at] = kind
+        if found == self.sites or self.rounds >= ROUNDS:
+            return False
+        self.sites, self.rounds = found, self.rounds + 1
+        cuts = cuts_for(self.code, found)
+        if cuts == self.cuts or not 0 < len(cuts) <= MAX_CUTS:
+            return False
+        pieces = pieces_of(self.code, cuts, Mark, keep)
+        if isinstance(pieces, str):
+            self.why = pieces
+            return False
+        self.cuts = cuts
+        self._use(pieces)
+        return True
+
+    def _use(self, pieces: Pieces) -> None:
+        """Make the functions of pieces; those that are as they were stay."""
+        known = {step.piece.code: step for step in self.steps.values()}
+        self.steps = {
+            at: known.get(piece.code) or self._step(piece)
+            for at, piece in [(-1, pieces.entry), *pieces.parts.items()]
+        }
+        self.call = self._driver()
+
+    def _step(self, piece: Piece) -> Step:
+        fn, names = self.fn, piece.code.co_freevars
+        cells = dict(zip(self.code.co_freevars, fn.__closure__ or ()))
+        closure = tuple([cells[name] for name in names])
+        python = types.FunctionType(piece.code, fn.__globals__, fn.__name__, None, closure)
+        python.__qualname__, python.__module__ = fn.__qualname__, fn.__module__
+        owner, decorated = weakref.ref(self), self.make(python)
+        step = Step(piece, python, decorated)
+        known = weakref.ref(step)
+
+        def refused(sites: Sites, operations: int) -> None:
+            split, found = owner(), known()
+            if split is not None and found is not None:
+                split.refused(found, sites, operations)
+
+        decorated.tell(refused)
+        return step
+
+    def refused(self, step: Step, sites: Sites, operations: int) -> None:
+        """A call of a piece of the function was refused."""
+        step.operations, step.refusals = operations, step.refusals + 1
+        if not operations or step.refusals > MOST_REFUSALS:
+            step.run_plain()
+        elif step.refusals >= EFFECTS:
+            origin = step.piece.origin
+            self.found = {**self.found, **{origin[at]: k for at, k in blamed(sites).items()}}
+            self.stale = True
+            self.forget()
+
+    def settle(self) -> None:
+        """A call has ended: cut anew where pieces were refused, and let those run plain that are
+        not worth a replay."""
+        if self.stale:
+            self.stale, found, self.found = False, self.found, {}
+            self.cut(found)
+        for step in list(self.steps.values()):
+            step.look()
+            if step.restless:
+                # what it is given is new in each call: let it begin where operations do
+                if not self.cut({step.piece.at: "call"}):
+                    step.run_plain()
+
+    # ---- what is known
+    @property
+    def news(self) -> int:
+        """A number that moves while pieces are recorded and compiled."""
+        return self.rounds + sum([step.news for step in list(self.steps.values())])
+
+    def wait(self, limit: float | None) -> bool:
+        """Whether what was recorded of pieces is compiled before that moment."""
+        left = None if limit is None else max(limit - time.monotonic(), 0.0)
+        return all(s.decorated.wait(left) for s in list(self.steps.values()) if not s.plain)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether all of it is Python."""
+        return all(step.plain for step in list(self.steps.values()))
+
+    @property
+    def native(self) -> bool:
+        """Whether the operations run in plans, but for a few."""
+        sizes = [step.sizes() for step in list(self.steps.values())]
+        inside, outside = (sum(column) for column in zip(*sizes))
+        return bool(inside > 0 and inside >= SHARE * (inside + outside))
+
+    def lines(self) -> list[str]:
+        """What `explain` says."""
+        places = ", ".join([site_of(self.code, at) for at in sorted(self.cuts)])
+        out = [f"in {len(self.steps)} pieces, cut at {places}"]
+        for step in list(self.steps.values()):
+            where = site_of(self.code, step.piece.at)
+            inside = step.sizes()[0]
+            kind = "Python" if step.plain else f"{inside} operations in a plan"
+            out.append(f"  from {where}: {kind}")
+        return out
+
+    # ---- calls
+    def _driver(self) -> Callable[..., Any]:
+        """What runs a call."""
+        space: dict[str, Any] = {"fn": self.fn, "code": self.code, "MISSING": MISSING}
+        space |= {"Mark": Mark, "kept": KEPT, "NI": NotImplemented, "bound": self.bound}
+        names: dict[Any, str] = {}
+        for number, step in enumerate(self.steps.values()):
+            space[f"s{number}"] = step
+            for variable in step.piece.takes:
+                names.setdefault(variable, f"v{len(names)}")
+        steps = {at: f"s{number}" for number, at in enumerate(self.steps)}
+        # what a piece uses up lies in a list of its own, so that it can be taken out of there
+        moved = frozenset().union(*[step.piece.moved for step in self.steps.values()])
+
+        def call(at: int) -> str:
+            piece, given = self.steps[at].piece, []
+            for variable in piece.takes:
+                end = ".pop()" if variable in piece.moved else "[0]"
+                given.append(names[variable] + (end if variable in moved and at >= 0 else ""))
+            return f"r = {steps[at]}.function({', '.join(given)})"
+
+        body, exits = [call(-1)], 0
+        first = [names[v] for v in self.steps[-1].piece.takes if v in moved]
+        body += [f"{name} = [{name}]" for name in first]
+        body.append("while type(r) is tuple and r and type(r[0]) is Mark:")
+        for step in self.steps.values():
+            for leaving in step.piece.exits:
+                space[f"m{exits}"] = leaving.mark
+                body.append(f"  {'elif' if exits else 'if'} r[0] == m{exits}:")
+                exits += 1
+                for place, variable in enumerate(leaving.gives, 1):
+                    name = names.setdefault(variable, f"v{len(names)}")
+                    held = f"[r[{place}]]" if variable in moved else f"r[{place}]"
+                    body.append(f"   {name} = {held}")
+                body += [f"   {names[name]} = None" for name in leaving.done if name in names]
+                body += ["   r = None", f"   {call(leaving.at)}"]
+        body += ["  else: raise SystemError('a piece ended at a cut that is not known')"] * (
+            exits > 0
+        )
+        body += ["if result and r is NI: kept.nothing = True", "return r"]
+        if any(step.piece.keeps for step in self.steps.values()):
+            inside = [f" {line}" for line in body]
+            body = ["frames = kept.frames", "depth = len(frames)", "frames.append(None)", "try:"]
+            body += inside
+            body += ["finally: del frames[depth:]"]
+        given = [names[name] for name in self.steps[-1].piece.takes]
+        driver: Callable[..., Any] = self._made(body, given, space)
+        return driver
+
+    def _made(self, body: list[str], given: list[str], space: dict[str, Any]) -> Any:
+        """The function of bare arguments with this body."""
+        plain = not self.code.co_flags & 12 and not self.code.co_kwonlyargcount
+        every = ", ".join(given)
+        if plain and given:
+            head = f"def call({', '.join([f'{name}=MISSING' for name in given])}, *more):"
+            wrong = f"more or {given[-1]} is MISSING"
+            got = f"[a for a in ({every}, *more) if a is not MISSING]"
+            bind = [f"if {wrong}:", f" {every}, = bound({got}, {{}})"]
+        elif given:
+            head, bind = "def call(*args):", [f"{every}, = bound(args, {{}})"]
+        else:
+            head, bind = "def call(*args):", ["if args: bound(args, {})"]
+        told = [line.replace("result and ", "") for line in body]
+        plainly = [line for line in body if "result and " not in line]
+        text = [f"def run({every}):", *[f" {line}" for line in plainly], head]
+        text += [" if fn.__code__ is not code: return NI"]
+        text += [f" {line}" for line in [*bind, *told]]
+        text = ["def make():", *[f" {line}" for line in [*text, "return run, call"]]]
+        made: Any = run_text("\n".join(text), "<hybrid pieces>", space, "make")()
+        self.run = made[0]
+        call: Callable[..., Any] = made[1]
+        return call
+
+
+def blamed(sites: Sites) -> Sites:
+    """The same, where no instruction is to blame (what a piece gives can not be made again) with
+    the last operation, behind which it is cut."""
+    running = [at for at, kind in sites.items() if kind == "operation"]
+    if len(running) < len(sites) or not running:
+        return sites
+    return {**sites, max(running): "read"}
+
+
+def _nothing() -> None:
+    """Does nothing."""
+
+
+def _bound(
+    fn: types.FunctionType, bind: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
+    """Arguments in the order of a function's variables; TypeError as its own."""
+    bind.__defaults__, bind.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
+    return tuple(bind(*args, **kwargs))
+
+
+def _binder(fn: types.FunctionType) -> Any:
+    """A function with the parameters of another one, which gives them in order of its variables."""
+    code = fn.__code__
+    positional, only = code.co_argcount, code.co_posonlyargcount
+    names = list(code.co_varnames)
+    stars = positional + code.co_kwonlyargcount
+    text = names[:positional]
+    if only:
+        text.insert(only, "/")
+    order = names[:stars]
+    if code.co_flags & 4:
+        text.append(f"*{names[stars]}")
+        order.append(names[stars])
+        stars += 1
+    elif code.co_kwonlyargcount:
+        text.append("*")
+    text += names[positional : positional + code.co_kwonlyargcount]
+    if code.co_flags & 8:
+        text.append(f"**{names[stars]}")
+        order.append(names[stars])
+    made = eval(f"lambda {', '.join(text)}: ({', '.join(order)}{',' if order else ''})", {})
+    made.__name__, made.__qualname__ = fn.__name__, fn.__qualname__
+    return made

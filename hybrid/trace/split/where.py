@@ -1,0 +1,84 @@
+"""Where to cut a function at whose instructions calls of it were refused.
+
+Invariant: what is given are legal cuts; which ones decides how fast the function is, never what it
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import CodeType
+
+from .assemble import Step
+from .cut import flow_of, obstacle
+from .flow import Flow
+
+__all__ = ["cuts_for"]
+
+LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL")
+FAR = 48  # instructions from a site to the nearest legal place
+
+
+def cuts_for(code: CodeType, sites: Mapping[int, str]) -> frozenset[int]:
+    """Cuts behind the reads among the sites, and around other refused ones, up to where operations
+    run; where there are cuts inside of a loop, also around what takes its next item."""
+    flow = flow_of(code)
+    if isinstance(flow, str):
+        return frozenset()
+    offsets = sorted({step.offset for step in flow.steps})
+    steps = {step.offset: step for step in reversed(flow.steps)}
+    running, cuts = sorted([at for at, kind in sites.items() if kind == "operation"]), set[int]()
+
+    def nearest(places: list[int]) -> set[int]:
+        return {*[k for k in places[:FAR] if obstacle(flow, steps[k]) is None][:1]}
+
+    for at in sorted(sites):
+        place = offsets.index(at)
+        behind = offsets[place + 1 :]
+        if sites[at] == "read":
+            cuts |= nearest(behind)
+        elif sites[at] == "call":
+            start = max([k for k in cuts if k <= at], default=0)
+            if any(start <= k < at for k in running):
+                cuts |= nearest(offsets[: place + 1][::-1])
+            later = [k for k in running if k > at]
+            until = [k for k in behind if k <= later[0]][::-1] if later else []
+            cuts |= nearest(until) or nearest(behind)
+    for at in _methods(flow, cuts):
+        # no replay gives a method that waits for its call: look it up apart
+        place = offsets.index(at)
+        cuts |= nearest([offsets[place + 1]])
+        loaded = steps[offsets[place - 1]].name in LOADS
+        if any(max([k for k in cuts if k <= at], default=0) <= k < at for k in running):
+            cuts |= nearest([offsets[place - loaded]])
+    return frozenset(cuts | _around_loops(flow, cuts))
+
+
+def _methods(flow: Flow, cuts: set[int]) -> set[int]:
+    """Look-ups of methods that wait for their call where cuts are."""
+    slots = [slot for step, s in flow.states.items() if step.offset in cuts for slot in s.stack]
+    return {slot.what.offset for slot in slots if slot.kind == "pair"}
+
+
+def _around_loops(flow: Flow, cuts: set[int]) -> set[int]:
+    """Cuts around what takes the next item, of the loops that have cuts inside."""
+    found = set[int]()
+    depths = {step.offset: len(flow.states[step].stack) for step in flow.states}
+    for step in flow.states:
+        if step.name != "FOR_ITER" or step.offset in cuts or step.goal is None:
+            continue
+        body, out = flow.after[step], _behind(flow, step.goal)
+        if body is None or out is None:
+            continue
+        inside = range(body.offset + 1, out.offset)
+        if any(k in inside and depths[k] >= depths[step.offset] for k in cuts | found):
+            found |= {s.offset for s in (step, body, out) if obstacle(flow, s) is None}
+    return found
+
+
+def _behind(flow: Flow, step: Step) -> Step | None:
+    """The step behind what ends a loop."""
+    now: Step | None = step
+    while now is not None and obstacle(flow, now) == "belongs to the instruction before it":
+        now = flow.after[now]
+    return now

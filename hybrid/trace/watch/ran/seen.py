@@ -1,0 +1,103 @@
+"""What happened in the code objects of a watched call, and at which instructions of the decorated
+function it was refused.
+
+Invariant: a refusal inside of other code counts at each instruction of the decorated function's own
+code that may have led there.
+"""
+
+from __future__ import annotations
+
+import bisect
+import sys
+import types
+from collections import defaultdict
+from typing import Any, Literal, TypeAlias
+
+from ...bytecode.summary import offsets, uncertain
+from ...heap.allowlist import trusted
+
+__all__ = ["Seen", "SiteKind", "Sites"]
+
+Code = types.CodeType
+SiteKind: TypeAlias = Literal["operation", "read", "call"]
+
+
+class Seen:
+    """What happened in one code object.  Events find it by the object's id: a code object is hashed
+    by content, anew each time."""
+
+    __slots__ = ("code", "uncertain", "lines", "executed", "frames", "globals", "returns")
+
+    def __init__(self, code: Code) -> None:
+        self.code, self.uncertain = code, bool(uncertain(code))
+        self.lines: set[int] = set()
+        self.executed: set[int] = set()
+        self.frames: list[dict[str, Any]] = []
+        self.globals: list[dict[str, Any]] = []
+        self.returns: dict[int, list[Any]] = {}
+
+
+class Sites:
+    """Instructions of one code object, `root`, at which a call of it was refused; `entered`: from
+    where other code was, by its id: the id of the code that called it, and the instruction;
+    `reads`: those at which only the value of a tensor was read.  Also those at which operations
+    ran."""
+
+    __slots__ = ("root", "entered", "reads", "_found", "_ran")
+
+    def __init__(self, root: Code | None) -> None:
+        self.root = root
+        self.entered: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
+        self.reads: set[int] = set()
+        self._found: set[int] = set()
+        self._ran: set[int] = set()
+
+    def enter(self, code: Code, back: types.FrameType | None) -> None:
+        """User code is entered."""
+        while back is not None and trusted(back.f_code.co_filename):
+            back = back.f_back
+        if back is not None and code is not self.root:
+            caller = back.f_code
+            at = back.f_lasti if caller is self.root else 0
+            self.entered[id(code)].add((id(caller), at))
+
+    def here(self, reads: bool = False) -> None:
+        """The instruction under way is refused, because it `reads` a tensor."""
+        at = self.under_way(sys._getframe(1))
+        if at is not None:
+            (self.reads if reads else self._found).add(at)
+
+    def under_way(self, frame: types.FrameType | None) -> int | None:
+        """The instruction that the decorated function is at, inside of which a frame runs."""
+        while frame is not None:
+            if frame.f_code is self.root:
+                return frame.f_lasti
+            frame = frame.f_back
+        return None
+
+    def refuse(self, code: Code | None, at: int) -> None:
+        """An instruction of any code is refused."""
+        todo, met = [(id(code), at)], set[int]()
+        while todo:
+            ident, offset = todo.pop()
+            if ident == id(self.root):
+                self._found.add(offset)
+            elif ident not in met:
+                met.add(ident)
+                todo += self.entered[ident]
+
+    def ran(self) -> None:
+        """An operation runs."""
+        at = self.under_way(sys._getframe(1))
+        if at is not None:
+            self._ran.add(at)
+
+    def found(self) -> dict[int, SiteKind]:
+        """The beginnings of the instructions that were refused, or ran operations."""
+        if self.root is None:
+            return {}
+        starts = offsets(self.root)
+        kinds: dict[int, SiteKind] = dict.fromkeys(self._ran, "operation")
+        kinds |= dict.fromkeys(self.reads, "read")
+        kinds |= dict.fromkeys(self._found, "call")
+        return {starts[bisect.bisect_right(starts, at) - 1]: kind for at, kind in kinds.items()}
