@@ -47,11 +47,11 @@ def splittable(fn: Any) -> bool:
 
 
 class _Kept(threading.local):
-    """Frames of pieces whose variables live until the call has ended; `nothing`: a call has given
-    NotImplemented, which is its result."""
+    """Frames of pieces whose variables live until the call has ended, behind None; `nothing`: one
+    has given NotImplemented, which is its result."""
 
     def __init__(self) -> None:
-        self.frames: list[types.FrameType] = []
+        self.frames: list[types.FrameType | None] = []
         self.nothing = False
 
 
@@ -59,8 +59,17 @@ KEPT = _Kept()
 
 
 def keep() -> None:
-    """Keep the variables of the piece that calls this as long as those of the function live."""
-    KEPT.frames.append(sys._getframe(1))
+    """Keep the variables of the piece that calls this as long as those of the function live: until
+    the call has ended, or the piece binds them anew."""
+    frame, frames = sys._getframe(1), KEPT.frames
+    for place in range(len(frames) - 1, -1, -1):
+        other = frames[place]
+        if other is None:  # here the call began
+            break
+        if other.f_code is frame.f_code:
+            frames[place] = frame
+            return
+    frames.append(frame)
 
 
 class Standing(NamedTuple):
@@ -313,7 +322,8 @@ class Split:
         body += ["if result and r is NI: kept.nothing = True", "return r"]
         if any(step.piece.keeps for step in self.steps.values()):
             inside = [f" {line}" for line in body]
-            body = ["frames = kept.frames", "depth = len(frames)", "try:", *inside]
+            body = ["frames = kept.frames", "depth = len(frames)", "frames.append(None)", "try:"]
+            body += inside
             body += ["finally: del frames[depth:]"]
         given = [names[name] for name in self.steps[-1].piece.takes]
         driver: Callable[..., Any] = self._made(body, given, space)

@@ -81,14 +81,13 @@ class Splitting(Deferring):
     _records: int
     _compiled: int
     _learned: int
-    _looped: int
+    _looped: int = 0
     _direct: Any
-    _straight: Any
+    _straight: Any = None
     _handles_errors: bool
     _attribute: Callable[..., None]
     _wait: bool | None
     _signatures: Any
-    _say: Any
     _name: Callable[[], str]
     _split: Split | None = None
     _told: Callable[[Sites, int], None] | None = None
@@ -144,7 +143,12 @@ class Splitting(Deferring):
 
     def tell(self, refused: Callable[[Sites, int], None]) -> None:
         """It is a piece: what to call when a call of it is refused; it says nothing itself."""
-        self._told, self._say = refused, _silent
+        self._told = refused
+
+    def _say(self, reason: str, text: str) -> None:
+        """One message per function; a piece has none, as the function around has its own."""
+        if self._told is None:
+            super()._say(reason, text)  # type: ignore[misc]
 
     def standing(self) -> Standing:
         """How its calls are served."""
@@ -247,7 +251,3 @@ def _forgetting(function: Callable[[], Any]) -> Callable[[], None]:
 def _piece(kind: Any, wait: bool | None, python: types.FunctionType) -> Any:
     """A piece as a decorated function of the same kind as the one around it."""
     return kind(python, wait)
-
-
-def _silent(reason: str, text: str) -> None:
-    """Says nothing: the function around has its own word."""
