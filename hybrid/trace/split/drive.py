@@ -47,8 +47,8 @@ def splittable(fn: Any) -> bool:
 
 
 class _Kept(threading.local):
-    """Frames of pieces whose variables live until the call has ended, behind None; `nothing`: one
-    has given NotImplemented, which is its result."""
+    """Frames of pieces whose variables live until the call has ended, behind None; `nothing`: the
+    result of a call is NotImplemented."""
 
     def __init__(self) -> None:
         self.frames: list[types.FrameType | None] = []
