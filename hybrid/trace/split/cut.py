@@ -12,11 +12,12 @@ from __future__ import annotations
 import opcode
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from types import CodeType
 from typing import Any
 
 from .assemble import Step, assemble
-from .flow import NULL_ON_TOP, Flow, Slot, names, stored_inside
+from .flow import NULL_ON_TOP, Flow, Slot, names
 
 __all__ = ["Exit", "Piece", "Pieces", "flow_of", "legal", "obstacle", "pieces_of"]
 
@@ -98,6 +99,7 @@ def _taken(slots: Any) -> frozenset[str]:
     )
 
 
+@lru_cache(64)
 def flow_of(code: CodeType) -> Flow | str:
     """The flow of a function, or why it cannot be cut anywhere."""
     if code.co_flags & GENERATORS or not code.co_flags & 1:
@@ -129,7 +131,7 @@ def obstacle(flow: Flow, step: Step) -> str | None:
     for name in sorted(live & state.bound & flow.deleted):
         return f"has a variable that is deleted, {name}"
     for name in sorted(state.captured | taken):
-        if _stored_later(flow, step, name):
+        if name in flow.shared or name in flow.later[step]:
             return f"has a variable that a function inside shares, {name}"
     return None
 
@@ -158,23 +160,6 @@ def _glued(flow: Flow, step: Step) -> bool:
         or (NULL_ON_TOP and before.name == "END_FOR")
         or (step.name, before.name) == ("SET_FUNCTION_ATTRIBUTE", "MAKE_FUNCTION")
     )
-
-
-def _stored_later(flow: Flow, step: Step, name: str) -> bool:
-    """Whether a variable may be bound anew or deleted behind a step, here or in a function
-    inside."""
-    if stored_inside(flow.code, name):
-        return True
-    seen, work = {step}, [step]
-    while work:
-        now = work.pop()
-        if now.arg == name and now.name in _STORES:
-            return True
-        for following in flow.successors(now):
-            if following not in seen:
-                seen.add(following)
-                work.append(following)
-    return False
 
 
 def legal(code: CodeType) -> Callable[[int], bool]:

@@ -26,7 +26,7 @@ def names(text: str) -> frozenset[str]:
 
 NULL_ON_TOP = sys.version_info >= (3, 13)  # where the empty slot of a call lies
 _EARLY_CALL = sys.version_info < (3, 12)  # PRECALL and CALL share their effect
-_CELL_WRITES = ("STORE_DEREF", "DELETE_DEREF")
+_CELL_WRITES = frozenset({"STORE_DEREF", "DELETE_DEREF"})
 COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>")
 _ENDS = names(
     "RETURN_VALUE RETURN_CONST RAISE_VARARGS RERAISE JUMP_FORWARD JUMP_BACKWARD "
@@ -129,7 +129,10 @@ class Flow:
         self.states: dict[Step, State] = {}
         self.work: list[tuple[Step, State]] = []
         self._run()
-        self.live = self._liveness() if self.unknown is None else {}
+        # the variables that are read later, before they are bound anew; the cells bound later
+        self.live = self._backwards(_USES, _STORES) if self.unknown is None else {}
+        binds = _CELL_WRITES | {"STORE_FAST"} if code.co_cellvars else frozenset[str]()
+        self.later = self._backwards(binds, frozenset()) if self.unknown is None else {}
 
     def _run(self) -> None:
         bound = frozenset(self.arguments)
@@ -213,27 +216,28 @@ class Flow:
             return max(min(least, depth - (name in _LOOKS)), 0)
         return max(min(least - (2 if "LOAD" in name else _results(step)), depth), 0)
 
-    def _liveness(self) -> dict[Step, frozenset[str]]:
-        """The variables that are read from each step on, before they are bound anew."""
-        live = {step: frozenset[str]() for step in self.states}
+    def _backwards(
+        self, begins: frozenset[str], ends: frozenset[str]
+    ) -> dict[Step, frozenset[str]]:
+        """The variables that steps of some names, from each step on, name, before those of other
+        names do."""
+        reached = [step for step in reversed(self.steps) if step in self.states]
+        goals = {step: self.successors(step) for step in reached}
+        found = dict.fromkeys(reached, frozenset[str]())
         changed = True
         while changed:
             changed = False
-            for step in reversed(self.steps):
-                if step not in live:
-                    continue
-                handler = step.handler and live[step.handler.goal]
-                after = frozenset[str]().union(
-                    *(live[s] for s in self.successors(step) if s in live)
-                )
-                if type(step.arg) is str and step.name in _STORES:
+            for step in reached:
+                after = frozenset[str]().union(*[found[goal] for goal in goals[step]])
+                if type(step.arg) is str and step.name in ends:
                     after -= {step.arg}
-                elif type(step.arg) is str and step.name in _USES:
+                    if step.handler is not None:
+                        after |= found[step.handler.goal]
+                elif type(step.arg) is str and step.name in begins:
                     after |= {step.arg}
-                after |= handler or frozenset()
-                if after != live[step]:
-                    live[step], changed = after, True
-        return live
+                if len(after) != len(found[step]):  # it only grows
+                    found[step], changed = after, True
+        return found
 
 
 _CLOSURES = names("LOAD_CLOSURE LOAD_FAST")
