@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, NamedTuple
 
-__all__ = ["Step", "Free", "Handler", "steps_of", "assemble"]
+__all__ = ["CodeStep", "Free", "Handler", "steps_of", "assemble"]
 
 Position = tuple[int | None, int | None, int | None, int | None]
 
@@ -40,13 +40,13 @@ class Handler(NamedTuple):
     """Where an exception goes: the step, how much of the stack stays, whether the place is put on
     it."""
 
-    goal: Step
+    goal: CodeStep
     depth: int
     place: bool
 
 
 @dataclass(eq=False, slots=True)
-class Step:
+class CodeStep:
     """One instruction.  `arg` is a variable's name (or `Free`), a constant, the step a jump goes
     to, or a plain number; `offset` that of the instruction it was, -1 for a new one."""
 
@@ -57,7 +57,7 @@ class Step:
     handler: Handler | None = None
 
     @property
-    def goal(self) -> Step | None:
+    def goal(self) -> CodeStep | None:
         """Where a jump goes."""
         return self.arg if self.name in _JUMPS else None
 
@@ -81,20 +81,20 @@ def _variables(code: CodeType) -> list[Any]:
     return [*code.co_varnames, *cells, *map(Free, code.co_freevars)]
 
 
-def steps_of(code: CodeType) -> list[Step]:
+def steps_of(code: CodeType) -> list[CodeStep]:
     """The steps of a code object, in order."""
     positions, variables = list(code.co_positions()), _variables(code)
-    steps: list[Step] = []
-    starts: dict[int, Step] = {}
+    steps: list[CodeStep] = []
+    starts: dict[int, CodeStep] = {}
     jumps = []
     for start, at, name, number, end in _raw(code):
-        step = Step(name, number, positions[at // 2], at)
+        step = CodeStep(name, number, positions[at // 2], at)
         starts[start] = starts[at] = step
         steps.append(step)
         if name in _PAIRS:
             step.name, second = _PAIRS[name]
             step.arg = variables[number >> 4]
-            steps.append(Step(second, variables[number & 15], step.position, at))
+            steps.append(CodeStep(second, variables[number & 15], step.position, at))
         elif name in _JUMPS:
             jumps.append((step, end - 2 * number if "BACKWARD" in name else end + 2 * number))
         elif name in _CONSTANTS:
@@ -114,7 +114,7 @@ def steps_of(code: CodeType) -> list[Step]:
 class _Layout:
     """Steps with their numbers and places."""
 
-    def __init__(self, steps: Sequence[Step], variables: list[Any]) -> None:
+    def __init__(self, steps: Sequence[CodeStep], variables: list[Any]) -> None:
         self.steps, self.end = steps, 0
         self.starts: list[int] = []
         self.prefixes: list[int] = []
@@ -241,7 +241,7 @@ def _handlers(layout: _Layout) -> bytes:
 
 
 def assemble(
-    code: CodeType, steps: Sequence[Step], **changes: Any
+    code: CodeType, steps: Sequence[CodeStep], **changes: Any
 ) -> tuple[CodeType, dict[int, int]]:
     """`code` with other steps (and other fields, as `code.replace` takes them), and the offset of
     each instruction -> the one it had."""

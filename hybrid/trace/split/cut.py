@@ -16,8 +16,8 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from .assemble import Step, assemble
-from .flow import NULL_ON_TOP, Flow, Slot, names
+from .assemble import CodeStep, assemble
+from .flow import NULL_ON_TOP, StackFlow, StackValue, names
 
 __all__ = ["Exit", "Piece", "Pieces", "flow_of", "legal", "obstacle", "pieces_of"]
 
@@ -69,7 +69,7 @@ class _Cut:
     """What there is before a step: the stack, with method look-ups made whole, and the variables
     that are read from there on."""
 
-    def __init__(self, flow: Flow, step: Step) -> None:
+    def __init__(self, flow: StackFlow, step: CodeStep) -> None:
         self.step, self.state = step, flow.states[step]
         stack = self.state.stack
         self.slots = [_whole(slot, k, stack) for k, slot in enumerate(stack)]
@@ -79,14 +79,14 @@ class _Cut:
         self.alive = live
 
 
-def _whole(slot: Slot, number: int, stack: tuple[Slot, ...]) -> Slot:
+def _whole(slot: StackValue, number: int, stack: tuple[StackValue, ...]) -> StackValue:
     """A slot, where a method look-up pushes a bound method and an empty slot."""
     if slot.kind != "pair":
         return slot
     below = 0
     while number > below and stack[number - below - 1] == slot:
         below += 1
-    return Slot("value" if (below % 2 == 0) == NULL_ON_TOP else "null")
+    return StackValue("value" if (below % 2 == 0) == NULL_ON_TOP else "null")
 
 
 def _taken(slots: Any) -> frozenset[str]:
@@ -100,20 +100,20 @@ def _taken(slots: Any) -> frozenset[str]:
 
 
 @lru_cache(64)
-def flow_of(code: CodeType) -> Flow | str:
+def flow_of(code: CodeType) -> StackFlow | str:
     """The flow of a function, or why it cannot be cut anywhere."""
     if code.co_flags & GENERATORS or not code.co_flags & 1:
         return "is a generator, asynchronous or no function"
     if {*code.co_varnames, *code.co_cellvars} & set(code.co_freevars):
         return "has a variable with the name of one outside"
-    flow = Flow(code)
+    flow = StackFlow(code)
     for step in flow.steps:
         if step.name == "LOAD_GLOBAL" and code.co_names[step.arg >> 1] in LOOKS_AROUND:
             return f"calls {code.co_names[step.arg >> 1]}"
     return flow.unknown or flow
 
 
-def obstacle(flow: Flow, step: Step) -> str | None:
+def obstacle(flow: StackFlow, step: CodeStep) -> str | None:
     """Why a function cannot be cut before a step; None where it can."""
     if step not in flow.states:
         return "is never reached"
@@ -136,11 +136,11 @@ def obstacle(flow: Flow, step: Step) -> str | None:
     return None
 
 
-def _restores(flow: Flow, step: Step) -> bool:
+def _restores(flow: StackFlow, step: CodeStep) -> bool:
     """Whether an exception at a step is not handled, but for putting variables back that a
     comprehension had taken (3.12 on)."""
     while step.handler is not None:
-        now: Step | None = step.handler.goal
+        now: CodeStep | None = step.handler.goal
         while now is not None and now.name in ("SWAP", "POP_TOP", "STORE_FAST"):
             now = flow.after[now]
         if now is None or now.name != "RERAISE":
@@ -149,7 +149,7 @@ def _restores(flow: Flow, step: Step) -> bool:
     return True
 
 
-def _glued(flow: Flow, step: Step) -> bool:
+def _glued(flow: StackFlow, step: CodeStep) -> bool:
     """Whether a step goes on with what the one before it began, or the function has not begun."""
     before = flow.before[step]
     return (
@@ -203,7 +203,9 @@ def pieces_of(
 class _Writer:
     """Makes one piece."""
 
-    def __init__(self, flow: Flow, cuts: dict[Step, _Cut], begin: _Cut | None, keep: Any) -> None:
+    def __init__(
+        self, flow: StackFlow, cuts: dict[CodeStep, _Cut], begin: _Cut | None, keep: Any
+    ) -> None:
         self.flow, self.cuts, self.begin, self.keep = flow, cuts, begin, keep
         pairs = (s.what for c in cuts.values() for s in c.state.stack if s.kind == "pair")
         self.methods = frozenset(pairs)
@@ -217,14 +219,14 @@ class _Writer:
         self.cells = tuple(n for n in flow.code.co_cellvars if n in self._celled(made))
         self.given = {step: self._given(cuts[step]) for step in self.ends}
         self.takes = self._takes()
-        self.steps: list[Step] = []
-        self.copies: dict[Step, list[Step]] = {}
+        self.steps: list[CodeStep] = []
+        self.copies: dict[CodeStep, list[CodeStep]] = {}
 
-    def _reached(self) -> tuple[set[Step], list[Step]]:
+    def _reached(self) -> tuple[set[CodeStep], list[CodeStep]]:
         """The steps of the piece, and the cuts it ends at."""
         if self.begin is None and self.start in self.cuts:
             return set(), [self.start]
-        body, ends, todo = {self.start}, set[Step](), [self.start]
+        body, ends, todo = {self.start}, set[CodeStep](), [self.start]
         while todo:
             for step in self.flow.successors(todo.pop()):
                 if step in self.cuts:
@@ -318,8 +320,8 @@ class _Writer:
         return self.keep is not None and bool(dead)
 
     # ---- steps
-    def _add(self, name: str, arg: Any = 0) -> Step:
-        self.steps.append(Step(name, arg, self.start.position))
+    def _add(self, name: str, arg: Any = 0) -> CodeStep:
+        self.steps.append(CodeStep(name, arg, self.start.position))
         return self.steps[-1]
 
     def _load(self, name: str) -> None:
@@ -350,7 +352,7 @@ class _Writer:
     def _write(self, exits: dict[int, Exit]) -> None:
         """The steps of the function, and what ends the piece in the place of the cuts."""
         jump = self._add("JUMP_FORWARD")
-        leaving: dict[Step, Step] = {}
+        leaving: dict[CodeStep, CodeStep] = {}
         for step in self.flow.steps:
             if step in self.given:
                 leaving[step] = self._leave(self.cuts[step], exits[step.offset])
@@ -368,22 +370,22 @@ class _Writer:
         if self.steps[self.steps.index(jump) + 1] is jump.arg:
             self.steps.remove(jump)
 
-    def _copy(self, step: Step) -> None:
+    def _copy(self, step: CodeStep) -> None:
         """A step of the function; a look-up of a method that waits for its call as the piece ends
         makes a bound one."""
-        made = [Step(step.name, step.arg, step.position, step.offset)]
+        made = [CodeStep(step.name, step.arg, step.position, step.offset)]
         if step in self.methods:
             if step.name == "LOAD_METHOD":
                 made[0].name = "LOAD_ATTR"
             else:
                 made[0].arg = step.arg & ~1
-            made.append(Step("PUSH_NULL", 0, step.position, step.offset))
+            made.append(CodeStep("PUSH_NULL", 0, step.position, step.offset))
             if not NULL_ON_TOP:
-                made.append(Step("SWAP", 2, step.position, step.offset))
+                made.append(CodeStep("SWAP", 2, step.position, step.offset))
         self.copies[step] = made
         self.steps += made
 
-    def _leave(self, cut: _Cut, leaving: Exit) -> Step:
+    def _leave(self, cut: _Cut, leaving: Exit) -> CodeStep:
         count = len(self.steps)
         if self._keeps(cut):
             self._call(self.keep)

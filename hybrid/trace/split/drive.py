@@ -85,7 +85,7 @@ class Standing(NamedTuple):
     refused: bool
 
 
-class Step:
+class PieceStep:
     """One piece: `function` is what is called, the decorated one or, if it is `plain`, Python's.
     `operations`: of its latest refused call; `refusals`: how many there were; `settled`: its news
     when it became plain."""
@@ -163,7 +163,7 @@ class Split:
         self.forget: Callable[[], None] = _nothing  # what is called before it is cut anew
         self.sites: Sites = {}
         self.cuts: frozenset[int] = frozenset()
-        self.steps: dict[int, Step] = {}  # by cut; the first one by -1
+        self.steps: dict[int, PieceStep] = {}  # by cut; the first one by -1
         self.call: Callable[..., Any] | None = None
         self.why = ""
         self.rounds = 0
@@ -204,14 +204,14 @@ class Split:
         }
         self.call = self._driver()
 
-    def _step(self, piece: Piece) -> Step:
+    def _step(self, piece: Piece) -> PieceStep:
         fn, names = self.fn, piece.code.co_freevars
         cells = dict(zip(self.code.co_freevars, fn.__closure__ or ()))
         closure = tuple([cells[name] for name in names])
         python = types.FunctionType(piece.code, fn.__globals__, fn.__name__, None, closure)
         python.__qualname__, python.__module__ = fn.__qualname__, fn.__module__
         owner, decorated = weakref.ref(self), self.make(python)
-        step = Step(piece, python, decorated)
+        step = PieceStep(piece, python, decorated)
         known = weakref.ref(step)
 
         def refused(sites: Sites, operations: int) -> None:
@@ -222,7 +222,7 @@ class Split:
         decorated.tell(refused)
         return step
 
-    def refused(self, step: Step, sites: Sites, operations: int) -> None:
+    def refused(self, step: PieceStep, sites: Sites, operations: int) -> None:
         """A call of a piece of the function was refused."""
         step.operations, step.refusals = operations, step.refusals + 1
         if not operations or step.refusals > MOST_REFUSALS:

@@ -1,7 +1,7 @@
 """What is on the stack and in the variables before each step, and which variables are read later.
 
 Invariant: a slot whose content depends on the path is "unsure", and so is a variable; an
-instruction that is not known makes the whole function unknown (`Flow.unknown`).
+instruction that is not known makes the whole function unknown (`StackFlow.unknown`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from types import CodeType
 from typing import Any, NamedTuple, cast
 
 from ..bytecode.opcodes import TABLE
-from .assemble import Free, Step, steps_of
+from .assemble import CodeStep, Free, steps_of
 
-__all__ = ["Slot", "State", "Flow", "NULL_ON_TOP", "names", "stored_inside"]
+__all__ = ["StackValue", "StackState", "StackFlow", "NULL_ON_TOP", "names", "stored_inside"]
 
 
 def names(text: str) -> frozenset[str]:
@@ -43,7 +43,7 @@ _ONLY = names(
 ) | {name for name in opcode.opmap if "JUMP" in name}
 
 
-class Slot(NamedTuple):
+class StackValue(NamedTuple):
     """One place of the stack: "value", "null", "constant", "argument" (one that is never bound
     anew), "pair" (half of a method look-up), "function" (just made, by steps that may make it
     again), "cells", "exception" or "unsure"."""
@@ -52,33 +52,36 @@ class Slot(NamedTuple):
     what: Any = None
 
 
-VALUE, NULL, UNSURE, EXCEPTION = map(Slot, ("value", "null", "unsure", "exception"))
+VALUE, NULL, UNSURE, EXCEPTION = map(StackValue, ("value", "null", "unsure", "exception"))
 _PLAIN = frozenset({"value", "constant", "argument"})
 
 
-class State(NamedTuple):
+class StackState(NamedTuple):
     """What holds before a step: the stack, the variables that are surely bound, those that may be,
     and the cells that another function may hold."""
 
-    stack: tuple[Slot, ...]
+    stack: tuple[StackValue, ...]
     bound: frozenset[str]
     maybe: frozenset[str]
     captured: frozenset[str] = frozenset()
 
-    def binds(self, name: str) -> State:
+    def binds(self, name: str) -> StackState:
         return self._replace(bound=self.bound | {name}, maybe=self.maybe | {name})
 
-    def clears(self, name: str) -> State:
+    def clears(self, name: str) -> StackState:
         return self._replace(bound=self.bound - {name}, maybe=self.maybe - {name})
 
 
-def _joined(one: State, other: State) -> State:
-    stack = tuple(
-        a if a == b else VALUE if {a.kind, b.kind} <= _PLAIN else UNSURE
-        for a, b in zip(one.stack, other.stack, strict=True)
-    )
+def _either(one: StackValue, other: StackValue) -> StackValue:
+    if one == other:
+        return one
+    return VALUE if {one.kind, other.kind} <= _PLAIN else UNSURE
+
+
+def _joined(one: StackState, other: StackState) -> StackState:
+    stack = tuple([_either(a, b) for a, b in zip(one.stack, other.stack, strict=True)])
     bound, maybe = one.bound & other.bound, one.maybe | other.maybe
-    return State(stack, bound, maybe, one.captured | other.captured)
+    return StackState(stack, bound, maybe, one.captured | other.captured)
 
 
 def _takers(code: CodeType, name: str) -> list[CodeType]:
@@ -104,7 +107,7 @@ def _leaks(code: CodeType, cells: frozenset[str]) -> bool:
     )
 
 
-class Flow:
+class StackFlow:
     """The states of a function's steps.  `kept`: its arguments that are never bound anew."""
 
     def __init__(self, code: CodeType) -> None:
@@ -126,8 +129,8 @@ class Flow:
         )
         # variables that functions inside bind anew
         self.shared = frozenset(n for n in code.co_cellvars if stored_inside(code, n))
-        self.states: dict[Step, State] = {}
-        self.work: list[tuple[Step, State]] = []
+        self.states: dict[CodeStep, StackState] = {}
+        self.work: list[tuple[CodeStep, StackState]] = []
         self._run()
         # the variables that are read later, before they are bound anew; the cells bound later
         self.live = self._backwards(_USES, _STORES) if self.unknown is None else {}
@@ -136,7 +139,7 @@ class Flow:
 
     def _run(self) -> None:
         bound = frozenset(self.arguments)
-        self.work = [(self.steps[0], State((), bound, bound))]
+        self.work = [(self.steps[0], StackState((), bound, bound))]
         while self.work and self.unknown is None:
             step, state = self.work.pop()
             known = self.states.get(step)
@@ -153,7 +156,7 @@ class Flow:
                 return
             self.work += self._goals(step, state)
 
-    def _goals(self, step: Step, state: State) -> Iterator[tuple[Step, State]]:
+    def _goals(self, step: CodeStep, state: StackState) -> Iterator[tuple[CodeStep, StackState]]:
         if step.handler is not None:
             goal, depth, place = step.handler
             yield goal, state._replace(stack=state.stack[:depth] + (EXCEPTION,) * (1 + place))
@@ -163,7 +166,7 @@ class Flow:
         if step.name not in _ENDS and following is not None:
             yield following, self._effect(step, state, False)
 
-    def successors(self, step: Step) -> list[Step]:
+    def successors(self, step: CodeStep) -> list[CodeStep]:
         """Where control may go from a step, handlers included."""
         found = [step.handler.goal] if step.handler is not None else []
         if step.goal is not None:
@@ -173,13 +176,13 @@ class Flow:
             found.append(following)
         return found
 
-    def _effect(self, step: Step, state: State, jumps: bool) -> State:
+    def _effect(self, step: CodeStep, state: StackState, jumps: bool) -> StackState:
         special = _SPECIAL.get(step.name)
         if special is not None:
-            return cast(State, special(self, step, state))
+            return cast(StackState, special(self, step, state))
         return state._replace(stack=_stack(step, state.stack, jumps))
 
-    def making(self, step: Step, shares: bool) -> Slot:
+    def making(self, step: CodeStep, shares: bool) -> StackValue:
         """The slot of a function that a step makes of code and, if it `shares` them, variables."""
         wanted = ["MAKE_FUNCTION"] * (step.name != "MAKE_FUNCTION") + ["LOAD_CONST"]
         makers = [step]
@@ -192,9 +195,9 @@ class Flow:
             makers += self.steps[number - count : number][::-1]
             if not all(maker.name in _CLOSURES for maker in makers[-count:]):
                 return VALUE
-        return Slot("function", tuple(makers[::-1]))
+        return StackValue("function", tuple(makers[::-1]))
 
-    def lowest(self, step: Step) -> int:
+    def lowest(self, step: CodeStep) -> int:
         """The lowest slot that a step changes or looks at; not above the stack before it."""
         depth, name = len(self.states[step].stack), step.name
         if name in ("COPY", "SWAP"):
@@ -218,7 +221,7 @@ class Flow:
 
     def _backwards(
         self, begins: frozenset[str], ends: frozenset[str]
-    ) -> dict[Step, frozenset[str]]:
+    ) -> dict[CodeStep, frozenset[str]]:
         """The variables that steps of some names, from each step on, name, before those of other
         names do."""
         reached = [step for step in reversed(self.steps) if step in self.states]
@@ -255,7 +258,7 @@ _WRITES = _STORES | {"DELETE_FAST", "DELETE_DEREF", "LOAD_FAST_AND_CLEAR"}
 _GENERATORS = names("RETURN_GENERATOR YIELD_VALUE SEND GET_AWAITABLE IMPORT_STAR")
 
 
-def _results(step: Step) -> int:
+def _results(step: CodeStep) -> int:
     """How many results a step puts in place of its operands."""
     if step.name == "UNPACK_SEQUENCE":
         return int(step.arg)
@@ -264,7 +267,7 @@ def _results(step: Step) -> int:
     return 2 if step.name == "BEFORE_WITH" else 1
 
 
-def _stack(step: Step, stack: tuple[Slot, ...], jumps: bool) -> tuple[Slot, ...]:
+def _stack(step: CodeStep, stack: tuple[StackValue, ...], jumps: bool) -> tuple[StackValue, ...]:
     """The stack after a step of the usual kind."""
     code = opcode.opmap[step.name]
     number = step.arg if type(step.arg) is int and code not in dis.hasconst else 0
@@ -282,38 +285,38 @@ def _stack(step: Step, stack: tuple[Slot, ...], jumps: bool) -> tuple[Slot, ...]
     return stack[: len(stack) + net - results] + (VALUE,) * results
 
 
-def _load(flow: Flow, step: Step, state: State) -> State:
+def _load(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     name = step.arg
     if name in flow.code.co_cellvars or isinstance(name, Free):  # LOAD_CLOSURE of 3.13
         return _load_cell(flow, step, state)
-    slot = Slot("argument", name) if name in flow.kept else VALUE
+    slot = StackValue("argument", name) if name in flow.kept else VALUE
     return state.binds(name)._replace(stack=(*state.stack, slot))
 
 
-def _load_cell(flow: Flow, step: Step, state: State) -> State:
+def _load_cell(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     if isinstance(step.arg, Free):
-        return state._replace(stack=(*state.stack, Slot("cells", frozenset())))
-    state = state._replace(stack=(*state.stack, Slot("cells", frozenset({step.arg}))))
+        return state._replace(stack=(*state.stack, StackValue("cells", frozenset())))
+    state = state._replace(stack=(*state.stack, StackValue("cells", frozenset({step.arg}))))
     if step.arg not in flow.shared:
         return state
     return state.clears(step.arg)._replace(maybe=state.maybe | {step.arg})
 
 
-def _load_deref(flow: Flow, step: Step, state: State) -> State:
-    slot = Slot("argument", step.arg) if step.arg in flow.kept else VALUE
+def _load_deref(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
+    slot = StackValue("argument", step.arg) if step.arg in flow.kept else VALUE
     state = state._replace(stack=(*state.stack, slot))
     return state if isinstance(step.arg, Free) else state.binds(step.arg)
 
 
-def _load_and_clear(flow: Flow, step: Step, state: State) -> State:
+def _load_and_clear(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     name = step.arg
-    slot = VALUE if name in state.bound else UNSURE if name in state.maybe else NULL
-    if name in flow.code.co_cellvars:
+    slot = VALUE if name in state.bound else NULL
+    if name in flow.code.co_cellvars or (slot is NULL and name in state.maybe):
         slot = UNSURE
     return state.clears(name)._replace(stack=(*state.stack, slot))
 
 
-def _store(flow: Flow, step: Step, state: State) -> State:
+def _store(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     slot, state = state.stack[-1], state._replace(stack=state.stack[:-1])
     if isinstance(step.arg, Free):
         return state
@@ -324,58 +327,60 @@ def _store(flow: Flow, step: Step, state: State) -> State:
     return state.binds(step.arg)
 
 
-def _delete(flow: Flow, step: Step, state: State) -> State:
+def _delete(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     return state if isinstance(step.arg, Free) else state.clears(step.arg)
 
 
-def _constant(flow: Flow, step: Step, state: State) -> State:
-    return state._replace(stack=(*state.stack, Slot("constant", step)))
+def _constant(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
+    return state._replace(stack=(*state.stack, StackValue("constant", step)))
 
 
-def _null(flow: Flow, step: Step, state: State) -> State:
+def _null(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     return state._replace(stack=(*state.stack, NULL))
 
 
-def _load_global(flow: Flow, step: Step, state: State) -> State:
-    slots = ((VALUE, NULL) if NULL_ON_TOP else (NULL, VALUE)) if step.arg & 1 else (VALUE,)
-    return state._replace(stack=state.stack + slots)
+def _load_global(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
+    called = (VALUE, NULL) if NULL_ON_TOP else (NULL, VALUE)
+    return state._replace(stack=state.stack + (called if step.arg & 1 else (VALUE,)))
 
 
-def _look_up(flow: Flow, step: Step, state: State) -> State:
+def _look_up(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     """LOAD_ATTR, LOAD_METHOD, LOAD_SUPER_ATTR: a value, or a method and what it belongs to."""
     stack = state.stack[: -3 if step.name == "LOAD_SUPER_ATTR" else -1]
     pair = step.name == "LOAD_METHOD" or (not _EARLY_CALL and step.arg & 1)
-    slots = (Slot("pair", step),) * 2 if pair else (VALUE,)
+    slots = (StackValue("pair", step),) * 2 if pair else (VALUE,)
     return state._replace(stack=stack + slots)
 
 
-def _copy(flow: Flow, step: Step, state: State) -> State:
+def _copy(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     stack = list(state.stack)
     if stack[-step.arg].kind == "function":  # one object, twice
         stack[-step.arg] = VALUE
     return state._replace(stack=(*stack, stack[-step.arg]))
 
 
-def _swap(flow: Flow, step: Step, state: State) -> State:
+def _swap(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     stack = list(state.stack)
     stack[-1], stack[-step.arg] = stack[-step.arg], stack[-1]
     return state._replace(stack=tuple(stack))
 
 
-def _exception(flow: Flow, step: Step, state: State) -> State:
+def _exception(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     return state._replace(stack=(*state.stack[:-1], EXCEPTION, EXCEPTION))
 
 
-def _build_tuple(flow: Flow, step: Step, state: State) -> State:
+def _build_tuple(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     rest = len(state.stack) - step.arg
     parts = state.stack[rest:]
     made = VALUE
     if any(slot.kind == "cells" for slot in parts):
-        made = Slot("cells", frozenset[str]().union(*(s.what for s in parts if s.kind == "cells")))
+        made = StackValue(
+            "cells", frozenset[str]().union(*(s.what for s in parts if s.kind == "cells"))
+        )
     return state._replace(stack=(*state.stack[:rest], made))
 
 
-def _make_function(flow: Flow, step: Step, state: State) -> State:
+def _make_function(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     code, rest = state.stack[-1], state.stack[:-1]
     flags = 0 if NULL_ON_TOP else step.arg
     taken = rest[-1].what if flags & 8 else frozenset[str]()
@@ -387,7 +392,7 @@ def _make_function(flow: Flow, step: Step, state: State) -> State:
     return state._replace(stack=(*rest, made), captured=captured)
 
 
-def _function_attribute(flow: Flow, step: Step, state: State) -> State:
+def _function_attribute(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     given, function = state.stack[-2:]
     made = VALUE
     if given.kind == "cells" and function.kind == "function":

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import CodeType
 
-from .assemble import Step
+from .assemble import CodeStep
 from .cut import flow_of, obstacle
-from .flow import Flow
+from .flow import StackFlow
 
 __all__ = ["cuts_for"]
 
@@ -54,13 +54,13 @@ def cuts_for(code: CodeType, sites: Mapping[int, str]) -> frozenset[int]:
     return frozenset(cuts | _around_loops(flow, cuts))
 
 
-def _methods(flow: Flow, cuts: set[int]) -> set[int]:
+def _methods(flow: StackFlow, cuts: set[int]) -> set[int]:
     """Look-ups of methods that wait for their call where cuts are."""
     slots = [slot for step, s in flow.states.items() if step.offset in cuts for slot in s.stack]
     return {slot.what.offset for slot in slots if slot.kind == "pair"}
 
 
-def _around_loops(flow: Flow, cuts: set[int]) -> set[int]:
+def _around_loops(flow: StackFlow, cuts: set[int]) -> set[int]:
     """Cuts around what takes the next item, of the loops that have cuts inside."""
     found = set[int]()
     depths = {step.offset: len(flow.states[step].stack) for step in flow.states}
@@ -76,9 +76,9 @@ def _around_loops(flow: Flow, cuts: set[int]) -> set[int]:
     return found
 
 
-def _behind(flow: Flow, step: Step) -> Step | None:
+def _behind(flow: StackFlow, step: CodeStep) -> CodeStep | None:
     """The step behind what ends a loop."""
-    now: Step | None = step
+    now: CodeStep | None = step
     while now is not None and obstacle(flow, now) == "belongs to the instruction before it":
         now = flow.after[now]
     return now

@@ -9,10 +9,10 @@ import tokenize
 import types
 
 import pytest
+from pieces_harness import in_pieces, places_of
 
 from hybrid.trace.split.assemble import assemble, steps_of
 from hybrid.trace.split.cut import flow_of
-from tests.support.pieces import in_pieces, places_of
 
 MODULES = [argparse, ast, dataclasses, difflib, inspect, tokenize]
 

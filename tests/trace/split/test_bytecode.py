@@ -1,8 +1,7 @@
 """A function in pieces does what it does whole, wherever it is cut."""
 
 import pytest
-
-from tests.support.pieces import in_pieces, places_of
+from pieces_harness import in_pieces, places_of
 
 
 def straight(a, b=2, *rest, scale=3, **options):

@@ -15,11 +15,11 @@ import types
 from http import cookies
 
 import pytest
+from pieces_harness import places_of
 
 from hybrid.trace.heap.allowlist import Mark
 from hybrid.trace.split.cut import pieces_of
 from hybrid.trace.split.drive import Split, Standing, keep
-from tests.support.pieces import places_of
 
 SEEDS = range(int(os.environ.get("HYBRID_PROGRAMS", "0")) // 100 + 1)
 

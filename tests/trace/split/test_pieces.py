@@ -346,7 +346,7 @@ def test_defaults_that_are_replaced_are_seen():
     assert fn(hb.ones(3)) == "a"
 
 
-def test_methods_threads_and_other_modes():
+def test_methods_and_threads_and_debug():
     class Model:
         def __init__(self):
             self.layer, self.names = nn.Linear(3, 3), ["a", "b", "c"]
@@ -382,12 +382,23 @@ def test_methods_threads_and_other_modes():
     with hb.debug(nan=True):
         assert models[0].name(x) == plain(models[0], x)
 
+
+def test_calls_inside_of_other_decorated_functions():
+    words = ["a", "b", "c"]
+
+    @hb.function
+    def name(x):
+        return words[int((x * 2).argmax())]
+
+    for k in range(CALLS):
+        assert name(vector(k, 3)) == name.fn(vector(k, 3))
+
     @hb.function
     def outer(x):
-        return models[0].name(x), x + 1
+        return name(x), x + 1
 
     for k in range(6):
-        assert outer(vector(k, 3))[0] == plain(models[0], vector(k, 3))
+        assert outer(vector(k, 3))[0] == name.fn(vector(k, 3))
 
 
 def test_recursion():
