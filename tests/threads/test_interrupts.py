@@ -236,5 +236,5 @@ print(interrupted)
 
 
 def test_an_interrupt_leaves_all_actions_of_a_call_or_none() -> None:
-    (interrupted,) = run(ACTIONS, times(40, 400), HYBRID_CACHE="0")
+    (interrupted,) = run(ACTIONS, times(40, 400), HYBRID_CACHE="0", HYBRID_DEFERRED="never")
     assert int(interrupted) >= 30

@@ -363,7 +363,7 @@ def test_numbers_read_on_the_way_out() -> None:
         lambda x: (x.sum().item(), x * len(str(x.mean().item()))),
         lambda x: x.sum().item().imag,
         lambda x: {x.sum().item(): 1},
-        lambda x: [float(x[i]) for i in range(3)],
+        lambda x: [len(str(float(x[i]))) for i in range(3)],
         lambda x: float(np.float64(x.sum().item())),
     ],
 )

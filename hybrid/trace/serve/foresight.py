@@ -13,7 +13,7 @@ from typing import Any
 from ...core import signals
 from ...core.cache import keep
 from ..fallback.budget import FEW
-from ..follow.terms import Constant, Operation, parts, plain_form
+from ..follow.terms import Constant, Made, Operation, parts, plain_form
 from ..heap.allowlist import MISSING
 from ..host.again import First, saver, undo
 from ..record.guards import Places, run_text
@@ -148,6 +148,8 @@ class _Writer(Places):
     def term(self, term: Any) -> str:
         if type(term) is Operation:
             return self.operation(term.symbol, list(map(self.term, term.operands)))
+        if type(term) is Made:
+            return f"{self.const(term.function)}({', '.join(map(self.term, term.operands))})"
         return self.const(term.value) if type(term) is Constant else self.numbers[term.place()]
 
     def look(self, conditions: Sequence[Any]) -> Callable[[Undone], Any]:

@@ -327,6 +327,11 @@ class Unserved(Napping, Looked):
                     return Way(plan, plan.recording.arguments, (), direct)
         return None
 
+    def _went(self, plan: ReplayPlan) -> None:
+        """Count a call that a plan has served."""
+        self._replays, self._looped = self._replays + 1, self._looped + 1
+        plan.calls += 1
+
     def _forget_ways(self) -> None:
         self._direct = None
 

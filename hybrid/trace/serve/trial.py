@@ -82,10 +82,12 @@ class Trying:
 
     def _doubt(self, plan: Any, seconds: float) -> None:
         """A replay of a plan was timed: let it take turns with eager calls where it is not clear
-        that it is faster."""
+        that it is faster, and where whoever reads beside it sees the same: a replay that writes
+        tensors is all before or all after, an eager call is not."""
         least = OPERATION * len(plan.recording.graph.nodes)
         on_trial = _TRIED.get(type(self)) if CHOICE[0] == "auto" else None
-        if on_trial is not None and least < seconds < LARGE:
+        writes = bool(plan.recording.outcome.writes)
+        if on_trial is not None and not writes and least < seconds < LARGE:
             waits = 0 if plan.retried else WAIT << min(self._won, MOST_WAITS)
             self._trial = PlanTrial(waits, least)
             become(self, on_trial)

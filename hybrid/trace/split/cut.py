@@ -10,7 +10,7 @@ cut is legal only where all that the rest of the function can see is a value to 
 from __future__ import annotations
 
 import opcode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
@@ -19,7 +19,7 @@ from typing import Any
 from .assemble import CodeStep, assemble
 from .flow import NULL_ON_TOP, StackFlow, StackValue, names
 
-__all__ = ["Exit", "Piece", "Pieces", "flow_of", "legal", "obstacle", "pieces_of"]
+__all__ = ["GLUED", "Exit", "Piece", "Pieces", "flow_of", "legal", "obstacle", "pieces_of"]
 
 LOOKS_AROUND = names("locals vars dir eval exec super")
 COLLECTED = 12  # flags of code: *args, **kwargs
@@ -89,7 +89,7 @@ def _whole(slot: StackValue, number: int, stack: tuple[StackValue, ...]) -> Stac
     return StackValue("value" if (below % 2 == 0) == NULL_ON_TOP else "null")
 
 
-def _taken(slots: Any) -> frozenset[str]:
+def _taken(slots: Sequence[StackValue]) -> frozenset[str]:
     """The variables that functions on the stack share."""
     makers = [maker for slot in slots if slot.kind == "function" for maker in slot.what]
     return frozenset(
@@ -113,6 +113,9 @@ def flow_of(code: CodeType) -> StackFlow | str:
     return flow.unknown or flow
 
 
+GLUED = "belongs to the instruction before it"
+
+
 def obstacle(flow: StackFlow, step: CodeStep) -> str | None:
     """Why a function cannot be cut before a step; None where it can."""
     if step not in flow.states:
@@ -125,7 +128,7 @@ def obstacle(flow: StackFlow, step: CodeStep) -> str | None:
     if any(slot.kind in ("unsure", "exception", "cells") for slot in state.stack):
         return "has a stack that is not known"
     if _glued(flow, step):
-        return "belongs to the instruction before it"
+        return GLUED
     for name in sorted(live & state.maybe - state.bound):
         return f"has a variable that may not be bound, {name}"
     for name in sorted(live & state.bound & flow.deleted):

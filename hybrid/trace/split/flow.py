@@ -11,7 +11,7 @@ import opcode
 import sys
 from collections.abc import Iterator
 from types import CodeType
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from ..bytecode.opcodes import TABLE
 from .assemble import CodeStep, Free, steps_of
@@ -43,16 +43,30 @@ _ONLY = names(
 ) | {name for name in opcode.opmap if "JUMP" in name}
 
 
+ValueKind: TypeAlias = Literal[
+    "value",
+    "null",
+    "constant",
+    "argument",
+    "pair",
+    "function",
+    "cells",
+    "exception",
+    "unsure",
+]
+
+
 class StackValue(NamedTuple):
     """One place of the stack: "value", "null", "constant", "argument" (one that is never bound
     anew), "pair" (half of a method look-up), "function" (just made, by steps that may make it
     again), "cells", "exception" or "unsure"."""
 
-    kind: str
+    kind: ValueKind
     what: Any = None
 
 
-VALUE, NULL, UNSURE, EXCEPTION = map(StackValue, ("value", "null", "unsure", "exception"))
+VALUE, NULL, UNSURE = StackValue("value"), StackValue("null"), StackValue("unsure")
+EXCEPTION = StackValue("exception")
 _PLAIN = frozenset({"value", "constant", "argument"})
 
 
@@ -354,9 +368,10 @@ def _look_up(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
 
 def _copy(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:
     stack = list(state.stack)
-    if stack[-step.arg].kind == "function":  # one object, twice
-        stack[-step.arg] = VALUE
-    return state._replace(stack=(*stack, stack[-step.arg]))
+    copied: StackValue = stack[-step.arg]
+    if copied.kind == "function":  # one object, twice
+        copied = stack[-step.arg] = VALUE
+    return state._replace(stack=(*stack, copied))
 
 
 def _swap(flow: StackFlow, step: CodeStep, state: StackState) -> StackState:

@@ -12,7 +12,7 @@ import types
 import weakref
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ..fallback.deferred import CHOICE, Choice, Deferral, Deferring, chosen
 from ..heap.signature import Regard
@@ -32,6 +32,9 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
+Verdict: TypeAlias = Literal["", "pieces", "whole"]
+
+
 class InPieces:
     """How calls of one signature are run: `verdict` is empty while that is being found out;
     `whole`: how they go on if pieces are not faster."""
@@ -40,7 +43,7 @@ class InPieces:
 
     def __init__(self, split: Split, whole: Deferral | None) -> None:
         self.split, self.whole = split, whole
-        self.verdict = ""
+        self.verdict: Verdict = ""
         self.fresh = self.steady = 0  # calls in which something was recorded, or nothing
         self.pieces: list[float] = []  # seconds of calls in which nothing was
         self.eager: list[float] = []
@@ -66,6 +69,10 @@ class InPieces:
             self.verdict = "pieces"
         elif ratio > SLOWER or len(self.eager) >= MOST_TURNS:
             self.verdict = "whole"
+
+    def found(self) -> Verdict:
+        """What is known by now."""
+        return self.verdict
 
     def __str__(self) -> str:
         return "\n".join(self.split.lines())
@@ -143,7 +150,12 @@ class Splitting(Deferring):
         return self._told is None or not (regard.content or regard.identity or regard.prepares)
 
     def tell(self, refused: Callable[[Sites, int], None]) -> None:
-        """It is a piece: what to call when a call of it is refused; it says nothing itself."""
+        """It is a piece: what to call when a call of it is refused; it says nothing itself.
+
+        >>> import hybrid
+        >>> piece = hybrid.function(lambda x: x + x)
+        >>> piece.tell(lambda sites, operations: print("refused"))
+        """
         self._told = refused
 
     def _say(self, reason: str, text: str) -> None:
@@ -152,7 +164,14 @@ class Splitting(Deferring):
             super()._say(reason, text)  # type: ignore[misc]
 
     def standing(self) -> Standing:
-        """How its calls are served."""
+        """How its calls are served.
+
+        >>> import hybrid
+        >>> double = hybrid.function(lambda x: x + x)
+        >>> for _ in range(4): _ = double(hybrid.ones(2))
+        >>> double.standing().replays, double.standing().plans
+        (2, (1,))
+        """
         states = list(self._signatures.everything())
         plans = [plan for state in states for plan in state.plans]
         waiting = [recording for state in states for recording in state.pending]
@@ -211,9 +230,10 @@ class Splitting(Deferring):
             seconds = perf_counter() - start
             split.settle()
             trial.timed(seconds, before)
-        if trial.verdict == "whole":
+        found = trial.found()
+        if found == "whole":
             self._in_whole(state, trial.whole)
-        elif trial.verdict == "pieces":
+        elif found == "pieces":
             state.patience = 0
             self._serve_pieces(split)
         return result

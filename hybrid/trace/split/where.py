@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import CodeType
 
+from ..watch.ran.seen import SiteKind
 from .assemble import CodeStep
-from .cut import flow_of, obstacle
+from .cut import GLUED, flow_of, obstacle
 from .flow import StackFlow
 
 __all__ = ["cuts_for"]
@@ -19,7 +20,7 @@ LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL")
 FAR = 48  # instructions from a site to the nearest legal place
 
 
-def cuts_for(code: CodeType, sites: Mapping[int, str]) -> frozenset[int]:
+def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
     """Cuts behind the reads among the sites, and around other refused ones, up to where operations
     run; where there are cuts inside of a loop, also around what takes its next item."""
     flow = flow_of(code)
@@ -79,6 +80,6 @@ def _around_loops(flow: StackFlow, cuts: set[int]) -> set[int]:
 def _behind(flow: StackFlow, step: CodeStep) -> CodeStep | None:
     """The step behind what ends a loop."""
     now: CodeStep | None = step
-    while now is not None and obstacle(flow, now) == "belongs to the instruction before it":
+    while now is not None and obstacle(flow, now) == GLUED:
         now = flow.after[now]
     return now

@@ -20,7 +20,7 @@ from ...heap.lists import DTYPES, takes_numbers
 from ..hosted.recall import operand_at
 from ..machine import StackSlot, Stepper
 from ..operands import Offer, operand_of
-from ..terms import Collection, Constant, HostRead, Load, Made, argument, is_number, parts
+from ..terms import Collection, Constant, HostRead, Live, Load, Made, argument, is_number, parts
 
 __all__ = ["ListWalk", "NumbersOffer", "list_walk", "numbers_operand", "offer_numbers"]
 
@@ -76,7 +76,7 @@ def offer_numbers(
     for place, slot in enumerate(given):
         if slot.term is None or any(type(leaf) is HostRead for leaf in parts(slot.term)):
             continue
-        if type(slot.term) is Collection:
+        if type(slot.term) is Collection or isinstance(slot.term, Live):
             lists[len(slots)] = operand_at(machine, frame, first + place)
             slots.append(slot)
         elif is_number(slot.value):
@@ -129,6 +129,7 @@ def _place(offer: NumbersOffer, given: Any) -> int | None:
 def _term(given: Any, term: Any) -> tuple[Any, np.ndarray] | None:
     """The term and content of an array of the numbers in a list; None: they are of several types,
     or in lists of several lengths."""
+    term = term.frozen() if isinstance(term, Live) and not term.lost else term
     items, terms, extents = [given], [term], list[int]()
     while type(terms[0]) is Collection:
         sizes = {len(item) for item in items if type(item) is list or type(item) is tuple}

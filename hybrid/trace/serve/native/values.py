@@ -14,6 +14,7 @@ from typing import Any
 from ....core import dtypes as dt
 from ....core.aval import HOST
 from ....core.floating import sees_subnormals
+from ...bytecode.host_reads import HOW
 from ...follow.terms import Collection, Constant, Operation
 from ...follow.terms import Made as Computation
 from ...heap.structure import built
@@ -124,7 +125,7 @@ class ValueWriter(Places):
     def _value(self, tensor: New, how: str) -> str:
         """A name for what is read of a tensor."""
         made = f"r{tensor.output}"
-        if how != "item":
+        if how != HOW[".item()"]:
             return self.name(f"{made}.{how}()")
         known = self.numbers.get(tensor.output)
         if known is None:

@@ -26,6 +26,7 @@ class Looked(Reports):
 
     fn: Callable[..., Any]
     _replayed: Callable[[ReplayPlan, list[Any]], Any]
+    _went: Callable[[ReplayPlan], None]
 
     def _checked(self, mode: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call in a scope that looks at values: a replay after its operations have been looked
@@ -41,8 +42,7 @@ class Looked(Reports):
                 continue
             result = settled(plan.draws, MISS, self._looked, mode, plan, tensors)
             if result is not MISS:
-                self._replays, self._looped = self._replays + 1, self._looped + 1
-                plan.calls += 1
+                self._went(plan)
                 return result
         return self.fn(*args, **kwargs)
 
