@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from ..fallback.budget import EFFECTS
 from ..heap.allowlist import MISSING, Mark, site_of
 from ..record.guards import run_text
-from ..watch.ran.seen import SiteKind
+from ..watch.ran.seen import WHOLE, SiteKind
 from .cut import Piece, Pieces, pieces_of
 from .where import cuts_for
 
@@ -225,6 +225,10 @@ class Split:
     def refused(self, step: PieceStep, sites: Sites, operations: int) -> None:
         """A call of a piece of the function was refused."""
         step.operations, step.refusals = operations, step.refusals + 1
+        if WHOLE in sites:
+            for each in self.steps.values():
+                each.run_plain()
+            return
         if not operations or step.refusals > MOST_REFUSALS:
             step.run_plain()
         elif step.refusals >= EFFECTS:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 from ..fallback.deferred import CHOICE, Choice, Deferral, Deferring, chosen
 from ..heap.signature import Regard
 from ..record.recording import Refused
+from ..watch.ran.seen import WHOLE
 from .drive import KEPT, Sites, Split, Standing, splittable
 
 __all__ = ["PIECES", "InPieces", "Splitting"]
@@ -131,7 +132,11 @@ class Splitting(Deferring):
         sites, self._sites = self._sites, {}
         if PIECES[0] == "never" or (PIECES[0] == "auto" and CHOICE[0] != "auto"):
             return None
-        if not {"read", "call"}.intersection(sites.values()) or not splittable(self.fn):
+        if (
+            WHOLE in sites
+            or not {"read", "call"}.intersection(sites.values())
+            or not splittable(self.fn)
+        ):
             return None
         split = self._split
         if split is None:

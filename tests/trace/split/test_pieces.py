@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import random
+import sys
 import threading
 import weakref
 from contextlib import redirect_stdout
@@ -444,3 +445,19 @@ def test_never_means_whole():
     for k in range(CALLS):
         fn(vector(k))
     assert fn._split is None
+
+
+def test_a_program_that_looks_at_frames_stays_whole():
+    def variables_of_the_caller():
+        return sorted(sys._getframe(1).f_locals)
+
+    @hb.function
+    def forward(x):
+        hidden = x * 2
+        names = variables_of_the_caller()
+        return (hidden + 1).sum(), names
+
+    for k in range(CALLS):
+        x = vector(k, 3)
+        assert forward(x)[1] == ["hidden", "variables_of_the_caller", "x"]
+    assert forward.versions()[-1].state in ("deferred", "eager")

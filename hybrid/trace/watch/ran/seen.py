@@ -16,7 +16,16 @@ from typing import Any, Literal, TypeAlias
 from ...bytecode.summary import offsets, uncertain
 from ...heap.allowlist import trusted
 
-__all__ = ["Seen", "SiteKind", "Sites"]
+__all__ = ["Seen", "SiteKind", "Sites", "WHOLE"]
+
+WHOLE = -1  # in the place of an instruction: the function is not to be cut
+# names by which code, or a debugger in it, gets at the frames of its callers
+FRAMES = frozenset(
+    (
+        *("_getframe", "_current_frames", "currentframe", "f_back", "f_locals", "getframeinfo"),
+        *("set_trace", "settrace", "setprofile", "breakpoint", "extract_stack", "format_stack"),
+    )
+)
 
 Code = types.CodeType
 SiteKind: TypeAlias = Literal["operation", "read", "call"]
@@ -43,17 +52,19 @@ class Sites:
     `reads`: those at which only the value of a tensor was read.  Also those at which operations
     ran."""
 
-    __slots__ = ("root", "entered", "reads", "_found", "_ran")
+    __slots__ = ("root", "entered", "reads", "whole", "_found", "_ran")
 
     def __init__(self, root: Code | None) -> None:
         self.root = root
         self.entered: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
         self.reads: set[int] = set()
+        self.whole = False  # the program looks at its frames, which are others in pieces
         self._found: set[int] = set()
         self._ran: set[int] = set()
 
     def enter(self, code: Code, back: types.FrameType | None) -> None:
         """User code is entered."""
+        self.whole = self.whole or not FRAMES.isdisjoint(code.co_names)
         while back is not None and trusted(back.f_code.co_filename):
             back = back.f_back
         if back is not None and code is not self.root:
@@ -96,6 +107,8 @@ class Sites:
         """The beginnings of the instructions that were refused, or ran operations."""
         if self.root is None:
             return {}
+        if self.whole:
+            return {WHOLE: "call"}
         starts = offsets(self.root)
         kinds: dict[int, SiteKind] = dict.fromkeys(self._ran, "operation")
         kinds |= dict.fromkeys(self.reads, "read")
