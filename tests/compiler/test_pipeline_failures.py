@@ -285,6 +285,7 @@ def test_a_reason_is_found_whatever_the_error_is():
     assert failure.reason(KeyError("x\ny"), "d") == "d: KeyError: 'x\\ny'"
 
 
+@pytest.mark.usefixtures("whole_calls")
 def test_messages_made_errors_say_the_reason_once(monkeypatch):
     steps = [s._replace(run=broken(MemoryError)) if s.name == "fuse" else s for s in pipeline.STEPS]
     monkeypatch.setattr(pipeline, "STEPS", tuple(steps))

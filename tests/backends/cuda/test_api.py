@@ -228,6 +228,7 @@ def test_seeds(simulated):
     assert hybrid.rand(4, device="cuda").tolist() == first
 
 
+@pytest.mark.usefixtures("whole_calls")
 def test_a_recording_is_told(simulated):
     calls = {
         "synchronize": hybrid.cuda.synchronize,

@@ -159,6 +159,7 @@ def test_another_device_is_refused(fake):
         x.__dlpack__(dl_device=(1, 0))
 
 
+@pytest.mark.usefixtures("whole_calls")
 def test_a_trace_says_what_it_cannot_keep(fake):
     theirs = Theirs(array.from_numpy(np.ones(3, np.float32)))
 

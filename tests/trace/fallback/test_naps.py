@@ -188,7 +188,7 @@ def test_errors_and_recursion_pass_through():
         return n if n == 0 else 1 + f(n - 1)
 
     f = asleep(body, 0)
-    assert f(300) == 300
+    assert f(200) == 200
     for _ in range(2 * MAX_REST):
         with pytest.raises(ValueError):
             f(-1)
