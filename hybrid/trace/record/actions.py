@@ -336,6 +336,8 @@ class _Builder:
     ) -> Actions:
         """What was built, with what must hold before the call."""
         conditions = [(self.resolve(c.term), c.truth) for c in self.followed.conditions]
+        for place, (_, kind) in self.followed.loads.items():
+            self.resolve(Load(place, kind))  # no fact is left of it: its type is what must hold
         for term in self.followed.tried:
             self.check(term)
         taken = [NumberOperand(self.resolve(term), kind, aval) for term, kind, aval in operands]
