@@ -59,6 +59,10 @@ def _small(value: Any) -> bool:
     return type(value) is int and abs(value) < 1 << 31
 
 
+# a replay of it would write both whether or not one still shows the other
+LINKED = "writes a tensor and uses a view of it that was made before the call"
+
+
 def _let_go(handles: list[Any], alone: int, watch: Watch | None = None) -> list[Any]:
     """Take the values of handles to which there are no references but `alone` and those of a
     watch, and give these."""
@@ -256,6 +260,7 @@ class Recorder(Branches):
 
     def _follower(self, view: Handle) -> int:
         """A view that has followed its base turns out to be of the call: a written capture."""
+        self.why(LINKED)
         _, number, aval, node = self.followed.pop(id(view))
         self.captures.append(view)
         self.start[id(view)] = (self._new(view), aval, node)
@@ -311,6 +316,8 @@ class Recorder(Branches):
 
     def on_follow(self, view: Any, value: Any) -> None:
         if id(view) in self.handles:
+            if id(view) in self.start:
+                self.why(LINKED)
             return self.on_assign(view, value)
         first = self.followed.get(id(view))
         before = (view._a, view._node) if first is None else first[2:]

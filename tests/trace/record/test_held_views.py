@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import types
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 
 import hybrid as hb
@@ -118,3 +120,54 @@ def test_an_error_of_a_replay_leaves_held_views_linked():
     assert view.tolist() == p[:2].tolist()
     step(good)
     assert view.tolist() == p[:2].tolist() == [p[0].item()] * 2
+
+
+# ---- views that a call writes, and that are views no more
+base, state = None, types.SimpleNamespace()
+
+
+def ramp(k):
+    return hb.tensor(np.arange(4, dtype="f4") + k)
+
+
+def put(tensor, shown):
+    global base
+    base, state.view = tensor, shown
+
+
+LOST = {
+    "the view is the base now": lambda: put(ramp(3), base),
+    "a tensor of its own": lambda: put(base, ramp(3)),
+    "a view of another base": lambda: put(made := ramp(3), made[:]),
+    "another base": lambda: put(ramp(3), state.view),
+}
+
+
+def shrink(x):
+    state.view *= 0.5
+    if state.mode != "train":
+        base.assign(base * 0.9)
+    return x
+
+
+def written_through(step, view, change, before):
+    """What a tensor and a view of it hold while a function writes the view."""
+    state.mode = "train"
+    put(made := ramp(1), view(made))
+    held, found = [base, state.view], []
+    for k in range(before + 3):
+        if k == before:
+            change()
+        step(ramp(k))
+        found.append([t.tolist() for t in (base, state.view, *held)])
+    return found
+
+
+@pytest.mark.parametrize("before", [2, 3, 4])
+@pytest.mark.parametrize("view", [lambda w: w.detach(), lambda w: w[:]], ids=["detach", "slice"])
+@pytest.mark.parametrize("change", LOST.values(), ids=LOST)
+def test_a_base_is_written_only_while_its_view_is_one(change, view, before):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        got = written_through(function(shrink), view, change, before)
+    assert got == written_through(shrink, view, change, before)
