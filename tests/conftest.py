@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 from backend_kinds import KINDS
 
+import hybrid
 from hybrid.trace.fallback import budget
 from hybrid.trace.serve import trial
 from hybrid.trace.split.splitting import PIECES
 
+PACKAGE = os.path.dirname(hybrid.__file__)
 # the third call of a function is the first replay, here and in processes that tests start
 os.environ.setdefault("HYBRID_WAIT", "1")
 
@@ -30,6 +33,28 @@ def whole_calls() -> Iterator[None]:
     before, PIECES[0] = PIECES[0], "never"
     yield
     PIECES[0] = before
+
+
+@pytest.fixture
+def frames_of() -> Callable[..., list[str]]:
+    """`frames_of(call, *args)`: the functions of hybrid's, generated ones included, that it enters."""
+
+    def entered(call: Any, *args: Any) -> list[str]:
+        met: list[str] = []
+
+        def hook(frame: Any, event: str, arg: Any) -> None:
+            name = frame.f_code.co_filename
+            if event == "call" and name.startswith((PACKAGE, "<hybrid")):
+                met.append(frame.f_code.co_name)
+
+        sys.setprofile(hook)
+        try:
+            call(*args)
+        finally:
+            sys.setprofile(None)
+        return met
+
+    return entered
 
 
 @pytest.fixture

@@ -38,10 +38,9 @@ class _Replayed:
         if isinstance(value, Const):
             return door.on_device(value.data, value.aval.device)
         if value not in self.values:
-            for node in dependencies([value]):
-                if node.outputs[0] not in self.values:
-                    results = kernel_at(node, [self(operand) for operand in node.inputs])
-                    self.values.update(zip(node.outputs, results))
+            for node in list(dependencies([value], self.values)):
+                results = kernel_at(node, [self(operand) for operand in node.inputs])
+                self.values.update(zip(node.outputs, results))
         return self.values[value]
 
 

@@ -6,7 +6,7 @@ itself when nothing changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from .graph import Graph, Node, Value
 
@@ -52,8 +52,9 @@ def keep_nodes(graph: Graph, keep: Callable[[Node], bool]) -> Graph:
     return Graph(graph.inputs, nodes, graph.outputs, graph.names)
 
 
-def dependencies(values: Iterable[Value]) -> Iterator[Node]:
-    """Nodes that the values depend on, each once, producers first."""
+def dependencies(values: Iterable[Value], known: Container[Value] = ()) -> Iterator[Node]:
+    """Nodes that the values depend on, each once, producers first; none whose first result is
+    `known`, nor what only such ones need."""
     visited: set[Node] = set()
     finished: set[Node] = set()
     stack: list[tuple[Node, bool]] = [(v.node, False) for v in values if v.node is not None][::-1]
@@ -63,7 +64,7 @@ def dependencies(values: Iterable[Value]) -> Iterator[Node]:
             if node not in finished:
                 finished.add(node)
                 yield node
-        elif node not in visited:
+        elif node not in visited and node.outputs[0] not in known:
             visited.add(node)
             stack.append((node, True))
             stack.extend((v.node, False) for v in reversed(node.inputs) if v.node is not None)

@@ -7,7 +7,6 @@ value but put it into the result, so a replay may make the value from its own da
 
 from __future__ import annotations
 
-import bisect
 import dis
 import types
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from .opcodes import HOST_TABLE
-from .summary import offsets
+from .summary import start_of
 
 __all__ = ["Read", "HOW", "EFFECTS", "tail_values"]
 
@@ -163,7 +162,7 @@ def tail_values(
         return {}
     if code is None:
         return None
-    starts, found, places = offsets(code), dict[int, Read](), set()
+    found, places = dict[int, Read](), set()
     for read in reads:
         values = returns.get((code, read.at), [])
         # objects of this read only
@@ -171,5 +170,5 @@ def tail_values(
         if not fresh or id(values[0]) in found:
             return None
         found[id(values[0])] = read
-        places.add(starts[bisect.bisect_right(starts, read.at) - 1])
+        places.add(start_of(code, read.at))
     return found if len(places) == len(reads) and _straight(code, places) else None

@@ -7,6 +7,7 @@ Invariant: an opcode without an effect in the interpreter's table sets `Summary.
 
 from __future__ import annotations
 
+import bisect
 import dis
 from collections.abc import Iterator
 from functools import lru_cache
@@ -25,6 +26,7 @@ __all__ = [
     "depths",
     "step",
     "offsets",
+    "start_of",
     "handles_errors",
     "caught",
     "texts_of",
@@ -39,6 +41,12 @@ __all__ = [
 def offsets(code: CodeType) -> list[int]:
     """Start offsets of the instructions (a frame's f_lasti may point into inline caches)."""
     return [ins.offset for ins in listed(code)]
+
+
+def start_of(code: CodeType, offset: int) -> int:
+    """The instruction that an offset, perhaps of an inline cache, belongs to."""
+    starts = offsets(code)
+    return starts[bisect.bisect_right(starts, offset) - 1]
 
 
 @lru_cache(1024)

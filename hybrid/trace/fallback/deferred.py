@@ -21,7 +21,17 @@ from .parts import LARGE
 from .segments import Segments
 from .whole_calls import BundleCollector
 
-__all__ = ["CHOICE", "Choice", "Deferral", "Deferred", "Deferring", "chosen"]
+__all__ = [
+    "CHOICE",
+    "Choice",
+    "Deferral",
+    "Deferred",
+    "Deferring",
+    "MOST_TURNS",
+    "TURNS",
+    "chosen",
+    "pays",
+]
 
 Choice = Literal["auto", "always", "never"]
 
@@ -64,6 +74,15 @@ class Deferred(BundleCollector):
             self.inline = None
             return NotImplemented
         return parts.run(self, call, module, args, kwargs)
+
+
+def pays(served: list[float], eager: list[float], most: float) -> bool | None:
+    """Whether calls that were served in some way take at most so many times what eager ones do;
+    None: that is not clear yet."""
+    ratio = min(served) / max(min(eager), 1e-9)
+    if ratio <= most:
+        return True
+    return False if ratio > CLEARLY or len(eager) >= MOST_TURNS else None
 
 
 class Deferral:
@@ -109,11 +128,9 @@ class Deferral:
         return result
 
     def _decide(self) -> None:
-        ratio = min(self.deferred) / max(min(self.eager), 1e-9)
-        if ratio <= SLOWER:
-            self.verdict = "deferred"
-        elif ratio > CLEARLY or len(self.eager) >= MOST_TURNS:
-            self.verdict = "eager"
+        found = pays(self.deferred, self.eager, SLOWER)
+        if found is not None:
+            self.verdict = "deferred" if found else "eager"
 
     def _collected(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         mode = Deferred(self.segments)

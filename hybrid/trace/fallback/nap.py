@@ -16,7 +16,7 @@ from typing import Any
 
 from ...backends.api import layout
 
-__all__ = ["InnerCalls", "Nap", "Napping", "asleep", "MAX_REST", "UNCOUNTED", "become"]
+__all__ = ["InnerCalls", "Nap", "Napping", "asleep", "MAX_REST", "UNCOUNTED", "become", "stands_in"]
 
 STREAK = 32  # eager calls, less WEIGHT for each other one, before the first nap
 SETTLED = 8  # the same where all of them were of signatures that are not tried again soon
@@ -160,14 +160,22 @@ def asleep(awake: Any) -> Any:
                 self._wake()
             awake.__setattr__(self, name, value)
 
-        def __reduce__(self) -> Any:
-            made = super().__reduce__()
-            return made if isinstance(made, str) else (awake, *made[1:])
-
-    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-        setattr(Asleep, name, getattr(awake, name))
-    _ASLEEP[awake] = Asleep
+    stands_in(Asleep, awake, _ASLEEP)
     return awake
+
+
+def stands_in(kind: Any, awake: Any, table: dict[type, type]) -> None:
+    """Let a class be the one that objects of another have for a while: it is called like that, and
+    they are pickled as objects of that."""
+
+    def __reduce__(self: Any) -> Any:
+        made = awake.__reduce__(self)
+        return made if isinstance(made, str) else (awake, *made[1:])
+
+    kind.__reduce__ = __reduce__
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(kind, name, getattr(awake, name))
+    table[awake] = kind
 
 
 class InnerCalls:

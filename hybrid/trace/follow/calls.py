@@ -26,10 +26,21 @@ from .fresh.model import Fresh, Produced, fresh_in, plainly, real_of
 from .hosted.calls import called_again
 from .hosted.recall import recalled, spread, spread_names
 from .hosted.texts import of_tensor, text_of
-from .machine import CREATED, NULL, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from .machine import (
+    CREATED,
+    NULL,
+    TENSOR,
+    UNKNOWN,
+    UNSEEN,
+    StackSlot,
+    Stepper,
+    classes,
+    numeric,
+    value_of,
+)
 from .operands import offer_arguments, offer_made
 from .places import Method, item
-from .terms import BUILTINS, MATH, NUMBERS, HostRead, Live, Load, is_number, kind_of
+from .terms import BUILTINS, MATH, HostRead, Live, Load, is_number
 
 __all__ = [
     "CHANGED",
@@ -254,14 +265,9 @@ def _computed(
         return _other_builtin(follow, function, slots)
     several = symbol in ("min", "max", "round") and len(slots) > 1
     alone = symbol not in ("min", "max") and len(slots) == 1
-    if not (several or alone) or not all(map(_numeric, slots)):
+    if not (several or alone) or not all(map(numeric, slots)):
         return None
     return follow.compute(symbol, *slots)
-
-
-def _numeric(slot: StackSlot) -> bool:
-    """Whether a slot holds a number, which may be known by its type only."""
-    return is_number(slot.value) or (slot.value is UNKNOWN and kind_of(slot.term) in NUMBERS)
 
 
 def _other_builtin(follow: Follower, function: Any, slots: list[StackSlot]) -> StackSlot | None:
@@ -276,9 +282,8 @@ def _other_builtin(follow: Follower, function: Any, slots: list[StackSlot]) -> S
     if function is type and not others:
         return StackSlot(type(first.value))
     if function is isinstance and len(others) == 1:
-        asked = others[0].value
-        kinds = asked if type(asked) is tuple else (asked,)
-        if all(type(kind) is type for kind in kinds):
+        kinds = classes(others[0].value)
+        if kinds is not None:
             return StackSlot(isinstance(first.value, kinds))
     return None
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..bytecode.summary import exception_targets, instructions_of, successors
 from ..heap.allowlist import Wrapped, is_a, lookup
-from .terms import Term
+from .terms import NUMBERS, Term, is_number, kind_of
 
 __all__ = [
     "CREATED",
@@ -23,6 +23,8 @@ __all__ = [
     "TENSOR",
     "StackSlot",
     "Lazy",
+    "classes",
+    "numeric",
     "Stepper",
     "value_of",
     "unwrapped",
@@ -81,6 +83,17 @@ def value_of(frame: types.FrameType, slot: StackSlot) -> Any:
     if type(slot.value) is not Lazy:
         return slot.value
     return frame.f_locals.get(slot.value.name, UNKNOWN)
+
+
+def numeric(slot: StackSlot) -> bool:
+    """Whether a slot holds a number, which may be known by its type only."""
+    return is_number(slot.value) or (slot.value is UNKNOWN and kind_of(slot.term) in NUMBERS)
+
+
+def classes(asked: Any) -> tuple[type, ...] | None:
+    """What `isinstance` is asked for, where no code of a user answers."""
+    kinds = asked if type(asked) is tuple else (asked,)
+    return kinds if all(type(kind) is type for kind in kinds) else None
 
 
 UNSEEN = StackSlot()

@@ -13,7 +13,7 @@ from typing import Any
 from ...ir.door.context import current_mode
 from ..fallback.budget import CLOCK, Budget
 from ..fallback.deferred import CHOICE
-from ..fallback.nap import MAX_REST, become
+from ..fallback.nap import MAX_REST, become, stands_in
 from .signatures import SignatureState, SignatureTable
 
 __all__ = ["OPERATION", "PlanTrial", "Trying", "WAIT", "TURNS", "tried", "verdict"]
@@ -118,22 +118,26 @@ class Trying:
         self, trial: PlanTrial, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """One of the last calls before the turns: where all are fast, these are not needed."""
-        replays, start = self._replays, CLOCK[0]()
-        result = call(self, *args, **kwargs)
-        seconds = CLOCK[0]() - start
-        fast = self._replays == replays + 1 and seconds < trial.least
+        result, seconds, replayed = self._clocked(call, args, kwargs)
+        fast = replayed and seconds < trial.least
         trial.waits, trial.least = trial.waits - 1, trial.least if fast else 0.0
         if trial.least and not trial.waits:
             self._end_trial(trial)
         return result
 
+    def _clocked(
+        self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, float, bool]:
+        """The result of a call, its seconds, and whether it was one replay."""
+        replays, start = self._replays, CLOCK[0]()
+        result = call(self, *args, **kwargs)
+        return result, CLOCK[0]() - start, self._replays == replays + 1
+
     def _replay_turn(
         self, trial: PlanTrial, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        replays, start = self._replays, CLOCK[0]()
-        result = call(self, *args, **kwargs)
-        seconds = CLOCK[0]() - start
-        if self._replays == replays + 1:
+        result, seconds, replayed = self._clocked(call, args, kwargs)
+        if replayed:
             trial.replays.append(seconds)
             self._judge(trial)
         else:
@@ -208,11 +212,5 @@ def tried(awake: Any) -> Any:
                 return awake.__call__(self, *args, **kwargs)
             return self._turn(trial, awake.__call__, args, kwargs)
 
-        def __reduce__(self) -> Any:
-            made = super().__reduce__()
-            return made if isinstance(made, str) else (awake, *made[1:])
-
-    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-        setattr(OnTrial, name, getattr(awake, name))
-    _TRIED[awake] = OnTrial
+    stands_in(OnTrial, awake, _TRIED)
     return awake

@@ -19,7 +19,7 @@ from typing import Any
 from .assemble import CodeStep, assemble
 from .flow import NULL_ON_TOP, StackFlow, StackValue, names
 
-__all__ = ["GLUED", "Exit", "Piece", "Pieces", "flow_of", "legal", "obstacle", "pieces_of"]
+__all__ = ["GLUED", "LOOKS_AROUND", "Exit", "Piece", "Pieces", "flow_of", "obstacle", "pieces_of"]
 
 LOOKS_AROUND = names("locals vars dir eval exec super")
 COLLECTED = 12  # flags of code: *args, **kwargs
@@ -165,15 +165,6 @@ def _glued(flow: StackFlow, step: CodeStep) -> bool:
     )
 
 
-def legal(code: CodeType) -> Callable[[int], bool]:
-    """Tells whether a code object may be cut before an instruction."""
-    flow = flow_of(code)
-    if isinstance(flow, str):
-        return lambda at: False
-    steps = {step.offset: step for step in reversed(flow.steps)}
-    return lambda at: at in steps and obstacle(flow, steps[at]) is None
-
-
 def pieces_of(
     code: CodeType, cuts: frozenset[int], mark: Callable[[str], Any], keep: Any = None
 ) -> Pieces | str:
@@ -272,8 +263,8 @@ class _Writer:
             return self.flow.arguments
         high = list(enumerate(self.slots))[self.low :]
         used = self.loaded.union(*self.given.values())
-        used |= {slot.what for _, slot in high if slot.kind == "argument"}
         more = [slot.what for _, slot in high if slot.kind == "argument"]
+        used = used.union(more)
         known = dict.fromkeys((*self.begin.variables, *more))
         slots = [k for k, slot in high if slot.kind == "value"]
         return (*slots, *[name for name in known if name in used])

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from ..fallback.budget import EFFECTS
 from ..heap.allowlist import MISSING, Mark, site_of
 from ..record.guards import run_text
-from ..watch.ran.seen import WHOLE, SiteKind
-from .cut import Piece, Pieces, pieces_of
+from ..watch.ran.seen import FRAMES, WHOLE, SiteKind
+from .cut import LOOKS_AROUND, Piece, Pieces, pieces_of
 from .where import cuts_for
 
 __all__ = ["KEPT", "Sites", "Split", "Standing", "splittable"]
@@ -31,13 +31,8 @@ MOST_REFUSALS = 6  # of calls of a piece, whatever their signatures, before it r
 SHARE = 0.8  # of the operations that are to run in plans
 RESTLESS = 8  # calls that are no replays, more than there are replays
 TRIES = 16  # calls without an operation before a piece that branches runs plain
-# names by which a program looks at frames, which are others in pieces
-UNUSUAL = frozenset(
-    (
-        *("locals", "vars", "dir", "eval", "exec", "breakpoint", "set_trace", "settrace"),
-        *("setprofile", "_getframe", "currentframe", "stack", "inspect", "traceback", "tap"),
-    )
-)
+# names by which a function looks at its frame, which is another one in pieces
+UNUSUAL = FRAMES | LOOKS_AROUND | {"stack", "inspect", "traceback", "tap"}
 Sites = dict[int, SiteKind]
 
 
@@ -165,7 +160,6 @@ class Split:
         self.cuts: frozenset[int] = frozenset()
         self.steps: dict[int, PieceStep] = {}  # by cut; the first one by -1
         self.call: Callable[..., Any] | None = None
-        self.why = ""
         self.rounds = 0
         self.stale, self.found = False, Sites()
         self.bound: Callable[..., tuple[Any, ...]] = functools.partial(_bound, fn, _binder(fn))
@@ -189,7 +183,6 @@ class Split:
             return False
         pieces = pieces_of(self.code, cuts, Mark, keep)
         if isinstance(pieces, str):
-            self.why = pieces
             return False
         self.cuts = cuts
         self._use(pieces)

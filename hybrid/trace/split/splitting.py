@@ -14,7 +14,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
-from ..fallback.deferred import CHOICE, Choice, Deferral, Deferring, chosen
+from ..fallback.deferred import CHOICE, MOST_TURNS, TURNS, Choice, Deferral, Deferring, chosen, pays
 from ..heap.signature import Regard
 from ..record.recording import Refused
 from ..watch.ran.seen import WHOLE
@@ -25,8 +25,7 @@ __all__ = ["PIECES", "InPieces", "Splitting"]
 # whether functions run in pieces: by the clock, unless deferred calls are asked for or forbidden
 PIECES: list[Choice] = [chosen(os.environ.get("HYBRID_PIECES") or "auto", "HYBRID_PIECES")]
 
-TURNS, MOST_TURNS = 4, 12  # calls of each way that are compared
-FASTER, SLOWER = 0.95, 1.5  # of the time of an eager call: worth it, no chance
+FASTER = 0.95  # of the time of an eager call: worth it
 EARLY = 256  # more replays than those of plans that are timed
 PATIENCE = 64  # calls in which pieces are recorded, before they are given up
 Args = tuple[Any, ...]
@@ -65,11 +64,9 @@ class InPieces:
 
     def decide(self) -> None:
         """As many calls of each way have been timed."""
-        ratio = min(self.pieces) / max(min(self.eager), 1e-9)
-        if ratio <= FASTER:
-            self.verdict = "pieces"
-        elif ratio > SLOWER or len(self.eager) >= MOST_TURNS:
-            self.verdict = "whole"
+        found = pays(self.pieces, self.eager, FASTER)
+        if found is not None:
+            self.verdict = "pieces" if found else "whole"
 
     def found(self) -> Verdict:
         """What is known by now."""
@@ -229,9 +226,7 @@ class Splitting(Deferring):
                 trial.decide()
         else:
             before, start = split.news, perf_counter()
-            self._replays, self._looped = self._replays + 1, self._looped + 1
-            state.calls += 1
-            result = split.run(*given)
+            result = self._run_pieces(state, split, given)
             seconds = perf_counter() - start
             split.settle()
             trial.timed(seconds, before)
@@ -243,11 +238,14 @@ class Splitting(Deferring):
             self._serve_pieces(split)
         return result
 
-    def _in_pieces(self, state: Any, split: Split, given: Args) -> Any:
-        before = split.news
+    def _run_pieces(self, state: Any, split: Split, given: Args) -> Any:
         self._replays, self._looped = self._replays + 1, self._looped + 1
         state.calls += 1
-        result = split.run(*given)
+        return split.run(*given)
+
+    def _in_pieces(self, state: Any, split: Split, given: Args) -> Any:
+        before = split.news
+        result = self._run_pieces(state, split, given)
         if split.stale or split.news != before:
             split.settle()
         if split.hopeless:

@@ -6,7 +6,6 @@ guarded wherever it could be.
 
 from __future__ import annotations
 
-import bisect
 import builtins
 import collections
 import inspect
@@ -20,7 +19,7 @@ import numpy as np
 
 from ...ir.tensor import Handle
 from ..bytecode.expressions import FRESH, MANY, NOWHERE, TOP, Args, Expr, ExprKind
-from ..bytecode.summary import offsets, summarize
+from ..bytecode.summary import start_of, summarize
 from ..heap.allowlist import BOXES, MISSING, NUMPY, VIEWS, is_a, plain
 from ..heap.facts import fetch
 from ..heap.structure import stands_alone
@@ -53,12 +52,6 @@ class Found(NamedTuple):
 _CYCLE = Found({}, False)
 
 
-def _start_of(code: CodeType, offset: int) -> int:
-    """The instruction that an offset, perhaps of an inline cache, belongs to."""
-    starts = offsets(code)
-    return starts[bisect.bisect_right(starts, offset) - 1]
-
-
 class Evaluator:
     """What the expressions of entered code may be."""
 
@@ -81,10 +74,10 @@ class Evaluator:
     def normalise(self) -> None:
         """Take the events by instruction."""
         for (code, offset), values in self.watch.returns.items():
-            self.returns.setdefault((code, _start_of(code, offset)), []).extend(values)
+            self.returns.setdefault((code, start_of(code, offset)), []).extend(values)
         self.answered = set(self.returns)
         for code, offset, *_ in self.watch.ccalls.values():
-            self.answered.add((code, _start_of(code, offset)))
+            self.answered.add((code, start_of(code, offset)))
 
     def forget(self) -> None:
         """What was found may be more by now."""

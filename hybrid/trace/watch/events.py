@@ -8,7 +8,6 @@ back; what hybrid's or NumPy's own frames do is not reported, but user code call
 
 from __future__ import annotations
 
-import bisect
 import collections
 import ctypes
 import functools
@@ -28,7 +27,7 @@ from ...backends.events import Hooks
 from ...core.errors import IndexOutOfRange
 from ...core.signals import PENDING, TRIP, critical, give_back
 from ...ir.tensor import RUNTIME, Handle
-from ..bytecode.summary import offsets
+from ..bytecode.summary import start_of
 from ..follow.calls import ONLY_LOOKING
 from ..follow.follower import Follower
 from ..heap.allowlist import pure_function, stdlib, trusted
@@ -243,9 +242,7 @@ class Watch:
         while frame is not None:
             code = frame.f_code
             if id(code) in self.traced:
-                starts = offsets(code)
-                start = starts[bisect.bisect_right(starts, frame.f_lasti) - 1]
-                self.made[id(code), start, id(argument)] += 1
+                self.made[id(code), start_of(code, frame.f_lasti), id(argument)] += 1
             frame = None if code is root else frame.f_back
 
     # ---- events

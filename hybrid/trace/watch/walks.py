@@ -7,11 +7,10 @@ frame has its instructions counted, so that what becomes of data in it is looked
 
 from __future__ import annotations
 
-import bisect
 from types import CodeType, FrameType, GeneratorType
 from typing import Any, NamedTuple
 
-from ..bytecode.summary import offsets
+from ..bytecode.summary import start_of
 from ..heap.allowlist import NUMPY, trusted
 from ..heap.data import Carried, carried
 
@@ -92,7 +91,5 @@ class Handed:
             back, within = back.f_back, True
         place = None
         if back is not None and id(back) in counted:
-            starts = offsets(back.f_code)
-            start = starts[bisect.bisect_right(starts, back.f_lasti) - 1]
-            place = Receiver(back.f_code, start, within)
+            place = Receiver(back.f_code, start_of(back.f_code, back.f_lasti), within)
         self.places.setdefault(id(frame.f_code), set()).add(place)

@@ -15,15 +15,12 @@ from typing import Any
 
 import pytest
 
-import hybrid as hb
 from hybrid.backends.api import layout
 from hybrid.decorator import Function, RunsEagerly, function
 from hybrid.trace.fallback import deferred, nap
 from hybrid.trace.fallback.budget import Budget
 from hybrid.trace.fallback.nap import MAX_REST, REST, SETTLED, STREAK
 from hybrid.trace.serve import pending
-
-PACKAGE = os.path.dirname(hb.__file__)
 
 
 @pytest.fixture(autouse=True)
@@ -57,23 +54,7 @@ def effect(x: Any) -> Any:
     return x
 
 
-def frames_of(call: Any, *args: Any) -> list[str]:
-    """The functions of hybrid's whose frames a call enters."""
-    met: list[str] = []
-
-    def hook(frame: Any, event: str, arg: Any) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
-            met.append(frame.f_code.co_name)
-
-    sys.setprofile(hook)
-    try:
-        call(*args)
-    finally:
-        sys.setprofile(None)
-    return met
-
-
-def test_a_call_that_is_not_looked_at_enters_no_frame_of_ours():
+def test_a_call_that_is_not_looked_at_enters_no_frame_of_ours(frames_of):
     f = asleep(effect, 1)
     for _ in range(MAX_REST):
         assert frames_of(f, 1) == []

@@ -7,7 +7,6 @@ import array
 import contextlib
 import io
 import random
-import sys
 import threading
 import warnings
 from typing import Any
@@ -19,25 +18,6 @@ from frozen import difference, frozen
 import hybrid as hb
 from hybrid.decorator import function
 from hybrid.trace.host import again
-
-PACKAGE = hb.__file__.rsplit("/", 1)[0]
-
-
-def frames(call: Any, *args: Any) -> list[str]:
-    """The functions of hybrid's, generated ones included, that a call enters."""
-    met: list[str] = []
-
-    def hook(frame: Any, event: str, arg: Any) -> None:
-        name = frame.f_code.co_filename
-        if event == "call" and (name.startswith(PACKAGE) or name.startswith("<hybrid")):
-            met.append(frame.f_code.co_name)
-
-    sys.setprofile(hook)
-    try:
-        call(*args)
-    finally:
-        sys.setprofile(None)
-    return met
 
 
 def normal(k: int, *shape: int) -> Any:
@@ -132,7 +112,7 @@ def outcome(call: Any, *args: Any) -> Any:
 @pytest.mark.parametrize(
     ("make", "given", "most"), PROGRAMS, ids=lambda v: getattr(v, "__name__", "")
 )
-def test_the_same_as_plain_calls_in_few_frames(make, given, most):
+def test_the_same_as_plain_calls_in_few_frames(make, given, most, frames_of):
     plain, traced = make(lambda body: body), make(function)
     first, steady = given[0], 0
     order = [*[first] * 6, *given, *given, *given[::-1], *[first] * 20]
@@ -143,15 +123,15 @@ def test_the_same_as_plain_calls_in_few_frames(make, given, most):
     for number, (one, other) in enumerate(zip(seen[False], seen[True])):
         assert not difference(one[0], other[0]), (number, order[number])
         assert one[1] == other[1]
-    steady = len(frames(traced, first))
-    assert traced.cache_info().replays > 15 and steady <= most, frames(traced, first)
+    steady = len(frames_of(traced, first))
+    assert traced.cache_info().replays > 15 and steady <= most, frames_of(traced, first)
 
 
-def test_numbers_that_are_read_twice_are_read_once():
+def test_numbers_that_are_read_twice_are_read_once(frames_of):
     f = reading(function)
     for _ in range(8):
         f(TENSORS[0])
-    assert frames(f, TENSORS[0]).count("item") == 0
+    assert frames_of(f, TENSORS[0]).count("item") == 0
 
 
 def test_what_prints_nothing_but_texts_is_made_ready_once(monkeypatch):
@@ -235,14 +215,14 @@ def test_results_of_plans_with_steps_in_python_share_no_memory():
         assert other.tolist() == ((TENSORS[k % 9] * 2).cumsum(axis=0) * 1).tolist()
 
 
-def test_the_code_of_a_function_is_read_without_a_frame():
+def test_the_code_of_a_function_is_read_without_a_frame(frames_of):
     def helper(x: Any) -> Any:
         return x * 2
 
     f = function(lambda x: helper(x).cumsum(axis=0))  # its facts are looked at by Python
     for _ in range(6):
         f(TENSORS[0])
-    assert "_attr" not in frames(f, TENSORS[0])
+    assert "_attr" not in frames_of(f, TENSORS[0])
     before = helper.__code__
     helper.__code__ = (lambda x: x * 3).__code__
     assert f(TENSORS[0]).tolist() == (TENSORS[0] * 3).cumsum(axis=0).tolist()

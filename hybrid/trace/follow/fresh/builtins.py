@@ -12,10 +12,9 @@ from typing import Any
 
 from ...heap.allowlist import plain
 from ..hosted.texts import text_of
-from ..machine import TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
+from ..machine import TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, classes, numeric, value_of
 from ..terms import (
     MAX_TERM,
-    NUMBERS,
     Collection,
     Constant,
     HostRead,
@@ -103,10 +102,6 @@ def _consumed(
     return True
 
 
-def _numeric(slot: StackSlot) -> bool:
-    return is_number(slot.value) or (slot.value is UNKNOWN and kind_of(slot.term) in NUMBERS)
-
-
 def _kind(slot: StackSlot) -> Any:
     return type(slot.value) if is_number(slot.value) else kind_of(slot.term)
 
@@ -119,7 +114,7 @@ def _steady(slot: StackSlot) -> bool:
 
 def _sum(follow: Any, frame: Any, given: list[StackSlot], names: tuple[str, ...]) -> Answer:
     found = drained(given[0]) if len(given) <= 2 and names in ((), ("start",)) else None
-    if found is None or not all(map(_numeric, [*found, *given[1:]])):
+    if found is None or not all(map(numeric, [*found, *given[1:]])):
         return None
     start = given[1] if len(given) == 2 else StackSlot(0)
     slots = [start, *found]
@@ -154,7 +149,7 @@ def _known(term: Any) -> bool:
 def _extreme(symbol: Any) -> Any:
     def found(follow: Any, frame: Any, given: list[StackSlot], names: tuple[str, ...]) -> Answer:
         slots = drained(given[0]) if len(given) == 1 and not names else None
-        if not slots or not all(map(_numeric, slots)):
+        if not slots or not all(map(numeric, slots)):
             return None
         known: StackSlot = slots[0] if len(slots) == 1 else follow.compute(symbol, *slots)
         return known
@@ -317,9 +312,8 @@ def _bool(follow: Any, frame: Any, given: list[StackSlot], names: tuple[str, ...
 
 def _isinstance(follow: Any, frame: Any, given: list[StackSlot], names: tuple[str, ...]) -> Answer:
     box = fresh_in(given[0])
-    asked = value_of(frame, given[1]) if len(given) == 2 else UNKNOWN
-    kinds = asked if type(asked) is tuple else (asked,)
-    if box is None or not all(type(kind) is type for kind in kinds):
+    kinds = classes(value_of(frame, given[1])) if len(given) == 2 else None
+    if box is None or kinds is None:
         return None
     return StackSlot(issubclass(box.type, kinds))
 

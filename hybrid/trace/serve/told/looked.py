@@ -34,10 +34,7 @@ class Looked(Reports):
         given, named = self._arguments(args, kwargs)
         signature, tensors, _ = signature_of(given, named, self._regard)
         state = self._state(signature)
-        plans = [] if state is None else state.plans
-        if state is not None and plans and state.owners is not None:
-            plans = state.apart(given, named)
-        for plan in plans:
+        for plan in [] if state is None else state.serving(given, named):
             if plan.recording.handles_errors:
                 continue
             result = settled(plan.draws, MISS, self._looked, mode, plan, tensors)

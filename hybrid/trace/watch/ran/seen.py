@@ -7,16 +7,15 @@ code that may have led there.
 
 from __future__ import annotations
 
-import bisect
 import sys
 import types
 from collections import defaultdict
 from typing import Any, Literal, TypeAlias
 
-from ...bytecode.summary import offsets, uncertain
+from ...bytecode.summary import start_of, uncertain
 from ...heap.allowlist import trusted
 
-__all__ = ["Seen", "SiteKind", "Sites", "WHOLE"]
+__all__ = ["FRAMES", "Seen", "SiteKind", "Sites", "WHOLE"]
 
 WHOLE = -1  # in the place of an instruction: the function is not to be cut
 # names by which code, or a debugger in it, gets at the frames of its callers
@@ -109,8 +108,7 @@ class Sites:
             return {}
         if self.whole:
             return {WHOLE: "call"}
-        starts = offsets(self.root)
         kinds: dict[int, SiteKind] = dict.fromkeys(self._ran, "operation")
         kinds |= dict.fromkeys(self.reads, "read")
         kinds |= dict.fromkeys(self._found, "call")
-        return {starts[bisect.bisect_right(starts, at) - 1]: kind for at, kind in kinds.items()}
+        return {start_of(self.root, at): kind for at, kind in kinds.items()}
