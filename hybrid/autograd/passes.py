@@ -24,7 +24,10 @@ __all__ = [
     "gathered",
     "perform",
     "plan_passes",
+    "pull",
     "seed",
+    "takes",
+    "under",
     "fit",
     "zeros",
 ]
@@ -94,7 +97,7 @@ def perform(task: BackwardPass, nodes: list[Any]) -> Gradients:
     elif task.sources is not None:
         targets = {id(owner(node)) for node in wanted}
     starts = list(map(seed, task.outputs, task.seeds))
-    found = _run(roots, starts, _above(nodes, targets) if targets else nodes, targets)
+    found = _run(roots, starts, under(nodes, targets) if targets else nodes, targets)
     if task.sources is None:
         leaves = [node for node in nodes if type(node) is Leaf and id(node) in found]
         return [(leaf, found[id(leaf)][0]) for leaf in leaves]
@@ -109,7 +112,7 @@ def _stored(found: dict[int, list[Any]], node: Any) -> Any:
     return grads[node[0] if owner(node) is not node else 0]
 
 
-def _pull(node: Any, grads: list[Any]) -> Sequence[Any]:
+def pull(node: Any, grads: list[Any]) -> Sequence[Any]:
     """Gradients of a node's inputs from the gradients of its outputs."""
     resolved = node[0]
     if isinstance(resolved, PseudoOp):
@@ -121,6 +124,12 @@ def _pull(node: Any, grads: list[Any]) -> Sequence[Any]:
     else:
         given = tuple(g if g is not None else zeros(aval) for g, aval in zip(grads, resolved.outs))
     return resolved.op.vjp(given, saved_outputs(node), *saved_inputs(node), **resolved.params)
+
+
+def takes(node: Any) -> Sequence[Any]:
+    """The records that gradients of a node's inputs are brought to; None: they fit."""
+    resolved = node[0]
+    return resolved.ins if not isinstance(resolved, PseudoOp) else [None] * len(node[1])
 
 
 def zeros(aval: Any) -> Any:
@@ -144,15 +153,13 @@ def _run(
         grads = sums.take(node, id(node) in targets)
         if grads is None:
             continue
-        resolved, parents = node[0], node[1]
-        avals = resolved.ins if not isinstance(resolved, PseudoOp) else [None] * len(parents)
-        for parent, gradient, aval in zip(parents, _pull(node, grads), avals):
+        for parent, gradient, aval in zip(node[1], pull(node, grads), takes(node)):
             if parent is not None and gradient is not None:
                 sums.give(parent, gradient, aval)
     return sums.finish()
 
 
-def _above(nodes: list[Any], targets: Set[int]) -> list[Any]:
+def under(nodes: list[Any], targets: Set[int]) -> list[Any]:
     """Those of the nodes that have a target among their inputs, at any depth."""
     wanted, above = set(targets), []
     for node in reversed(nodes):

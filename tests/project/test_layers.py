@@ -68,6 +68,8 @@ ROOMS = {
         "serve",
         "split",
     ),
+    "trace.fallback": ("budget", "nap", "parts", "value_plans", "bundles", "whole_calls")
+    + ("segments", "postponed", "resumed", "sizes", "backward", "families", "deferred"),
     "trace.serve": (
         "commit",
         "followers",

@@ -47,6 +47,14 @@ class SlicePart(Part):
     def __init__(self, gradient: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints) -> None:
         self.g, self.shape, self.begin, self.step, self.drop = gradient, shape, begin, step, drop
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (self.g,)
+
+    def of(self, *tensors: Tensor) -> Part:
+        (gradient,) = tensors
+        return SlicePart(gradient, self.shape, self.begin, self.step, self.drop)
+
     def __call__(self) -> Tensor:
         return embed(self.g, self.shape, self.begin, self.step, self.drop)
 

@@ -51,6 +51,15 @@ class Part:
         """The record whose `join` adds up several."""
         raise NotImplementedError
 
+    @property
+    def tensors(self) -> tuple[Any, ...]:
+        """What it is made of beside numbers."""
+        raise NotImplementedError
+
+    def of(self, *tensors: Any) -> Part:
+        """The same made of other tensors of the same shapes and dtypes."""
+        raise NotImplementedError
+
     def __call__(self) -> Any:
         raise NotImplementedError
 

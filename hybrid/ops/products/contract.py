@@ -152,11 +152,19 @@ class WeightPart(Part):
     def __init__(self, grad: Tensor, operand: Tensor, shape: Ints) -> None:
         self._g, self._x, self.rows, self.shape = grad, operand, prod(operand.shape[:-1]), shape
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.factors()
+
+    def of(self, *tensors: Tensor) -> Part:
+        grad, operand = tensors
+        return WeightPart(grad, operand, self.shape)
+
     def factors(self) -> tuple[Tensor, Tensor]:
         """g and x as matrices."""
-        return reshape(self._g, (self.rows, self.shape[0])), reshape(
-            self._x, (self.rows, self.shape[1])
-        )
+        sizes = zip((self._g, self._x), self.shape)
+        grad, operand = [x if x.ndim == 2 else reshape(x, (self.rows, n)) for x, n in sizes]
+        return grad, operand
 
     def __call__(self) -> Tensor:
         grad, operand = self.factors()

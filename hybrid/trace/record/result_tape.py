@@ -24,21 +24,21 @@ from ...ir.tensor import Handle, Leaf
 from .outputs import Unfit
 from .recorder import RecordedOp, Recorder
 
-__all__ = ["ResultTape", "Replayed", "TapeOf", "tape_of"]
+__all__ = ["ResultTape", "Replayed", "TapeOf", "TemplateInput", "tape_of"]
 
 SERIALS = count()
 CHEAP = ("map", "view", "place")  # kinds of op whose results are computed again rather than kept
 
 
-class _Input(NamedTuple):
+class TemplateInput(NamedTuple):
     """A parent that is an input, by its position among those of the template."""
 
     position: int
 
 
 class _Node(NamedTuple):
-    """A node of the template: what the op resolved to, its parents (an _Input, (position of a node,
-    output of it or None), or None), and what it saved, by value needed."""
+    """A node of the template: what the op resolved to, its parents (a TemplateInput, (position of a
+    node, output of it or None), or None), and what it saved, by value needed."""
 
     resolved: Any
     parents: tuple[Any, ...]
@@ -96,12 +96,18 @@ class ResultTape(NamedTuple):
     def rebuilt(self, parents: Sequence[Any], computed: Sequence[Any]) -> list[Any]:
         """Nodes of the results, from the nodes that the inputs have now and the outputs of
         `graph`."""
+        return self.unfolded(parents, computed)[1]
+
+    def unfolded(
+        self, parents: Sequence[Any], computed: Sequence[Any]
+    ) -> tuple[list[Any], list[Any]]:
+        """The same after the nodes of the template."""
         nodes: list[Any] = []
 
         def resolve(parent: Any) -> Any:
             if parent is None:
                 return None
-            if type(parent) is _Input:
+            if type(parent) is TemplateInput:
                 return parents[parent.position]
             node = nodes[parent[0]]
             return node if parent[1] is None else (parent[1], node)
@@ -112,7 +118,7 @@ class ResultTape(NamedTuple):
         for resolved, ancestors, saved, outputs in self.nodes:
             results = None if outputs is None else picked(outputs)
             nodes.append((resolved, tuple(map(resolve, ancestors)), picked(saved), results))
-        return [resolve(root) for root in self.roots]
+        return nodes, [resolve(root) for root in self.roots]
 
 
 class Replayed(NamedTuple):
@@ -165,7 +171,7 @@ class _Template:
         if number is not None:
             if key in self.shared:
                 raise Unfit("has two inputs with one gradient history")
-            return _Input(self.inputs.setdefault(number, len(self.inputs)))
+            return TemplateInput(self.inputs.setdefault(number, len(self.inputs)))
         if id(holder) not in self.position:
             raise Unfit("returns a differentiable result of values from before the call")
         return self.position[id(holder)], node[0] if holder is not node else None
@@ -200,7 +206,7 @@ class _Template:
         nodes = self.made
         while todo:
             parent = todo.pop()
-            if type(parent) is _Input:
+            if type(parent) is TemplateInput:
                 found[parent.position] = None
             elif parent is not None and parent[0] not in met:
                 met.add(parent[0])

@@ -12,7 +12,7 @@ from weakref import ref
 
 from ...autograd.passes import plan_passes
 from ...ir.tensor import Alias
-from ..fallback.gradients import planned
+from ..fallback.backward.whole import planned
 from ..heap.data import owned
 from ..record.guards import Guard, same_guard
 from ..record.recording import Recording

@@ -18,6 +18,7 @@ from frozen import difference, frozen
 
 import hybrid as hb
 from hybrid.trace.bytecode.opcodes import SUPPORTED
+from hybrid.trace.fallback.backward import calls, whole
 
 pytestmark = [
     pytest.mark.skipif(not SUPPORTED, reason="nothing is recorded on this interpreter"),
@@ -74,12 +75,19 @@ OPERATIONS: list[Callable[[World, Any, Any, int], Any]] = [
     lambda world, a, b, number: (a - a.mean(0)) / hb.sqrt((a * a).mean(0) + 1.0),
     lambda world, a, b, number: hb.where(a > 0, a, b * 0.2),
 ]
+# each part of a value is used alone, and a weight by several rows: such shares are joined
+JOINED: list[Callable[[World, Any, Any, int], Any]] = [
+    lambda world, a, b, number: hb.nn.functional.linear(a, world.weight, world.scales[number % 3]),
+    lambda world, a, b, number: a[:, number % 2 : number % 2 + 3].sum(1, keepdims=True) * b,
+    lambda world, a, b, number: hb.concat(hb.split(a, 2, axis=1)[::-1], axis=1) * b[1],
+]
 
 
-def function_of(choose: random.Random, world: World) -> tuple[Any, int]:
+def function_of(choose: random.Random, world: World, more: bool) -> tuple[Any, int]:
     """A random function of tensors, and how many it takes."""
+    known = OPERATIONS + JOINED * 2 * more
     steps = [
-        (choose.choice(OPERATIONS), choose.randrange(6), choose.random())
+        (choose.choice(known), choose.randrange(6), choose.random())
         for _ in range(choose.randint(2, 7))
     ]
     results, reduced = choose.choice([1, 1, 1, 2, 3]), choose.random() < 0.4
@@ -106,12 +114,12 @@ def listed(result: Any) -> list[Any]:
 class Program:
     """One program, run with one decorator; `out` is all that can be seen of it."""
 
-    def __init__(self, seed: int, decorate: Decorate) -> None:
+    def __init__(self, seed: int, decorate: Decorate, more: bool = False) -> None:
         hb.manual_seed(seed)
         self.choose, self.world = random.Random(seed), World(seed)
         self.functions = []
         for _ in range(self.choose.randint(1, 3)):
-            compute, count = function_of(self.choose, self.world)
+            compute, count = function_of(self.choose, self.world, more)
             self.functions.append((decorate(compute), count))
         self.script = [
             (self.choose.randrange(len(self.functions)), *[self.choose.random() for _ in range(3)])
@@ -185,13 +193,48 @@ def test_random_programs(seed: int) -> None:
     assert not found, found
 
 
+@pytest.fixture
+def by_calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """No pass is compiled as a whole; for each that is not done by `perform`, whether its calls
+    had plans."""
+    done: list[bool] = []
+    performed = calls._performed
+
+    def noted(*given: Any) -> Any:
+        found = performed(*given)
+        done.append(found is not None)
+        return found
+
+    monkeypatch.setattr(calls, "_performed", noted)
+    monkeypatch.setattr(calls, "STRANGE", 0)
+    monkeypatch.setattr(calls, "MOST_UNPAID", 1000)
+    monkeypatch.setattr(whole, "AGAIN", 10**6)
+    monkeypatch.setattr(whole, "OFTEN", 10**6)
+    return done
+
+
+@pytest.mark.parametrize("seed", range(1000, 1000 + COUNT))
+def test_random_programs_call_by_call(seed: int, by_calls: list[bool]) -> None:
+    plain = frozen(Program(seed, lambda fn: fn, True).out)
+    traced = Program(seed, lambda fn: hb.function(fn, wait=True), True)
+    found = difference(plain, frozen(traced.out))
+    assert not found, found
+
+
+def test_most_passes_go_call_by_call(by_calls: list[bool]) -> None:
+    for seed in range(8):
+        Program(seed, lambda fn: hb.function(fn, wait=True))
+    assert len(by_calls) > 30
+    assert sum(by_calls) > 0.9 * len(by_calls)
+
+
 def test_programs_are_replayed() -> None:
     programs = [Program(seed, lambda fn: hb.function(fn, wait=True)) for seed in range(8)]
     replays = [f.cache_info().replays for program in programs for f, _ in program.functions]
     assert sum(replays) > 100
 
 
-def test_a_pass_that_never_comes_again_is_not_compiled() -> None:
+def test_a_pass_that_never_comes_again_is_not_compiled_as_a_whole() -> None:
     f = hb.function(lambda x: (x * x).sum(), wait=True)
     x = hb.ones(3, requires_grad=True)
     total: Any = f(x)
@@ -201,4 +244,4 @@ def test_a_pass_that_never_comes_again_is_not_compiled() -> None:
         x.grad = None
     (plan,) = [plan for state in f._signatures.everything() for plan in state.plans]
     assert plan.recording.tape is not None
-    assert plan.recording.tape.plans[0].compilations == 0
+    assert plan.recording.tape.plans[0].compilations == 1  # of one call

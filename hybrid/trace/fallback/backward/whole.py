@@ -10,49 +10,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...autograd.passes import BackwardPass, Gradients, perform, seed
-from ...autograd.tape import PseudoOp, is_alias, is_call, order, owner
-from ...core import signals
-from ...core.aval import Aval
-from ...core.cache import Bounded
-from ...core.precision import MATMUL
-from ...ir.door import bind as door
-from ...ir.door.evaluate import evaluate_eager
-from ...ir.door.pending import known
-from ...ir.graph.graph import Graph, Node, Value
-from ...ir.tensor import Handle, Leaf, new_handle
-from ..record.recorder import Recorder
-from ..record.result_tape import Replayed, ResultTape
-from .value_plans import ValuePlan, value_plan
+from ....autograd.passes import BackwardPass, Gradients, perform, seed
+from ....autograd.tape import PseudoOp, is_alias, is_call, order, owner
+from ....core import signals
+from ....core.aval import Aval
+from ....core.cache import Bounded
+from ....core.precision import MATMUL
+from ....ir.door import bind as door
+from ....ir.door.evaluate import evaluate_eager
+from ....ir.door.pending import known
+from ....ir.graph.graph import Graph, Node, Value
+from ....ir.tensor import Handle, Leaf, new_handle
+from ...record.recorder import Recorder
+from ...record.result_tape import Replayed, ResultTape
+from ..value_plans import ValuePlan, value_plan
+from .calls import Calls, by_calls
+from .pulls import inlined
 
 __all__ = ["planned"]
 
 MOST_PASSES = 8  # kept per recording
 MOST_NODES = 8_000  # of a tape whose pass is compiled, with what replays computed
-MOST_UNPAID = 4  # compilations for a recording before native runs have to pay for further ones
-PAYS = 4  # native runs that pay for one
+EVER_NEW = 64  # passes that were not met before, after which none is looked for among those met
+AGAIN, OFTEN = 2, 8  # times that a pass is met before it is compiled: else op by op, call by call
 
 
-class _Passes:
+class _Passes(Calls):
     """The passes that began at results of one recording."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.met = Bounded[_Met](MOST_PASSES)
-        self.compilations = self.native = 0
-
-    def affordable(self) -> bool:
-        """Whether one more may be compiled."""
-        return self.compilations < MOST_UNPAID + self.native // PAYS
+        self.whole = False  # whether there is a plan of a whole pass
 
 
 class _Met:
     """One pass: `plan` once it is compiled; `results`: for each gradient that it gives the number
     of the source (of the node, where there are no sources) and of the output, or None."""
 
-    __slots__ = ("again", "broken", "plan", "avals", "results")
+    __slots__ = ("times", "broken", "plan", "avals", "results")
 
     def __init__(self) -> None:
-        self.again = self.broken = False
+        self.times, self.broken = 0, False
         self.plan: ValuePlan | None = None
         self.avals: list[Aval] = []
         self.results: list[tuple[int, int | None]] = []
@@ -97,19 +96,24 @@ class _Walk(NamedTuple):
 
 def planned(task: BackwardPass, nodes: list[Any]) -> Gradients | None:
     """The gradients that a pass over recorded calls gives, from a plan; None: by `perform`."""
+    found = [_passes(node[0].inner.tape) for node in nodes if is_call(node)]
+    passes = found[0]
+    if passes.strange >= EVER_NEW and not passes.whole:
+        return by_calls(task, nodes, found)
     walk = _walk(task, nodes)
     if walk is None:
         return None
-    tape: ResultTape = next(node for node in nodes if is_call(node))[0].inner.tape
-    if not tape.plans:
-        tape.plans.append(_Passes())
-    passes: _Passes = tape.plans[0]
     met = passes.met.of(tuple(walk.key), _Met)
     plan = met.plan
     if plan is None:
-        again, met.again = met.again, True
-        if met.broken or not again or not passes.affordable():
-            return None
+        met.times += 1
+        if met.times == 1:
+            for calls in set(found):
+                calls.strange += 1
+        if met.broken or met.times < OFTEN or not passes.affordable():
+            given = by_calls(task, nodes, found)
+            if given is not None or met.broken or met.times < AGAIN or not passes.affordable():
+                return given
         try:
             plan = _compile(task, nodes, walk, met)
         except Exception as error:
@@ -120,6 +124,7 @@ def planned(task: BackwardPass, nodes: list[Any]) -> Gradients | None:
             return None
         met.plan = plan
         passes.compilations += 1
+        passes.whole = True
     passes.native += 1
     outputs = plan.run(known(walk.values))
     avals, places = met.avals, nodes if task.sources is None else task.sources
@@ -127,6 +132,13 @@ def planned(task: BackwardPass, nodes: list[Any]) -> Gradients | None:
         (places[k], None if out is None else new_handle(outputs[out], avals[out]))
         for k, out in met.results
     ]
+
+
+def _passes(tape: ResultTape) -> _Passes:
+    if not tape.plans:
+        tape.plans.append(_Passes())
+    found: _Passes = tape.plans[0]
+    return found
 
 
 def _reference(numbers: dict[int, int], node: Any) -> Any:
@@ -245,23 +257,12 @@ class _Mirror:
         """Tensors for what a recorded call saved."""
         graph = replayed.tape.graph
         values = dict(zip(graph.inputs, [self.inputs[place] for place in places]))
-        self.made += _inlined(graph.nodes, values)
+        self.made += inlined(graph.nodes, values)
         known_values = evaluate_eager(graph, [self.known[place] for place in places])
         handles = [new_handle(v, o.aval) for v, o in zip(known_values, graph.outputs)]
         self.given += handles
         self.values += [values.get(output, output) for output in graph.outputs]
         return handles
-
-
-def _inlined(nodes: Sequence[Node], values: dict[Value, Value]) -> list[Node]:
-    """Copies of nodes on other values; `values` learns what became of their outputs."""
-    copies = []
-    for node in nodes:
-        operands = [values.get(value, value) for value in node.inputs]
-        avals = [output.aval for output in node.outputs]
-        copies.append(Node(node.op, node.params, operands, avals, node.site))
-        values.update(zip(node.outputs, copies[-1].outputs))
-    return copies
 
 
 def _compile(task: BackwardPass, nodes: list[Any], walk: _Walk, met: _Met) -> ValuePlan | None:
@@ -282,7 +283,7 @@ def _compile(task: BackwardPass, nodes: list[Any], walk: _Walk, met: _Met) -> Va
     met.avals = [recorder.aval_of(number) for number in numbers]
     backward = recorder.graph(list(numbers))
     values = dict(zip(backward.inputs, mirror.values))
-    made = mirror.made + _inlined(backward.nodes, values)
+    made = mirror.made + inlined(backward.nodes, values)
     outputs = [values.get(output, output) for output in backward.outputs]
     return value_plan(Graph(mirror.inputs, made, outputs), task.outputs[0]._a.device)
 
