@@ -18,7 +18,7 @@ from ....ir.tensor import Leaf
 from ...record.result_tape import ResultTape
 from .pulls import CallPulls, CallSeeds, Pull, compiled
 from .shares import Shares, settled
-from .unfolded import Visited, Times
+from .unfolded import Times, Visited
 
 __all__ = ["Calls", "STRANGE", "by_calls"]
 
