@@ -70,7 +70,8 @@ def keep() -> None:
 class Standing(NamedTuple):
     """How a decorated function stands: a number that moves with each call that is no replay or one
     of the first of a plan, calls that replayed and that ran eagerly, sizes of its plans and of
-    recordings that wait for others, and whether all signatures were given up."""
+    recordings that wait (for others, or as plain Python is faster), and whether all signatures were
+    given up."""
 
     news: int
     replays: int
@@ -141,8 +142,9 @@ class PieceStep:
 
     def sizes(self) -> tuple[int, int]:
         """Operations inside of plans, and outside."""
-        inside = 0 if self.plain else max(self.standing.plans, default=0)
-        return inside, self.operations if self.plain else 0
+        standing = self.standing
+        inside = 0 if self.plain else max(standing.plans, default=0)
+        return inside, 0 if inside else max((self.operations, *standing.waiting))
 
 
 class Split:

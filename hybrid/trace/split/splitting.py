@@ -177,6 +177,7 @@ class Splitting(Deferring):
         states = list(self._signatures.everything())
         plans = [plan for state in states for plan in state.plans]
         waiting = [recording for state in states for recording in state.pending]
+        waiting += [plan.recording for state in states for plan in state.resting]
         whole = self._eager + self._deferred
         calls = self._records + self._compiled + whole + self._learned
         return Standing(

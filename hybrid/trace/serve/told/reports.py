@@ -66,18 +66,18 @@ class CacheInfo(NamedTuple):
 
 
 def _with_pieces(info: CacheInfo, split: Any) -> CacheInfo:
-    """The same with the recordings and plans of pieces, and their calls that ran eagerly; calls in
-    pieces whose operations mostly run outside of plans are eager ones."""
+    """The same with the recordings and plans of pieces; calls in pieces whose operations mostly run
+    outside of plans are eager ones."""
     pieces = [step.decorated.cache_info() for step in split.steps.values() if not step.plain]
-    records, eager, plans, deferred, compilations = (
+    records, plans, deferred, compilations = (
         sum(getattr(piece, name) for piece in pieces)
-        for name in ("records", "eager", "plans", "deferred", "compilations")
+        for name in ("records", "plans", "deferred", "compilations")
     )
     whole = info.replays if not split.native and not info.plans else 0
     return info._replace(
         replays=info.replays - whole,
         records=info.records + records,
-        eager=info.eager + eager + whole,
+        eager=info.eager + whole,
         plans=info.plans + plans,
         deferred=info.deferred + deferred,
         compilations=info.compilations + compilations,
