@@ -394,7 +394,11 @@ class Function(Splitting, Paths, Recorded, Unserved, Trying):
     def _give_up(self, state: SignatureState, forever: bool = False) -> None:
         state.pending, state.plans, self._direct = [], [], None
         self._postpone(state, forever)
-        self._go_on(state, None if forever else self._deferral(), forever)
+        alike = None if forever or state.family is None else state.family.alike()
+        if alike is not None and alike is not state:
+            state.go_like(alike)
+        else:
+            self._go_on(state, None if forever else self._deferral(), forever)
 
 
 class Resumed(Function):

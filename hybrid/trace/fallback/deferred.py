@@ -123,7 +123,7 @@ class Deferral:
             self.deferred.append(seconds)
         else:
             self.fresh += 1
-            if self.fresh >= PATIENCE and not self.deferred:
+            if self.fresh >= PATIENCE + 2 * len(self.deferred):
                 self.verdict = "eager"
         return result
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...core.aval import Aval
 from ...core.cache import keep
-from .budget import FAMILIES, FEW, VERSIONS, Budget
+from .budget import EFFECTS, FAMILIES, FEW, VERSIONS, Budget
 from .sizes import Sizes
 
 __all__ = ["Family", "Families", "family_of", "shape_of"]
@@ -77,6 +77,15 @@ class Family:
     def shows(self, shape: Any, plan: Any) -> None:
         """A plan of such a call was made."""
         keep(self.shown, shape, ref(plan), MAX_SHAPES)
+
+    def alike(self) -> Any:
+        """The first member that was given up for what its code does, where there are many, and none
+        of them is replayed: the others are run like that; None: there is none."""
+        if self.distinct <= VERSIONS:
+            return None
+        known = [state for state in [known() for known in self.states] if state is not None]
+        found = [state for state in known if state.effects >= EFFECTS and state.gone]
+        return found[-1] if found and not any([state.plans for state in known]) else None
 
     def postpones(self) -> bool:
         """Whether ops of a recorded call are to wait for its plan."""

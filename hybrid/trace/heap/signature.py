@@ -114,7 +114,7 @@ class Leaves:
         elif id(cls) in _PLAIN:
             signature.append((cls, value))
         elif cls is list or cls is tuple:
-            if self.free >= 0 and cls is list and level <= MAX_DATA_LEVEL and self._numbers(value):
+            if self.free >= 0 and level <= MAX_DATA_LEVEL and self._numbers(value):
                 return
             signature.append((cls, len(value)))
             self._items(value, level)

@@ -34,7 +34,7 @@ from ..follow.operands import assigned, taken
 from ..follow.terms import HostRead, is_number
 from ..heap.allowlist import trusted
 from ..heap.data import source_of
-from ..heap.lists import takes_numbers
+from ..heap.lists import listable, takes_numbers
 from ..watch.events import Fall, Watch
 from .outputs import Unfit
 
@@ -361,7 +361,7 @@ class Recorder(Branches):
             return
         if handle._a.device is not passed._a.device or not _native(given):
             self._falls("content", "converts an argument in other byte order or for a device")
-        if type(given) is list and not takes_numbers(passed._a.dtype, handle._a.dtype):
+        if listable(given) and not takes_numbers(passed._a.dtype, handle._a.dtype):
             self._looks(given, f"makes {handle._a.dtype.name} of a list among its arguments")
         # the dtype is another: the conversion is an operation of the graph
         params = (("dtype", handle._a.dtype),)

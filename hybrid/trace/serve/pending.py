@@ -139,6 +139,10 @@ class Unserved(Napping, Looked):
             self._say("", f"runs eagerly because it {why}{state.how}")
             return state
         family = self._families.of(signature)
+        alike = family.alike()
+        if alike is not None and not self._signatures.admit(signature, state, objects, self):
+            state.go_like(alike)
+            return state
         budget, replays, weight = self._budget, self._replays, self._nap.weight
         if not self._families.admits(family, signature, budget, replays, weight):
             self._run_python(state, self._of_others())

@@ -51,7 +51,7 @@ SHOWN = 40  # facts that `explain` lists of a plan
 MAX_SIGNATURES = 128  # new ones in a generation
 MAX_OPERATIONS = 200_000  # in the plans of one generation
 RECALLED = 4  # recordings without a plan that are compared with what Python holds
-MAX_LOST = 32
+MAX_LOST = 16
 MAX_PLANS, MAX_SIZES = 32, 128  # of a signature, where sizes of what calls find tell them apart
 NEW_SIGNATURES = (
     "is called with ever new signatures (shapes, dtypes, Python numbers or objects as arguments), "
@@ -148,6 +148,17 @@ class SignatureState:
         self.prepares = False  # whether calls compute with data among their arguments
         self.index: SizeIndex | None = None  # of plans for sizes of what calls find in Python
         self.shape: Any = None  # the signature without extents
+
+    @property
+    def gone(self) -> bool:
+        """Whether Python has to run."""
+        return self.state in ("PIECES", "DEFERRED", "EAGER")
+
+    def go_like(self, other: SignatureState) -> None:
+        """Run calls as those of a signature that was given up are run, and find out the best way
+        together."""
+        self.why, self.reasons, self.effects = other.why, other.reasons, other.effects
+        self.state, self.deferral = other.state, other.deferral
 
     @property
     def text(self) -> str:

@@ -223,13 +223,13 @@ class Split:
         if WHOLE in sites:
             for each in self.steps.values():
                 each.run_plain()
-            return
-        if not operations or step.refusals > MOST_REFUSALS:
+        elif not operations or step.refusals > MOST_REFUSALS:
             step.run_plain()
         elif step.refusals >= EFFECTS:
             origin = step.piece.origin
             self.found = {**self.found, **{origin[at]: k for at, k in blamed(sites).items()}}
             self.stale = True
+        if self.stale or self.hopeless:
             self.forget()
 
     def settle(self) -> None:

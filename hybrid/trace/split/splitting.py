@@ -90,6 +90,7 @@ class Splitting(Deferring):
     _direct: Any
     _straight: Any = None
     _handles_errors: bool
+    _eagerly: Callable[..., Any]
     _attribute: Callable[..., None]
     _wait: bool | None
     _signatures: Any
@@ -208,6 +209,11 @@ class Splitting(Deferring):
 
     def _defer(self, state: Any, args: Args, kwargs: Kwargs) -> Any:
         trial = state.deferral
+        if type(trial) is InPieces and trial.verdict == "whole":  # found by another signature
+            self._in_whole(state, trial.whole)
+            trial = trial.whole
+            if trial is None:
+                return self._eagerly(args, kwargs)
         if type(trial) is not InPieces:
             return super()._defer(state, args, kwargs)
         split = trial.split

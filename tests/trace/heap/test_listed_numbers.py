@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,6 +21,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly")
 
 TABLE = hb.tensor(np.arange(40.0, dtype=np.float32).reshape(20, 2))
 KEPT: list[Any] = []
+
+
+class Transitions(NamedTuple):
+    state: Any
+    action: Any
+    reward: Any
+    done: Any
 
 
 @dataclass
@@ -91,6 +98,9 @@ LISTS = {
     "two types": lambda k: [k, 1.5 * k] if k % 3 else [1.0 * k, 2.0],
     "beyond 64 bits": lambda k: [2**62 + k, 2**40 + k] if k % 2 else [2**63 + k, k],
     "truths": lambda k: [k % 2 == 0, True],
+    "many in a tuple": lambda k: tuple([0.5 * k + v for v in range(10)]),
+    "many ints in a tuple": lambda k: tuple([(k * v) % 5 for v in range(10)]),
+    "many truths in a tuple": lambda k: tuple([(k + v) % 3 == 0 for v in range(10)]),
 }
 
 
@@ -133,6 +143,33 @@ def test_other_numbers_are_replayed(name: str, kind: str) -> None:
     traced = agrees(DATA[name], LISTS[kind])
     info = traced.cache_info()
     assert info.replays >= 8 and not info.eager, traced.explain()
+
+
+@pytest.mark.parametrize("kind", ["truths", *[kind for kind in LISTS if kind.startswith("many")]])
+def test_other_truths_and_tuples_are_replayed(kind: str) -> None:
+    traced = agrees(lambda x, w: (hb.tensor(w), x * len(w)), LISTS[kind])
+    info = traced.cache_info()
+    assert info.replays >= 6, traced.explain()
+
+
+def test_transitions_are_replayed() -> None:
+    """A named tuple of tuples of arrays, ints, floats and truths, as a replay memory gives."""
+
+    def learn(x: Any, batch: Any) -> Any:
+        states = hb.tensor(np.stack(batch.state)) @ hb.ones(3, 2)
+        taken = states.gather(1, hb.tensor(batch.action).unsqueeze(1)).squeeze(1)
+        return taken - hb.tensor(batch.reward) * (1 - hb.tensor(batch.done).float())
+
+    def batch(k: int) -> Any:
+        draw = np.random.default_rng(k)
+        states = [draw.standard_normal(3).astype("f") for _ in range(12)]
+        numbers = zip(draw.integers(0, 2, 12).tolist(), draw.standard_normal(12).tolist())
+        return Transitions(
+            *zip(*[(s, a, r, bool(a) or r > 1) for s, (a, r) in zip(states, numbers)])
+        )
+
+    traced = agrees(learn, batch)
+    assert traced.cache_info().replays >= 8, traced.explain()
 
 
 def test_lists_in_lists_and_in_objects_are_data() -> None:

@@ -97,7 +97,9 @@ def _operand(
     sequence = (type(value) is list or type(value) is tuple) and id(value) not in follow.data
     term = _of_items(follow, machine, frame, slot, value) if sequence else slot.term
     term = term_of(frame, slot) if term is None and not sequence else term
-    if term is None or value is UNKNOWN or (slot.term is None and not _free(follow, value)):
+    if term is None or value is UNKNOWN:
+        return None
+    if slot.term is None and not sequence and not _free(follow, value):
         return None
     return None if any(type(leaf) is HostRead for leaf in parts(term)) else (term, value)
 
@@ -125,8 +127,8 @@ def _of_items(
     has not made of them is a fact."""
     if len(value) > MAX_ITEMS:
         return None
-    if slot.term is None and type(value) is tuple and decided(value):
-        return Constant(value) if _free(follow, value) else None
+    if slot.term is None and type(value) is tuple and decided(value) and _free(follow, value):
+        return Constant(value)
     terms = slot.term.items if type(slot.term) is Collection else (None,) * len(value)
     if len(terms) != len(value):
         return None

@@ -149,7 +149,7 @@ class ArgumentWalk:
             held = self.hold(value)
             same = f"type({place}) is float and bits({place}) == {self.hold(float_bits(value))}"
             self.need(f"{place} is {held} or {same}")
-        elif cls is list and self.free >= 0 and passed_list(value, self.free) is not None:
+        elif self.free >= 0 and passed_list(value, self.free) is not None:
             self._numbers(value, place)
         elif cls is list or is_tuple(value):
             self._items(value, place)
@@ -207,7 +207,7 @@ class ArgumentWalk:
         """A list of numbers, by what stands for it."""
         tensor: Any = passed_list(value, self.free)
         self._alone(value, place)
-        self.need(f"type({place}) is list")
+        self.need(f"type({place}) is {type(value).__name__}")
         found = self.name(f"listed({place}, {self.free})")
         record, form = self.hold(tensor._a), self.hold(tensor._x.form)
         self.need(f"{found} is not None and {found}._a is {record} and {found}._x.form == {form}")

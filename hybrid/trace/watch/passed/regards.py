@@ -16,6 +16,7 @@ from ...follow.rows import SUPPORTED
 from ...follow.terms import is_number
 from ...heap.allowlist import is_a, is_tuple, plain
 from ...heap.facts import same
+from ...heap.lists import listable
 from ...heap.signature import MAX_DATA_LEVEL, Regard, is_scalar, signature_of
 from ...heap.structure import structure_of
 from ..events import Watch
@@ -55,8 +56,8 @@ def freed(
 def _varies(value: Any, level: int = 0) -> bool:
     """Whether an argument is a number, or may hold lists of numbers."""
     kind = type(value)
-    if kind is list or level > MAX_DATA_LEVEL:
-        return kind is list
+    if listable(value) or level > MAX_DATA_LEVEL:
+        return listable(value)
     if kind is dict or is_tuple(value):
         inside = dict.values(value) if kind is dict else tuple.__iter__(value)
         return any([_varies(item, level + 1) for item in inside if not plain(item)])
