@@ -48,6 +48,7 @@ from .trace.serve.sized.calls import Recorded
 from .trace.serve.sized.relatives import plan_of, shows, sized
 from .trace.serve.told.reports import CacheInfo, RunsEagerly
 from .trace.serve.trial import Trying, tried
+from .trace.split.linking import Linking
 from .trace.split.splitting import Splitting
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
@@ -66,7 +67,7 @@ interrupted.register()
 
 @tried
 @asleep
-class Function(Splitting, Paths, Recorded, Unserved, Trying):
+class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
     >>> import hybrid; hybrid.function(abs)
@@ -383,7 +384,7 @@ class Function(Splitting, Paths, Recorded, Unserved, Trying):
             state.family.shows(state.shape, plan)
         state.state, state.fails, state.effects = "REPLAY", 0, 0
         if state.owners is not None:
-            self._direct = None  # calls are to be looked at, whoever holds what
+            self._look_again()  # whoever holds what
 
     def _broken(self, state: SignatureState, error: Exception, doing: str) -> bool:
         """Go on eagerly after an error of hybrid's own work, which is no error of the user's."""
@@ -392,7 +393,8 @@ class Function(Splitting, Paths, Recorded, Unserved, Trying):
         return True
 
     def _give_up(self, state: SignatureState, forever: bool = False) -> None:
-        state.pending, state.plans, self._direct = [], [], None
+        state.pending, state.plans = [], []
+        self._look_again()
         self._postpone(state, forever)
         self._go_on(state, None if forever else self._deferral(), forever)
 
