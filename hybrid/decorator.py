@@ -274,6 +274,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
         tensors, earlier = before.signature[1], before.held
         analysis = analyse(self.fn, watch, [*args, *kwargs.values()], self._regard, before.moved)
         state.ended(recorder, analysis)
+        self._nested.met = self._nested.met or watch.sites.recursive
         before.check(watch, signature_of(args, kwargs, self._regard), recorder, analysis.dropped)
         dead = dropper(state, self, life := Life())
         recording = recording_of(recorder, analysis, result, before.places, life, dead)

@@ -185,7 +185,8 @@ class InnerCalls:
 
     `poor`: calls in a row in which that was not so; `blind`: how many next ones are not looked
     into; `depth`: how many calls are inside of each other right now; `outer`: how many outermost
-    ones there were; `met`: whether there were others."""
+    ones there were; `met`: whether there were others, or
+    something else calls itself for data."""
 
     __slots__ = ("poor", "blind", "rest", "depth", "outer", "met")
 

@@ -72,6 +72,7 @@ class Unserved(Napping, Looked):
     _turn_linked: Callable[[], Any]
     _freely: Callable[[], bool]
     _running: Callable[[Any], Callable[..., Any]]
+    _settled: Callable[[Any, float], Callable[..., Any] | None]
 
     _turned: str = ""  # why its arguments are part of signatures by value or content
     _waiting: str = ""  # why calls run in Python though nothing stands against a replay
@@ -244,12 +245,12 @@ class Unserved(Napping, Looked):
                 served = self._replays + self._records - counts[1]
                 inside.seen(self._eager - counts[0], served)
             others = self._replays + self._records + self._deferred
-            settled = True
+            ahead: Callable[..., Any] | None = self.fn
             if turn is not None:
-                settled = self._nap.settled = self._linked.ended(turn, seconds)
-                others //= EACH_LINKED
-            rest = 0 if self._unseen or not settled else self._nap.tire(others, seconds)
-            if rest and self._sleep(rest, run):
+                ahead, others = self._settled(turn, seconds), others // EACH_LINKED
+                self._nap.settled = ahead is not None
+            rest = 0 if self._unseen or ahead is None else self._nap.tire(others, seconds)
+            if rest and self._sleep(rest, ahead):
                 self._direct = None
 
     def _serve_directly(self, plan: ReplayPlan) -> None:

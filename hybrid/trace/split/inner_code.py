@@ -222,6 +222,7 @@ def _nothing() -> None:
 def _copy(function: FunctionType, code: CodeType) -> FunctionType:
     space, name = function.__globals__, function.__name__
     copy = FunctionType(code, space, name, function.__defaults__, function.__closure__)
+    copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
     if function.__kwdefaults__ is not None:
         copy.__kwdefaults__ = function.__kwdefaults__
     return copy

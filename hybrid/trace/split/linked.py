@@ -13,7 +13,7 @@ from types import CodeType
 from typing import Any
 
 from .assemble import CodeStep, assemble
-from .flow import NULL_ON_TOP, StackFlow, names
+from .flow import NULL_ON_TOP, PEEKING, StackFlow, names
 
 __all__ = ["linked_code"]
 
@@ -71,15 +71,9 @@ class _Writer:
 
     def call(self, call: CodeStep) -> None:
         """Have the callee of a call linked."""
-        steps, numbers = self.flow.steps, self.flow.numbers
         place = self._depth(call) - _operands(call) - 2
-        number = numbers[call] - 1
-        while number > 0 and not (
-            0 <= self._depth(steps[number]) <= place + 1
-            and self._depth(steps[number + 1]) >= place + 2
-        ):
-            number -= 1
-        loads = steps[number]
+        number = self._putting(self.flow.numbers[call], place + 1)
+        loads = self.flow.steps[number]
         if loads in self.before or loads in self.behind:
             return
         if loads.name == "LOAD_GLOBAL" and loads.arg & 1:
@@ -88,19 +82,37 @@ class _Writer:
             self._attribute(loads)
         elif NULL_ON_TOP and loads.name == "PUSH_NULL":
             self.before[loads] = self._linking(loads)
-        elif not NULL_ON_TOP and self.flow.states[loads].stack[place].kind == "null":
+        elif not NULL_ON_TOP and self._begins(self._putting(number, place), place):
             self._behind(number, call, place + 2)
 
+    def _putting(self, number: int, place: int) -> int:
+        """The latest step before one of these that puts something at a place of the stack."""
+        steps = self.flow.steps
+        while number > 0:
+            number -= 1
+            before, after = self._depth(steps[number]), self._depth(steps[number + 1])
+            if 0 <= before <= place < after:
+                break
+        return number
+
+    def _begins(self, number: int, place: int) -> bool:
+        """Whether a step puts what stands below a callee, and nothing else, at a place."""
+        step = self.flow.steps[number]
+        return step.name == "PUSH_NULL" and self._depth(step) == place
+
     def _behind(self, number: int, call: CodeStep, depth: int) -> None:
-        """Link a callee that expressions give, where the first argument begins."""
+        """Link a callee that expressions give, where they have ended and the arguments begin."""
+        begins: CodeStep | None = None
         for step in self.flow.steps[number + 1 : self.flow.numbers[call] + 1]:
-            if self._depth(step) < depth or step in self.before:
+            if self._depth(step) < depth:
                 return
-            if self._depth(step) > depth:
-                continue
-            if step is call or self.flow.lowest(step) >= depth:
-                self.before[step] = self._linking(step)
-                return
+            names_callee = step.name in PEEKING  # in errors only, by a name that is the same
+            if step is not call and not names_callee and self.flow.lowest(step) < depth:
+                begins = None
+            elif begins is None and self._depth(step) == depth:
+                begins = step
+        if begins is not None and begins not in self.before:
+            self.before[begins] = self._linking(begins)
 
     def _global(self, step: CodeStep) -> None:
         self.behind[step] = self._linking(step)

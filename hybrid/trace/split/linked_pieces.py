@@ -14,9 +14,11 @@ from typing import Any
 from ..record.guards import run_text
 from .cut import Piece, flow_of
 from .drive import PieceStep, Sites, Split
+from .flow import names
 
 __all__ = ["LinkedSplit", "data_sites"]
 
+LEAVES = names("RETURN_VALUE RETURN_CONST RAISE_VARARGS")
 DEEPEST = 48  # calls in pieces inside of each other: each has a frame more than Python's own
 
 
@@ -26,18 +28,21 @@ def data_sites(code: CodeType, sites: Sites) -> Sites:
     flow, found = flow_of(code), dict(sites)
     if isinstance(flow, str):
         return found
-    goals = {step.goal for step in flow.steps}
+    goals, called, left = {step.goal for step in flow.steps}, False, -1
     for number, step in enumerate(flow.steps):
-        if sites.get(step.offset) != "operation":
+        kind = sites.get(step.offset)
+        # behind a call it is cut anyway, where operations begin
+        if kind == "call" and not called and left >= 0:  # in another branch than those before
+            found.setdefault(left, "read")
+        called = (called or kind == "call") and step.name not in LEAVES
+        left = step.offset if step.name in LEAVES else left
+        if kind != "operation" or called:
             continue
         while number and step not in goals and flow.steps[number - 1].goal is None:
             number -= 1
             step = flow.steps[number]
-            if sites.get(step.offset) == "call":
-                break
-        else:
-            at = flow.steps[number - 1].offset if number else 0
-            found.setdefault(at, "read" if number else "call")
+        at = flow.steps[number - 1].offset if number else 0
+        found.setdefault(at, "read" if number else "call")
     return found
 
 

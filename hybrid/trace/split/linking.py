@@ -73,7 +73,7 @@ class Linked:
     def ended(self, turn: Turn, seconds: float) -> bool:
         """A call has ended; whether it is known how the next ones run."""
         self._note(turn, seconds)
-        return bool(self.verdict) and turn != "survey"
+        return self.lost or (bool(self.verdict) and self.calls < self.next)
 
     def _note(self, turn: Turn, seconds: float) -> None:
         inner = self.inner
@@ -215,7 +215,14 @@ class Linking:
         linked = self._linked
         if linked is None or turn is None or turn == "eager":
             return self.fn
-        return linked.call if turn == "linked" else linked.survey
+        return linked.survey if turn == "survey" else linked.call
+
+    def _settled(self, turn: Turn, seconds: float) -> Callable[..., Any] | None:
+        """A call has ended: what runs those that nobody looks at, if that is known."""
+        linked = self._linked
+        if linked is None or not linked.ended(turn, seconds):
+            return None
+        return self.fn if linked.lost else linked.call
 
 
 def _silent(reason: str, text: str) -> None:

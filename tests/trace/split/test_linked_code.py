@@ -147,6 +147,7 @@ def test_callees_of_all_forms():
         got = [triple(1), o.add(2), o.adder(3), o(4), Base.make(5).n, d.twice(), d.add(1, 2, by=3)]
         got += [o.add(*[1, 2], **{"by": 4}), (triple if flag else o)(6), (lambda a: a + 1)(7)]
         got += [[triple][0](8), d.add(*(triple(k) for k in range(3))), [triple(k) for k in [1, 2]]]
+        got.append({"add": [o.add]}["add"][0](*[5]) + [d.add, o.add][1](1, by=2))
         got.append(max([1, 5, 3], key=lambda v: -v))
         got.append((again := o.add)(1) + again(2) + triple(a=triple(triple(2))))
         with open_scope() as scope:
@@ -161,6 +162,9 @@ def test_callees_of_all_forms():
     for flag in (True, False):
         want = forms(Base(), Derived(2), flag)
         assert made(Base(), Derived(2), flag) == want
+    bound = [getattr(callee, "__func__", None) for callee in seen]
+    # super().add in d.add is code of its own
+    assert bound.count(Base.add) == 2 * 8 and bound.count(Derived.add) == 2 * 2
     assert triple in seen and Base.make in seen and max in seen
     assert any(getattr(c, "__func__", None) is Derived.twice for c in seen)
 
