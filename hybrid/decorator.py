@@ -48,6 +48,7 @@ from .trace.serve.sized.calls import Recorded
 from .trace.serve.sized.relatives import plan_of, shows, sized
 from .trace.serve.told.reports import CacheInfo, RunsEagerly
 from .trace.serve.trial import Trying, tried
+from .trace.split.linking import Linking
 from .trace.split.splitting import Splitting
 from .trace.watch.analysis import analyse
 from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
@@ -66,7 +67,7 @@ interrupted.register()
 
 @tried
 @asleep
-class Function(Splitting, Paths, Recorded, Unserved, Trying):
+class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
     >>> import hybrid; hybrid.function(abs)
@@ -273,6 +274,7 @@ class Function(Splitting, Paths, Recorded, Unserved, Trying):
         tensors, earlier = before.signature[1], before.held
         analysis = analyse(self.fn, watch, [*args, *kwargs.values()], self._regard, before.moved)
         state.ended(recorder, analysis)
+        self._nested.met = self._nested.met or watch.sites.recursive
         before.check(watch, signature_of(args, kwargs, self._regard), recorder, analysis.dropped)
         dead = dropper(state, self, life := Life())
         recording = recording_of(recorder, analysis, result, before.places, life, dead)
@@ -383,7 +385,7 @@ class Function(Splitting, Paths, Recorded, Unserved, Trying):
             state.family.shows(state.shape, plan)
         state.state, state.fails, state.effects = "REPLAY", 0, 0
         if state.owners is not None:
-            self._direct = None  # calls are to be looked at, whoever holds what
+            self._look_again()  # whoever holds what
 
     def _broken(self, state: SignatureState, error: Exception, doing: str) -> bool:
         """Go on eagerly after an error of hybrid's own work, which is no error of the user's."""
@@ -392,7 +394,8 @@ class Function(Splitting, Paths, Recorded, Unserved, Trying):
         return True
 
     def _give_up(self, state: SignatureState, forever: bool = False) -> None:
-        state.pending, state.plans, self._direct = [], [], None
+        state.pending, state.plans = [], []
+        self._look_again()
         self._postpone(state, forever)
         alike = None if forever or state.family is None else state.family.alike()
         if alike is not None and alike is not state:

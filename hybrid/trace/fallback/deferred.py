@@ -17,6 +17,8 @@ from ...core.errors import HybridError
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import COLLECTING, Segment
 from ..heap.signature import Regard, signature_of
+from ..watch.turns import TURN
+from .nap import InnerCalls
 from .parts import LARGE
 from .segments import Segments
 from .whole_calls import BundleCollector
@@ -29,6 +31,7 @@ __all__ = [
     "Deferring",
     "MOST_TURNS",
     "TURNS",
+    "WITHIN",
     "chosen",
     "pays",
 ]
@@ -167,6 +170,7 @@ class Deferring:
     _begun: Callable[..., int]
     _checked: Callable[..., Any]
     __call__: Callable[..., Any]
+    _nested: InnerCalls
 
     def __init__(self) -> None:
         self._deferred = 0
@@ -202,6 +206,7 @@ class Deferring:
         function that is recorded, or that replays so many ops that this pays, is on its own."""
         mode = current_mode()
         self._inner += 1
+        self._nested.met = self._nested.met or TURN.function is self
         if not mode.defers:
             return self._checked(mode, args, kwargs) if mode.checks else self.fn(*args, **kwargs)
         given, named = self._arguments(args, kwargs)
@@ -233,3 +238,6 @@ class Deferring:
         self._deferred += deferred
         self._eager += not deferred
         return deferral.run(self.fn, args, kwargs, deferred)
+
+
+WITHIN = vars(Deferring)["_within"].__code__  # of frames between a call and one that is part of it

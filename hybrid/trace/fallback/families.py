@@ -136,16 +136,23 @@ class Families:
         return family
 
     def admits(
-        self, family: Family, signature: Any, budget: Budget, replays: int, weight: int = 1
+        self,
+        family: Family,
+        signature: Any,
+        budget: Budget,
+        replays: int,
+        weight: int = 1,
+        freely: bool = True,
     ) -> bool:
         """Note one more call with a signature that is not recorded, which stands for `weight` calls
-        if it was there before; whether it is to be."""
+        if it was there before; whether it is to be: `freely` or only where calls have paid."""
         key = hash(signature)
         count = self.sights.get(key) or self.older.pop(key, 0)
         family.distinct += not count
         count += weight if count else 1
         first = family.versions < VERSIONS and family.number < FAMILIES
-        admitted = first or (count > 1 and family.hopeful) or budget.pays(count)
+        again = count > 1 and family.hopeful
+        admitted = (freely and (first or again)) or budget.pays(count)
         admitted = admitted and budget.allows(replays)
         # a size that costs about as much as an eager call with new kernels
         admitted = admitted or family.fits(signature, budget.affords(replays))

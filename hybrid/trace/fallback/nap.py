@@ -104,15 +104,16 @@ class Napping:
         """Calls that are counted as eager and have yet to come."""
         return self._left()
 
-    def _sleep(self, calls: int) -> bool:
-        """Let the next calls run the user's function, and the one after them wake this up."""
+    def _sleep(self, calls: int, run: Callable[..., Any] | None = None) -> bool:
+        """Let the next calls run the user's function, or what stands for it, and the one after them
+        wake this up."""
         awake = type(self)
         other = _ASLEEP.get(awake)
         if other is None:  # a class of its own, or another thread was faster
             return False
         known = layout()
         count = _counting if known is None else known.counted
-        self._ahead, left = count(self.fn, calls, _alarm(weakref.ref(self), awake))
+        self._ahead, left = count(run or self.fn, calls, _alarm(weakref.ref(self), awake))
         self._eager += calls
         self._left = left
         become(self, other)
@@ -183,13 +184,21 @@ class InnerCalls:
     looked at: only where most of them are served otherwise, and now and then.
 
     `poor`: calls in a row in which that was not so; `blind`: how many next ones are not looked
-    into; `depth`: how many calls are inside of each other right now."""
+    into; `depth`: how many calls are inside of each other right now; `outer`: how many outermost
+    ones there were; `met`: whether there were others, or
+    something else calls itself for data."""
 
-    __slots__ = ("poor", "blind", "rest", "depth")
+    __slots__ = ("poor", "blind", "rest", "depth", "outer", "met")
 
     def __init__(self) -> None:
-        self.poor = self.blind = self.depth = 0
-        self.rest = REST
+        self.poor = self.blind = self.depth = self.outer = 0
+        self.rest, self.met = REST, False
+
+    def enter(self) -> bool:
+        """Note a call that runs eagerly; whether it is an outermost one."""
+        outermost = not self.depth
+        self.outer, self.met = self.outer + outermost, self.met or not outermost
+        return outermost
 
     def unlooked(self) -> bool:
         """Note an outermost call; whether those inside of it are not looked at."""

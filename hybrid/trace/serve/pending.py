@@ -37,7 +37,7 @@ from .plans import ReplayPlan
 from .prepare import MISS
 from .signatures import SignatureState
 from .told.looked import Looked
-from .ways import EACH, FREE, MAX_WAYS, Way, Ways, way_of
+from .ways import EACH, FREE, MAX_WAYS, UntapedWays, Way, Ways, way_of
 
 __all__ = ["Unserved"]
 
@@ -50,6 +50,7 @@ NEW_SIGNATURES = (
     "each of which runs eagerly until its calls would have paid for a recording; pass what changes "
     "as tensors or NumPy arrays, pad shapes to a few sizes"
 )
+EACH_LINKED = 8  # replays that count as one where the other calls run in linked code
 
 
 class Unserved(Napping, Looked):
@@ -68,6 +69,10 @@ class Unserved(Napping, Looked):
     _replayed: Callable[[ReplayPlan, list[Any]], Any]
     _signed: Callable[..., Any]
     _doubt: Callable[[ReplayPlan, float], None]
+    _turn_linked: Callable[[], Any]
+    _freely: Callable[[], bool]
+    _running: Callable[[Any], Callable[..., Any]]
+    _settled: Callable[[Any, float], Callable[..., Any] | None]
 
     _turned: str = ""  # why its arguments are part of signatures by value or content
     _waiting: str = ""  # why calls run in Python though nothing stands against a replay
@@ -76,8 +81,7 @@ class Unserved(Napping, Looked):
         Napping.__init__(self)
         self._families, self._nap, self._nested = Families(), Nap(), InnerCalls()
         self._learned = 0
-        # the latest plan of calls of tensors alone while gradients are not recorded
-        self._untaped: weakref.ref[ReplayPlan] | None = None
+        self._untaped: UntapedWays | None = None  # of calls while gradients are not recorded
 
     def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
         """Serve calls by a plan."""
@@ -144,11 +148,12 @@ class Unserved(Napping, Looked):
             state.go_like(alike)
             return state
         budget, replays, weight = self._budget, self._replays, self._nap.weight
-        if not self._families.admits(family, signature, budget, replays, weight):
+        freely = self._freely()
+        if not self._families.admits(family, signature, budget, replays, weight, freely):
             self._run_python(state, self._of_others())
             self._waiting = WAITS + (f": it {self._turned}" if self._turned else "")
-            self._nap.hopeful = family.hopeful and budget.allows(replays)
-            if family.distinct > MANY:
+            self._nap.hopeful = freely and family.hopeful and budget.allows(replays)
+            if family.distinct > MANY and (self._linked is None or self._linked.lost):
                 self._say("", NEW_SIGNATURES)
             return state
         why = self._signatures.admit(signature, state, objects, self)
@@ -225,12 +230,15 @@ class Unserved(Napping, Looked):
             return self._in_turns(deferral, args, kwargs)
         self._eager += 1
         inside = self._nested
-        blind = not inside.depth and inside.unlooked() and self._sleep(UNCOUNTED)
+        turn = self._turn_linked() if inside.enter() else None
+        run, blind = self._running(turn), False
+        if not inside.depth and (inside.unlooked() or turn is not None):
+            blind = self._sleep(UNCOUNTED, run)
         counts = self._eager, self._replays + self._records
         inside.depth += 1
         outer, start = self._budget.enter(), CLOCK[0]()
         try:
-            return self.fn(*args, **kwargs)
+            return run(*args, **kwargs)
         finally:
             seconds = self._budget.leave(outer, CLOCK[0]() - start)
             self._budget.ran(seconds)
@@ -241,8 +249,12 @@ class Unserved(Napping, Looked):
                 served = self._replays + self._records - counts[1]
                 inside.seen(self._eager - counts[0], served)
             others = self._replays + self._records + self._deferred
-            rest = 0 if self._unseen else self._nap.tire(others, seconds)
-            if rest and self._sleep(rest):
+            ahead: Callable[..., Any] | None = self.fn
+            if turn is not None:
+                ahead, others = self._settled(turn, seconds), others // EACH_LINKED
+                self._nap.settled = ahead is not None
+            rest = 0 if self._unseen or ahead is None else self._nap.tire(others, seconds)
+            if rest and self._sleep(rest, ahead):
                 self._direct = None
 
     def _serve_directly(self, plan: ReplayPlan) -> None:
@@ -252,21 +264,18 @@ class Unserved(Napping, Looked):
             self._direct = plan.served.direct or crossing(plan)
             self._handles_errors = plan.recording.handles_errors
         elif plan.untaped and not plan.recording.handles_errors and plan.served is not None:
-            known = self._untaped
-            if known is None or known() is not plan:
-                self._untaped = weakref.ref(plan)
+            self._untaped = known = self._untaped or UntapedWays()
+            if known.plan() is not plan:
+                known.plan = weakref.ref(plan)
 
     def _off_tape(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A call that the latest plan of calls without gradients may serve as it is."""
-        plan = self._untaped() if self._untaped is not None else None
-        if plan is not None and not kwargs and not LOCAL.grad and not COLLECTING:
-            served = plan.served
-            if served is not None and served.direct is not None and not served.life.dead:
-                result = served.direct(*args)
-                if result is not NotImplemented:
-                    self._replays, self._looped = self._replays + 1, self._looped + 1
-                    plan.calls += 1
-                    return result
+        """A call that ways of calls without gradients may serve as it is."""
+        untaped = self._untaped
+        if untaped is not None and not kwargs and not LOCAL.grad and not COLLECTING:
+            result = untaped.serve(args)
+            if result is not NotImplemented:
+                self._replays, self._looped = self._replays + 1, self._looped + 1
+                return result
         return self._signed(args, kwargs)
 
     def _by_way(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -294,11 +303,12 @@ class Unserved(Napping, Looked):
     ) -> None:
         """Note how calls like this one, which a plan has served, get there without a look at their
         signature."""
-        if plan.untimed or STATE.special or self._learned > FREE + self._replays // EACH:
+        if plan.untimed or self._learned > FREE + self._replays // EACH:
             return
+        form, direct = (len(args), *kwargs), self._direct
+        if STATE.special:
+            return None if kwargs else self._learn_untaped(state, plan, args, tensors)
         self._learned += 1
-        form = len(args), *kwargs
-        direct = self._direct
         known = getattr(direct, "ways", None)
         ways = list(known.ways) if known is not None else []
         way = None
@@ -323,6 +333,21 @@ class Unserved(Napping, Looked):
         self._direct = Ways([*ways, way], self._forget_ways).caller()
         keep(plan.learned, form, id(self._direct), MAX_WAYS)
 
+    def _learn_untaped(
+        self, state: SignatureState, plan: ReplayPlan, args: tuple[Any, ...], tensors: list[Any]
+    ) -> None:
+        """The same of a call while gradients are not recorded."""
+        if LOCAL.grad or COLLECTING:
+            return
+        self._learned += 1
+        keep(plan.learned, (len(args),), id(self._direct), MAX_WAYS)
+        if plan.recording.handles_errors or plan.untaped:
+            return
+        way = way_of(self.fn, plan, (args, {}), tensors, self._regard, state.owners is not None)
+        if way is not None:
+            self._untaped = self._untaped or UntapedWays()
+            self._untaped.learn(way)
+
     def _bare(self, direct: Callable[..., Any]) -> Way | None:
         """The way that is served directly now."""
         for state in self._signatures.everything():
@@ -337,7 +362,7 @@ class Unserved(Napping, Looked):
         plan.calls += 1
 
     def _forget_ways(self) -> None:
-        self._direct = None
+        self._look_again()
 
     def _look_again(self) -> None:
         """Have the next call looked at, whichever plan it goes to."""
@@ -461,4 +486,5 @@ class Unserved(Napping, Looked):
                 if not work.done.wait(left):
                     return False
                 self._take(state)
-        return self._split is None or bool(self._split.wait(limit))
+        done = self._split is None or bool(self._split.wait(limit))
+        return done and (self._linked is None or bool(self._linked.wait(limit)))

@@ -455,7 +455,7 @@ def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any],
         if found is not None:
             found.forget()
         if decorated is not None:
-            decorated._direct = None  # it may be this recording's
+            decorated._direct = decorated._untaped = None  # they may be this recording's
 
     return dead
 
@@ -476,7 +476,7 @@ def _mourner(
                 if died is not None:
                     found._signatures.fresh.note(died)
             found._signatures.remove(signature)
-            found._direct = None  # a way to it may go by the number of the object
+            found._direct = found._untaped = None  # a way to it may go by the object's number
 
     return dead
 

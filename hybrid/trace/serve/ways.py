@@ -23,7 +23,7 @@ from .plans import ReplayPlan
 from .prepare import MISS
 from .served import Served
 
-__all__ = ["Way", "Ways", "way_of", "MAX_WAYS", "FREE", "EACH"]
+__all__ = ["Way", "Ways", "UntapedWays", "way_of", "MAX_WAYS", "FREE", "EACH"]
 
 MAX_WAYS = 12
 OFTEN = 64  # calls of a way, after which their order is looked at
@@ -134,6 +134,43 @@ class Ways:
     def serves(self, plan: ReplayPlan) -> bool:
         """Whether one of them leads to a plan."""
         return any(way.plan is plan for way in self.ways)
+
+
+class UntapedWays:
+    """What serves calls without keywords while gradients are not recorded: the latest `plan` of
+    tensors alone, weakly, and ways, the latest first."""
+
+    __slots__ = ("plan", "ways")
+
+    def __init__(self) -> None:
+        self.plan: Callable[[], ReplayPlan | None] = _no_plan
+        self.ways: tuple[Way, ...] = ()
+
+    def learn(self, way: Way) -> None:
+        """One more way."""
+        others = [other for other in self.ways if other[:3] != way[:3]]
+        self.ways = (way, *others)[:MAX_WAYS]
+
+    def serve(self, args: tuple[Any, ...]) -> Any:
+        """The result of a call, or NotImplemented."""
+        plan = self.plan()
+        served = None if plan is None else plan.served
+        if served is not None and served.direct is not None and not served.life.dead:
+            result = served.direct(*args)
+            if result is not NotImplemented:
+                plan.calls += 1  # type: ignore[union-attr]
+                return result
+        for way in self.ways:
+            if way.given == len(args):
+                result = way.serve(*args)
+                if result is not NotImplemented:
+                    way.plan.calls += 1
+                    return result
+        return NotImplemented
+
+
+def _no_plan() -> None:
+    """What stands for the plan where there is none."""
 
 
 def way_of(

@@ -43,11 +43,13 @@ def splittable(fn: Any) -> bool:
 
 class _Kept(threading.local):
     """Frames of pieces whose variables live until the call has ended, behind None; `nothing`: the
-    result of a call is NotImplemented."""
+    result of a call is NotImplemented; `depth`: calls in pieces of linked functions that are inside
+    of each other."""
 
     def __init__(self) -> None:
         self.frames: list[types.FrameType | None] = []
         self.nothing = False
+        self.depth = 0
 
 
 KEPT = _Kept()

@@ -16,7 +16,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 from ..bytecode.opcodes import TABLE
 from .assemble import CodeStep, Free, steps_of
 
-__all__ = ["StackValue", "StackState", "StackFlow", "NULL_ON_TOP", "names", "stored_inside"]
+__all__ = [
+    "StackValue",
+    "StackState",
+    "StackFlow",
+    "NULL_ON_TOP",
+    "PEEKING",
+    "names",
+    "stored_inside",
+]
 
 
 def names(text: str) -> frozenset[str]:
@@ -216,7 +224,7 @@ class StackFlow:
         depth, name = len(self.states[step].stack), step.name
         if name in ("COPY", "SWAP"):
             return depth - int(step.arg)
-        if name in _PEEKING:  # and at what is called, to name it in an error
+        if name in PEEKING:  # and at what is called, to name it in an error
             return max(depth - int(step.arg) - 4, 0)
         if name in ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS"):
             return depth - int({"RETURN_VALUE": 1, "RETURN_CONST": 0}.get(name, step.arg))
@@ -262,7 +270,7 @@ _PUSHES = names(
     "LOAD_GLOBAL PUSH_NULL LOAD_CONST LOAD_FAST LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_CLOSURE "
     "STORE_FAST"
 )
-_PEEKING = names("LIST_APPEND SET_ADD MAP_ADD LIST_EXTEND SET_UPDATE DICT_UPDATE DICT_MERGE")
+PEEKING = names("LIST_APPEND SET_ADD MAP_ADD LIST_EXTEND SET_UPDATE DICT_UPDATE DICT_MERGE")
 _LOOKS = names("FOR_ITER GET_LEN MATCH_MAPPING MATCH_SEQUENCE MATCH_KEYS IMPORT_FROM")
 _STORES = frozenset({"STORE_FAST", "STORE_DEREF"})
 _USES = names(

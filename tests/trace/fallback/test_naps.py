@@ -80,9 +80,9 @@ def test_what_waits_for_its_turn_sleeps_for_less(monkeypatch):
     naps = []
     sleep = Function._sleep
 
-    def counting(self: Any, calls: int) -> bool:
+    def counting(self: Any, calls: int, *run: Any) -> bool:
         naps.append(calls)
-        return sleep(self, calls)
+        return sleep(self, calls, *run)
 
     monkeypatch.setattr(Function, "_sleep", counting)
     monkeypatch.setattr(Budget, "pays", lambda self, count: False)

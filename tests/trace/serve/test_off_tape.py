@@ -124,7 +124,7 @@ def test_a_model_that_is_dropped_goes():
     with hb.no_grad():
         for _ in range(5):
             f(hb.ones(2, 4))
-    plan = f._untaped
+    plan = f._untaped.plan
     assert plan is not None and plan() is not None
     del f, model
     gc.collect()

@@ -84,6 +84,23 @@ def _with_pieces(info: CacheInfo, split: Any) -> CacheInfo:
     )
 
 
+def _with_inner(info: CacheInfo, linked: Any) -> CacheInfo:
+    """The same with recordings and plans of functions that are called in linked code, whose calls
+    are replays where the operations of those mostly run in plans."""
+    inner = [function.cache_info() for function in linked.inner.decorated()]
+    records, plans, compilations = (
+        sum(getattr(each, name) for each in inner) for name in ("records", "plans", "compilations")
+    )
+    calls = min(linked.calls, info.eager) if linked.native else 0
+    return info._replace(
+        replays=info.replays + calls,
+        records=info.records + records,
+        eager=info.eager - calls,
+        plans=info.plans + plans,
+        compilations=info.compilations + compilations,
+    )
+
+
 class Reports(Wrapped):
     """The part of `Function` that people look at."""
 
@@ -105,6 +122,7 @@ class Reports(Wrapped):
     _direct: Any
     _attributed = 0  # of these, how many are counted at a plan, too
     _split: Any = None  # the function in pieces
+    _linked: Any = None  # how calls run in linked code
 
     def _say(self, reason: str, text: str) -> None:
         """One message per function."""
@@ -226,7 +244,9 @@ class Reports(Wrapped):
             len(segments.met),
             self._compiled + segments.compilations,
         )
-        return info if split is None else _with_pieces(info, split)
+        info = info if split is None else _with_pieces(info, split)
+        linked = self._linked
+        return info if linked is None else _with_inner(info, linked)
 
     def _attribute(self, plan: ReplayPlan | None = None) -> None:
         """Count the replays that needed no look at a signature at the plan that served them; from
@@ -280,6 +300,11 @@ class Reports(Wrapped):
         found = [v for key, state in pairs for v in versions_of(key, state, names)]
         others = self._eager + self._deferred - sum(v.calls for v in found if v.state != "native")
         reason = next(iter(self._said), self._waiting)
+        linked = self._linked
+        if linked is not None and linked.native and others > 0:
+            text = "calls of signatures that are not kept"
+            found.append(Version(text, "native", "", "", min(linked.calls, others), ()))
+            others -= linked.calls
         if reason and others > 0:
             kind: Kind = "deferred" if self._deferred else "eager"
             text = "calls of signatures that are not kept"
@@ -304,6 +329,7 @@ class Reports(Wrapped):
         ]
         for number, state in enumerate(self._signatures.everything()):
             lines += state.lines(number)
+        lines += [] if self._linked is None else self._linked.lines()
         notes = [*self._said, "" if self._said else self._waiting]
         return "\n".join(lines + [f"note: {t}" for t in notes if t])
 

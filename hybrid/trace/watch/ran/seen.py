@@ -12,6 +12,7 @@ import types
 from collections import defaultdict
 from typing import Any, Literal, TypeAlias
 
+from ....ir.mode import Versioned
 from ...bytecode.summary import start_of, uncertain
 from ...heap.allowlist import trusted
 
@@ -45,19 +46,28 @@ class Seen:
         self.returns: dict[int, list[Any]] = {}
 
 
+def _of_two_modules(frame: types.FrameType, other: types.FrameType) -> bool:
+    """Whether two activations of one method belong to two modules, one in the other."""
+    names = frame.f_code.co_varnames[:1]
+    one, two = (f.f_locals.get(name) for f in (frame, other) for name in names or ("",))
+    return one is not two and isinstance(one, Versioned) and isinstance(two, Versioned)
+
+
 class Sites:
-    """Instructions of one code object, `root`, at which a call of it was refused; `entered`: from
+    """Instructions of one code object, `root`, at which a call of it was refused; `recursive`:
+    operations ran where a function calls itself, as it does for data; `entered`: from
     where other code was, by its id: the id of the code that called it, and the instruction;
     `reads`: those at which only the value of a tensor was read.  Also those at which operations
     ran."""
 
-    __slots__ = ("root", "entered", "reads", "whole", "_found", "_ran")
+    __slots__ = ("root", "entered", "reads", "whole", "recursive", "_found", "_ran")
 
     def __init__(self, root: Code | None) -> None:
         self.root = root
         self.entered: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
         self.reads: set[int] = set()
         self.whole = False  # the program looks at its frames, which are others in pieces
+        self.recursive = False
         self._found: set[int] = set()
         self._ran: set[int] = set()
 
@@ -98,9 +108,16 @@ class Sites:
 
     def ran(self) -> None:
         """An operation runs."""
-        at = self.under_way(sys._getframe(1))
+        frame: types.FrameType | None = sys._getframe(1)
+        at, met = self.under_way(frame), dict[int, types.FrameType]()
         if at is not None:
             self._ran.add(at)
+        while frame is not None and not self.recursive and self.root is not None:
+            code = frame.f_code
+            if not trusted(code.co_filename):
+                other = met.setdefault(id(code), frame)
+                self.recursive = other is not frame and not _of_two_modules(frame, other)
+            frame = frame.f_back if code is not self.root or at is None else None
 
     def found(self) -> dict[int, SiteKind]:
         """The beginnings of the instructions that were refused, or ran operations."""

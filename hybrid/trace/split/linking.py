@@ -1,0 +1,229 @@
+"""The part of `Function` that runs calls which are not recorded in linked code, where functions
+that they call again and again are replayed.
+
+Invariant: linked code does what the function does; whether it is faster is found out by taking
+turns, and where it is not calls run as if nothing had been linked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from types import FunctionType, MethodType
+from typing import Any, Literal, TypeAlias
+
+from ...ir.door.context import current_mode, pop_mode, push_mode
+from ..fallback.budget import EARLY, Budget
+from ..fallback.deferred import CHOICE
+from ..fallback.nap import InnerCalls
+from .inner import InnerFunctions, Survey
+from .splitting import PIECES
+
+__all__ = ["Linking"]
+
+BEGIN = 6  # eager calls, more than replays unless there are some inside of others, before that
+WORTH = 20e-6  # seconds of an eager call in which there is something to gain
+SURVEYS = 2  # calls that are looked at before the turns begin
+STEADY, PATIENCE = 2, 128  # calls without news before that; with news, before it is given up
+TURNS, MOST_TURNS = 8, 32  # calls of each kind: they are of ever other sizes
+FASTER = 0.9  # of the time of eager calls: worth it
+OFTEN = 16  # calls after which functions that are not replayed are looked for
+Turn: TypeAlias = Literal["survey", "linked", "eager"]
+
+
+class Linked:
+    """How calls run: `verdict` is empty while that is being found out.
+
+    `calls`: those in linked code; `next`: of these, the one that is looked at again."""
+
+    __slots__ = ("inner", "verdict", "surveys", "steady", "fresh", "calls", "next", "news") + (
+        "linked",
+        "eager",
+    )
+
+    def __init__(self, inner: InnerFunctions) -> None:
+        self.inner = inner
+        self.verdict: Literal["", "linked", "whole"] = ""
+        self.surveys = self.steady = self.fresh = self.calls = 0
+        self.next = self.news = 0
+        self.linked: list[float] = []  # seconds of calls in which nothing was recorded
+        self.eager: list[float] = []
+
+    @property
+    def lost(self) -> bool:
+        """Whether linked code is not faster."""
+        return self.verdict == "whole"
+
+    @property
+    def lasts(self) -> bool:
+        """Whether calls go on in linked code, or something calls itself, so that data is new."""
+        return self.verdict != "whole" or self.inner.recursive
+
+    def turn(self) -> Turn:
+        """What the next call is."""
+        if self.verdict:
+            due = self.calls >= self.next
+            return "survey" if due and self.verdict == "linked" else "linked"
+        if self.surveys < SURVEYS:
+            return "survey"
+        ready = self.steady > STEADY and PIECES[0] != "always"
+        return "eager" if ready and len(self.eager) < len(self.linked) else "linked"
+
+    def ended(self, turn: Turn, seconds: float) -> bool:
+        """A call has ended; whether it is known how the next ones run."""
+        self._note(turn, seconds)
+        return self.lost or (bool(self.verdict) and self.calls < self.next)
+
+    def _note(self, turn: Turn, seconds: float) -> None:
+        inner = self.inner
+        if turn == "survey":
+            self._surveyed()
+        elif turn == "eager":
+            self.eager.append(seconds)
+            if len(self.eager) >= TURNS:
+                self._decide()
+        elif not self.verdict:
+            inner.settle()
+            news, before = inner.news, self.news
+            self.news = news
+            if news == before:
+                self.steady += 1
+                if self.steady > STEADY:
+                    self.linked.append(seconds)
+            else:
+                self.fresh += 1
+            if self.fresh > PATIENCE or not inner.hopeful:
+                self.verdict = "whole"
+            elif PIECES[0] == "always" and self.steady > STEADY:
+                self.verdict = "linked"
+        elif not self.calls % OFTEN:
+            inner.settle()
+            if not inner.hopeful:
+                self.verdict = "whole"
+
+    def _surveyed(self) -> None:
+        self.surveys += 1
+        if self.verdict:
+            self.next = 4 * max(self.calls, OFTEN)
+        elif self.surveys == SURVEYS and not self.inner.hopeful:
+            self.verdict = "whole"
+
+    def _decide(self) -> None:
+        """As many calls of each way have been timed."""
+        pairs = [(measure(self.linked), measure(self.eager)) for measure in (sum, median)]
+        faster = [linked <= FASTER * eager for linked, eager in pairs]
+        if all(faster):
+            self.verdict = "linked"
+        elif not any(faster) or len(self.eager) >= MOST_TURNS:
+            self.verdict = "whole"
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """A call in linked code."""
+        inner, mode = self.inner, current_mode()
+        if mode is not None and type(mode) is not Survey:
+            return inner.fn(*args, **kwargs)
+        self.calls += 1
+        return inner.given(inner.fn)(*args, **kwargs)
+
+    def survey(self, *args: Any, **kwargs: Any) -> Any:
+        """A call that is looked at."""
+        inner = self.inner
+        if current_mode() is not None:  # it is one inside of another
+            return self.call(*args, **kwargs)
+        return inner.survey(args, kwargs, push_mode, pop_mode)
+
+    def wait(self, limit: float | None) -> bool:
+        """Whether what was recorded of inner functions is compiled before that moment."""
+        return all(
+            f.wait(None if limit is None else max(limit - time.monotonic(), 0.0))
+            for f in list(self.inner.decorated())
+        )
+
+    @property
+    def native(self) -> bool:
+        """Whether calls in linked code count as replays: operations run in plans, but for a few."""
+        return self.verdict == "linked" and self.inner.native
+
+    def lines(self) -> list[str]:
+        """What `explain` says."""
+        if self.verdict == "whole" or not self.calls:
+            return []
+        way = "in turns with plain ones" if not self.verdict else "which is faster"
+        head = f"{self.calls} calls with replays of functions that they call, {way}"
+        return [head, *self.inner.lines()]
+
+
+class Linking:
+    """See the head of this file."""
+
+    fn: Callable[..., Any]
+    _budget: Budget
+    _replays: int
+    _eager: int
+    _wait: bool | None
+    _told: Any
+    _nested: InnerCalls
+    _links: bool = True  # whether it is no inner function of another one
+    _linked: Linked | None = None
+
+    def _turn_linked(self) -> Turn | None:
+        """How an outermost call that is not recorded runs; None: eagerly."""
+        linked = self._linked
+        if linked is None or linked.inner.fn is not self.fn:
+            linked = self._begin_linked()
+        if linked is None or linked.verdict == "whole":
+            return None
+        return linked.turn()
+
+    def _begin_linked(self) -> Linked | None:
+        inside = self._nested
+        if inside.outer < BEGIN or not self._links or self._told is not None:
+            return None
+        if inside.outer < self._replays and not inside.met:
+            return None
+        if PIECES[0] == "never" or (PIECES[0] == "auto" and CHOICE[0] != "auto"):
+            return None
+        budget, fn = self._budget, self.fn
+        python = fn.__func__ if isinstance(fn, MethodType) else fn
+        if type(python) is not FunctionType or budget.eager < WORTH * budget.calls:
+            return None
+        self._linked = Linked(InnerFunctions(self.fn, self, self._inner_function()))
+        return self._linked
+
+    def _inner_function(self) -> Callable[[FunctionType], Any]:
+        """What decorates a function that this one calls, of the same kind as this one."""
+        kind: Any = getattr(type(self), "tried", type(self))
+        kind, wait = getattr(kind, "awake", kind), self._wait
+
+        def make(python: FunctionType) -> Any:
+            made = kind(python, wait)
+            vars(made).update(_say=_silent, _links=False)
+            return made
+
+        return make
+
+    def _freely(self) -> bool:
+        """Whether calls with new signatures are recorded before others like them have paid."""
+        linked, recursive = self._linked, self._nested.met
+        if linked is not None:
+            return not (recursive or linked.lasts)
+        return not recursive or self._budget.recordings < EARLY
+
+    def _running(self, turn: Turn | None) -> Callable[..., Any]:
+        """What runs a call in a turn."""
+        linked = self._linked
+        if linked is None or turn is None or turn == "eager":
+            return self.fn
+        return linked.survey if turn == "survey" else linked.call
+
+    def _settled(self, turn: Turn, seconds: float) -> Callable[..., Any] | None:
+        """A call has ended: what runs those that nobody looks at, if that is known."""
+        linked = self._linked
+        if linked is None or not linked.ended(turn, seconds):
+            return None
+        return self.fn if linked.lost else linked.call
+
+
+def _silent(reason: str, text: str) -> None:
+    """Says nothing: the function around has its own word."""
