@@ -26,11 +26,13 @@ from ..follow.terms import (
     plain_form,
 )
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
+from ..heap.arrays import array_form
 from ..heap.facts import FactKind, Holder, Key, fetch, same
 from ..host.again import First, undo
-from .actions import NONE, Actions, HeldObject
+from .actions import NONE, Actions
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
+from .kept.leaves import ArrayBehind, HeldObject, behind
 from .outputs import GivenNumber
 from .recording import Recording
 
@@ -139,6 +141,8 @@ class Places:
             return f"{holder}[{self.const(inside)}]"
         if key.kind == "item" and is_a(target, dict):
             return f"get({holder}, {self.const(inside)}, MISSING)"
+        if key.kind == "form":
+            return f"{self.const(array_form)}({holder})"
         if key.kind == "slot":
             return f"{holder}.__dict__[{inside!r}]"
         simple = {"tlen": f"len({holder}.__dict__)", "type": f"type({holder})"}
@@ -250,6 +254,8 @@ class Guard(Places):
             holder = self.holder(self.holders[key])
             training = "" if expected[1] is None else f" and {holder}.training is {expected[1]}"
             return f"{holder}._version == {expected[0]}{training}"
+        if key.kind == "form":  # of plain values
+            return f"{self.read(key)} == {self.const(expected)}"
         if type(expected) is int and key.kind in ("len", "tlen"):
             return f"{self.read(key)} == {expected}"
         return (
@@ -335,6 +341,12 @@ class Guard(Places):
                 self.computed[form] = f"v{len(self.computed)}"
                 return f"({self.computed[form]} := {self.const(term.function)}({given}))"
             return self.computed[form]
+        if type(term) is ArrayBehind:
+            if id(term) not in self.numbers:
+                given = ", ".join(map(self._number, term.operands))
+                self.numbers[id(term)] = f"b{len(self.numbers)}"
+                return f"({self.numbers[id(term)]} := {self.const(behind)}({given}))"
+            return self.numbers[id(term)]
         if type(term) is Constant:
             return self.const(term.value)
         if type(term) is GivenNumber:

@@ -10,6 +10,8 @@ import collections
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of, texts_of
 from ..follow.arrays.computed import look_at_shared
@@ -27,6 +29,7 @@ from ..follow.terms import (
     Made,
     Operation,
     Term,
+    WrittenArray,
     is_number,
     kind_of,
     may_differ,
@@ -35,6 +38,7 @@ from ..follow.terms import (
 from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plain
 from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
+from .pinned.arrays import form_of, is_data, states_but
 from .pinned.changes import tables_of
 from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
@@ -267,6 +271,8 @@ class _Work:
     def _grows(self, owner: Any) -> bool:
         """Whether all uses of a container are changes that were understood."""
         follow = self.follow
+        if is_a(owner, np.ndarray):
+            return is_data(self, owner)
         seen = mutations_of(follow)
         if id(owner) in follow.peeked and not all(
             _keeps_last(m) for m in follow.mutations if m.owner is owner
@@ -293,6 +299,7 @@ class _Work:
         self._renew()
         self._look(unread(follow, self.facts.counts))
         while True:
+            self.escaped.update(states_but(follow, grown, self.facts.counts))
             for place, terms in follow.stored.items():
                 if place not in places:
                     self._look(terms)
@@ -303,6 +310,7 @@ class _Work:
             self.pinned = {p for p in places if self._turns(p, looked)}
             gone = (places.keys() & looked) - self.pinned
             lost = {i for i in grown if Length(i) in self.escaped}
+            lost |= {id(e.value) for e in self.escaped if type(e) is WrittenArray} & grown
             if not gone and not lost:
                 break
             places = {p: s for p, s in places.items() if p not in gone}
@@ -347,6 +355,8 @@ class _Work:
             paths[pin(spot)] = Inside(spot.holder, self.follow.start[place], None)
         for found in self.whole.values():
             paths |= found
+        arrays = [m.owner for m in self.follow.mutations if id(m.owner) in grown]
+        paths |= form_of([array for array in arrays if is_a(array, np.ndarray)])
         return paths | self.renewed
 
     def _renew(self) -> None:

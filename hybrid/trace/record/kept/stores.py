@@ -1,0 +1,78 @@
+"""Stores into arrays at the commit, which nothing may keep from being done.
+
+Invariant: what NumPy could refuse or warn of is tried on a copy before the call, or cannot happen
+with any value of the types that there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ....core.aval import Aval
+from ...follow.terms import HostRead, Operation, kind_of, parts
+from ..outputs import Unfit
+
+__all__ = ["late_store", "shape_of", "trial"]
+
+SMALL = 4096  # bytes of an array that is copied to try a store
+_BASIC = (int, slice, type(Ellipsis), type(None))
+_ARITHMETIC = ("+", "-", "*", "/", "neg", "abs", "float")
+
+
+def trial(array: Any, key: Any, value: Any) -> Any:
+    """Store a value where an array is not changed by it; an error where the store would fail."""
+    if type(value) is int and array.dtype.kind in "iu":
+        limits = np.iinfo(array.dtype)
+        if not limits.min <= value <= limits.max:
+            raise OverflowError(value)
+    parts_of_key = key if type(key) is tuple else (key,)
+    basic = all(type(p) in _BASIC or isinstance(p, np.integer) for p in parts_of_key)
+    if array.nbytes <= SMALL or not basic:
+        copied = array.copy()
+        copied[key] = value
+        return copied
+    part = array[key]
+    cell = np.empty(part.shape, array.dtype)
+    cell[...] = value
+    return cell
+
+
+def shape_of(record: Aval | type) -> Any:
+    """A value that is stored as those of this kind are."""
+    return record(0) if isinstance(record, type) else np.zeros(record.shape, record.dtype)
+
+
+def late_store(
+    dtype: np.dtype, value: Any, term: Any, record: Callable[[HostRead], Aval]
+) -> Aval | type:
+    """What stands for a value read from tensors which is stored into an array of a dtype; Unfit
+    where that may fail, or lose what NumPy warns of, for some values."""
+    kind: Any = type(value)
+    if type(term) is HostRead:
+        given = record(term)
+        whole = term.how != "int()" or given.dtype.kind in "biu"
+        if whole and np.can_cast(given.dtype, dtype, "safe"):
+            if kind in (int, float, bool):
+                return kind  # type: ignore[no-any-return]
+            if kind is np.ndarray and term.how == ".numpy()":
+                return given
+    elif kind is bool and kind_of(term) is bool:
+        return bool
+    elif kind is float and dtype == np.float64 and _is_float(term, record):
+        return float
+    raise Unfit(f"stores what it reads from a tensor into a NumPy array of {dtype.name}")
+
+
+def _is_float(term: Any, record: Callable[[HostRead], Aval]) -> bool:
+    """Whether arithmetic gives a float for all values of what it reads."""
+    if type(term) is HostRead:
+        return term.how == "float()" or record(term).dtype.kind not in "biu"
+    if type(term) is not Operation:
+        return kind_of(term) is float
+    if term.symbol == "float" or term.symbol == "/":
+        return True
+    late = [t for t in term.operands if any(type(leaf) is HostRead for leaf in parts(t))]
+    return term.symbol in _ARITHMETIC and all(_is_float(t, record) for t in late)
