@@ -37,6 +37,7 @@ from ..follow.terms import (
     NumberTable,
     Operation,
     WrittenArray,
+    argument,
     may_raise,
     parts,
     plain_form,
@@ -50,7 +51,7 @@ from ..host.again import First, Told, told
 from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
 from .kept.leaves import ArrayBehind, Counted, HeldObject, LoadedNumber, NumberOperand
-from .kept.stores import late_store, shape_of, trial
+from .kept.stores import apart, late_store, shape_of, trial
 from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
@@ -263,7 +264,7 @@ class _Builder:
                 raise Unfit("uses a NumPy array behind a store of what is known late")
             before = self.state(WrittenArray(term.value, term.stores - 1))
             operands = before, *map(self.resolve, terms)
-            found = ArrayBehind(id(term.value), term.stores, operands)  # type: ignore[arg-type]
+            found = ArrayBehind(id(term.value), term.stores, operands)
         self.states[term] = found  # type: ignore[assignment]
         return found
 
@@ -278,6 +279,9 @@ class _Builder:
         else:
             self.check(what)
         self.check(where)
+        for number in self.followed.given:
+            pair = WrittenArray(owner, 0), argument(number, np.ndarray)
+            self.checks[apart, id(owner), number] = self.resolve(Made(apart, pair, bool))
         tried = Made(trial, (WrittenArray(owner, 0), where, shown), np.ndarray)
         self.checks[plain_form(self.resolve(tried))] = self.resolve(tried)
         return self._part(where), self._part(what)
@@ -461,7 +465,7 @@ def actions_of(
     """The actions of a call, and the recipe of its result where that holds followed numbers.
 
     `operands`: terms, types and records of the numbers that are inputs; `spec`: the recipe of a
-    value that depends on nothing but facts and tensors; `record`: that of a tensor that was read."""
+    value that depends on nothing but facts and tensors; `record`: that of a read tensor."""
     if followed is None:
         return NONE, None
     builder = _Builder(followed, dead, spec, host, record)

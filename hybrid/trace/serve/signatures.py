@@ -190,7 +190,7 @@ class SignatureState:
             numbered = {id(tensor): number for number, tensor in enumerate(recorder.args)}
             data = {ident: numbered[id(t)] for ident, t in recorder.data.items()}
             follow.data = {i: n for i, n in data.items() if self.prepares or i in listed}
-            follow.given = {numbered[id(t)]: source_of(t) for t in recorder.data.values()}
+            follow.lent = {numbered[id(t)]: source_of(t) for t in recorder.data.values()}
             follow.writes = self.writes.seen
             follow.counters = {k: v for k, v in self.counters.items() if v is not None}
             follow.compute_number = _weakly(recorder.compute_number)

@@ -38,7 +38,7 @@ from ..follow.terms import (
 from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plain
 from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
-from .pinned.arrays import form_of, is_data, states_but
+from .pinned.arrays import form_of, is_data, memory_among, states_but
 from .pinned.changes import tables_of
 from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
@@ -85,7 +85,8 @@ class Followed(NamedTuple):
     its start only); `operands`: terms of the numbers that operations took
     and that may differ in the next call, by their position among those; `tried`: terms that are
     computed and may differ, wherever they go; `hosted`: calls of Python's own world;
-    `loud`: errors of floating point of which NumPy is to tell."""
+    `loud`: errors of floating point of which NumPy is to tell; `given`: arguments, by number, whose
+    memory is data."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -101,6 +102,7 @@ class Followed(NamedTuple):
     hosted: tuple[Hosted, ...] = ()
     pins: frozenset[Key] = frozenset()
     loud: frozenset[str] = frozenset()
+    given: tuple[int, ...] = ()
 
 
 def _physical(key: Key, holder: Any) -> Physical | None:
@@ -415,6 +417,7 @@ class _Work:
             tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted]),
             frozenset(pins),
             frozenset(follow.loud),
+            memory_among(follow.lent),
         )
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:

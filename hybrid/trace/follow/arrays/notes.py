@@ -32,7 +32,7 @@ class ArrayNotes:
     where some were computed; `looked`: where Python first looked at one; `under`: the frame whose
     instruction is under way; `writes`: whether calls were seen to write to arrays outside, `met`:
     those that this one found, by id, `versions`: how many stores to each there were, `begun`: what
-    they held before, `cuts`: the keys of parts that were read of them; `given`: arguments that are
+    they held before, `cuts`: the keys of parts that were read of them; `lent`: arguments that are
     data, by number."""
 
     def __init__(self) -> None:
@@ -76,6 +76,8 @@ class ArrayNotes:
         if slot.method == CREATED:
             return UNSEEN
         if type(slot.term) is WrittenArray:
+            if self.under is not None:
+                self.uses(self.under, slot.term.value)
             return StackSlot(slot.value)  # the array itself
         shown = type(slot.value) is Lazy or (slot.term is not None and is_a(slot.value, np.ndarray))
         return slot._replace(value=UNKNOWN) if shown else slot

@@ -58,4 +58,6 @@ def stale(follow: Any, term: Any) -> bool:
 
 def left_views(term: Any) -> bool:
     """Whether what a call leaves may share memory with an array that it writes to."""
+    if type(term) is Collection:
+        return any(map(left_views, term.items))
     return type(term) is not WrittenArray and any(True for _ in _shows(term))

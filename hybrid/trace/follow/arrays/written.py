@@ -42,8 +42,10 @@ def store(
     where = operand_of_array(follow, machine, frame, key)
     value = seen(machine, frame, slot, first)
     what = _value(follow, machine, frame, value)
-    known = where is not None and what is not None and not follow.regions
-    if not known or array.nbytes > MAX_BYTES or not _fits(array, where[1], what[1]):
+    if where is None or what is None or follow.regions or array.nbytes > MAX_BYTES:
+        follow.escape(slots)
+        return True
+    if not _fits(array, where[1], what[1]):
         follow.escape(slots)
         return True
     # else it is a part that was changed in place
@@ -70,6 +72,8 @@ def _value(
         return operand_of_array(follow, machine, frame, slot)
     if type(slot.term) not in (HostRead, Operation) or value is UNKNOWN:
         return None
+    if type(value) is np.ndarray:  # read in this call: what it holds is no fact
+        follow.fresh[id(value)] = value
     return slot.term, value
 
 
@@ -113,8 +117,7 @@ def update(
     """What an operator in place leaves of a written array, or of a part of one; None: it is done
     to something else, or not followed.  The same values as the operator gives are stored."""
     left, right = slots
-    whole = type(left.term) is WrittenArray
-    found = (left.term.value, Constant(Ellipsis), Ellipsis) if whole else _part_of(follow, left)
+    found = _target(follow, left)
     call = of_symbol(symbol)
     if found is None or call is None or symbol == "@" or follow.regions:
         return None
@@ -128,19 +131,24 @@ def update(
         return None
     if not _fits(array, Ellipsis, what[1]):
         return None
-    with np.errstate(all=IGNORED):
+    with np.errstate(all="ignore"):
         value = call.function(state[1], what[1])
     if not np.can_cast(value.dtype, array.dtype, "same_kind"):
         return None
     made = Made(call.function, (state[0], what[0]), np.ndarray)
     _note(follow, machine, array, (key, where), (made, value))
+    whole = type(left.term) is WrittenArray
     return left if whole else StackSlot(left.value, _part(follow, array, key))
 
 
-def _part_of(follow: Any, slot: StackSlot) -> tuple[Any, Any, Any] | None:
-    """The written array of which an array is a part, and the term and value of the key of that."""
-    known = follow.cuts.get(plain_form(slot.term)) if type(slot.term) is Made else None
-    if known is None or type(slot.value) is not np.ndarray:
+def _target(follow: Any, slot: StackSlot) -> tuple[Any, Any, Any] | None:
+    """The written array that an array is, or is a part of, and the term and value of the key of
+    that."""
+    term = slot.term
+    if type(term) is WrittenArray:
+        return term.value, Constant(Ellipsis), Ellipsis
+    known = follow.cuts.get(plain_form(term)) if type(term) is Made else None
+    if known is None or type(term) is not Made or type(slot.value) is not np.ndarray:
         return None
-    array, (_, key) = slot.term.operands[0].value, slot.term.operands  # type: ignore[union-attr]
-    return (array, key, known) if np.shares_memory(slot.value, array) else None
+    state, key = term.operands
+    return (state.value, key, known) if np.shares_memory(slot.value, state.value) else None

@@ -15,7 +15,7 @@ from ....core.aval import Aval
 from ...follow.terms import HostRead, Operation, kind_of, parts
 from ..outputs import Unfit
 
-__all__ = ["late_store", "shape_of", "trial"]
+__all__ = ["apart", "late_store", "shape_of", "trial"]
 
 SMALL = 4096  # bytes of an array that is copied to try a store
 _BASIC = (int, slice, type(Ellipsis), type(None))
@@ -38,6 +38,13 @@ def trial(array: Any, key: Any, value: Any) -> Any:
     cell = np.empty(part.shape, array.dtype)
     cell[...] = value
     return cell
+
+
+def apart(array: Any, given: Any) -> bool:
+    """Whether two arrays share no memory; an error where they may."""
+    if np.may_share_memory(array, given):
+        raise ValueError("shared memory")
+    return True
 
 
 def shape_of(record: Aval | type) -> Any:

@@ -16,11 +16,12 @@ from ...bytecode.summary import instructions_of
 from ...follow.arrays.notes import may_be_written
 from ...follow.terms import WrittenArray
 from ...heap.allowlist import is_a
+from ...heap.data import BUFFERS
 from ...heap.facts import Key, fetch
 from ..fact_table import Access
 from .starts import Inside
 
-__all__ = ["Writes", "content_of", "form_of", "is_data", "states_but"]
+__all__ = ["Writes", "content_of", "form_of", "is_data", "memory_among", "states_but"]
 
 NAMES = ("LOAD_GLOBAL", "LOAD_DEREF", "LOAD_NAME")
 
@@ -59,7 +60,19 @@ def is_data(work: Any, array: Any) -> bool:
         and all(_understood(work, array, access) for access in accesses.values())
         and _leads_there(follow, array)
         and not any(np.may_share_memory(array, other) for other in _others(work, array))
+        and not any(_by_content(work, other) for other in facts.rooted.values())
     )
+
+
+def memory_among(lent: dict[int, Any]) -> tuple[int, ...]:
+    """The arguments whose memory may be that of an array: arrays and buffers."""
+    return tuple([k for k, value in lent.items() if is_a(value, (np.ndarray, *BUFFERS))])
+
+
+def _by_content(work: Any, value: Any) -> bool:
+    """Whether an object is an array among the arguments that the signature knows by content."""
+    signed = is_a(value, (np.ndarray, *BUFFERS)) and id(value) in work.facts.in_signature
+    return signed and not any(value is known for known in work.follow.lent.values())
 
 
 def states_but(follow: Any, data: set[int], counts: Any) -> list[WrittenArray]:
@@ -102,5 +115,5 @@ def _leads_there(follow: Any, array: Any) -> bool:
 
 def _others(work: Any, array: Any) -> list[Any]:
     """The other arrays that the call met."""
-    known = [*work.facts.rooted.values(), *work.follow.given.values()]
+    known = [*work.facts.rooted.values(), *work.follow.lent.values()]
     return [other for other in known if other is not array and is_a(other, np.ndarray)]
