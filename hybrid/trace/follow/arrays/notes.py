@@ -51,7 +51,7 @@ class ArrayNotes:
         self.versions: collections.Counter[int] = collections.Counter()
         self.begun: dict[int, Any] = {}
         self.cuts: dict[Any, Any] = {}
-        self.given: dict[int, Any] = {}
+        self.lent: dict[int, Any] = {}
         self.touched: dict[Any, set[tuple[int, int]]] = collections.defaultdict(set)
 
     def uses(self, machine: Stepper, array: Any) -> None:
