@@ -42,6 +42,7 @@ from .terms import (
     Operation,
     Symbol,
     Term,
+    WrittenArray,
     is_number,
     parts,
     size,
@@ -286,7 +287,8 @@ def store_subscript(
     key = plainly(follow, key)
     follow.of_others.add((id(machine.code), machine.offset))
     lies = instruction.opname == "STORE_SUBSCR"  # a slice without a key of its own does not
-    if store(follow, machine, frame, [slot, base, key], lies):
+    if type(base.term) is WrittenArray:
+        store(follow, machine, frame, [plainly(follow, slot), base, key], lies)
         return
     follow.escape([base])
     container, index = value_of(frame, base), value_of(frame, key)

@@ -26,6 +26,7 @@ from ..terms import (
     Collection,
     Constant,
     HostRead,
+    Live,
     Load,
     Made,
     NumberTable,
@@ -94,6 +95,8 @@ def operand_of_array(
     """The term and value of an argument; None where it cannot be computed with."""
     slot = _given(follow, frame, slot)
     value = value_of(frame, slot)
+    if isinstance(slot.term, Live):
+        return None
     if slot.term is None and any(value is kind for kind in NUMBERS):
         return Constant(value), value
     if type(value) is np.ndarray and slot.value is value and slot.term is None:

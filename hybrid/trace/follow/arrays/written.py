@@ -29,12 +29,11 @@ def store(
     frame: types.FrameType,
     slots: list[StackSlot],
     key_lies: bool,
-) -> bool:
-    """Whether a value, the first slot, is stored into a written array; `slots`: the value, the
-    array, the key (`key_lies`: that is on the stack, too)."""
+) -> None:
+    """A value, the first slot, is stored into a written array; `slots`: the value, the array, the
+    key (`key_lies`: that is on the stack, too)."""
     slot, base, key = slots
-    if type(base.term) is not WrittenArray:
-        return False
+    assert type(base.term) is WrittenArray
     array, first = base.term.value, len(machine.stack)
     follow.uses(machine, array)
     if key_lies:
@@ -44,14 +43,13 @@ def store(
     what = _value(follow, machine, frame, value)
     if where is None or what is None or follow.regions or array.nbytes > MAX_BYTES:
         follow.escape(slots)
-        return True
+        return
     if not _fits(array, where[1], what[1]):
         follow.escape(slots)
-        return True
+        return
     # else it is a part that was changed in place
     if plain_form(what[0]) != plain_form(_part(follow, array, where[0])):
         _note(follow, machine, array, where, what)
-    return True
 
 
 def _part(follow: Any, array: Any, key: Any) -> Any:
