@@ -19,6 +19,7 @@ from ...ir.door.bind import literal
 from ...ir.tensor import RUNTIME, Handle
 from ..heap.allowlist import MISSING, is_a, is_tuple, lookup, plain
 from .arrays.computed import NOWHERE, is_array, of_operator
+from .arrays.late import late_item
 from .arrays.offers import stored, taken_from
 from .arrays.written import store
 from .calls import Instruction, push_slot
@@ -183,6 +184,7 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
     key, slot = plainly(follow, key), plainly(follow, slot)
     follow.of_others.add((id(machine.code), machine.offset))
     special = of_operator(follow, machine, frame, "[]", [slot, key], first)
+    special = special or late_item(follow, machine, frame, slot, key, first + 1)
     if special is not None:
         machine.stack.append(special)
         return

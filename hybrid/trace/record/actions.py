@@ -51,7 +51,7 @@ from ..host.again import First, Told, told
 from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
 from .kept.leaves import ArrayBehind, Counted, HeldObject, LoadedNumber, NumberOperand
-from .kept.stores import apart, late_store, shape_of, trial
+from .kept.stores import apart, late_store, shape_of, stand_in, trial
 from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
@@ -271,7 +271,7 @@ class _Builder:
     def stored(self, owner: Any, values: Sequence[Any], terms: Sequence[Any]) -> tuple[Spec, Spec]:
         """The recipes of key and value of a store into an array, which is tried before."""
         (_, value), (where, what) = values, terms
-        if any(map(self._late, parts(where))) or any(leaf in self.clocks for leaf in parts(what)):
+        if any(leaf in self.clocks for term in terms for leaf in parts(term)):
             raise Unfit("stores into a NumPy array what is known late")
         shown = what
         if any(map(self._late, parts(what))):
@@ -282,7 +282,7 @@ class _Builder:
         for number in self.followed.given:
             pair = WrittenArray(owner, 0), argument(number, np.ndarray)
             self.checks[apart, id(owner), number] = self.resolve(Made(apart, pair, bool))
-        tried = Made(trial, (WrittenArray(owner, 0), where, shown), np.ndarray)
+        tried = Made(trial, (WrittenArray(owner, 0), stand_in(where), shown), np.ndarray)
         self.checks[plain_form(self.resolve(tried))] = self.resolve(tried)
         return self._part(where), self._part(what)
 

@@ -193,6 +193,7 @@ class SignatureState:
             follow.lent = {numbered[id(t)]: source_of(t) for t in recorder.data.values()}
             follow.writes = self.writes.seen
             follow.counters = {k: v for k, v in self.counters.items() if v is not None}
+            follow.record_of = _weakly(recorder.aval_of)
             follow.compute_number = _weakly(recorder.compute_number)
             follow.compute_operand = _weakly(recorder.compute_operand)
             names = function.__code__.co_varnames if numbers else ()

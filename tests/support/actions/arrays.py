@@ -285,6 +285,40 @@ def a_training_step(jit: Any) -> Any:
     return lambda k: f(data(k % 3)), s
 
 
+@replayed
+def sums_of_what_is_read(jit: Any) -> Any:
+    s = box(sums=np.zeros(3), means=np.zeros(3), right=np.zeros(3, int), seen=np.zeros(3))
+
+    @jit
+    def f(x: Any, k: int) -> Any:
+        loss = (x * x).sum()
+        s.sums[k] += loss.item()
+        s.means[k] = 0.9 * s.means[k] + 0.1 * loss.item()
+        s.right[k] += (x > 2).sum().item()
+        s.seen[k] -= float(loss) * 0.5
+        return loss
+
+    return lambda k: f(data(k), k % 3), s
+
+
+@replayed
+def counts_of_what_is_read(jit: Any) -> Any:
+    s = box(kinds=np.zeros((4, 4), int), best=np.zeros(4), last=np.zeros(4, np.float32))
+
+    @jit
+    def f(x: Any, y: Any) -> Any:
+        best, label = x.argmax(), y.argmin()
+        s.kinds[int(best), label.item()] += 1
+        s.best[best.item()] += 0.5
+        s.last[int(label)] = x.max().item()
+        return x + y
+
+    def turned(k: int) -> Any:
+        return hb.asarray(np.roll(np.arange(4, dtype=np.float32) * (k + 1), k))
+
+    return lambda k: f(turned(k), turned(k // 3 + 1)), s
+
+
 # ---- left to Python
 @left
 def views_that_outlive_the_call(jit: Any) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from actions import arrays
 from actions.harness import both, box, data
 
+import hybrid as hb
 from hybrid.decorator import RunsEagerly
 from hybrid.trace.follow.rows import SUPPORTED
 
@@ -276,3 +277,26 @@ def test_a_handler_that_raises_leaves_whole_stores() -> None:
         return lambda k: f(data(k), k % 5), s
 
     both(program, 30)
+
+
+def test_numbers_read_from_tensors_that_are_large_or_out_of_range() -> None:
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1e30, np.inf, -np.inf, np.nan, 2.0, 7.0, 1.0]
+
+    def program(jit: Any) -> Any:
+        s = box(sums=np.zeros(3), wide=np.full(3, 1e308), counts=np.zeros(9, int), n=0)
+
+        @jit
+        def f(x: Any, k: int) -> Any:
+            s.n += 1
+            s.sums[k] += x.sum().item()
+            s.wide[k] += 1e307 * x[0].item()
+            s.counts[int(x[0] * 1.5)] += 1
+            return x * 2
+
+        def call(k: int) -> Any:
+            given = np.full(2, values[k % len(values)] if k > 6 else k % 3, np.float32)
+            return f(hb.asarray(given), k % 3)
+
+        return _told(call), s
+
+    both(program, 40)

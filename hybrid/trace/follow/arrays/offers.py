@@ -20,6 +20,7 @@ from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, unwrapped, value_of
 from ..operands import operand_of
 from ..terms import WrittenArray, is_number
 from .computed import is_array, no_data, of_operator, seen
+from .late import late_operation
 from .states import current, stale
 from .written import update
 
@@ -193,6 +194,7 @@ def on_arrays(
     if inplace and not _immutable(value_of(frame, left)):
         return _inplace(follow, machine, frame, slots, value_of(frame, left))
     made = of_operator(follow, machine, frame, symbol, slots, len(machine.stack))
+    made = made or late_operation(follow, frame, symbol, slots)
     if made is not None:
         machine.stack.append(made)
         return True

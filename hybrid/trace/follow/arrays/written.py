@@ -18,6 +18,7 @@ from ..machine import UNKNOWN, StackSlot, Stepper, value_of
 from ..terms import Constant, HostRead, Made, Operation, WrittenArray, is_number, parts, plain_form
 from .allowed import of_symbol
 from .computed import IGNORED, MAX_BYTES, operand_of_array, seen
+from .late import in_range
 
 __all__ = ["store", "update"]
 
@@ -39,6 +40,8 @@ def store(
     if key_lies:
         key = seen(machine, frame, key, first + 2)
     where = operand_of_array(follow, machine, frame, key)
+    if where is None and in_range(follow, array, key.term, value_of(frame, key)):
+        where = key.term, value_of(frame, key)
     value = seen(machine, frame, slot, first)
     what = _value(follow, machine, frame, value)
     if where is None or what is None or follow.regions or array.nbytes > MAX_BYTES:
@@ -68,7 +71,9 @@ def _value(
     late = slot.term is not None and any(type(leaf) is HostRead for leaf in parts(slot.term))
     if not late:
         return operand_of_array(follow, machine, frame, slot)
-    if type(slot.term) not in (HostRead, Operation) or value is UNKNOWN:
+    if type(slot.term) not in (HostRead, Operation, Made) or value is UNKNOWN:
+        return None
+    if type(slot.term) is Made and not is_a(value, np.generic):
         return None
     if type(value) is np.ndarray:  # read in this call: what it holds is no fact
         follow.fresh[id(value)] = value

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ....core.aval import Aval
-from ...follow.terms import HostRead, Operation, kind_of, parts
+from ...follow.terms import Collection, Constant, HostRead, Made, Operation, kind_of, parts
 from ..outputs import Unfit
 
-__all__ = ["apart", "late_store", "shape_of", "trial"]
+__all__ = ["apart", "late_store", "shape_of", "stand_in", "trial"]
 
 SMALL = 4096  # bytes of an array that is copied to try a store
 _BASIC = (int, slice, type(Ellipsis), type(None))
@@ -52,6 +52,13 @@ def shape_of(record: Aval | type) -> Any:
     return record(0) if isinstance(record, type) else np.zeros(record.shape, record.dtype)
 
 
+def stand_in(key: Any) -> Any:
+    """A key with 0 in the place of indices that are read from tensors, which are in range."""
+    if type(key) is Collection:
+        return key._replace(items=tuple(map(stand_in, key.items)))
+    return Constant(0) if type(key) is HostRead else key
+
+
 def late_store(
     dtype: np.dtype, value: Any, term: Any, record: Callable[[HostRead], Aval]
 ) -> Aval | type:
@@ -66,6 +73,9 @@ def late_store(
                 return kind  # type: ignore[no-any-return]
             if kind is np.ndarray and term.how == ".numpy()":
                 return given
+    elif type(term) is Made and issubclass(kind, np.generic):
+        if np.can_cast(kind, dtype, "safe"):
+            return kind  # type: ignore[no-any-return]
     elif kind is bool and kind_of(term) is bool:
         return bool
     elif kind is float and dtype == np.float64 and _is_float(term, record):
