@@ -27,6 +27,7 @@ from ..follow.terms import (
     Length,
     Load,
     Made,
+    NumberTable,
     Operation,
     Term,
     WrittenArray,
@@ -39,7 +40,7 @@ from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plai
 from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
 from .pinned.arrays import form_of, is_data, memory_among, states_but
-from .pinned.changes import tables_of
+from .pinned.changes import lasting, tables_of
 from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
@@ -155,6 +156,8 @@ class _Settled:
                 return Constant(follow.lengths[term.owner])
             owners = [m.owner for m in follow.mutations if id(m.owner) == term.owner]
             self.lists[term.owner] = owners[0]
+        elif type(term) is WrittenArray and term.stores == 0:
+            return term if id(term.value) in follow.begun else NumberTable(term.value)
         elif type(term) is Operation or type(term) is Made:
             return term._replace(operands=tuple(map(self, term.operands)))
         elif type(term) is Collection:
@@ -385,7 +388,7 @@ class _Work:
         settled = _Settled(follow, self._free(places), grown)
         grown = grown | self.whole.keys()
         kept = tuple([self._left(place, slot, settled) for place, slot in places.items()])
-        changes = tuple(_lasting(self._changes(grown, settled)))
+        changes = tuple(lasting(self._changes(grown, settled)))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
         conditions += [Condition(term, True) for term in ways.values()]
         operands = self._operands(settled)
@@ -452,19 +455,6 @@ class _Work:
                 yield Change(
                     mutation.owner, mutation.method, values, _terms(mutation, values, settled)
                 )
-
-
-def _lasting(changes: Iterator[Change]) -> list[Change]:
-    """The changes without those of a list that the next one of that list takes back."""
-    found: list[Change] = []
-    for change in changes:
-        latest = [k for k, other in enumerate(found) if other.owner is change.owner]
-        back = type(change.owner) is list and change.method == "pop" and not change.terms
-        if back and latest and found[latest[-1]].method == "append":
-            del found[latest[-1]]
-        else:
-            found.append(change)
-    return found
 
 
 def _always(condition: Condition) -> bool:

@@ -19,8 +19,16 @@ __all__ = ["ArrayNotes", "may_be_written"]
 
 
 def may_be_written(value: Any) -> bool:
-    """Whether stores into an object may be followed."""
-    return type(value) is np.ndarray and value.flags.writeable and is_real(value.dtype)
+    """Whether stores into an object may be followed: an array of real numbers, no two of whose
+    elements share memory."""
+    if type(value) is not np.ndarray or not value.flags.writeable or not is_real(value.dtype):
+        return False
+    span = value.itemsize
+    for step, extent in sorted([(abs(s), n) for s, n in zip(value.strides, value.shape) if n > 1]):
+        if step < span:
+            return False
+        span += step * (extent - 1)
+    return True
 
 
 class ArrayNotes:
