@@ -51,8 +51,8 @@ from ..host.again import First, Told, told
 from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
 from .kept.leaves import ArrayBehind, Counted, HeldObject, LoadedNumber, NumberOperand
-from .kept.stores import apart, late_store, shape_of, stand_in, trial
-from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
+from .kept.stores import Reads, apart, late_store, shape_of, stand_in, trial
+from .outputs import Box, Computed, GivenNumber, HostResult, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
 
@@ -206,11 +206,11 @@ class _Builder:
         followed: Followed,
         dead: Callable[[Any], None],
         spec: Callable[[Any], Spec],
-        host: Callable[[HostRead], HostValue],
-        record: Callable[[HostRead], Aval],
+        reads: Reads,
     ) -> None:
-        self.followed, self.dead, self.plain_spec, self.host = followed, dead, spec, host
-        self.record = record
+        self.followed, self.dead, self.plain_spec = followed, dead, spec
+        self.host: Callable[[HostRead], HostValue] = reads.followed
+        self.record = reads.record
         self.states: dict[WrittenArray, HeldObject | ArrayBehind] = {}
         self.loads: dict[Any, LoadedNumber] = {}
         self.lists: dict[int, Counted] = {}
@@ -275,7 +275,10 @@ class _Builder:
             raise Unfit("stores into a NumPy array what is known late")
         shown = what
         if any(map(self._late, parts(what))):
-            shown = Constant(shape_of(late_store(owner.dtype, value, what, self.record)))
+            kind = late_store(owner.dtype, value, what, self.record)
+            if kind is None:
+                raise Unfit(f"stores what it reads into a NumPy array of {owner.dtype.name}")
+            shown = Constant(shape_of(kind))
         else:
             self.check(what)
         self.check(where)
@@ -457,18 +460,17 @@ def actions_of(
     operands: Sequence[tuple[Any, type, Aval]],
     dead: Callable[[Any], None],
     spec: Callable[[Any], Spec],
-    host: Callable[[HostRead], HostValue],
-    record: Callable[[HostRead], Aval],
+    reads: Reads,
     returned: Any,
     existed: Callable[[Any], bool | None],
 ) -> tuple[Actions, Spec | None]:
     """The actions of a call, and the recipe of its result where that holds followed numbers.
 
     `operands`: terms, types and records of the numbers that are inputs; `spec`: the recipe of a
-    value that depends on nothing but facts and tensors; `record`: that of a read tensor."""
+    value that depends on nothing but facts and tensors."""
     if followed is None:
         return NONE, None
-    builder = _Builder(followed, dead, spec, host, record)
+    builder = _Builder(followed, dead, spec, reads)
     builder.existed = existed
     builder.host_calls()
     result = None if followed.result is None else builder.spec(returned, followed.result)

@@ -215,14 +215,7 @@ def results_of(
     try:
         operands = _operands(recorder, left.followed)
         actions, special = actions_of(
-            left.followed,
-            operands,
-            dead,
-            plainly,
-            recipes.followed,
-            recipes.record,
-            left.returned,
-            existed,
+            left.followed, operands, dead, plainly, recipes, left.returned, existed
         )
         result = plainly(left.returned) if special is None else special
         primitives = [_put(facts, key, tensor, left.settled) for key, tensor in stored]

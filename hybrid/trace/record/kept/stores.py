@@ -7,15 +7,25 @@ with any value of the types that there are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ....core.aval import Aval
 from ...follow.terms import Collection, Constant, HostRead, Made, Operation, kind_of, parts
-from ..outputs import Unfit
 
-__all__ = ["apart", "late_store", "shape_of", "stand_in", "trial"]
+__all__ = ["Reads", "apart", "late_store", "shape_of", "stand_in", "trial"]
+
+
+class Reads(Protocol):
+    """What is known of the reads of tensors."""
+
+    def followed(self, read: HostRead) -> Any:
+        """The recipe of the value that a read gave."""
+
+    def record(self, read: HostRead) -> Aval:
+        """The record of the tensor that was read."""
+
 
 SMALL = 4096  # bytes of an array that is copied to try a store
 _BASIC = (int, slice, type(Ellipsis), type(None))
@@ -61,8 +71,8 @@ def stand_in(key: Any) -> Any:
 
 def late_store(
     dtype: np.dtype, value: Any, term: Any, record: Callable[[HostRead], Aval]
-) -> Aval | type:
-    """What stands for a value read from tensors which is stored into an array of a dtype; Unfit
+) -> Aval | type | None:
+    """What stands for a value read from tensors which is stored into an array of a dtype; None
     where that may fail, or lose what NumPy warns of, for some values."""
     kind: Any = type(value)
     if type(term) is HostRead:
@@ -80,7 +90,7 @@ def late_store(
         return bool
     elif kind is float and dtype == np.float64 and _is_float(term, record):
         return float
-    raise Unfit(f"stores what it reads from a tensor into a NumPy array of {dtype.name}")
+    return None
 
 
 def _is_float(term: Any, record: Callable[[HostRead], Aval]) -> bool:
