@@ -52,7 +52,7 @@ from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
 from .kept.leaves import ArrayBehind, Counted, HeldObject, LoadedNumber, NumberOperand
 from .kept.stores import Reads, apart, late_store, shape_of, stand_in, trial
-from .outputs import Box, Computed, GivenNumber, HostResult, Plain, Spec, Unfit
+from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
 
