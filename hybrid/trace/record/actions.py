@@ -51,7 +51,7 @@ from ..host.again import First, Told, told
 from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
 from .kept.leaves import ArrayBehind, Counted, HeldObject, LoadedNumber, NumberOperand
-from .kept.stores import Reads, apart, late_store, shape_of, stand_in, trial
+from .kept.stores import Reads, apart, late_store, shape_of, stand_in, tried
 from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
@@ -270,7 +270,7 @@ class _Builder:
 
     def stored(self, owner: Any, values: Sequence[Any], terms: Sequence[Any]) -> tuple[Spec, Spec]:
         """The recipes of key and value of a store into an array, which is tried before."""
-        (_, value), (where, what) = values, terms
+        (key, value), (where, what) = values, terms
         if any(leaf in self.clocks for term in terms for leaf in parts(term)):
             raise Unfit("stores into a NumPy array what is known late")
         shown = what
@@ -285,8 +285,8 @@ class _Builder:
         for number in self.followed.given:
             pair = WrittenArray(owner, 0), argument(number, np.ndarray)
             self.checks[apart, id(owner), number] = self.resolve(Made(apart, pair, bool))
-        tried = Made(trial, (WrittenArray(owner, 0), stand_in(where), shown), np.ndarray)
-        self.checks[plain_form(self.resolve(tried))] = self.resolve(tried)
+        first = self.resolve(tried(owner, key, stand_in(where), value, shown))
+        self.checks[plain_form(first)] = first
         return self._part(where), self._part(what)
 
     def _part(self, term: Any) -> Spec:

@@ -26,7 +26,7 @@ from ..follow.terms import (
     plain_form,
 )
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
-from ..heap.arrays import array_form
+from ..heap.arrays import dtype_key
 from ..heap.facts import FactKind, Holder, Key, fetch, same
 from ..host.again import First, undo
 from .actions import NONE, Actions
@@ -141,8 +141,6 @@ class Places:
             return f"{holder}[{self.const(inside)}]"
         if key.kind == "item" and is_a(target, dict):
             return f"get({holder}, {self.const(inside)}, MISSING)"
-        if key.kind == "form":
-            return f"{self.const(array_form)}({holder})"
         if key.kind == "slot":
             return f"{holder}.__dict__[{inside!r}]"
         simple = {"tlen": f"len({holder}.__dict__)", "type": f"type({holder})"}
@@ -255,12 +253,21 @@ class Guard(Places):
             training = "" if expected[1] is None else f" and {holder}.training is {expected[1]}"
             return f"{holder}._version == {expected[0]}{training}"
         if key.kind == "form":  # of plain values
-            return f"{self.read(key)} == {self.const(expected)}"
+            return self._form(self.holders[key], expected)
         if type(expected) is int and key.kind in ("len", "tlen"):
             return f"{self.read(key)} == {expected}"
         return (
             f"(x := {self.read(key)}) is {self.const(expected)} or same(x, {self.const(expected)})"
         )
+
+    def _form(self, holder: Holder, expected: Any) -> str:
+        dtype, shape, strides, flags = expected
+        array, now = self.holder(holder), getattr(holder.get(), "dtype", None)
+        same_dtype = f"{self.const(dtype_key)}({array}.dtype) == {self.const(dtype)}"
+        if now is not None and dtype_key(now) == dtype:
+            same_dtype = f"({array}.dtype is {self.const(now)} or {same_dtype})"
+        layout = f"{array}.shape == {shape} and {array}.strides == {strides}"
+        return f"{layout} and {array}.flags.num == {flags} and {same_dtype}"
 
     def _namespaces(self) -> list[str]:
         """The same objects as in the recorded call keep their attributes in one dictionary."""

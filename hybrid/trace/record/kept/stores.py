@@ -6,15 +6,25 @@ with any value of the types that there are.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
 from ....core.aval import Aval
-from ...follow.terms import Collection, Constant, HostRead, Made, Operation, kind_of, parts
+from ...follow.terms import (
+    Collection,
+    Constant,
+    HostRead,
+    Made,
+    Operation,
+    WrittenArray,
+    kind_of,
+    parts,
+)
 
-__all__ = ["Reads", "apart", "late_store", "shape_of", "stand_in", "trial"]
+__all__ = ["Reads", "apart", "late_store", "shape_of", "stand_in", "tried"]
 
 
 class Reads(Protocol):
@@ -28,13 +38,14 @@ class Reads(Protocol):
 
 
 SMALL = 4096  # bytes of an array that is copied to try a store
+_WRAPS = int(np.__version__.split(".")[0]) < 2  # integers that are too large, with a warning
 _BASIC = (int, slice, type(Ellipsis), type(None))
 _ARITHMETIC = ("+", "-", "*", "/", "neg", "abs", "float")
 
 
 def trial(array: Any, key: Any, value: Any) -> Any:
     """Store a value where an array is not changed by it; an error where the store would fail."""
-    if type(value) is int and array.dtype.kind in "iu":
+    if _WRAPS and type(value) is int and array.dtype.kind in "iu":
         limits = np.iinfo(array.dtype)
         if not limits.min <= value <= limits.max:
             raise OverflowError(value)
@@ -48,6 +59,26 @@ def trial(array: Any, key: Any, value: Any) -> Any:
     cell = np.empty(part.shape, array.dtype)
     cell[...] = value
     return cell
+
+
+def _steady(term: Any) -> bool:
+    """Whether the type of what NumPy computes depends on nothing but the types of what it gets."""
+    if type(term) is not Made:
+        return True
+    chosen = any(term.function is chooser for chooser in (min, max, sum, round))
+    return not chosen and all(map(_steady, term.operands))
+
+
+def tried(array: Any, key: Any, where: Any, value: Any, what: Any) -> Any:
+    """The function and operands whose evaluation says that a store does not fail; `where` and
+    `what`: the terms of its key and value."""
+    state, kind = WrittenArray(array, 0), type(value)
+    fits = np.can_cast(kind, array.dtype, "safe") if issubclass(kind, np.generic) else None
+    fits = fits or kind is bool or (kind is float and array.dtype == np.float64)
+    known = _steady(what) and kind_of(what) is kind
+    if not fits or not known or isinstance(array[key], np.ndarray):
+        return Made(trial, (state, where, what), np.ndarray)
+    return Made(operator.getitem, (state, where), array.dtype.type)  # only the index may fail
 
 
 def apart(array: Any, given: Any) -> bool:
