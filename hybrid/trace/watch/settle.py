@@ -393,8 +393,7 @@ class _Work:
         conditions += [Condition(term, True) for term in ways.values()]
         operands = self._operands(settled)
         tried = tuple([t for t in map(settled, follow.tried.values()) if may_differ(t)])
-        result = settled(follow.result.term)
-        paths = self._paths(places, grown)
+        result, paths = settled(follow.result.term), self._paths(places, grown)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
         dropped = {key for p in {*places, *settled.loads} for key in self.keys.get(p, ())}
         dropped |= self.gone | {pin(follow.spots[place]) for place in places}
@@ -402,8 +401,8 @@ class _Work:
         kept += tuple([Place(m.spot, m.module.training, None) for m in modes])
         paths |= {m.key: m.start for m in modes}
         dropped |= {key for key in self.facts.found if any(m.covers(key) for m in modes)}
-        pins = {*[pin(follow.spots[p]) for p in self.pinned], *[m.key for m in modes]}
-        pins.update(*self.whole.values())
+        pins = {pin(follow.spots[p]) for p in self.pinned}
+        pins.update([m.key for m in modes], *self.whole.values())
         unnoted = grown | replaced | self._made(kept, changes) | tables_of(self)
         return Followed(
             kept,
