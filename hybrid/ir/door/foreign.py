@@ -22,7 +22,9 @@ __all__ = [
     "Data",
     "data_of",
     "dtype_of",
+    "is_lent",
     "is_number",
+    "lent",
     "holds_tensors",
     "listed",
     "leaves",
@@ -35,6 +37,33 @@ __all__ = [
 _NUMBERS = (bool, int, float)
 _EXACT = frozenset(_NUMBERS)
 _DEEPEST = 64
+_MOST_LENT = 256
+_LENT: list[tuple[int, int]] = []  # ranges of memory that tensors have shared with other libraries
+
+
+def _range(array: np.ndarray) -> tuple[int, int]:
+    """Where the memory of an array begins and ends."""
+    start: int = array.__array_interface__["data"][0]
+    steps = [step * (extent - 1) for step, extent in zip(array.strides, array.shape) if extent]
+    low, high = sum(s for s in steps if s < 0), sum(s for s in steps if s > 0)
+    return start + low, start + high + array.itemsize
+
+
+def lent(array: np.ndarray) -> None:
+    """A tensor is about to share the memory of an array that may be written to."""
+    known = _range(array)
+    if len(_LENT) == _MOST_LENT:
+        _LENT[:] = [(0, 1 << 64)]  # any may be
+    if known not in _LENT and _LENT[:1] != [(0, 1 << 64)]:
+        _LENT.append(known)
+
+
+def is_lent(array: np.ndarray) -> bool:
+    """Whether a tensor may share the memory of an array."""
+    if not _LENT:
+        return False
+    low, high = _range(array)
+    return any(low < end and start < high for start, end in _LENT)
 
 
 class Data(NamedTuple):

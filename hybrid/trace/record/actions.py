@@ -51,7 +51,7 @@ from ..host.again import First, Told, told
 from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
 from .kept.leaves import ArrayBehind, Counted, HeldObject, LoadedNumber, NumberOperand
-from .kept.stores import Reads, apart, late_store, shape_of, stand_in, tried
+from .kept.stores import Reads, apart, late_store, shape_of, stand_in, tried, unlent
 from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
@@ -282,6 +282,8 @@ class _Builder:
         else:
             self.check(what)
         self.check(where)
+        alone = Made(unlent, (WrittenArray(owner, 0),), bool)
+        self.checks[unlent, id(owner)] = self.resolve(alone)
         for number in self.followed.given:
             pair = WrittenArray(owner, 0), argument(number, np.ndarray)
             self.checks[apart, id(owner), number] = self.resolve(Made(apart, pair, bool))

@@ -300,3 +300,38 @@ def test_numbers_read_from_tensors_that_are_large_or_out_of_range() -> None:
         return _told(call), s
 
     both(program, 40)
+
+
+def test_tensors_that_share_memory_with_the_array() -> None:
+    def program(jit: Any) -> Any:
+        a = np.zeros(4, np.float32)
+        s = box(t=data(1))
+
+        @jit
+        def f(x: Any, k: int) -> Any:
+            a[k] += 1
+            return x * s.t
+
+        def call(k: int) -> Any:
+            if k == 12:
+                s.t = hb.from_dlpack(a)
+            return f(data(k), k % 4)
+
+        return call, box(a=a, s=s)
+
+    both(program, 30)
+
+
+def test_windows_of_an_array_that_overlap() -> None:
+    def program(jit: Any) -> Any:
+        base = np.zeros(6)
+        windows = np.lib.stride_tricks.as_strided(base, (4, 3), (8, 8), writeable=True)
+
+        @jit
+        def f(x: Any, k: int) -> Any:
+            windows[k, 0] += 1
+            return x * float(windows[k - 1, 1])
+
+        return lambda k: f(data(k), k % 4), box(a=base)
+
+    both(program, 24)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ....core.aval import Aval
+from ....ir.door.foreign import is_lent
 from ...follow.terms import (
     Collection,
     Constant,
@@ -24,7 +25,7 @@ from ...follow.terms import (
     parts,
 )
 
-__all__ = ["Reads", "apart", "late_store", "shape_of", "stand_in", "tried"]
+__all__ = ["Reads", "apart", "late_store", "shape_of", "stand_in", "tried", "unlent"]
 
 
 class Reads(Protocol):
@@ -79,6 +80,13 @@ def tried(array: Any, key: Any, where: Any, value: Any, what: Any) -> Any:
     if not fits or not known or isinstance(array[key], np.ndarray):
         return Made(trial, (state, where, what), np.ndarray)
     return Made(operator.getitem, (state, where), array.dtype.type)  # only the index may fail
+
+
+def unlent(array: Any) -> bool:
+    """Whether no tensor shares the memory of an array; an error where one may."""
+    if is_lent(array):
+        raise ValueError("shared memory")
+    return True
 
 
 def apart(array: Any, given: Any) -> bool:

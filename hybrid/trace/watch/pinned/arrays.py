@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ....ir.door.foreign import is_lent
 from ...bytecode.summary import instructions_of
 from ...follow.arrays.notes import may_be_written
 from ...follow.terms import WrittenArray
@@ -55,6 +56,7 @@ def is_data(work: Any, array: Any) -> bool:
         id(array) in follow.begun
         and id(array) not in follow.unfit
         and may_be_written(array)
+        and not is_lent(array)
         and facts.counts(array)
         and bool(accesses)
         and all(_understood(work, array, access) for access in accesses.values())
