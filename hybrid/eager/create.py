@@ -142,9 +142,7 @@ def _unboxed(data: Any) -> np.ndarray:
 
 
 def _shared(data: np.ndarray, target: np.dtype) -> Any:
-    lent(data)
-    value = data.view(np.ndarray)
-    value.flags.writeable = False
+    value = lent(data)
     made = new_handle(value, aval(value.shape, target))
     mode = door.current_mode()
     if mode is not None and _frozen(data):

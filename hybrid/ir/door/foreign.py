@@ -6,6 +6,7 @@ partner before they are rounded, once.  NumPy scalars, arrays and buffers keep t
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -37,33 +38,28 @@ __all__ = [
 _NUMBERS = (bool, int, float)
 _EXACT = frozenset(_NUMBERS)
 _DEEPEST = 64
-_MOST_LENT = 256
-_LENT: list[tuple[int, int]] = []  # ranges of memory that tensors have shared with other libraries
+_LENT: list[weakref.ref[np.ndarray]] = []  # values of tensors in the memory of others
 
 
-def _range(array: np.ndarray) -> tuple[int, int]:
-    """Where the memory of an array begins and ends."""
-    start: int = array.__array_interface__["data"][0]
-    steps = [step * (extent - 1) for step, extent in zip(array.strides, array.shape) if extent]
-    low, high = sum(s for s in steps if s < 0), sum(s for s in steps if s > 0)
-    return start + low, start + high + array.itemsize
+class _Owner(np.ndarray):
+    """The base of a value that shares memory: no view of the value is made a view of that memory
+    itself, as NumPy does where both are of one class, so the value lives as long as its views."""
 
 
-def lent(array: np.ndarray) -> None:
-    """A tensor is about to share the memory of an array that may be written to."""
-    known = _range(array)
-    if len(_LENT) == _MOST_LENT:
-        _LENT[:] = [(0, 1 << 64)]  # any may be
-    if known not in _LENT and _LENT[:1] != [(0, 1 << 64)]:
-        _LENT.append(known)
+def lent(array: np.ndarray) -> np.ndarray:
+    """A value for a tensor that shares the memory of an array, which others may write to."""
+    value = array.view(_Owner).view(np.ndarray)
+    value.flags.writeable = False
+    _LENT.append(weakref.ref(value, _LENT.remove))
+    return value
 
 
 def is_lent(array: np.ndarray) -> bool:
     """Whether a tensor may share the memory of an array."""
     if not _LENT:
         return False
-    low, high = _range(array)
-    return any(low < end and start < high for start, end in _LENT)
+    values = [value for ref in list(_LENT) if (value := ref()) is not None]
+    return any(np.may_share_memory(array, value) for value in values)
 
 
 class Data(NamedTuple):
