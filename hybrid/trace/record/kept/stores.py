@@ -70,6 +70,16 @@ def _steady(term: Any) -> bool:
     return not chosen and all(map(_steady, term.operands))
 
 
+def _positions(key: Any) -> bool:
+    """Whether the part of an array that a key takes has one shape, wherever it is."""
+    if type(key) is Collection:
+        return key.type is tuple and all(map(_positions, key.items))
+    if type(key) is Made and key.function is slice:
+        return all(type(leaf) is Constant for leaf in parts(key))
+    plain = type(key) is Constant and (type(key.value) in _BASIC or type(key.value) is tuple)
+    return plain or kind_of(key) is int
+
+
 def tried(array: Any, key: Any, where: Any, value: Any, what: Any) -> Any:
     """The function and operands whose evaluation says that a store does not fail; `where` and
     `what`: the terms of its key and value."""
@@ -77,6 +87,8 @@ def tried(array: Any, key: Any, where: Any, value: Any, what: Any) -> Any:
     fits = np.can_cast(kind, array.dtype, "safe") if issubclass(kind, np.generic) else None
     fits = fits or kind is bool or (kind is float and array.dtype == np.float64)
     known = _steady(what) and kind_of(what) is kind
+    if type(what) is Constant and type(what.value) is np.ndarray and _positions(where):
+        return Made(operator.getitem, (state, where), np.ndarray)  # of known shapes
     if not fits or not known or isinstance(array[key], np.ndarray):
         return Made(trial, (state, where, what), np.ndarray)
     return Made(operator.getitem, (state, where), array.dtype.type)  # only the index may fail
