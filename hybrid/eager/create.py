@@ -17,7 +17,7 @@ from ..core.aval import device as to_device
 from ..core.cache import keep
 from ..ir.door import bind as door
 from ..ir.door.exchange import exchanged, take_over
-from ..ir.door.foreign import holds_tensors, listed
+from ..ir.door.foreign import holds_tensors, lent, listed
 from ..ir.tensor import Handle, new_handle
 from .making import finished, handle_of
 from .tensor import Tensor
@@ -142,8 +142,7 @@ def _unboxed(data: Any) -> np.ndarray:
 
 
 def _shared(data: np.ndarray, target: np.dtype) -> Any:
-    value = data.view(np.ndarray)
-    value.flags.writeable = False
+    value = lent(data)
     made = new_handle(value, aval(value.shape, target))
     mode = door.current_mode()
     if mode is not None and _frozen(data):

@@ -113,6 +113,22 @@ ROOMS = {
         "versioned",
     )
     + ("objects", "evaluator", "rules", "origins", "passed", "analysis"),
+    "trace.record": (
+        "expected",
+        "kept",
+        "outputs",
+        "wording",
+        "actions",
+        "recorder",
+        "inputs",
+        "interrupted",
+        "result_tape",
+        "outcome",
+        "recording",
+        "compare",
+        "guards",
+        "before",
+    ),
     "backends": (
         "plan",
         "generated",

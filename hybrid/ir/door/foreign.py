@@ -6,6 +6,7 @@ partner before they are rounded, once.  NumPy scalars, arrays and buffers keep t
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -22,7 +23,9 @@ __all__ = [
     "Data",
     "data_of",
     "dtype_of",
+    "is_lent",
     "is_number",
+    "lent",
     "holds_tensors",
     "listed",
     "leaves",
@@ -35,6 +38,28 @@ __all__ = [
 _NUMBERS = (bool, int, float)
 _EXACT = frozenset(_NUMBERS)
 _DEEPEST = 64
+_LENT: list[weakref.ref[np.ndarray]] = []  # values of tensors in the memory of others
+
+
+class _Owner(np.ndarray):
+    """The base of a value that shares memory: no view of the value is made a view of that memory
+    itself, as NumPy does where both are of one class, so the value lives as long as its views."""
+
+
+def lent(array: np.ndarray) -> np.ndarray:
+    """A value for a tensor that shares the memory of an array, which others may write to."""
+    value = array.view(_Owner).view(np.ndarray)
+    value.flags.writeable = False
+    _LENT.append(weakref.ref(value, _LENT.remove))
+    return value
+
+
+def is_lent(array: np.ndarray) -> bool:
+    """Whether a tensor may share the memory of an array."""
+    if not _LENT:
+        return False
+    values = [value for ref in list(_LENT) if (value := ref()) is not None]
+    return any(np.may_share_memory(array, value) for value in values)
 
 
 class Data(NamedTuple):

@@ -74,7 +74,6 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         self.failed = ""
         self.spots: dict[Physical, PlaceSpot] = {}
         self.shared: set[Physical] = set()  # places to which more than one way led
-        self.touched: dict[Physical, set[tuple[int, int]]] = collections.defaultdict(set)
         self.current: dict[Physical, StackSlot] = {}  # what was stored
         self.start: dict[Physical, Any] = {}  # what was loaded before any store
         self.begin: dict[Physical, Any] = {}  # what was there before the first store
@@ -401,6 +400,10 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
 
     def load(self, machine: Stepper, spot: PlaceSpot, value: Any) -> StackSlot:
         """A place that holds this is read."""
+        new = spot.physical in self.current
+        return self.array_at(machine, self._load(machine, spot, value), value, new)
+
+    def _load(self, machine: Stepper, spot: PlaceSpot, value: Any) -> StackSlot:
         self._touch(machine, spot)
         stored = self.current.get(spot.physical)
         if stored is not None:

@@ -19,7 +19,9 @@ from ...ir.door.bind import literal
 from ...ir.tensor import RUNTIME, Handle
 from ..heap.allowlist import MISSING, is_a, is_tuple, lookup, plain
 from .arrays.computed import NOWHERE, is_array, of_operator
+from .arrays.late import late_item
 from .arrays.offers import stored, taken_from
+from .arrays.written import store
 from .calls import Instruction, push_slot
 from .follower import Follower
 from .fresh.methods import METHODS, fits
@@ -41,6 +43,7 @@ from .terms import (
     Operation,
     Symbol,
     Term,
+    WrittenArray,
     is_number,
     parts,
     size,
@@ -181,6 +184,7 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
     key, slot = plainly(follow, key), plainly(follow, slot)
     follow.of_others.add((id(machine.code), machine.offset))
     special = of_operator(follow, machine, frame, "[]", [slot, key], first)
+    special = special or late_item(follow, machine, frame, slot, key, first + 1)
     if special is not None:
         machine.stack.append(special)
         return
@@ -284,13 +288,16 @@ def store_subscript(
         base = base._replace(term=None)
     key = plainly(follow, key)
     follow.of_others.add((id(machine.code), machine.offset))
+    lies = instruction.opname == "STORE_SUBSCR"  # a slice without a key of its own does not
+    if type(base.term) is WrittenArray:
+        store(follow, machine, frame, [plainly(follow, slot), base, key], lies)
+        return
     follow.escape([base])
     container, index = value_of(frame, base), value_of(frame, key)
     if is_mapping(container) and (key.term is not None or not named(index)):
         _set(follow, machine, container, key._replace(value=index), slot)
         return
     setter = MISSING if container is UNKNOWN else lookup(type(container), "__setitem__")
-    lies = instruction.opname == "STORE_SUBSCR"  # a slice without a key of its own does not
     if stored(follow, machine, frame, [slot, base, key], lies):
         slot = _at_index(follow, machine, frame, container, key)
     elif base.term is None and offer_index(follow, machine, frame, container, key, slot):

@@ -399,6 +399,7 @@ class SharedValues:
         self.regions: list[Any] = []  # branches and loops that are recorded as such right now
         self.progress: Callable[[], int] = lambda: 0  # how many operations have run
         self.compute_number: Callable[[Term, Any], int | None] = lambda term, value: None
+        self.record_of: Callable[[int], Any] = lambda number: None  # of a value
         # what an operation takes of a number that was read
         self.compute_operand: Callable[[Term, Any, Any], int | None] = lambda term, value, to: None
         # notes a branch on values of tensors; false where no replay can check it
@@ -410,4 +411,4 @@ class SharedValues:
         nothing = SharedValues()
         self.progress, self.decide = nothing.progress, nothing.decide
         self.compute_number = nothing.compute_number
-        self.compute_operand = nothing.compute_operand
+        self.compute_operand, self.record_of = nothing.compute_operand, nothing.record_of

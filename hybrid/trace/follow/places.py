@@ -51,11 +51,13 @@ Method: TypeAlias = Literal[
     "discard",
     "set",
     "delete",
+    "store",
 ]
 
 
 class Mutation(NamedTuple):
-    """A method of a built-in container, or a store or deletion of one of its items, that ran."""
+    """A method of a built-in container, or a store or deletion of one of its items, that ran; or a
+    store into an array ("store")."""
 
     owner: Any
     method: Method

@@ -12,6 +12,8 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
 __all__ = [
     "Load",
     "argument",
@@ -20,6 +22,7 @@ __all__ = [
     "HostCall",
     "Made",
     "NumberTable",
+    "WrittenArray",
     "Constant",
     "Operation",
     "Collection",
@@ -125,38 +128,11 @@ BUILTINS: dict[Symbol, Callable[..., Any]] = {
     "round": round,
 }
 # functions of the standard library that compute with numbers
+_MATH = """sqrt exp expm1 log log1p log2 log10 pow sin cos tan asin acos atan atan2 sinh cosh tanh
+    hypot floor ceil trunc fabs copysign fmod radians degrees isfinite isinf isnan erf"""
 MATH: dict[Symbol, Callable[..., Any]] = {
-    "sqrt": math.sqrt,
-    "exp": math.exp,
-    "expm1": math.expm1,
-    "log": math.log,
-    "log1p": math.log1p,
-    "log2": math.log2,
-    "log10": math.log10,
-    "pow": math.pow,
-    "sin": math.sin,
-    "cos": math.cos,
-    "tan": math.tan,
-    "asin": math.asin,
-    "acos": math.acos,
-    "atan": math.atan,
-    "atan2": math.atan2,
-    "sinh": math.sinh,
-    "cosh": math.cosh,
-    "tanh": math.tanh,
-    "hypot": math.hypot,
-    "floor": math.floor,
-    "ceil": math.ceil,
-    "trunc": math.trunc,
-    "fabs": math.fabs,
-    "copysign": math.copysign,
-    "fmod": math.fmod,
-    "radians": math.radians,
-    "degrees": math.degrees,
-    "isfinite": math.isfinite,
-    "isinf": math.isinf,
-    "isnan": math.isnan,
-    "erf": math.erf,
+    name: getattr(math, name)  # type: ignore[misc]
+    for name in _MATH.split()
 }
 NO_START, NO_STOP, AT = 1, 2, 4  # forms of an index: bounds that a slice lacks; an int
 
@@ -298,6 +274,27 @@ class NumberTable:
         return "table", id(self.value)
 
 
+class WrittenArray:
+    """An array outside that the call writes to, by identity: as it is behind so many stores to it,
+    or (None) the array itself."""
+
+    __slots__ = ("stores", "value")
+    type = np.ndarray
+
+    def __init__(self, value: Any, stores: int | None = None) -> None:
+        self.value, self.stores = value, stores
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is WrittenArray and other.place() == self.place()
+
+    def __hash__(self) -> int:
+        return hash(self.place())
+
+    def place(self) -> Any:
+        """What is equal for the same state of the same array."""
+        return "array", id(self.value), self.stores
+
+
 class Constant(NamedTuple):
     """A Python number, a part of a key of a subscript, or a value in a text or a call of Python's
     own world."""
@@ -347,7 +344,7 @@ class Live:
         self.lost = True
 
 
-Leaf: TypeAlias = Load | Length | HostRead | HostCall | NumberTable | Constant
+Leaf: TypeAlias = Load | Length | HostRead | HostCall | NumberTable | WrittenArray | Constant
 Term: TypeAlias = Leaf | Operation | Collection | Made | Live
 
 
@@ -469,9 +466,9 @@ def _narrow(term: Any) -> bool:
 
 
 def may_differ(term: Term) -> bool:
-    """Whether a term depends on what places hold, how long lists are, or what calls of Python's own
-    world give."""
-    return any(type(part) in (Load, Length, HostCall) for part in parts(term))
+    """Whether a term depends on what places and written arrays hold, how long lists are, or what
+    calls of Python's own world give."""
+    return any(type(part) in (Load, Length, HostCall, WrittenArray) for part in parts(term))
 
 
 def positive(term: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .allowlist import plain
 
-__all__ = ["array_key", "dtype_key", "scalar_key", "unseen", "ARRAY_FIELDS"]
+__all__ = ["array_form", "array_key", "dtype_key", "scalar_key", "unseen", "ARRAY_FIELDS"]
 
 # Attributes of an array that say nothing but what its key says; others give addresses or owners.
 FIELDS = "T dtype flags flat imag itemsize mT nbytes ndim real shape size strides"
@@ -51,9 +51,14 @@ def _metadata(dtype: np.dtype[Any]) -> Any:
     return tuple([(_value(k), _value(v)) for k, v in (dtype.metadata or {}).items()])
 
 
+def array_form(array: Any) -> tuple[Any, ...]:
+    """An array but for its content: dtype, shape, memory layout, flags."""
+    return dtype_key(array.dtype), array.shape, array.strides, array.flags.num
+
+
 def array_key(array: Any) -> tuple[Any, ...]:
     """An array: dtype, shape, memory layout, flags, content (the array must be `seen`)."""
-    return dtype_key(array.dtype), array.shape, array.strides, array.flags.num, array.tobytes()
+    return *array_form(array), array.tobytes()
 
 
 def scalar_key(scalar: Any) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from .allowlist import MEMBERS, MISSING, class_names, instance_dict, is_a, lookup, plain
-from .arrays import array_key, dtype_key, scalar_key
+from .arrays import array_form, array_key, dtype_key, scalar_key
 
 __all__ = [
     "FactKind",
@@ -55,6 +55,7 @@ FactKind: TypeAlias = Literal[
     "keys",
     "set",
     "nd",
+    "form",
     "version",
     "grad",
     "path",
@@ -155,6 +156,7 @@ _FETCH: dict[FactKind, Callable[[Any, Any], Any]] = {
     "keys": lambda holder, key: tuple(type_items(holder)),
     "set": lambda holder, key: tuple(type_items(holder)),
     "nd": _nd,
+    "form": lambda holder, key: array_form(holder),
     "version": lambda holder, key: (holder._version, getattr(holder, "training", None)),
     "grad": _grad,
     "path": _path,
@@ -244,6 +246,7 @@ def describe(key: Key, holder: Any, owner: str = "") -> str:
         "keys": f"the keys of {owner}",
         "set": f"the items of {owner}",
         "nd": f"the content of a NumPy {type(holder).__name__}",
+        "form": f"the shape, dtype or flags of a NumPy {type(holder).__name__}",
         "version": f"the structure of a {owner}",
         "grad": "the gradient of a tensor",
         "handled": "whether an exception is being handled",

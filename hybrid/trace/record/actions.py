@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.aval import Aval
-from ...ir.door.bind import scalar_maker
 from ..bytecode.host_reads import HOW
 from ..follow.arrays.computed import has_arrays
 from ..follow.hosted.notes import Hosted
@@ -37,19 +36,22 @@ from ..follow.terms import (
     Made,
     NumberTable,
     Operation,
+    WrittenArray,
+    argument,
     may_raise,
     parts,
     plain_form,
     positive,
     small,
 )
-from ..heap.allowlist import is_a
-from ..heap.data import copier
-from ..heap.facts import Holder, Key, fetch, same
+from ..heap.allowlist import is_a, plain
+from ..heap.facts import Holder, Key, same
 from ..heap.setters import Put, putter
 from ..host.again import First, Told, told
 from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
+from .kept.leaves import ArrayBehind, Counted, HeldObject, LoadedNumber, NumberOperand
+from .kept.stores import Reads, apart, late_store, shape_of, stand_in, tried, unlent
 from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
@@ -59,6 +61,7 @@ _PRIMITIVES: dict[tuple[type, str], Callable[..., Any]] = {
     **{(list, n): getattr(list, n) for n in ("append", "extend", "clear", "pop")},
     (list, "delete"): list.__delitem__,
     **{(set, n): getattr(set, n) for n in ("add", "clear", "discard")},
+    (np.ndarray, "store"): np.ndarray.__setitem__,
     (dict, "clear"): dict.clear,
     (dict, "set"): dict.__setitem__,
     (collections.OrderedDict, "set"): collections.OrderedDict.__setitem__,
@@ -69,67 +72,6 @@ _PRIMITIVES: dict[tuple[type, str], Callable[..., Any]] = {
         for n in ("append", "appendleft", "extend", "clear", "pop", "popleft")
     },
 }
-
-
-class LoadedNumber(NamedTuple):
-    """A place whose number a replay reads, and the exact type it must have."""
-
-    key: Key
-    holder: Holder
-    type: type
-
-    def place(self) -> Any:
-        """What is equal for the same place."""
-        return "place", self.key, self.type
-
-    def now(self) -> Any:
-        """The number that is there."""
-        return fetch(self.key.kind, self.holder.get(), self.key.key)
-
-
-class Counted(NamedTuple):
-    """A list whose length a replay reads."""
-
-    owner: Holder
-
-    def place(self) -> Any:
-        """What is equal for the same list."""
-        return "length", self.owner.id
-
-    def now(self) -> int:
-        """How long it is."""
-        return len(self.owner.get())
-
-
-class HeldObject(NamedTuple):
-    """An object that a call of Python's own world gets, or a list or tuple of numbers that a replay
-    reads."""
-
-    owner: Holder
-
-    def place(self) -> Any:
-        """What is equal for the same object."""
-        return "object", self.owner.id
-
-    def now(self) -> Any:
-        """The object."""
-        return self.owner.get()
-
-
-class NumberOperand(NamedTuple):
-    """A number that an operation takes as an input of the graph: the term that gives it, its exact
-    type, and the record of the tensor."""
-
-    term: Any
-    type: type
-    aval: Aval
-
-    def maker(self) -> Callable[[Any], Any]:
-        """Makes the tensor of a number, with the bits of its literal; OverflowError where there is
-        none."""
-        if issubclass(self.type, (np.ndarray, np.generic)):
-            return copier(self.aval)
-        return scalar_maker(self.type, self.aval)
 
 
 class Number(NamedTuple):
@@ -264,9 +206,12 @@ class _Builder:
         followed: Followed,
         dead: Callable[[Any], None],
         spec: Callable[[Any], Spec],
-        host: Callable[[HostRead], HostValue],
+        reads: Reads,
     ) -> None:
-        self.followed, self.dead, self.plain_spec, self.host = followed, dead, spec, host
+        self.followed, self.dead, self.plain_spec = followed, dead, spec
+        self.host: Callable[[HostRead], HostValue] = reads.followed
+        self.record = reads.record
+        self.states: dict[WrittenArray, HeldObject | ArrayBehind] = {}
         self.loads: dict[Any, LoadedNumber] = {}
         self.lists: dict[int, Counted] = {}
         self.checks: dict[Any, Any] = {}
@@ -299,9 +244,60 @@ class _Builder:
             return self.lists.setdefault(term.owner, Counted(Holder(owner, self.dead)))
         if type(term) is HostRead:
             return self.host(term)
+        if type(term) is WrittenArray:
+            return self.state(term)
         if type(term) is NumberTable:
             return HeldObject(Holder(term.value, self.dead))
         return term
+
+    def state(self, term: WrittenArray) -> Any:
+        """What a replay has for a written array: a copy where stores to it came before."""
+        found = self.states.get(term)
+        if found is None and not term.stores:
+            found = HeldObject(Holder(term.value, self.dead))
+        elif found is None and term.stores is not None:
+            changes = [c for c in self.followed.changes if c.owner is term.value]
+            if len(changes) < term.stores:
+                raise Unfit("writes to a NumPy array in a way that could not be followed")
+            terms = changes[term.stores - 1].terms
+            if any(type(leaf) in (HostRead, HostCall) for t in terms for leaf in parts(t)):
+                raise Unfit("uses a NumPy array behind a store of what is known late")
+            before = self.state(WrittenArray(term.value, term.stores - 1))
+            operands = before, *map(self.resolve, terms)
+            found = ArrayBehind(id(term.value), term.stores, operands)
+        self.states[term] = found  # type: ignore[assignment]
+        return found
+
+    def stored(self, owner: Any, values: Sequence[Any], terms: Sequence[Any]) -> tuple[Spec, Spec]:
+        """The recipes of key and value of a store into an array, which is tried before."""
+        (key, value), (where, what) = values, terms
+        if any(leaf in self.clocks for term in terms for leaf in parts(term)):
+            raise Unfit("stores into a NumPy array what is known late")
+        shown = what
+        if any(map(self._late, parts(what))):
+            kind = late_store(owner.dtype, value, what, self.record)
+            if kind is None:
+                raise Unfit(f"stores what it reads into a NumPy array of {owner.dtype.name}")
+            shown = Constant(shape_of(kind))
+        else:
+            self.check(what)
+        self.check(where)
+        alone = Made(unlent, (WrittenArray(owner, 0),), bool)
+        self.checks[unlent, id(owner)] = self.resolve(alone)
+        for number in self.followed.given:
+            pair = WrittenArray(owner, 0), argument(number, np.ndarray)
+            self.checks[apart, id(owner), number] = self.resolve(Made(apart, pair, bool))
+        first = self.resolve(tried(owner, key, stand_in(where), value, shown))
+        self.checks[plain_form(first)] = first
+        return self._part(where), self._part(what)
+
+    def _part(self, term: Any) -> Spec:
+        if type(term) is HostRead:
+            return self.host(term)
+        self.check(term)
+        resolved = self.resolve(term)
+        alone = type(resolved) is Constant and plain(resolved.value)
+        return Plain(resolved.value) if alone else Computed(resolved)
 
     def spec(self, value: Any, term: Any) -> Spec:
         """The recipe of a value, which this term stands for."""
@@ -311,7 +307,7 @@ class _Builder:
             return self.host(term)
         if type(term) is Collection:
             return self._box(value, term)
-        if type(term) is Constant:
+        if type(term) is Constant or (type(term) is WrittenArray and term.stores is None):
             return self.plain_spec(value)
         resolved = self.resolve(term)
         if type(resolved) is Constant:
@@ -466,7 +462,7 @@ def actions_of(
     operands: Sequence[tuple[Any, type, Aval]],
     dead: Callable[[Any], None],
     spec: Callable[[Any], Spec],
-    host: Callable[[HostRead], HostValue],
+    reads: Reads,
     returned: Any,
     existed: Callable[[Any], bool | None],
 ) -> tuple[Actions, Spec | None]:
@@ -476,7 +472,7 @@ def actions_of(
     value that depends on nothing but facts and tensors."""
     if followed is None:
         return NONE, None
-    builder = _Builder(followed, dead, spec, host)
+    builder = _Builder(followed, dead, spec, reads)
     builder.existed = existed
     builder.host_calls()
     result = None if followed.result is None else builder.spec(returned, followed.result)
@@ -492,7 +488,10 @@ def actions_of(
     for owner, method, values, terms in followed.changes:
         if (type(owner), method) not in _PRIMITIVES or len(values) != len(terms):
             raise Unfit(f"calls {method} of a {type(owner).__name__}")
-        specs = tuple(map(builder.spec, values, terms))
+        if method == "store":
+            specs: tuple[Spec, ...] = builder.stored(owner, values, terms)
+        else:
+            specs = tuple(map(builder.spec, values, terms))
         grown.append(Grown(Holder(owner, dead), type(owner), method, specs))
     return builder.actions(tuple(numbers), tuple(grown), operands), result
 

@@ -26,11 +26,13 @@ from ..follow.terms import (
     plain_form,
 )
 from ..heap.allowlist import MISSING, instance_dict, is_a, lookup
+from ..heap.arrays import dtype_key
 from ..heap.facts import FactKind, Holder, Key, fetch, same
 from ..host.again import First, undo
-from .actions import NONE, Actions, HeldObject
+from .actions import NONE, Actions
 from .expected import Obj, Ref
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
+from .kept.leaves import ArrayBehind, HeldObject, behind
 from .outputs import GivenNumber
 from .recording import Recording
 
@@ -250,11 +252,22 @@ class Guard(Places):
             holder = self.holder(self.holders[key])
             training = "" if expected[1] is None else f" and {holder}.training is {expected[1]}"
             return f"{holder}._version == {expected[0]}{training}"
+        if key.kind == "form":  # of plain values
+            return self._form(self.holders[key], expected)
         if type(expected) is int and key.kind in ("len", "tlen"):
             return f"{self.read(key)} == {expected}"
         return (
             f"(x := {self.read(key)}) is {self.const(expected)} or same(x, {self.const(expected)})"
         )
+
+    def _form(self, holder: Holder, expected: Any) -> str:
+        dtype, shape, strides, flags = expected
+        array, now = self.holder(holder), getattr(holder.get(), "dtype", None)
+        same_dtype = f"{self.const(dtype_key)}({array}.dtype) == {self.const(dtype)}"
+        if now is not None and dtype_key(now) == dtype:
+            same_dtype = f"({array}.dtype is {self.const(now)} or {same_dtype})"
+        layout = f"{array}.shape == {shape} and {array}.strides == {strides}"
+        return f"{layout} and {array}.flags.num == {flags} and {same_dtype}"
 
     def _namespaces(self) -> list[str]:
         """The same objects as in the recorded call keep their attributes in one dictionary."""
@@ -335,6 +348,12 @@ class Guard(Places):
                 self.computed[form] = f"v{len(self.computed)}"
                 return f"({self.computed[form]} := {self.const(term.function)}({given}))"
             return self.computed[form]
+        if type(term) is ArrayBehind:
+            if id(term) not in self.numbers:
+                given = ", ".join(map(self._number, term.operands))
+                self.numbers[id(term)] = f"b{len(self.numbers)}"
+                return f"({self.numbers[id(term)]} := {self.const(behind)}({given}))"
+            return self.numbers[id(term)]
         if type(term) is Constant:
             return self.const(term.value)
         if type(term) is GivenNumber:

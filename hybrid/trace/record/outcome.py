@@ -153,6 +153,11 @@ class _Recipes:
         """The output that is the value which was read."""
         return self.output(self.roles.recorder.numbered(read.number))
 
+    def record(self, read: HostRead) -> Aval:
+        """The record of the tensor that was read."""
+        recorder = self.roles.recorder
+        return recorder.aval_of(recorder.numbered(read.number))
+
     def followed(self, read: HostRead) -> HostValue:
         """The recipe of a value that was read from a tensor and followed from there."""
         made = New(self._read(read), -read.serial - 1, "plain")
@@ -210,7 +215,7 @@ def results_of(
     try:
         operands = _operands(recorder, left.followed)
         actions, special = actions_of(
-            left.followed, operands, dead, plainly, recipes.followed, left.returned, existed
+            left.followed, operands, dead, plainly, recipes, left.returned, existed
         )
         result = plainly(left.returned) if special is None else special
         primitives = [_put(facts, key, tensor, left.settled) for key, tensor in stored]

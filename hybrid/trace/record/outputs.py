@@ -19,6 +19,7 @@ from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
 from ..heap.data import source_of
 from ..heap.structure import built, fields_of
+from .kept.leaves import ArrayBehind, behind
 
 __all__ = [
     "New",
@@ -260,7 +261,8 @@ class Maker:
         self.outputs, self.inputs, self.tape = outputs, inputs, tape
         self.made: dict[int, Any] = {}
         self.read: dict[tuple[str, int], Any] = {}
-        self.shown: dict[HostResult, Any] = {}  # what clocks showed
+        # what clocks showed, and arrays behind stores
+        self.shown: dict[HostResult | ArrayBehind, Any] = {}
         self.views: list[tuple[Any, Any, str, Any]] = []
 
     def build(self, spec: Any) -> Any:
@@ -298,6 +300,10 @@ class Maker:
             return dict(zip(term.keys, items)) if term.type is dict else term.type(items)
         if type(term) is HostResult:
             return self.build(term)
+        if type(term) is ArrayBehind:
+            if term not in self.shown:
+                self.shown[term] = behind(*map(self._number, term.operands))
+            return self.shown[term]
         if type(term) is Constant:
             return term.value
         if type(term) is GivenNumber:

@@ -136,7 +136,7 @@ class Unserved(Napping, Looked):
 
     def _made(self, signature: Any, objects: list[Any]) -> SignatureState:
         state, why = SignatureState(), unchecked(signature)
-        state.prepares = self._regard.prepares
+        state.prepares, state.writes = self._regard.prepares, self._signatures.writes
         if why:
             state.why = why
             self._run_python(state, self._of_all())

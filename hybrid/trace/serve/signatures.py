@@ -31,6 +31,7 @@ from ..record.recording import Life, Recording
 from ..record.wording import Wording
 from ..watch.analysis import Analysis
 from ..watch.events import Watch
+from ..watch.pinned.arrays import Writes
 from .background import Compilation
 from .native.resized import SizeIndex, index_of
 from .paths import KnownPaths, leads, way_text
@@ -113,6 +114,7 @@ class SignatureState:
         "rolls",
         "loops",
         "counters",
+        "writes",
         "resting",
         "index",
         "__weakref__",
@@ -140,6 +142,7 @@ class SignatureState:
         # variables that are numbers of turns of loops, by id of the code and name; None where
         # Python looks at them
         self.counters: dict[tuple[int, str], Any] = {}
+        self.writes = Writes()
         self.loops = False  # whether calls branch on tensors again and again
         self.rolls = True  # whether such loops are to become one node
         self.unserved = 0  # calls that no plan served since one of them was recorded
@@ -173,7 +176,7 @@ class SignatureState:
     def follows(self) -> bool:
         """Whether the next recording looks at each instruction: only where one without that may
         not do, for it takes longer."""
-        more = self.stores or self.effects or self.plans or self.loops
+        more = self.stores or self.effects or self.plans or self.loops or self.writes.seen
         return bool(more or self.fails > 1)
 
     def recorder(
@@ -198,7 +201,10 @@ class SignatureState:
             numbered = {id(tensor): number for number, tensor in enumerate(recorder.args)}
             data = {ident: numbered[id(t)] for ident, t in recorder.data.items()}
             follow.data = {i: n for i, n in data.items() if self.prepares or i in listed}
+            follow.lent = {numbered[id(t)]: source_of(t) for t in recorder.data.values()}
+            follow.writes = self.writes.seen
             follow.counters = {k: v for k, v in self.counters.items() if v is not None}
+            follow.record_of = _weakly(recorder.aval_of)
             follow.compute_number = _weakly(recorder.compute_number)
             follow.compute_operand = _weakly(recorder.compute_operand)
             names = function.__code__.co_varnames if numbers else ()
@@ -241,6 +247,7 @@ class SignatureState:
     def ended(self, recorder: Recorder, analysis: Analysis) -> None:
         """A recorded call has ended: have its branches checked, and note what it shows of numbers
         that change and of loops that tensors end."""
+        self.writes.seen = self.writes.seen or analysis.writes
         self.stores, followed = self.stores or analysis.stores, analysis.followed
         recorder.check(followed, self.rolls)
         self.loops = self.loops or recorder.loops
@@ -365,7 +372,7 @@ class SignatureTable(dict[Any, SignatureState]):
     def __init__(self) -> None:
         self.older: dict[Any, SignatureState] = {}
         self.lost = 0
-        self.fresh = FreshObjects()
+        self.fresh, self.writes = FreshObjects(), Writes()
         # signatures but for numbers among the arguments -> those of the latest such call
         self.numbers: dict[Any, tuple[Any, ...]] = {}
 

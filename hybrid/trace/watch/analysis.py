@@ -58,6 +58,7 @@ class Analysis(NamedTuple):
     rooted: objects older than the call; loaded: tensors that user code had in hand;
     held: tensors in hybrid's own objects; places_of: where these hold them; signed: arguments, and
     what is in them, whose content the signature holds;
+    writes: whether it stores into arrays that are older;
     stores: whether numbers or containers older than the call were seen to change;
     followed: what a replay can do of that at its commit, where the call was followed."""
 
@@ -70,6 +71,7 @@ class Analysis(NamedTuple):
     held: dict[int, Handle]
     places_of: dict[int, dict[Key, Any]]
     signed: dict[int, Any]
+    writes: bool
     stores: bool
     followed: Followed | None
 
@@ -115,6 +117,7 @@ def analyse(
         held=held,
         places_of=places_of,
         signed=signed,
+        writes=facts.writes,
         stores=work.changes.seen or _counts(facts) or any(switched(watch)),
         followed=work.followed,
     )
@@ -192,6 +195,8 @@ class _Work:
         """What was followed is an action of the commit, and no fact."""
         followed = self.followed = settle(self.watch.follow, self.facts, self.moved)
         grown = set() if followed is None else {id(c.owner) for c in followed.changes}
+        for ident in self.facts.large.keys() - grown:
+            self.facts.why("reads a large NumPy array; make it a tensor", self.facts.large[ident])
         self.changes.note_but(grown)  # notes no facts of what is dropped
         self.hosts.check(followed)
         if followed is None:

@@ -55,6 +55,8 @@ class Facts:
         # that are used for more than calls which a replay makes again
         self.hidden: dict[int, tuple[Any, list[str], Access]] = {}
         self.exposed: set[int] = set()
+        self.writes = False  # whether the call stores into arrays that were there before
+        self.large: dict[int, Access] = {}  # of those, the ones that are facts only if they must be
         # who looks at each place, where that is asked for, and what tells two accesses apart (a
         # code object is hashed by content, anew each time)
         self.accesses: dict[Key, dict[tuple[Any, ...], Access]] | None = None
@@ -80,6 +82,14 @@ class Facts:
         if follow is None or follow.failed or id(value) in follow.data:
             return False
         return id(value) in follow.fresh
+
+    def written_to(self, array: Any, access: Access) -> bool:
+        """Whether an array is one whose stores are followed; who met it is noted."""
+        follow = self.watch.follow
+        if follow is None or follow.failed or id(array) not in follow.met:
+            return False
+        self.large.setdefault(id(array), access)
+        return True
 
     def of_made(self, code: CodeType, offset: int) -> bool:
         """Whether a subscript was, each time that it ran, one of a container that the call made."""

@@ -84,6 +84,8 @@ class Objects:
             return value
         if source is None or self.facts.existing(source):
             if id(value) in self._reached:
+                if type(value) is np.ndarray:  # who finds one matters where it is written to
+                    self.facts.note("nd", value, None, access._replace(stores=False))
                 return value
             self._reached.add(id(value))
             self.facts.root(value)
@@ -147,6 +149,8 @@ class Objects:
                 return
             if is_a(value, np.ndarray) and cls is not np.ndarray:
                 reason = f"a {cls.__name__}, whose content cannot be followed"
+            elif value.nbytes > MAX_ARRAY and self.facts.written_to(value, access):
+                reason = ""
             elif value.nbytes > MAX_ARRAY and id(value) not in self.facts.in_signature:
                 reason = "a large NumPy array; make it a tensor"
             if reason:

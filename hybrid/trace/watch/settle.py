@@ -10,6 +10,8 @@ import collections
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...ir.tensor import Handle
 from ..bytecode.summary import instructions_of, texts_of
 from ..follow.arrays.computed import look_at_shared
@@ -25,8 +27,10 @@ from ..follow.terms import (
     Length,
     Load,
     Made,
+    NumberTable,
     Operation,
     Term,
+    WrittenArray,
     is_number,
     kind_of,
     may_differ,
@@ -35,7 +39,8 @@ from ..follow.terms import (
 from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plain
 from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
-from .pinned.changes import tables_of
+from .pinned.arrays import form_of, is_data, memory_among, states_but
+from .pinned.changes import lasting, tables_of
 from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
@@ -81,7 +86,8 @@ class Followed(NamedTuple):
     its start only); `operands`: terms of the numbers that operations took
     and that may differ in the next call, by their position among those; `tried`: terms that are
     computed and may differ, wherever they go; `hosted`: calls of Python's own world;
-    `loud`: errors of floating point of which NumPy is to tell."""
+    `loud`: errors of floating point of which NumPy is to tell; `given`: arguments, by number, whose
+    memory is data."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -97,6 +103,7 @@ class Followed(NamedTuple):
     hosted: tuple[Hosted, ...] = ()
     pins: frozenset[Key] = frozenset()
     loud: frozenset[str] = frozenset()
+    given: tuple[int, ...] = ()
 
 
 def _physical(key: Key, holder: Any) -> Physical | None:
@@ -149,6 +156,8 @@ class _Settled:
                 return Constant(follow.lengths[term.owner])
             owners = [m.owner for m in follow.mutations if id(m.owner) == term.owner]
             self.lists[term.owner] = owners[0]
+        elif type(term) is WrittenArray and term.stores == 0:
+            return term if id(term.value) in follow.begun else NumberTable(term.value)
         elif type(term) is Operation or type(term) is Made:
             return term._replace(operands=tuple(map(self, term.operands)))
         elif type(term) is Collection:
@@ -267,6 +276,8 @@ class _Work:
     def _grows(self, owner: Any) -> bool:
         """Whether all uses of a container are changes that were understood."""
         follow = self.follow
+        if is_a(owner, np.ndarray):
+            return is_data(self, owner)
         seen = mutations_of(follow)
         if id(owner) in follow.peeked and not all(
             _keeps_last(m) for m in follow.mutations if m.owner is owner
@@ -293,6 +304,7 @@ class _Work:
         self._renew()
         self._look(unread(follow, self.facts.counts))
         while True:
+            self.escaped.update(states_but(follow, grown, self.facts.counts))
             for place, terms in follow.stored.items():
                 if place not in places:
                     self._look(terms)
@@ -303,6 +315,7 @@ class _Work:
             self.pinned = {p for p in places if self._turns(p, looked)}
             gone = (places.keys() & looked) - self.pinned
             lost = {i for i in grown if Length(i) in self.escaped}
+            lost |= {id(e.value) for e in self.escaped if type(e) is WrittenArray} & grown
             if not gone and not lost:
                 break
             places = {p: s for p, s in places.items() if p not in gone}
@@ -347,6 +360,8 @@ class _Work:
             paths[pin(spot)] = Inside(spot.holder, self.follow.start[place], None)
         for found in self.whole.values():
             paths |= found
+        arrays = [m.owner for m in self.follow.mutations if id(m.owner) in grown]
+        paths |= form_of([array for array in arrays if is_a(array, np.ndarray)])
         return paths | self.renewed
 
     def _renew(self) -> None:
@@ -373,13 +388,12 @@ class _Work:
         settled = _Settled(follow, self._free(places), grown)
         grown = grown | self.whole.keys()
         kept = tuple([self._left(place, slot, settled) for place, slot in places.items()])
-        changes = tuple(_lasting(self._changes(grown, settled)))
+        changes = tuple(lasting(self._changes(grown, settled)))
         conditions = [Condition(settled(c.term), c.truth) for c in follow.conditions]
         conditions += [Condition(term, True) for term in ways.values()]
         operands = self._operands(settled)
         tried = tuple([t for t in map(settled, follow.tried.values()) if may_differ(t)])
-        result = settled(follow.result.term)
-        paths = self._paths(places, grown)
+        result, paths = settled(follow.result.term), self._paths(places, grown)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
         dropped = {key for p in {*places, *settled.loads} for key in self.keys.get(p, ())}
         dropped |= self.gone | {pin(follow.spots[place]) for place in places}
@@ -387,8 +401,8 @@ class _Work:
         kept += tuple([Place(m.spot, m.module.training, None) for m in modes])
         paths |= {m.key: m.start for m in modes}
         dropped |= {key for key in self.facts.found if any(m.covers(key) for m in modes)}
-        pins = {*[pin(follow.spots[p]) for p in self.pinned], *[m.key for m in modes]}
-        pins.update(*self.whole.values())
+        pins = {pin(follow.spots[p]) for p in self.pinned}
+        pins.update([m.key for m in modes], *self.whole.values())
         unnoted = grown | replaced | self._made(kept, changes) | tables_of(self)
         return Followed(
             kept,
@@ -405,6 +419,7 @@ class _Work:
             tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted]),
             frozenset(pins),
             frozenset(follow.loud),
+            memory_among(follow.lent),
         )
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:
@@ -439,19 +454,6 @@ class _Work:
                 yield Change(
                     mutation.owner, mutation.method, values, _terms(mutation, values, settled)
                 )
-
-
-def _lasting(changes: Iterator[Change]) -> list[Change]:
-    """The changes without those of a list that the next one of that list takes back."""
-    found: list[Change] = []
-    for change in changes:
-        latest = [k for k, other in enumerate(found) if other.owner is change.owner]
-        back = type(change.owner) is list and change.method == "pop" and not change.terms
-        if back and latest and found[latest[-1]].method == "append":
-            del found[latest[-1]]
-        else:
-            found.append(change)
-    return found
 
 
 def _always(condition: Condition) -> bool:

@@ -6,6 +6,7 @@ followed array that is none of the computations here makes the leaves of its ter
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,10 +26,12 @@ from ..terms import (
     Collection,
     Constant,
     HostRead,
+    Live,
     Load,
     Made,
     NumberTable,
     Operation,
+    WrittenArray,
     argument,
     is_number,
     parts,
@@ -46,6 +49,7 @@ from .allowed import (
     of_symbol,
     with_names,
 )
+from .states import current, left_views, sliced, stale
 
 __all__ = [
     "IGNORED",
@@ -59,6 +63,7 @@ __all__ = [
     "of_call",
     "of_method",
     "of_operator",
+    "operand_of_array",
     "seen",
 ]
 
@@ -84,12 +89,14 @@ def _given(follow: Any, frame: types.FrameType, slot: StackSlot) -> StackSlot:
     return slot if number is None else StackSlot(value, argument(number, type(value)))
 
 
-def _operand(
+def operand_of_array(
     follow: Any, machine: Stepper, frame: types.FrameType, slot: StackSlot
 ) -> tuple[Any, Any] | None:
     """The term and value of an argument; None where it cannot be computed with."""
     slot = _given(follow, frame, slot)
     value = value_of(frame, slot)
+    if isinstance(slot.term, Live):
+        return None
     if slot.term is None and any(value is kind for kind in NUMBERS):
         return Constant(value), value
     if type(value) is np.ndarray and slot.value is value and slot.term is None:
@@ -101,7 +108,11 @@ def _operand(
         return None
     if slot.term is None and not sequence and not _free(follow, value):
         return None
-    return None if any(type(leaf) is HostRead for leaf in parts(term)) else (term, value)
+    if any(type(leaf) is HostRead for leaf in parts(term)) or stale(follow, term):
+        return None
+    if type(term) is WrittenArray:
+        follow.uses(machine, term.value)
+    return sliced(current(follow, term)), value
 
 
 def _free(follow: Any, value: Any) -> bool:
@@ -158,7 +169,7 @@ def computed(
     if all(no_data(follow, frame, slot) for slot in slots):
         follow.does_again(machine)
         return None
-    found = [_operand(follow, machine, frame, slot) for slot in slots]
+    found = [operand_of_array(follow, machine, frame, slot) for slot in slots]
     operands = [pair for pair in found if pair is not None]
     if len(operands) < len(found) or not any(_has_data(term) for term, _ in operands):
         return None
@@ -168,6 +179,8 @@ def computed(
     term = Made(call.function, tuple([term for term, _ in operands]), type(value))
     if value is None or size(term) > MAX_SIZE or _depth(term) > MAX_TERM:
         return None
+    if call.function is operator.getitem and type(operands[0][0]) is WrittenArray:
+        follow.cuts[plain_form(term)] = operands[1][1]
     if has_arrays(term):
         follow.loud.update([kind for kind, how in np.geterr().items() if how != IGNORED])
     follow.does_again(machine)
@@ -262,7 +275,7 @@ def _shaped(term: Any) -> bool:
     if type(term) is Load:
         return term.of_call and not any(term.type is kind for kind in NUMBERS)
     if type(term) is not Made:
-        return type(term) is Constant
+        return type(term) is Constant or type(term) is WrittenArray
     if is_a(term.function, np.ufunc) or any(term.function is known for known in _SHAPING):
         return all(map(_shaped, term.operands))
     first, *others = term.operands
@@ -345,10 +358,12 @@ def _has_data(term: Any) -> bool:
 # ---- arrays that the call leaves
 def look_at_shared(follow: Any) -> None:
     """The call is over: arrays of which one may be part of another that it leaves, too, are looked
-    at, for each would be computed by itself."""
+    at, for each would be computed by itself; so are parts of arrays that it writes to."""
     slots = [follow.result, *follow.current.values()]
-    slots += [slot for mutation in follow.mutations for slot in mutation.arguments]
+    changes = [mutation for mutation in follow.mutations if mutation.method != "store"]
+    slots += [slot for mutation in changes for slot in mutation.arguments]
     seen = set[Any]()
+    follow.escape([slot for slot in slots if left_views(slot.term)])
     for term in [term for slot in slots for term in _left(slot.term)]:
         known = _arrays_in(term)
         if not seen.isdisjoint(known):

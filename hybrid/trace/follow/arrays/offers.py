@@ -18,8 +18,11 @@ from ...heap.data import passed
 from ..hosted.recall import operand_at
 from ..machine import UNKNOWN, UNSEEN, StackSlot, Stepper, unwrapped, value_of
 from ..operands import operand_of
-from ..terms import is_number
+from ..terms import WrittenArray, is_number
 from .computed import is_array, no_data, of_operator, seen
+from .late import late_operation
+from .states import current, stale
+from .written import update
 
 __all__ = ["ArrayOffer", "array_operand", "close_offer", "given_back", "offer_arrays"]
 __all__ += ["on_arrays", "stored", "taken_from"]
@@ -58,6 +61,8 @@ def offer_arrays(
     that may run; None: there are none."""
     places = [k for k, slot in enumerate(slots) if is_array(slot)]
     if not places or follow.regions or follow.arrays is not None:
+        return None
+    if any(stale(follow, slots[k].term) for k in places):
         return None
     if function is not None and _watched(function):
         return None
@@ -101,7 +106,10 @@ def array_operand(follow: Any, given: Any, literal: Callable[[Handle], int]) -> 
         tensor = passed(slot.value)
         if tensor is not None and tensor._a.dtype == given.dtype:
             offer.taken.add(found[0])
-            return tensor, operand_of(follow, slot.term, slot.value, tensor, literal(tensor))
+            if type(slot.term) is WrittenArray and follow.under is not None:
+                follow.uses(follow.under, slot.value)
+            term = current(follow, slot.term)
+            return tensor, operand_of(follow, term, slot.value, tensor, literal(tensor))
     offer.broken = offer.broken or bool(found) or 0 in offer.idents
     return None
 
@@ -179,9 +187,14 @@ def on_arrays(
     """Whether an operator got an array: it computes another one, or a tensor with what it makes of
     the array."""
     left = seen(machine, frame, slots[0], len(machine.stack)) if inplace else slots[0]
+    updated = update(follow, machine, frame, symbol, slots) if inplace else None
+    if updated is not None:
+        machine.stack.append(updated)
+        return True
     if inplace and not _immutable(value_of(frame, left)):
         return _inplace(follow, machine, frame, slots, value_of(frame, left))
     made = of_operator(follow, machine, frame, symbol, slots, len(machine.stack))
+    made = made or late_operation(follow, frame, symbol, slots)
     if made is not None:
         machine.stack.append(made)
         return True

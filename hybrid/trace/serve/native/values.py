@@ -19,9 +19,9 @@ from ...follow.terms import Collection, Constant, Operation
 from ...follow.terms import Made as Computation
 from ...heap.structure import built
 from ...host.again import First
-from ...record.actions import Counted, HeldObject, LoadedNumber
 from ...record.guards import Places
 from ...record.inputs import AsGradient, AtFact, ByIdentity
+from ...record.kept.leaves import ArrayBehind, Counted, HeldObject, LoadedNumber, behind
 from ...record.outputs import (
     Box,
     Computed,
@@ -57,6 +57,7 @@ class ValueWriter(Places):
         self.found: dict[int, str] = {}  # inputs that are looked up
         self.numbers: dict[int, str] = {}  # that were read from results, by output
         self.values: dict[tuple[str, int], str] = {}  # that were read, by the read
+        self.states: dict[ArrayBehind, str] = {}  # what holds arrays behind stores
         self.clocks: dict[HostResult, str] = {}  # what holds the times after the operations
 
     def tensor(self, spec: New) -> str:
@@ -169,6 +170,11 @@ class ValueWriter(Places):
             return self.row(items) if term.type is tuple else f"[{', '.join(items)}]"
         if kind is First:
             return f"{self.const(term.now)}()"
+        if kind is ArrayBehind:
+            if term not in self.states:
+                given = ", ".join(map(self.number, term.operands))
+                self.states[term] = self.name(f"{self.const(behind)}({given})")
+            return self.states[term]
         if kind is HostResult:
             return self.clocks[term]
         if kind is HeldObject:

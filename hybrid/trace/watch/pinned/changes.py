@@ -6,6 +6,7 @@ Invariant: what is put off is noted after all, unless the container's changes be
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ...bytecode.summary import instructions_of
@@ -14,7 +15,7 @@ from ...heap.allowlist import BOXES, is_a
 from ..fact_table import Access, Facts, Reader
 from .starts import mutations_of
 
-__all__ = ["Changes", "tables_of"]
+__all__ = ["Changes", "lasting", "tables_of"]
 
 # methods of built-in containers that change them
 CHANGING = frozenset(
@@ -111,4 +112,17 @@ def tables_of(work: Any) -> set[int]:
         ]
         if all(work.understood(place, key, access) for key, access in seen):
             found.add(ident)
+    return found
+
+
+def lasting(changes: Iterator[Any]) -> list[Any]:
+    """The changes without those of a list that the next one of that list takes back."""
+    found: list[Any] = []
+    for change in changes:
+        latest = [k for k, other in enumerate(found) if other.owner is change.owner]
+        back = type(change.owner) is list and change.method == "pop" and not change.terms
+        if back and latest and found[latest[-1]].method == "append":
+            del found[latest[-1]]
+        else:
+            found.append(change)
     return found

@@ -12,6 +12,7 @@ from typing import Any
 from ....ir.tensor import Handle
 from ...bytecode.expressions import NOWHERE, Expr, Store
 from ...bytecode.summary import summarize
+from ...follow.arrays.notes import may_be_written
 from ...heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
 from ..classes import in_python
 from ..evaluator import Evaluator
@@ -46,6 +47,8 @@ class StoreRules:
         if kind == "attr" and key == "__dict__":
             self.facts.why("replaces the dictionary of an object", writes)
         for value in list(objects.values()):
+            if kind != "attr" and may_be_written(value) and self.facts.counts(value):
+                self.facts.writes = True
             if kind != "attr" and self.changes.put_off(value, Access(code, offset), "__setitem__"):
                 continue
             if offset in summarize(code).deletes:
