@@ -67,7 +67,7 @@ CHANGED: dict[int, dict[str, Method]] = {
 }
 
 
-LOOKS_UP = ("setdefault",)  # methods of dicts that give what is at a key, if it is there
+LOOKS_UP = "get", "setdefault"  # methods of dicts that give what is at a key, if it is there
 MAKES = "<makes>"  # the method of a slot that holds the function of a generator expression
 RETURNED = "<tuple>"  # the method of a stack slot that holds a tuple which a call gave
 # builtins that change nothing, iterators among their arguments included
@@ -169,7 +169,7 @@ def _of_container(
     arguments: list[StackSlot],
     names: tuple[str, ...],
 ) -> bool:
-    """A method of a container that the call made, or `setdefault` of an older dict; false: what it
+    """A method of a container that the call made, or a look-up in an older dict; false: what it
     does is not followed."""
     box, found = fresh_in(owner), None
     if box is None or not name:
@@ -191,7 +191,7 @@ def _found_by_default(
     owner: StackSlot,
     arguments: list[StackSlot],
 ) -> bool:
-    """`d.setdefault(key, default)` where the key is there: what the dict holds there."""
+    """`d.get(key)` or `d.setdefault(key, default)` where the key is there: what is held there."""
     place = len(machine.stack) + 2
     if not arguments or arguments[0].term is not None:
         return False

@@ -14,7 +14,7 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, trusted
 from .arrays.computed import of_attribute, of_method
 from .arrays.offers import on_arrays
-from .branching import jump_or_pop, pop_jump
+from .branching import begin_handling, jump_or_pop, matches, pop_jump
 from .builds import (
     LOOKS,
     build,
@@ -97,6 +97,7 @@ def push_null(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 def leave(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
+    machine.variables.clear()
     follow.returns(machine, slot)
 
 
@@ -295,6 +296,11 @@ def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
     follow.store(machine, spot, slot, held)
 
 
+def delete_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    follow.escape([machine.stack.pop()])
+    follow.blind.add((id(machine.code), machine.offset))  # the place is no action
+
+
 # ---- operators
 FIRST_INPLACE = 13  # operands of BINARY_OP from here on are the augmented assignments
 _BINARY: tuple[Any, ...] = (
@@ -407,6 +413,9 @@ EFFECTS: dict[str, Effect] = {
     "JUMP_IF_FALSE_OR_POP": jump_or_pop,
     "JUMP_IF_TRUE_OR_POP": jump_or_pop,
     "POP_TOP": pop_top,
+    "PUSH_EXC_INFO": begin_handling,
+    "CHECK_EXC_MATCH": matches,
+    "POP_EXCEPT": pop_top,
     "COPY": copy,
     "SWAP": swap,
     "PUSH_NULL": push_null,
@@ -425,6 +434,7 @@ EFFECTS: dict[str, Effect] = {
     "LOAD_ATTR": load_attr,
     "LOAD_METHOD": load_method,
     "STORE_ATTR": store_attr,
+    "DELETE_ATTR": delete_attr,
     "BINARY_SUBSCR": subscript,
     "STORE_SUBSCR": store_subscript,
     "DELETE_SUBSCR": delete_subscript,

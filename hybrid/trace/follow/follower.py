@@ -206,15 +206,15 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         self._look(machine)
         self.under = machine
         if offset in machine.handlers:
-            self.fail("an exception is handled")
-            return
-        if machine.offset >= 0 and offset not in machine.after[machine.offset]:
+            if not machine.unwind(offset):
+                return self.fail("an exception is handled")
+        elif machine.offset >= 0 and offset not in machine.after[machine.offset]:
             self.fail("an instruction was not seen")
             return
         # one with a long operand is not announced by itself
         while machine.instructions[offset].opname == "EXTENDED_ARG":
             offset += 2
-        machine.returned, machine.entered = [], []
+        machine.returned, machine.entered, machine.stopped = [], [], False
         machine.offset, machine.depth = offset, len(machine.stack)
         machine.ticks += 1
         self.impure += machine.instructions[offset].opname not in PURE
@@ -234,7 +234,10 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
     def raised(self, frame: types.FrameType, kind: type) -> None:
         """An exception was raised or passes through."""
         machine = self.machines.get(id(frame))
-        if machine is None or issubclass(kind, StopIteration):
+        if machine is None:
+            return
+        if issubclass(kind, StopIteration):
+            machine.stopped = True
             return
         if machine.produces is not None and kind is GeneratorExit:
             del self.machines[id(frame)]  # nobody asks it for more
@@ -265,6 +268,8 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         """A frame returns this."""
         if machine.produces is not None:
             machine.produces.ended = True
+        elif machine.code.co_flags & inspect.CO_GENERATOR:
+            self.escape([slot])
         elif machine is self.first:
             self.result = slot
         elif slot.term is not None:
@@ -281,7 +286,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         for machine in self.machines.values():
             self._look(machine)
             self.escape(machine.passed)
-            self.escape(machine.stack)
+            self.escape([*machine.stack, *machine.variables.values()])
         self.machines.clear()
         self.result = plainly(self, self.result)
         self.current = {place: plainly(self, slot) for place, slot in self.current.items()}

@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..bytecode.summary import exception_targets, instructions_of, successors
+from ..bytecode.summary import exception_targets, handled_at, instructions_of, successors
 from ..heap.allowlist import Wrapped, is_a, lookup
 from .terms import NUMBERS, Term, is_number, kind_of
 
@@ -115,6 +115,7 @@ class Stepper:
         "reads",
         "returned",
         "entered",
+        "stopped",
         "offset",
         "depth",
         "handlers",
@@ -139,6 +140,7 @@ class Stepper:
         self.reads: list[tuple[int, str, int]] = []  # host reads during this instruction
         self.returned: list[Any] = []  # what Python code returned to this instruction
         self.entered: list[Stepper] = []  # frames entered from this instruction
+        self.stopped = False  # whether it raised a StopIteration
         self.offset, self.ticks = -1, 0  # of the instruction, and how many have run
         self.depth = 0  # of the stack before the instruction
         self.handlers, self.instructions = exception_targets(code), instructions_of(code)
@@ -152,6 +154,17 @@ class Stepper:
         # may run where it is not followed
         self.cells: dict[str, StackSlot] = {}
         self.leaks = False
+
+    def unwind(self, target: int) -> bool:
+        """What the instruction under way raised is handled: go there; false where that is more than
+        the end of an iterator or generator, which what it goes over decides."""
+        block = handled_at(self.code, self.offset, target) if self.stopped else None
+        if block is None:
+            return False
+        depth, marked = block
+        del self.stack[depth:]
+        self.stack += [UNSEEN] * (2 if marked else 1)
+        return True
 
     def cell(self, name: str) -> Any:
         """The cell of a variable of an outer function, where the function is known."""
