@@ -15,14 +15,16 @@ from typing import Any
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import MISSING, is_a, lookup
+from ..heap.walks import CACHED
 from ..host.table import host_function
-from .arrays.computed import is_array, of_call
+from .arrays.computed import NOWHERE, is_array, of_call
 from .arrays.numbers import offer_numbers
 from .arrays.offers import close_offer, offer_arrays
 from .follower import COMPREHENSIONS, Follower
 from .fresh.builtins import of_builtin
 from .fresh.methods import of_method
 from .fresh.model import Fresh, Produced, fresh_in, plainly, real_of
+from .hosted.cached import cached_call
 from .hosted.calls import called_again
 from .hosted.recall import recalled, spread, spread_names
 from .hosted.texts import of_tensor, text_of
@@ -98,6 +100,7 @@ def kw_names(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
 
 
 def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    follow.calls[id(machine.code), machine.offset] += 1
     count = instruction.arg or 0
     arguments = machine.stack[len(machine.stack) - count :] if count else []
     del machine.stack[len(machine.stack) - count :]
@@ -125,6 +128,8 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
         return
     if any(isinstance(s.term, Live) and type(s.term) is not Fresh for s in given):
         _python(follow, machine, frame, callee, function, given, names, first)
+        return
+    if cached_call(follow, machine, frame, function, given, names, first):
         return
     passed, given = given, [plainly(follow, slot) for slot in given]
     if _recalls(function, given):
@@ -385,6 +390,7 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
 
 
 def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    follow.calls[id(machine.code), machine.offset] += 1
     count = 3 + ((instruction.arg or 0) & 1)
     first = len(machine.stack) - count
     passed = machine.stack[first:]
@@ -392,12 +398,14 @@ def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     del machine.stack[first:]
     callee = slots[0] if slots[1] is NULL else slots[1]
     function = value_of(frame, callee)
-    if _recalls(function, []):
+    if type(function) is CACHED or _recalls(function, []):
         given = spread(machine, frame, slots[2], first + 2)
         names = spread_names(machine, frame, slots[3], first + 3) if count > 3 else {}
         if given is not None and names is not None:
-            given = [*given, *names.values()]
-            if called_again(follow, machine, frame, function, given, tuple(names)):
+            given, order = [*given, *names.values()], tuple(names)
+            if cached_call(follow, machine, frame, function, given, order, NOWHERE):
+                return
+            if called_again(follow, machine, frame, function, given, order):
                 return
     follow.escape([*passed, *slots])
     machine.stack.append(UNSEEN)

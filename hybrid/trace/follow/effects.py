@@ -12,6 +12,7 @@ from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, trusted
+from ..heap.walks import CACHED
 from .arrays.computed import of_attribute, of_method
 from .arrays.offers import on_arrays
 from .branching import begin_handling, jump_or_pop, matches, pop_jump
@@ -263,6 +264,8 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     found = lookup(type(base), name)
     if type(found) is types.FunctionType:
         machine.stack += [StackSlot(found), StackSlot(base)]
+    elif type(found) is staticmethod and type(found.__func__) is CACHED:
+        machine.stack += [NULL, StackSlot(found.__func__)]
     else:
         follow.blind.add((id(machine.code), machine.offset))
         machine.stack += [StackSlot(method=name), UNSEEN]

@@ -115,7 +115,7 @@ def analyse(
         held=held,
         places_of=places_of,
         signed=signed,
-        stores=work.changes.seen or _counts(facts) or any(switched(watch)),
+        stores=work.changes.seen or _counts(facts) or any(switched(watch)) or watch.cached,
         followed=work.followed,
     )
 
@@ -147,6 +147,7 @@ class _Work:
         self.changes = Changes(facts, objects)
         self.evaluator.put_off = self.changes.put_off
         self.evaluator.keys_at = self.changes.keys_at
+        self.evaluator.looked_up = self.changes.looked_up
         self.hosts = HostCalls(facts)
         self.evaluator.made_again = self.hosts.put_off
         self.calls = CallRules(self.evaluator, self.changes, self.hosts)

@@ -402,7 +402,8 @@ class _Work:
             paths,
             operands,
             tried,
-            tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted]),
+            tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted])
+            + tuple(follow.touches),
             frozenset(pins),
             frozenset(follow.loud),
         )
