@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 from ...core.signals import foreign
 from ...ir.tensor import Handle
-from ..heap.allowlist import is_a, lookup, plain
+from ..heap.allowlist import is_a, plain
 from ..heap.data import source_of
 from ..heap.facts import same
 from .arrays.notes import ArrayNotes
 from .fresh.model import bind, plainly
 from .fresh.notes import FreshNotes
 from .hosted.notes import HostNotes
-from .machine import CREATED, PURE, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, unwrapped
+from .machine import CREATED, PURE, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, runs, unwrapped
 from .operands import SharedValues, of_types
 from .places import Contents, Method, Mutation, Physical, PlaceSpot
 from .terms import (
@@ -159,19 +159,14 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         if not slots or len(caller.entered) > 1:
             return
         callee, *arguments = slots
-        function = unwrapped(callee.value) if callee.value is not UNKNOWN else None
-        body = getattr(function, "__code__", None)
-        if is_a(function, types.FunctionType) and body is code:
+        function, bound_to = runs(callee.value)
+        if is_a(function, types.FunctionType) and function.__code__ is code:
             machine.function = function
         if not any(slot.term is not None for slot in arguments):
             return
-        called = lookup(type(callee.value), "__call__") is function  # an object that may be
-        method = type(callee.value) is types.MethodType
-        given = [*([StackSlot()] if method or called else []), *arguments]
-        bare = callee.value.__func__ if method else callee.value
-        simple = not code.co_flags & RESUMED and (called or bare is function)
-        if function is None or machine.function is None or not simple:
+        if machine.function is None or bound_to is None or code.co_flags & RESUMED:
             return  # they have escaped
+        given = [*([StackSlot()] if bound_to else []), *arguments]
         bound = bind(code, given, caller.names)
         if bound is None:
             return

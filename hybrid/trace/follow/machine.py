@@ -27,6 +27,7 @@ __all__ = [
     "numeric",
     "Stepper",
     "value_of",
+    "runs",
     "unwrapped",
 ]
 
@@ -188,3 +189,17 @@ def unwrapped(function: Any) -> Any:
     if is_a(function, (types.FunctionType, type)):
         return function
     return lookup(type(function), "__call__")
+
+
+def runs(callee: Any) -> tuple[Any, bool | None]:
+    """The Python function that a call of an object enters first, and whether that gets an object
+    before the arguments (None: it may get others)."""
+    if callee is UNKNOWN:
+        return None, None
+    if type(callee) is type and lookup(callee, "__new__") is object.__new__:
+        return lookup(callee, "__init__"), True
+    function = unwrapped(callee)
+    if lookup(type(callee), "__call__") is function or type(callee) is types.MethodType:
+        simple = type(callee) is not types.MethodType or callee.__func__ is function
+        return function, True if simple else None
+    return function, False if callee is function else None

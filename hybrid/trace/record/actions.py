@@ -53,6 +53,7 @@ from ..watch.settle import Followed
 from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
+__all__ += ["LoadedNumber", "Counted", "HeldObject", "NumberOperand", "HOW", "OPERATORS"]
 
 # what a change of a container calls, by the container's type and the method
 _PRIMITIVES: dict[tuple[type, str], Callable[..., Any]] = {
@@ -263,10 +264,11 @@ class _Builder:
         self,
         followed: Followed,
         dead: Callable[[Any], None],
-        spec: Callable[[Any], Spec],
+        spec: Callable[..., Spec],
         host: Callable[[HostRead], HostValue],
     ) -> None:
-        self.followed, self.dead, self.plain_spec, self.host = followed, dead, spec, host
+        self.followed, self.dead, self.host = followed, dead, host
+        self.plain_spec: Callable[[Any], Spec] = lambda value: spec(value, self._inside)
         self.loads: dict[Any, LoadedNumber] = {}
         self.lists: dict[int, Counted] = {}
         self.checks: dict[Any, Any] = {}
@@ -305,19 +307,22 @@ class _Builder:
 
     def spec(self, value: Any, term: Any) -> Spec:
         """The recipe of a value, which this term stands for."""
-        if term is None:
+        if term is None or type(term) is Constant:
             return self.plain_spec(value)
         if type(term) is HostRead:
             return self.host(term)
         if type(term) is Collection:
             return self._box(value, term)
-        if type(term) is Constant:
-            return self.plain_spec(value)
         resolved = self.resolve(term)
         if type(resolved) is Constant:
             return self.plain_spec(value)
         self.check(term)
         return Computed(resolved)
+
+    def _inside(self, owner: Any, name: str, value: Any) -> Spec | None:
+        """The recipe of what an attribute of a new object holds; None: it is not followed."""
+        term = self.followed.inside.get((id(owner), name))
+        return None if term is None else self.spec(value, term)
 
     def _box(self, value: Any, term: Collection) -> Spec:
         kind: Any = type(value)
@@ -356,16 +361,14 @@ class _Builder:
 
     def host_calls(self) -> None:
         """The calls of Python's own world, in program order."""
-        calls = self.followed.hosted
-        for number, hosted in enumerate(calls):
+        for number, hosted in enumerate(calls := self.followed.hosted):
             holder = None
             if hosted.owner is not UNKNOWN:
                 if not self.existed(hosted.owner):
                     raise Unfit(f"makes a {type(hosted.owner).__name__} to write to or draw from")
                 holder = Holder(hosted.owner, self.dead)
             kind, use = hosted.call.type, hosted.entry.use
-            if early(hosted):
-                assert kind is not None
+            if early(hosted) and kind is not None:
                 terms = tuple(map(self.resolve, hosted.arguments))
                 self.first[hosted.call] = First(
                     hosted.function,
@@ -386,8 +389,7 @@ class _Builder:
             holder = Holder(hosted.owner, self.dead)
         function = hosted.function if placed is None else placed(hosted.site)
         specs = tuple(map(self.argument, hosted.arguments))
-        site = hosted.site
-        mark = id(hosted.function), hosted.entry.name, site.file, site.line
+        mark = id(hosted.function), hosted.entry.name, *hosted.site[:2]
         return Told(function, holder, specs, hosted.names, mark)
 
     def argument(self, term: Any) -> Spec:
@@ -465,7 +467,7 @@ def actions_of(
     followed: Followed | None,
     operands: Sequence[tuple[Any, type, Aval]],
     dead: Callable[[Any], None],
-    spec: Callable[[Any], Spec],
+    spec: Callable[..., Spec],
     host: Callable[[HostRead], HostValue],
     returned: Any,
     existed: Callable[[Any], bool | None],
@@ -479,7 +481,8 @@ def actions_of(
     builder = _Builder(followed, dead, spec, host)
     builder.existed = existed
     builder.host_calls()
-    result = None if followed.result is None else builder.spec(returned, followed.result)
+    plainly = followed.result is None and not followed.inside
+    result = None if plainly else builder.spec(returned, followed.result)
     numbers = []
     for spot, content, term in followed.places:
         key = Key(spot.kind, id(spot.holder), spot.key)  # type: ignore[arg-type]
@@ -495,6 +498,3 @@ def actions_of(
         specs = tuple(map(builder.spec, values, terms))
         grown.append(Grown(Holder(owner, dead), type(owner), method, specs))
     return builder.actions(tuple(numbers), tuple(grown), operands), result
-
-
-__all__ += ["LoadedNumber", "Counted", "HeldObject", "NumberOperand", "HOW", "OPERATORS"]

@@ -156,10 +156,12 @@ def spec_of(
     recipe: Callable[[Handle], New | Known],
     existed: Callable[[Any], bool | None],
     host: Callable[[Any], HostValue | Computed | None],
+    inside: Callable[[Any, str, Any], Any] = lambda owner, name, value: None,
     depth: int = 0,
 ) -> Spec:
     """The recipe for a value; `recipe` says what a tensor is, `existed` whether an object was there
-    before the call (None: that is not known), `host` whether it is a value read from a tensor.
+    before the call (None: that is not known), `host` whether it is a value read from a tensor,
+    `inside` what a followed value in an attribute is.
 
     Raises Unfit for fresh objects of other types."""
     if is_a(value, Handle):
@@ -171,14 +173,14 @@ def spec_of(
         return Plain(value)
     if depth > MAX_DEPTH:
         raise Unfit(f"returns containers nested more than {MAX_DEPTH} deep")
-    kind, deeper = type(value), depth + 1
+    kind, rest = type(value), (recipe, existed, host, inside, depth + 1)
     if kind is list or is_tuple(value):
-        parts = [spec_of(part, recipe, existed, host, deeper) for part in value]
+        parts = [spec_of(part, *rest) for part in value]
         return Box(kind, id(value), tuple(parts))
     if kind is dict or kind is OrderedDict:
         if not all(plain(k) and host(k) is None for k in value):
             raise Unfit("returns a dict whose keys are not plain values")
-        parts = [spec_of(value[k], recipe, existed, host, deeper) for k in value]
+        parts = [spec_of(value[k], *rest) for k in value]
         return Box(kind, id(value), tuple(parts), tuple(value))
     fields = fields_of(value) if existed(value) is False else None
     if fields is None:
@@ -187,7 +189,9 @@ def spec_of(
             "(only tensors, numbers, lists, tuples, dicts and objects of Python classes without "
             "__del__ can be rebuilt)"
         )
-    parts = [spec_of(part, recipe, existed, host, deeper) for part in fields[1]]
+    names = [name if type(name) is str else name.__name__ for name in fields[0]]
+    known = [inside(value, name, part) for name, part in zip(names, fields[1])]
+    parts = [spec_of(p, *rest) if own is None else own for own, p in zip(known, fields[1])]
     return Box(kind, id(value), tuple(parts), fields[0])
 
 

@@ -7,7 +7,8 @@ is one that the follower understood; in every other case it stays a fact.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...ir.tensor import Handle
@@ -36,6 +37,7 @@ from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plai
 from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
 from .pinned.changes import tables_of
+from .pinned.made import own_attributes
 from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
@@ -81,7 +83,8 @@ class Followed(NamedTuple):
     its start only); `operands`: terms of the numbers that operations took
     and that may differ in the next call, by their position among those; `tried`: terms that are
     computed and may differ, wherever they go; `hosted`: calls of Python's own world;
-    `loud`: errors of floating point of which NumPy is to tell."""
+    `loud`: errors of floating point of which NumPy is to tell; `inside`: what attributes of objects
+    that the call made hold, by id and name."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -97,6 +100,7 @@ class Followed(NamedTuple):
     hosted: tuple[Hosted, ...] = ()
     pins: frozenset[Key] = frozenset()
     loud: frozenset[str] = frozenset()
+    inside: Mapping[tuple[int, str], Term] = MappingProxyType({})
 
 
 def _physical(key: Key, holder: Any) -> Physical | None:
@@ -176,6 +180,7 @@ class _Work:
         self.whole: dict[int, dict[Key, Inside]] = {}  # containers that are looked at and changed
         self.renewed: dict[Key, Inside] = {}  # what is in containers that others make anew
         self.gone: set[Key] = set()  # the facts that it replaces
+        self.own: dict[Physical, StackSlot] = {}  # attributes of objects that the call made
         self.modes = mode_places(facts.watch)  # what these hold is decided by facts
         ran = list(facts.watch.ran.values())
         self.own_names = {n for code, _ in ran for n in (*code.co_names, *texts_of(code))}
@@ -292,9 +297,10 @@ class _Work:
         self.whole = {i: found for i, found in pinned.items() if found}
         self._renew()
         self._look(unread(follow, self.facts.counts))
+        self.own = own_attributes(self)
         while True:
             for place, terms in follow.stored.items():
-                if place not in places:
+                if place not in places and place not in self.own:
                     self._look(terms)
             for mutation in follow.mutations:
                 if id(mutation.owner) not in grown:
@@ -406,7 +412,12 @@ class _Work:
             + tuple(follow.touches),
             frozenset(pins),
             frozenset(follow.loud),
+            {self._at(place): settled(s.term) for place, s in self.own.items() if s.term},
         )
+
+    def _at(self, place: Physical) -> tuple[int, str]:
+        spot = self.follow.spots[place]
+        return id(spot.holder), spot.key
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:
         """The operands that are computed anew in each call."""
