@@ -128,10 +128,12 @@ def _handled(code: CodeType) -> list[tuple[int, int]]:
 
 def _of_ends(code: CodeType, at: int) -> bool:
     """Whether a handler takes the end of an iterator or generator and nothing else."""
-    asked, match, jump = [ins for ins in listed(code) if ins.offset >= at][:3]
-    if asked.argval != "StopIteration" or match.opname != "CHECK_EXC_MATCH":
+    first = [ins for ins in listed(code) if ins.offset >= at][:3]
+    if [ins.opname for ins in first[:2]] != ["LOAD_GLOBAL", "CHECK_EXC_MATCH"]:
         return False
-    return "JUMP" in jump.opname and instructions_of(code)[jump.argval].opname == "RERAISE"
+    asked, _, jump = first
+    ends = asked.argval == "StopIteration" and "JUMP" in jump.opname
+    return ends and instructions_of(code)[jump.argval].opname == "RERAISE"
 
 
 def caught(frame: FrameType | None, root: Any) -> bool:

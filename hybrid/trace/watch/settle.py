@@ -175,7 +175,8 @@ class _Work:
         self.by_code = codes
         self.touched = {p: self._normal(at) for p, at in follow.touched.items()}
         self.ran, self.blind = self._normal(follow.ran), self._normal(follow.blind)
-        self.escaped: set[Any] = set(follow.escaped)
+        self.escaped: set[Any] = set()
+        self._look(follow.escaped)
         self.pinned: set[Physical] = set()  # places whose start decides what the call does
         self.whole: dict[int, dict[Key, Inside]] = {}  # containers that are looked at and changed
         self.renewed: dict[Key, Inside] = {}  # what is in containers that others make anew
@@ -324,8 +325,8 @@ class _Work:
         return place in looked or not is_number(first) or is_a(self._content(place), Handle)
 
     def _look(self, terms: Any) -> None:
-        for term in terms:
-            self.escaped.update(parts(term))
+        for term in terms:  # a constant may be in other terms, too
+            self.escaped.update([leaf for leaf in parts(term) if type(leaf) is not Constant])
 
     def _free(self, places: dict[Physical, StackSlot]) -> set[Physical]:
         """The places whose numbers a replay reads: those that it stores to, and those that other

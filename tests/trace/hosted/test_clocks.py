@@ -362,6 +362,30 @@ def test_a_generator_that_outlives_the_call_goes_on() -> None:
     assert all(next(generator) > 0 for generator in kept)
 
 
+def test_what_a_generator_shows_says_nothing_of_equal_constants() -> None:
+    log: list[str] = []
+    state = {"step": 0}
+
+    @contextlib.contextmanager
+    def scope() -> Iterator[int]:
+        log.append("in")
+        try:
+            yield len(log)
+        finally:
+            log.pop()
+
+    @hb.function
+    def f(x: Any) -> Any:
+        with scope():
+            pass
+        state["step"] += 1
+        return x * (0.5 * min(state["step"] / 4, 1.0))
+
+    for k in range(16):
+        expected = data(k).numpy() * np.float32(0.5 * min((k + 1) / 4, 1.0))
+        assert np.array_equal(f(data(k)).numpy(), expected), k
+
+
 def test_the_end_of_a_generator_is_handled_where_python_does() -> None:
     state = {"n": 0}
 
