@@ -129,8 +129,22 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
     if any(isinstance(s.term, Live) and type(s.term) is not Fresh for s in given):
         _python(follow, machine, frame, callee, function, given, names, first)
         return
-    if cached_call(follow, machine, frame, function, given, names, first):
-        return
+    if not cached_call(follow, machine, frame, function, given, names, first):
+        _of_values(follow, machine, frame, callee, function, given, names, first, count)
+
+
+def _of_values(
+    follow: Follower,
+    machine: Stepper,
+    frame: types.FrameType,
+    callee: StackSlot,
+    function: Any,
+    given: list[StackSlot],
+    names: tuple[str, ...],
+    first: int,
+    count: int,
+) -> None:
+    """A call that gets no iterator over a container which the call made, nor a view of one."""
     passed, given = given, [plainly(follow, slot) for slot in given]
     if _recalls(function, given):
         given = recalled(machine, frame, given, first, boxes=True)

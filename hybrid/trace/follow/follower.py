@@ -204,8 +204,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
             if not machine.unwind(offset):
                 return self.fail("an exception is handled")
         elif machine.offset >= 0 and offset not in machine.after[machine.offset]:
-            self.fail("an instruction was not seen")
-            return
+            return self.fail("an instruction was not seen")
         # one with a long operand is not announced by itself
         while machine.instructions[offset].opname == "EXTENDED_ARG":
             offset += 2
@@ -419,6 +418,11 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         if is_number(value):
             return StackSlot(value, Load(spot.physical, type(value)))
         return StackSlot(value)
+
+    def load_result(self, machine: Stepper, kind: str, kept: Any) -> StackSlot:
+        """What a cached function keeps is read."""
+        physical = "results", id(kept.results), kept.key
+        return self.load(machine, PlaceSpot(physical, kind, *kept[:2]), kept.value)
 
     def store(
         self, machine: Stepper, spot: PlaceSpot | None, slot: StackSlot, held: Any = UNKNOWN

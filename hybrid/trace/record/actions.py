@@ -268,7 +268,7 @@ class _Builder:
         host: Callable[[HostRead], HostValue],
     ) -> None:
         self.followed, self.dead, self.host = followed, dead, host
-        self.plain_spec: Callable[[Any], Spec] = lambda value: spec(value, self._inside)
+        self._spec = spec
         self.loads: dict[Any, LoadedNumber] = {}
         self.lists: dict[int, Counted] = {}
         self.checks: dict[Any, Any] = {}
@@ -308,14 +308,14 @@ class _Builder:
     def spec(self, value: Any, term: Any) -> Spec:
         """The recipe of a value, which this term stands for."""
         if term is None or type(term) is Constant:
-            return self.plain_spec(value)
+            return self._spec(value, self._inside)
         if type(term) is HostRead:
             return self.host(term)
         if type(term) is Collection:
             return self._box(value, term)
         resolved = self.resolve(term)
         if type(resolved) is Constant:
-            return self.plain_spec(value)
+            return self.spec(value, None)
         self.check(term)
         return Computed(resolved)
 

@@ -161,9 +161,7 @@ def spec_of(
 ) -> Spec:
     """The recipe for a value; `recipe` says what a tensor is, `existed` whether an object was there
     before the call (None: that is not known), `host` whether it is a value read from a tensor,
-    `inside` what a followed value in an attribute is.
-
-    Raises Unfit for fresh objects of other types."""
+    `inside` what a followed value in a field is.  Raises Unfit for fresh objects of other types."""
     if is_a(value, Handle):
         return recipe(value)
     read = host(value)
@@ -189,10 +187,14 @@ def spec_of(
             "(only tensors, numbers, lists, tuples, dicts and objects of Python classes without "
             "__del__ can be rebuilt)"
         )
-    names = [name if type(name) is str else name.__name__ for name in fields[0]]
-    known = [inside(value, name, part) for name, part in zip(names, fields[1])]
+    known = [inside(value, _name(key), part) for key, part in zip(*fields)]
     parts = [spec_of(p, *rest) if own is None else own for own, p in zip(known, fields[1])]
     return Box(kind, id(value), tuple(parts), fields[0])
+
+
+def _name(key: Any) -> str:
+    """What a field is called that is known by its name, or its descriptor."""
+    return key if type(key) is str else str(key.__name__)
 
 
 def canonical(spec: Any, idents: dict[Any, int]) -> Any:

@@ -37,7 +37,7 @@ from ..heap.allowlist import MEMBERS, MISSING, instance_dict, is_a, lookup, plai
 from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
 from .pinned.changes import tables_of
-from .pinned.made import own_attributes
+from .pinned.made import inside_of, own_attributes
 from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
@@ -385,7 +385,6 @@ class _Work:
         conditions += [Condition(term, True) for term in ways.values()]
         operands = self._operands(settled)
         tried = tuple([t for t in map(settled, follow.tried.values()) if may_differ(t)])
-        result = settled(follow.result.term)
         paths = self._paths(places, grown)
         replaced = {id(i.owner) for i in paths.values() if i.owner is not None}
         dropped = {key for p in {*places, *settled.loads} for key in self.keys.get(p, ())}
@@ -403,22 +402,22 @@ class _Work:
             settled.loads,
             settled.lists,
             tuple([c for c in conditions if may_differ(c.term) and not _always(c)]),
-            result,
+            settled(follow.result.term),
             Dropped(frozenset(dropped), frozenset(unnoted)),
             frozenset(self.escaped),
             paths,
             operands,
             tried,
-            tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted])
-            + tuple(follow.touches),
+            self._hosted(settled),
             frozenset(pins),
             frozenset(follow.loud),
-            {self._at(place): settled(s.term) for place, s in self.own.items() if s.term},
+            inside_of(self, settled),
         )
 
-    def _at(self, place: Physical) -> tuple[int, str]:
-        spot = self.follow.spots[place]
-        return id(spot.holder), spot.key
+    def _hosted(self, settled: Callable[[Term], Term]) -> tuple[Hosted, ...]:
+        found = self.follow.hosted
+        calls = [h._replace(arguments=tuple(map(settled, h.arguments))) for h in found]
+        return *calls, *self.follow.touches
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:
         """The operands that are computed anew in each call."""

@@ -13,7 +13,6 @@ from typing import Any
 from ...heap.walks import CACHED, LINK, kept_by
 from ...host.table import CallSite, HostFunction
 from ..machine import UNKNOWN, StackSlot, Stepper, value_of
-from ..places import PlaceSpot
 from ..terms import Constant, HostCall, Live
 from .notes import Hosted
 from .recall import decided, operand_at
@@ -66,10 +65,8 @@ def cached_call(
     follow.caches[id(kept.results)] = function, kept.results
     follow.looked_up.setdefault(at, []).append((kept.results, kept.key))
     kind = "kept" if type(kept.results[kept.key]) is LINK else "item"
-    spot = PlaceSpot(("results", id(kept.results), kept.key), kind, kept.results, kept.key)
-    slot, value = follow.load(machine, spot, kept.value), kept.value
-    place = len(machine.stack)
-    machine.stack.append(slot)
+    place, value = len(machine.stack), kept.value
+    machine.stack.append(follow.load_result(machine, kind, kept))
 
     def finish(follow: Any, offset: int) -> None:
         if machine.entered or operand_at(machine, frame, place) is not value:

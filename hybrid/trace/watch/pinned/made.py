@@ -7,6 +7,7 @@ of any other what was stored is looked at.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...bytecode.summary import instructions_of
@@ -17,7 +18,7 @@ from ...heap.allowlist import MISSING
 from ...heap.facts import Key, fetch, same
 from ..fact_table import Access
 
-__all__ = ["own_attributes"]
+__all__ = ["inside_of", "own_attributes"]
 
 
 def own_attributes(work: Any) -> dict[Physical, StackSlot]:
@@ -25,6 +26,13 @@ def own_attributes(work: Any) -> dict[Physical, StackSlot]:
     follow = work.follow
     found = {p: slot for p, slot in follow.current.items() if _own(work, p, follow.spots[p])}
     return {p: slot for p, slot in found.items() if _holds(follow.spots[p], slot)}
+
+
+def inside_of(work: Any, settled: Callable[[Any], Any]) -> dict[tuple[int, str], Any]:
+    """The terms of what they hold, by the object's id and the name."""
+    spots = work.follow.spots
+    left = [(spots[place], slot.term) for place, slot in work.own.items() if slot.term is not None]
+    return {(id(spot.holder), spot.key): settled(term) for spot, term in left}
 
 
 def _own(work: Any, place: Physical, spot: PlaceSpot) -> bool:
