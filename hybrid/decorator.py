@@ -282,7 +282,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
         taped: Bare = "taped" if before.grad else "untaped"
         overlapped, counts = RUNS.overlapped(mark), (state.fails, state.effects)
         agreed = None if overlapped else state.known_paths.settled(recording, before)
-        excused = overlapped and state.excused()
+        excused = (overlapped or watch.unkept) and state.excused(watch.unkept)
         if excused:
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
         devices = recorder.devices()

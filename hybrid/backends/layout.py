@@ -83,6 +83,12 @@ class ObjectLayout(Protocol):
         """The words that a `random.Random` changes when it draws, where they are known; does not
         keep the generator."""
 
+    def kept(self, entry: Any) -> Any:
+        """The result in an entry of a bounded `functools.lru_cache`."""
+
+    def kept_at(self, entry: Any) -> int:
+        """Address of the pointer to it."""
+
     def dict_version(self, names: dict[Any, Any]) -> int | None:
         """Address of a word that grows with every change of a dict, where there is one."""
 

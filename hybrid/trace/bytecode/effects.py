@@ -461,6 +461,8 @@ def call_kw(frame: Frame, instruction: Instruction) -> None:
 
 def call_ex(frame: Frame, instruction: Instruction) -> None:
     args = [frame.stack.pop() for _ in range((count_of(instruction) & 1) + 1)]
+    if len(args) == 2 and frame.instructions[frame.now - 1].opname == "DICT_MERGE":
+        args[0] -= NEW  # a dict that nobody else had: in it is what was gathered
     callee = frame.stack.pop()
     if not _BEFORE_313:  # callable, NULL, args
         callee = frame.stack.pop()

@@ -34,6 +34,7 @@ __all__ = [
     "instructions_of",
     "successors",
     "exception_targets",
+    "handled_at",
 ]
 
 
@@ -82,6 +83,15 @@ def exception_targets(code: CodeType) -> frozenset[int]:
     return frozenset(e.target for e in dis._parse_exception_table(code))  # type: ignore[attr-defined]
 
 
+def handled_at(code: CodeType, offset: int, target: int) -> tuple[int, bool] | None:
+    """How much of the stack is left where what an instruction raises is handled at `target`, and
+    whether the offset is put there, too; None: it is handled elsewhere."""
+    for e in dis._parse_exception_table(code):  # type: ignore[attr-defined]
+        if e.start <= offset < e.end:
+            return (e.depth, e.lasti) if e.target == target else None
+    return None
+
+
 @lru_cache(4096)
 def handles_errors(code: CodeType) -> bool:
     """Whether the code has an except, finally or with block."""
@@ -96,6 +106,10 @@ def texts_of(code: CodeType) -> Iterator[str]:
                 yield part
 
 
+# how handlers begin that raise again, or ask the end of a with block whether to
+_PASSING = "WITH_EXCEPT_START", "COPY", "CALL_INTRINSIC_1"
+
+
 @lru_cache(1024)
 def _handled(code: CodeType) -> list[tuple[int, int]]:
     """Where exceptions are handled by an except or finally block: from offset, to offset."""
@@ -105,9 +119,21 @@ def _handled(code: CodeType) -> list[tuple[int, int]]:
         at = entry.target
         while at in instructions and instructions[at].opname in ("PUSH_EXC_INFO", "CACHE", "NOP"):
             at += 2
-        if at in instructions and instructions[at].opname not in ("WITH_EXCEPT_START", "COPY"):
+        if at not in instructions or instructions[at].opname in _PASSING:
+            continue
+        if not _of_ends(code, at):
             found.append((entry.start, entry.end))
     return found
+
+
+def _of_ends(code: CodeType, at: int) -> bool:
+    """Whether a handler takes the end of an iterator or generator and nothing else."""
+    first = [ins for ins in listed(code) if ins.offset >= at][:3]
+    if [ins.opname for ins in first[:2]] != ["LOAD_GLOBAL", "CHECK_EXC_MATCH"]:
+        return False
+    asked, _, jump = first
+    ends = asked.argval == "StopIteration" and "JUMP" in jump.opname
+    return ends and instructions_of(code)[jump.argval].opname == "RERAISE"
 
 
 def caught(frame: FrameType | None, root: Any) -> bool:

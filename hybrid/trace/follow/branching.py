@@ -1,5 +1,5 @@
-"""Jumps that depend on a value: of a followed number, of one read from a tensor, of what a call of
-Python's own world gave.
+"""Jumps that depend on a value (of a followed number, of one read from a tensor, of what a call of
+Python's own world gave), and what is done where an exception is handled.
 
 Invariant: a jump that was taken because of a term is a condition of it, or the term escapes.
 """
@@ -14,10 +14,10 @@ from ..heap.allowlist import is_a
 from .calls import Instruction
 from .follower import Follower
 from .fresh.model import fresh_in, plainly
-from .machine import UNKNOWN, StackSlot, Stepper, value_of
+from .machine import UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .terms import NUMBERS, Collection, HostRead, Made, parts
 
-__all__ = ["jump_or_pop", "pop_jump"]
+__all__ = ["jump_or_pop", "pop_jump", "begin_handling", "matches"]
 
 
 def _branch(
@@ -91,3 +91,16 @@ def jump_or_pop(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
             machine.stack.pop()
 
     machine.finish = finish
+
+
+# ---- the end of an iterator or generator, handled by Python
+def begin_handling(
+    follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
+) -> None:
+    """The exception that was handled before comes below the one that is handled now."""
+    machine.stack.append(UNSEEN)
+
+
+def matches(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    follow.escape([machine.stack.pop()])
+    machine.stack.append(UNSEEN)

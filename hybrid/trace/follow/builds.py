@@ -283,10 +283,14 @@ def for_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
 
 
 def produce(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
-    """A generator gives a value, and goes on with None."""
+    """A generator gives a value, and goes on: with None where a loop asks it."""
     slot, made = machine.stack.pop(), machine.produces
+    if made is None:  # whoever asks it, the frame itself rests
+        follow.escape([slot])
+        machine.stack.append(UNSEEN)
+        return
     item = item_of(machine, frame, slot, len(machine.stack))
-    if made is None or made.lost or is_array(item):
+    if made.lost or is_array(item):
         follow.walks_unknown = True
         follow.escape([slot, *machine.stack, *machine.variables.values()])
         machine.stack[:] = [UNSEEN] * (len(machine.stack) + 1)
@@ -367,6 +371,7 @@ LOOKS: dict[str, Effect] = {
     "LIST_APPEND": gather,
     "MAP_ADD": gather,
     "SET_ADD": gather,
+    "RETURN_GENERATOR": _look(lambda operand: 0, 1),
     "YIELD_VALUE": produce,
     "LIST_TO_TUPLE": _look(lambda operand: 1, 1),
     "MAKE_FUNCTION": make_function,

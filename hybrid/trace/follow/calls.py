@@ -15,14 +15,16 @@ from typing import Any
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.host_reads import HOW
 from ..heap.allowlist import MISSING, is_a, lookup
+from ..heap.walks import CACHED
 from ..host.table import host_function
-from .arrays.computed import is_array, of_call
+from .arrays.computed import NOWHERE, is_array, of_call
 from .arrays.numbers import offer_numbers
 from .arrays.offers import close_offer, offer_arrays
 from .follower import COMPREHENSIONS, Follower
 from .fresh.builtins import of_builtin
 from .fresh.methods import of_method
 from .fresh.model import Fresh, Produced, fresh_in, plainly, real_of
+from .hosted.cached import cached_call
 from .hosted.calls import called_again
 from .hosted.recall import recalled, spread, spread_names
 from .hosted.texts import of_tensor, text_of
@@ -67,7 +69,7 @@ CHANGED: dict[int, dict[str, Method]] = {
 }
 
 
-LOOKS_UP = ("setdefault",)  # methods of dicts that give what is at a key, if it is there
+LOOKS_UP = "get", "setdefault"  # methods of dicts that give what is at a key, if it is there
 MAKES = "<makes>"  # the method of a slot that holds the function of a generator expression
 RETURNED = "<tuple>"  # the method of a stack slot that holds a tuple which a call gave
 # builtins that change nothing, iterators among their arguments included
@@ -98,6 +100,7 @@ def kw_names(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
 
 
 def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    follow.calls[id(machine.code), machine.offset] += 1
     count = instruction.arg or 0
     arguments = machine.stack[len(machine.stack) - count :] if count else []
     del machine.stack[len(machine.stack) - count :]
@@ -126,6 +129,22 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
     if any(isinstance(s.term, Live) and type(s.term) is not Fresh for s in given):
         _python(follow, machine, frame, callee, function, given, names, first)
         return
+    if not cached_call(follow, machine, frame, function, given, names, first):
+        _of_values(follow, machine, frame, callee, function, given, names, first, count)
+
+
+def _of_values(
+    follow: Follower,
+    machine: Stepper,
+    frame: types.FrameType,
+    callee: StackSlot,
+    function: Any,
+    given: list[StackSlot],
+    names: tuple[str, ...],
+    first: int,
+    count: int,
+) -> None:
+    """A call that gets no iterator over a container which the call made, nor a view of one."""
     passed, given = given, [plainly(follow, slot) for slot in given]
     if _recalls(function, given):
         given = recalled(machine, frame, given, first, boxes=True)
@@ -169,7 +188,7 @@ def _of_container(
     arguments: list[StackSlot],
     names: tuple[str, ...],
 ) -> bool:
-    """A method of a container that the call made, or `setdefault` of an older dict; false: what it
+    """A method of a container that the call made, or a look-up in an older dict; false: what it
     does is not followed."""
     box, found = fresh_in(owner), None
     if box is None or not name:
@@ -191,7 +210,7 @@ def _found_by_default(
     owner: StackSlot,
     arguments: list[StackSlot],
 ) -> bool:
-    """`d.setdefault(key, default)` where the key is there: what the dict holds there."""
+    """`d.get(key)` or `d.setdefault(key, default)` where the key is there: what is held there."""
     place = len(machine.stack) + 2
     if not arguments or arguments[0].term is not None:
         return False
@@ -385,6 +404,7 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
 
 
 def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    follow.calls[id(machine.code), machine.offset] += 1
     count = 3 + ((instruction.arg or 0) & 1)
     first = len(machine.stack) - count
     passed = machine.stack[first:]
@@ -392,12 +412,14 @@ def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     del machine.stack[first:]
     callee = slots[0] if slots[1] is NULL else slots[1]
     function = value_of(frame, callee)
-    if _recalls(function, []):
+    if type(function) is CACHED or _recalls(function, []):
         given = spread(machine, frame, slots[2], first + 2)
         names = spread_names(machine, frame, slots[3], first + 3) if count > 3 else {}
         if given is not None and names is not None:
-            given = [*given, *names.values()]
-            if called_again(follow, machine, frame, function, given, tuple(names)):
+            given, order = [*given, *names.values()], tuple(names)
+            if cached_call(follow, machine, frame, function, given, order, NOWHERE):
+                return
+            if called_again(follow, machine, frame, function, given, order):
                 return
     follow.escape([*passed, *slots])
     machine.stack.append(UNSEEN)

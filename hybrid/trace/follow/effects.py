@@ -12,9 +12,10 @@ from typing import Any
 
 from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, trusted
+from ..heap.walks import CACHED
 from .arrays.computed import of_attribute, of_method
 from .arrays.offers import on_arrays
-from .branching import jump_or_pop, pop_jump
+from .branching import begin_handling, jump_or_pop, matches, pop_jump
 from .builds import (
     LOOKS,
     build,
@@ -97,6 +98,7 @@ def push_null(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
 
 def leave(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
+    machine.variables.clear()
     follow.returns(machine, slot)
 
 
@@ -262,6 +264,8 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     found = lookup(type(base), name)
     if type(found) is types.FunctionType:
         machine.stack += [StackSlot(found), StackSlot(base)]
+    elif type(found) is staticmethod and type(found.__func__) is CACHED:
+        machine.stack += [NULL, StackSlot(found.__func__)]
     else:
         follow.blind.add((id(machine.code), machine.offset))
         machine.stack += [StackSlot(method=name), UNSEEN]
@@ -293,6 +297,11 @@ def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Inst
         if spot is None and offer_value(follow, machine, frame, setter, slot):
             slot = UNSEEN
     follow.store(machine, spot, slot, held)
+
+
+def delete_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
+    follow.escape([machine.stack.pop()])
+    follow.blind.add((id(machine.code), machine.offset))  # the place is no action
 
 
 # ---- operators
@@ -407,6 +416,9 @@ EFFECTS: dict[str, Effect] = {
     "JUMP_IF_FALSE_OR_POP": jump_or_pop,
     "JUMP_IF_TRUE_OR_POP": jump_or_pop,
     "POP_TOP": pop_top,
+    "PUSH_EXC_INFO": begin_handling,
+    "CHECK_EXC_MATCH": matches,
+    "POP_EXCEPT": pop_top,
     "COPY": copy,
     "SWAP": swap,
     "PUSH_NULL": push_null,
@@ -425,6 +437,7 @@ EFFECTS: dict[str, Effect] = {
     "LOAD_ATTR": load_attr,
     "LOAD_METHOD": load_method,
     "STORE_ATTR": store_attr,
+    "DELETE_ATTR": delete_attr,
     "BINARY_SUBSCR": subscript,
     "STORE_SUBSCR": store_subscript,
     "DELETE_SUBSCR": delete_subscript,

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 from ...core.signals import foreign
 from ...ir.tensor import Handle
-from ..heap.allowlist import is_a, lookup, plain
+from ..heap.allowlist import is_a, plain
 from ..heap.data import source_of
 from ..heap.facts import same
 from .arrays.notes import ArrayNotes
 from .fresh.model import bind, plainly
 from .fresh.notes import FreshNotes
 from .hosted.notes import HostNotes
-from .machine import CREATED, PURE, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, unwrapped
+from .machine import CREATED, PURE, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, runs, unwrapped
 from .operands import SharedValues, of_types
 from .places import Contents, Method, Mutation, Physical, PlaceSpot
 from .terms import (
@@ -158,19 +158,14 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         if not slots or len(caller.entered) > 1:
             return
         callee, *arguments = slots
-        function = unwrapped(callee.value) if callee.value is not UNKNOWN else None
-        body = getattr(function, "__code__", None)
-        if is_a(function, types.FunctionType) and body is code:
+        function, bound_to = runs(callee.value)
+        if is_a(function, types.FunctionType) and function.__code__ is code:
             machine.function = function
         if not any(slot.term is not None for slot in arguments):
             return
-        called = lookup(type(callee.value), "__call__") is function  # an object that may be
-        method = type(callee.value) is types.MethodType
-        given = [*([StackSlot()] if method or called else []), *arguments]
-        bare = callee.value.__func__ if method else callee.value
-        simple = not code.co_flags & RESUMED and (called or bare is function)
-        if function is None or machine.function is None or not simple:
+        if machine.function is None or bound_to is None or code.co_flags & RESUMED:
             return  # they have escaped
+        given = [*([StackSlot()] if bound_to else []), *arguments]
         bound = bind(code, given, caller.names)
         if bound is None:
             return
@@ -205,15 +200,14 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         self._look(machine)
         self.under = machine
         if offset in machine.handlers:
-            self.fail("an exception is handled")
-            return
-        if machine.offset >= 0 and offset not in machine.after[machine.offset]:
-            self.fail("an instruction was not seen")
-            return
+            if not machine.unwind(offset):
+                return self.fail("an exception is handled")
+        elif machine.offset >= 0 and offset not in machine.after[machine.offset]:
+            return self.fail("an instruction was not seen")
         # one with a long operand is not announced by itself
         while machine.instructions[offset].opname == "EXTENDED_ARG":
             offset += 2
-        machine.returned, machine.entered = [], []
+        machine.returned, machine.entered, machine.stopped = [], [], False
         machine.offset, machine.depth = offset, len(machine.stack)
         machine.ticks += 1
         self.impure += machine.instructions[offset].opname not in PURE
@@ -233,7 +227,10 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
     def raised(self, frame: types.FrameType, kind: type) -> None:
         """An exception was raised or passes through."""
         machine = self.machines.get(id(frame))
-        if machine is None or issubclass(kind, StopIteration):
+        if machine is None:
+            return
+        if issubclass(kind, StopIteration):
+            machine.stopped = True
             return
         if machine.produces is not None and kind is GeneratorExit:
             del self.machines[id(frame)]  # nobody asks it for more
@@ -264,6 +261,8 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         """A frame returns this."""
         if machine.produces is not None:
             machine.produces.ended = True
+        elif machine.code.co_flags & inspect.CO_GENERATOR:
+            self.escape([slot])
         elif machine is self.first:
             self.result = slot
         elif slot.term is not None:
@@ -280,7 +279,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         for machine in self.machines.values():
             self._look(machine)
             self.escape(machine.passed)
-            self.escape(machine.stack)
+            self.escape([*machine.stack, *machine.variables.values()])
         self.machines.clear()
         self.result = plainly(self, self.result)
         self.current = {place: plainly(self, slot) for place, slot in self.current.items()}
@@ -422,6 +421,11 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         if is_number(value):
             return StackSlot(value, Load(spot.physical, type(value)))
         return StackSlot(value)
+
+    def load_result(self, machine: Stepper, kind: str, kept: Any) -> StackSlot:
+        """What a cached function keeps is read."""
+        physical = "results", id(kept.results), kept.key
+        return self.load(machine, PlaceSpot(physical, kind, *kept[:2]), kept.value)
 
     def store(
         self, machine: Stepper, spot: PlaceSpot | None, slot: StackSlot, held: Any = UNKNOWN

@@ -26,6 +26,7 @@ from .calls import Instruction, push_slot
 from .follower import Follower
 from .fresh.methods import METHODS, fits
 from .fresh.model import Fresh, fresh_in, item_of, plainly, real_of
+from .hosted.recall import operand_at
 from .machine import CREATED, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .operands import Offer, offer_value, operand_of
 from .places import is_mapping, item, named
@@ -190,7 +191,8 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
         return
     if taken_from(follow, machine, frame, slot, key) or _of_pair(machine, frame, slot, key):
         return
-    container, index = value_of(frame, slot), value_of(frame, key)
+    container = value_of(frame, slot)
+    index = _index(machine, frame, container, key, first + 1)
     key = key._replace(value=index)
     entry_ = read_table(follow, machine, container, key) if slot.term is None else None
     if entry_ is not None:
@@ -211,6 +213,16 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
             machine.stack.append(UNSEEN)
             return
     _load(follow, machine, container, index)
+
+
+def _index(machine: Stepper, frame: Any, container: Any, key: StackSlot, place: int) -> Any:
+    """What a built-in container is asked for, by a key at this place of the stack."""
+    index = value_of(frame, key)
+    boxed = is_mapping(container) or type(container) is list
+    if index is UNKNOWN and key.term is None and boxed and place >= 0:
+        found = operand_at(machine, frame, place)
+        return found if named(found) else UNKNOWN
+    return index
 
 
 def _load(follow: Follower, machine: Stepper, container: Any, index: Any) -> None:
@@ -293,7 +305,9 @@ def store_subscript(
         store(follow, machine, frame, [plainly(follow, slot), base, key], lies)
         return
     follow.escape([base])
-    container, index = value_of(frame, base), value_of(frame, key)
+    container = value_of(frame, base)
+    lies = instruction.opname == "STORE_SUBSCR"  # a slice without a key of its own does not
+    index = _index(machine, frame, container, key, len(machine.stack) + 2 if lies else NOWHERE)
     if is_mapping(container) and (key.term is not None or not named(index)):
         _set(follow, machine, container, key._replace(value=index), slot)
         return

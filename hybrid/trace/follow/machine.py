@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..bytecode.summary import exception_targets, instructions_of, successors
+from ..bytecode.summary import exception_targets, handled_at, instructions_of, successors
 from ..heap.allowlist import Wrapped, is_a, lookup
 from .terms import NUMBERS, Term, is_number, kind_of
 
@@ -27,6 +27,7 @@ __all__ = [
     "numeric",
     "Stepper",
     "value_of",
+    "runs",
     "unwrapped",
 ]
 
@@ -115,6 +116,7 @@ class Stepper:
         "reads",
         "returned",
         "entered",
+        "stopped",
         "offset",
         "depth",
         "handlers",
@@ -139,6 +141,7 @@ class Stepper:
         self.reads: list[tuple[int, str, int]] = []  # host reads during this instruction
         self.returned: list[Any] = []  # what Python code returned to this instruction
         self.entered: list[Stepper] = []  # frames entered from this instruction
+        self.stopped = False  # whether it raised a StopIteration
         self.offset, self.ticks = -1, 0  # of the instruction, and how many have run
         self.depth = 0  # of the stack before the instruction
         self.handlers, self.instructions = exception_targets(code), instructions_of(code)
@@ -152,6 +155,17 @@ class Stepper:
         # may run where it is not followed
         self.cells: dict[str, StackSlot] = {}
         self.leaks = False
+
+    def unwind(self, target: int) -> bool:
+        """What the instruction under way raised is handled: go there; false where that is more than
+        the end of an iterator or generator, which what it goes over decides."""
+        block = handled_at(self.code, self.offset, target) if self.stopped else None
+        if block is None:
+            return False
+        depth, marked = block
+        del self.stack[depth:]
+        self.stack += [UNSEEN] * (2 if marked else 1)
+        return True
 
     def cell(self, name: str) -> Any:
         """The cell of a variable of an outer function, where the function is known."""
@@ -175,3 +189,17 @@ def unwrapped(function: Any) -> Any:
     if is_a(function, (types.FunctionType, type)):
         return function
     return lookup(type(function), "__call__")
+
+
+def runs(callee: Any) -> tuple[Any, bool | None]:
+    """The Python function that a call of an object enters first, and whether that gets an object
+    before the arguments (None: it may get others)."""
+    if callee is UNKNOWN:
+        return None, None
+    if type(callee) is type and lookup(callee, "__new__") is object.__new__:
+        return lookup(callee, "__init__"), True
+    function = unwrapped(callee)
+    if lookup(type(callee), "__call__") is function or type(callee) is types.MethodType:
+        simple = type(callee) is not types.MethodType or callee.__func__ is function
+        return function, True if simple else None
+    return function, False if callee is function else None

@@ -20,6 +20,7 @@ import numpy as np
 
 from .allowlist import MEMBERS, MISSING, class_names, instance_dict, is_a, lookup, plain
 from .arrays import array_form, array_key, dtype_key, scalar_key
+from .walks import result_in
 
 __all__ = [
     "FactKind",
@@ -61,6 +62,7 @@ FactKind: TypeAlias = Literal[
     "path",
     "handled",
     "referent",
+    "kept",
     "patched",
 ]
 
@@ -162,6 +164,7 @@ _FETCH: dict[FactKind, Callable[[Any, Any], Any]] = {
     "path": _path,
     "handled": lambda holder, key: holder.exc_info()[0] is not None,
     "referent": lambda holder, key: holder(),
+    "kept": lambda holder, key: result_in(dict.__getitem__(holder, key)),
     "patched": lambda holder, key: holder.changed(),
 }
 KINDS = tuple(_FETCH)
@@ -251,6 +254,7 @@ def describe(key: Key, holder: Any, owner: str = "") -> str:
         "grad": "the gradient of a tensor",
         "handled": "whether an exception is being handled",
         "referent": "what a weak reference refers to",
+        "kept": "a cached result",
         "patched": "hybrid's own functions",
     }[key.kind]
 

@@ -55,6 +55,7 @@ from .kept.stores import Reads, apart, late_store, shape_of, stand_in, tried, un
 from .outputs import Box, Computed, GivenNumber, HostResult, HostValue, Plain, Spec, Unfit
 
 __all__ = ["Actions", "NONE", "actions_of", "Ready"]
+__all__ += ["LoadedNumber", "Counted", "HeldObject", "NumberOperand", "HOW", "OPERATORS"]
 
 # what a change of a container calls, by the container's type and the method
 _PRIMITIVES: dict[tuple[type, str], Callable[..., Any]] = {
@@ -205,13 +206,14 @@ class _Builder:
         self,
         followed: Followed,
         dead: Callable[[Any], None],
-        spec: Callable[[Any], Spec],
+        spec: Callable[..., Spec],
         reads: Reads,
     ) -> None:
-        self.followed, self.dead, self.plain_spec = followed, dead, spec
+        self.followed, self.dead = followed, dead
         self.host: Callable[[HostRead], HostValue] = reads.followed
         self.record = reads.record
         self.states: dict[WrittenArray, HeldObject | ArrayBehind] = {}
+        self._spec = spec
         self.loads: dict[Any, LoadedNumber] = {}
         self.lists: dict[int, Counted] = {}
         self.checks: dict[Any, Any] = {}
@@ -301,19 +303,24 @@ class _Builder:
 
     def spec(self, value: Any, term: Any) -> Spec:
         """The recipe of a value, which this term stands for."""
-        if term is None:
-            return self.plain_spec(value)
+        if term is None or type(term) is Constant:
+            return self._spec(value, self._inside)
         if type(term) is HostRead:
             return self.host(term)
         if type(term) is Collection:
             return self._box(value, term)
-        if type(term) is Constant or (type(term) is WrittenArray and term.stores is None):
-            return self.plain_spec(value)
+        if type(term) is WrittenArray and term.stores is None:
+            return self._spec(value, self._inside)
         resolved = self.resolve(term)
         if type(resolved) is Constant:
-            return self.plain_spec(value)
+            return self.spec(value, None)
         self.check(term)
         return Computed(resolved)
+
+    def _inside(self, owner: Any, name: str, value: Any) -> Spec | None:
+        """The recipe of what an attribute of a new object holds; None: it is not followed."""
+        term = self.followed.inside.get((id(owner), name))
+        return None if term is None else self.spec(value, term)
 
     def _box(self, value: Any, term: Collection) -> Spec:
         kind: Any = type(value)
@@ -352,16 +359,14 @@ class _Builder:
 
     def host_calls(self) -> None:
         """The calls of Python's own world, in program order."""
-        calls = self.followed.hosted
-        for number, hosted in enumerate(calls):
+        for number, hosted in enumerate(calls := self.followed.hosted):
             holder = None
             if hosted.owner is not UNKNOWN:
                 if not self.existed(hosted.owner):
                     raise Unfit(f"makes a {type(hosted.owner).__name__} to write to or draw from")
                 holder = Holder(hosted.owner, self.dead)
             kind, use = hosted.call.type, hosted.entry.use
-            if early(hosted):
-                assert kind is not None
+            if early(hosted) and kind is not None:
                 terms = tuple(map(self.resolve, hosted.arguments))
                 self.first[hosted.call] = First(
                     hosted.function,
@@ -382,8 +387,7 @@ class _Builder:
             holder = Holder(hosted.owner, self.dead)
         function = hosted.function if placed is None else placed(hosted.site)
         specs = tuple(map(self.argument, hosted.arguments))
-        site = hosted.site
-        mark = id(hosted.function), hosted.entry.name, site.file, site.line
+        mark = id(hosted.function), hosted.entry.name, *hosted.site[:2]
         return Told(function, holder, specs, hosted.names, mark)
 
     def argument(self, term: Any) -> Spec:
@@ -461,7 +465,7 @@ def actions_of(
     followed: Followed | None,
     operands: Sequence[tuple[Any, type, Aval]],
     dead: Callable[[Any], None],
-    spec: Callable[[Any], Spec],
+    spec: Callable[..., Spec],
     reads: Reads,
     returned: Any,
     existed: Callable[[Any], bool | None],
@@ -475,7 +479,8 @@ def actions_of(
     builder = _Builder(followed, dead, spec, reads)
     builder.existed = existed
     builder.host_calls()
-    result = None if followed.result is None else builder.spec(returned, followed.result)
+    plainly = followed.result is None and not followed.inside
+    result = None if plainly else builder.spec(returned, followed.result)
     numbers = []
     for spot, content, term in followed.places:
         key = Key(spot.kind, id(spot.holder), spot.key)  # type: ignore[arg-type]
@@ -494,6 +499,3 @@ def actions_of(
             specs = tuple(map(builder.spec, values, terms))
         grown.append(Grown(Holder(owner, dead), type(owner), method, specs))
     return builder.actions(tuple(numbers), tuple(grown), operands), result
-
-
-__all__ += ["LoadedNumber", "Counted", "HeldObject", "NumberOperand", "HOW", "OPERATORS"]

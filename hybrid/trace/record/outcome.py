@@ -6,6 +6,7 @@ the recorded graph with a number of its own.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -178,8 +179,9 @@ class Left(NamedTuple):
 
 def _plainly(
     recipes: _Recipes, existed: Callable[[Any], bool | None], followed: Followed | None
-) -> Callable[[Any], Spec]:
-    """The recipe of a value that depends on nothing but facts and tensors."""
+) -> Callable[..., Spec]:
+    """The recipe of a value that depends on nothing but facts, tensors and what is said of the
+    attributes of new objects."""
     paths = {} if followed is None else followed.paths
     replaced = {id(inside.owner) for inside in paths.values() if inside.owner is not None}
 
@@ -188,7 +190,11 @@ def _plainly(
             raise Unfit("hands on a container that it replaces by a new one")
         return existed(value)
 
-    return lambda value: spec_of(value, recipes.tensor, older, recipes.host)
+    return functools.partial(_spec, recipes, older)
+
+
+def _spec(recipes: _Recipes, older: Callable[[Any], bool | None], value: Any, *inside: Any) -> Spec:
+    return spec_of(value, recipes.tensor, older, recipes.host, *inside)
 
 
 def _operands(recorder: Recorder, followed: Followed | None) -> list[tuple[Any, type, Aval]]:

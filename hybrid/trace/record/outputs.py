@@ -157,12 +157,12 @@ def spec_of(
     recipe: Callable[[Handle], New | Known],
     existed: Callable[[Any], bool | None],
     host: Callable[[Any], HostValue | Computed | None],
+    inside: Callable[[Any, str, Any], Any] = lambda owner, name, value: None,
     depth: int = 0,
 ) -> Spec:
     """The recipe for a value; `recipe` says what a tensor is, `existed` whether an object was there
-    before the call (None: that is not known), `host` whether it is a value read from a tensor.
-
-    Raises Unfit for fresh objects of other types."""
+    before the call (None: that is not known), `host` whether it is a value read from a tensor,
+    `inside` what a followed value in a field is.  Raises Unfit for fresh objects of other types."""
     if is_a(value, Handle):
         return recipe(value)
     read = host(value)
@@ -172,14 +172,14 @@ def spec_of(
         return Plain(value)
     if depth > MAX_DEPTH:
         raise Unfit(f"returns containers nested more than {MAX_DEPTH} deep")
-    kind, deeper = type(value), depth + 1
+    kind, rest = type(value), (recipe, existed, host, inside, depth + 1)
     if kind is list or is_tuple(value):
-        parts = [spec_of(part, recipe, existed, host, deeper) for part in value]
+        parts = [spec_of(part, *rest) for part in value]
         return Box(kind, id(value), tuple(parts))
     if kind is dict or kind is OrderedDict:
         if not all(plain(k) and host(k) is None for k in value):
             raise Unfit("returns a dict whose keys are not plain values")
-        parts = [spec_of(value[k], recipe, existed, host, deeper) for k in value]
+        parts = [spec_of(value[k], *rest) for k in value]
         return Box(kind, id(value), tuple(parts), tuple(value))
     fields = fields_of(value) if existed(value) is False else None
     if fields is None:
@@ -188,8 +188,14 @@ def spec_of(
             "(only tensors, numbers, lists, tuples, dicts and objects of Python classes without "
             "__del__ can be rebuilt)"
         )
-    parts = [spec_of(part, recipe, existed, host, deeper) for part in fields[1]]
+    known = [inside(value, _name(key), part) for key, part in zip(*fields)]
+    parts = [spec_of(p, *rest) if own is None else own for own, p in zip(known, fields[1])]
     return Box(kind, id(value), tuple(parts), fields[0])
+
+
+def _name(key: Any) -> str:
+    """What a field is called that is known by its name, or its descriptor."""
+    return key if type(key) is str else str(key.__name__)
 
 
 def canonical(spec: Any, idents: dict[Any, int]) -> Any:

@@ -15,7 +15,7 @@ from ...autograd.asked import Asked
 from ...core.cache import Living
 from ...core.precision import MATMUL
 from ...ir.tensor import Handle
-from ..fallback.budget import EXCUSES
+from ..fallback.budget import EXCUSES, GIVE_UP
 from ..fallback.families import Family
 from ..fallback.postponed import PostponingRecorder
 from ..follow.rows import follower
@@ -294,10 +294,11 @@ class SignatureState:
         """The recording that was accepted last, or else the last one."""
         return self.plans[0].recording if self.plans else self.pending[-1]
 
-    def excused(self) -> bool:
-        """Note a recording that was disturbed; false when that was often enough."""
+    def excused(self, unkept: bool = False) -> bool:
+        """Note a recording that was disturbed, or that filled a cache (`unkept`); false when that
+        was often enough."""
         self.excuses += 1
-        return self.excuses <= EXCUSES
+        return self.excuses <= (GIVE_UP if unkept else EXCUSES)
 
     def seal(self) -> bool:
         """After calls on some path that no replay can do: whether those on others go on."""

@@ -118,7 +118,7 @@ def analyse(
         places_of=places_of,
         signed=signed,
         writes=facts.writes,
-        stores=work.changes.seen or _counts(facts) or any(switched(watch)),
+        stores=work.changes.seen or _counts(facts) or any(switched(watch)) or watch.cached,
         followed=work.followed,
     )
 
@@ -150,6 +150,7 @@ class _Work:
         self.changes = Changes(facts, objects)
         self.evaluator.put_off = self.changes.put_off
         self.evaluator.keys_at = self.changes.keys_at
+        self.evaluator.looked_up = self.changes.looked_up
         self.hosts = HostCalls(facts)
         self.evaluator.made_again = self.hosts.put_off
         self.calls = CallRules(self.evaluator, self.changes, self.hosts)

@@ -71,6 +71,9 @@ class Evaluator:
         # whether the call at an instruction is one of Python's own world that is made again
         self.made_again: Callable[[CodeType, int], bool] = lambda code, offset: False
 
+        # the dicts and keys of a call that took what is there
+        self.looked_up: Callable[[CodeType, int], list[tuple[Any, Any]]] = lambda code, offset: []
+
     def normalise(self) -> None:
         """Take the events by instruction."""
         for (code, offset), values in self.watch.returns.items():
@@ -184,6 +187,9 @@ class Evaluator:
     def _result(self, code: CodeType, access: Access) -> tuple[list[Any], bool]:
         """What a call gave: returned by Python code, or made by C code of what is known."""
         offset = access.at
+        kept = self.looked_up(code, offset)
+        if kept:
+            return [v for pair in kept for v in self.looked_up_in(*pair, access)], False
         objects = [*self.returns.get((code, offset), ()), *self._types_asked(code, access)]
         callee, arguments = summarize(code).call(offset)
         functions = [f for f in self.values(code, callee) if callable(f)]
@@ -203,6 +209,14 @@ class Evaluator:
             # what `__init__` returned is not the new object
             seen = bool(made) and (seen or len(functions) == 1)
         return objects, not seen and not self._makes_generator(code, offset)
+
+    def looked_up_in(self, owner: Any, key: Any, access: Access) -> list[Any]:
+        """What a call took out of a dict; of a cached function's, which nobody else has, too."""
+        follow = self.watch.follow
+        function, _ = (None, None) if follow is None else follow.caches.get(id(owner), (None, None))
+        if function is not None and self.facts.existing(function):
+            self.facts.root(owner)
+        return self.objects.item(owner, key, access)
 
     def _types_asked(self, code: CodeType, access: Access) -> list[Any]:
         """Results of `type(o)`."""

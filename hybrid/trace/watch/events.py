@@ -100,6 +100,7 @@ class Watch:
     looked         tensors whose properties and methods were used, by id
     switched       modules that were put into training or evaluation, and how they were, by id
     sites          where the decorated function was refused
+    cached         whether functions of functools.cache are called that are not followed
     """
 
     def __init__(self, follow: Follower | None = None, root: Code | None = None) -> None:
@@ -138,7 +139,7 @@ class Watch:
         # by id, while they run: a frame keeps those below it, and all that is in them
         self._shadow: set[int] = set()
         self.hosts, self.walks, self.handed = HostWatch(follow, self.why), Walks(), Handed()
-        self._events, self._stopped = 0, False
+        self._events, self._stopped, self.cached = 0, False, False
 
     # ---- hooks on and off
     @critical
@@ -222,6 +223,11 @@ class Watch:
         """How many references to a tensor are the watch's own: not one too many."""
         ident = id(handle)
         return self.kept.get(ident, 0) + self.passed.get(ident, 0) + (ident in self.looked)
+
+    @property
+    def unkept(self) -> bool:
+        """Whether the call may have put a result into a cache, which the next call finds there."""
+        return self.cached if self.follow is None else self.follow.unkept
 
     def why(self, text: str, where: str = "") -> None:
         """Note why this call cannot be replayed."""

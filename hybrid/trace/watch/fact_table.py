@@ -35,6 +35,7 @@ class Access(NamedTuple):
 
 _new: Any = tuple.__new__
 ELSEWHERE = Access()  # what the call starts from
+OF_OBJECTS = frozenset(("attr", "slot", "dict", "keys"))  # what is asked of an object's attributes
 
 
 class Facts:
@@ -50,6 +51,7 @@ class Facts:
         self.where: dict[Key, str] = {}
         # what was read of objects that were not seen: attributes by name, items
         self.unseen_names: dict[str, Access] = {}
+        self.unseen_at: dict[str, dict[tuple[int, int], Access]] = {}  # all that read them
         self.unseen_items: Access | None = None
         # objects with state that no fact describes, why they cannot be followed, and those of them
         # that are used for more than calls which a replay makes again
@@ -60,6 +62,8 @@ class Facts:
         # who looks at each place, where that is asked for, and what tells two accesses apart (a
         # code object is hashed by content, anew each time)
         self.accesses: dict[Key, dict[tuple[Any, ...], Access]] | None = None
+        # who looks at attributes of objects that the call made (no name: at any), by id and name
+        self.of_new: dict[tuple[int, Any], dict[tuple[int, int], Access]] = {}
         self._sites: dict[tuple[int, int], str] = {}  # by id of the code, offset
 
     def why(self, reason: str, access: Access) -> None:
@@ -123,6 +127,9 @@ class Facts:
             if place not in self.found:
                 self.found[place] = holder
                 self.where[place] = self._site(access)
+        elif self.accesses is not None and kind in OF_OBJECTS:
+            name = key if kind in ("attr", "slot") else None
+            self.of_new.setdefault((id(holder), name), {})[id(access.code), access.at] = access
 
     def _site(self, access: Access) -> str:
         code, at = access.code, access.at
@@ -134,6 +141,8 @@ class Facts:
     def unseen_name(self, name: str, access: Access) -> None:
         """An attribute of something unseen was read."""
         self.unseen_names.setdefault(name, Access(access.code, access.at))
+        if self.accesses is not None:
+            self.unseen_at.setdefault(name, {})[id(access.code), access.at] = access
 
     def unseen_item(self, access: Access) -> None:
         """Items of something unseen were read."""

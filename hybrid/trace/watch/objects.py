@@ -39,6 +39,7 @@ from ..heap.data import BUFFERS
 from ..heap.facts import fetch, type_items
 from ..heap.library import FIXED, TRANSIENT
 from ..heap.setters import written_in_python
+from ..heap.walks import LINK, result_in
 from ..host.table import owns_state
 from .c_calls import CCalls
 from .classes import Classes, content, walked
@@ -325,8 +326,11 @@ class Objects:
     def _entry(self, holder: dict[Any, Any], key: Any, access: Access) -> list[Any]:
         if not tame_key(key) or not self._tame(holder):
             return self._items(holder, access)
-        self.facts.note("item", holder, key, access)
         value = dict.get(holder, key, MISSING)
+        if type(value) is LINK:  # of a bounded cache
+            self.facts.note("kept", holder, key, access)
+            return [self.reach(result_in(value), access, holder)]
+        self.facts.note("item", holder, key, access)
         if value is MISSING and is_a(holder, collections.defaultdict):
             member = collections.defaultdict.__dict__["default_factory"]
             factory = self.classes.field(holder, member, access)

@@ -7,7 +7,8 @@ is one that the follower understood; in every other case it stays a fact.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
 from .pinned.arrays import form_of, is_data, memory_among, states_but
 from .pinned.changes import lasting, tables_of
+from .pinned.made import inside_of, own_attributes
 from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
 
@@ -87,7 +89,7 @@ class Followed(NamedTuple):
     and that may differ in the next call, by their position among those; `tried`: terms that are
     computed and may differ, wherever they go; `hosted`: calls of Python's own world;
     `loud`: errors of floating point of which NumPy is to tell; `given`: arguments, by number, whose
-    memory is data."""
+    memory is data; `inside`: what attributes of objects that the call made hold, by id and name."""
 
     places: tuple[Place, ...]
     changes: tuple[Change, ...]
@@ -104,6 +106,7 @@ class Followed(NamedTuple):
     pins: frozenset[Key] = frozenset()
     loud: frozenset[str] = frozenset()
     given: tuple[int, ...] = ()
+    inside: Mapping[tuple[int, str], Term] = MappingProxyType({})
 
 
 def _physical(key: Key, holder: Any) -> Physical | None:
@@ -180,11 +183,13 @@ class _Work:
         self.by_code = codes
         self.touched = {p: self._normal(at) for p, at in follow.touched.items()}
         self.ran, self.blind = self._normal(follow.ran), self._normal(follow.blind)
-        self.escaped: set[Any] = set(follow.escaped)
+        self.escaped: set[Any] = set()
+        self._look(follow.escaped)
         self.pinned: set[Physical] = set()  # places whose start decides what the call does
         self.whole: dict[int, dict[Key, Inside]] = {}  # containers that are looked at and changed
         self.renewed: dict[Key, Inside] = {}  # what is in containers that others make anew
         self.gone: set[Key] = set()  # the facts that it replaces
+        self.own: dict[Physical, StackSlot] = {}  # attributes of objects that the call made
         self.modes = mode_places(facts.watch)  # what these hold is decided by facts
         ran = list(facts.watch.ran.values())
         self.own_names = {n for code, _ in ran for n in (*code.co_names, *texts_of(code))}
@@ -303,10 +308,11 @@ class _Work:
         self.whole = {i: found for i, found in pinned.items() if found}
         self._renew()
         self._look(unread(follow, self.facts.counts))
+        self.own = own_attributes(self)
         while True:
             self.escaped.update(states_but(follow, grown, self.facts.counts))
             for place, terms in follow.stored.items():
-                if place not in places:
+                if place not in places and place not in self.own:
                     self._look(terms)
             for mutation in follow.mutations:
                 if id(mutation.owner) not in grown:
@@ -331,8 +337,8 @@ class _Work:
         return place in looked or not is_number(first) or is_a(self._content(place), Handle)
 
     def _look(self, terms: Any) -> None:
-        for term in terms:
-            self.escaped.update(parts(term))
+        for term in terms:  # a constant may be in other terms, too
+            self.escaped.update([leaf for leaf in parts(term) if type(leaf) is not Constant])
 
     def _free(self, places: dict[Physical, StackSlot]) -> set[Physical]:
         """The places whose numbers a replay reads: those that it stores to, and those that other
@@ -416,11 +422,17 @@ class _Work:
             paths,
             operands,
             tried,
-            tuple([h._replace(arguments=tuple(map(settled, h.arguments))) for h in follow.hosted]),
+            self._hosted(settled),
             frozenset(pins),
             frozenset(follow.loud),
             memory_among(follow.lent),
+            inside_of(self, settled),
         )
+
+    def _hosted(self, settled: Callable[[Term], Term]) -> tuple[Hosted, ...]:
+        found = self.follow.hosted
+        calls = [h._replace(arguments=tuple(map(settled, h.arguments))) for h in found]
+        return *calls, *self.follow.touches
 
     def _operands(self, settled: Callable[[Term], Term]) -> dict[int, Term]:
         """The operands that are computed anew in each call."""

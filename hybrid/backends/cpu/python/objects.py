@@ -33,6 +33,7 @@ VALUES = 8 if sys.version_info >= (3, 13) else 0  # of instances: what stands be
 MANAGED_DICT = -24  # before the object: CPython keeps the collector's words there, too
 # of a frame object: the interpreter's own frame; of that: variables and cells, then the stack
 FRAME, FRAME_SLOTS = 24, 72
+RESULT = 48  # of an entry of a bounded cache: its result
 HEADER = 16  # count of references and class, before the fields of an object
 _TWISTER: Any = random.Random.__base__  # the part of a generator that is written in C
 FUNCTION = {"__code__": 48, "__defaults__": 56, "__kwdefaults__": 64}
@@ -124,6 +125,14 @@ class PythonObjects:
     def twister(self, generator: Any) -> memoryview | None:
         return _twister(generator) if _twister_is_found() else None
 
+    def kept(self, entry: Any) -> Any:
+        return _object_at(word_at(self.kept_at(entry)))
+
+    def kept_at(self, entry: Any) -> int:
+        if not _results_are_found():
+            raise Unreadable
+        return id(entry) + RESULT
+
     # ---- dicts
     def dict_size(self, names: dict[Any, Any], size: int) -> Pairs:
         return [(id(names) + DICT_USED, size)]
@@ -178,6 +187,19 @@ def _twister_is_found() -> bool:
     moved = first.getstate() != state and bytes(fields) != kept
     _twister(second)[:] = fields[:] = kept
     return moved and first.getstate() == state == second.getstate()
+
+
+@lru_cache(1)
+def _results_are_found() -> bool:
+    """Whether an entry of a bounded cache keeps its result there, another one's later, too."""
+    made = lru_cache(2)(lambda number: [number])
+    first = made(1)
+    (results,) = [d for d in gc.get_referents(made) if type(d) is dict and list(d) == [1]]
+    entry = results[1]
+    if type(entry).__basicsize__ < RESULT + 8 or word_at(id(entry) + RESULT) != id(first):
+        return False
+    made(2), made(3)
+    return 1 not in results and word_at(id(results[3]) + RESULT) == id(made(3))
 
 
 # ---- frames

@@ -36,7 +36,9 @@ class HostNotes:
     `pure_calls`: those that compute with followed arrays or texts; `states`: of the global
     generators of random numbers, by id; `walks_unknown`: whether a loop goes over an object that
     is not known; `boxes`: lists and dicts that were arguments, and where;
-    `drawn`: the random numbers."""
+    `drawn`: the random numbers; `calls`: how often calls ran; `touches`: uses of cached functions,
+    `caches` these and their dicts by the ids of the dicts, `unkept`: whether one had no result
+    yet."""
 
     def __init__(self) -> None:
         self.hosted: list[Hosted] = []
@@ -47,4 +49,8 @@ class HostNotes:
         self.states: dict[int, Any] = {}
         self.walks_unknown = False
         self.drawn: dict[HostCall, Any] = {}
+        self.calls: collections.Counter[tuple[int, int]] = collections.Counter()
+        self.touches: list[Hosted] = []
+        self.caches: dict[int, tuple[Any, dict[Any, Any]]] = {}
+        self.unkept = False
         self.boxes: list[tuple[Any, tuple[int, int]]] = []

@@ -158,6 +158,9 @@ def _slot(kind: FactKind, holder: Any, key: Any) -> tuple[Pairs, int]:
         return [], _layout().tuple_item(holder, key)
     if kind == "item" and is_a(holder, dict):
         return _value(holder, key)
+    if kind == "kept":
+        pairs, address = _value(holder, key)
+        return [*pairs, (address, _word(address))], _layout().kept_at(holder[key])
     if kind == "entry":
         return _value(holder, list(holder)[key])
     if kind == "member":

@@ -88,7 +88,8 @@ class Changes:
         marks = [(ident, offset) for ident, own in self.ids.items() if own == code]
         if not follow.called.isdisjoint(marks):
             return []
-        return [pair for mark in marks for pair in follow.looked_up.get(mark, ())]
+        found = [pair for mark in marks for pair in follow.looked_up.get(mark, ())]
+        return found if len(found) == sum([follow.calls[mark] for mark in marks]) else []
 
     def note_but(self, grown: set[int]) -> None:
         """The facts that were put off, of containers whose changes are no actions."""

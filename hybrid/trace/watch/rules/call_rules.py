@@ -36,6 +36,7 @@ from ...heap.allowlist import (
     trusted,
 )
 from ...heap.library import FIXED, SCANNERS, TRANSIENT, on_fresh, reads_identity
+from ...heap.walks import CACHED
 from ..c_calls import MAKERS_OF_READERS, QUIET, TEXTS
 from ..evaluator import Evaluator
 from ..fact_table import Access
@@ -157,7 +158,7 @@ class CallRules:
             return True
         looked_up = self.changes.looked_up(code, offset)
         for owner, key in looked_up:
-            self.objects.item(owner, key, Access(code, offset))
+            self.evaluator.looked_up_in(owner, key, Access(code, offset))
         return bool(looked_up)
 
     def _callee(self, function: Any, arguments: Args, access: Access) -> None:
@@ -190,6 +191,7 @@ class CallRules:
             return  # its hooks are watched
         if function is weakref.ReferenceType and len(arguments) == 1 and not arguments.spread:
             return  # without a callback it is one with every other reference to the object
+        self.watch.cached = self.watch.cached or kind is CACHED
         opaque = not is_a(function, CALLABLE_KINDS) and not is_a(function, Wrapped)
         if opaque and type(lookup(kind, "__call__")) is not types.FunctionType:
             why(f"calls a {kind.__name__}, {unwatched}", access)

@@ -45,6 +45,7 @@ class HostCalls:
             if (follow.host_calls[at] == count or at in silent) and at not in follow.unhosted
         }
         self.understood |= follow.pure_calls - follow.called
+        self.understood -= {use.at for use in follow.touches}  # what these give has facts
 
     def put_off(self, code: CodeType, offset: int) -> bool:
         """Whether the call at an instruction is one that a replay may make again."""
