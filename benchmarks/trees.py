@@ -127,14 +127,9 @@ def theirs(size: int, trains: bool) -> Way | None:
     except ImportError:
         return None
     torch.set_num_threads(1)
-    layers = torch.nn.ModuleDict(
-        {
-            "embed": torch.nn.Embedding(WORDS, size),
-            "leaf": torch.nn.Linear(size, 3 * size),
-            "gates": torch.nn.Linear(2 * size, 5 * size),
-            "out": torch.nn.Linear(size, CLASSES),
-        }
-    )
+    sizes = {"leaf": (size, 3 * size), "gates": (2 * size, 5 * size), "out": (size, CLASSES)}
+    layers = torch.nn.ModuleDict({name: torch.nn.Linear(*given) for name, given in sizes.items()})
+    layers["embed"] = torch.nn.Embedding(WORDS, size)
     optimizer = torch.optim.SGD(layers.parameters(), lr=RATE)
 
     def state(node: Node) -> Any:

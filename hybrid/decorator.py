@@ -22,6 +22,7 @@ from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.budget import CLOCK, EFFECTS, Budget
+from .trace.fallback.families import go_like
 from .trace.fallback.nap import asleep
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
 from .trace.heap.data import stands_for
@@ -399,7 +400,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
         self._postpone(state, forever)
         alike = None if forever or state.family is None else state.family.alike()
         if alike is not None and alike is not state:
-            state.go_like(alike)
+            go_like(state, alike)
         else:
             self._go_on(state, None if forever else self._deferral(), forever)
 

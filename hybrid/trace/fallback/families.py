@@ -18,7 +18,7 @@ from ...core.cache import keep
 from .budget import EFFECTS, FAMILIES, FEW, VERSIONS, Budget
 from .sizes import Sizes
 
-__all__ = ["Family", "Families", "family_of", "shape_of"]
+__all__ = ["Family", "Families", "family_of", "go_like", "shape_of"]
 
 MAX_FAMILIES = 64
 MAX_SIGHTS = 4096  # signatures whose calls are counted, in each of two generations
@@ -84,7 +84,7 @@ class Family:
         if self.distinct <= VERSIONS:
             return None
         known = [state for state in [known() for known in self.states] if state is not None]
-        found = [state for state in known if state.effects >= EFFECTS and state.gone]
+        found = [state for state in known if state.effects >= EFFECTS and _is_gone(state)]
         return found[-1] if found and not any([state.plans for state in known]) else None
 
     def postpones(self) -> bool:
@@ -164,3 +164,15 @@ class Families:
         if len(self.sights) >= MAX_SIGHTS:
             self.older, self.sights = self.sights, {}
         self.sights[key] = count
+
+
+def _is_gone(state: Any) -> bool:
+    """Whether Python has to run the calls of a signature."""
+    return state.deferral is not None or state.state == "EAGER"
+
+
+def go_like(state: Any, other: Any) -> None:
+    """Run calls of a signature as those of another one that was given up, and find out the best way
+    together."""
+    state.why, state.reasons, state.effects = other.why, other.reasons, other.effects
+    state.state, state.deferral = other.state, other.deferral

@@ -25,7 +25,7 @@ from ..fallback.budget import (
     REFUSED,
     Budget,
 )
-from ..fallback.families import Families, shape_of
+from ..fallback.families import Families, go_like, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
 from ..heap.signature import signature_of, unchecked
 from ..record.recorder import Recorder
@@ -145,7 +145,7 @@ class Unserved(Napping, Looked):
         family = self._families.of(signature)
         alike = family.alike()
         if alike is not None and not self._signatures.admit(signature, state, objects, self):
-            state.go_like(alike)
+            go_like(state, alike)
             return state
         budget, replays, weight = self._budget, self._replays, self._nap.weight
         freely = self._freely()

@@ -153,17 +153,6 @@ class SignatureState:
         self.shape: Any = None  # the signature without extents
 
     @property
-    def gone(self) -> bool:
-        """Whether Python has to run."""
-        return self.state in ("PIECES", "DEFERRED", "EAGER")
-
-    def go_like(self, other: SignatureState) -> None:
-        """Run calls as those of a signature that was given up are run, and find out the best way
-        together."""
-        self.why, self.reasons, self.effects = other.why, other.reasons, other.effects
-        self.state, self.deferral = other.state, other.deferral
-
-    @property
     def text(self) -> str:
         """Why no plan served the latest call that none served."""
         return self.changes[-1] if self.changes else ""

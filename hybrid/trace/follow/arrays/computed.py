@@ -360,7 +360,7 @@ def look_at_shared(follow: Any) -> None:
     """The call is over: arrays of which one may be part of another that it leaves, too, are looked
     at, for each would be computed by itself; so are parts of arrays that it writes to."""
     slots = [follow.result, *follow.current.values()]
-    changes = [mutation for mutation in follow.mutations if mutation.method != "store"]
+    changes = [mutation for mutation in follow.mutations if type(mutation.owner) is not np.ndarray]
     slots += [slot for mutation in changes for slot in mutation.arguments]
     seen = set[Any]()
     follow.escape([slot for slot in slots if left_views(slot.term)])

@@ -62,7 +62,7 @@ def late_item(
     if not in_range(follow, array, key.term, index):
         return None
     number = array[index]
-    if number.dtype != np.float64 and number.dtype.kind != "i":
+    if number.dtype != np.float64 and not is_a(number, np.signedinteger):
         return None
     follow.uses(machine, array)
     check = Made(bounded, (state,), np.ndarray)
@@ -106,7 +106,7 @@ def late_operation(
     late = any(_is_late(slot.term) for slot in slots)
     if symbol not in _OPERATORS or not late or len(numbers) + len(others) != 2 or not numbers:
         return None
-    dtype = numbers[0].dtype
+    dtype: np.dtype = numbers[0].dtype
     whole = dtype.kind == "i" and symbol != "*" and float not in map(type, others)
     if not (whole or dtype == np.float64) or any(number.dtype != dtype for number in numbers):
         return None
@@ -145,7 +145,7 @@ def _bound(follow: Any, term: Any) -> float | None:
     if type(term) is Constant:
         return abs(float(term.value)) if abs(term.value) < LARGEST else None
     if type(term) is HostRead:
-        dtype = follow.record_of(term.number).dtype
+        dtype: np.dtype = follow.record_of(term.number).dtype
         if dtype.kind in "iu":
             return float(np.iinfo(dtype).max) if dtype.itemsize < 8 else None
         return 3.5e38 if dtype.itemsize <= 4 and term.how in (".item()", "float()") else None

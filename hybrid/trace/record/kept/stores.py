@@ -46,8 +46,9 @@ _ARITHMETIC = ("+", "-", "*", "/", "neg", "abs", "float")
 
 def trial(array: Any, key: Any, value: Any) -> Any:
     """Store a value where an array is not changed by it; an error where the store would fail."""
-    if _WRAPS and type(value) is int and array.dtype.kind in "iu":
-        limits = np.iinfo(array.dtype)
+    dtype: np.dtype = array.dtype
+    if _WRAPS and type(value) is int and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
         if not limits.min <= value <= limits.max:
             raise OverflowError(value)
     parts_of_key = key if type(key) is tuple else (key,)

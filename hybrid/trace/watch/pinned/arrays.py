@@ -15,6 +15,7 @@ import numpy as np
 from ....ir.door.foreign import is_lent
 from ...bytecode.summary import instructions_of
 from ...follow.arrays.notes import may_be_written
+from ...follow.places import Mutation
 from ...follow.terms import WrittenArray
 from ...heap.allowlist import is_a
 from ...heap.data import BUFFERS
@@ -105,7 +106,8 @@ def _understood(work: Any, array: Any, access: Access) -> bool:
 def _leads_there(follow: Any, array: Any) -> bool:
     """Whether the stores that were seen make of what an array held what it holds now."""
     made = follow.begun[id(array)].copy()
-    for number, mutation in enumerate(follow.mutations):
+    mutations: list[Mutation] = follow.mutations
+    for number, mutation in enumerate(mutations):
         if mutation.owner is array:
             if mutation.method != "store" or number not in follow.changed_to:
                 return False

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...bytecode.summary import instructions_of
+from ...follow.places import Method
 from ...follow.terms import parts
 from ...heap.allowlist import BOXES, is_a
 from ..fact_table import Access, Facts, Reader
@@ -121,8 +122,10 @@ def lasting(changes: Iterator[Any]) -> list[Any]:
     found: list[Any] = []
     for change in changes:
         latest = [k for k, other in enumerate(found) if other.owner is change.owner]
-        back = type(change.owner) is list and change.method == "pop" and not change.terms
-        if back and latest and found[latest[-1]].method == "append":
+        method: Method = change.method
+        before: Method | None = found[latest[-1]].method if latest else None
+        back = type(change.owner) is list and method == "pop" and not change.terms
+        if back and before == "append":
             del found[latest[-1]]
         else:
             found.append(change)
