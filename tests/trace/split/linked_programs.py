@@ -219,8 +219,7 @@ def cells_that_are_replaced(function):
             vars(holder).clear()
             Holder.step = lambda self, a, b: other(a, b) * 3 + w
         if k == 35:
-            space["cell"] = one
-            one.__defaults__ = (0.5,)
+            space["cell"], one.__defaults__ = one, (0.5,)
         if k == 40:
             one.__code__ = other.__code__
         if k == 45:
