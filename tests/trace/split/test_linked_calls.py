@@ -24,6 +24,7 @@ from linked_programs import (
 
 import hybrid as hb
 from hybrid import nn
+from hybrid.trace.split import inner
 from hybrid.trace.split.splitting import PIECES
 
 pytestmark = [
@@ -179,3 +180,35 @@ def test_inside_of_a_recorded_function_it_is_part_of_that():
     for _ in range(6):
         assert around(x).tolist() == want
     assert around.cache_info().replays == 4
+
+
+def test_an_error_of_hybrid_s_own_work_does_not_reach_the_call(monkeypatch):
+    def broken(*given):
+        raise RuntimeError("no code")
+
+    plain, _ = cells_of_a_recursive_function(lambda fn: fn)
+    want = [plain(k).shape for k in range(CALLS)]
+    for name in ("link_code", "ran", "settle"):
+        with monkeypatch.context() as patch:
+            patch.setattr(inner.InnerFunctions, name, broken)
+            call, _ = cells_of_a_recursive_function(hb.function)
+            assert [call(k).shape for k in range(CALLS)] == want
+
+
+def test_a_debugger_in_a_callee_sees_the_function_itself():
+    w, seen = hb.tensor([0.5, -0.25, 1.0]), []
+
+    def look():
+        seen.append(sys._getframe(1).f_code)
+
+    def cell(a, b):
+        return (a * b + w).tanh() + (a - b).sigmoid()
+
+    def run(item):
+        look()
+        return cell(w, w * len(item)) if len(item) > 2 else run(item + "x")
+
+    fn = hb.function(lambda item: run(item))
+    for k in range(CALLS):
+        fn(str(k))
+    assert {id(code) for code in seen} == {id(run.__code__)}
