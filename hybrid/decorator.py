@@ -276,6 +276,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
         analysis = analyse(self.fn, watch, [*args, *kwargs.values()], self._regard, before.moved)
         state.ended(recorder, analysis)
         self._nested.met = self._nested.met or watch.sites.recursive
+        self._links = self._links and not watch.sites.whole
         before.check(watch, signature_of(args, kwargs, self._regard), recorder, analysis.dropped)
         dead = dropper(state, self, life := Life())
         recording = recording_of(recorder, analysis, result, before.places, life, dead)

@@ -85,8 +85,9 @@ class Parts:
         self.info = info
         if info.replays > before.replays:
             self.ops += self.sizes.get(key, 0)
-        elif info.eager + info.deferred > before.eager + before.deferred:  # it was given up
-            self.sizes[key] = 0
+        elif info.eager + info.deferred > before.eager + before.deferred:
+            if not self.function.on_trial:  # it was given up
+                self.sizes[key] = 0
         return result
 
 

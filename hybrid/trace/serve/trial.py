@@ -80,6 +80,16 @@ class Trying:
         self._trial: PlanTrial | None = None
         self._won = 0  # trials after which plans went on
 
+    @property
+    def on_trial(self) -> bool:
+        """Whether calls take turns with eager ones.
+
+        >>> import hybrid
+        >>> hybrid.function(lambda x: x + x).on_trial
+        False
+        """
+        return self._trial is not None
+
     def _doubt(self, plan: Any, seconds: float) -> None:
         """A replay of a plan was timed: let it take turns with eager calls where it is not clear
         that it is faster, and where whoever reads beside it sees the same: a replay that writes

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
+from ...core import signals
 from ...ir.mode import Mode, Versioned
 from ..bytecode.summary import start_of
 from ..fallback.deferred import WITHIN
@@ -39,7 +40,11 @@ class Survey(Mode):
         self.owner, self.base = owner, base
 
     def on_op(self, op: Any, params: Any, xs: Any, outs: Any) -> None:
-        self.owner.ran(sys._getframe(1), self.base)
+        try:
+            self.owner.ran(sys._getframe(1), self.base)
+        except Exception as error:  # of hybrid's own work: it is not known what runs here
+            if signals.foreign(error):
+                raise
 
 
 class _CodeCopy(NamedTuple):
@@ -74,6 +79,7 @@ class InnerFunctions:
         self.inside = self.outside = 0
         self.recursive = False  # whether any of the functions calls itself
         self.link = _linker(self.codes, self)
+        self.used = 0  # what `moved` was when code was linked
         self.moved = 0  # moves with each change of what is known
 
     # ---- codes
@@ -177,16 +183,19 @@ class InnerFunctions:
     def survey(self, args: tuple[Any, ...], kwargs: dict[str, Any], push: Any, pop: Any) -> Any:
         """A call that says where its operations run; nothing is replayed in it."""
         self.inside = self.outside = 0
-        moved = self.moved
         given = self.given(self.fn)
         outer = push(Survey(self, sys._getframe()))
         try:
             return given(*args, **kwargs)
         finally:
             pop(outer)
-            if self.moved != moved:
-                for inner in list(self.codes.values()):
-                    inner.relink()
+
+    def relink(self) -> None:
+        """Use what surveys have found."""
+        if self.moved != self.used:
+            for inner in list(self.codes.values()):
+                inner.relink()
+            self.used = self.moved
 
     # ---- what is seen
     def ran(self, frame: FrameType | None, base: FrameType) -> None:

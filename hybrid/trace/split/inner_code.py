@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from ...core import signals
 from ..heap.allowlist import site_of, trusted
 from .drive import RESTLESS, PieceStep, Sites
 from .linked_pieces import LinkedSplit, data_sites
@@ -90,12 +91,18 @@ class InnerCode:
         if made is not None and made.defaults is function.__defaults__:
             if made.named is function.__kwdefaults__:
                 return made.given
-        return self._find(function)
-
-    def _find(self, function: FunctionType) -> Any:
         owner = self.owner()
         if owner is None:
             return function
+        try:
+            return self._find(function, owner)
+        except Exception as error:  # of hybrid's own work: the callee itself does
+            if signals.foreign(error):
+                raise
+            self.kind, self.linked = "linked", self.code
+            return function
+
+    def _find(self, function: FunctionType, owner: Makes) -> Any:
         known = self.made.get(id(function))
         if known is not None:  # its defaults have changed
             _with_defaults(known.given if self.kind == "linked" else known.given.fn, function)

@@ -13,6 +13,7 @@ from statistics import median
 from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias
 
+from ...core import signals
 from ...ir.door.context import current_mode, pop_mode, push_mode
 from ..fallback.budget import EARLY, Budget
 from ..fallback.deferred import CHOICE
@@ -72,7 +73,12 @@ class Linked:
 
     def ended(self, turn: Turn, seconds: float) -> bool:
         """A call has ended; whether it is known how the next ones run."""
-        self._note(turn, seconds)
+        try:
+            self._note(turn, seconds)
+        except Exception as error:  # of hybrid's own work, behind a call that has run
+            if signals.foreign(error):
+                raise
+            self.verdict = "whole"
         return self.lost or (bool(self.verdict) and self.calls < self.next)
 
     def _note(self, turn: Turn, seconds: float) -> None:
@@ -104,6 +110,7 @@ class Linked:
 
     def _surveyed(self) -> None:
         self.surveys += 1
+        self.inner.relink()
         if self.verdict:
             self.next = 4 * max(self.calls, OFTEN)
         elif self.surveys == SURVEYS and not self.inner.hopeful:
