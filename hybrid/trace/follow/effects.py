@@ -14,6 +14,7 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, lookup, trusted
 from .arrays.computed import of_attribute, of_method
 from .arrays.offers import on_arrays
+from .arrays.scalars import asks, compared, negated
 from .branching import jump_or_pop, pop_jump
 from .builds import (
     LOOKS,
@@ -239,7 +240,7 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     if isinstance(slot.term, Live):
         follow.escape([slot])
         slot = slot._replace(term=None)
-    computes = of_method(follow, machine, frame, slot, name)
+    computes = asks(frame, slot, name) or of_method(follow, machine, frame, slot, name)
     if computes is not None:
         machine.stack += computes
         return
@@ -338,7 +339,10 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     left, right = _pair(follow, machine, frame)
-    if not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
+    truth = compared(follow, instruction.argval, numbers(frame, [left, right]))
+    if truth is not None:
+        machine.stack.append(truth)
+    elif not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
         pair = numbers(frame, [left, right])
         machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
 
@@ -384,7 +388,7 @@ def negation(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
     if type(slot.value) is list and slot.term is None:
         follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
         slot = follow.length(slot.value)
-    machine.stack.append(follow.compute("not", slot))
+    machine.stack.append(negated(follow, slot) or follow.compute("not", slot))
 
 
 EFFECTS: dict[str, Effect] = {

@@ -29,6 +29,7 @@ __all__ = [
     "Symbol",
     "BUILTINS",
     "MATH",
+    "CLASSES",
     "OPERATORS",
     "NUMBERS",
     "is_number",
@@ -109,6 +110,7 @@ Symbol: TypeAlias = Literal[
     "isfinite",
     "isinf",
     "isnan",
+    "is_integer",
     "erf",
     "start",
     "int_entry",
@@ -156,8 +158,10 @@ MATH: dict[Symbol, Callable[..., Any]] = {
     "isfinite": math.isfinite,
     "isinf": math.isinf,
     "isnan": math.isnan,
+    "is_integer": float.is_integer,
     "erf": math.erf,
 }
+CLASSES: tuple[Symbol, ...] = ("isfinite", "isinf", "isnan", "is_integer")  # truths of one float
 NO_START, NO_STOP, AT = 1, 2, 4  # forms of an index: bounds that a slice lacks; an int
 
 
@@ -218,7 +222,7 @@ OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "int_entry": int_entry,
     "float_entry": float_entry,
 }
-_TRUTHS = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "isfinite", "isinf", "isnan")
+_TRUTHS = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", *CLASSES)
 _ROUNDS = ("floor", "ceil", "trunc")
 _ENTRIES = ("int_entry", "float_entry")
 # operators that raise for no numbers
