@@ -44,6 +44,7 @@ from .fresh.methods import METHODS, joined
 from .fresh.model import Fresh, fresh_in, plainly, real_of
 from .hosted.calls import method_of
 from .hosted.recall import decided, recalled
+from .hosted.recall import held as held_at
 from .hosted.texts import computed_text
 from .indices import delete_subscript, store_subscript, subscript
 from .machine import CREATED, NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
@@ -283,7 +284,9 @@ def _push_two(machine: Stepper, slot: StackSlot) -> None:
 def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     owner, slot = machine.stack.pop(), machine.stack.pop()
     follow.escape([owner])
-    base, spot, held = value_of(frame, owner), None, UNKNOWN
+    spot, held = None, UNKNOWN
+    base = held_at(machine, frame, owner, len(machine.stack) + 1)
+    follow.note_holder(machine, base)
     if base is not UNKNOWN:
         spot, held = attribute(base, instruction.argval)
         setter = lookup(type(base), "__setattr__")
