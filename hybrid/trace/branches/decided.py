@@ -20,7 +20,7 @@ from ...core.errors import Site
 from ...ir.door.bind import converter
 from ...ir.op import OPS, Op
 from ..follow.snapshots import PythonState
-from ..follow.terms import Constant, HostRead, Operation, Term, parts
+from ..follow.terms import CLASSES, Constant, HostRead, Made, Operation, Term, parts
 from .turns import BranchPoint
 
 __all__ = [
@@ -81,6 +81,8 @@ class Decision(NamedTuple):
 def _renumbered(term: Any, numbered: Callable[[int], int]) -> Any:
     if type(term) is Operation:
         return Operation(term.symbol, tuple([_renumbered(t, numbered) for t in term.operands]))
+    if type(term) is Made:
+        return term._replace(operands=tuple([_renumbered(t, numbered) for t in term.operands]))
     return term if type(term) is Constant else term._replace(number=numbered(term.number))
 
 
@@ -108,6 +110,10 @@ class Lowering:
             return self.truth(term.operands[0])
         if type(term) is Operation and term.symbol in _COMPARISONS:
             return self.comparison(*term)
+        if type(term) is Operation and term.symbol in CLASSES:
+            return self.classified(term.symbol, term.operands[0])
+        if type(term) is Made and term.function is np.bool_:
+            return self.truth(term.operands[0])
         return self.convert(self.number(term), dt.bool_)
 
     def keeps_truth(self, term: HostRead) -> bool:
@@ -119,6 +125,18 @@ class Lowering:
         whole = all(map(self.is_whole, operands))
         values = [self.whole(t) if whole else self.number(t) for t in operands]
         return self.emit(OPS[_RECORDS[symbol]], {}, values)
+
+    def classified(self, symbol: str, operand: Any) -> int:
+        """Whether a float is finite, whole, ..."""
+        if not self.is_float(operand):
+            raise Inexpressible(f"{symbol} of an int")
+        value = self.number(operand)
+        if symbol != "is_integer":
+            return self.emit(OPS[symbol], {}, (value,))
+        rounded = self.emit(OPS["floor"], {}, (value,))
+        whole = self.emit(OPS["equal"], {}, (rounded, value))
+        finite = self.emit(OPS["isfinite"], {}, (value,))
+        return self.emit(OPS["logical_and"], {}, (whole, finite))
 
     def is_whole(self, term: Any) -> bool:
         """Whether a term is an int read from a tensor, or one that is as small."""
@@ -184,7 +202,7 @@ class Lowering:
             return dt.is_float(self.aval_of(term.number).dtype)
         if type(term) is HostRead:
             return term.how == "float()" or dt.is_float(self.aval_of(term.number).dtype)
-        if type(term) is not Operation or term.symbol in (*_COMPARISONS, "not", "bool"):
+        if type(term) is not Operation or term.symbol in (*_COMPARISONS, *CLASSES, "not", "bool"):
             return False
         if term.symbol in ("float", "/"):
             return True
@@ -240,7 +258,11 @@ def fits(term: Term, aval_of: Callable[[int], Aval]) -> bool:
 def with_operands(term: Any, operand: Callable[[Term, bool], int], divisor: bool = False) -> Any:
     """A term in which each part that no tensor has to do with is an operand of that number; the
     second argument says that it divides."""
-    if type(term) is Operation and any(type(leaf) is HostRead for leaf in parts(term)):
+    reads = any(type(leaf) is HostRead for leaf in parts(term))
+    if reads and type(term) is Made:
+        inside = [with_operands(part, operand) for part in term.operands]
+        return term._replace(operands=tuple(inside))
+    if reads and type(term) is Operation:
         inside = [
             with_operands(part, operand, term.symbol == "/" and index == 1)
             for index, part in enumerate(term.operands)

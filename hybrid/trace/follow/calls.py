@@ -20,6 +20,7 @@ from ..host.table import host_function
 from .arrays.computed import NOWHERE, is_array, of_call
 from .arrays.numbers import offer_numbers
 from .arrays.offers import close_offer, offer_arrays
+from .arrays.scalars import of_number
 from .follower import COMPREHENSIONS, Follower
 from .fresh.builtins import of_builtin
 from .fresh.methods import of_method
@@ -42,7 +43,7 @@ from .machine import (
 )
 from .operands import offer_arguments, offer_made
 from .places import Method, item
-from .terms import BUILTINS, MATH, HostRead, Live, Load, is_number
+from .terms import BUILTINS, CLASSES, MATH, HostRead, Live, Load, is_number
 
 __all__ = [
     "CHANGED",
@@ -170,7 +171,9 @@ def _special(
 ) -> StackSlot | None:
     """What a call computes of followed numbers, texts and arrays; None: it does not."""
     arguments = given[len(given) - count :]
-    special = None if names else _computed(follow, machine, frame, function, arguments)
+    special = None if names else of_number(follow, machine, frame, function, given)
+    if special is None and not names:
+        special = _computed(follow, machine, frame, function, arguments)
     if special is None:
         special = None if names else text_of(frame, function, given)
         special = special or of_call(follow, machine, frame, function, given, names, first)
@@ -293,6 +296,7 @@ def _other_builtin(follow: Follower, function: Any, slots: list[StackSlot]) -> S
     """A function of the standard library, or a question about the type of a number, which is the
     same in each call."""
     symbol = next((s for s, known in MATH.items() if function is known), None)
+    symbol = None if symbol in CLASSES else symbol
     if symbol is not None and all(is_number(slot.value) for slot in slots):
         return follow.compute(symbol, *slots)
     first, *others = slots
@@ -370,6 +374,9 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
     if machine.reads:
         if function is str or function is repr:
             return of_tensor(machine, StackSlot(""))
+        asked = _asks_tensor(follow, machine, function)
+        if asked is not None:
+            return asked
         if len(machine.reads) == 1 and machine.returned:
             number, how, serial = machine.reads[0]
             kind, value = HOW.get(how, ""), machine.returned[-1]
@@ -401,6 +408,19 @@ def _outcome(follow: Follower, machine: Stepper, callee: StackSlot, function: An
     if function is len and len(machine.returned) == 1 and type(machine.returned[0]) is int:
         return StackSlot(machine.returned[0])
     return UNSEEN
+
+
+def _asks_tensor(follow: Follower, machine: Stepper, function: Any) -> StackSlot | None:
+    """What a function of the standard library makes of a tensor, which gives it a float."""
+    symbol = next((s for s in CLASSES if function is MATH[s]), None)
+    if symbol is None or len(machine.reads) != 1 or len(machine.returned) != 1 or machine.entered:
+        return None
+    number, how, serial = machine.reads[0]
+    value = machine.returned[0]
+    if how != "float()" or type(value) is not float:
+        return None
+    machine.reads = []
+    return follow.compute(symbol, StackSlot(value, HostRead(number, how, serial)))
 
 
 def call_spread(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:

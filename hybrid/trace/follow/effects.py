@@ -15,6 +15,7 @@ from ..heap.allowlist import MISSING, lookup, trusted
 from ..heap.walks import CACHED
 from .arrays.computed import of_attribute, of_method
 from .arrays.offers import on_arrays
+from .arrays.scalars import asks, compared, negated
 from .branching import begin_handling, jump_or_pop, matches, pop_jump
 from .builds import (
     LOOKS,
@@ -44,6 +45,7 @@ from .fresh.methods import METHODS, joined
 from .fresh.model import Fresh, fresh_in, plainly, real_of
 from .hosted.calls import method_of
 from .hosted.recall import decided, recalled
+from .hosted.recall import held as held_at
 from .hosted.texts import computed_text
 from .indices import delete_subscript, store_subscript, subscript
 from .machine import CREATED, NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
@@ -241,7 +243,7 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     if isinstance(slot.term, Live):
         follow.escape([slot])
         slot = slot._replace(term=None)
-    computes = of_method(follow, machine, frame, slot, name)
+    computes = asks(frame, slot, name) or of_method(follow, machine, frame, slot, name)
     if computes is not None:
         machine.stack += computes
         return
@@ -286,7 +288,9 @@ def _push_two(machine: Stepper, slot: StackSlot) -> None:
 def store_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     owner, slot = machine.stack.pop(), machine.stack.pop()
     follow.escape([owner])
-    base, spot, held = value_of(frame, owner), None, UNKNOWN
+    spot, held = None, UNKNOWN
+    base = held_at(machine, frame, owner, len(machine.stack) + 1)
+    follow.note_holder(machine, base)
     if base is not UNKNOWN:
         spot, held = attribute(base, instruction.argval)
         setter = lookup(type(base), "__setattr__")
@@ -347,7 +351,10 @@ def binary(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
 
 def compare(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     left, right = _pair(follow, machine, frame)
-    if not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
+    truth = compared(follow, instruction.argval, numbers(frame, [left, right]))
+    if truth is not None:
+        machine.stack.append(truth)
+    elif not on_arrays(follow, machine, frame, instruction.argval, [left, right]):
         pair = numbers(frame, [left, right])
         machine.stack.append(operate(follow, machine, frame, instruction.argval, pair))
 
@@ -393,7 +400,7 @@ def negation(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
     if type(slot.value) is list and slot.term is None:
         follow.measured.add((id(machine.code), machine.offset, id(slot.value)))
         slot = follow.length(slot.value)
-    machine.stack.append(follow.compute("not", slot))
+    machine.stack.append(negated(follow, slot) or follow.compute("not", slot))
 
 
 EFFECTS: dict[str, Effect] = {

@@ -32,6 +32,7 @@ __all__ = [
     "Symbol",
     "BUILTINS",
     "MATH",
+    "CLASSES",
     "OPERATORS",
     "NUMBERS",
     "is_number",
@@ -112,6 +113,7 @@ Symbol: TypeAlias = Literal[
     "isfinite",
     "isinf",
     "isnan",
+    "is_integer",
     "erf",
     "start",
     "int_entry",
@@ -134,6 +136,8 @@ MATH: dict[Symbol, Callable[..., Any]] = {
     name: getattr(math, name)  # type: ignore[misc]
     for name in _MATH.split()
 }
+MATH["is_integer"] = float.is_integer
+CLASSES: tuple[Symbol, ...] = ("isfinite", "isinf", "isnan", "is_integer")  # truths of one float
 NO_START, NO_STOP, AT = 1, 2, 4  # forms of an index: bounds that a slice lacks; an int
 
 
@@ -194,7 +198,7 @@ OPERATORS: dict[Symbol, Callable[..., Any]] = {
     "int_entry": int_entry,
     "float_entry": float_entry,
 }
-_TRUTHS = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", "isfinite", "isinf", "isnan")
+_TRUTHS = ("<", "<=", "==", "!=", ">", ">=", "not", "bool", *CLASSES)
 _ROUNDS = ("floor", "ceil", "trunc")
 _ENTRIES = ("int_entry", "float_entry")
 # operators that raise for no numbers

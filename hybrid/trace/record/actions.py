@@ -20,6 +20,7 @@ import numpy as np
 from ...core.aval import Aval
 from ..bytecode.host_reads import HOW
 from ..follow.arrays.computed import has_arrays
+from ..follow.arrays.scalars import takes_any
 from ..follow.hosted.notes import Hosted
 from ..follow.hosted.recall import decided
 from ..follow.machine import UNKNOWN
@@ -419,7 +420,7 @@ class _Builder:
         elif term.symbol in NEVER_RAISE:
             for operand in term.operands:
                 self.check(operand)
-        elif self._never_raises(term):
+        elif takes_any(term):
             self.check(term.operands[0])
         else:
             self._check_arithmetic(term)
@@ -427,14 +428,6 @@ class _Builder:
     def _late(self, leaf: Any) -> bool:
         """Whether a leaf is known after the operations only."""
         return type(leaf) is HostRead or leaf in self.clocks
-
-    def _never_raises(self, term: Operation) -> bool:
-        """Whether the first operand may be any number: rounding to places, whole parts of times."""
-        if term.symbol == "round" and len(term.operands) == 2:
-            places = term.operands[1]
-            return type(places) is Constant and places.value >= 0
-        timed = not any(type(leaf) is HostRead for leaf in parts(term))
-        return timed and term.symbol in ("int", "float")
 
     def _check_arithmetic(self, term: Operation) -> None:
         timed = not any(type(leaf) is HostRead for leaf in parts(term))

@@ -103,6 +103,17 @@ class Facts:
         marks = {(ident, offset) for ident, own in follow.codes.items() if own == code}
         return not marks.isdisjoint(follow.of_made) and marks.isdisjoint(follow.of_others)
 
+    def holders(self, code: CodeType, offset: int) -> list[Any] | None:
+        """The objects to whose attributes an instruction stored, tensors aside, whose stores are
+        reported by themselves; None where that is not known of each of its runs."""
+        follow = self.watch.follow
+        if follow is None or follow.failed:
+            return None
+        marks = {(ident, offset) for ident, own in follow.codes.items() if own == code}
+        if marks.isdisjoint(follow.holders) or not marks.isdisjoint(follow.unheld):
+            return None
+        return [holder for mark in marks for holder in follow.holders.get(mark, ())]
+
     def counts(self, holder: Any) -> bool:
         """Whether what it holds is a fact."""
         return id(holder) not in self.in_signature and self.existing(holder)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from actions import aliases, turns, walks, windows
+from actions import aliases, listed, turns, walks, windows
 from actions.harness import both, box, data
 
 from hybrid.decorator import function
@@ -21,8 +21,14 @@ from hybrid.trace.serve.paths import MAX_BEGINS
 pytestmark = pytest.mark.skipif(
     not SUPPORTED, reason="no table of instructions for this interpreter"
 )
-PROGRAMS = {**aliases.PROGRAMS, **windows.PROGRAMS, **turns.PROGRAMS, **walks.PROGRAMS}
-ATTACKS = {**aliases.ATTACKS, **windows.ATTACKS, **turns.ATTACKS, **walks.ATTACKS}
+PROGRAMS = {
+    **aliases.PROGRAMS,
+    **listed.PROGRAMS,
+    **windows.PROGRAMS,
+    **turns.PROGRAMS,
+    **walks.PROGRAMS,
+}
+ATTACKS = {**aliases.ATTACKS, **listed.ATTACKS, **windows.ATTACKS, **turns.ATTACKS, **walks.ATTACKS}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import random
 import sys
 import time
 import warnings
@@ -53,6 +54,20 @@ def test_streams_of_users_see_each_write_once() -> None:
         return f, lambda: out.parts
 
     both(make)
+
+
+def test_extents_that_drawn_numbers_say() -> None:
+    def make() -> Any:
+        dice, rng = random.Random(4), np.random.default_rng(4)
+
+        def f(x: Any) -> Any:
+            count = dice.randint(1, 3)
+            rows = rng.permutation(3 + count)
+            return x * len(rows) + rows[:count].size + len(rng.choice(5, size=dice.randint(1, 4)))
+
+        return f, lambda: None
+
+    both(make, calls=60)
 
 
 def test_handlers_of_users_see_each_record_once() -> None:

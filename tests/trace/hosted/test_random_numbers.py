@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(
     not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"
 )
 DATA = np.random.default_rng(0).standard_normal((40, 3, 4)).astype("f4")
+TABLE = np.random.default_rng(1).standard_normal((12, 2)).astype("f4")
 PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {}
 
 
@@ -46,6 +47,20 @@ def arrays(dice: Any, rng: Any) -> Any:
         noise = hb.tensor(np.random.randn(3, 4).astype("f4"))
         mask = rng.random((3, 4)) < 0.5
         return (x + 0.1 * noise) * hb.tensor(mask.astype(np.float32))
+
+    return f
+
+
+@program
+def extents_of_drawn_arrays(dice: Any, rng: Any) -> Any:
+    def f(x: Any) -> Any:
+        order = np.random.permutation(12)
+        total = x.sum()
+        for start in range(0, len(order), 5):
+            rows = order[start : start + 5]
+            total = total + hb.tensor(TABLE[rows]).sum() * len(rows) / order.size
+        noise = rng.normal(size=(3, 4))[1:]
+        return total + hb.tensor(noise).sum() * noise.shape[0] + len(rng.choice(9, 4))
 
     return f
 

@@ -25,6 +25,7 @@ from ..terms import (
     NUMBERS,
     Collection,
     Constant,
+    HostCall,
     HostRead,
     Live,
     Load,
@@ -262,7 +263,7 @@ def of_attribute(
 ) -> StackSlot | None:
     """An attribute of an array; None: it is none, or differs between calls."""
     found = _given(follow, frame, slot) if name in SIGNED else slot
-    if name in SIGNED and is_array(found) and _shaped(found.term):
+    if name in SIGNED and is_array(found) and _shaped(follow, found.term):
         return StackSlot(getattr(found.value, name))
     return of_operator(follow, machine, frame, "T", [slot]) if name == "T" else None
 
@@ -270,17 +271,25 @@ def of_attribute(
 _SHAPING = [*SHAPING.values(), np.where, np.clip, np.dot, np.ndarray.clip, np.ndarray.dot]
 
 
-def _shaped(term: Any) -> bool:
+def _shaped(follow: Any, term: Any) -> bool:
     """Whether an array has the shape and dtype of this call in all calls of the signature."""
     if type(term) is Load:
         return term.of_call and not any(term.type is kind for kind in NUMBERS)
+    if type(term) is HostCall:
+        return _drawn_shaped(follow, term)
     if type(term) is not Made:
         return type(term) is Constant or type(term) is WrittenArray
     if is_a(term.function, np.ufunc) or any(term.function is known for known in _SHAPING):
-        return all(map(_shaped, term.operands))
+        return all(_shaped(follow, operand) for operand in term.operands)
     first, *others = term.operands
     fixed = all(type(leaf) is Constant for other in others for leaf in parts(other))
-    return _shaped(first) and fixed
+    return _shaped(follow, first) and fixed
+
+
+def _drawn_shaped(follow: Any, term: HostCall) -> bool:
+    """The same of a drawn array: what a generator is asked for says how large it is."""
+    asked = [hosted.arguments for hosted in follow.hosted if hosted.call == term]
+    return len(asked) == 1 and all(type(argument) is Constant for argument in asked[0])
 
 
 def of_method(
@@ -305,7 +314,12 @@ def of_call(
     first: int,
 ) -> StackSlot | None:
     """A call of a function or method of NumPy's; None: it is none on arrays."""
-    if function is len and len(given) == 1 and is_array(given[0]) and _shaped(given[0].term):
+    if (
+        function is len
+        and len(given) == 1
+        and is_array(given[0])
+        and _shaped(follow, given[0].term)
+    ):
         return StackSlot(len(given[0].value))
     call = function_of(function)
     if call is None and (follow.data or follow.hosted):

@@ -44,6 +44,9 @@ class StoreRules:
             self._name(code, store, writes)
             return
         objects, unseen = self.evaluator.evaluate(code, base)
+        holders = self.facts.holders(code, offset) if unseen and kind == "attr" else None
+        if holders is not None:
+            objects, unseen = {**objects, **{id(value): value for value in holders}}, False
         if kind == "attr" and key == "__dict__":
             self.facts.why("replaces the dictionary of an object", writes)
         for value in list(objects.values()):
