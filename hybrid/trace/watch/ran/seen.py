@@ -110,14 +110,15 @@ class Sites:
         """An operation runs."""
         frame: types.FrameType | None = sys._getframe(1)
         at, met = self.under_way(frame), dict[int, types.FrameType]()
-        if at is not None:
-            self._ran.add(at)
-        while frame is not None and not self.recursive and self.root is not None:
+        if at is None:
+            return
+        self._ran.add(at)
+        while frame is not None and not self.recursive:
             code = frame.f_code
             if not trusted(code.co_filename):
                 other = met.setdefault(id(code), frame)
                 self.recursive = other is not frame and not _of_two_modules(frame, other)
-            frame = frame.f_back if code is not self.root or at is None else None
+            frame = frame.f_back if code is not self.root else None
 
     def found(self) -> dict[int, SiteKind]:
         """The beginnings of the instructions that were refused, or ran operations."""
