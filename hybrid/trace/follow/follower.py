@@ -79,15 +79,13 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         self.begin: dict[Physical, Any] = {}  # what was there before the first store
         self.blind: set[tuple[int, Any]] = set()
         self.escaped: set[Any] = set()
-        self.mutations: list[Mutation] = []
+        self.mutations, self.mutated = list[Mutation](), set[int]()
         self.changed_to: dict[int, list[Any]] = {}  # number of a mutation -> what it put there
-        self.mutated: set[int] = set()
         self.measured: set[tuple[int, int, int]] = set()  # calls of `len`: code, offset, list
         self.called: set[tuple[int, int]] = set()  # other calls
         self.unfit: set[int] = set()  # containers that were used in another way
         self.lengths: dict[int, int] = {}  # id of a list -> how long it was
-        self.cleared: set[int] = set()
-        self.conditions: dict[Condition, None] = {}
+        self.cleared, self.conditions = set[int](), dict[Condition, None]()
         self.tried: dict[int, Term] = {}  # what was computed, by id
         self.ran: set[tuple[int, int]] = set()  # instructions
         self.stored: dict[Physical, list[Term]] = collections.defaultdict(list)

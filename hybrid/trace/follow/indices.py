@@ -227,11 +227,10 @@ def _index(machine: Stepper, frame: Any, container: Any, key: StackSlot, place: 
 
 def _load(follow: Follower, machine: Stepper, container: Any, index: Any) -> None:
     spot, value = item(container, index)
-    if spot is None or value is MISSING:
-        follow.blind.add((id(machine.code), machine.offset))
-        machine.stack.append(UNSEEN)
-    else:
-        push_slot(machine, follow.load(machine, spot, value))
+    if spot is not None and value is not MISSING:
+        return push_slot(machine, follow.load(machine, spot, value))
+    follow.blind.add((id(machine.code), machine.offset))
+    return machine.stack.append(UNSEEN)
 
 
 def _out_of(
@@ -247,11 +246,12 @@ def _out_of(
         machine.stack.append(StackSlot(term=Fresh(box.type, box.slots[index])))
         return True
     place = box.at(index)
-    if place is not None:
-        follow.of_made.add((id(machine.code), machine.offset))
-        machine.stack.append(box.slots[place])
-    follow.escape([slot] if place is None else ())
-    return place is not None
+    if place is None:
+        follow.escape([slot])
+        return False
+    follow.of_made.add((id(machine.code), machine.offset))
+    machine.stack.append(box.slots[place])
+    return True
 
 
 def _into(follow: Any, machine: Stepper, frame: Any, slots: list[StackSlot]) -> bool:
@@ -281,8 +281,8 @@ def _of_pair(machine: Stepper, frame: Any, slot: StackSlot, key: StackSlot) -> b
     index = value_of(frame, key)
     if type(slot.term) is not Collection or slot.term.type is dict or type(index) is not int:
         return False
-    items = slot.term.items
-    if key.term is not None or not -len(items) <= index < len(items) or items[index] is not None:
+    known = key.term is None and index in range(-len(slot.term.items), len(slot.term.items))
+    if not known or slot.term.items[index] is not None:
         return False
     machine.stack.append(UNSEEN)
     return True
@@ -292,21 +292,19 @@ def store_subscript(
     follow: Follower, machine: Stepper, frame: Any, instruction: Instruction
 ) -> None:
     key, base, slot = machine.stack.pop(), machine.stack.pop(), machine.stack.pop()
+    lies = instruction.opname == "STORE_SUBSCR"  # a slice without a key of its own does not
     if isinstance(base.term, Live):
-        lies = instruction.opname == "STORE_SUBSCR"
         if lies and _into(follow, machine, frame, [slot, base, key]):
             return
         follow.escape([base])
         base = base._replace(term=None)
     key = plainly(follow, key)
     follow.of_others.add((id(machine.code), machine.offset))
-    lies = instruction.opname == "STORE_SUBSCR"  # a slice without a key of its own does not
     if type(base.term) is WrittenArray:
         store(follow, machine, frame, [plainly(follow, slot), base, key], lies)
         return
     follow.escape([base])
     container = value_of(frame, base)
-    lies = instruction.opname == "STORE_SUBSCR"  # a slice without a key of its own does not
     index = _index(machine, frame, container, key, len(machine.stack) + 2 if lies else NOWHERE)
     if is_mapping(container) and (key.term is not None or not named(index)):
         _set(follow, machine, container, key._replace(value=index), slot)

@@ -407,8 +407,7 @@ class _Work:
         kept += tuple([Place(m.spot, m.module.training, None) for m in modes])
         paths |= {m.key: m.start for m in modes}
         dropped |= {key for key in self.facts.found if any(m.covers(key) for m in modes)}
-        pins = {pin(follow.spots[p]) for p in self.pinned}
-        pins.update([m.key for m in modes], *self.whole.values())
+        pins = {pin(follow.spots[p]) for p in self.pinned}.union(*self.whole.values())
         unnoted = grown | replaced | self._made(kept, changes) | tables_of(self)
         return Followed(
             kept,
@@ -423,7 +422,7 @@ class _Work:
             operands,
             tried,
             self._hosted(settled),
-            frozenset(pins),
+            frozenset([*pins, *[m.key for m in modes]]),
             frozenset(follow.loud),
             memory_among(follow.lent),
             inside_of(self, settled),

@@ -15,7 +15,7 @@ from ...follow.machine import UNKNOWN, StackSlot
 from ...follow.places import Physical, PlaceSpot
 from ...follow.terms import Collection, kind_of
 from ...heap.allowlist import MISSING
-from ...heap.facts import Key, fetch, same
+from ...heap.facts import FactKind, Key, fetch, same
 from ..fact_table import Access
 
 __all__ = ["inside_of", "own_attributes"]
@@ -39,7 +39,8 @@ def _own(work: Any, place: Physical, spot: PlaceSpot) -> bool:
     """Whether only instructions that were followed look at an attribute of a new object."""
     facts, ident, follow = work.facts, id(spot.holder), work.follow
     known = facts.existing(spot.holder) or ident in facts.in_signature or place in follow.shared
-    if known or spot.kind not in ("slot", "attr") or (ident, None) in facts.of_new:
+    kind: FactKind = spot.kind  # type: ignore[assignment]
+    if known or kind not in ("slot", "attr") or (ident, None) in facts.of_new:
         return False
     key, unseen = Key("attr", ident, spot.key), facts.unseen_at
     accesses = facts.of_new.get((ident, spot.key), {}).values()

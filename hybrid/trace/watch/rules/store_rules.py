@@ -50,19 +50,7 @@ class StoreRules:
         if kind == "attr" and key == "__dict__":
             self.facts.why("replaces the dictionary of an object", writes)
         for value in list(objects.values()):
-            if kind != "attr" and may_be_written(value) and self.facts.counts(value):
-                self.facts.writes = True
-            if kind != "attr" and self.changes.put_off(value, Access(code, offset), "__setitem__"):
-                continue
-            if offset in summarize(code).deletes:
-                self._deleted(value, kind == "attr", Access(code, offset))
-            if kind == "attr":
-                self.objects.attr(value, key, writes)
-                self._setter(value, key, writes)
-            elif kind == "item":
-                self.objects.item(value, key, writes)
-            elif not plain(value):  # an operator in place reads what it writes
-                self._items(value, writes._replace(stores=kind != "inplace"))
+            self._stored(code, value, store, writes)
         if not unseen:
             return
         if kind == "inplace":
@@ -74,6 +62,24 @@ class StoreRules:
             or self.facts.of_made(code, offset)
         ):
             self.facts.why("stores into an object that could not be followed", writes)
+
+    def _stored(self, code: CodeType, value: Any, store: Store, writes: Access) -> None:
+        """A store into this object, or a deletion from it."""
+        kind, _, key, offset = store
+        here = writes._replace(stores=False)
+        if kind != "attr" and may_be_written(value) and self.facts.counts(value):
+            self.facts.writes = True
+        if kind != "attr" and self.changes.put_off(value, here, "__setitem__"):
+            return
+        if offset in summarize(code).deletes:
+            self._deleted(value, kind == "attr", here)
+        if kind == "attr":
+            self.objects.attr(value, key, writes)
+            self._setter(value, key, writes)
+        elif kind == "item":
+            self.objects.item(value, key, writes)
+        elif not plain(value):  # an operator in place reads what it writes
+            self._items(value, writes._replace(stores=kind != "inplace"))
 
     def _items(self, value: Any, access: Access) -> None:
         """Items under keys that only the call knows: those that were used, or all."""
