@@ -20,7 +20,7 @@ from ...core.errors import Site
 from ...ir.door.bind import converter
 from ...ir.op import OPS, Op
 from ..follow.snapshots import PythonState
-from ..follow.terms import CLASSES, Constant, HostRead, Made, Operation, Term, parts
+from ..follow.terms import CLASSES, Constant, HostRead, Made, Operation, Symbol, Term, parts
 from .turns import BranchPoint
 
 __all__ = [
@@ -126,7 +126,7 @@ class Lowering:
         values = [self.whole(t) if whole else self.number(t) for t in operands]
         return self.emit(OPS[_RECORDS[symbol]], {}, values)
 
-    def classified(self, symbol: str, operand: Any) -> int:
+    def classified(self, symbol: Symbol, operand: Any) -> int:
         """Whether a float is finite, whole, ..."""
         if not self.is_float(operand):
             raise Inexpressible(f"{symbol} of an int")
