@@ -50,7 +50,7 @@ from .hosted.texts import computed_text
 from .indices import delete_subscript, store_subscript, subscript
 from .machine import CREATED, NULL, TENSOR, UNKNOWN, UNSEEN, Lazy, StackSlot, Stepper, value_of
 from .operands import offer_value, operate
-from .places import attribute, entry, global_, variable
+from .places import attribute, entry, global_, is_mapping, variable
 from .terms import Collection, Live, is_number
 
 __all__ = ["EFFECTS", "other", "forget"]
@@ -252,7 +252,8 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
     if base is UNKNOWN or issubclass(type(base), Handle):
         machine.stack += [StackSlot(method=name), UNSEEN]
         return
-    if id(type(base)) in CHANGED:
+    looks_up = is_mapping(base) and lookup(type(base), name) is dict.get
+    if id(type(base)) in CHANGED or looks_up:
         machine.stack += [StackSlot(method=name), StackSlot(base)]
         return
     spot, value = attribute(base, name)

@@ -198,14 +198,14 @@ def subscript(follow: Follower, machine: Stepper, frame: Any, instruction: Instr
     if entry_ is not None:
         machine.stack.append(entry_)
         return
+    here = id(machine.code), machine.offset
     if type(container) is list or type(container) is tuple:
-        follow.touched["plain", id(container)].add((id(machine.code), machine.offset))
+        follow.touched["plain", id(container)].add(here)
     offered = slot.term is None and offer_index(follow, machine, frame, container, key)
     follow.escape([slot] if offered else [key, slot])
     if container is UNKNOWN or index is UNKNOWN:
-        follow.blind.add((id(machine.code), machine.offset))
-        machine.stack.append(UNSEEN)
-        return
+        follow.blind.add(here)
+        return machine.stack.append(UNSEEN)
     grows = type(container) is list or type(container) is collections.deque
     if grows and type(index) is int and index == -1 and container and key.term is None:
         if issubclass(type(container[-1]), Handle):

@@ -16,7 +16,7 @@ from ...core.signals import foreign
 from ...ir.mode import ROOTS
 from ...ir.tensor import RUNTIME, Handle
 from ..bytecode.expressions import NOWHERE, Expr
-from ..bytecode.summary import instructions_of, summarize
+from ..bytecode.summary import summarize
 from ..follow.terms import is_number
 from ..heap.allowlist import (
     BOXES,
@@ -158,7 +158,6 @@ class _Work:
         self.followed: Followed | None = None
         self.origins = Origins(facts, objects)
         self.looking_at: CodeType | None = None  # for the message of an error
-        self._lines: dict[CodeType, dict[int, int | None]] = {}
 
     def run(self, function: Any, arguments: list[Any]) -> None:
         """Find all facts; stops early when there is a reason already."""
@@ -269,50 +268,22 @@ class _Work:
         """All that the lines of one code object that ran may do."""
         self.looking_at, summary, evaluate = code, summarize(code), self.evaluator.evaluate
         for expression in summary.later:
-            if self._ran(code, expression.at) and expression.base is not None:
+            if self.evaluator.ran(code, expression.at) and expression.base is not None:
                 evaluate(code, expression.base)
                 evaluate(code, expression, stores=True)
         for expression in summary.reads:
             if self._reads(code, expression):
                 evaluate(code, expression)
         for offset, call in summary.calls.items():
-            if self._ran(code, offset):
+            if self.evaluator.ran(code, offset):
                 self.calls.call(code, offset, call)
         for store in summary.stores:
-            if self._ran(code, store.at):
+            if self.evaluator.ran(code, store.at):
                 self.stores.store(code, store)
 
     def _reads(self, code: CodeType, expression: Expr) -> bool:
         """Whether a read may have run; names are read by any line."""
-        return expression.at == NOWHERE or self._ran(code, expression.at)
-
-    def _ran(self, code: CodeType, offset: int) -> bool:
-        """Whether the line of this instruction ran (an instruction without a line may have); where
-        every instruction was followed, whether it ran itself."""
-        executed = self.watch.executed.get(code)
-        if executed and self.watch.follow is not None and not self.watch.follow.failed:
-            return offset in executed or self._long(code, offset, executed)
-        table = self._lines.get(code)
-        if table is None:
-            table = self._lines[code] = {
-                offset: line
-                for start, end, line in code.co_lines()
-                for offset in range(start, end, 2)
-            }
-        line = table.get(offset)
-        return line is None or line in self.watch.lines[code]
-
-    @staticmethod
-    def _long(code: CodeType, offset: int, executed: set[int]) -> bool:
-        """Whether an instruction with a long operand ran: only its first part is announced."""
-        instructions = instructions_of(code)
-        while instructions[offset].offset - 2 in instructions:
-            offset -= 2
-            if instructions[offset].opname != "EXTENDED_ARG":
-                return False
-            if offset in executed:
-                return True
-        return False
+        return expression.at == NOWHERE or self.evaluator.ran(code, expression.at)
 
     # ---- what was not seen
     def _spread_unseen(self) -> None:

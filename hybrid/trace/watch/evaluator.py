@@ -19,7 +19,7 @@ import numpy as np
 
 from ...ir.tensor import Handle
 from ..bytecode.expressions import FRESH, MANY, NOWHERE, TOP, Args, Expr, ExprKind
-from ..bytecode.summary import start_of, summarize
+from ..bytecode.summary import instructions_of, start_of, summarize
 from ..heap.allowlist import BOXES, MISSING, NUMPY, VIEWS, is_a, plain
 from ..heap.facts import fetch
 from ..heap.structure import stands_alone
@@ -70,6 +70,7 @@ class Evaluator:
         self.keys_at: Callable[[Any, Access], list[Any] | None] = lambda value, access: None
         # whether the call at an instruction is one of Python's own world that is made again
         self.made_again: Callable[[CodeType, int], bool] = lambda code, offset: False
+        self._lines: dict[CodeType, dict[int, int | None]] = {}
 
         # the dicts and keys of a call that took what is there
         self.looked_up: Callable[[CodeType, int], list[tuple[Any, Any]]] = lambda code, offset: []
@@ -86,6 +87,35 @@ class Evaluator:
         """What was found may be more by now."""
         self._memo = {}
 
+    # ---- what ran
+    def ran(self, code: CodeType, offset: int) -> bool:
+        """Whether the line of this instruction ran (an instruction without a line may have); where
+        every instruction was followed, whether it ran itself."""
+        executed = self.watch.executed.get(code)
+        if executed and self.watch.follow is not None and not self.watch.follow.failed:
+            return offset in executed or self._long(code, offset, executed)
+        table = self._lines.get(code)
+        if table is None:
+            table = self._lines[code] = {
+                offset: line
+                for start, end, line in code.co_lines()
+                for offset in range(start, end, 2)
+            }
+        line = table.get(offset)
+        return line is None or line in self.watch.lines[code]
+
+    @staticmethod
+    def _long(code: CodeType, offset: int, executed: set[int]) -> bool:
+        """Whether an instruction with a long operand ran: only its first part is announced."""
+        instructions = instructions_of(code)
+        while instructions[offset].offset - 2 in instructions:
+            offset -= 2
+            if instructions[offset].opname != "EXTENDED_ARG":
+                return False
+            if offset in executed:
+                return True
+        return False
+
     # ---- expressions
     def evaluate(self, code: CodeType, expression: Expr, stores: bool = False) -> Found:
         """What an expression may be; `stores`: what was there before is not looked at."""
@@ -96,7 +126,10 @@ class Evaluator:
         offset = expression.at
         if offset == NOWHERE:
             offset = summarize(code).names.get(expression, 0)
-        found, unseen = self._evaluate(code, expression, Access(code, offset, stores))
+        # a variable stands for all that is ever stored there
+        runs = expression.at == NOWHERE or self.ran(code, offset)
+        access = Access(code, offset, stores)
+        found, unseen = self._evaluate(code, expression, access) if runs else ((), False)
         seen: dict[int, Any] = {}
         for value in found:
             if is_a(value, Handle):

@@ -368,3 +368,24 @@ def appends_in_one_branch(jit: Any) -> Any:
         return y
 
     return lambda k: f(data(k)), s
+
+
+@replayed
+def counter_of_a_rare_branch(jit: Any) -> Any:
+    s = box(rejected=0, x=data(0) * 0, accepted=0.0)
+
+    @jit
+    def f(x: Any) -> Any:
+        h = x * 2 + s.x
+        scale = x * 1
+        scale[1] = h[0] * 0.1
+        h = h * scale
+        if x[0] > 6:
+            s.rejected += 1
+        else:
+            h = h * 0.5
+            s.accepted += 0.5
+        s.x = h
+        return h[1]
+
+    return lambda k: f(data(k % 7)), s

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from actions import aliases, listed, turns, walks, windows
+from actions import aliases, listed, lookups, turns, walks, windows
 from actions.harness import both, box, data
 
 from hybrid.decorator import function
@@ -28,7 +28,14 @@ PROGRAMS = {
     **turns.PROGRAMS,
     **walks.PROGRAMS,
 }
-ATTACKS = {**aliases.ATTACKS, **listed.ATTACKS, **windows.ATTACKS, **turns.ATTACKS, **walks.ATTACKS}
+ATTACKS = {
+    **aliases.ATTACKS,
+    **listed.ATTACKS,
+    **lookups.ATTACKS,
+    **windows.ATTACKS,
+    **turns.ATTACKS,
+    **walks.ATTACKS,
+}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ....core.signals import foreign
-from ...heap.allowlist import is_a, plain
+from ...heap.allowlist import is_a, lookup, plain
 from ..machine import UNKNOWN, StackSlot, Stepper, value_of
 from ..terms import (
     CLASSES,
@@ -95,10 +95,11 @@ def takes_any(term: Operation) -> bool:
 
 def asks(frame: types.FrameType, slot: StackSlot, name: str) -> list[StackSlot] | None:
     """The two slots of a method that asks something of a float; None: it is none."""
-    if slot.term is None or name != "is_integer":
+    method = None if slot.term is None else lookup(float, name)
+    if id(method) not in _OWN:
         return None
     number = slot._replace(value=value_of(frame, slot))
-    return [StackSlot(float.is_integer), number] if type(number.value) is float else None
+    return [StackSlot(method), number] if type(number.value) is float else None
 
 
 def of_number(
