@@ -26,7 +26,6 @@ FOREIGN = {
     ("backends/cpu/python/abi.py", "sys.implementation.name"),
     ("backends/cpu/python/abi.py", "type(getattr(cls, name, None)).__name__"),
     ("trace/bytecode/opcodes.py", "sys.implementation.name"),
-    ("trace/follow/arrays/scalars.py", "name"),
     ("trace/heap/allowlist.py", "module"),
     ("trace/watch/c_calls.py", "function.__name__"),
     ("trace/watch", "type(function).__module__"),

@@ -70,11 +70,7 @@ CHANGED: dict[int, dict[str, Method]] = {
 }
 
 
-<<<<<<< HEAD
 LOOKS_UP = "get", "setdefault"  # methods of dicts that give what is at a key, if it is there
-=======
-LOOKS_UP = ("get", "setdefault")  # methods of dicts that give what is at a key, if it is there
->>>>>>> w-small
 MAKES = "<makes>"  # the method of a slot that holds the function of a generator expression
 RETURNED = "<tuple>"  # the method of a stack slot that holds a tuple which a call gave
 # builtins that change nothing, iterators among their arguments included

@@ -168,11 +168,9 @@ def unread(follow: Any, counts: Callable[[Any], bool]) -> list[Term]:
     """The indices of tables that the call made, got as an argument or changes: what these hold is
     not what they hold in the next call."""
     stored = {id(follow.spots[place].holder) for place in follow.current}
-    found = []
-    for ident, (owner, indices) in follow.tables.items():
-        if ident in stored or ident in follow.mutated or not counts(owner):
-            found += indices
-    return found
+    gone = stored | follow.mutated
+    tables = [t for ident, t in follow.tables.items() if ident in gone or not counts(t[0])]
+    return [index for _, indices in tables for index in indices]
 
 
 # ---- instructions

@@ -8,8 +8,8 @@ their bits and all Python state must agree.
 from __future__ import annotations
 
 import pytest
-from actions import library, library_texts
 from actions.harness import both
+from actions.library import texts
 
 from hybrid.trace.follow.rows import SUPPORTED
 
@@ -18,8 +18,8 @@ pytestmark = [
     pytest.mark.usefixtures("whole_calls"),
 ]
 
-PROGRAMS = {**library.PROGRAMS, **library_texts.PROGRAMS}
-REFUSED = {**library.REFUSED, **library_texts.REFUSED}
+PROGRAMS = {**objects.PROGRAMS, **texts.PROGRAMS}
+REFUSED = {**objects.REFUSED, **texts.REFUSED}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -18,7 +18,7 @@ import weakref
 from fractions import Fraction
 from typing import Any
 
-from .harness import box, data, suite
+from ..harness import box, data, suite
 
 PROGRAMS, replayed = suite()
 REFUSED, refused = suite()

@@ -14,7 +14,7 @@ from typing import Any
 import hybrid as hb
 from hybrid import nn
 
-from .harness import box, data, suite
+from ..harness import box, data, suite
 
 PROGRAMS, replayed = suite()
 REFUSED, refused = suite()

@@ -1,0 +1,1 @@
+"""Programs with objects and functions of the standard library in a step."""
