@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 from actions.harness import both
-from actions.library import texts
+from actions.library import objects, texts
 
 from hybrid.trace.follow.rows import SUPPORTED
 
