@@ -136,8 +136,14 @@ def before_with(frame: Frame, instruction: Instruction) -> None:
     frame.result(instruction)
 
 
+def to_tuple(frame: Frame, instruction: Instruction) -> None:
+    """A list that nothing else has becomes a tuple: it holds what was seen to go into it."""
+    frame.stack[-1] = (frame.stack[-1] - NEW) | one(Expr("box", constant(())))
+
+
 def intrinsic(frame: Frame, instruction: Instruction) -> None:
-    if instruction.arg == LIST_TO_TUPLE:  # what it holds stays known
+    if instruction.arg == LIST_TO_TUPLE:
+        to_tuple(frame, instruction)
         return
     if instruction.arg not in (STOP_ITERATION, UNARY_POSITIVE):
         frame.summary.unknown = f"{instruction.opname} {instruction.argrepr}"
@@ -478,7 +484,7 @@ EFFECTS: dict[str, Callable[[Frame, Instruction], None]] = {
     for effect in (
         *(nothing, defer, drop, drop_two, leave, unseen, test, push_null, push_exc, copy, swap),
         *(jump, pop_jump, jump_or_pop, send, send_popping, end_send, cleanup_throw, before_with),
-        *(intrinsic, load_const, load_fast, load_two, store_fast, store_two, store_load),
+        *(intrinsic, to_tuple, load_const, load_fast, load_two, store_fast, store_two, store_load),
         *(load_name, store_name, delete_name, load_deref, store_deref, delete_deref),
         *(import_name, import_from, load_attr, load_method, load_super_attr, store_attr),
         *(delete_attr, subscr, binary_slice, store_subscr, store_slice, delete_subscr, contains),

@@ -178,7 +178,7 @@ class Frame:
         held = [e for e in every if e.kind != "const"]
         if texts:
             held.append(Expr("elem", constant(tuple(sorted(texts))), None, offset))
-        return frozenset(Expr("box", e) if depth_below(e) else TOP for e in held)
+        return frozenset(Expr("box", e if depth_below(e) else TOP) for e in held)
 
     # ---- after the run
     def reads_after_stores(self) -> set[Expr]:

@@ -9,7 +9,7 @@ __all__ = ["TABLE", "HOST_TABLE"]
 TABLE: dict[str, str] = COMMON | {
     "PRECALL": "nothing",
     "KW_NAMES": "nothing",
-    "LIST_TO_TUPLE": "nothing",
+    "LIST_TO_TUPLE": "to_tuple",
     "UNARY_POSITIVE": "unary",
     "ASYNC_GEN_WRAP": "defer",
     "PREP_RERAISE_STAR": "defer",

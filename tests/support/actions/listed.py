@@ -300,3 +300,60 @@ def other_weights_between_calls(jit: Any) -> Any:
         return f(data(k).reshape(1, 4))
 
     return call, s
+
+
+@replayed
+def callbacks_behind_a_star(jit: Any) -> Any:
+    class History:
+        def __init__(self) -> None:
+            self.losses: list[float] = []
+            self.seen = 0
+
+        def on_step(self, trainer: Any, loss: Any, *more: Any) -> None:
+            self.losses.append(loss.item())
+            self.seen += len(more)
+
+    class Trainer:
+        def __init__(self) -> None:
+            self.callbacks, self.steps = [History(), History()], 0
+
+        def fire(self, event: str, *args: Any) -> None:
+            for callback in self.callbacks:
+                getattr(callback, event)(self, *args)
+
+    trainer = Trainer()
+
+    @jit
+    def f(x: Any) -> Any:
+        trainer.steps += 1
+        trainer.fire("on_step", x.sum(), x)
+        return x * trainer.steps
+
+    def call(k: int) -> Any:
+        if k % 10 == 9:
+            trainer.callbacks[0].losses.clear()
+        return f(data(k))
+
+    return call, trainer
+
+
+@attack
+def a_star_of_a_list_that_grows(jit: Any) -> Any:
+    s, one, other = box(n=0), box(t=0), box(t=0)
+
+    def store(x: Any, *holders: Any) -> None:
+        for holder in holders:
+            holder.t = x
+
+    @jit
+    def f(x: Any) -> Any:
+        held: list[Any] = []
+        held.append(one)
+        if s.n % 3 == 0:
+            held.append(other)
+        s.n += 1
+        store(x * 2, *held)
+        store(x * 3, *(one, *held))
+        return x
+
+    return lambda k: f(data(k)), (s, one, other)

@@ -10,7 +10,7 @@ from types import CodeType
 from typing import Any
 
 from ....ir.tensor import Handle
-from ...bytecode.expressions import NOWHERE, Expr, Store
+from ...bytecode.expressions import NOWHERE, TOP, Expr, Store
 from ...bytecode.summary import summarize
 from ...follow.arrays.notes import may_be_written
 from ...heap.allowlist import BOXES, instance_dict, is_a, lookup, plain
@@ -118,7 +118,7 @@ class StoreRules:
 
     def _new(self, code: CodeType, base: Expr) -> bool:
         """Whether an expression is an object that the call makes."""
-        if base.kind == "fresh":
+        if base.kind == "fresh" or (base.kind == "box" and base.base == TOP):
             return True
         if base.kind != "call" or base.at not in summarize(code).calls:
             return False
