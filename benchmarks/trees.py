@@ -174,12 +174,12 @@ def compared(ways: list[Way], given: list[tuple[Node, int]], what: str) -> dict[
     return seconds
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Print one line per way, for training and for inference."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--trees", type=int, default=1000)
     parser.add_argument("--size", type=int, default=64)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     given = sentences(args.trees)
     for trains in (True, False):
         what = "training" if trains else "inference"
