@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import random
-from contextlib import redirect_stdout
-
-from frozen import difference, frozen
 
 import hybrid as hb
 from hybrid import nn, optim
@@ -31,29 +26,6 @@ def grown(k, least=2, most=9):
         return Node(None, (grow(left), grow(leaves - left)))
 
     return grow(pick.randrange(least, most))
-
-
-def played(program, calls=CALLS, grad=True):
-    """The decorated function of a program, which did in each call what the plain one did."""
-    worlds = []
-    for decorate in (lambda fn: fn, hb.function):
-        hb.manual_seed(0)
-        random.seed(0)
-        call, state = program(decorate)
-        seen = []
-        for k in range(calls):
-            scope = contextlib.nullcontext() if grad else hb.no_grad()
-            with scope, redirect_stdout(io.StringIO()) as text:
-                try:
-                    result = call(k)
-                except Exception as error:
-                    result = type(error), str(error)
-            seen.append((frozen(result), text.getvalue(), frozen(state())))
-        worlds.append((call, seen))
-    (_, plain), (made, other) = worlds
-    for k, (one, two) in enumerate(zip(plain, other)):
-        assert not difference(one, two), f"call {k}: {difference(one, two)}"
-    return made
 
 
 PROGRAMS = {}

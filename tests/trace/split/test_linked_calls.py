@@ -19,8 +19,8 @@ from linked_programs import (
     cells_of_a_recursive_function,
     errors_out_of_cells,
     grown,
-    played,
 )
+from worlds import played
 
 import hybrid as hb
 from hybrid import nn
@@ -45,7 +45,7 @@ def test_programs(name, grad):
     make, native = PROGRAMS[name]
     if name == "trained" and not grad:
         return
-    call = played(make, grad=grad)
+    call = played(make, CALLS, grad)
     linked = call.fn._linked
     if native:
         assert linked.native, call.fn.explain()

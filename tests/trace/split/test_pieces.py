@@ -3,16 +3,14 @@ do: results, state, output, exceptions, gradients, identities."""
 
 from __future__ import annotations
 
-import io
 import random
 import sys
 import threading
 import weakref
-from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
-from frozen import difference, frozen
+from worlds import played
 
 import hybrid as hb
 from hybrid import nn, optim
@@ -37,28 +35,6 @@ def numbers(k, *shape):
 
 def vector(k, *shape):
     return hb.tensor(numbers(k, *(shape or (6,))))
-
-
-def played(program, calls=CALLS):
-    """The decorated function of a program, which did in each call what the plain one did."""
-    worlds = []
-    for decorate in (lambda fn: fn, hb.function):
-        hb.manual_seed(0)
-        random.seed(0)
-        call, state = program(decorate)
-        seen = []
-        for k in range(calls):
-            with redirect_stdout(io.StringIO()) as text:
-                try:
-                    result = call(k)
-                except Exception as error:
-                    result = type(error), str(error)
-            seen.append((frozen(result), text.getvalue(), frozen(state())))
-        worlds.append((call, seen))
-    (_, plain), (made, other) = worlds
-    for k, (one, two) in enumerate(zip(plain, other)):
-        assert not difference(one, two), f"call {k}: {difference(one, two)}"
-    return made
 
 
 PROGRAMS = {}
@@ -293,7 +269,7 @@ def test_programs_do_what_they_do_plainly(name):
         made.append(hb.function(fn))
         return made[-1]
 
-    played(lambda function: make(decorate if function is hb.function else function))
+    played(lambda function: make(decorate if function is hb.function else function), CALLS)
     (function,) = made
     before = function.cache_info()
     assert function._split is not None, function.explain()
