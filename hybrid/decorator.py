@@ -400,6 +400,8 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
         self._look_again()
         self._postpone(state, forever)
         alike = None if forever or state.family is None else state.family.alike()
+        if state.family is not None:
+            state.family.refused = True
         if alike is not None and alike is not state:
             go_like(state, alike)
         else:

@@ -52,14 +52,16 @@ def shape_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:
 
 class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
-    recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly."""
+    recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly;
+    `refused`: whether some were given up."""
 
-    __slots__ = ("number", "versions", "distinct", "states", "vain", "sizes", "shown")
+    __slots__ = ("number", "versions", "distinct", "states", "vain", "sizes", "shown", "refused")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.versions = self.distinct = self.vain = 0
         self.states: list[ref[Any]] = []
+        self.refused = False
         self.sizes = Sizes()
         # signatures without extents -> the latest plan of such a call, weakly
         self.shown: dict[Any, ref[Any]] = {}
@@ -81,7 +83,7 @@ class Family:
     def alike(self) -> Any:
         """The first member that was given up for what its code does, where there are many, and none
         of them is replayed: the others are run like that; None: there is none."""
-        if self.distinct <= VERSIONS:
+        if self.distinct <= VERSIONS or not self.refused:
             return None
         known = [state for state in [known() for known in self.states] if state is not None]
         found = [state for state in known if state.effects >= EFFECTS and _is_gone(state)]
