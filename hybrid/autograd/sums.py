@@ -12,6 +12,7 @@ from typing import Any
 from ..ops.base.common import Part
 from ..ops.build.parts import total
 from ..ops.elementwise.arithmetic import add
+from .tape import place
 
 __all__ = ["GradientSums"]
 
@@ -54,7 +55,7 @@ class GradientSums:
 
     def _waits(self, node: Any, part: Part, aval: Any) -> bool:
         """Keep a part until the others have come; false where there are none."""
-        key = _key(node)
+        key = place(node)
         count = self._count(key)
         if count > 1:
             parts = self.parts.setdefault(key[0], {}).setdefault(key[1], (node, aval, []))[2]
@@ -86,14 +87,7 @@ class GradientSums:
             for node in self.nodes:
                 for parent in node[1] if type(node) is tuple else ():
                     if parent is not None:
-                        output = _key(parent)
+                        output = place(parent)
                         uses[output] = uses.get(output, 0) + 1
             self.uses = uses
         return self.uses[key]
-
-
-def _key(node: Any) -> tuple[int, int]:
-    """Which output of which owner a node is."""
-    if type(node) is tuple and type(node[0]) is int:
-        return id(node[1]), node[0]
-    return id(node), 0

@@ -16,6 +16,7 @@ from ..ir.tensor import Handle, Leaf, new_handle
 
 __all__ = [
     "owner",
+    "place",
     "order",
     "above",
     "unfold",
@@ -93,6 +94,13 @@ def holds_call(nodes: list[Any]) -> bool:
 def owner(node: Any) -> Any:
     """The node of an op, or the Leaf, that a node stands for."""
     return node[1] if type(node) is tuple and type(node[0]) is int else node
+
+
+def place(node: Any) -> tuple[int, int]:
+    """Which output of which owner, by its id, a node is."""
+    if type(node) is tuple and type(node[0]) is int:
+        return id(node[1]), node[0]
+    return id(node), 0
 
 
 def order(roots: list[Any], stop: Set[int] = frozenset()) -> list[Any]:

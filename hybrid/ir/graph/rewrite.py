@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from .graph import Graph, Node, Value
 
-__all__ = ["rewrite", "dependencies", "keep_nodes"]
+__all__ = ["rewrite", "dependencies", "inlined", "keep_nodes"]
 
 Visit = Callable[[Node, tuple[Value, ...]], "Sequence[Value] | Node | None"]
 
@@ -68,3 +68,14 @@ def dependencies(values: Iterable[Value], known: Container[Value] = ()) -> Itera
             visited.add(node)
             stack.append((node, True))
             stack.extend((v.node, False) for v in reversed(node.inputs) if v.node is not None)
+
+
+def inlined(nodes: Sequence[Node], values: dict[Value, Value]) -> list[Node]:
+    """Copies of nodes on other values; `values` learns what became of their outputs."""
+    copies = []
+    for node in nodes:
+        operands = [values.get(value, value) for value in node.inputs]
+        avals = [output.aval for output in node.outputs]
+        copies.append(Node(node.op, node.params, operands, avals, node.site))
+        values.update(zip(node.outputs, copies[-1].outputs))
+    return copies

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from ...autograd.tape import PseudoOp, is_alias, order, owner
+from ...autograd.tape import PseudoOp, is_alias, order, owner, place
 from ...control.regions import INNER
 from ...core.aval import Aval
 from ...ir.door.busy import values_of
@@ -139,12 +139,6 @@ class Replayed(NamedTuple):
         return [parents[position] for position in self.tape.reach[output]]
 
 
-def _output(node: Any) -> tuple[int, int]:
-    """Which output of which owner a node is."""
-    holder = owner(node)
-    return id(holder), 0 if holder is node else node[0]
-
-
 class _Template:
     """Turns recorded tape nodes into template nodes; numbers inputs and saved values on the way."""
 
@@ -155,7 +149,7 @@ class _Template:
         self.shared = set[tuple[int, int]]()
         for number, tensor in enumerate([*recorder.args, *recorder.captures]):
             if tensor._node is not None:
-                key = _output(tensor._node)
+                key = place(tensor._node)
                 if self.starts.setdefault(key, number) != number:
                     self.shared.add(key)
         self.inputs: dict[int, int] = {}  # input -> position, in order of use
@@ -166,7 +160,7 @@ class _Template:
     def parent(self, node: Any) -> Any:
         if node is None:
             return None
-        holder, key = owner(node), _output(node)
+        holder, key = owner(node), place(node)
         number = self.starts.get(key)
         if number is not None:
             if key in self.shared:

@@ -105,10 +105,7 @@ def _performed(task: BackwardPass, nodes: list[Any]) -> Gradients | None:
     if task.sources is None:
         leaves = [(node, shares.total(node)) for node in nodes if type(node) is Leaf]
         return [(leaf, gradient) for leaf, gradient in leaves if gradient is not None]
-    return [
-        (node, shares.total(owner(node), 0 if owner(node) is node else node[0]))
-        for node in task.sources
-    ]
+    return [(node, shares.total(node)) for node in task.sources]
 
 
 def _call(node: Any, times: Times, shares: Shares) -> bool:

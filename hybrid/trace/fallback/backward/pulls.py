@@ -15,7 +15,8 @@ from ....core import signals
 from ....core.aval import Aval
 from ....ir.door import bind as door
 from ....ir.door.evaluate import evaluate_eager
-from ....ir.graph.graph import Graph, Node, Value
+from ....ir.graph.graph import Graph, Value
+from ....ir.graph.rewrite import inlined
 from ....ir.tensor import Leaf, new_handle
 from ....ops.base.common import Part
 from ...record.recorder import Recorder
@@ -23,7 +24,7 @@ from ...record.result_tape import ResultTape, TemplateInput
 from ..value_plans import ValuePlan, value_plan
 from .shares import TIME, Share, Shares, added, settled, split
 
-__all__ = ["CallPulls", "CallSeeds", "Pull", "compiled", "inlined"]
+__all__ = ["CallPulls", "CallSeeds", "Pull", "compiled"]
 
 _LAST = -1  # behind all uses inside of the call
 # for each value that results are: how many of its own uses come before each further share
@@ -149,17 +150,6 @@ def _merged(
         tensors.append(added([], sorted(parts, key=TIME)))
         pattern.append(_LAST)
     return tuple(pattern)
-
-
-def inlined(nodes: Sequence[Node], values: dict[Value, Value]) -> list[Node]:
-    """Copies of nodes on other values; `values` learns what became of their outputs."""
-    copies = []
-    for node in nodes:
-        operands = [values.get(value, value) for value in node.inputs]
-        avals = [output.aval for output in node.outputs]
-        copies.append(Node(node.op, node.params, operands, avals, node.site))
-        values.update(zip(node.outputs, copies[-1].outputs))
-    return copies
 
 
 class _Found(NamedTuple):

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from ....autograd.passes import fit
+from ....autograd.tape import place
 from ....ops.base.common import Part
 from ....ops.build.parts import total
 from ....ops.elementwise.arithmetic import add
@@ -66,10 +67,7 @@ class Shares:
 
     def give(self, node: Any, share: Share) -> None:
         """One more for a node."""
-        output = 0
-        if type(node) is tuple and type(node[0]) is int:
-            output, node = node
-        self.given.setdefault((id(node), output), []).append(share)
+        self.given.setdefault(place(node), []).append(share)
 
     def take(self, node: Any, keeping: bool = False) -> list[Any] | None:
         """The gradients of the outputs of an op; None: there are none."""
@@ -84,7 +82,7 @@ class Shares:
             found.append(gradient)
         return found if found_any else None
 
-    def total(self, node: Any, output: int = 0) -> Any:
-        """The gradient of one output, or None."""
-        shares = self.given.get((id(node), output))
+    def total(self, node: Any) -> Any:
+        """The gradient of a node, or None."""
+        shares = self.given.get(place(node))
         return added(*split(shares)) if shares else None

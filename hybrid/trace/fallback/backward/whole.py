@@ -20,12 +20,12 @@ from ....ir.door import bind as door
 from ....ir.door.evaluate import evaluate_eager
 from ....ir.door.pending import known
 from ....ir.graph.graph import Graph, Node, Value
+from ....ir.graph.rewrite import inlined
 from ....ir.tensor import Handle, Leaf, new_handle
 from ...record.recorder import Recorder
 from ...record.result_tape import Replayed, ResultTape
 from ..value_plans import ValuePlan, value_plan
 from .calls import Calls, by_calls
-from .pulls import inlined
 
 __all__ = ["planned"]
 
