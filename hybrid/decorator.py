@@ -127,6 +127,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
 
     def _signed(self, args: Args, kwargs: Kwargs) -> Any:
         """A call by its signature."""
+        self._nap.began = CLOCK[0]()
         given, named = args, kwargs
         if kwargs or type(self.fn) is types.FunctionType:
             args, kwargs = with_defaults(self.fn, args, kwargs)

@@ -57,6 +57,7 @@ MOST_TURNS = 12  # otherwise: a busy machine slows one down
 CLEARLY = 1.5  # as much longer is no chance
 SLOWER = 1.05  # as much longer a deferred call may take: a lasting choice is not left to chance
 PATIENCE = 32  # calls after which segments that never repeat are given up
+LASTS, LONGER = 64, 4  # deferred calls until eager ones are timed again, and how many times as many
 
 
 class Deferred(BundleCollector):
@@ -90,9 +91,12 @@ def pays(served: list[float], eager: list[float], most: float) -> bool | None:
 
 
 class Deferral:
-    """How calls of one signature are run: `verdict` is empty while that is being found out."""
+    """How calls of one signature are run: `verdict` is empty while that is being found out.
 
-    __slots__ = ("segments", "verdict", "fresh", "deferred", "eager")
+    The first eager calls also make their kernels, so that deferred ones are faster is found out
+    again: after `left` calls, the next time after `lasts`."""
+
+    __slots__ = ("segments", "verdict", "fresh", "deferred", "eager", "left", "lasts")
 
     def __init__(self, segments: Segments) -> None:
         self.segments = segments
@@ -100,6 +104,7 @@ class Deferral:
         self.fresh = 0  # calls that met new segments
         self.deferred: list[float] = []  # seconds of calls that did not
         self.eager: list[float] = []  # of eager calls that followed them
+        self.left = self.lasts = LASTS
 
     def turn(self) -> bool:
         """Whether the next call is deferred: in turns, once segments repeat."""
@@ -110,6 +115,8 @@ class Deferral:
     ) -> Any:
         """One call."""
         if self.verdict:
+            if CHOICE[0] != "always":
+                self._last()
             return self._collected(function, args, kwargs)
         segments = self.segments
         before = segments.news
@@ -135,6 +142,14 @@ class Deferral:
         found = pays(self.deferred, self.eager, SLOWER)
         if found is not None:
             self.verdict = "deferred" if found else "eager"
+
+    def _last(self) -> None:
+        """One more call is deferred for what was found out."""
+        self.left -= 1
+        if not self.left:
+            self.lasts *= LONGER
+            self.left, self.verdict, self.fresh = self.lasts, "", 0
+            self.deferred, self.eager = [], []
 
     def _collected(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         mode = Deferred(self.segments)

@@ -2,7 +2,7 @@
 
 Invariant: only where the look costs more than it brings (calls of less than WORTH seconds, or
 inside of others, almost none of which is served otherwise), and never for long: REST calls, at most
-MAX_REST.
+as many as make up for what looking takes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,27 @@ from collections.abc import Callable
 from typing import Any
 
 from ...backends.api import layout
+from .budget import CLOCK
 
-__all__ = ["InnerCalls", "Nap", "Napping", "asleep", "MAX_REST", "UNCOUNTED", "become", "stands_in"]
+__all__ = [
+    "InnerCalls",
+    "LONGEST",
+    "MAX_REST",
+    "Nap",
+    "Napping",
+    "UNCOUNTED",
+    "asleep",
+    "become",
+    "stands_in",
+]
 
 STREAK = 32  # eager calls, less WEIGHT for each other one, before the first nap
 SETTLED = 8  # the same where all of them were of signatures that are not tried again soon
 WEIGHT = 8
 LOOKS = 2  # calls that are looked at between naps
 REST, MAX_REST = 32, 256  # calls of a nap: doubled each time, at once the most where settled
+SHARE, LONGEST = 0.02, 4096  # of the time of calls that looks may take; calls that this makes a nap
+FREE = 5e-3  # seconds of looks that do
 POOR = 4  # eager calls most of whose inner calls are not served, before those are not looked at
 UNCOUNTED = 1 << 40  # more calls than there are in one
 WORTH = 1e-3  # seconds of a call that a look at its signature is small beside
@@ -31,19 +44,27 @@ WORTH = 1e-3  # seconds of a call that a look at its signature is small beside
 class Nap:
     """`slept`: calls of naps since somebody asked (`credit`); `weight`: for how many calls one that
     is looked at stands; `hopeful`: the call that runs now may be recorded when it comes again;
-    `settled`: it is one of a signature that was given up, as were all since others came."""
+    `settled`: it is one of a signature that was given up, as were all since others came; `began`:
+    when the look at it began; `debt`: seconds of looks beyond their share."""
 
-    __slots__ = ("hopeful", "settled", "weight", "slept", "streak", "rest", "others", "least")
+    __slots__ = ("hopeful", "settled", "weight", "slept", "streak", "rest", "others", "least") + (
+        "began",
+        "debt",
+    )
 
     def __init__(self) -> None:
         self.slept = self.streak = self.others = 0
         self.rest, self.weight, self.least = REST, 1, WORTH
         self.hopeful = self.settled = False
+        self.began = self.debt = 0.0
 
     def tire(self, others: int, seconds: float) -> int:
         """A call ran eagerly: how many next ones do so unseen.  `others`: calls so far that did
         not; `seconds`: what it took (the first of a shape takes long, so the least counts)."""
         settled, self.settled = self.settled, False
+        if self.began:
+            look = CLOCK[0]() - self.began - seconds
+            self.began, self.debt = 0.0, max(self.debt + look - SHARE * seconds, 0.0)
         if self.hopeful:
             self.hopeful = False
             return 0
@@ -53,11 +74,17 @@ class Nap:
             self.others, self.rest, self.weight = others, REST, 1
         self.streak += 1
         enough = self.streak >= STREAK or (settled and self.streak >= SETTLED)
-        if not enough or self.least >= WORTH:
+        enough = enough and self.least < WORTH
+        if not enough and (self.debt < FREE or self.streak < SETTLED):
             return 0
+        rest = 0
+        if enough:
+            rest = MAX_REST if settled else self.rest
+            self.rest = min(2 * rest, MAX_REST)
+        share = SHARE * max(self.least if self.least < WORTH else seconds, 1e-9)
+        rest = max(rest, min(int(self.debt / share), LONGEST), 1)
+        self.debt = max(self.debt - rest * share, 0.0)
         self.streak, self.least = STREAK - LOOKS, WORTH
-        rest = MAX_REST if settled else self.rest
-        self.rest = min(2 * rest, MAX_REST)
         self.weight = rest // LOOKS
         self.slept += rest
         return rest

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from statistics import median
+from math import sqrt
+from statistics import fmean, median, stdev
 from types import FunctionType, MethodType
 from typing import Any, Literal, TypeAlias
 
@@ -29,6 +30,7 @@ SURVEYS = 2  # calls that are looked at before the turns begin
 STEADY, PATIENCE = 2, 128  # calls without news before that; with news, before it is given up
 TURNS, MOST_TURNS = 8, 32  # calls of each kind: they are of ever other sizes
 FASTER = 0.9  # of the time of eager calls: worth it
+SURE = 3.0  # standard errors by which that has to be so: it is looked at after each pair
 OFTEN = 16  # calls after which functions that are not replayed are looked for
 Turn: TypeAlias = Literal["survey", "linked", "eager"]
 
@@ -111,18 +113,22 @@ class Linked:
     def _surveyed(self) -> None:
         self.surveys += 1
         self.inner.relink()
-        if self.verdict:
+        if self.verdict:  # found out again, too: calls may have become others
             self.next = 4 * max(self.calls, OFTEN)
+            if PIECES[0] != "always":
+                self.verdict, self.linked, self.eager = "", [], []
         elif self.surveys == SURVEYS and not self.inner.hopeful:
             self.verdict = "whole"
 
     def _decide(self) -> None:
         """As many calls of each way have been timed."""
-        pairs = [(measure(self.linked), measure(self.eager)) for measure in (sum, median)]
-        faster = [linked <= FASTER * eager for linked, eager in pairs]
-        if all(faster):
+        ratio, error = _ratio(self.linked, self.eager)
+        usual = median(self.linked) / max(median(self.eager), 1e-9)
+        last = len(self.eager) >= MOST_TURNS
+        surely = ratio + error * (1.0 if last else SURE) <= 1.0
+        if surely and max(ratio, usual) <= FASTER:
             self.verdict = "linked"
-        elif not any(faster) or len(self.eager) >= MOST_TURNS:
+        elif last or (min(ratio, usual) > FASTER and ratio - SURE * error > FASTER):
             self.verdict = "whole"
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -159,6 +165,17 @@ class Linked:
         way = "in turns with plain ones" if not self.verdict else "which is faster"
         head = f"{self.calls} calls with replays of functions that they call, {way}"
         return [head, *self.inner.lines()]
+
+
+def _ratio(linked: list[float], eager: list[float]) -> tuple[float, float]:
+    """The mean of some seconds over that of others, and its standard error: two samples of calls of
+    any sizes."""
+    means = [max(fmean(seconds), 1e-9) for seconds in (linked, eager)]
+    ratio = means[0] / means[1]
+    spread = [
+        (stdev(seconds) / mean) ** 2 / len(seconds) for seconds, mean in zip((linked, eager), means)
+    ]
+    return ratio, ratio * sqrt(sum(spread))
 
 
 class Linking:

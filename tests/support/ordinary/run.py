@@ -72,6 +72,7 @@ class World:
         self, program: Program, decorated: bool, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.functions: list[Any] = []
+        self.asked = self.functions  # for their counts, after each call
         self.decorated = decorated
         self.seconds: list[float] = []
         self.outcomes: list[Any] = []
@@ -108,7 +109,7 @@ class World:
 
     def served(self) -> Counts:
         """Counts so far."""
-        infos = [function.cache_info() for function in self.functions]
+        infos = [function.cache_info() for function in self.asked]
         return Counts(*(sum(getattr(i, name, 0) for i in infos) for name in Counts._fields))
 
     def apart(self) -> int:
@@ -142,6 +143,8 @@ class Turns:
 
     def __init__(self, program: Program, clock: Callable[[], float] = time.perf_counter) -> None:
         self.plain, self.traced = (World(program, on, clock) for on in (False, True))
+        # both are asked, as what runs between two calls is in the caches that the next one needs
+        self.plain.asked = self.traced.functions
         self.wrong = ""
 
     def play(self, calls: int, chunk: int = CHUNK) -> str:

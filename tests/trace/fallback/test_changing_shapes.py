@@ -15,7 +15,7 @@ from hybrid.decorator import RunsEagerly, function
 from hybrid.trace.fallback import families
 from hybrid.trace.fallback.budget import ALLOWANCE, FEW, START, UNTRIED, VERSIONS, Budget
 from hybrid.trace.fallback.families import Family, family_of
-from hybrid.trace.fallback.nap import LOOKS, MAX_REST, STREAK, Nap
+from hybrid.trace.fallback.nap import LONGEST, LOOKS, MAX_REST, STREAK, Nap
 from hybrid.trace.fallback.sizes import Sizes
 from hybrid.trace.heap.signature import Regard, signature_of
 from hybrid.trace.serve import pending
@@ -222,7 +222,7 @@ def test_a_function_wakes_up_when_calls_come_again(prices):
     for number in range(500):
         f(ones(2), (number,))
     before = f.cache_info()
-    for _ in range(2 * MAX_REST + 20 * STREAK):
+    for _ in range(2 * LONGEST + 20 * STREAK):
         assert f(ones(2), (0.5,)).tolist() == [1.5, 1.5]
     after = f.cache_info()
     assert before.eager > 400 and after.replays - before.replays > 100

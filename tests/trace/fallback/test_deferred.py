@@ -30,7 +30,7 @@ from hybrid.ir.op import OPS
 from hybrid.ir.tensor import new_handle
 from hybrid.trace.fallback import segments as kept
 from hybrid.trace.fallback import value_plans
-from hybrid.trace.fallback.deferred import CHOICE, Deferral
+from hybrid.trace.fallback.deferred import CHOICE
 from hybrid.trace.fallback.segments import Segments
 
 pytestmark = [
@@ -40,36 +40,6 @@ pytestmark = [
 
 
 # ---- the choice
-def test_the_faster_way_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    CHOICE[0] = "auto"
-    for slow, verdict in ((True, "eager"), (False, "deferred")):
-        now = [0.0]
-        monkeypatch.setattr("hybrid.trace.fallback.deferred.perf_counter", lambda now=now: now[0])
-        deferral = Deferral(Segments())
-
-        def f(x: Any, slow: bool = slow, now: list[float] = now) -> Any:
-            now[0] += 1.0 + (slow == (door.current_mode() is not None))
-            return hb.exp(x) + 1.0
-
-        turns = []
-        for _ in range(20):
-            if deferral.verdict:
-                break
-            turns.append(deferral.turn())
-            deferral.run(f, (hb.tensor(A),), {}, turns[-1])
-        assert deferral.verdict == verdict and turns.count(False) == 4
-
-
-def test_segments_that_never_repeat_are_given_up() -> None:
-    CHOICE[0] = "auto"
-    deferral = Deferral(Segments())
-    for k in range(200):
-        if deferral.verdict:
-            break
-        deferral.run(lambda x: x * 2.0 + 1.0, (hb.zeros(k + 1),), {}, deferral.turn())
-    assert deferral.verdict == "eager" and deferral.segments.compilations == 0
-
-
 def test_never_means_eager() -> None:
     CHOICE[0] = "never"
 

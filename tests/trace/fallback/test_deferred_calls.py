@@ -1,10 +1,11 @@
-"""Deferred mode: ordinary programs, and what is compiled and how often."""
+"""Deferred mode: whether calls are deferred, ordinary programs, what is compiled and how often."""
 
 from __future__ import annotations
 
 import io
 import random
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,67 @@ from deferred_harness import A, Net, bits, clock, deferred, same
 import hybrid as hb
 import hybrid.optim as optim
 from hybrid.decorator import function
+from hybrid.ir.door import bind as door
 from hybrid.trace.fallback import segments as kept
+from hybrid.trace.fallback.deferred import CHOICE, LASTS, MOST_TURNS, TURNS, Deferral
+from hybrid.trace.fallback.segments import Segments
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly"),
     pytest.mark.usefixtures("always"),
 ]
+
+
+# ---- the choice
+def test_the_faster_way_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    CHOICE[0] = "auto"
+    for slow, verdict in ((True, "eager"), (False, "deferred")):
+        now = [0.0]
+        monkeypatch.setattr("hybrid.trace.fallback.deferred.perf_counter", lambda now=now: now[0])
+        deferral = Deferral(Segments())
+
+        def f(x: Any, slow: bool = slow, now: list[float] = now) -> Any:
+            now[0] += 1.0 + (slow == (door.current_mode() is not None))
+            return hb.exp(x) + 1.0
+
+        turns = []
+        for _ in range(20):
+            if deferral.verdict:
+                break
+            turns.append(deferral.turn())
+            deferral.run(f, (hb.tensor(A),), {}, turns[-1])
+        assert deferral.verdict == verdict and turns.count(False) == 4
+
+
+def test_that_deferred_calls_are_faster_is_found_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first eager calls make their kernels."""
+    CHOICE[0] = "auto"
+    now, ran = [0.0], Counter[bool]()
+    monkeypatch.setattr("hybrid.trace.fallback.deferred.perf_counter", lambda: now[0])
+    deferral = Deferral(Segments())
+
+    def f(x: Any) -> Any:
+        eager = door.current_mode() is None
+        ran[eager] += 1
+        now[0] += (5.0 if ran[True] < TURNS + 3 else 1.0) if eager else 2.0
+        return hb.exp(x) + 1.0
+
+    verdicts = []
+    while deferral.verdict != "eager":
+        verdicts.append(deferral.verdict)
+        deferral.run(f, (hb.tensor(A),), {}, deferral.turn())
+    assert verdicts.count("deferred") == LASTS
+    assert ran[True] <= TURNS + MOST_TURNS
+
+
+def test_segments_that_never_repeat_are_given_up() -> None:
+    CHOICE[0] = "auto"
+    deferral = Deferral(Segments())
+    for k in range(200):
+        if deferral.verdict:
+            break
+        deferral.run(lambda x: x * 2.0 + 1.0, (hb.zeros(k + 1),), {}, deferral.turn())
+    assert deferral.verdict == "eager" and deferral.segments.compilations == 0
 
 
 # ---- ordinary programs

@@ -19,7 +19,7 @@ from hybrid.backends.api import layout
 from hybrid.decorator import Function, RunsEagerly, function
 from hybrid.trace.fallback import deferred, nap
 from hybrid.trace.fallback.budget import Budget
-from hybrid.trace.fallback.nap import MAX_REST, REST, SETTLED, STREAK
+from hybrid.trace.fallback.nap import FREE, LONGEST, MAX_REST, REST, SETTLED, SHARE, STREAK, Nap
 from hybrid.trace.serve import pending
 
 
@@ -74,6 +74,22 @@ def test_what_was_given_up_is_looked_at_twice_in_so_many_calls(monkeypatch):
     for number in range(900):
         assert f(number) == number if number % 2 else f(1) == 1
     assert len(looked) <= SETTLED + 2 * (1 + 900 // MAX_REST)
+
+
+@pytest.mark.parametrize("look, call", [(1e-6, 1e-3), (5e-4, 5e-5), (2e-2, 1e-1), (2e-2, 5e-3)])
+def test_looks_take_a_small_share_of_the_time(monkeypatch, look, call):
+    now, looks, calls, tired = 0.0, 0.0, 0.0, Nap()
+    monkeypatch.setattr(nap, "CLOCK", [lambda: now])
+    left = 0
+    for _ in range(30_000):
+        calls += call
+        if left:
+            left -= 1
+            continue
+        tired.began, now, looks = now, now + look + call, looks + look
+        left = tired.tire(0, call)
+        assert left <= LONGEST
+    assert looks <= FREE + STREAK * look + 1.1 * SHARE * calls
 
 
 def test_what_waits_for_its_turn_sleeps_for_less(monkeypatch):

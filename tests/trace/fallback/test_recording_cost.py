@@ -14,7 +14,7 @@ import pytest
 import hybrid as hb
 from hybrid.decorator import RunsEagerly, function, set_executor
 from hybrid.trace.fallback import budget
-from hybrid.trace.fallback.nap import MAX_REST, POOR, REST, InnerCalls
+from hybrid.trace.fallback.nap import LONGEST, POOR, REST, InnerCalls
 from hybrid.trace.serve import paths
 from hybrid.trace.serve.prepare import NativeExecutor
 from hybrid.trace.watch.events import Watch
@@ -141,7 +141,7 @@ def test_what_was_given_up_is_replayed_when_its_reason_is_gone():
         for _ in range(4):
             step(x)
     box["talks"] = False
-    for _ in range(budget.AGAIN + MAX_REST + 10):
+    for _ in range(budget.AGAIN + LONGEST + 10):
         assert step(x).tolist() == [2.0, 2.0]
     assert step.cache_info().replays > 0, step.explain()
     assert step.cache_info().records == 4

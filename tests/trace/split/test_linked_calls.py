@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import random
 import sys
 import threading
 import traceback
@@ -24,7 +25,7 @@ from worlds import played
 
 import hybrid as hb
 from hybrid import nn
-from hybrid.trace.split import inner
+from hybrid.trace.split import inner, linking
 from hybrid.trace.split.splitting import PIECES
 
 pytestmark = [
@@ -212,3 +213,45 @@ def test_a_debugger_in_a_callee_sees_the_function_itself():
     for k in range(CALLS):
         fn(str(k))
     assert {id(code) for code in seen} == {id(run.__code__)}
+
+
+class _Settled:
+    """Inner functions of which nothing more is recorded."""
+
+    news, hopeful = 0, True
+
+    def settle(self):
+        pass
+
+    relink = settle
+
+
+@pytest.mark.parametrize(
+    "factor, least, most", [(0.35, 19, 20), (0.8, 5, 20), (1.0, 0, 6), (1.3, 0, 0)]
+)
+def test_sizes_that_vary_do_not_make_linked_code_faster(factor, least, most):
+    """Calls of any size, some ten times as long as others: it is faster, or it was chance."""
+    PIECES[0], won = "auto", 0
+    for seed in range(20):
+        sizes, linked = random.Random(seed), linking.Linked(_Settled())
+        turns = []
+        while not linked.verdict:
+            turns.append(linked.turn())
+            linked.ended(turns[-1], sizes.uniform(1, 10) * (factor if turns[-1] == "linked" else 1))
+        assert turns.count("eager") <= linking.MOST_TURNS
+        won += linked.verdict == "linked"
+    assert least <= won <= most
+
+
+def test_linked_code_that_was_faster_is_compared_again():
+    PIECES[0] = "auto"
+    linked, factor = linking.Linked(_Settled()), 0.3
+    verdicts = []
+    for _ in range(40 * linking.OFTEN):
+        turn = linked.turn()
+        linked.calls += turn != "eager"
+        linked.ended(turn, factor if turn == "linked" else 1.0)
+        verdicts.append(linked.verdict)
+        factor = 1.2 if "linked" in verdicts else factor
+    assert "linked" in verdicts
+    assert linked.verdict == "whole"
