@@ -34,7 +34,7 @@ from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.serve import background
 from .trace.serve.followers import around, viewed
-from .trace.serve.paths import NEW_WAYS, Paths, kept, worth
+from .trace.serve.paths import NEW_WAYS, Paths, kept, went, worth
 from .trace.serve.pending import Unserved
 from .trace.serve.plans import Bare, ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE, MISS, set_executor
@@ -160,6 +160,8 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
                 ahead.note(key, plan)
             if plan.learned.get((len(given), *named)) != id(self._direct):
                 self._learn(state, plan, given, named, tensors)
+            elif plan.recording.path:
+                went(self._direct, plan)
             return result
         return self._record(state, args, kwargs, tensors)
 

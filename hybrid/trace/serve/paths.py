@@ -23,7 +23,17 @@ from .plans import ReplayPlan
 from .prepare import MISS
 from .served import as_it_is
 
-__all__ = ["Paths", "KnownPaths", "crossing", "kept", "leads", "or_aside", "way_text", "worth"]
+__all__ = [
+    "KnownPaths",
+    "Paths",
+    "crossing",
+    "kept",
+    "leads",
+    "or_aside",
+    "way_text",
+    "went",
+    "worth",
+]
 __all__ += ["MAX_WAYS", "NEW_WAYS"]
 
 MAX_WAYS = 64  # paths through one signature that are recorded
@@ -196,9 +206,10 @@ def _shared(first: Path, second: Path) -> int:
 class _Stop:
     """A plan that is tried from bare arguments: its entry and what makes the result, where that
     takes next to nothing (`raw`), and where its failures lead (places in a list of stops): by what
-    the entry gives for them, or by the number of the branch, complemented."""
+    the entry gives for them, or by the number of the branch, complemented; `missed`: which one
+    served a call that was none of its own."""
 
-    __slots__ = ("plan", "served", "raw", "after", "whole_call", "exits", "hits")
+    __slots__ = ("plan", "served", "raw", "after", "whole_call", "exits", "missed", "hits")
 
     def __init__(self, plan: ReplayPlan) -> None:
         served = plan.served
@@ -208,6 +219,7 @@ class _Stop:
         self.raw = None if served.after is None else served.entry.raw
         self.whole_call = None if served.straight is None else served.straight.function(_Exit)
         self.exits: dict[int, int] = {}
+        self.missed: int | None = None
         self.hits = 0  # calls that it served since they were last counted
 
     def replay(self, tensors: tuple[Any, ...]) -> Any:
@@ -237,10 +249,10 @@ def _bare(plan: ReplayPlan) -> bool:
 class _Stops:
     """The plans that calls with bare arguments went to so far; the latest that served one first."""
 
-    __slots__ = ("listed", "first", "made")
+    __slots__ = ("listed", "first", "last", "made")
 
     def __init__(self, plan: ReplayPlan) -> None:
-        self.first = _Stop(plan)
+        self.first = self.last = _Stop(plan)  # `last`: the one that a call ended at unserved
         self.listed = [self.first]
         self.made = plan.known_paths.made
 
@@ -275,13 +287,21 @@ class _Stops:
         current = all(s.plan.served is s.served for s in list(self.listed))
         if current and not self.serves(plan):
             self.listed.append(_Stop(plan))
+        self.went(plan)
         return current
+
+    def went(self, plan: ReplayPlan) -> None:
+        """The call that went unserved was one of this plan."""
+        last = self.last
+        if last.plan is not plan:
+            places = [k for k, stop in enumerate(list(self.listed)) if stop.plan is plan]
+            last.missed = places[0] if places else None
 
     def look(self, known: KnownPaths) -> None:
         """Where failures lead is found anew when there are more plans."""
         if self.made != known.made:
             for stop in list(self.listed):
-                stop.exits = {}
+                stop.exits, stop.missed = {}, None
             self.made = known.made
 
     def count(self) -> int:
@@ -310,7 +330,7 @@ def crossing(plan: ReplayPlan) -> Callable[..., Any] | None:
     stops, paths = _Stops(plan), plan.known_paths
 
     def direct(*tensors: Any) -> Any:
-        stop = stops.first
+        stop, missed = stops.first, False
         for _ in range(MAX_WAYS):
             raw = stop.raw
             code = result = stop.replay(tensors) if raw is None else raw(*tensors)
@@ -318,7 +338,11 @@ def crossing(plan: ReplayPlan) -> Callable[..., Any] | None:
                 code = result.code
             elif raw is None or type(result) is not int:
                 if result is NotImplemented:
-                    return result
+                    if missed or stop.missed is None:
+                        stops.last = stop
+                        return result
+                    missed, stop = True, stops.listed[stop.missed]
+                    continue
                 stops.first = stop
                 stop.hits += 1
                 return result if stop.after is None else stop.after(result)
@@ -340,6 +364,13 @@ def leads(direct: Callable[..., Any], plan: ReplayPlan) -> bool:
     stops = getattr(direct, "stops", None)
     alone = plan.served is not None and plan.served.direct is direct
     return alone or (stops is not None and stops.serves(plan))
+
+
+def went(direct: Callable[..., Any] | None, plan: ReplayPlan) -> None:
+    """A plan served a call that a direct way did not: calls may go there from where it ended."""
+    stops = getattr(direct, "stops", None)
+    if stops is not None:
+        stops.went(plan)
 
 
 def or_aside(serve: Callable[..., Any]) -> Callable[..., Any]:

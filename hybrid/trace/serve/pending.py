@@ -318,9 +318,8 @@ class Unserved(Napping, Looked):
         if way is None:
             keep(plan.learned, form, id(direct), MAX_WAYS)
             return
-        if way.serve is direct and not way.names:
-            return
-        if any(other[1:] == way[1:] for other in ways):  # one that goes from plan to plan
+        same = way.serve is direct and not way.names
+        if same or any(other[1:] == way[1:] for other in ways):  # one that goes from plan to plan
             keep(plan.learned, form, id(direct), MAX_WAYS)
             return
         if known is None and direct is not None:

@@ -52,3 +52,35 @@ def test_each_try_is_right_about_one_more_branch(monkeypatch: pytest.MonkeyPatch
     after = independent.cache_info()
     assert after.replays - before.replays == len(numbers)
     assert len(numbers) <= tries[0] <= 3.5 * len(numbers)  # 16 tries would find it by chance
+
+
+def test_where_a_counter_changes_the_plan_no_signature_is_looked_at(calls_of: Any) -> None:
+    """Every third call that is no new best goes a way of its own, which the counter decides."""
+
+    def made(jit: Any) -> tuple[Any, dict[str, Any]]:
+        held = {"best": hb.tensor(1e9), "bad": 0, "rate": 1.0}
+
+        def observe(loss: Any) -> Any:
+            if loss < held["best"]:
+                held["best"], held["bad"] = loss, 0
+            else:
+                held["bad"] += 1
+                if held["bad"] > 2:
+                    held["rate"], held["bad"] = held["rate"] * 0.99, 0
+            return loss * held["rate"]
+
+        return jit(observe), held
+
+    plain, state = made(lambda f: f)
+    traced, other = made(function)
+    looks = calls_of(type(traced), "_signed")
+    for number in range(600):
+        loss = hb.tensor(float(number * 37 % 101) if number % 50 else -float(number))
+        assert plain(loss).item() == traced(loss).item()
+        assert {k: v for k, v in state.items() if k != "best"} == {
+            k: v for k, v in other.items() if k != "best"
+        }
+        if number == 400:
+            before = len(looks)
+    assert len(looks) - before <= 2
+    assert traced.cache_info().eager < 100
