@@ -62,16 +62,16 @@ class Block(nn.Module):
 
 
 class GPTModel(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, layers: int = GPT["layers"], longest: int = GPT["length"]) -> None:
         super().__init__()
         width, vocabulary = GPT["width"], GPT["vocabulary"]
         self.tokens = nn.Embedding(vocabulary, width)
-        self.positions = nn.Parameter(hb.zeros(GPT["length"], width))
-        self.blocks = nn.ModuleList([Block() for _ in range(GPT["layers"])])
+        self.positions = nn.Parameter(hb.zeros(longest, width))
+        self.blocks = nn.ModuleList([Block() for _ in range(layers)])
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
 
     def forward(self, tokens: Any) -> Any:
-        hidden = self.tokens(tokens) + self.positions
+        hidden = self.tokens(tokens) + self.positions[: tokens.shape[1]]
         for block in self.blocks:
             hidden = block(hidden)
         return self.head(self.norm(hidden))

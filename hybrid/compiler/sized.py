@@ -34,10 +34,38 @@ def numbers_of(graph: Graph) -> list[int]:
     return found
 
 
-def literals_of(graph: Graph) -> list[tuple[Any, ...]]:
-    """The literals in a graph, by content, in order."""
+class SizedConst(Const):
+    """A number of type `aval` whose bits are others for other sizes: an extent."""
+
+    __slots__ = ("number", "sample")
+    known = False
+
+    def __init__(self, sample: Const, number: Any) -> None:
+        Value.__init__(self, sample.aval)
+        self.number, self.sample = number, sample.data
+
+    @property
+    def data(self) -> Any:  # type: ignore[override]
+        """This time's: whoever looks at it depends on the size."""
+        int(self.number)
+        return self.sample
+
+    def bits(self) -> Any:
+        return self.number
+
+    def content(self) -> Any:
+        return SizedConst, self.number
+
+
+def literals_of(graph: Graph) -> list[Const]:
+    """The literals in a graph, in order."""
     values = [value for node in graph.nodes for value in node.inputs] + list(graph.outputs)
-    return [literal_key(value) for value in values if isinstance(value, Const)]
+    return [value for value in values if isinstance(value, Const)]
+
+
+def _may_vary(literal: Const, other: Const) -> bool:
+    """Whether two literals are numbers of one type that a kernel gets as run-time scalars."""
+    return literal.aval is other.aval and not literal.aval.shape and literal.aval.nbytes <= 8
 
 
 def form_of(graph: Graph) -> tuple[Any, ...]:
@@ -77,8 +105,9 @@ def _with(value: Any, numbers: Iterator[Any]) -> Any:
     return tuple([_with(item, numbers) for item in value]) if type(value) is tuple else value
 
 
-def _graph_with(graph: Graph, numbers: Iterator[Any]) -> Graph:
-    """The graph with other numbers in the places of those that `numbers_of` finds."""
+def _graph_with(graph: Graph, numbers: Iterator[Any], literals: Iterator[Const]) -> Graph:
+    """The graph with other numbers in the places of those that `numbers_of` finds, and these
+    literals in the place of its own."""
 
     def record(known: Aval) -> Aval:
         return aval(tuple([next(numbers) for _ in known.shape]), known.dtype, known.device)
@@ -87,11 +116,11 @@ def _graph_with(graph: Graph, numbers: Iterator[Any]) -> Graph:
     nodes = []
     for node in graph.nodes:
         params = {name: _with(value, numbers) for name, value in node.params.items()}
-        given = [v if isinstance(v, Const) else values[v] for v in node.inputs]
+        given = [next(literals) if isinstance(v, Const) else values[v] for v in node.inputs]
         made = Node(node.op, params, given, [record(v.aval) for v in node.outputs], node.site)
         nodes.append(made)
         values.update(zip(node.outputs, made.outputs))
-    outputs = [v if isinstance(v, Const) else values[v] for v in graph.outputs]
+    outputs = [next(literals) if isinstance(v, Const) else values[v] for v in graph.outputs]
     return Graph(graph.inputs and [values[v] for v in graph.inputs], nodes, outputs, graph.names)
 
 
@@ -113,7 +142,7 @@ class SizedPlan:
     def __init__(self, first: Graph, second: Graph, make: Make) -> None:
         before, now = numbers_of(first), numbers_of(second)
         self.form = form_of(second)
-        if form_of(first) != self.form or literals_of(first) != literals_of(second):
+        if form_of(first) != self.form:
             raise Unsized("graphs that differ in more than numbers")
         symbols: dict[tuple[int, int], int] = {}
         # of each number: which symbol it is a multiple of (-1: of 1), and which multiple
@@ -125,11 +154,12 @@ class SizedPlan:
         self.least = [2 if min(pair) >= 2 else None for pair in symbols]
         following = Following()
         inputs = [following.input(new, low) for (_, new), low in zip(symbols, self.least)]
+        self.literals = SizedLiterals(first, second)
+        constants = self.literals.followed(following)
         with following:
             placed = [x if k < 0 else inputs[k] * x for k, x in zip(self.places, self.factors)]
-            made = make(_graph_with(second, iter(placed)))
+            made = make(_graph_with(second, iter(placed), constants))
         self.count = len(symbols)
-        self.literals = literals_of(second)
         # whether it is for more than one size
         self.general = not any(
             truth and symbol == "==" and _of_inputs(following, terms)
@@ -142,7 +172,7 @@ class SizedPlan:
         """Whether graphs whose first inputs have these records are filled in, as far as these
         tell."""
         values = self._values([extent for known in avals for extent in known.shape])
-        if values is None or None in values:
+        if values is None or None in values or self.literals.pairs:
             return values is not None
         # `fill` is asked next
         return keep(self._ready, tuple(values), self._filled(values), 1) is not None
@@ -150,11 +180,12 @@ class SizedPlan:
     def fill(self, graph: Graph, form: tuple[Any, ...] | None = None) -> Any:
         """What `make` gives for a graph that differs in numbers only, or None where it may be
         something else; `form`: of the graph, if it is known."""
-        if (form or form_of(graph)) != self.form or literals_of(graph) != self.literals:
+        if (form or form_of(graph)) != self.form:
             return None
-        values = self._values(numbers_of(graph))
-        if values is None:
+        values, bits = self._values(numbers_of(graph)), self.literals.bits_of(graph)
+        if values is None or bits is None:
             return None
+        values += bits
         made = self._ready.pop(tuple(values), _UNASKED)
         return self._filled(values) if made is _UNASKED else made
 
@@ -179,6 +210,41 @@ class SizedPlan:
             v is not None and low is not None and v < low for v, low in zip(values, self.least)
         ]
         return None if any(small) else values
+
+
+class SizedLiterals:
+    """Which literals of two graphs are others for other sizes: `places`: of each, the pair of bits
+    that it is, or -1 and its content."""
+
+    def __init__(self, first: Graph, second: Graph) -> None:
+        self.second = literals_of(second)
+        self.pairs: dict[tuple[int, int], int] = {}
+        self.places: list[tuple[int, Any]] = []
+        for old, new in zip(literals_of(first), self.second):
+            if literal_key(old) == literal_key(new):
+                self.places.append((-1, literal_key(new)))
+            elif _may_vary(old, new):
+                pair = old.bits(), new.bits()
+                self.places.append((self.pairs.setdefault(pair, len(self.pairs)), new.aval))
+            else:
+                raise Unsized("graphs that differ in more than numbers")
+
+    def followed(self, following: Following) -> Iterator[Const]:
+        """The literals of the second graph, those that vary as inputs of a computation."""
+        numbers = [following.input(new, 0) for _, new in self.pairs]
+        found = zip(self.second, self.places)
+        return iter([x if k < 0 else SizedConst(x, numbers[k]) for x, (k, _) in found])
+
+    def bits_of(self, graph: Graph) -> list[int] | None:
+        """The bits of those that vary; None where another one differs, or they do so otherwise."""
+        found, literals = dict[int, int](), literals_of(graph)
+        for literal, (pair, known) in zip(literals, self.places):
+            if pair < 0:
+                if literal_key(literal) != known:
+                    return None
+            elif literal.aval is not known or found.setdefault(pair, b := literal.bits()) != b:
+                return None
+        return [found[k] for k in range(len(self.pairs))]
 
 
 class FillWriter:

@@ -34,12 +34,6 @@ from .regions import (
 __all__ = ["KernelProgram", "copy_program", "fill_program", "live_instructions"]
 
 
-def bits(literal: Const) -> int:
-    """The bit pattern of a uniform literal, as a kernel's run-time scalar."""
-    raw = np.ascontiguousarray(literal.data).reshape(-1)[:1].tobytes()
-    return int.from_bytes(raw, "little")
-
-
 def copy_program(dtype: np.dtype) -> Any:
     builder = Builder()
     return builder.program(builder.arg(operand_type(dtype)))
@@ -61,7 +55,7 @@ class KernelProgram:
         self._scalars: dict[tuple[np.dtype, int], Val] = {}  # by dtype and bits
 
     def param(self, literal: Const) -> Val:
-        identity = (literal.aval.dtype, bits(literal))
+        identity = (literal.aval.dtype, literal.bits())
         if identity not in self._scalars:
             self._scalars[identity] = self.composer.param(literal.aval.dtype)
             self.params.append(identity[1])

@@ -36,7 +36,7 @@ def _foldable(node: Node, inputs: Sequence[Value]) -> bool:
     if (
         keeps_effect(node)
         or node.op.kind == "host"
-        or not all(isinstance(v, Const) for v in inputs)
+        or not all(isinstance(v, Const) and v.known for v in inputs)
     ):
         return False
     if not inputs and any(v.aval.size > 1 for v in node.outputs):

@@ -60,6 +60,8 @@ def _same_bits(operand: Value, number: Any) -> bool:
         wanted = np.array(number).astype(dtype)
     if operand.aval.size == 0 or (dt.kind(dtype) in "iub" and float(wanted) != float(number)):
         return False
+    if isinstance(operand, Const) and not operand.known:
+        return operand.bits() == int.from_bytes(wanted.tobytes(), "little")
     if isinstance(operand, Const):
         return operand.data.tobytes() == wanted.tobytes() * operand.aval.size
     if operand.node is None or not operand.node.op.has("constant"):

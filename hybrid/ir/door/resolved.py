@@ -34,15 +34,17 @@ __all__ = [
 
 class KernelCost:
     """Seconds that kernels of each kind take to make, usually: those that have to be compiled count
-    for little."""
+    for little; `total`: what all took so far."""
 
-    __slots__ = ("seconds",)
+    __slots__ = ("seconds", "total")
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.total = 0.0
 
     def made(self, kind: str, seconds: float) -> None:
         """One was made."""
+        self.total += seconds
         usual = self.seconds.get(kind, seconds)
         share = 0.5 if seconds < usual / 2 else 0.1
         self.seconds[kind] = usual + share * (min(seconds, 2 * usual) - usual)

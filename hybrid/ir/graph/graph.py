@@ -36,6 +36,7 @@ class Const(Value):
     aval's shape and dtype."""
 
     __slots__ = ("data",)
+    known = True  # whether passes may look at the data
 
     def __init__(self, aval: Aval, data: np.ndarray) -> None:
         super().__init__(aval)
@@ -43,10 +44,19 @@ class Const(Value):
         if data.shape != aval.shape or data.dtype != aval.dtype:
             raise GraphError(f"literal {data.dtype}{data.shape} does not fit {aval}")
 
+    def bits(self) -> int:
+        """The bit pattern of the first number."""
+        raw = np.ascontiguousarray(self.data).reshape(-1)[:1].tobytes()
+        return int.from_bytes(raw, "little")
+
+    def content(self) -> Any:
+        """What equal literals have in common."""
+        return self.data.tobytes()
+
 
 def literal_key(literal: Const) -> tuple[Any, ...]:
     """Equal keys mean equal bits."""
-    return literal.aval, literal.data.tobytes()
+    return literal.aval, literal.content()
 
 
 def param_key(value: Any) -> Any:

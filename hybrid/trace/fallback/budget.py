@@ -74,10 +74,11 @@ CLOCK: list[Callable[[], float]] = [time.perf_counter]  # tests count instead
 class Budget:
     """The account of one function; seconds by `CLOCK`.
 
-    `free`: on recordings that are, `spent` on the others, `eager` in `calls` eager ones,
-    `replayed` in `timed` replays; `recent` on all recordings for the latest `versions` (both
-    halved with each version); `refused`: calls that were not recorded because the account did
-    not allow it; `inside`: on calls of the function inside of the one under way."""
+    `free`: on recordings that are, `spent` on the others, `eager` in `calls` eager ones (of that
+    `making` for kernels), `replayed` in `timed` replays; `recent` on all recordings for the latest
+    `versions` (both halved with each version); `refused`: calls that were not recorded because the
+    account did not allow it; `inside`: on calls of the function inside of the one under way;
+    `general`: how many first plans for many sizes were made."""
 
     __slots__ = (
         "recordings",
@@ -91,12 +92,14 @@ class Budget:
         "versions",
         "refused",
         "inside",
+        "general",
+        "making",
     )
 
     def __init__(self) -> None:
-        self.recordings = self.calls = self.timed = self.refused = 0
+        self.recordings = self.calls = self.timed = self.refused = self.general = 0
         self.free = self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
-        self.inside = 0.0
+        self.inside = self.making = 0.0
 
     def enter(self) -> float:
         """A call begins; give the result to `leave`."""
@@ -116,9 +119,8 @@ class Budget:
 
     def affords(self, replays: int) -> bool:
         """The same for one that is not free."""
-        call = self.eager / self.calls if self.calls else 0.0
         earned = replays * self.gain() if self.timed else 0.0
-        return self.spent <= ALLOWANCE + SHARE * (self.eager + replays * call) + earned
+        return self.spent <= ALLOWANCE + SHARE * (self.eager + replays * self.usual) + earned
 
     def _is_free(self, number: int) -> bool:
         """Whether a recording, counted from one, costs nothing."""
@@ -126,7 +128,7 @@ class Budget:
 
     def gain(self) -> float:
         """Seconds that a replay saves; half a call while none was timed."""
-        call = self.eager / self.calls if self.calls else 0.0
+        call = self.usual
         replay = self.replayed / self.timed if self.timed else call / 2
         return max(call - replay, 0.0)
 
@@ -149,10 +151,15 @@ class Budget:
         else:
             self.spent += seconds
 
-    def filled(self, seconds: float) -> None:
+    def filled(self, seconds: float, made: bool = False) -> None:
         """A call was a further size of one that was recorded, and took so much longer than eagerly
-        (or less)."""
-        self.spent = max(self.spent + seconds, 0.0)
+        (or less); `made`: the first plan for many sizes of a family was made in it, which is free
+        as first versions are."""
+        self.general += made
+        if made and self.general <= EARLY:
+            self.free += seconds
+        else:
+            self.spent = max(self.spent + seconds, 0.0)
 
     def accepted(self) -> None:
         """The call that is being recorded gave a version."""
@@ -163,7 +170,13 @@ class Budget:
         self.replayed += seconds
         self.timed += 1
 
-    def ran(self, seconds: float) -> None:
-        """A call ran eagerly."""
+    def ran(self, seconds: float, making: float = 0.0) -> None:
+        """A call ran eagerly; `making`: seconds in which it made kernels, as no later one does."""
         self.eager += seconds
+        self.making += min(making, seconds)
         self.calls += 1
+
+    @property
+    def usual(self) -> float:
+        """Seconds of an eager call whose kernels are there."""
+        return (self.eager - self.making) / self.calls if self.calls else 0.0

@@ -97,16 +97,19 @@ class Family:
         """Such a call was computed by its plan, or for nothing op by op."""
         self.vain = 0 if served else self.vain + 1
 
-    def fits(self, signature: tuple[Any, ...], affords: bool) -> bool:
+    def fits(self, signature: tuple[Any, ...], affords: bool, gain: float = 0.0) -> bool:
         """Whether a call is to be computed by a plan that was made for many sizes, or may give one
-        more; `affords`: whether it may take longer than an eager call."""
+        more; `affords`: whether it may take longer than an eager call; `gain`: seconds by which
+        replays are faster."""
         sizes = self.sizes
         if self.vain or not (affords or sizes.cost <= 0.0) or not self.shown:
             return False
         if shape_of(signature) not in self.shown:  # it differs in numbers or objects as well
             return False
-        avals = [known for known in signature if type(known) is Aval]
-        return sizes.holds(avals) or (affords and sizes.trying)
+        if sizes.holds([known for known in signature if type(known) is Aval]):
+            return True
+        sizes.lost += gain
+        return affords and sizes.trying
 
     def relatives(self, state: Any) -> Iterator[Any]:
         """The other members that have recordings, the latest first."""
@@ -126,6 +129,11 @@ class Families:
         self.known: dict[Any, Family] = {}
         self.sights: dict[int, int] = {}
         self.older: dict[int, int] = {}
+
+    @property
+    def filled(self) -> int:
+        """Sizes that plans made for many served."""
+        return sum([family.sizes.filled for family in list(self.known.values())])
 
     def of(self, signature: tuple[Any, ...]) -> Family:
         """The family of a signature."""
@@ -157,7 +165,7 @@ class Families:
         admitted = (freely and (first or again)) or budget.pays(count)
         admitted = admitted and budget.allows(replays)
         # a size that costs about as much as an eager call with new kernels
-        admitted = admitted or family.fits(signature, budget.affords(replays))
+        admitted = admitted or family.fits(signature, budget.affords(replays), budget.gain())
         # once recorded it is counted anew, should it leave the table
         self._note(key, 0 if admitted else count)
         return admitted

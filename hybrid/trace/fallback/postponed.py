@@ -27,7 +27,7 @@ from ...ir.tensor import Handle, new_handle
 from ..record.recorder import Recorder
 from ..record.recording import Recording
 
-__all__ = ["Postponed", "PostponingRecorder", "begin"]
+__all__ = ["Postponed", "PostponingRecorder", "alive", "begin"]
 
 
 class Postponed(Collector):
@@ -182,11 +182,16 @@ class PostponingRecorder(Recorder):
         ]
         postponed.outputs = [postponed.places.get(number) for number in outputs]
         output_of = {number: k for k, number in reversed([*enumerate(outputs)])}
-        for handle in self.keep:
+        for handle in alive(self):
             number = self.handles.get(id(handle))
             if number in output_of and type(getattr(handle, "_node", None)) is tuple:
                 postponed.on_tape.append((weakref.ref(handle), output_of[number]))
         return made
+
+
+def alive(recorder: Recorder) -> list[Any]:
+    """The handles that a recorded call may still hold."""
+    return [*recorder.large, *recorder.keep]
 
 
 def begin(recorder: Recorder) -> Postponed | None:

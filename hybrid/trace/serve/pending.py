@@ -16,6 +16,7 @@ from ...core.cache import keep
 from ...core.signals import from_handler
 from ...ir.door.context import LOCAL, STATE, push_mode
 from ...ir.door.pending import COLLECTING
+from ...ir.door.resolved import MAKING
 from ..fallback.budget import (
     AGAIN,
     CLOCK,
@@ -236,12 +237,12 @@ class Unserved(Napping, Looked):
             blind = self._sleep(UNCOUNTED, run)
         counts = self._eager, self._replays + self._records
         inside.depth += 1
-        outer, start = self._budget.enter(), CLOCK[0]()
+        outer, start, made = self._budget.enter(), CLOCK[0](), MAKING.total
         try:
             return run(*args, **kwargs)
         finally:
             seconds = self._budget.leave(outer, CLOCK[0]() - start)
-            self._budget.ran(seconds)
+            self._budget.ran(seconds, MAKING.total - made)
             inside.depth -= 1
             if blind:
                 self._wake()

@@ -18,6 +18,7 @@ from ...core import signals
 from ...ir.door.context import current_mode, pop_mode, push_mode
 from ..fallback.budget import EARLY, Budget
 from ..fallback.deferred import CHOICE
+from ..fallback.families import Families
 from ..fallback.nap import InnerCalls
 from .inner import InnerFunctions, Survey
 from .splitting import PIECES
@@ -188,6 +189,7 @@ class Linking:
     _wait: bool | None
     _told: Any
     _nested: InnerCalls
+    _families: Families
     _links: bool = True  # whether it is no inner function of another one
     _linked: Linked | None = None
 
@@ -204,7 +206,8 @@ class Linking:
         inside = self._nested
         if inside.outer < BEGIN or not self._links or self._told is not None:
             return None
-        if inside.outer < self._replays and not inside.met:
+        served = self._replays + 2 * self._families.filled
+        if inside.outer < served and not inside.met:
             return None
         if PIECES[0] == "never" or (PIECES[0] == "auto" and CHOICE[0] != "auto"):
             return None

@@ -12,7 +12,7 @@ import pytest
 import hybrid as hb
 from hybrid import nn
 from hybrid.decorator import RunsEagerly, function
-from hybrid.trace.fallback import families
+from hybrid.trace.fallback import families, nap
 from hybrid.trace.fallback.budget import ALLOWANCE, FEW, START, UNTRIED, VERSIONS, Budget
 from hybrid.trace.fallback.families import Family, family_of
 from hybrid.trace.fallback.nap import LONGEST, LOOKS, MAX_REST, STREAK, Nap
@@ -36,7 +36,7 @@ def prices(monkeypatch):
     ran, recorded, served, tire = Budget.ran, Budget.recorded, Budget.served, Nap.tire
 
     def fixed(eager: float, recording: float, replay: float) -> None:
-        monkeypatch.setattr(Budget, "ran", lambda self, _: ran(self, eager))
+        monkeypatch.setattr(Budget, "ran", lambda self, *_: ran(self, eager))
         monkeypatch.setattr(Budget, "recorded", lambda self, _: recorded(self, recording))
         monkeypatch.setattr(Budget, "served", lambda self, _: served(self, replay))
         monkeypatch.setattr(Nap, "tire", lambda self, others, _: tire(self, others, eager))
@@ -48,7 +48,7 @@ def prices(monkeypatch):
 @pytest.fixture
 def alone(monkeypatch):
     """Each size is compiled by itself."""
-    monkeypatch.setattr(Family, "fits", lambda self, signature, affords: False)
+    monkeypatch.setattr(Family, "fits", lambda self, *_: False)
     monkeypatch.setattr(Family, "shows", lambda self, shape, plan: None)
     monkeypatch.setattr(Sizes, "fill", lambda self, recording, other: None)
 
@@ -208,7 +208,8 @@ def test_what_runs_eagerly_whatever_comes_is_seldom_looked_at(prices, calls_of):
     assert len(looked) <= FEW + STREAK + LOOKS * naps + START
 
 
-def test_long_calls_are_always_looked_at(prices):
+def test_long_calls_are_always_looked_at(prices, monkeypatch):
+    monkeypatch.setattr(nap, "CLOCK", [lambda: 0.0])  # looks take nothing
     prices(1e-3, 1.0, 1e-6)
     f = function(lambda x, k: x + k[0])
     for number in range(300):

@@ -16,7 +16,7 @@ from ....ir.door.bind import LOCAL, STATE, grad_enabled
 from ....ir.door.busy import is_busy
 from ....ir.door.context import end_collecting, push_mode
 from ....ir.tensor import Handle
-from ...fallback.postponed import Postponed, PostponingRecorder, begin
+from ...fallback.postponed import Postponed, PostponingRecorder, alive, begin
 from ...heap.data import stands_for
 from ...record.actions import NONE
 from ...record.compare import same_kinds
@@ -220,7 +220,7 @@ def _on_tape(
     """The results that hang on the tape, by output."""
     wanted = {numbers[output]: output for output in outputs}
     found: dict[int, Handle] = {}
-    for handle in recorder.keep:
+    for handle in alive(recorder):
         output = wanted.get(recorder.handles.get(id(handle), -1))
         if output is not None and type(getattr(handle, "_node", None)) is tuple:
             found.setdefault(output, handle)

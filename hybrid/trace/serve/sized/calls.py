@@ -64,7 +64,7 @@ class Recorded:
         ahead, self._early = self._early, 0.0
         if sized is not None:
             own = thread_time() - self._began
-            self._budget.filled(own - saved)
+            self._budget.filled(own - saved, sized.made == 1 and not sized.uses)
             sized.charged(own - ahead, saved)
         elif recorded:
             self._budget.recorded(max(seconds - saved, 0.0))
