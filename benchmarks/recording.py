@@ -1,7 +1,8 @@
 """What recordings cost a GPT training step: `python -m benchmarks.recording`.
 
-Recorded calls: the first and the second call of the decorated step against eager ones of the same
-process, compiling included.  Lengths: a GPT of one layer gets a text of another length in each
+Recorded calls: the first and the second call of the decorated step against the fastest eager one
+before them, while a thread compiles beside (`wait=False`), or with the second call waiting for it.
+Lengths: a GPT of one layer gets a text of another length in each
 call, 100 lengths in random order, 600 calls, decorated and plain; the whole time of each counts,
 start included.  Every figure comes from a process of its own with an empty disk cache; processes of
 both kinds take turns.
@@ -33,7 +34,7 @@ from .sizes import GPT
 __all__ = ["main"]
 
 LENGTHS, CALLS = 100, 600
-RAN = {True: 3, False: 12}  # calls of a process that are looked at one by one, decorated or not
+EAGER = 8  # calls before those that are recorded
 
 
 class _Training:
@@ -66,10 +67,12 @@ class _Training:
         return time.perf_counter() - start, time.process_time() - work
 
 
-def _recorded(traced: bool) -> dict[str, Any]:
-    """Seconds of the first calls."""
-    training = _Training(GPT["layers"], GPT["length"], traced)
-    return {"calls": [training.call(GPT["length"])[0] for _ in range(RAN[traced])]}
+def _recorded(waits: bool) -> dict[str, Any]:
+    """Times as long as an eager call the first two decorated ones take."""
+    training, length = _Training(GPT["layers"], GPT["length"], False), GPT["length"]
+    eager = min([training.call(length)[0] for _ in range(EAGER)])
+    training.step = hb.function(training.step, wait=waits)
+    return {"calls": [training.call(length)[0] / eager for _ in range(2)]}
 
 
 def _lengths(traced: bool) -> dict[str, Any]:
@@ -112,13 +115,10 @@ def _report(rounds: int) -> None:
         for part in PARTS:
             for traced in (True, False):
                 found.setdefault((part, traced), []).append(_apart(part, traced))
-    # first and second eager calls make kernels, as recorded ones do
-    print("GPT, recorded calls against eager ones: ratio of the same call, of the fastest call")
-    for number, name in enumerate(("first", "second")):
-        pairs = list(zip(found["recorded", True], found["recorded", False]))
-        same = [one["calls"][number] / two["calls"][number] for one, two in pairs]
-        fastest = [one["calls"][number] / min(two["calls"]) for one, two in pairs]
-        print(f"  {name:8} {_spread(same):24} {_spread(fastest)}")
+    print("GPT, recorded calls: times an eager call")
+    for waits, how in ((False, "compiled beside"), (True, "compiled in the second")):
+        calls = list(zip(*[run["calls"] for run in found["recorded", waits]]))
+        print(f"  {how:24} first {_spread(list(calls[0]))}, second {_spread(list(calls[1]))}")
     pairs = list(zip(found["lengths", True], found["lengths", False]))
     print(f"GPT of one layer, {LENGTHS} lengths, {CALLS} calls, decorated against plain")
     for what in ("wall", "work", "second half"):

@@ -7,13 +7,14 @@ made again.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Bounded", "keep", "Living", "NativeCost", "NATIVE"]
+__all__ = ["Bounded", "keep", "Living", "NativeCost", "NATIVE", "until_exit"]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -36,6 +37,22 @@ def keep(
             full.clear()
     table[key] = value
     return value
+
+
+def until_exit(callback: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A callback of weak references that does nothing when the interpreter ends: the names it needs
+    may be gone by then.
+
+    >>> until_exit(print)("died")
+    died
+    """
+    ends = sys.is_finalizing
+
+    def call(reference: Any) -> None:
+        if not ends():
+            callback(reference)
+
+    return call
 
 
 class Bounded(Generic[Value]):

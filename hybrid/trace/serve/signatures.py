@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
 
 from ...autograd.asked import Asked
-from ...core.cache import Living
+from ...core.cache import Living, until_exit
 from ...core.precision import MATMUL
 from ...ir.tensor import Handle
 from ..fallback.budget import EXCUSES, GIVE_UP
@@ -454,7 +454,7 @@ def dropper(state: SignatureState, function: Any, life: Life) -> Callable[[Any],
         if decorated is not None:
             decorated._direct = decorated._untaped = None  # they may be this recording's
 
-    return dead
+    return until_exit(dead)
 
 
 def _mourner(
@@ -475,7 +475,7 @@ def _mourner(
             found._signatures.remove(signature)
             found._direct = found._untaped = None  # a way to it may go by the object's number
 
-    return dead
+    return until_exit(dead)
 
 
 _FOLLOWING: Living[Any] = Living()

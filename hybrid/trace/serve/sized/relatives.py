@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ....core.cache import until_exit
 from ...fallback.postponed import Postponed
 from ...record.recording import Recording
 from ..plans import ReplayPlan
@@ -48,7 +49,7 @@ def forgets(state: SignatureState) -> Callable[[Any], None]:
                 plan.recording.life.end()
             found.forget()
 
-    return dead
+    return until_exit(dead)
 
 
 def shows(state: SignatureState, postponed: Postponed, recording: Recording) -> None:
