@@ -15,7 +15,7 @@ import pytest
 
 import hybrid
 from hybrid import function
-from hybrid.trace.fallback.nap import MAX_REST
+from hybrid.trace.fallback.nap import LONGEST
 
 X = hybrid.tensor(np.array([1.0, -2.0, 3.0], np.float32))
 
@@ -381,7 +381,7 @@ def test_what_never_comes_again_is_soon_not_recorded():
         for k in range(500):
             traced(X, (k,))
     assert traced.cache_info().records <= 140
-    for _ in range(MAX_REST + 5):  # and one that does is, when the function is looked at
+    for _ in range(LONGEST + 5):  # and one that does is, when the function is looked at
         traced(X, (0.5,))
     assert traced.cache_info().replays >= 2
 
