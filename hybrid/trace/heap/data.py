@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from .structure import EMPTY, structure_of
 __all__ = [
     "BUFFERS",
     "Passed",
+    "Place",
     "PassedNumber",
     "is_real",
     "tensor_of",
@@ -50,6 +51,9 @@ _MOST = 256  # dtypes that are remembered
 _DEEPEST = 6  # containers inside each other that are looked through for data
 
 
+Place: TypeAlias = int | tuple[Any, ...]  # of an argument: its position, or that and steps
+
+
 class Passed(NamedTuple):
     """Marks the tensor of an argument that is no tensor; `source` is the argument itself.  Of a
     list of numbers also the `position` of the argument that holds it, and the types of the
@@ -62,10 +66,10 @@ class Passed(NamedTuple):
 
 class PassedNumber(NamedTuple):
     """Marks what stands for a number among the arguments; `source` is the number, `position` that
-    of the argument."""
+    of the argument, or the path to what is inside of it."""
 
     source: Any
-    position: int
+    position: Place
 
 
 _mark = tuple.__new__  # without a frame of its own
@@ -78,7 +82,7 @@ _HOLLOW: dict[type, tuple[Any, Any]] = {
 }
 
 
-def passed_number(number: Any, position: int) -> Handle:
+def passed_number(number: Any, position: Place) -> Handle:
     """What stands for an int or float among the arguments."""
     tensor: Handle = _new(RUNTIME.tensor)
     tensor._v, tensor._a = _HOLLOW[type(number)]
@@ -86,7 +90,7 @@ def passed_number(number: Any, position: int) -> Handle:
     return tensor
 
 
-def numbers_among(tensors: Iterable[Any]) -> dict[int, int]:
+def numbers_among(tensors: Iterable[Any]) -> dict[Place, int]:
     """The numbers among what stands for arguments: position of the argument -> place in here."""
     marks = [getattr(tensor, "_x", None) for tensor in tensors]
     return {m.position: k for k, m in enumerate(marks) if type(m) is PassedNumber}
