@@ -260,13 +260,13 @@ class PathLeaves(Leaves):
     __slots__ = ("tree", "node")
 
     def __init__(self, regard: Regard) -> None:
-        Leaves.__init__(self, regard)
+        super().__init__(regard)
         self.tree = tree_of(regard.inside)
         self.node: Any = None  # what is free below the value in hand
 
     def argument(self, value: Any, position: int, level: int = 0) -> None:
         self.node = self.tree.get(position)
-        Leaves.argument(self, value, position, level)
+        super().argument(value, position, level)
         self.node = None
 
     def _step(self, node: dict[Any, Any], step: Any, value: Any, level: int) -> None:
@@ -281,7 +281,7 @@ class PathLeaves(Leaves):
     def _items(self, items: Any, level: int) -> None:
         node = self.node
         if node is None:
-            return Leaves._items(self, items, level)
+            return super()._items(items, level)
         if level > MAX_LEVEL:
             raise _Unfit(NESTED)
         for step, item in enumerate(items):
@@ -290,7 +290,7 @@ class PathLeaves(Leaves):
     def _dict(self, mapping: dict[Any, Any], level: int = 0) -> None:
         node, self.node = self.node, None
         if node is None:
-            return Leaves._dict(self, mapping, level)
+            return super()._dict(mapping, level)
         self.sig.append((dict, len(mapping)))
         if level > MAX_LEVEL:
             raise _Unfit(NESTED)
@@ -302,7 +302,7 @@ class PathLeaves(Leaves):
     def _parts(self, value: Any, structure: Structure, level: int) -> None:
         node, self.node = self.node, None
         if node is None:
-            return Leaves._parts(self, value, structure, level)
+            return super()._parts(value, structure, level)
         for step, part in zip(steps_of(value, structure), structure.parts):
             if part is EMPTY:
                 self.sig.append(EMPTY)

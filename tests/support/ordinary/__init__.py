@@ -24,7 +24,7 @@ CALLS = 220
 FOLDER = Path(__file__).parent
 CATEGORIES = (
     *("arguments", "state", "effects", "numbers", "branches", "reads", "shapes", "nesting"),
-    *("sequences", "science", "training", "pythonic"),
+    *("sequences", "science", "training", "pythonic", "carried"),
 )
 # written by somebody who looked at none of the others, nor at what hybrid can do
 HELD_OUT = (
