@@ -158,7 +158,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes, GivenNotes):
         caller.passed = []
         for name, slot in bound.items():
             if name in code.co_cellvars:
-                self.escape([slot])
+                self.into_cell(machine, name, slot)
             elif slot.term is not None and slot.method != CREATED:
                 machine.variables[name] = slot
 

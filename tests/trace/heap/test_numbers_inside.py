@@ -227,6 +227,100 @@ def walked(d: Any, x: Any) -> Any:
     return x
 
 
+def taken_back(d: Any, x: Any) -> Any:
+    d["more"] = 1
+    y = x * d["n"]
+    del d["more"]
+    return y
+
+
+def put_back(d: Any, x: Any) -> Any:
+    number = d["n"]
+    d["n"] = 7.0
+    y = x * d["n"]
+    d["n"] = number
+    return y + number
+
+
+def put_back_in_c(d: Any, x: Any) -> Any:
+    number = d["n"]
+    d.update(n=7.0)
+    y = x * d["n"]
+    d.__setitem__("n", number)
+    return y
+
+
+def set_in_c(s: Any, x: Any) -> Any:
+    step = s.step
+    object.__setattr__(s, "step", 3)
+    y = x * s.step
+    setattr(s, "step", step)  # noqa: B010
+    return y
+
+
+def swapped(ps: Any) -> Any:
+    ps[0], ps[1] = ps[1], ps[0]
+    y = ps[0][0] * ps[0][1]
+    ps[0], ps[1] = ps[1], ps[0]
+    return y
+
+
+class Odd(NamedTuple):
+    n: float
+
+    def __getattribute__(self, name: str) -> Any:
+        return 2.5 if name == "n" else tuple.__getattribute__(self, name)
+
+
+class Truthful(NamedTuple):
+    n: float
+
+    def __bool__(self) -> bool:
+        return bool(self[0] > 0.5)
+
+    def doubled(self) -> float:
+        return self.n * 2
+
+    @property
+    def half(self) -> float:
+        return self.n / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    n: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n", self.n + 1)
+
+
+@dataclasses.dataclass
+class ByHand:
+    n: Any
+
+    def __init__(self, n: Any) -> None:
+        self.n = n * 3
+
+
+@dataclasses.dataclass
+class Listed:
+    n: Any
+    seen: list[Any] = dataclasses.field(default_factory=list)
+
+
+def made_and_changed(s: Any, x: Any) -> Any:
+    new = Space(n=s.n + 1)
+    new.n = new.n * 2
+    new.more = x * new.n
+    return new
+
+
+def replaced_and_changed(s: Any, x: Any) -> Any:
+    new = dataclasses.replace(s, step=s.step + 1)
+    new.step += 1
+    return new, x * new.step
+
+
 LOOKED: dict[str, tuple[Callable[..., Any], Callable[[int], Any]]] = {
     "loop": (looped, lambda k: ({"n": k % 5}, X)),
     "text of all": (lambda d, x: (x * d["n"], f"{d}"), lambda k: ({"n": k}, X)),
@@ -263,6 +357,52 @@ LOOKED: dict[str, tuple[Callable[..., Any], Callable[[int], Any]]] = {
     ),
     "tuple of dict": (lambda p: p[0] * p[1]["n"], lambda k: ((X, {"n": k}),)),
     "given on": (lambda d, x: in_closure(d, x), lambda k: ({"rate": 0.3 * k}, X)),
+    "taken back": (taken_back, lambda k: ({"n": 0.5 * k}, X)),
+    "put back": (put_back, lambda k: ({"n": 0.5 * k}, X)),
+    "put back in C": (put_back_in_c, lambda k: ({"n": 0.5 * k}, X)),
+    "set in C": (set_in_c, lambda k: (Loose(k, 1), X)),
+    "swapped": (swapped, lambda k: ([(X, 0.5 * k), (X + 1, 1.0 + k)],)),
+    "own getattribute": (lambda o, x: x * o.n + o[0], lambda k: (Odd(0.5 * k), X)),
+    "own truth": (lambda o, x: x * o.n if o else x, lambda k: (Truthful(0.1 * k), X)),
+    "method": (lambda o, x: x * o.doubled(), lambda k: (Truthful(0.1 * k), X)),
+    "property of a record": (lambda o, x: x * o.half, lambda k: (Truthful(0.1 * k), X)),
+    "record made, own truth": (
+        lambda n, x: x if Truthful(n["n"] * 2) else x * n["n"],
+        lambda k: ({"n": 0.05 * k}, X),
+    ),
+    "record made, own getattribute": (
+        lambda d, x: (Odd(d["n"] + 1).n * x, Odd(d["n"])[0]),
+        lambda k: ({"n": 0.05 * k}, X),
+    ),
+    "post init": (lambda d, x: (Checked(d["n"] * 2).n, x), lambda k: ({"n": k}, X)),
+    "post init replaced": (lambda c: dataclasses.replace(c, n=c.n * X).n, lambda k: (Checked(k),)),
+    "init by hand": (lambda d: (vars(ByHand(d["n"] + 1)), X * d["n"]), lambda k: ({"n": k},)),
+    "by hand replaced": (lambda c: vars(dataclasses.replace(c, n=c.n + 1)), lambda k: (ByHand(k),)),
+    "default factory": (
+        lambda d: (vars(Listed(d["n"] + 1)), X * d["n"]),
+        lambda k: ({"n": k},),
+    ),
+    "made and changed": (made_and_changed, lambda k: (Space(n=k), X)),
+    "replaced and changed": (replaced_and_changed, lambda k: (Loose(k, 1), X)),
+    "record in a list": (
+        lambda s, x: [s, Moments(s.step + 1, x)],
+        lambda k: (Moments(k, 1.5), X),
+    ),
+    "record in a text": (lambda s, x: (x, f"{[s, s.step]}"), lambda k: (Moments(k, 1.5), X)),
+    "made in a text": (lambda s, x: (x, str(Moments(s["n"], 2))), lambda k: ({"n": k}, X)),
+    "records equal": (
+        lambda a, b, x: x * a.step if a == b else x - b.step,
+        lambda k: (Moments(k % 3, 1), Moments(k % 2, 1), X),
+    ),
+    "length": (lambda s, x: x * len(s) * s.step, lambda k: (Moments(k, 1.5), X)),
+    "kind": (lambda s, x: x * s[0] if isinstance(s, tuple) else x, lambda k: (Moments(k, 1.5), X)),
+    "joined tuples": (lambda p, x: (*p, x * p[0]), lambda k: ((0.5 * k, 2), X)),
+    "added tuples": (lambda p, x: p + (x * p[0],), lambda k: ((0.5 * k, 2), X)),  # noqa: RUF005
+    "part of a tuple": (lambda p, x: (p[1:], x * p[0]), lambda k: ((0.5 * k, k), X)),
+    "in a cell": (
+        lambda p, x: [x * p[1] for _ in range(2)] + [p[0]],
+        lambda k: ((k, 0.5 * k), X),
+    ),
     "value and gradient": (
         lambda d, x: hb.value_and_grad(lambda x, d: (x * d["n"]).sum())(x, d),
         lambda k: ({"n": 0.5 * k}, X),

@@ -22,6 +22,7 @@ from .model import Fresh, item_of
 __all__ = [
     "RecordBox",
     "field_of",
+    "is_record",
     "item_in",
     "items_of",
     "made_record",
@@ -32,6 +33,7 @@ __all__ = [
 _PAIR: Any = collections.namedtuple("_PAIR", "a b")
 _REPLACE = _PAIR._replace.__code__
 _MADE = "__create_fn__.<locals>."  # what dataclasses writes
+_OF_TUPLES = ("__getattribute__", "__iter__", "__len__", "__getitem__")
 
 
 class RecordBox(Fresh):
@@ -45,6 +47,15 @@ class RecordBox(Fresh):
             return None
         whole = type(key) is int and -len(self.slots) <= key < len(self.slots)
         return key % len(self.slots) if whole else None
+
+
+def is_record(cls: Any) -> bool:
+    """Whether a class is that of tuples, or of named tuples which are read as such."""
+    if cls is tuple or not issubclass(cls, tuple):
+        return cls is tuple
+    if cls.__base__ is not tuple or cls.__dictoffset__ or lookup(cls, "_fields") is MISSING:
+        return False
+    return all(lookup(cls, name) is getattr(tuple, name) for name in _OF_TUPLES)
 
 
 def record_in(slot: StackSlot) -> RecordBox | None:
@@ -120,7 +131,7 @@ def made_record(
 def _constructed(cls: Any, slots: list[StackSlot], names: tuple[str, ...]) -> RecordBox | None:
     if type(cls) is not type:
         return None
-    if cls.__base__ is tuple and lookup(cls, "_fields") is not MISSING:
+    if cls is not tuple and is_record(cls):
         new = lookup(cls, "__new__")
         new = new.__func__ if type(new) is staticmethod else new
         if type(new) is not types.FunctionType or new.__code__.co_names != ("_tuple_new",):
@@ -145,7 +156,7 @@ def _written_init(cls: Any) -> types.FunctionType | None:
     code, params = init.__code__, lookup(cls, "__dataclass_params__")
     if not code.co_qualname.startswith(_MADE) or lookup(cls, "__new__") is not object.__new__:
         return None
-    if lookup(cls, "__post_init__") is not MISSING or type(params) is MISSING:
+    if lookup(cls, "__post_init__") is not MISSING or params is MISSING:
         return None
     if code.co_varnames[1 : code.co_argcount] != tuple(fields) or code.co_kwonlyargcount:
         return None
@@ -187,7 +198,7 @@ def _bound(
 def replaced(slot: StackSlot, slots: list[StackSlot], names: tuple[str, ...]) -> RecordBox | None:
     """What `_replace` of a named tuple gives; None where that is not known."""
     record = record_in(slot)
-    if record is None or record.type is tuple or not issubclass(record.type, tuple):
+    if record is None or record.type is tuple or not is_record(record.type):
         return None
     found = lookup(record.type, "_replace")
     fields = list(record.type._fields)  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ only one path leads to.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ....ir.tensor import Handle
@@ -15,9 +15,10 @@ from ...heap.allowlist import MISSING, instance_dict, is_a, is_tuple, plain
 from ...heap.data import Place
 from ...heap.facts import same
 from ...heap.structure import structure_of
-from ..fresh.records import RecordBox
+from ..fresh.cells import keeps, seen_from
+from ..fresh.records import RecordBox, is_record
 from ..hosted.recall import decided
-from ..machine import TENSOR, UNSEEN, Lazy, StackSlot, Stepper
+from ..machine import CREATED, TENSOR, UNSEEN, Lazy, StackSlot, Stepper
 from ..places import Physical, PlaceSpot, attribute, is_mapping, item
 from ..terms import Live, Load, parts
 
@@ -32,6 +33,7 @@ class GivenNotes:
     places these are, by id; `above`: the containers that lead to each place."""
 
     escaped: set[Any]
+    escape: Callable[[Iterable[StackSlot]], None]
 
     def __init__(self) -> None:
         self.given: dict[str, Tree] = {}
@@ -57,13 +59,24 @@ class GivenNotes:
                 continue
             value = variables[name]
             slot = self._arrive(value, inner, ())
-            if slot is None or name in machine.code.co_cellvars:
+            if slot is None:
                 continue
-            held = slot if slot.term in inner.values() else StackSlot(Lazy(name), slot.term)
-            machine.variables[name] = held
             self.escaped.difference_update(parts(slot.term))
+            if name in machine.code.co_cellvars:
+                self.into_cell(machine, name, slot)
+            elif isinstance(slot.term, Live):
+                machine.variables[name] = StackSlot(Lazy(name), slot.term)
+            else:
+                machine.variables[name] = slot
         if self.inside:
             self._apart(list(variables.values()))
+
+    def into_cell(self, machine: Stepper, name: str, slot: StackSlot) -> None:
+        """A parameter that is a variable of inner functions, too, gets this."""
+        if slot.term is not None and slot.method != CREATED and keeps(machine, name):
+            machine.cells[name] = seen_from(slot)
+        else:
+            self.escape([slot])
 
     def _arrive(self, value: Any, inner: Tree, above: tuple[int, ...]) -> StackSlot | None:
         """A number, or a tuple with followed numbers in it, as a slot; other containers hold them
@@ -72,7 +85,7 @@ class GivenNotes:
         if term is not None and type(value) is term.type:
             return StackSlot(value, term)
         above = *above, id(value)
-        if not is_tuple(value):
+        if not is_record(type(value)):
             self._places(value, inner, above)
             return None
         slots = []

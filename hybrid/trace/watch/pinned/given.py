@@ -24,27 +24,23 @@ _REPLACE = tuple([vars(dataclasses)[name].__code__ for name in _NAMES])
 
 def looked_inside(work: Any, physical: Callable[[Key, Any], Physical | None]) -> list[Any]:
     """The terms of such numbers.  `work` settles what a followed call did."""
-    follow, facts = work.follow, work.facts
-    found = [follow.inside[place].term for place in follow.current if place in follow.inside]
+    follow, facts, found = work.follow, work.facts, list[Any]()
+    whole = {id(follow.spots[place].holder) for place in follow.current} | follow.mutated
     for key, accesses in facts.of_given.items():
-        holder = follow.owners[key.holder]
-        if key.kind in _OUTSIDE:
-            continue
-        place = physical(key, holder)
-        if place is None:
-            spots = follow.spots_inside.items()
-            own = [p for p, spot in spots if key.holder in (p[1], id(spot.holder))]
-            found += [follow.inside[p].term for p in own]
+        place = physical(key, follow.owners[key.holder])
+        if any(access.stores for access in accesses.values()) or (
+            key.kind not in _OUTSIDE and place is None
+        ):
+            whole.add(key.holder)
         elif place in follow.inside and not all(
             _understood(work, place, key, access) for access in accesses.values()
         ):
             found.append(follow.inside[place].term)
-    return found
+    own = [(p, {id(spot.holder), p[1]}) for p, spot in follow.spots_inside.items()]
+    return found + [follow.inside[p].term for p, ids in own if not whole.isdisjoint(ids)]
 
 
 def _understood(work: Any, place: Physical, key: Key, access: Access) -> bool:
-    if access.stores:
-        return False
     if any(access.code == code for code in _REPLACE):
         frames = work.facts.watch.frames.get(_REPLACE[0], ())
         return bool(len(frames) == work.follow.replaced)
