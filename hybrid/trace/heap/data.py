@@ -32,9 +32,11 @@ __all__ = [
     "passed",
     "passed_number",
     "lender",
+    "one_array_twice",
     "copier",
     "numbers_among",
     "source_of",
+    "told_apart",
     "stands_for",
     "with_arrays",
     "with_numbers",
@@ -131,6 +133,30 @@ def passed(given: Any) -> Handle | None:
     tensor: Handle = new_handle(view, aval(view.shape, dtype))
     tensor._x = Passed(given)
     return tensor
+
+
+def told_apart(tensors: Sequence[Any], first: tuple[int, ...]) -> list[Any] | None:
+    """The tensors of a call in order of appearance, each array as often as it appears with another
+    tensor each time; None where one that is no array comes again.  `first`: where each was met
+    first."""
+    distinct, found = iter(tensors), list[Any]()
+    for place, earlier in enumerate(first):
+        if earlier == place:
+            found.append(next(distinct))
+            continue
+        mark = getattr(found[earlier], "_x", None)
+        if type(mark) is not Passed or type(mark.source) is not np.ndarray:
+            return None
+        tensor: Handle = new_handle(found[earlier]._v, found[earlier]._a)
+        tensor._x = mark
+        found.append(tensor)
+    return found
+
+
+def one_array_twice(tensors: Sequence[Any]) -> bool:
+    """Whether two tensors stand for one array: the call is none to record."""
+    marks = [mark for t in tensors if type(mark := getattr(t, "_x", None)) is Passed]
+    return len({id(mark.source) for mark in marks}) < len(marks)
 
 
 def lender(record: Any) -> Callable[[np.ndarray], Handle]:

@@ -27,6 +27,7 @@ from ..fallback.budget import (
 )
 from ..fallback.families import Families, go_like, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
+from ..heap.data import told_apart
 from ..heap.signature import signature_of, unchecked
 from ..record.recorder import Recorder
 from ..record.wording import why_not
@@ -132,6 +133,11 @@ class Unserved(Napping, Looked):
         if state is None and objects and known.fresh.opens(objects):
             signature, tensors, objects = signature_of(args, kwargs, self._regard)
             state = known.get(signature) or known.again(signature)
+        if state is None and type(signature[-1]) is tuple:  # some of them are one
+            other = known.get(signature[:-1]) or known.again(signature[:-1])
+            each = told_apart(tensors, signature[-1]) if other is not None else None
+            if other is not None and each is not None and other.plans:
+                return other, each
         return state or self._made(signature, objects), tensors
 
     def _made(self, signature: Any, objects: list[Any]) -> SignatureState:
