@@ -16,15 +16,7 @@ from ...core.cache import keep
 from ...core.signals import from_handler
 from ...ir.door.context import LOCAL, STATE, push_mode
 from ...ir.door.pending import COLLECTING
-from ..fallback.budget import (
-    AGAIN,
-    CLOCK,
-    EFFECTS,
-    GIVE_UP,
-    MANY,
-    REFUSED,
-    Budget,
-)
+from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families, go_like, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
 from ..heap.data import told_apart
@@ -133,12 +125,23 @@ class Unserved(Napping, Looked):
         if state is None and objects and known.fresh.opens(objects):
             signature, tensors, objects = signature_of(args, kwargs, self._regard)
             state = known.get(signature) or known.again(signature)
-        if state is None and type(signature[-1]) is tuple:  # some of them are one
-            other = known.get(signature[:-1]) or known.again(signature[:-1])
-            each = told_apart(tensors, signature[-1]) if other is not None else None
-            if other is not None and each is not None and other.plans:
-                return other, each
+        if state is None and type(signature[-1]) is tuple:
+            found = self._with_one_array_twice(signature, tensors)
+            if found is not None:
+                return found
         return state or self._made(signature, objects), tensors
+
+    def _with_one_array_twice(
+        self, signature: Any, tensors: list[Any]
+    ) -> tuple[SignatureState, list[Any]] | None:
+        """The state of calls with distinct arrays, where it has plans."""
+        known, each = self._signatures, told_apart(tensors, signature[-1])
+        if each is None:
+            return None
+        state = known.get(signature[:-1]) or known.again(signature[:-1])
+        if state is not None and state.plans:
+            return state, each
+        return None
 
     def _made(self, signature: Any, objects: list[Any]) -> SignatureState:
         state, why = SignatureState(), unchecked(signature)
@@ -307,8 +310,7 @@ class Unserved(Napping, Looked):
         kwargs: dict[str, Any],
         tensors: list[Any],
     ) -> None:
-        """Note how calls like this one, which a plan has served, get there without a look at their
-        signature."""
+        """Note how calls like this one get to the plan without a look at their signature."""
         if plan.untimed or self._learned > FREE + self._replays // EACH:
             return
         form, direct = (len(args), *kwargs), self._direct

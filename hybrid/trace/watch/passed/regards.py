@@ -49,6 +49,7 @@ def freed(
         return regard
     free, inside = regard.free.union(places), regard.inside.union(numbers)
     key = signature_of(args, kwargs, regard._replace(free=free, inside=inside))[0]
+    key = key[:-1] if type(key[-1]) is tuple else key  # whichever of them are one
     values = (*[_content(given[k]) for k in places], *numbers.values())
     before = seen.get(key, values)
     keep(seen, key, values, MAX_SEEN)
