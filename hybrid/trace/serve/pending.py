@@ -19,7 +19,7 @@ from ...ir.door.pending import COLLECTING
 from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families, go_like, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
-from ..heap.data import told_apart
+from ..heap.data import one_array_twice, told_apart
 from ..heap.signature import signature_of, unchecked
 from ..record.recorder import Recorder
 from ..record.wording import why_not
@@ -311,7 +311,8 @@ class Unserved(Napping, Looked):
         tensors: list[Any],
     ) -> None:
         """Note how calls like this one get to the plan without a look at their signature."""
-        if plan.untimed or self._learned > FREE + self._replays // EACH:
+        waits = plan.untimed or self._learned > FREE + self._replays // EACH
+        if waits or one_array_twice(tensors):
             return
         form, direct = (len(args), *kwargs), self._direct
         if STATE.special:
