@@ -22,7 +22,7 @@ MAX_STEPS = 8
 MAX_PARTS = 2048  # of one argument that are looked through
 
 
-@functools.lru_cache(1024)
+@functools.lru_cache(128)
 def tree_of(paths: frozenset[tuple[Any, ...]]) -> dict[Any, Any]:
     """The paths as nested dicts, by step; at None stands the path that ends there."""
     tree: dict[Any, Any] = {}

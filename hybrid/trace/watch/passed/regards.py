@@ -24,6 +24,7 @@ from ..events import Watch
 
 __all__ = ["freed", "other_regard"]
 
+MAX_INSIDE = 1024  # paths to numbers that are known to vary
 MAX_SEEN = 128  # signatures but for what varies, of which the latest content is known
 
 
@@ -63,6 +64,8 @@ def freed(
 def _inside(given: list[Any], regard: Regard) -> dict[tuple[Any, ...], Any]:
     """The numbers inside of arguments that may be free, by path."""
     found: dict[tuple[Any, ...], Any] = {}
+    if len(regard.inside) + len(regard.fixed) > MAX_INSIDE:  # trees of ever other forms, say
+        return found
     for position, value in enumerate(given):
         if not plain(value) and not is_a(value, Handle):
             found.update(numbers_inside(value, position))
