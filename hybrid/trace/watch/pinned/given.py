@@ -32,8 +32,10 @@ def looked_inside(work: Any, physical: Callable[[Key, Any], Physical | None]) ->
             key.kind not in _OUTSIDE and place is None
         ):
             whole.add(key.holder)
-        elif place in follow.inside and not all(
-            _understood(work, place, key, access) for access in accesses.values()
+        elif (
+            place is not None
+            and place in follow.inside
+            and not all(_understood(work, place, key, access) for access in accesses.values())
         ):
             found.append(follow.inside[place].term)
     own = [(p, {id(spot.holder), p[1]}) for p, spot in follow.spots_inside.items()]

@@ -7,8 +7,9 @@ import random
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import hybrid as hb
 from ordinary import Run, normal
+
+import hybrid as hb
 
 
 def _batch(k):
