@@ -25,7 +25,7 @@ from .trace.fallback.budget import CLOCK, EFFECTS, Budget
 from .trace.fallback.families import go_like
 from .trace.fallback.nap import asleep
 from .trace.fallback.resumed import RESUMES, resumed, show_kind
-from .trace.heap.data import stands_for
+from .trace.heap.data import one_array_twice, stands_for
 from .trace.heap.signature import Regard, signature_of, with_defaults
 from .trace.record import interrupted
 from .trace.record.before import Before
@@ -221,7 +221,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
             return self._defer(state, args, kwargs)
         if state.work is not None or self._sealed(state) or not self._affordable():
             return self._eagerly(args, kwargs, state.sealed)
-        if not worth(state, self._budget, self._replays + self._eager):
+        if not worth(state, self._budget, self._replays + self._eager) or one_array_twice(tensors):
             return self._eagerly(args, kwargs)
         if not SUPPORTED:
             state.why = UNSUPPORTED

@@ -23,6 +23,8 @@ from .follower import Follower
 from .fresh.builtins import asked
 from .fresh.methods import METHODS, fits
 from .fresh.model import BoxWalk, Fresh, Produced, fresh_in, item_of, plainly, real_of, walk_over
+from .fresh.records import items_of
+from .given.walks import dict_of, list_walk_of
 from .hosted.recall import held, operand_at, recalled
 from .hosted.texts import build_string, format_value, term_of
 from .indices import build_slice
@@ -108,6 +110,10 @@ def unpack(follow: Follower, machine: Stepper, frame: Any, instruction: Instruct
         machine.stack += reversed(box.slots)
         return
     follow.of_others.add(at)
+    known = items_of(slot, count)
+    if known is not None:
+        machine.stack += reversed(known)
+        return
     slot = plainly(follow, slot)
     items = _items(machine, frame, slot, count) or _numbers(slot, count)
     if items is not None:
@@ -181,6 +187,12 @@ def spill(follow: Follower, machine: Stepper, frame: Any, instruction: Instructi
     below = -1 - (instruction.arg or 0)
     box = fresh_in(machine.stack[below])
     given = slot._replace(value=held(machine, frame, slot, len(machine.stack) - 1))
+    if box is not None and box.type is dict and follow.owners:
+        whole = dict_of(follow, machine, frame, given.value)
+        given = given if whole is None else StackSlot(term=whole)
+        for spot in box.spots:  # to the analysis all of it is read again
+            follow.touch(machine, spot)
+        box.spots = [*box.spots, *([] if whole is None else whole.spots)]
     if box is not None and box.type is not tuple:
         method = METHODS[box.type]["extend" if box.type is list else "update"]
         if method(box, [given]) is not None:
@@ -218,6 +230,10 @@ def get_iter(follow: Follower, machine: Stepper, frame: Any, instruction: Instru
     follow.escape([slot])
     over = value_of(frame, slot)
     _walks(follow, over)
+    inside = list_walk_of(follow, machine, frame, over) if follow.owners else None
+    if inside is not None:
+        machine.stack.append(StackSlot(term=inside))
+        return
     numbers = list_walk(follow, over)
     if numbers is not None and _walked_here(machine):
         follow.does_again(machine)
@@ -250,6 +266,8 @@ def advance(follow: Follower, machine: Stepper) -> Advance:
     known = isinstance(live, Live) and not live.lost
     expected = next(live.steps, None) if known and type(live) is BoxWalk else None
     made = known and type(live) is BoxWalk and not live.opened
+    for spot in live.spots if type(live) is BoxWalk else ():
+        follow.touch(machine, spot)
     (follow.of_made if made else follow.of_others).add((id(machine.code), machine.offset))
     machine.consumes = live if type(live) is Produced else None
 

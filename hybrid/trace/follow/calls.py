@@ -24,7 +24,8 @@ from .arrays.scalars import of_number
 from .follower import COMPREHENSIONS, Follower
 from .fresh.builtins import of_builtin
 from .fresh.methods import of_method
-from .fresh.model import Fresh, Produced, fresh_in, plainly, real_of
+from .fresh.model import Fresh, Produced, fresh_in, item_of, plainly, real_of
+from .fresh.records import made_record, record_in, replaced
 from .hosted.cached import cached_call
 from .hosted.calls import called_again
 from .hosted.recall import recalled, spread, spread_names
@@ -125,7 +126,8 @@ def call(follow: Follower, machine: Stepper, frame: Any, instruction: Instructio
         _mutation(follow, machine, frame, upper.value, method, arguments)
         return
     function, first = value_of(frame, callee), len(machine.stack) + 2 + count - len(given)
-    if not follow.regions and of_builtin(follow, machine, frame, function, given, names, first):
+    whole = follow, machine, frame, function, given, names, first
+    if not follow.regions and (of_builtin(*whole) or made_record(*whole)):
         return
     if any(isinstance(s.term, Live) and type(s.term) is not Fresh for s in given):
         _python(follow, machine, frame, callee, function, given, names, first)
@@ -194,6 +196,13 @@ def _of_container(
     """A method of a container that the call made, or a look-up in an older dict; false: what it
     does is not followed."""
     box, found = fresh_in(owner), None
+    if record_in(owner) is not None and name == "_replace":
+        first = len(machine.stack) + 2
+        slots = [item_of(machine, frame, slot, first + k) for k, slot in enumerate(arguments)]
+        made = None if follow.regions else replaced(owner, slots, names)
+        follow.escape([] if made is not None else [owner, *arguments])
+        machine.stack.append(UNSEEN if made is None else StackSlot(term=made))
+        return True
     if box is None or not name:
         plain = name in LOOKS_UP and not names and owner.term is None
         return plain and _found_by_default(follow, machine, frame, owner, arguments)

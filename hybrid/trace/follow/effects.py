@@ -43,6 +43,7 @@ from .follower import Follower
 from .fresh.cells import home_of, keeps, seen_from
 from .fresh.methods import METHODS, joined
 from .fresh.model import Fresh, fresh_in, plainly, real_of
+from .fresh.records import field_of, record_in
 from .hosted.calls import method_of
 from .hosted.recall import decided, recalled
 from .hosted.recall import held as held_at
@@ -198,6 +199,10 @@ def store_deref(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
 # ---- attributes and items
 def load_attr(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot = machine.stack.pop()
+    held = field_of(slot, instruction.argval)
+    if held is not None:
+        machine.stack.append(held)
+        return
     if isinstance(slot.term, Live):
         follow.escape([slot])
         slot = slot._replace(term=None)
@@ -236,7 +241,8 @@ def _given_by(machine: Stepper) -> StackSlot:
 def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Instruction) -> None:
     slot, name = machine.stack.pop(), instruction.argval
     box = fresh_in(slot)
-    if box is not None and name in METHODS[box.type] and not follow.regions:
+    changed = record_in(slot) is not None and name == "_replace"
+    if changed or (box is not None and name in METHODS[box.type] and not follow.regions):
         _check(follow, machine, frame, box, slot)
         machine.stack += [StackSlot(method=name), slot]
         return
@@ -274,10 +280,12 @@ def load_method(follow: Follower, machine: Stepper, frame: Any, instruction: Ins
         machine.stack += [StackSlot(method=name), UNSEEN]
 
 
-def _check(follow: Follower, machine: Stepper, frame: Any, box: Fresh, slot: StackSlot) -> None:
+def _check(
+    follow: Follower, machine: Stepper, frame: Any, box: Fresh | None, slot: StackSlot
+) -> None:
     """A container that is used is what the follower says."""
     real = real_of(machine, frame, slot, len(machine.stack))
-    if real is not UNKNOWN and not box.like(real):
+    if box is not None and real is not UNKNOWN and not box.like(real):
         follow.fail("a container was changed in a way that was not seen")
 
 

@@ -21,6 +21,7 @@ from ..heap.facts import same
 from .arrays.notes import ArrayNotes
 from .fresh.model import bind, plainly
 from .fresh.notes import FreshNotes
+from .given.notes import GivenNotes
 from .hosted.notes import HostNotes
 from .machine import CREATED, PURE, TENSOR, UNKNOWN, UNSEEN, StackSlot, Stepper, runs, unwrapped
 from .operands import SharedValues, of_types
@@ -62,12 +63,12 @@ class Condition(NamedTuple):
 Effects = Callable[[Any, Stepper, types.FrameType, Any], None]
 
 
-class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
+class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes, GivenNotes):
     """`loads` and `stores`: instructions at each physical place; `blind`: instructions that once
     touched an object that was not known; `escaped`: leaves of terms that Python looked at."""
 
     def __init__(self, function: Any, effects: Effects) -> None:
-        for notes in (SharedValues, HostNotes, ArrayNotes, FreshNotes):
+        for notes in (SharedValues, HostNotes, ArrayNotes, FreshNotes, GivenNotes):
             notes.__init__(self)
         self.root, self.effects = unwrapped(function), effects
         self.machines: dict[int, Stepper] = {}  # by id of the frame, while it is alive
@@ -122,7 +123,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
             self.first = machine
             if getattr(self.root, "__code__", None) is code:
                 machine.function = self.root
-                self._take_arguments(machine)
+                self.take_arguments(machine, variables)
         if caller is None:
             return
         caller.entered.append(machine)
@@ -136,19 +137,6 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
             if len(caller.passed) == 2 and isinstance(caller.passed[1].term, Live):
                 machine.variables[".0"] = caller.passed.pop()
         self._pass(caller, machine, code)
-
-    def expect(self, given: dict[str, Load]) -> None:
-        """Numbers that the call gets as arguments; they are looked at until they are seen to
-        arrive."""
-        self.given = given
-        self.escaped.update(given.values())
-
-    def _take_arguments(self, machine: Stepper) -> None:
-        for name, term in self.given.items():
-            slot = machine.variables.get(name)
-            if slot is not None and name not in machine.code.co_cellvars:
-                machine.variables[name] = slot._replace(term=term)
-                self.escaped.discard(term)
 
     def _pass(self, caller: Stepper, machine: Stepper, code: types.CodeType) -> None:
         """Hand arguments over where it is plain which parameter each is."""
@@ -170,7 +158,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         caller.passed = []
         for name, slot in bound.items():
             if name in code.co_cellvars:
-                self.escape([slot])
+                self.into_cell(machine, name, slot)
             elif slot.term is not None and slot.method != CREATED:
                 machine.variables[name] = slot
 
@@ -388,7 +376,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         return StackSlot(value, term)
 
     # ---- places
-    def _touch(self, machine: Stepper, spot: PlaceSpot) -> None:
+    def touch(self, machine: Stepper, spot: PlaceSpot) -> None:
         known = self.spots.setdefault(spot.physical, spot)
         if known.holder is not spot.holder or known.kind != spot.kind:
             self.shared.add(spot.physical)
@@ -401,7 +389,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         return self.array_at(machine, self._load(machine, spot, value), value, new)
 
     def _load(self, machine: Stepper, spot: PlaceSpot, value: Any) -> StackSlot:
-        self._touch(machine, spot)
+        self.touch(machine, spot)
         stored = self.current.get(spot.physical)
         if stored is not None:
             if stored.value is not UNKNOWN and not same(stored.value, value):
@@ -413,6 +401,8 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
         if is_a(value, Handle):
             self.start.setdefault(spot.physical, UNKNOWN)
             return TENSOR
+        if spot.physical in self.inside:
+            return self.given_at(spot, value)
         first = self.start.setdefault(spot.physical, value)
         if first is not value:
             self.fail("a place was stored to in a way that was not seen")
@@ -435,7 +425,7 @@ class Follower(SharedValues, HostNotes, ArrayNotes, FreshNotes):
             self.blind.add((id(machine.code), machine.offset))
             self.escape([slot])
             return
-        self._touch(machine, spot)
+        self.touch(machine, spot)
         self.begin.setdefault(spot.physical, UNKNOWN if is_a(held, Handle) else held)
         if id(spot.holder) in self.mutated:
             self.unfit.add(id(spot.holder))

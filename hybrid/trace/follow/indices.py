@@ -26,6 +26,7 @@ from .calls import Instruction, push_slot
 from .follower import Follower
 from .fresh.methods import METHODS, fits
 from .fresh.model import Fresh, fresh_in, item_of, plainly, real_of
+from .fresh.records import item_in
 from .hosted.recall import operand_at
 from .machine import CREATED, UNKNOWN, UNSEEN, StackSlot, Stepper, value_of
 from .operands import Offer, offer_value, operand_of
@@ -50,19 +51,8 @@ from .terms import (
     size,
 )
 
-__all__ = [
-    "IndexOffer",
-    "build_slice",
-    "delete_subscript",
-    "fixed",
-    "moved",
-    "offer_index",
-    "read_table",
-    "slice_of",
-    "store_subscript",
-    "subscript",
-    "unread",
-]
+__all__ = ["IndexOffer", "build_slice", "delete_subscript", "fixed", "moved", "offer_index"]
+__all__ += ["read_table", "slice_of", "store_subscript", "subscript", "unread"]
 
 _PARTS = (int, type(None), slice, type(Ellipsis))
 
@@ -236,6 +226,8 @@ def _out_of(
 ) -> bool:
     """Whether an item, or some, of a container that the call made is known."""
     box, index = fresh_in(slot), real_of(machine, frame, key, first + 1)
+    if box is None and item_in(follow, machine, slot, key, index):
+        return True
     if box is None or key.term is not None or not plain(index):
         follow.escape([slot])
         return False

@@ -23,7 +23,6 @@ from .terms import (
     NUMBERS,
     Constant,
     HostRead,
-    Load,
     Operation,
     Symbol,
     Term,
@@ -390,7 +389,6 @@ class SharedValues:
         self.known: dict[Any, int] = {}  # the same by term, type and record -> value number
         # tables that were read at followed indices, by id, and those
         self.tables: dict[int, tuple[Any, list[Term]]] = {}
-        self.given: dict[str, Load] = {}  # numbers among the arguments, by parameter
         # variables, by code, that are numbers of a loop's turn, and what computes them in the graph
         self.counters: Mapping[tuple[int, str], Any] = {}
         # reads of what only the graph computes, and the variable that each was for

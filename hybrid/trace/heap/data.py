@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,15 +25,18 @@ from .structure import EMPTY, structure_of
 __all__ = [
     "BUFFERS",
     "Passed",
+    "Place",
     "PassedNumber",
     "is_real",
     "tensor_of",
     "passed",
     "passed_number",
     "lender",
+    "one_array_twice",
     "copier",
     "numbers_among",
     "source_of",
+    "told_apart",
     "stands_for",
     "with_arrays",
     "with_numbers",
@@ -50,6 +53,9 @@ _MOST = 256  # dtypes that are remembered
 _DEEPEST = 6  # containers inside each other that are looked through for data
 
 
+Place: TypeAlias = int | tuple[Any, ...]  # of an argument: its position, or that and steps
+
+
 class Passed(NamedTuple):
     """Marks the tensor of an argument that is no tensor; `source` is the argument itself.  Of a
     list of numbers also the `position` of the argument that holds it, and the types of the
@@ -62,10 +68,10 @@ class Passed(NamedTuple):
 
 class PassedNumber(NamedTuple):
     """Marks what stands for a number among the arguments; `source` is the number, `position` that
-    of the argument."""
+    of the argument, or the path to what is inside of it."""
 
     source: Any
-    position: int
+    position: Place
 
 
 _mark = tuple.__new__  # without a frame of its own
@@ -78,7 +84,7 @@ _HOLLOW: dict[type, tuple[Any, Any]] = {
 }
 
 
-def passed_number(number: Any, position: int) -> Handle:
+def passed_number(number: Any, position: Place) -> Handle:
     """What stands for an int or float among the arguments."""
     tensor: Handle = _new(RUNTIME.tensor)
     tensor._v, tensor._a = _HOLLOW[type(number)]
@@ -86,7 +92,7 @@ def passed_number(number: Any, position: int) -> Handle:
     return tensor
 
 
-def numbers_among(tensors: Iterable[Any]) -> dict[int, int]:
+def numbers_among(tensors: Iterable[Any]) -> dict[Place, int]:
     """The numbers among what stands for arguments: position of the argument -> place in here."""
     marks = [getattr(tensor, "_x", None) for tensor in tensors]
     return {m.position: k for k, m in enumerate(marks) if type(m) is PassedNumber}
@@ -127,6 +133,30 @@ def passed(given: Any) -> Handle | None:
     tensor: Handle = new_handle(view, aval(view.shape, dtype))
     tensor._x = Passed(given)
     return tensor
+
+
+def told_apart(tensors: Sequence[Any], first: tuple[int, ...]) -> list[Any] | None:
+    """The tensors of a call in order of appearance, each array as often as it appears with another
+    tensor each time; None where one that is no array comes again.  `first`: where each was met
+    first."""
+    distinct, found = iter(tensors), list[Any]()
+    for place, earlier in enumerate(first):
+        if earlier == place:
+            found.append(next(distinct))
+            continue
+        mark = getattr(found[earlier], "_x", None)
+        if type(mark) is not Passed or type(mark.source) is not np.ndarray:
+            return None
+        tensor: Handle = new_handle(found[earlier]._v, found[earlier]._a)
+        tensor._x = mark
+        found.append(tensor)
+    return found
+
+
+def one_array_twice(tensors: Sequence[Any]) -> bool:
+    """Whether two tensors stand for one array: the call is none to record."""
+    marks = [mark for t in tensors if type(mark := getattr(t, "_x", None)) is Passed]
+    return len({id(mark.source) for mark in marks}) < len(marks)
 
 
 def lender(record: Any) -> Callable[[np.ndarray], Handle]:

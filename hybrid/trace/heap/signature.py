@@ -20,9 +20,10 @@ from ...ir.door.bind import grad_enabled
 from ...ir.tensor import Handle
 from .allowlist import is_tuple, plain
 from .arrays import array_key, dtype_key, scalar_key, unseen
-from .data import BUFFERS, passed, passed_number
+from .data import BUFFERS, Place, passed, passed_number
+from .given.paths import tree_of
 from .lists import passed_list
-from .structure import EMPTY, structure_of
+from .structure import EMPTY, Structure, steps_of, structure_of
 
 __all__ = [
     "buffer_key",
@@ -72,15 +73,17 @@ class _Large(Exception):
 class Regard(NamedTuple):
     """How a function takes its arguments: small arrays as data or by content, dataclasses and
     functions by structure or as objects, numbers at the positions `free` by type alone and lists of
-    numbers in what is there as data; those at `fixed` are looked at by Python and stay by value;
+    numbers in what is there as data; numbers in containers and objects at the paths `inside` by
+    type alone; those at `fixed` (positions and paths) are looked at by Python and stay by value;
     where it `prepares` data with NumPy, replays do that again.  Arguments by keyword only come
     behind the others, in their order."""
 
     content: bool = False
     identity: bool = False
     free: frozenset[int] = frozenset()
-    fixed: frozenset[int] = frozenset()
+    fixed: frozenset[Place] = frozenset()
     prepares: bool = False
+    inside: frozenset[tuple[Any, ...]] = frozenset()
 
 
 class Leaves:
@@ -162,7 +165,7 @@ class Leaves:
             self.add(name, 1)
             self.argument(value, position, 1)
 
-    def number(self, value: Any, position: int) -> bool:
+    def number(self, value: Any, position: Place) -> bool:
         """A number by its type alone, a NumPy scalar as data; false for what is neither."""
         kind = type(value)
         if kind is int or kind is float:
@@ -223,12 +226,15 @@ class Leaves:
             raise _Large
         self.sig.append((_STRUCTURE, structure.header))
         self.objects += structure.kept
+        self._parts(value, structure, level + 1)
+        return True
+
+    def _parts(self, value: Any, structure: Structure, level: int) -> None:
         for part in structure.parts:
             if part is EMPTY:
                 self.sig.append(EMPTY)
             else:
-                self.add(part, level + 1)
-        return True
+                self.add(part, level)
 
     def _object(self, value: Any, level: int) -> None:
         cls = type(value)
@@ -246,6 +252,62 @@ class Leaves:
         else:
             self.sig.append((_OBJECT, id(value)))
             self.objects.append(value)
+
+
+class PathLeaves(Leaves):
+    """The same where numbers inside of arguments are part of the signature by type alone."""
+
+    __slots__ = ("tree", "node")
+
+    def __init__(self, regard: Regard) -> None:
+        super().__init__(regard)
+        self.tree = tree_of(regard.inside)
+        self.node: Any = None  # what is free below the value in hand
+
+    def argument(self, value: Any, position: int, level: int = 0) -> None:
+        self.node = self.tree.get(position)
+        super().argument(value, position, level)
+        self.node = None
+
+    def _step(self, node: dict[Any, Any], step: Any, value: Any, level: int) -> None:
+        """Append what one step leads to."""
+        self.node = inner = node.get(step) if type(step) is str or type(step) is int else None
+        path = None if inner is None else inner.get(None)
+        if path is not None and (type(value) is int or type(value) is float):
+            self.number(value, path)
+        else:
+            self.add(value, level)
+
+    def _items(self, items: Any, level: int) -> None:
+        node = self.node
+        if node is None:
+            return super()._items(items, level)
+        if level > MAX_LEVEL:
+            raise _Unfit(NESTED)
+        for step, item in enumerate(items):
+            self._step(node, step, item, level + 1)
+
+    def _dict(self, mapping: dict[Any, Any], level: int = 0) -> None:
+        node, self.node = self.node, None
+        if node is None:
+            return super()._dict(mapping, level)
+        self.sig.append((dict, len(mapping)))
+        if level > MAX_LEVEL:
+            raise _Unfit(NESTED)
+        for key, value in mapping.items():
+            self.node = None
+            self.add(key, level + 1)
+            self._step(node, key, value, level + 1)
+
+    def _parts(self, value: Any, structure: Structure, level: int) -> None:
+        node, self.node = self.node, None
+        if node is None:
+            return super()._parts(value, structure, level)
+        for step, part in zip(steps_of(value, structure), structure.parts):
+            if part is EMPTY:
+                self.sig.append(EMPTY)
+            else:
+                self._step(node, step, part, level)
 
 
 def is_scalar(value: Any) -> bool:
@@ -268,8 +330,8 @@ def buffer_key(given: Any) -> tuple[Any, ...]:
 
 
 def _leaves(args: tuple[Any, ...], kwargs: dict[str, Any], regard: Regard) -> Leaves:
-    leaves = Leaves(regard)
-    free = regard.free
+    leaves = PathLeaves(regard) if regard.inside else Leaves(regard)
+    free = regard.free or regard.inside
     try:
         for position, value in enumerate(args):
             if free:

@@ -38,6 +38,7 @@ __all__ = [
     "EMPTY",
     "fields_of",
     "built",
+    "steps_of",
     "may_open",
     "FreshObjects",
 ]
@@ -173,6 +174,19 @@ def _object(value: Any, cls: type, fields: Fields) -> Structure | None:
             parts.append(EMPTY)
     own = (value,) if entries is None else (value, entries)
     return Structure(("object", id(cls), *names), parts, (cls,), own)
+
+
+def steps_of(value: Any, structure: Structure) -> list[Any]:
+    """How a program gets at each part: a name, or a key; None: in no such way."""
+    cls, steps = type(value), list[Any]([None] * len(structure.parts))
+    if cls is collections.OrderedDict or cls is collections.defaultdict:
+        keys = list(dict.keys(value))
+        steps[1 : 2 * len(keys) : 2] = keys
+    elif not any(cls is k for k in (types.FunctionType, types.MethodType, functools.partial)):
+        fields = None if cls is types.SimpleNamespace else _fields_of(cls)
+        slots = () if fields is None else fields.slots
+        return [*structure.header[2:], *[member.__name__ for member in slots]]
+    return steps
 
 
 def _mapping(value: Any) -> Structure | None:

@@ -48,6 +48,7 @@ from ..follow.terms import (
 from ..heap.allowlist import is_a, plain
 from ..heap.facts import Holder, Key, same
 from ..heap.setters import Put, putter
+from ..heap.structure import fields_of
 from ..host.again import First, Told, told
 from ..watch.rules.host_rules import early
 from ..watch.settle import Followed
@@ -325,7 +326,11 @@ class _Builder:
 
     def _box(self, value: Any, term: Collection) -> Spec:
         kind: Any = type(value)
-        other = term.keys and not all(map(same, value, term.keys))
+        fields = fields_of(value) if kind is term.type and term.keys and kind is not dict else None
+        if fields is not None and self.existed(value) is False and fields[0] == term.keys:
+            specs = tuple([self.spec(v, t) for v, t in zip(fields[1], term.items)])
+            return Box(kind, id(value), specs, fields[0])
+        other = fields is not None or (term.keys and not all(map(same, value, term.keys)))
         if kind is not term.type or len(value) != len(term.items) or other:
             raise Unfit("makes a container in a way that could not be followed")
         items = tuple(value.values() if term.type is dict else value)

@@ -20,8 +20,9 @@ from ..bytecode.host_reads import Read, tail_values
 from ..bytecode.summary import handles_errors
 from ..follow.terms import Load
 from ..heap.allowlist import BOXES, MISSING, is_a, is_tuple
-from ..heap.data import numbers_among, source_of
+from ..heap.data import Place, numbers_among, source_of
 from ..heap.facts import Holder, Key
+from ..heap.given.paths import spelled
 from ..heap.lists import listed_at
 from ..heap.namespaces import SharedNames, namespaces_of
 from ..watch.analysis import Analysis
@@ -195,7 +196,7 @@ def recording_of(
         _blame(recorder, analysis)
     looked = [] if reasons else _looked_at(recorder, analysis)
     analysis.watch.fixed.update(looked)
-    reasons += [f"looks at the number that is its argument {p + 1}" for p in looked]
+    reasons += [f"looks at {spelled(place)}" for place in looked]
     if not reasons:
         reasons += _read_data(recorder, analysis)
     if reasons:
@@ -215,8 +216,8 @@ def _blame(recorder: Recorder, analysis: Analysis) -> None:
             analysis.watch.sites.reads.add(read.site)
 
 
-def _looked_at(recorder: Recorder, analysis: Analysis) -> list[int]:
-    """Positions of the numbers among the arguments that Python may have looked at."""
+def _looked_at(recorder: Recorder, analysis: Analysis) -> list[Place]:
+    """Positions, or paths, of the numbers among the arguments that Python may have looked at."""
     given, followed = numbers_among(recorder.args), analysis.followed
     if followed is None:
         return list(given)

@@ -17,17 +17,10 @@ from ...core.signals import from_handler
 from ...ir.door.context import LOCAL, STATE, push_mode
 from ...ir.door.pending import COLLECTING
 from ...ir.door.resolved import MAKING
-from ..fallback.budget import (
-    AGAIN,
-    CLOCK,
-    EFFECTS,
-    GIVE_UP,
-    MANY,
-    REFUSED,
-    Budget,
-)
+from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
 from ..fallback.families import Families, go_like, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
+from ..heap.data import one_array_twice, told_apart
 from ..heap.signature import signature_of, unchecked
 from ..record.recorder import Recorder
 from ..record.wording import why_not
@@ -133,7 +126,23 @@ class Unserved(Napping, Looked):
         if state is None and objects and known.fresh.opens(objects):
             signature, tensors, objects = signature_of(args, kwargs, self._regard)
             state = known.get(signature) or known.again(signature)
+        if state is None and type(signature[-1]) is tuple:
+            found = self._with_one_array_twice(signature, tensors)
+            if found is not None:
+                return found
         return state or self._made(signature, objects), tensors
+
+    def _with_one_array_twice(
+        self, signature: Any, tensors: list[Any]
+    ) -> tuple[SignatureState, list[Any]] | None:
+        """The state of calls with distinct arrays, where it has plans."""
+        known, each = self._signatures, told_apart(tensors, signature[-1])
+        if each is None:
+            return None
+        state = known.get(signature[:-1]) or known.again(signature[:-1])
+        if state is not None and state.plans:
+            return state, each
+        return None
 
     def _made(self, signature: Any, objects: list[Any]) -> SignatureState:
         state, why = SignatureState(), unchecked(signature)
@@ -302,9 +311,9 @@ class Unserved(Napping, Looked):
         kwargs: dict[str, Any],
         tensors: list[Any],
     ) -> None:
-        """Note how calls like this one, which a plan has served, get there without a look at their
-        signature."""
-        if plan.untimed or self._learned > FREE + self._replays // EACH:
+        """Note how calls like this one get to the plan without a look at their signature."""
+        waits = plan.untimed or self._learned > FREE + self._replays // EACH
+        if waits or one_array_twice(tensors):
             return
         form, direct = (len(args), *kwargs), self._direct
         if STATE.special:

@@ -196,10 +196,8 @@ class SignatureState:
             follow.record_of = _weakly(recorder.aval_of)
             follow.compute_number = _weakly(recorder.compute_number)
             follow.compute_operand = _weakly(recorder.compute_operand)
-            names = function.__code__.co_varnames if numbers else ()
-            follow.expect(
-                {names[p]: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}
-            )
+            given = {p: argument(k, type(source_of(tensors[k]))) for p, k in numbers.items()}
+            follow.expect(function.__code__.co_varnames if numbers else (), given)
         return recorder, watch
 
     def install(self, plan: ReplayPlan) -> None:

@@ -129,7 +129,7 @@ class Watch:
         self.steps: dict[tuple[int, int], int] = collections.defaultdict(int)
         self.made: dict[tuple[int, int, int], int] = collections.defaultdict(int)
         self.falls: set[Fall] = set()  # ways to take arguments in which this call may settle
-        self.fixed: set[int] = set()  # positions of numbers among the arguments that were looked at
+        self.fixed: set[Any] = set()  # numbers among the arguments that were looked at, by place
         self.ran: dict[int, tuple[Code, dict[str, Any]]] = {}
         # Trusted code of which no event says anything more, by id as in `_methods`.
         self._quiet: dict[int, Code] = {}

@@ -7,6 +7,7 @@ become facts; each is blamed on the instruction whose access is passed along wit
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple, Protocol
 
@@ -64,6 +65,10 @@ class Facts:
         self.accesses: dict[Key, dict[tuple[Any, ...], Access]] | None = None
         # who looks at attributes of objects that the call made (no name: at any), by id and name
         self.of_new: dict[tuple[int, Any], dict[tuple[int, int], Access]] = {}
+        # who looks at places in arguments that hold followed numbers, and whose these are, by id
+        self.of_given: dict[Key, dict[tuple[Any, ...], Access]] = {}
+        follow = watch.follow
+        self.given: Mapping[int, Any] = {} if follow is None else follow.owners
         self._sites: dict[tuple[int, int], str] = {}  # by id of the code, offset
 
     def why(self, reason: str, access: Access) -> None:
@@ -129,6 +134,10 @@ class Facts:
 
     def note(self, kind: FactKind, holder: Any, key: Any, access: Access) -> None:
         """The place (kind, holder, key) was looked at."""
+        if self.given and id(holder) in self.given:
+            code, *rest = access
+            place = _new(Key, (kind, id(holder), key))
+            self.of_given.setdefault(place, {})[id(code), *rest] = access
         if self.counts(holder):
             place = _new(Key, (kind, id(holder), key))  # without a Python function: it runs often
             (self.stored if access.stores else self.read).add(place)

@@ -42,6 +42,7 @@ from ..heap.facts import Key, fetch, same
 from .fact_table import Access, Facts
 from .pinned.arrays import form_of, is_data, memory_among, states_but
 from .pinned.changes import lasting, tables_of
+from .pinned.given import looked_inside
 from .pinned.made import inside_of, own_attributes
 from .pinned.modes import mode_places, switched
 from .pinned.starts import Inside, contents_of, is_box, mutations_of, only_read, pin, pins_of
@@ -307,7 +308,7 @@ class _Work:
         pinned = {i: pins_of(o, follow, self.facts) for i, o in owners.items() if i not in grown}
         self.whole = {i: found for i, found in pinned.items() if found}
         self._renew()
-        self._look(unread(follow, self.facts.counts))
+        self._look([*unread(follow, self.facts.counts), *looked_inside(self, _physical)])
         self.own = own_attributes(self)
         while True:
             self.escaped.update(states_but(follow, grown, self.facts.counts))
@@ -462,9 +463,8 @@ class _Work:
         for number, mutation in enumerate(follow.mutations):
             if id(mutation.owner) in grown:
                 values = tuple(follow.changed_to.get(number, ()))
-                yield Change(
-                    mutation.owner, mutation.method, values, _terms(mutation, values, settled)
-                )
+                terms = _terms(mutation, values, settled)
+                yield Change(mutation.owner, mutation.method, values, terms)
 
 
 def _always(condition: Condition) -> bool:

@@ -24,8 +24,9 @@ CALLS = 220
 FOLDER = Path(__file__).parent
 CATEGORIES = (
     *("arguments", "state", "effects", "numbers", "branches", "reads", "shapes", "nesting"),
-    *("sequences", "science", "training", "pythonic"),
+    *("sequences", "science", "training", "pythonic", "carried"),
 )
+VALUES = ("carried",)  # of those, what is about values inside of containers
 # written by somebody who looked at none of the others, nor at what hybrid can do
 HELD_OUT = (
     *("batches", "bookkeeping", "chance", "decisions", "hostwork", "varying", "structures"),
@@ -67,6 +68,7 @@ _SERIAL = [0]
 @cache
 def _compiled(category: str) -> tuple[str, types.CodeType]:
     folder = FOLDER / "held_out" if category in HELD_OUT else FOLDER
+    folder = FOLDER / "values" if category in VALUES else folder
     path = str(folder / f"{category}.py")
     return path, compile(Path(path).read_text(), path, "exec", dont_inherit=True)
 

@@ -376,7 +376,7 @@ def test_signatures_leave_by_use_and_the_steady_one_stays():
 
 
 def test_what_never_comes_again_is_soon_not_recorded():
-    traced = function(lambda x, k: x * k[0])
+    traced = function(lambda x, k: x * float(str(k[0])))
     with pytest.warns(hybrid.RunsEagerly, match="ever new signatures"):
         for k in range(500):
             traced(X, (k,))

@@ -27,6 +27,7 @@ from ..terms import (
 )
 from .methods import Answer, drained, fits, fixed, update
 from .model import BoxWalk, Fresh, Produced, fresh_in, item_of, term_in, walk_over
+from .records import is_record, record_in
 
 __all__ = ["asked", "of_builtin"]
 
@@ -302,6 +303,9 @@ def _iter(follow: Any, frame: Any, given: list[StackSlot], names: tuple[str, ...
 
 def _len(follow: Any, frame: Any, given: list[StackSlot], names: tuple[str, ...]) -> Answer:
     box = fresh_in(given[0]) if len(given) == 1 else None
+    record = record_in(given[0])
+    if box is None and record is not None and is_record(record.type):
+        box = record
     return None if box is None else StackSlot(len(box.slots))
 
 
@@ -311,7 +315,7 @@ def _bool(follow: Any, frame: Any, given: list[StackSlot], names: tuple[str, ...
 
 
 def _isinstance(follow: Any, frame: Any, given: list[StackSlot], names: tuple[str, ...]) -> Answer:
-    box = fresh_in(given[0])
+    box = fresh_in(given[0]) or record_in(given[0])
     kinds = classes(value_of(frame, given[1])) if len(given) == 2 else None
     if box is None or kinds is None:
         return None

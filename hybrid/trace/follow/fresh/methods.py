@@ -42,7 +42,7 @@ def fits(box: Fresh, slot: StackSlot) -> bool:
     """Whether what is in a slot may go into a container."""
     if isinstance(slot.term, (DictView, BoxWalk, Produced)) or len(box.slots) >= MAX_ITEMS:
         return False
-    return not (type(slot.term) is Fresh and slot.term.holds(box))
+    return not (isinstance(slot.term, Fresh) and slot.term.holds(box))
 
 
 def fixed(slot: StackSlot) -> bool:

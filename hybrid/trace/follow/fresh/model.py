@@ -37,12 +37,14 @@ MAX_ITEMS = 1024  # of one container
 
 
 class Fresh(Live):
-    """A list, tuple or dict that the call made: what is in it, and the keys of a dict."""
+    """A list, tuple or dict that the call made: what is in it, and the keys of a dict; `spots`: the
+    places of a dict among the arguments all of which went into it."""
 
-    __slots__ = ("type", "slots", "keys")
+    __slots__ = ("type", "slots", "keys", "spots")
 
     def __init__(self, kind: type, slots: Sequence[StackSlot], keys: Sequence[Any] = ()) -> None:
         self.type, self.slots, self.keys, self.lost = kind, list(slots), list(keys), False
+        self.spots: Sequence[Any] = ()
 
     def leaves(self) -> Iterator[Any]:
         for slot in self.slots:
@@ -69,7 +71,7 @@ class Fresh(Live):
         if self is other:
             return True
         inside = [slot.term for slot in self.slots]
-        return any(type(term) is Fresh and term.holds(other) for term in inside)
+        return any(isinstance(term, Fresh) and term.holds(other) for term in inside)
 
     def at(self, key: Any) -> int | None:
         """The position of what is at a key; None: nothing."""
@@ -105,14 +107,16 @@ def _may_be(value: Any, slot: StackSlot) -> bool:
 
 class BoxWalk(Live):
     """An iterator; `steps` give the slots that it gives.  `opened`: something takes part of which
-    the follower does not know when it ends; `inside`: what it goes over."""
+    the follower does not know when it ends; `inside`: what it goes over; `spots`: the places of
+    these, where an argument holds them."""
 
-    __slots__ = ("steps", "opened", "inside")
+    __slots__ = ("steps", "opened", "inside", "spots")
 
     def __init__(
         self, steps: Iterator[StackSlot], inside: Sequence[StackSlot], opened: bool = False
     ) -> None:
         self.steps, self.inside, self.opened, self.lost = steps, inside, opened, False
+        self.spots: Sequence[Any] = ()
 
     def leaves(self) -> Iterator[Any]:
         for slot in self.inside:
@@ -204,7 +208,7 @@ class Produced(Live):
 
 def term_in(slot: StackSlot) -> Term | None:
     """What is in a container, as a term; None: nothing that a text could be made of."""
-    if type(slot.term) is Fresh:
+    if isinstance(slot.term, Fresh):
         return slot.term.whole()
     if slot.term is not None or slot.value is UNKNOWN:
         return slot.term
@@ -242,7 +246,7 @@ def plainly(follow: Any, slot: StackSlot) -> StackSlot:
     live = slot.term
     if not isinstance(live, Live):
         return slot
-    if type(live) is not Fresh:
+    if not isinstance(live, Fresh):
         follow.escape([slot])
         return slot._replace(term=None)
     return slot._replace(term=None if live.lost else live.frozen())

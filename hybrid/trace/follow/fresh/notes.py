@@ -25,6 +25,7 @@ class FreshNotes:
         self.of_others: set[tuple[int, int]] = set()
         self.holders: dict[tuple[int, int], list[Any]] = {}
         self.unheld: set[tuple[int, int]] = set()
+        self.replaced = 0  # calls of `dataclasses.replace` of which all is known
         self.looked_up: dict[tuple[int, int], list[tuple[Any, Any]]] = {}
 
     def note_holder(self, machine: Stepper, base: Any) -> None:

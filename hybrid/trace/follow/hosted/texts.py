@@ -59,6 +59,8 @@ def text(function: Callable[..., str], *operands: Any) -> Made:
 def _whole(term: Any) -> bool:
     """Whether a term says everything of a value."""
     if type(term) is Collection:
+        if not any(term.type is known for known in (list, tuple, dict, slice)):
+            return False
         named = term.type is not dict or len(term.keys) == len(term.items)
         return named and all(item is not None and _whole(item) for item in term.items)
     return term is not None

@@ -19,6 +19,7 @@ from ....core.signals import from_handler
 from ....ir.tensor import Handle
 from ...heap.allowlist import instance_dict, is_tuple
 from ...heap.data import BUFFERS, lender, passed, passed_number
+from ...heap.given.paths import tree_of
 from ...heap.lists import passed_list
 from ...heap.signature import Regard, buffer_key, by_identity, float_bits
 from ...heap.structure import structure_of
@@ -63,6 +64,7 @@ class ArgumentWalk:
         self.plain = True
         self.count = 0
         self.free = -1  # the position of the argument in hand, if it is free
+        self.node: Any = None  # what is free inside of the value in hand
 
     def function(
         self,
@@ -131,8 +133,20 @@ class ArgumentWalk:
             self.tensors.append((f"number({place}, {position})", value))
         else:
             self.free = position if position in self.regard.free else -1
+            self.node = tree_of(self.regard.inside).get(position)
             self.add(value, place)
-            self.free = -1
+            self.free, self.node = -1, None
+
+    def _step(self, node: Any, step: Any, value: Any, place: str) -> None:
+        """What one step leads to, which may be a free number."""
+        known = node is not None and (type(step) is str or type(step) is int)
+        self.node = inner = node.get(step) if known else None
+        path = None if inner is None else inner.get(None)
+        if path is None or type(value) not in (int, float):
+            self.add(value, place)
+            return
+        self.need(f"type({place}) is {type(value).__name__}")
+        self.tensors.append((f"number({place}, {self.hold(path)})", value))
 
     def add(self, value: Any, place: str) -> None:
         """Anything, as a signature describes it."""
@@ -171,16 +185,19 @@ class ArgumentWalk:
         if cls is not list and cls is not tuple:
             kind = f"id(type({place})) == {id(cls)}"
         self.need(f"{kind} and len({place}) == {len(value)}")
+        node = self.node
         names = self.unpack(place if cls is list else f"items_of({place})", len(value))
-        for name, item in zip(names, value):
-            self.add(item, name)
+        for step, (name, item) in enumerate(zip(names, value)):
+            self._step(node, step, item, name)
 
     def _pairs(self, items: list[tuple[Any, Any]], place: str) -> None:
+        node = self.node
         names = self.unpack(f"(*{place}.items(),)", len(items))
         for name, (key, value) in zip(names, items):
             first, second = self.unpack(name, 2)
+            self.node = None
             self.add(key, first)
-            self.add(value, second)
+            self._step(node, key, value, second)
 
     def _array(self, value: Any, place: str) -> None:
         tensor = None if self.regard.content else passed(value)
@@ -231,6 +248,8 @@ class ArgumentWalk:
         place = place if place.isidentifier() else self.name(place)
         self._alone(value, place)
         cls = type(value)
+        if cls is types.FunctionType or cls is types.MethodType or cls is functools.partial:
+            self.node = None
         if cls is types.FunctionType:
             self._function(value, place)
         elif cls is types.MethodType:

@@ -87,10 +87,19 @@ class DataReads:
                 self._why(code, Use(0, "", None, ()), reason)
             for use in uses_of(code):
                 runs = self.watch.steps.get((ident, use.offset))
-                if runs and use.name not in MOVES:
+                if runs and use.name == "IS_OP":
+                    self._compared(code, use)
+                elif runs and use.name not in MOVES:
                     self.runs = runs - self.again.get((ident, use.offset), 0)
                     if self.runs > 0:
                         self._use(code, use)
+
+    def _compared(self, code: CodeType, use: Use) -> None:
+        """Plans serve calls that get one array twice, too."""
+        pair = [self._carried(code, slot).direct for slot in use.slots]
+        if len(pair) == 2 and all(pair):
+            reason = "asks whether two of its arguments, NumPy arrays, are one"
+            self.evaluator.facts.why(reason, Access(code, use.offset))
 
     def _use(self, code: CodeType, use: Use) -> None:
         slots = [self._carried(code, slot) for slot in use.slots]

@@ -16,6 +16,7 @@ from ...follow.rows import SUPPORTED
 from ...follow.terms import is_number
 from ...heap.allowlist import is_a, is_tuple, plain
 from ...heap.facts import same
+from ...heap.given.paths import numbers_inside
 from ...heap.lists import listable
 from ...heap.signature import MAX_DATA_LEVEL, Regard, is_scalar, signature_of
 from ...heap.structure import structure_of
@@ -23,6 +24,7 @@ from ..events import Watch
 
 __all__ = ["freed", "other_regard"]
 
+MAX_INSIDE = 1024  # paths to numbers that are known to vary
 MAX_SEEN = 128  # signatures but for what varies, of which the latest content is known
 
 
@@ -43,14 +45,31 @@ def freed(
     if not code.co_flags & inspect.CO_VARARGS:  # by keyword only: behind all others
         given += list(kwargs.values())[: code.co_kwonlyargcount]
     places = [k for k, v in enumerate(given) if k not in regard.fixed and _varies(v)]
-    if regard.free.issuperset(places):
+    numbers = _inside(given, regard)
+    if regard.free.issuperset(places) and regard.inside.issuperset(numbers):
         return regard
-    key = signature_of(args, kwargs, regard._replace(free=regard.free.union(places)))[0]
-    values = tuple([_content(given[k]) for k in places])
+    free, inside = regard.free.union(places), regard.inside.union(numbers)
+    key = signature_of(args, kwargs, regard._replace(free=free, inside=inside))[0]
+    key = key[:-1] if type(key[-1]) is tuple else key  # whichever of them are one
+    values = (*[_content(given[k]) for k in places], *numbers.values())
     before = seen.get(key, values)
     keep(seen, key, values, MAX_SEEN)
-    moved = [k for k, old, new in zip(places, before, values) if not same(old, new)]
-    return regard._replace(free=regard.free.union(moved))
+    pairs = zip([*places, *numbers], before, values)
+    moved = [place for place, old, new in pairs if not same(old, new)]
+    free = regard.free.union([place for place in moved if type(place) is int])
+    inside = regard.inside.union([place for place in moved if type(place) is tuple])
+    return regard._replace(free=free, inside=inside)
+
+
+def _inside(given: list[Any], regard: Regard) -> dict[tuple[Any, ...], Any]:
+    """The numbers inside of arguments that may be free, by path."""
+    found: dict[tuple[Any, ...], Any] = {}
+    if len(regard.inside) + len(regard.fixed) > MAX_INSIDE:  # trees of ever other forms, say
+        return found
+    for position, value in enumerate(given):
+        if not plain(value) and not is_a(value, Handle):
+            found.update(numbers_inside(value, position))
+    return {path: number for path, number in found.items() if path not in regard.fixed}
 
 
 def _varies(value: Any, level: int = 0) -> bool:
@@ -95,6 +114,7 @@ def other_regard(
         regard.free - fixed,
         fixed,
         regard.prepares,
+        regard.inside - fixed,
     )
     if wanted == regard:
         return None
