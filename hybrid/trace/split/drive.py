@@ -16,11 +16,13 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ...core import signals
 from ..fallback.budget import EFFECTS
 from ..heap.allowlist import MISSING, Mark, site_of
 from ..record.guards import run_text
 from ..watch.ran.seen import FRAMES, WHOLE, SiteKind
-from .cut import LOOKS_AROUND, Piece, Pieces, pieces_of
+from .cut import Piece, Pieces, pieces_of
+from .places import LOOKS_AROUND
 from .where import cuts_for
 
 __all__ = ["KEPT", "Sites", "Split", "Standing", "splittable"]
@@ -29,6 +31,7 @@ MAX_CUTS = 16
 ROUNDS = 8  # times that a function is cut
 MOST_REFUSALS = 6  # of calls of a piece, whatever their signatures, before it runs plain
 SHARE = 0.8  # of the operations that are to run in plans
+DEEP = 150  # calls inside of each other that are left for what runs a piece
 RESTLESS = 8  # calls that are no replays, more than there are replays
 TRIES = 16  # calls without an operation before a piece that branches runs plain
 # names by which a function looks at its frame, which is another one in pieces
@@ -55,6 +58,7 @@ class _Kept(threading.local):
 KEPT = _Kept()
 
 
+@signals.critical
 def keep() -> None:
     """Keep the variables of the piece that calls this as long as those of the function live: until
     the call has ended, or the piece binds them anew."""
@@ -67,6 +71,15 @@ def keep() -> None:
             frames[place] = frame
             return
     frames.append(frame)
+
+
+def deep() -> bool:
+    """Whether the stack is so high that hybrid's own work might not end."""
+    try:
+        sys._getframe(max(sys.getrecursionlimit() - DEEP, 0))
+    except ValueError:
+        return False
+    return True
 
 
 class Standing(NamedTuple):
@@ -84,7 +97,8 @@ class Standing(NamedTuple):
 
 
 class PieceStep:
-    """One piece: `function` is what is called, the decorated one or, if it is `plain`, Python's.
+    """One piece: `function` is what is called, the decorated one or, if it is `plain`, Python's;
+    `interrupted`: what is called where a signal waits.
     `operations`: of its latest refused call; `refusals`: how many there were; `settled`: its news
     when it became plain."""
 
@@ -93,6 +107,7 @@ class PieceStep:
         "python",
         "decorated",
         "function",
+        "interrupted",
         "plain",
         "operations",
         "looks",
@@ -104,9 +119,10 @@ class PieceStep:
     def __init__(self, piece: Piece, python: types.FunctionType, decorated: Any) -> None:
         self.piece, self.python, self.decorated = piece, python, decorated
         self.function: Callable[..., Any] = decorated
+        self.interrupted: types.FunctionType | None = None
         self.plain = False
         self.operations = self.looks = self.refusals = self.settled = 0
-        if piece.iterates:
+        if piece.iterates or piece.handles:
             self.run_plain()
 
     @property
@@ -185,7 +201,7 @@ class Split:
         cuts = cuts_for(self.code, found)
         if cuts == self.cuts or not 0 < len(cuts) <= MAX_CUTS:
             return False
-        pieces = pieces_of(self.code, cuts, Mark, keep)
+        pieces = pieces_of(self.code, cuts, Mark, keep, signals.ARRIVE)
         if isinstance(pieces, str):
             return False
         self.cuts = cuts
@@ -199,16 +215,18 @@ class Split:
             at: known.get(piece.code) or self._step(piece)
             for at, piece in [(-1, pieces.entry), *pieces.parts.items()]
         }
+        if any(step.piece.handles for step in self.steps.values()):
+            for step in self.steps.values():
+                for function in (step.python, step.interrupted or step.python):
+                    signals.begins(function.__code__)
         self.call = self._driver()
 
     def _step(self, piece: Piece) -> PieceStep:
-        fn, names = self.fn, piece.code.co_freevars
-        cells = dict(zip(self.code.co_freevars, fn.__closure__ or ()))
-        closure = tuple([cells[name] for name in names])
-        python = types.FunctionType(piece.code, fn.__globals__, fn.__name__, None, closure)
-        python.__qualname__, python.__module__ = fn.__qualname__, fn.__module__
+        python = self._python(piece.code)
         owner, decorated = weakref.ref(self), self.make(python)
         step = PieceStep(piece, python, decorated)
+        if piece.interrupted is not None:
+            step.interrupted = self._python(piece.interrupted)
         known = weakref.ref(step)
 
         def refused(sites: Sites, operations: int) -> None:
@@ -218,6 +236,15 @@ class Split:
 
         decorated.tell(refused)
         return step
+
+    def _python(self, code: types.CodeType) -> types.FunctionType:
+        """The function of a piece, as Python runs it."""
+        fn = self.fn
+        cells = dict(zip(self.code.co_freevars, fn.__closure__ or ()))
+        closure = tuple([cells[name] for name in code.co_freevars])
+        python = types.FunctionType(code, fn.__globals__, fn.__name__, None, closure)
+        python.__qualname__, python.__module__ = fn.__qualname__, fn.__module__
+        return python
 
     def refused(self, step: PieceStep, sites: Sites, operations: int) -> None:
         """A call of a piece of the function was refused."""
@@ -296,15 +323,19 @@ class Split:
         moved = frozenset().union(*[step.piece.moved for step in self.steps.values()])
 
         def call(at: int) -> str:
-            piece, given = self.steps[at].piece, []
-            for variable in piece.takes:
-                end = ".pop()" if variable in piece.moved else "[0]"
+            step, given = self.steps[at], []
+            for variable in step.piece.takes:
+                end = ".pop()" if variable in step.piece.moved else "[0]"
                 given.append(names[variable] + (end if variable in moved and at >= 0 else ""))
-            return f"r = {steps[at]}.function({', '.join(given)})"
+            every = f"({', '.join(given)})"
+            waits = f"{steps[at]}.interrupted{every} if pending else "
+            return f"r = {waits * (step.interrupted is not None)}{steps[at]}.function{every}"
 
         body, exits = [call(-1)], 0
         first = [names[v] for v in self.steps[-1].piece.takes if v in moved]
         body += [f"{name} = [{name}]" for name in first]
+        for name in sorted(frozenset().union(*[s.piece.unsure for s in self.steps.values()])):
+            body.append(f"{names[name]} = {'[MISSING]' if name in moved else 'MISSING'}")
         body.append("while type(r) is tuple and r and type(r[0]) is Mark:")
         for step in self.steps.values():
             for leaving in step.piece.exits:
@@ -327,6 +358,10 @@ class Split:
             body += inside
             body += ["finally: del frames[depth:]"]
         given = [names[name] for name in self.steps[-1].piece.takes]
+        if any(step.piece.handles for step in self.steps.values()):
+            space |= {"held": signals.held, "pending": signals.PENDING, "deep": deep}
+            whole = called_with(self.code, given)
+            body = [f"if deep(): return fn({whole})", "with held:", *[f" {b}" for b in body]]
         driver: Callable[..., Any] = self._made(body, given, space)
         return driver
 
@@ -349,7 +384,7 @@ class Split:
         text += [" if fn.__code__ is not code: return NI"]
         text += [f" {line}" for line in [*bind, *told]]
         text = ["def make():", *[f" {line}" for line in [*text, "return run, call"]]]
-        made: Any = run_text("\n".join(text), "<hybrid pieces>", space, "make")()
+        made: Any = run_text("\n".join(text), signals.SECTION, space, "make")()
         self.run = made[0]
         call: Callable[..., Any] = made[1]
         return call
@@ -374,6 +409,15 @@ def _bound(
     """Arguments in the order of a function's variables; TypeError as its own."""
     bind.__defaults__, bind.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
     return tuple(bind(*args, **kwargs))
+
+
+def called_with(code: types.CodeType, given: list[str]) -> str:
+    """How a function is called with what its variables are to be, in their order."""
+    count, only = code.co_argcount, code.co_kwonlyargcount
+    out, rest = given[:count], given[count + only :]
+    named = [f"{name}={v}" for name, v in zip(code.co_varnames[count:], given[count:][:only])]
+    stars = [f"*{rest.pop(0)}"] if code.co_flags & 4 else []
+    return ", ".join([*out, *stars, *named, *[f"**{name}" for name in rest]])
 
 
 def _binder(fn: types.FunctionType) -> Any:

@@ -11,8 +11,8 @@ from types import CodeType
 
 from ..watch.ran.seen import SiteKind
 from .assemble import CodeStep
-from .cut import GLUED, flow_of, obstacle
 from .flow import StackFlow
+from .places import GLUED, ends_of_with, flow_of, landings, obstacle
 
 __all__ = ["cuts_for"]
 
@@ -22,12 +22,13 @@ FAR = 48  # instructions from a site to the nearest legal place
 
 def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
     """Cuts behind the reads among the sites, and around other refused ones, up to where operations
-    run; where there are cuts inside of a loop, also around what takes its next item."""
+    run; where there are cuts inside of a loop, also around what takes its next item, and inside of
+    a `with` around its beginning and ends."""
     flow = flow_of(code)
     if isinstance(flow, str):
         return frozenset()
     offsets = sorted({step.offset for step in flow.steps})
-    steps = {step.offset: step for step in reversed(flow.steps)}
+    steps = flow.at
     running, cuts = sorted([at for at, kind in sites.items() if kind == "operation"]), set[int]()
 
     def nearest(places: list[int]) -> set[int]:
@@ -52,6 +53,7 @@ def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
         loaded = steps[offsets[place - 1]].name in LOADS
         if any(max([k for k in cuts if k <= at], default=0) <= k < at for k in running):
             cuts |= nearest([offsets[place - loaded]])
+    cuts |= _around_scopes(flow, cuts)
     return frozenset(cuts | _around_loops(flow, cuts))
 
 
@@ -59,6 +61,21 @@ def _methods(flow: StackFlow, cuts: set[int]) -> set[int]:
     """Look-ups of methods that wait for their call where cuts are."""
     slots = [slot for step, s in flow.states.items() if step.offset in cuts for slot in s.stack]
     return {slot.what.offset for slot in slots if slot.kind == "pair"}
+
+
+def _around_scopes(flow: StackFlow, cuts: set[int]) -> set[int]:
+    """Cuts around what enters the scopes (`with`) that have cuts inside, and around what leaves
+    them: modes differ there, and no replay gives or takes their exit methods."""
+    found, ends = set[int](), ends_of_with(flow)
+    inside = [goal for s in flow.states if s.offset in cuts for goal in landings(flow, s)]
+    for step in flow.states:
+        body = flow.after[step]
+        if step.name != "BEFORE_WITH" or body is None or body.handler is None:
+            continue
+        if body.handler.goal in inside:
+            leaving = [pair for pair in ends if pair[0].position == step.position] or ends
+            found |= {step.offset, body.offset, *[s.offset for pair in leaving for s in pair]}
+    return {at for at in found if obstacle(flow, flow.at[at]) is None}
 
 
 def _around_loops(flow: StackFlow, cuts: set[int]) -> set[int]:
