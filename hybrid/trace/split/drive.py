@@ -23,7 +23,7 @@ from ..record.guards import run_text
 from ..watch.ran.seen import FRAMES, WHOLE, SiteKind
 from .cut import Piece, Pieces, pieces_of
 from .places import LOOKS_AROUND
-from .where import cuts_for
+from .where import changes, cuts_for
 
 __all__ = ["KEPT", "Sites", "Split", "Standing", "splittable"]
 
@@ -256,7 +256,8 @@ class Split:
             step.run_plain()
         elif step.refusals >= EFFECTS:
             origin = step.piece.origin
-            self.found = {**self.found, **{origin[at]: k for at, k in blamed(sites).items()}}
+            found = {origin[at]: kind for at, kind in sites.items()}
+            self.found |= blamed(self.code, found, frozenset(origin.values()))
             self.stale = True
         if self.stale or self.hopeless:
             self.forget()
@@ -390,13 +391,15 @@ class Split:
         return call
 
 
-def blamed(sites: Sites) -> Sites:
-    """The same, where no instruction is to blame (what a piece gives can not be made again) with
-    the last operation, behind which it is cut."""
+def blamed(code: types.CodeType, sites: Sites, inside: frozenset[int]) -> Sites:
+    """The same, where no instruction is to blame (what a piece gives can not be made again, or it
+    changes what it is given) with those inside of it that may change a container, or else with the
+    last operation, behind which it is cut."""
     running = [at for at, kind in sites.items() if kind == "operation"]
     if len(running) < len(sites) or not running:
         return sites
-    return {**sites, max(running): "read"}
+    changing = (changes(code) & inside).difference(running)
+    return {**sites, **(dict.fromkeys(changing, "call") if changing else {max(running): "read"})}
 
 
 def _nothing() -> None:

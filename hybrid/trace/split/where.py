@@ -6,17 +6,24 @@ does.
 
 from __future__ import annotations
 
+import opcode
 from collections.abc import Mapping
 from types import CodeType
 
 from ..watch.ran.seen import SiteKind
 from .assemble import CodeStep
-from .flow import StackFlow
+from .flow import StackFlow, names
 from .places import GLUED, ends_of_with, flow_of, landings, obstacle
 
-__all__ = ["cuts_for"]
+__all__ = ["changes", "cuts_for"]
 
+METHODS = "LOAD_METHOD" in opcode.opmap  # later, a bit of LOAD_ATTR
 LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL")
+# methods that change what they belong to
+CHANGING = names(
+    "append extend insert remove pop clear sort reverse add discard update setdefault popitem "
+    "appendleft extendleft popleft rotate"
+)
 FAR = 48  # instructions from a site to the nearest legal place
 
 
@@ -34,6 +41,11 @@ def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
     def nearest(places: list[int]) -> set[int]:
         return {*[k for k in places[:FAR] if obstacle(flow, steps[k]) is None][:1]}
 
+    def shallowest(places: list[int]) -> set[int]:
+        """The nearest of those that have least in hand."""
+        legal = [k for k in places[:FAR] if obstacle(flow, steps[k]) is None]
+        return {*sorted(legal, key=lambda k: len(flow.states[steps[k]].stack))[:1]}
+
     for at in sorted(sites):
         place = offsets.index(at)
         behind = offsets[place + 1 :]
@@ -41,11 +53,12 @@ def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
             cuts |= nearest(behind)
         elif sites[at] == "call":
             start = max([k for k in cuts if k <= at], default=0)
-            if any(start <= k < at for k in running):
-                cuts |= nearest(offsets[: place + 1][::-1])
+            earlier = [k for k in running if start <= k < at]
+            if earlier:
+                cuts |= shallowest([k for k in offsets[: place + 1] if k > earlier[-1]][::-1])
             later = [k for k in running if k > at]
             until = [k for k in behind if k <= later[0]][::-1] if later else []
-            cuts |= nearest(until) or nearest(behind)
+            cuts |= shallowest(until) or nearest(behind)
     for at in _methods(flow, cuts):
         # no replay gives a method that waits for its call: look it up apart
         place = offsets.index(at)
@@ -55,6 +68,22 @@ def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
             cuts |= nearest([offsets[place - loaded]])
     cuts |= _around_scopes(flow, cuts)
     return frozenset(cuts | _around_loops(flow, cuts))
+
+
+def changes(code: CodeType) -> frozenset[int]:
+    """Instructions that may change a container: stores to items, and where a variable is loaded
+    for a call of a method that does."""
+    flow, found = flow_of(code), set[int]()
+    for step in () if isinstance(flow, str) else flow.states:
+        before = flow.before[step]
+        looks = step.name in ("LOAD_METHOD", "LOAD_ATTR") and before is not None
+        if step.name in ("STORE_SUBSCR", "DELETE_SUBSCR"):
+            found.add(step.offset)
+        elif looks and before.name in LOADS and before in flow.states:
+            number = step.arg if step.name == "LOAD_METHOD" or METHODS else step.arg >> 1
+            if code.co_names[number] in CHANGING:
+                found.add(before.offset)
+    return frozenset(found)
 
 
 def _methods(flow: StackFlow, cuts: set[int]) -> set[int]:
