@@ -32,7 +32,7 @@ ROUNDS = 8  # times that a function is cut
 MOST_REFUSALS = 6  # of calls of a piece, whatever their signatures, before it runs plain
 SHARE = 0.8  # of the operations that are to run in plans
 DEEP = 150  # calls inside of each other that are left for what runs a piece
-RESTLESS = 8  # calls that are no replays, more than there are replays
+RESTLESS = 8  # calls of the function, and more of a piece that are no replays than replays
 TRIES = 16  # calls without an operation before a piece that branches runs plain
 # names by which a function looks at its frame, which is another one in pieces
 UNUSUAL = FRAMES | LOOKS_AROUND | {"stack", "inspect", "traceback", "tap"}
@@ -156,7 +156,8 @@ class PieceStep:
     def restless(self) -> bool:
         """Whether most of its calls are no replays."""
         standing = self.standing
-        return not self.plain and standing.eager > standing.replays + RESTLESS
+        late = self.looks > RESTLESS and standing.eager > standing.replays + RESTLESS
+        return not self.plain and late
 
     def sizes(self) -> tuple[int, int]:
         """Operations inside of plans, and outside."""
