@@ -7,10 +7,13 @@ function does, in its order; pieces change who runs an instruction, never which 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import sys
 import threading
 import time
+import traceback
 import types
 import weakref
 from collections.abc import Callable
@@ -23,7 +26,7 @@ from ..record.guards import run_text
 from ..watch.ran.seen import FRAMES, WHOLE, SiteKind
 from .cut import Piece, Pieces, pieces_of
 from .places import LOOKS_AROUND
-from .where import changes, cuts_for
+from .where import begins_late, changes, cuts_for
 
 __all__ = ["KEPT", "Sites", "Split", "Standing", "splittable"]
 
@@ -35,13 +38,20 @@ DEEP = 150  # calls inside of each other that are left for what runs a piece
 RESTLESS = 8  # calls of the function, and more of a piece that are no replays than replays
 TRIES = 16  # calls without an operation before a piece that branches runs plain
 # names by which a function looks at its frame, which is another one in pieces
-UNUSUAL = FRAMES | LOOKS_AROUND | {"stack", "inspect", "traceback", "tap"}
+UNUSUAL = FRAMES | LOOKS_AROUND | {"inspect", "traceback", "tap"}
+LOOKING = (inspect, traceback, inspect.stack)  # by other names
 Sites = dict[int, SiteKind]
 
 
 def splittable(fn: Any) -> bool:
     """Whether a function may be cut: one that looks at its own frame would see pieces."""
-    return type(fn) is types.FunctionType and UNUSUAL.isdisjoint(fn.__code__.co_names)
+    if type(fn) is not types.FunctionType or not UNUSUAL.isdisjoint(fn.__code__.co_names):
+        return False
+    known = [fn.__globals__.get(name) for name in fn.__code__.co_names]
+    for cell in fn.__closure__ or ():
+        with contextlib.suppress(ValueError):  # it is empty
+            known.append(cell.cell_contents)
+    return not any(value is other for value in known for other in LOOKING)
 
 
 class _Kept(threading.local):
@@ -258,7 +268,8 @@ class Split:
         elif step.refusals >= EFFECTS:
             origin = step.piece.origin
             found = {origin[at]: kind for at, kind in sites.items()}
-            self.found |= blamed(self.code, found, frozenset(origin.values()))
+            begun = self.sites.get(step.piece.at) == "call"
+            self.found |= blamed(self.code, found, frozenset(origin.values()), step.piece.at, begun)
             self.stale = True
         if self.stale or self.hopeless:
             self.forget()
@@ -392,15 +403,21 @@ class Split:
         return call
 
 
-def blamed(code: types.CodeType, sites: Sites, inside: frozenset[int]) -> Sites:
+def blamed(
+    code: types.CodeType, sites: Sites, inside: frozenset[int], start: int, begun: bool
+) -> Sites:
     """The same, where no instruction is to blame (what a piece gives can not be made again, or it
-    changes what it is given) with those inside of it that may change a container, or else with the
-    last operation, behind which it is cut."""
+    changes what it is given) with those inside of it that may change a container, or else with its
+    beginning, so that it begins where operations do, or, if it has `begun` like that, with the last
+    operation, behind which it is cut."""
     running = [at for at, kind in sites.items() if kind == "operation"]
     if len(running) < len(sites) or not running:
         return sites
     changing = (changes(code) & inside).difference(running)
-    return {**sites, **(dict.fromkeys(changing, "call") if changing else {max(running): "read"})}
+    if changing:
+        return {**sites, **dict.fromkeys(changing, "call")}
+    late = not begun and begins_late(code, start, min(running))
+    return {**sites, **({start: "call"} if late else {max(running): "read"})}
 
 
 def _nothing() -> None:

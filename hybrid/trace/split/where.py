@@ -15,7 +15,7 @@ from .assemble import CodeStep
 from .flow import StackFlow, names
 from .places import GLUED, ends_of_with, flow_of, landings, obstacle
 
-__all__ = ["changes", "cuts_for"]
+__all__ = ["begins_late", "changes", "cuts_for"]
 
 METHODS = "LOAD_METHOD" in opcode.opmap  # later, a bit of LOAD_ATTR
 LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL")
@@ -68,6 +68,18 @@ def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
             cuts |= nearest([offsets[place - loaded]])
     cuts |= _around_scopes(flow, cuts)
     return frozenset(cuts | _around_loops(flow, cuts))
+
+
+def begins_late(code: CodeType, start: int, first: int) -> bool:
+    """Whether whole statements lie between the beginning of a piece and its first operation."""
+    flow = flow_of(code)
+    if isinstance(flow, str) or flow.at[start] not in flow.states:
+        return False
+    depth = len(flow.states[flow.at[start]].stack)
+    between = [step for step in flow.states if start < step.offset <= first]
+    return any(
+        len(flow.states[step].stack) <= depth and obstacle(flow, step) is None for step in between
+    )
 
 
 def changes(code: CodeType) -> frozenset[int]:
