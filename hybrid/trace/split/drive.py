@@ -31,7 +31,7 @@ from .where import begins_late, changes, cuts_for
 __all__ = ["KEPT", "Sites", "Split", "Standing", "splittable"]
 
 MAX_CUTS = 16
-ROUNDS = 8  # times that a function is cut
+ROUNDS = 12  # times that a function is cut
 MOST_REFUSALS = 6  # of calls of a piece, whatever their signatures, before it runs plain
 SHARE = 0.8  # of the operations that are to run in plans
 DEEP = 150  # calls inside of each other that are left for what runs a piece
@@ -268,11 +268,28 @@ class Split:
         elif step.refusals >= EFFECTS:
             origin = step.piece.origin
             found = {origin[at]: kind for at, kind in sites.items()}
-            begun = self.sites.get(step.piece.at) == "call"
-            self.found |= blamed(self.code, found, frozenset(origin.values()), step.piece.at, begun)
+            self.found |= self.blamed(step.piece, found)
             self.stale = True
         if self.stale or self.hopeless:
             self.forget()
+
+    def blamed(self, piece: Piece, sites: Sites) -> Sites:
+        """The sites to cut at, of those of a refused call of a piece.  Where none is to blame (what
+        it gives can not be made again, or it changes what it is given; reads that it is cut behind
+        may show, too) those inside of it that may change a container, or else its beginning, so
+        that it begins where operations do, or else the last operation, behind which it is cut."""
+        known = {at for at, kind in sites.items() if kind == self.sites.get(at) == "read"}
+        running = [at for at, kind in sites.items() if kind == "operation"]
+        if len(running) + len(known) < len(sites) or not running:
+            return sites
+        ran: Sites = dict.fromkeys(running, "operation")
+        changing = (changes(self.code) & {*piece.origin.values()}).difference(running, self.sites)
+        if changing:
+            return ran | dict.fromkeys(changing, "call")
+        begun = self.sites.get(piece.at) == "call"
+        if not begun and begins_late(self.code, piece.at, min(running)):
+            return {**ran, piece.at: "call"}
+        return sites if known else {**sites, max(running): "read"}
 
     def settle(self) -> None:
         """A call has ended: cut anew where pieces were refused, and let those run plain that are
@@ -401,23 +418,6 @@ class Split:
         self.run = made[0]
         call: Callable[..., Any] = made[1]
         return call
-
-
-def blamed(
-    code: types.CodeType, sites: Sites, inside: frozenset[int], start: int, begun: bool
-) -> Sites:
-    """The same, where no instruction is to blame (what a piece gives can not be made again, or it
-    changes what it is given) with those inside of it that may change a container, or else with its
-    beginning, so that it begins where operations do, or, if it has `begun` like that, with the last
-    operation, behind which it is cut."""
-    running = [at for at, kind in sites.items() if kind == "operation"]
-    if len(running) < len(sites) or not running:
-        return sites
-    changing = (changes(code) & inside).difference(running)
-    if changing:
-        return {**sites, **dict.fromkeys(changing, "call")}
-    late = not begun and begins_late(code, start, min(running))
-    return {**sites, **({start: "call"} if late else {max(running): "read"})}
 
 
 def _nothing() -> None:

@@ -59,6 +59,10 @@ def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
             later = [k for k in running if k > at]
             until = [k for k in behind if k <= later[0]][::-1] if later else []
             cuts |= shallowest(until) or nearest(behind)
+            head = _loop_around(flow, at)
+            again = [k for k in running if head is not None and head <= k < at]
+            if again:  # it leads to operations of the next turn
+                cuts |= shallowest([k for k in offsets if head <= k <= again[0]][::-1])
     for at in _methods(flow, cuts):
         # no replay gives a method that waits for its call: look it up apart
         place = offsets.index(at)
@@ -96,6 +100,16 @@ def changes(code: CodeType) -> frozenset[int]:
             if code.co_names[number] in CHANGING:
                 found.add(before.offset)
     return frozenset(found)
+
+
+def _loop_around(flow: StackFlow, at: int) -> int | None:
+    """The first instruction of the innermost loop around another one."""
+    heads = [
+        step.goal.offset
+        for step in flow.states
+        if step.goal is not None and step.goal.offset <= at < step.offset
+    ]
+    return max(heads, default=None)
 
 
 def _methods(flow: StackFlow, cuts: set[int]) -> set[int]:
