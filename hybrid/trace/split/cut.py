@@ -429,6 +429,10 @@ class _Writer:
                 if given in self.doubtful:
                     self._unless_bound(high + number + 1)
         self._add("BUILD_TUPLE", 1 + len(leaving.gives))
+        for _ in range(high if cut.handler is not None else 0):
+            # the exception holds this frame, which is not to hold the exception
+            self._add("SWAP", 2)
+            self._add("POP_TOP")
         self._add("RETURN_VALUE")
         for step in self.steps[count:]:
             step.position = cut.step.position
