@@ -263,7 +263,7 @@ class Split:
         if WHOLE in sites:
             for each in self.steps.values():
                 each.run_plain()
-        elif not operations or step.refusals > MOST_REFUSALS:
+        elif step.refusals > MOST_REFUSALS or not (operations or step.sizes() != (0, 0)):
             step.run_plain()
         elif step.refusals >= EFFECTS:
             origin = step.piece.origin
