@@ -11,7 +11,7 @@ cut is legal only where all that the rest of the function can see is a value to 
 from __future__ import annotations
 
 import opcode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any
@@ -279,21 +279,20 @@ class _Writer:
         )
         moved = frozenset(v for v in self.takes if type(v) is int or v in self.stored)
         moved = moved if self.begin is not None else frozenset()
-        handles, unsure = False, frozenset[str]()
+        handles, unsure, about = False, frozenset[str](), (exits, keeps, branches, iterates)
         if self.begin is not None:
             handles = self.begin.handler is not None
             names = frozenset(v for v in self.takes if type(v) is str)
             unsure = names & frozenset(self.begin.variables) - self.begin.state.bound
-        return Piece(
-            *(made, at, self.takes, moved, exits, keeps, branches, iterates, handles, unsure, origin)
-        )
+        return Piece(made, at, self.takes, moved, *about, handles, unsure, origin)
 
     def _exit(self, cut: _Cut, mark: Callable[[str], Any], at: int) -> Exit:
         given = self.given[cut.step]
-        dropped = [k for k in range(cut.depth, len(self.slots)) if k not in given]
-        done = (*sorted(self.stored - set(cut.variables)), *dropped * (cut.handler is not None))
+        done: list[Variable] = [*sorted(self.stored - set(cut.variables))]
+        if cut.handler is not None:
+            done += [k for k in range(cut.depth, len(self.slots)) if k not in given]
         sign = mark(f"hybrid cut {at} {cut.step.offset}")
-        return Exit(sign, cut.step.offset, given, done)
+        return Exit(sign, cut.step.offset, given, tuple(done))
 
     def _keeps(self, cut: _Cut) -> bool:
         """Whether the variables of the piece hold what nobody needs as it ends at a cut."""
@@ -373,8 +372,10 @@ class _Writer:
     ) -> None:
         """Have what is raised in these steps go where it goes in one of the function."""
         handler = step.handler
-        goals = () if handler is None else leaving.get(handler.goal, ()) or self.copies.get(
-            handler.goal, ()
+        goals = (
+            ()
+            if handler is None
+            else leaving.get(handler.goal, ()) or self.copies.get(handler.goal, ())
         )
         if handler is None or not goals:
             return
@@ -459,7 +460,7 @@ def _name(variable: Variable) -> str:
     return f".{variable}" if type(variable) is int else str(variable)
 
 
-_UNLESS = "POP_JUMP_IF_FALSE" if "POP_JUMP_IF_FALSE" in opcode.opmap else "POP_JUMP_FORWARD_IF_FALSE"
+_UNLESS = "POP_JUMP_FORWARD_IF_FALSE" if "PRECALL" in opcode.opmap else "POP_JUMP_IF_FALSE"
 _CHECKED = "LOAD_FAST_CHECK" if "LOAD_FAST_CHECK" in opcode.opmap else "LOAD_FAST"
 _STORES = names("STORE_FAST STORE_DEREF DELETE_FAST DELETE_DEREF LOAD_FAST_AND_CLEAR")
 _LOADS = names(

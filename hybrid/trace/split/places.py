@@ -13,7 +13,9 @@ from types import CodeType
 from .assemble import CodeStep
 from .flow import NULL_ON_TOP, StackFlow, StackValue, names
 
-__all__ = ["GENERATORS", "GLUED", "LOOKS_AROUND", "flow_of", "ends_of_with", "landings", "obstacle", "taken"]
+__all__ = ["GENERATORS", "GLUED", "LOOKS_AROUND", "ends_of_with", "flow_of"] + [
+    *("landings", "obstacle", "taken"),
+]
 
 LOOKS_AROUND = names("locals vars dir eval exec super")
 GENERATORS = 0x2A0  # flags of code

@@ -60,7 +60,7 @@ def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
             until = [k for k in behind if k <= later[0]][::-1] if later else []
             cuts |= shallowest(until) or nearest(behind)
             head = _loop_around(flow, at)
-            again = [k for k in running if head is not None and head <= k < at]
+            again = [k for k in running if head <= k < at]
             if again:  # it leads to operations of the next turn
                 cuts |= shallowest([k for k in offsets if head <= k <= again[0]][::-1])
     for at in _methods(flow, cuts):
@@ -90,26 +90,29 @@ def changes(code: CodeType) -> frozenset[int]:
     """Instructions that may change a container: stores to items, and where a variable is loaded
     for a call of a method that does."""
     flow, found = flow_of(code), set[int]()
-    for step in () if isinstance(flow, str) else flow.states:
+    if isinstance(flow, str):
+        return frozenset()
+    for step in flow.states:
         before = flow.before[step]
-        looks = step.name in ("LOAD_METHOD", "LOAD_ATTR") and before is not None
         if step.name in ("STORE_SUBSCR", "DELETE_SUBSCR"):
             found.add(step.offset)
-        elif looks and before.name in LOADS and before in flow.states:
+        elif before is None or before.name not in LOADS or before not in flow.states:
+            continue
+        elif step.name in ("LOAD_METHOD", "LOAD_ATTR"):
             number = step.arg if step.name == "LOAD_METHOD" or METHODS else step.arg >> 1
             if code.co_names[number] in CHANGING:
                 found.add(before.offset)
     return frozenset(found)
 
 
-def _loop_around(flow: StackFlow, at: int) -> int | None:
-    """The first instruction of the innermost loop around another one."""
+def _loop_around(flow: StackFlow, at: int) -> int:
+    """The first instruction of the innermost loop around another one; that one without a loop."""
     heads = [
         step.goal.offset
         for step in flow.states
         if step.goal is not None and step.goal.offset <= at < step.offset
     ]
-    return max(heads, default=None)
+    return max(heads, default=at)
 
 
 def _methods(flow: StackFlow, cuts: set[int]) -> set[int]:

@@ -173,7 +173,15 @@ def suppressed(tick):
 
 
 CASES = [
-    *(one_with, quiet_with, with_in_a_loop, loop_in_a_with, all_of_a_try, nested_tries, maybe_bound),
+    *(
+        one_with,
+        quiet_with,
+        with_in_a_loop,
+        loop_in_a_with,
+        all_of_a_try,
+        nested_tries,
+        maybe_bound,
+    ),
     *(raised_again, functions_inside, finally_that_returns, suppressed),
 ]
 
