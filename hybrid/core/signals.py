@@ -10,11 +10,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import opcode
 import os
 import signal
 import sys
 import threading
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -38,7 +40,10 @@ __all__ = [
     "PENDING",
     "ROUNDS",
     "TRIP",
+    "ARRIVE",
     "ASIDE",
+    "SECTION",
+    "begins",
 ]
 
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -64,6 +69,28 @@ class _Trip:
 
 
 TRIP: Any = _Trip()
+
+
+def _waiting() -> list[int]:
+    """The signals that wait, which then do no longer."""
+    numbers = PENDING[:]
+    del PENDING[:]
+    return numbers
+
+
+# a C function that has those signals arrive where it is called, and what gives them
+ARRIVE: tuple[Any, Any] = (
+    functools.partial(max, key=ctypes.pythonapi.PyErr_SetInterruptEx, default=None),
+    _waiting,
+)
+SECTION = "<hybrid pieces>"  # files whose frames are critical
+_BEGINS: weakref.WeakKeyDictionary[types.CodeType, int] = weakref.WeakKeyDictionary()
+
+
+def begins(code: types.CodeType) -> None:
+    """Note code at whose first instruction no handler may run: it is in the middle of something
+    that it does not know yet."""
+    _BEGINS[code] = code.co_code[::2].index(opcode.opmap["RESUME"]) * 2
 
 
 class _Counts:
@@ -114,7 +141,7 @@ def _inside(frame: types.FrameType | None) -> bool:
     """Whether a critical frame is met before user code: user code that hybrid calls is not
     critical, whoever waits below it."""
     while frame is not None:
-        if frame.f_code in _CRITICAL:
+        if frame.f_code in _CRITICAL or frame.f_code.co_filename == SECTION:
             return True
         if not is_tool(frame.f_code.co_filename):
             return False
@@ -130,6 +157,8 @@ def handled() -> int:
 @critical
 def _arrived(number: int, frame: types.FrameType | None) -> Any:
     """Stands in for a user's handler."""
+    if frame is not None and frame.f_lasti <= _BEGINS.get(frame.f_code, -1):
+        return TRIP[[number]]
     if _inside(frame):
         if number not in PENDING:  # as a system that counts no signals: once is enough
             PENDING.append(number)

@@ -53,15 +53,19 @@ def shape_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:
 class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
     recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly;
-    `refused`: whether some were given up."""
+    `refused`: whether some were given up; `follows`: whether recordings of some were refused, so
+    that the next ones look at each instruction."""
 
-    __slots__ = ("number", "versions", "distinct", "states", "vain", "sizes", "shown", "refused")
+    __slots__ = ("number", "versions", "distinct", "states", "vain", "sizes", "shown") + (
+        "refused",
+        "follows",
+    )
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.versions = self.distinct = self.vain = 0
         self.states: list[ref[Any]] = []
-        self.refused = False
+        self.refused = self.follows = False
         self.sizes = Sizes()
         # signatures without extents -> the latest plan of such a call, weakly
         self.shown: dict[Any, ref[Any]] = {}

@@ -63,7 +63,7 @@ class Life:
 
 class Refused(NamedTuple):
     """A call of which no replay can do the same, why not, at which instructions of the function
-    that is decorated, and how many operations it ran."""
+    that is decorated, and how many operations it ran that are no part of backward passes."""
 
     reasons: tuple[str, ...]
     sites: dict[int, SiteKind]
@@ -74,7 +74,8 @@ class Refused(NamedTuple):
         """What is known of a call; where it was tapped no instruction, as taps are of whole
         calls."""
         sites = {} if recorder.tapped else analysis.watch.sites.found()
-        return cls(tuple(reasons), sites, len(recorder.steps))
+        ran = len(recorder.steps) - analysis.watch.sites.passed
+        return cls(tuple(reasons), sites, max(ran, 0))
 
 
 class Fingerprint(NamedTuple):

@@ -273,8 +273,9 @@ class Unserved(Napping, Looked):
             self._attribute(plan)
             self._direct = plan.served.direct or crossing(plan)
             self._handles_errors = plan.recording.handles_errors
-        elif plan.untaped and not plan.recording.handles_errors and plan.served is not None:
+        elif plan.untaped and plan.served is not None:
             self._untaped = known = self._untaped or UntapedWays()
+            known.handles = known.handles or plan.recording.handles_errors
             if known.plan() is not plan:
                 known.plan = weakref.ref(plan)
 
@@ -282,7 +283,13 @@ class Unserved(Napping, Looked):
         """A call that ways of calls without gradients may serve as it is."""
         untaped = self._untaped
         if untaped is not None and not kwargs and not LOCAL.grad and not COLLECTING:
-            result = untaped.serve(args)
+            try:
+                result = untaped.serve(args)
+            except Exception as error:  # as in a call that records gradients
+                if not untaped.handles or from_handler(error):
+                    raise
+                self._eager += 1
+                return self.fn(*args)
             if result is not NotImplemented:
                 self._replays, self._looped = self._replays + 1, self._looped + 1
                 return result
@@ -350,11 +357,12 @@ class Unserved(Napping, Looked):
             return
         self._learned += 1
         keep(plan.learned, (len(args),), id(self._direct), MAX_WAYS)
-        if plan.recording.handles_errors or plan.untaped:
+        if plan.untaped:
             return
         way = way_of(self.fn, plan, (args, {}), tensors, self._regard, state.owners is not None)
         if way is not None:
             self._untaped = self._untaped or UntapedWays()
+            self._untaped.handles |= plan.recording.handles_errors
             self._untaped.learn(way)
 
     def _bare(self, direct: Callable[..., Any]) -> Way | None:

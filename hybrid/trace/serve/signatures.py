@@ -166,7 +166,7 @@ class SignatureState:
         """Whether the next recording looks at each instruction: only where one without that may
         not do, for it takes longer."""
         more = self.stores or self.effects or self.plans or self.loops or self.writes.seen
-        return bool(more or self.fails > 1)
+        return bool(more or self.fails > 1 or (self.family and self.family.follows))
 
     def recorder(
         self, function: Any, tensors: list[Any], related: bool = False

@@ -138,13 +138,14 @@ class Ways:
 
 class UntapedWays:
     """What serves calls without keywords while gradients are not recorded: the latest `plan` of
-    tensors alone, weakly, and ways, the latest first."""
+    tensors alone, weakly, and ways, the latest first; `handles`: code of theirs handles errors."""
 
-    __slots__ = ("plan", "ways")
+    __slots__ = ("plan", "ways", "handles")
 
     def __init__(self) -> None:
         self.plan: Callable[[], ReplayPlan | None] = _no_plan
         self.ways: tuple[Way, ...] = ()
+        self.handles = False
 
     def learn(self, way: Way) -> None:
         """One more way."""

@@ -7,38 +7,51 @@ function does, in its order; pieces change who runs an instruction, never which 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import sys
 import threading
 import time
+import traceback
 import types
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ...core import signals
 from ..fallback.budget import EFFECTS
 from ..heap.allowlist import MISSING, Mark, site_of
 from ..record.guards import run_text
 from ..watch.ran.seen import FRAMES, WHOLE, SiteKind
-from .cut import LOOKS_AROUND, Piece, Pieces, pieces_of
-from .where import cuts_for
+from .cut import Piece, Pieces, pieces_of
+from .places import LOOKS_AROUND
+from .where import begins_late, changes, cuts_for
 
 __all__ = ["KEPT", "Sites", "Split", "Standing", "splittable"]
 
 MAX_CUTS = 16
-ROUNDS = 8  # times that a function is cut
+ROUNDS = 12  # times that a function is cut
 MOST_REFUSALS = 6  # of calls of a piece, whatever their signatures, before it runs plain
 SHARE = 0.8  # of the operations that are to run in plans
-RESTLESS = 8  # calls that are no replays, more than there are replays
+DEEP = 150  # calls inside of each other that are left for what runs a piece
+RESTLESS = 8  # calls of the function, and more of a piece that are no replays than replays
 TRIES = 16  # calls without an operation before a piece that branches runs plain
 # names by which a function looks at its frame, which is another one in pieces
-UNUSUAL = FRAMES | LOOKS_AROUND | {"stack", "inspect", "traceback", "tap"}
+UNUSUAL = FRAMES | LOOKS_AROUND | {"inspect", "traceback", "tap"}
+LOOKING = (inspect, traceback, inspect.stack)  # by other names
 Sites = dict[int, SiteKind]
 
 
 def splittable(fn: Any) -> bool:
     """Whether a function may be cut: one that looks at its own frame would see pieces."""
-    return type(fn) is types.FunctionType and UNUSUAL.isdisjoint(fn.__code__.co_names)
+    if type(fn) is not types.FunctionType or not UNUSUAL.isdisjoint(fn.__code__.co_names):
+        return False
+    known = [fn.__globals__.get(name) for name in fn.__code__.co_names]
+    for cell in fn.__closure__ or ():
+        with contextlib.suppress(ValueError):  # it is empty
+            known.append(cell.cell_contents)
+    return not any(value is other for value in known for other in LOOKING)
 
 
 class _Kept(threading.local):
@@ -55,6 +68,7 @@ class _Kept(threading.local):
 KEPT = _Kept()
 
 
+@signals.critical
 def keep() -> None:
     """Keep the variables of the piece that calls this as long as those of the function live: until
     the call has ended, or the piece binds them anew."""
@@ -67,6 +81,15 @@ def keep() -> None:
             frames[place] = frame
             return
     frames.append(frame)
+
+
+def deep() -> bool:
+    """Whether the stack is so high that hybrid's own work might not end."""
+    try:
+        sys._getframe(max(sys.getrecursionlimit() - DEEP, 0))
+    except ValueError:
+        return False
+    return True
 
 
 class Standing(NamedTuple):
@@ -84,7 +107,8 @@ class Standing(NamedTuple):
 
 
 class PieceStep:
-    """One piece: `function` is what is called, the decorated one or, if it is `plain`, Python's.
+    """One piece: `function` is what is called, the decorated one or, if it is `plain`, Python's;
+    `interrupted`: what is called where a signal waits.
     `operations`: of its latest refused call; `refusals`: how many there were; `settled`: its news
     when it became plain."""
 
@@ -93,6 +117,7 @@ class PieceStep:
         "python",
         "decorated",
         "function",
+        "interrupted",
         "plain",
         "operations",
         "looks",
@@ -104,9 +129,10 @@ class PieceStep:
     def __init__(self, piece: Piece, python: types.FunctionType, decorated: Any) -> None:
         self.piece, self.python, self.decorated = piece, python, decorated
         self.function: Callable[..., Any] = decorated
+        self.interrupted: types.FunctionType | None = None
         self.plain = False
         self.operations = self.looks = self.refusals = self.settled = 0
-        if piece.iterates:
+        if piece.iterates or piece.handles:
             self.run_plain()
 
     @property
@@ -140,7 +166,8 @@ class PieceStep:
     def restless(self) -> bool:
         """Whether most of its calls are no replays."""
         standing = self.standing
-        return not self.plain and standing.eager > standing.replays + RESTLESS
+        late = self.looks > RESTLESS and standing.eager > standing.replays + RESTLESS
+        return not self.plain and late
 
     def sizes(self) -> tuple[int, int]:
         """Operations inside of plans, and outside."""
@@ -185,7 +212,7 @@ class Split:
         cuts = cuts_for(self.code, found)
         if cuts == self.cuts or not 0 < len(cuts) <= MAX_CUTS:
             return False
-        pieces = pieces_of(self.code, cuts, Mark, keep)
+        pieces = pieces_of(self.code, cuts, Mark, keep, signals.ARRIVE)
         if isinstance(pieces, str):
             return False
         self.cuts = cuts
@@ -199,16 +226,18 @@ class Split:
             at: known.get(piece.code) or self._step(piece)
             for at, piece in [(-1, pieces.entry), *pieces.parts.items()]
         }
+        if any(step.piece.handles for step in self.steps.values()):
+            for step in self.steps.values():
+                for function in (step.python, step.interrupted or step.python):
+                    signals.begins(function.__code__)
         self.call = self._driver()
 
     def _step(self, piece: Piece) -> PieceStep:
-        fn, names = self.fn, piece.code.co_freevars
-        cells = dict(zip(self.code.co_freevars, fn.__closure__ or ()))
-        closure = tuple([cells[name] for name in names])
-        python = types.FunctionType(piece.code, fn.__globals__, fn.__name__, None, closure)
-        python.__qualname__, python.__module__ = fn.__qualname__, fn.__module__
+        python = self._python(piece.code)
         owner, decorated = weakref.ref(self), self.make(python)
         step = PieceStep(piece, python, decorated)
+        if piece.interrupted is not None:
+            step.interrupted = self._python(piece.interrupted)
         known = weakref.ref(step)
 
         def refused(sites: Sites, operations: int) -> None:
@@ -219,20 +248,48 @@ class Split:
         decorated.tell(refused)
         return step
 
+    def _python(self, code: types.CodeType) -> types.FunctionType:
+        """The function of a piece, as Python runs it."""
+        fn = self.fn
+        cells = dict(zip(self.code.co_freevars, fn.__closure__ or ()))
+        closure = tuple([cells[name] for name in code.co_freevars])
+        python = types.FunctionType(code, fn.__globals__, fn.__name__, None, closure)
+        python.__qualname__, python.__module__ = fn.__qualname__, fn.__module__
+        return python
+
     def refused(self, step: PieceStep, sites: Sites, operations: int) -> None:
         """A call of a piece of the function was refused."""
         step.operations, step.refusals = operations, step.refusals + 1
         if WHOLE in sites:
             for each in self.steps.values():
                 each.run_plain()
-        elif not operations or step.refusals > MOST_REFUSALS:
+        elif step.refusals > MOST_REFUSALS or not (operations or step.sizes() != (0, 0)):
             step.run_plain()
         elif step.refusals >= EFFECTS:
             origin = step.piece.origin
-            self.found = {**self.found, **{origin[at]: k for at, k in blamed(sites).items()}}
+            found = {origin[at]: kind for at, kind in sites.items()}
+            self.found |= self.blamed(step.piece, found)
             self.stale = True
         if self.stale or self.hopeless:
             self.forget()
+
+    def blamed(self, piece: Piece, sites: Sites) -> Sites:
+        """The sites to cut at, of those of a refused call of a piece.  Where none is to blame (what
+        it gives can not be made again, or it changes what it is given; reads that it is cut behind
+        may show, too) those inside of it that may change a container, or else its beginning, so
+        that it begins where operations do, or else the last operation, behind which it is cut."""
+        known = {at for at, kind in sites.items() if kind == self.sites.get(at) == "read"}
+        running = [at for at, kind in sites.items() if kind == "operation"]
+        if len(running) + len(known) < len(sites) or not running:
+            return sites
+        ran: Sites = dict.fromkeys(running, "operation")
+        changing = (changes(self.code) & {*piece.origin.values()}).difference(running, self.sites)
+        if changing:
+            return ran | dict.fromkeys(changing, "call")
+        begun = self.sites.get(piece.at) == "call"
+        if not begun and begins_late(self.code, piece.at, min(running)):
+            return {**ran, piece.at: "call"}
+        return sites if known else {**sites, max(running): "read"}
 
     def settle(self) -> None:
         """A call has ended: cut anew where pieces were refused, and let those run plain that are
@@ -296,15 +353,19 @@ class Split:
         moved = frozenset().union(*[step.piece.moved for step in self.steps.values()])
 
         def call(at: int) -> str:
-            piece, given = self.steps[at].piece, []
-            for variable in piece.takes:
-                end = ".pop()" if variable in piece.moved else "[0]"
+            step, given = self.steps[at], []
+            for variable in step.piece.takes:
+                end = ".pop()" if variable in step.piece.moved else "[0]"
                 given.append(names[variable] + (end if variable in moved and at >= 0 else ""))
-            return f"r = {steps[at]}.function({', '.join(given)})"
+            every = f"({', '.join(given)})"
+            waits = f"{steps[at]}.interrupted{every} if pending else "
+            return f"r = {waits * (step.interrupted is not None)}{steps[at]}.function{every}"
 
         body, exits = [call(-1)], 0
         first = [names[v] for v in self.steps[-1].piece.takes if v in moved]
         body += [f"{name} = [{name}]" for name in first]
+        for name in sorted(frozenset().union(*[s.piece.unsure for s in self.steps.values()])):
+            body.append(f"{names[name]} = {'[MISSING]' if name in moved else 'MISSING'}")
         body.append("while type(r) is tuple and r and type(r[0]) is Mark:")
         for step in self.steps.values():
             for leaving in step.piece.exits:
@@ -327,6 +388,10 @@ class Split:
             body += inside
             body += ["finally: del frames[depth:]"]
         given = [names[name] for name in self.steps[-1].piece.takes]
+        if any(step.piece.handles for step in self.steps.values()):
+            space |= {"held": signals.held, "pending": signals.PENDING, "deep": deep}
+            whole = called_with(self.code, given)
+            body = [f"if deep(): return fn({whole})", "with held:", *[f" {b}" for b in body]]
         driver: Callable[..., Any] = self._made(body, given, space)
         return driver
 
@@ -349,19 +414,10 @@ class Split:
         text += [" if fn.__code__ is not code: return NI"]
         text += [f" {line}" for line in [*bind, *told]]
         text = ["def make():", *[f" {line}" for line in [*text, "return run, call"]]]
-        made: Any = run_text("\n".join(text), "<hybrid pieces>", space, "make")()
+        made: Any = run_text("\n".join(text), signals.SECTION, space, "make")()
         self.run = made[0]
         call: Callable[..., Any] = made[1]
         return call
-
-
-def blamed(sites: Sites) -> Sites:
-    """The same, where no instruction is to blame (what a piece gives can not be made again) with
-    the last operation, behind which it is cut."""
-    running = [at for at, kind in sites.items() if kind == "operation"]
-    if len(running) < len(sites) or not running:
-        return sites
-    return {**sites, max(running): "read"}
 
 
 def _nothing() -> None:
@@ -374,6 +430,15 @@ def _bound(
     """Arguments in the order of a function's variables; TypeError as its own."""
     bind.__defaults__, bind.__kwdefaults__ = fn.__defaults__, fn.__kwdefaults__
     return tuple(bind(*args, **kwargs))
+
+
+def called_with(code: types.CodeType, given: list[str]) -> str:
+    """How a function is called with what its variables are to be, in their order."""
+    count, only = code.co_argcount, code.co_kwonlyargcount
+    out, rest = given[:count], given[count + only :]
+    named = [f"{name}={v}" for name, v in zip(code.co_varnames[count:], given[count:][:only])]
+    stars = [f"*{rest.pop(0)}"] if code.co_flags & 4 else []
+    return ", ".join([*out, *stars, *named, *[f"**{name}" for name in rest]])
 
 
 def _binder(fn: types.FunctionType) -> Any:

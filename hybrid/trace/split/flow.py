@@ -136,6 +136,7 @@ class StackFlow:
         self.code, self.steps = code, steps_of(code)
         self.after = dict(zip(self.steps, [*self.steps[1:], None]))
         self.numbers = {step: number for number, step in enumerate(self.steps)}
+        self.at = {step.offset: step for step in reversed(self.steps)}
         self.before = dict(zip(self.steps, [None, *self.steps[:-1]]))
         self.begin = next((s.offset for s in self.steps if s.name == "RESUME"), 0)
         self.first = next(s for s in self.steps if s.offset > self.begin)
@@ -145,6 +146,7 @@ class StackFlow:
         self.arguments = code.co_varnames[:count]
         deletes = ("DELETE_FAST", "DELETE_DEREF")
         self.deleted = frozenset(s.arg for s in self.steps if s.name in deletes)
+        self.cleared = frozenset(s.arg for s in self.steps if s.name == "LOAD_FAST_AND_CLEAR")
         written = {s.arg for s in self.steps if s.name in _WRITES}
         self.kept = frozenset(
             n for n in self.arguments if n not in written and not stored_inside(code, n)
@@ -228,8 +230,8 @@ class StackFlow:
             return max(depth - int(step.arg) - 4, 0)
         if name in ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS"):
             return depth - int({"RETURN_VALUE": 1, "RETURN_CONST": 0}.get(name, step.arg))
-        if name in ("RERAISE", "WITH_EXCEPT_START", "PUSH_EXC_INFO"):
-            return 0
+        if name in _HANDLING:
+            return depth - _HANDLING[name] - (step.arg if name == "RERAISE" else 0)
         ways = [(step.goal, True), (self.after[step], False)]
         state = self.states[step]
         least = min(
@@ -271,6 +273,7 @@ _PUSHES = names(
     "STORE_FAST"
 )
 PEEKING = names("LIST_APPEND SET_ADD MAP_ADD LIST_EXTEND SET_UPDATE DICT_UPDATE DICT_MERGE")
+_HANDLING = {"RERAISE": 1, "WITH_EXCEPT_START": 4, "PUSH_EXC_INFO": 1}
 _LOOKS = names("FOR_ITER GET_LEN MATCH_MAPPING MATCH_SEQUENCE MATCH_KEYS IMPORT_FROM")
 _STORES = frozenset({"STORE_FAST", "STORE_DEREF"})
 _USES = names(

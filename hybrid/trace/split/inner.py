@@ -20,11 +20,11 @@ from ..fallback.deferred import WITHIN
 from ..fallback.nap import Napping
 from ..heap.allowlist import trusted
 from ..watch.ran.seen import FRAMES, SiteKind
-from .cut import GENERATORS
 from .drive import SHARE, PieceStep
 from .flow import COMPREHENSIONS
 from .inner_code import CodeKind, InnerCode
 from .linked import linked_code
+from .places import GENERATORS
 
 __all__ = ["InnerFunctions", "Survey"]
 

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
+from ...core import signals
 from ..record.guards import run_text
-from .cut import Piece, flow_of
+from .cut import Piece
 from .drive import PieceStep, Sites, Split
 from .flow import names
+from .places import flow_of
 
 __all__ = ["LinkedSplit", "data_sites"]
 
@@ -77,6 +79,7 @@ class LinkedSplit(Split):
         if code is not python.__code__:
             space, closure = python.__globals__, python.__closure__
             step.python = FunctionType(code, space, python.__name__, None, closure)
+            signals.begins(code)
         if step.plain:
             step.function = step.python
 
@@ -98,6 +101,6 @@ class LinkedSplit(Split):
         text += ["  args = named = None", "  kept.depth += 1", "  try:"]
         text += [f"   {line}" for line in plain]
         text += ["  finally: kept.depth -= 1", " return call"]
-        call: Callable[..., Any] = run_text("\n".join(text), "<hybrid pieces>", space, "make")()
+        call: Callable[..., Any] = run_text("\n".join(text), signals.SECTION, space, "make")()
         self.run = call
         return call

@@ -105,6 +105,8 @@ class Splitting(Deferring):
     def _refused(self, state: Any, recording: Refused) -> None:
         """A recorded call can not be replayed."""
         state.effects += 1
+        if state.family is not None:  # the code of its other members is the same
+            state.family.follows = True
         state.why, state.reasons = recording.reasons[0], recording.reasons
         self._sites = dict(recording.sites)
         if self._told is not None:

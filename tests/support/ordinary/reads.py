@@ -265,3 +265,140 @@ def bool_flag_returned(function):
         return bool((x - y).abs().max() < 1.0)
 
     return Run(converged, lambda k: (normal(k, 2), normal(k + 1, 2)))
+
+
+def decoded_without_gradients(function):
+    embed, cell, head = nn.Embedding(12, 8), nn.LSTMCell(8, 10), nn.Linear(10, 12)
+    vocabulary = [f"w{j}" for j in range(12)]
+
+    @function
+    def caption(features, longest=6):
+        words, state = [], (features, hb.zeros(1, 10))
+        token = 0
+        with hb.no_grad():
+            for _ in range(longest):
+                state = cell(embed(hb.tensor([token])), state)
+                token = int(head(state[0]).argmax())
+                if token == 11:
+                    break
+                words.append(vocabulary[token])
+        return " ".join(words)
+
+    return Run(caption, lambda k: (normal(k, 1, 10),))
+
+
+def settings_from_bad_words(function):
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4))
+    names = {0: "left", 1: "right", 2: "up"}
+    unknown = []
+
+    @function
+    def act(observation):
+        scores = model(observation).softmax(axis=-1)
+        try:
+            name = names[int(scores.argmax())]
+            sure = (scores.max() * 100).round() / 100
+        except KeyError as error:
+            unknown.append(error.args[0])
+            return "stay", scores.sum()
+        return name, sure * scores.std() + scores.mean()
+
+    return Run(act, lambda k: (normal(k, 6),), lambda: list(unknown))
+
+
+def counted_scope(function):
+    model, depth = nn.Linear(5, 5), []
+
+    class Scope:
+        def __init__(self, name):
+            self.name = name
+
+        def __enter__(self):
+            depth.append(self.name)
+            return len(depth)
+
+        def __exit__(self, *error):
+            depth.append(f"/{self.name}")
+            del depth[:-6]
+
+    @function
+    def refined(x):
+        for turn in range(3):
+            with Scope(f"turn {turn}") as level:
+                x = model(x).tanh() + x / level
+                if float(x.abs().max()) > 3.0:
+                    x = x / x.norm() * 2
+                    break
+                x = x * 1.5 - x.mean()
+        return x
+
+    return Run(refined, lambda k: (normal(k, 5),), lambda: list(depth))
+
+
+def always_released(function):
+    weight, busy = normal(5, 8, 8), {"count": 0}
+
+    @function
+    def reserved(x):
+        busy["count"] += 1
+        try:
+            y = (x @ weight).relu()
+            best = int(y.sum(axis=1).argmax())
+            row = y[best] - y.mean(axis=0)
+            return row / (row.norm() + 1e-6), best
+        finally:
+            busy["count"] -= 1
+
+    return Run(reserved, lambda k: (normal(k, 4, 8),), lambda: dict(busy))
+
+
+def appended_between(function):
+    layer, head = nn.Linear(6, 6), nn.Linear(6, 3)
+    classes = ["cat", "dog", "cow"]
+
+    @function
+    def described(x):
+        found = []
+        hidden = layer(x).relu() + x
+        found.append(classes[int(head(hidden).argmax())])
+        hidden = layer(hidden * 0.5).relu() + hidden
+        found.append(classes[int(head(hidden).argmin())])
+        return found, (hidden - hidden.mean()) / (hidden.std() + 1e-5)
+
+    return Run(described, lambda k: (normal(k, 6),))
+
+
+def stepped_while_it_falls(function):
+    target = normal(9, 6)
+
+    @function
+    def descend(x, rate=0.5):
+        errors = [float(((x - target) ** 2).sum())]
+        while len(errors) < 6:
+            step = (x - target) * rate
+            trial = x - step / (1 + step.abs().max())
+            error = float(((trial - target) ** 2).sum())
+            if error > errors[-1]:
+                rate = rate / 2
+                continue
+            x = trial
+            errors.append(round(error, 4))
+            rate = min(rate * 1.5, 0.9)
+        return x, errors
+
+    return Run(descend, lambda k: (normal(k, 6),))
+
+
+def box_of_the_largest(function):
+    blur = nn.Conv2d(1, 1, 3, padding=1)
+
+    @function
+    def window(image, size=6):
+        heat = blur(image[None, None])[0, 0].abs()
+        place = int((heat + heat.mean()).argmax())
+        top = min(max(place // 20 - size // 2, 0), 20 - size)
+        left = min(max(place % 20 - size // 2, 0), 20 - size)
+        part = image[top : top + size, left : left + size]
+        return (part - part.min()) / (part.max() - part.min() + 1e-6), (top, left)
+
+    return Run(window, lambda k: (normal(k, 20, 20),))

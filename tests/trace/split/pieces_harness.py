@@ -2,11 +2,11 @@
 
 import types
 
-from hybrid.trace.split.cut import flow_of, obstacle, pieces_of
-
-
-class Mark(str):
-    """What the tuple of a piece that ends at a cut begins with."""
+from hybrid.core import signals
+from hybrid.trace.heap.allowlist import MISSING, Mark
+from hybrid.trace.split.cut import pieces_of
+from hybrid.trace.split.drive import Split, Standing, keep
+from hybrid.trace.split.places import flow_of, obstacle
 
 
 def places_of(function):
@@ -58,7 +58,38 @@ def in_pieces(function, cuts, passed=None, keep=None):
             if passed is not None:
                 passed.append(leaving.at)
             piece = pieces.parts[leaving.at]
-            result = functions[leaving.at](*[known[name] for name in piece.takes])
+            result = functions[leaving.at](*[known.get(name, MISSING) for name in piece.takes])
         return result
 
     return run
+
+
+class Plain:
+    """What stands for a decorated function where there is none."""
+
+    def __init__(self, python):
+        self.python = python
+
+    def tell(self, refused):
+        pass
+
+    def standing(self):
+        return Standing(0, 0, 0, (), (), False)
+
+    def __call__(self, *args):
+        return self.python(*args)
+
+
+def cut(fn, places):
+    """A function that runs another one in pieces."""
+    split = Split(fn, Plain)
+    pieces = pieces_of(fn.__code__, frozenset(places), Mark, keep, signals.ARRIVE)
+    assert not isinstance(pieces, str), pieces
+    split._use(pieces)
+
+    def in_pieces(*args, **kwargs):
+        return split.run(*split.bound(args, kwargs))
+
+    in_pieces.__name__, in_pieces.__doc__ = fn.__name__, fn.__doc__
+    in_pieces.__qualname__, in_pieces.__module__ = fn.__qualname__, fn.__module__
+    return in_pieces

@@ -15,44 +15,11 @@ import types
 from http import cookies
 
 import pytest
-from pieces_harness import places_of
+from pieces_harness import Mark, cut, places_of
 
-from hybrid.trace.heap.allowlist import Mark
 from hybrid.trace.split.cut import pieces_of
-from hybrid.trace.split.drive import Split, Standing, keep
 
 SEEDS = range(int(os.environ.get("HYBRID_PROGRAMS", "0")) // 100 + 1)
-
-
-class Plain:
-    """What stands for a decorated function where there is none."""
-
-    def __init__(self, python):
-        self.python = python
-
-    def tell(self, refused):
-        pass
-
-    def standing(self):
-        return Standing(0, 0, 0, (), (), False)
-
-    def __call__(self, *args):
-        return self.python(*args)
-
-
-def cut(fn, places):
-    """A function that runs another one in pieces."""
-    split = Split(fn, Plain)
-    pieces = pieces_of(fn.__code__, frozenset(places), Mark, keep)
-    assert not isinstance(pieces, str), pieces
-    split._use(pieces)
-
-    def in_pieces(*args, **kwargs):
-        return split.run(*split.bound(args, kwargs))
-
-    in_pieces.__name__, in_pieces.__doc__ = fn.__name__, fn.__doc__
-    in_pieces.__qualname__, in_pieces.__module__ = fn.__qualname__, fn.__module__
-    return in_pieces
 
 
 def functions_of(module):
@@ -179,8 +146,12 @@ def test_where_no_cut_is():
         return y
 
     assert not places_of(generator)
-    for fn in (inside, handled, unbound):
+    for fn in (inside, handled):
         every = frozenset(i.offset for i in dis.get_instructions(fn))
         assert isinstance(pieces_of(fn.__code__, every, Mark), str)
         assert len(places_of(fn)) < len(every) - 1
     assert cut(shared, places_of(shared))(3) == 3
+    for place in places_of(unbound):
+        assert cut(unbound, [place])(2) == 1
+        with pytest.raises(UnboundLocalError, match="local variable 'y'"):
+            cut(unbound, [place])(0)

@@ -230,6 +230,51 @@ def gradient_through_pieces(function):
     return call, lambda: None
 
 
+@program(True)
+def decoded_without_gradients(function):
+    layer, open_scopes = nn.Linear(6, 6), []
+
+    class Scope:
+        def __enter__(self):
+            open_scopes.append(1)
+
+        def __exit__(self, *error):
+            open_scopes.pop()
+
+    @function
+    def decode(x):
+        out = []
+        with Scope(), hb.no_grad():
+            for _ in range(4):
+                x = layer(x).tanh() + x
+                token = int(x.argmax())
+                if token == 5:
+                    break
+                out.append("abcde"[token])
+        return "".join(out), x * 2 - 1
+
+    return lambda k: decode(vector(k)), lambda: open_scopes
+
+
+@program(True)
+def handled_reads(function):
+    names, seen = {0: "a", 1: "b", 2: "c", 3: "d"}, []
+
+    @function
+    def look_up(x):
+        y = (x * 3).sin().cos() + x
+        try:
+            name = names[int(y.argmax())]
+        except KeyError as error:
+            seen.append(error.args)
+            name = "none"
+        finally:
+            seen.append("end")
+        return name, (y - y.mean()) / (y.std() + 1)
+
+    return lambda k: look_up(vector(k)), lambda: seen
+
+
 @program(False)
 def random_and_iterators(function):
     batches = iter(range(1000))

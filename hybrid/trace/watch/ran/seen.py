@@ -12,6 +12,7 @@ import types
 from collections import defaultdict
 from typing import Any, Literal, TypeAlias
 
+from ....autograd.passes import gathered
 from ....ir.mode import Versioned
 from ...bytecode.summary import start_of, uncertain
 from ...heap.allowlist import trusted
@@ -28,6 +29,7 @@ FRAMES = frozenset(
 )
 
 Code = types.CodeType
+PASS = gathered.__code__
 SiteKind: TypeAlias = Literal["operation", "read", "call"]
 
 
@@ -57,10 +59,10 @@ class Sites:
     """Instructions of one code object, `root`, at which a call of it was refused; `recursive`:
     operations ran where a function calls itself, as it does for data; `entered`: from
     where other code was, by its id: the id of the code that called it, and the instruction;
-    `reads`: those at which only the value of a tensor was read.  Also those at which operations
-    ran."""
+    `reads`: those at which only the value of a tensor was read; `passed`: operations of backward
+    passes, which are computed as wholes.  Also those at which operations ran."""
 
-    __slots__ = ("root", "entered", "reads", "whole", "recursive", "_found", "_ran")
+    __slots__ = ("root", "entered", "reads", "whole", "recursive", "passed", "_found", "_ran")
 
     def __init__(self, root: Code | None) -> None:
         self.root = root
@@ -68,6 +70,7 @@ class Sites:
         self.reads: set[int] = set()
         self.whole = False  # the program looks at its frames, which are others in pieces
         self.recursive = False
+        self.passed = 0
         self._found: set[int] = set()
         self._ran: set[int] = set()
 
@@ -95,6 +98,14 @@ class Sites:
             frame = frame.f_back
         return None
 
+    def _in_pass(self, frame: types.FrameType | None) -> bool:
+        """Whether a frame runs inside of a backward pass of the function."""
+        while frame is not None and frame.f_code is not self.root:
+            if frame.f_code is PASS:
+                return True
+            frame = frame.f_back
+        return False
+
     def refuse(self, code: Code | None, at: int) -> None:
         """An instruction of any code is refused."""
         todo, met = [(id(code), at)], set[int]()
@@ -113,6 +124,7 @@ class Sites:
         if at is None:
             return
         self._ran.add(at)
+        self.passed += self._in_pass(frame)
         while frame is not None and not self.recursive:
             code = frame.f_code
             if not trusted(code.co_filename):
