@@ -26,9 +26,10 @@ __all__ = ["Linking"]
 BEGIN = 6  # eager calls, more than replays unless there are some inside of others, before that
 WORTH = 20e-6  # seconds of an eager call in which there is something to gain
 SURVEYS = 2  # calls that are looked at before the turns begin
-STEADY, PATIENCE = 2, 128  # calls without news before that; with news, before it is given up
+STEADY = 2  # calls without news before that
+PATIENCE, MOST_PATIENCE = 64, 128  # with news, before it is given up; where something calls itself
 TURNS, MOST_TURNS = 8, 32  # calls of each kind: they are of ever other sizes
-FASTER = 0.9  # of the time of eager calls: worth it
+FASTER, CLEARLY = 0.95, 1.5  # of the time of eager calls: worth it, evidently not
 OFTEN = 16  # calls after which functions that are not replayed are looked for
 Turn: TypeAlias = Literal["survey", "linked", "eager"]
 
@@ -99,7 +100,8 @@ class Linked:
                     self.linked.append(seconds)
             else:
                 self.fresh += 1
-            if self.fresh > PATIENCE or not inner.hopeful:
+            most = MOST_PATIENCE if inner.recursive else PATIENCE
+            if self.fresh > most or not inner.hopeful:
                 self.verdict = "whole"
             elif PIECES[0] == "always" and self.steady > STEADY:
                 self.verdict = "linked"
@@ -118,11 +120,12 @@ class Linked:
 
     def _decide(self) -> None:
         """As many calls of each way have been timed."""
-        pairs = [(measure(self.linked), measure(self.eager)) for measure in (sum, median)]
-        faster = [linked <= FASTER * eager for linked, eager in pairs]
-        if all(faster):
+        ways = self.linked, self.eager
+        late = [way[-max(TURNS, len(way) // 2) :] for way in ways]  # plans are on trial at first
+        ratios = [of(late[0]) / max(of(late[1]), 1e-9) for of in (_most, median)]
+        if max(ratios) <= FASTER:
             self.verdict = "linked"
-        elif not any(faster) or len(self.eager) >= MOST_TURNS:
+        elif min(ratios) > CLEARLY or len(self.eager) >= MOST_TURNS:
             self.verdict = "whole"
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -230,6 +233,11 @@ class Linking:
         if linked is None or not linked.ended(turn, seconds):
             return None
         return self.fn if linked.lost else linked.call
+
+
+def _most(seconds: list[float]) -> float:
+    """All of them but those that something else is likely to have interrupted."""
+    return sum(sorted(seconds)[: -(len(seconds) // TURNS) or None])
 
 
 def _silent(reason: str, text: str) -> None:
