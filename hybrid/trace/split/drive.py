@@ -24,11 +24,11 @@ from ..fallback.budget import EFFECTS
 from ..heap.allowlist import MISSING, Mark, site_of
 from ..record.guards import run_text
 from ..watch.ran.seen import FRAMES, WHOLE, SiteKind
-from .cut import Piece, Pieces, pieces_of
+from .cut import Piece, Pieces, Variable, pieces_of
 from .places import LOOKS_AROUND
 from .where import begins_late, changes, cuts_for
 
-__all__ = ["KEPT", "Sites", "Split", "Standing", "splittable"]
+__all__ = ["KEPT", "Sites", "Split", "Standing", "Variable", "splittable"]
 
 MAX_CUTS = 16
 ROUNDS = 12  # times that a function is cut
@@ -300,9 +300,12 @@ class Split:
         for step in list(self.steps.values()):
             step.look()
             if step.restless:
-                # what it is given is new in each call: let it begin where operations do
-                if not self.cut({step.piece.at: "call"}):
-                    step.run_plain()
+                self._unsettled(step)
+
+    def _unsettled(self, step: PieceStep) -> None:
+        """What a piece is given is new in each call: let it begin where operations do."""
+        if not self.cut({step.piece.at: "call"}):
+            step.run_plain()
 
     # ---- what is known
     @property

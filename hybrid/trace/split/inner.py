@@ -78,7 +78,7 @@ class InnerFunctions:
         self.copies: dict[int, _CodeCopy] = {}
         self.inside = self.outside = 0
         self.recursive = False  # whether any of the functions calls itself
-        self.link = _linker(self.codes, self)
+        self.link = _linker(self)
         self.used = 0  # what `moved` was when code was linked
         self.moved = 0  # moves with each change of what is known
 
@@ -296,27 +296,28 @@ def _module(frame: FrameType) -> int:
     return id(module) if isinstance(module, Versioned) else 0
 
 
-def _linker(codes: dict[int, InnerCode], owner: InnerFunctions) -> Callable[[Any], Any]:
-    """The function that callees pass through, which does not keep the owner."""
+def _linker(owner: InnerFunctions) -> Callable[[Any], Any]:
+    """The function that callees pass through, which does not keep the owner: caches of what is
+    known of code hold linked code, and that holds this."""
     known = weakref.ref(owner)
 
     def link(callee: Any) -> Any:
-        kind = type(callee)
+        found, kind = known(), type(callee)
+        if found is None:
+            return callee
         if kind is FunctionType:
-            inner = codes.get(id(callee.__code__))
+            inner = found.codes.get(id(callee.__code__))
             return callee if inner is None else inner.given(callee)
         if kind is not MethodType:
-            found = known()
-            return callee if found is None else found.other(callee, kind)
+            return found.other(callee, kind)
         function = callee.__func__
         if type(function) is FunctionType:
-            inner = codes.get(id(function.__code__))
+            inner = found.codes.get(id(function.__code__))
             if inner is None:
                 return callee
             given = inner.given(function)
         else:
-            found = known()
-            given = function if found is None else found.itself(function)
+            given = found.itself(function)
         return callee if given is function else MethodType(given, callee.__self__)
 
     return link

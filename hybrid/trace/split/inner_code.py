@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from ...core import signals
 from ..heap.allowlist import site_of, trusted
+from .content import ContentSplit, content_sites
 from .drive import RESTLESS, PieceStep, Sites
 from .linked_pieces import LinkedSplit, data_sites
 
@@ -85,21 +86,19 @@ class InnerCode:
 
     def given(self, function: FunctionType) -> Any:
         """What stands for a function with this code."""
-        if self.linked is self.code:
-            return function
         made = self.made.get(id(function))
         if made is not None and made.defaults is function.__defaults__:
             if made.named is function.__kwdefaults__:
                 return made.given
         owner = self.owner()
-        if owner is None:
+        if owner is None or (self.linked is self.code and not self.cuts()):
             return function
         try:
             return self._find(function, owner)
         except Exception as error:  # of hybrid's own work: the callee itself does
             if signals.foreign(error):
                 raise
-            self.kind, self.linked = "linked", self.code
+            self.kind, self.linked, self.whole = "linked", self.code, True
             return function
 
     def _find(self, function: FunctionType, owner: Makes) -> Any:
@@ -115,11 +114,11 @@ class InnerCode:
                 self._keep(function, owner.make(_copy(function, self.code))) if fits else function
             )
         code = self.linked or owner.link_code(self)
-        if code is self.code:
-            return function
-        copy = _copy(function, code)
+        copy = function if code is self.code else _copy(function, code)
         if lasting and room and self.cuts():
             return self._keep(function, self._in_pieces(function, copy, owner))
+        if copy is function:
+            return function
         # one with variables of others is not kept: it might keep itself through them
         return copy if function.__closure__ else self._keep(function, copy)
 
@@ -144,15 +143,15 @@ class InnerCode:
     # ---- in pieces
     def cuts(self) -> bool:
         """Whether it has operations of its own beside calls that lead to linked code."""
-        kinds = self.sites.values()
-        return not self.whole and len(self.direct) >= OWN and "call" in kinds
+        return not self.whole and self.kind == "linked" and len(self.direct) >= OWN
 
     def _in_pieces(self, function: FunctionType, copy: Any, owner: Makes) -> Any:
         split = self.splits.get(id(function))
         if split is None:
             python = _copy(function, self.code)
-            split = LinkedSplit(python, owner.make, copy, functools.partial(owner.link_piece, self))
-            split.cut(data_sites(self.code, self.sites))
+            kind = LinkedSplit if "call" in self.sites.values() else ContentSplit
+            split = kind(python, owner.make, copy, functools.partial(owner.link_piece, self))
+            split.cut(self._sites(kind))
             if split.call is None or split.hopeless:
                 self.whole = True
                 return copy
@@ -161,13 +160,18 @@ class InnerCode:
         split.linked = copy
         return split.call
 
+    def _sites(self, kind: type[LinkedSplit]) -> Sites:
+        """Where it is cut: operations begin behind the data that Python looks at."""
+        find = content_sites if kind is ContentSplit else data_sites
+        return find(self.code, self.sites)
+
     def relink(self) -> None:
         """Other calls are linked, or cut, from now on."""
         self.linked = None
         if self.kind == "linked":
             self.made.clear()
         for split in list(self.splits.values()):
-            split.cut(data_sites(self.code, self.sites))
+            split.cut(self._sites(type(split)))
             split.relink()
 
     def settle(self) -> bool:

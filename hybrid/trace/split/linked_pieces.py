@@ -62,12 +62,16 @@ class LinkedSplit(Split):
         self.linked, self.link_piece = linked, link_piece
 
     def _step(self, piece: Piece) -> PieceStep:
-        kinds = {self.sites.get(at) for at in piece.origin.values()}
         step = super()._step(piece)
         self._link(step)
-        if "call" in kinds or "operation" not in kinds:
+        if self._plainly(piece):
             step.run_plain()
         return step
+
+    def _plainly(self, piece: Piece) -> bool:
+        """Whether a piece is not decorated."""
+        kinds = {self.sites.get(at) for at in piece.origin.values()}
+        return "call" in kinds or "operation" not in kinds
 
     def relink(self) -> None:
         """Other calls are linked from now on."""

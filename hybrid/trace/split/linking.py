@@ -28,9 +28,10 @@ __all__ = ["Linking"]
 BEGIN = 6  # eager calls, more than replays unless there are some inside of others, before that
 WORTH = 20e-6  # seconds of an eager call in which there is something to gain
 SURVEYS = 2  # calls that are looked at before the turns begin
-STEADY, PATIENCE = 2, 128  # calls without news before that; with news, before it is given up
+STEADY = 2  # calls without news before that
+PATIENCE, MOST_PATIENCE = 64, 128  # with news, before it is given up; where something calls itself
 TURNS, MOST_TURNS = 8, 32  # calls of each kind: they are of ever other sizes
-FASTER = 0.9  # of the time of eager calls: worth it
+FASTER, CLEARLY = 0.95, 1.5  # of the time of eager calls: worth it, evidently not
 SURE = 3.0  # standard errors by which that has to be so: it is looked at after each pair
 OFTEN = 16  # calls after which functions that are not replayed are looked for
 Turn: TypeAlias = Literal["survey", "linked", "eager"]
@@ -102,7 +103,8 @@ class Linked:
                     self.linked.append(seconds)
             else:
                 self.fresh += 1
-            if self.fresh > PATIENCE or not inner.hopeful:
+            most = MOST_PATIENCE if inner.recursive else PATIENCE
+            if self.fresh > most or not inner.hopeful:
                 self.verdict = "whole"
             elif PIECES[0] == "always" and self.steady > STEADY:
                 self.verdict = "linked"
@@ -122,14 +124,17 @@ class Linked:
             self.verdict = "whole"
 
     def _decide(self) -> None:
-        """As many calls of each way have been timed."""
-        ratio, error = _ratio(self.linked, self.eager)
-        usual = median(self.linked) / max(median(self.eager), 1e-9)
-        last = len(self.eager) >= MOST_TURNS
-        surely = ratio + error * (1.0 if last else SURE) <= 1.0
+        """As many calls of each way have been timed; the later half counts, as plans are on trial
+        at first."""
+        late = [way[-max(TURNS, len(way) // 2) :] for way in (self.linked, self.eager)]
+        ways, last = list(map(_counted, late)), len(self.eager) >= MOST_TURNS
+        ratio, error = _ratio(*ways)
+        usual = median(ways[0]) / max(median(ways[1]), 1e-9)
+        spread = error if last else SURE * max(error, _ratio(*late)[1])
+        surely, least = ratio + spread <= 1.0, min(ratio, usual)
         if surely and max(ratio, usual) <= FASTER:
             self.verdict = "linked"
-        elif last or (min(ratio, usual) > FASTER and ratio - SURE * error > FASTER):
+        elif last or least > CLEARLY or (least > FASTER and ratio - SURE * error > FASTER):
             self.verdict = "whole"
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -166,6 +171,11 @@ class Linked:
         way = "in turns with plain ones" if not self.verdict else "which is faster"
         head = f"{self.calls} calls with replays of functions that they call, {way}"
         return [head, *self.inner.lines()]
+
+
+def _counted(seconds: list[float]) -> list[float]:
+    """All but the slowest in eight, which something else is likely to have interrupted."""
+    return sorted(seconds)[: -(len(seconds) // TURNS) or None]
 
 
 def _ratio(linked: list[float], eager: list[float]) -> tuple[float, float]:

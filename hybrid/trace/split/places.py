@@ -18,6 +18,7 @@ __all__ = ["GENERATORS", "GLUED", "LOOKS_AROUND", "ends_of_with", "flow_of"] + [
 ]
 
 LOOKS_AROUND = names("locals vars dir eval exec super")
+OF_ARGUMENT = names("vars dir")  # these look at their argument, if there is one
 GENERATORS = 0x2A0  # flags of code
 GLUED = "belongs to the instruction before it"
 CLEANUP = ["COPY", "POP_EXCEPT", "RERAISE"]  # what ends a handler that raises
@@ -43,8 +44,30 @@ def flow_of(code: CodeType) -> StackFlow | str:
     flow = StackFlow(code)
     for step in flow.steps:
         if step.name == "LOAD_GLOBAL" and code.co_names[step.arg >> 1] in LOOKS_AROUND:
-            return f"calls {code.co_names[step.arg >> 1]}"
+            name = code.co_names[step.arg >> 1]
+            if name not in OF_ARGUMENT or not _is_called_with_one(flow, step):
+                return f"calls {name}"
     return flow.unknown or flow
+
+
+def _is_called_with_one(flow: StackFlow, step: CodeStep) -> bool:
+    """Whether what a step loads is a callee that gets one argument by position and goes nowhere
+    else."""
+    state = flow.states.get(step)
+    if state is None or not step.arg & 1:
+        return False
+    for other in flow.steps[flow.numbers[step] + 1 :]:
+        if other.goal is not None or other not in flow.states:
+            return False
+        if flow.lowest(other) < len(state.stack) + 2 and other.name != "PRECALL":
+            return other.name == "CALL" and other.arg == 1 and not _by_keyword(flow, other)
+    return False
+
+
+def _by_keyword(flow: StackFlow, call: CodeStep) -> bool:
+    """Whether a call has arguments by keyword (up to 3.12; a name of its own afterwards)."""
+    number = flow.numbers[call]
+    return any(step.name == "KW_NAMES" for step in flow.steps[max(number - 2, 0) : number])
 
 
 def landings(flow: StackFlow, step: CodeStep) -> list[CodeStep]:

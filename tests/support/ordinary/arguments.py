@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import array as arrays
 import enum
 import functools
+import random
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -361,3 +363,80 @@ def range_of_steps(function):
         return x
 
     return Run(unrolled, lambda k: (normal(k, 6), range(4)))
+
+
+def namespace_of_options(function):
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4))
+
+    @function
+    def predict(options, x):
+        decay = [options.gamma**k for k in range(4)]
+        chosen = [name for name in sorted(vars(options)) if name.startswith("use_")]
+        scale = hb.tensor(decay) * len(chosen)
+        logits = model(x) * scale
+        return (logits / options.temperature).softmax(axis=-1)
+
+    def given(k):
+        pick = random.Random(k)
+        flags = {f"use_{name}": True for name in "abc"[: pick.randint(1, 3)]}
+        options = argparse.Namespace(gamma=pick.random(), temperature=1 + pick.random(), **flags)
+        return options, normal(k, 5, 6)
+
+    return Run(predict, given)
+
+
+def losses_weighted_by_config(function):
+    model = nn.Linear(5, 3)
+
+    @function
+    def evaluate(config, x, y):
+        total = sum(config["weights"].values())
+        weights = {name: value / total for name, value in config["weights"].items()}
+        out = model(x)
+        parts = {
+            "fit": (out - y).square().mean(),
+            "size": out.abs().mean(),
+            "smooth": (out[1:] - out[:-1]).square().mean(),
+        }
+        loss = hb.tensor(0.0)
+        for name, part in parts.items():
+            loss = loss + weights[name] * part
+        return loss, {name: part for name, part in parts.items() if weights[name] > config["floor"]}
+
+    def given(k):
+        pick = random.Random(k)
+        weights = {name: pick.random() for name in ("fit", "size", "smooth")}
+        return (
+            {"weights": weights, "floor": pick.random() / 3},
+            normal(k, 6, 5),
+            normal(k + 1, 6, 3),
+        )
+
+    return Run(evaluate, given)
+
+
+def overlap_of_tags(function):
+    left, right = nn.Linear(8, 8), nn.Linear(8, 8)
+    optimizer = optim.SGD([*left.parameters(), *right.parameters()], lr=0.05)
+
+    @function
+    def step(tags, features):
+        names = list(tags)
+        overlap = np.zeros((len(names), len(names)), dtype=np.float32)
+        for i, one in enumerate(names):
+            for j, other in enumerate(names):
+                both = tags[one] & tags[other]
+                overlap[i, j] = len(both) / max(1, len(tags[one] | tags[other]))
+        scores = left(features) @ right(features).T
+        loss = ((scores.sigmoid() - hb.tensor(overlap)) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def batch(k):
+        pick = random.Random(k)
+        tags = {f"item{pick.randrange(999)}_{n}": set(pick.sample("abcdefgh", 3)) for n in range(5)}
+        return tags, normal(k, 5, 8)
+
+    return Run(step, batch, left.state_dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import numpy as np
 
@@ -402,3 +403,59 @@ def box_of_the_largest(function):
         return (part - part.min()) / (part.max() - part.min() + 1e-6), (top, left)
 
     return Run(window, lambda k: (normal(k, 20, 20),))
+
+
+def records_of_people(function):
+    model = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    @function
+    def rank(records):
+        rows = sorted(records, key=lambda row: (row["city"], row["name"]))
+        ages = [row["age"] for row in rows]
+        mean = sum(ages) / len(ages)
+        x = hb.tensor([[row["age"] - mean, row["income"], float(row["member"])] for row in rows])
+        scores = model(x).squeeze(-1).sigmoid()
+        best = (scores / scores.sum()).tolist()
+        return {row["name"]: score for row, score in zip(rows, best)}
+
+    def people(k):
+        pick = random.Random(k)
+        cities = ["Rome", "Oslo", "Lima"]
+        return (
+            [
+                {
+                    "name": f"person {pick.randrange(10**6)}",
+                    "city": pick.choice(cities),
+                    "age": pick.randint(18, 90),
+                    "income": pick.random(),
+                    "member": pick.random() < 0.5,
+                }
+                for _ in range(8)
+            ],
+        )
+
+    return Run(rank, people)
+
+
+def parsed_dates(function):
+    model = nn.Sequential(nn.Linear(4, 12), nn.GELU(), nn.Linear(12, 1))
+
+    def features(day):
+        year, month, rest = (int(part) for part in day.split("-"))
+        return [np.sin(month), np.cos(month), rest / 31, (year - 2000) / 50]
+
+    @function
+    def forecast(days, sales):
+        x = hb.tensor(np.array([features(day) for day in days], dtype=np.float32))
+        predicted = model(x).squeeze(-1)
+        late = max(days)
+        error = (predicted - hb.tensor(sales)).abs()
+        return f"{late}: {error.mean().item():.4f}", predicted
+
+    def given(k):
+        pick = random.Random(k)
+        dates = [(pick.randint(10, 30), pick.randint(1, 12), pick.randint(1, 28)) for _ in range(6)]
+        days = [f"20{year}-{month}-{day}" for year, month, day in dates]
+        return days, [pick.random() for _ in range(6)]
+
+    return Run(forecast, given)

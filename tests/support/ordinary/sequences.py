@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import struct
 
 import hybrid as hb
 from hybrid import nn, optim
@@ -304,3 +306,66 @@ def tokenizer_and_model(function):
         return (" ".join(pick.choice(pool) for _ in range(4)),)
 
     return Run(embed, sentence, lambda: tokenizer.ids)
+
+
+def sorted_vocabulary(function):
+    table, head = nn.Embedding(32, 8), nn.Linear(8, 3)
+
+    @function
+    def classify(words, target):
+        vocabulary = sorted(set(words))
+        place = {word: number for number, word in enumerate(vocabulary)}
+        ids = hb.tensor([place[word] for word in words])
+        vectors = table(ids)
+        weights = vectors.norm(axis=-1).softmax(axis=0).unsqueeze(-1)
+        logits = head((vectors * weights).sum(axis=0))
+        return F.cross_entropy(logits.unsqueeze(0), target)
+
+    def text(k):
+        pick = random.Random(k)
+        return ["".join(pick.choices("abcd", k=3)) for _ in range(10)], labels(k, 1, 3)
+
+    return Run(classify, text)
+
+
+def request_in_json(function):
+    table, out = nn.Embedding(64, 8), nn.Linear(9, 2)
+
+    @function
+    def answer(text):
+        request = json.loads(text)
+        ids = [sum(map(ord, token)) % 64 for token in request["tokens"]]
+        vectors = table(hb.tensor(ids)).mean(axis=0)
+        prior = hb.tensor([request["prior"]])
+        logits = out(hb.concat([vectors, prior]))
+        label = int(logits.argmax())
+        return json.dumps({"user": request["user"], "label": label})
+
+    def text(k):
+        pick = random.Random(k)
+        tokens = ["".join(pick.choices("abcdef", k=4)) for _ in range(7)]
+        return (json.dumps({"user": k, "tokens": tokens, "prior": pick.random()}),)
+
+    return Run(answer, text)
+
+
+def packets_of_bytes(function):
+    kernel = nn.Linear(16, 8)
+    state = {"seen": 0}
+
+    @function
+    def decode(packet):
+        kind, count = struct.unpack_from("<HH", packet)
+        body = list(packet[4 : 4 + count])
+        state["seen"] += len(packet)
+        x = hb.tensor(body).astype(hb.float32) / 255.0
+        if kind % 2:
+            x = 1.0 - x
+        return kernel(x).tanh().reshape(2, 4).sum(axis=1)
+
+    def packet(k):
+        pick = random.Random(k)
+        body = bytes(pick.randrange(256) for _ in range(16))
+        return (struct.pack("<HH", pick.randrange(2), 16) + body,)
+
+    return Run(decode, packet, lambda: state)

@@ -290,3 +290,26 @@ def small_cnn(function):
         return loss, (logits.argmax(axis=1) == y).sum()
 
     return Run(step, lambda k: (normal(k, 4, 1, 8, 8), labels(k, 4, 3)), net.state_dict)
+
+
+def neighbors_as_lists(function):
+    inner, outer = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    @function
+    def convolve(graph, features):
+        source, goal = [], []
+        for node, others in graph.items():
+            for other in others:
+                source.append(other)
+                goal.append(node)
+        degree = [len(graph[node]) for node in graph]
+        h = inner(features).relu()
+        sums = hb.index_add(hb.zeros(6, 8), 0, hb.tensor(goal), h[hb.tensor(source)])
+        mean = sums / hb.tensor(degree).unsqueeze(-1)
+        return outer(mean).log_softmax(axis=-1)
+
+    def graph(k):
+        pick = random.Random(k)
+        return {n: pick.sample(range(6), pick.randint(1, 3)) for n in range(6)}, normal(k, 6, 4)
+
+    return Run(convolve, graph)

@@ -218,7 +218,7 @@ def test_a_debugger_in_a_callee_sees_the_function_itself():
 class _Settled:
     """Inner functions of which nothing more is recorded."""
 
-    news, hopeful = 0, True
+    news, hopeful, recursive = 0, True, False
 
     def settle(self):
         pass
