@@ -33,7 +33,7 @@ def test_categories_and_wrong_names():
     with pytest.raises(SystemExit):
         bench.main(["--only", "no_such_program"])
     assert len(programs()) >= 100
-    assert len({program.category for program in programs().values()}) == 23
+    assert len({program.category for program in programs().values()}) == 24
 
 
 def test_ops_outside_of_plans_and_segments_are_outside():
