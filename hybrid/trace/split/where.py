@@ -34,42 +34,34 @@ def cuts_for(code: CodeType, sites: Mapping[int, SiteKind]) -> frozenset[int]:
     flow = flow_of(code)
     if isinstance(flow, str):
         return frozenset()
-    offsets = sorted({step.offset for step in flow.steps})
-    steps = flow.at
+    offsets, steps = sorted({step.offset for step in flow.steps}), flow.at
     running, cuts = sorted([at for at, kind in sites.items() if kind == "operation"]), set[int]()
-
-    def nearest(places: list[int]) -> set[int]:
-        return {*[k for k in places[:FAR] if obstacle(flow, steps[k]) is None][:1]}
-
-    def shallowest(places: list[int]) -> set[int]:
-        """The nearest of those that have least in hand."""
-        legal = [k for k in places[:FAR] if obstacle(flow, steps[k]) is None]
-        return {*sorted(legal, key=lambda k: len(flow.states[steps[k]].stack))[:1]}
 
     for at in sorted(sites):
         place = offsets.index(at)
         behind = offsets[place + 1 :]
         if sites[at] == "read":
-            cuts |= nearest(behind)
+            cuts |= _nearest(flow, behind)
         elif sites[at] == "call":
             start = max([k for k in cuts if k <= at], default=0)
             earlier = [k for k in running if start <= k < at]
             if earlier:
-                cuts |= shallowest([k for k in offsets[: place + 1] if k > earlier[-1]][::-1])
+                front = [k for k in offsets[: place + 1] if k > earlier[-1]]
+                cuts |= _shallowest(flow, front[::-1])
             later = [k for k in running if k > at]
             until = [k for k in behind if k <= later[0]][::-1] if later else []
-            cuts |= shallowest(until) or nearest(behind)
+            cuts |= _shallowest(flow, until) or _nearest(flow, behind)
             head = _loop_around(flow, at)
             again = [k for k in running if head <= k < at]
             if again:  # it leads to operations of the next turn
-                cuts |= shallowest([k for k in offsets if head <= k <= again[0]][::-1])
+                cuts |= _shallowest(flow, [k for k in offsets if head <= k <= again[0]][::-1])
     for at in _methods(flow, cuts):
         # no replay gives a method that waits for its call: look it up apart
         place = offsets.index(at)
-        cuts |= nearest([offsets[place + 1]])
+        cuts |= _nearest(flow, [offsets[place + 1]])
         loaded = steps[offsets[place - 1]].name in LOADS
         if any(max([k for k in cuts if k <= at], default=0) <= k < at for k in running):
-            cuts |= nearest([offsets[place - loaded]])
+            cuts |= _nearest(flow, [offsets[place - loaded]])
     cuts |= _around_scopes(flow, cuts)
     return frozenset(cuts | _around_loops(flow, cuts))
 
@@ -119,6 +111,17 @@ def _methods(flow: StackFlow, cuts: set[int]) -> set[int]:
     """Look-ups of methods that wait for their call where cuts are."""
     slots = [slot for step, s in flow.states.items() if step.offset in cuts for slot in s.stack]
     return {slot.what.offset for slot in slots if slot.kind == "pair"}
+
+
+def _nearest(flow: StackFlow, places: list[int]) -> set[int]:
+    """The first of some places that is legal."""
+    return {*[k for k in places[:FAR] if obstacle(flow, flow.at[k]) is None][:1]}
+
+
+def _shallowest(flow: StackFlow, places: list[int]) -> set[int]:
+    """The first of those that have least in hand."""
+    legal = [k for k in places[:FAR] if obstacle(flow, flow.at[k]) is None]
+    return {*sorted(legal, key=lambda k: len(flow.states[flow.at[k]].stack))[:1]}
 
 
 def _around_scopes(flow: StackFlow, cuts: set[int]) -> set[int]:
