@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -206,20 +207,41 @@ def stands_in(kind: Any, awake: Any, table: dict[type, type]) -> None:
     table[awake] = kind
 
 
+class _Here(threading.local):
+    """How deep each function's calls of a thread are inside of each other, by id of its counts."""
+
+    def __init__(self) -> None:
+        self.depths: dict[int, int] = {}
+
+
+_HERE = _Here()
+
+
 class InnerCalls:
     """Whether calls of a function inside of one that runs eagerly (recursion over data, say) are
     looked at: only where most of them are served otherwise, and now and then.
 
     `poor`: calls in a row in which that was not so; `blind`: how many next ones are not looked
-    into; `depth`: how many calls are inside of each other right now; `outer`: how many outermost
-    ones there were; `met`: whether there were others, or
-    something else calls itself for data."""
+    into; `depth`: how many calls of this thread are inside of each other right now; `outer`: how
+    many outermost ones there were; `met`: whether there were others, or something else calls itself
+    for data."""
 
-    __slots__ = ("poor", "blind", "rest", "depth", "outer", "met")
+    __slots__ = ("poor", "blind", "rest", "outer", "met")
 
     def __init__(self) -> None:
-        self.poor = self.blind = self.depth = self.outer = 0
+        self.poor = self.blind = self.outer = 0
         self.rest, self.met = REST, False
+
+    @property
+    def depth(self) -> int:
+        return _HERE.depths.get(id(self), 0)
+
+    @depth.setter
+    def depth(self, depth: int) -> None:
+        if depth:
+            _HERE.depths[id(self)] = depth
+        else:
+            _HERE.depths.pop(id(self), None)
 
     def enter(self) -> bool:
         """Note a call that runs eagerly; whether it is an outermost one."""
