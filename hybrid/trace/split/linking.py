@@ -30,6 +30,7 @@ WORTH = 20e-6  # seconds of an eager call in which there is something to gain
 SURVEYS = 2  # calls that are looked at before the turns begin
 STEADY = 2  # calls without news before that
 PATIENCE, MOST_PATIENCE = 64, 128  # with news, before it is given up; where something calls itself
+RESTLESS = 24  # of these, more than those without, after which news seem to have no end
 TURNS, MOST_TURNS = 8, 32  # calls of each kind: they are of ever other sizes
 FASTER, CLEARLY = 0.95, 1.5  # of the time of eager calls: worth it, evidently not
 SURE = 3.0  # standard errors by which that has to be so: it is looked at after each pair
@@ -103,8 +104,9 @@ class Linked:
                     self.linked.append(seconds)
             else:
                 self.fresh += 1
+            restless = self.fresh > max(RESTLESS, self.steady) and not inner.recursive
             most = MOST_PATIENCE if inner.recursive else PATIENCE
-            if self.fresh > most or not inner.hopeful:
+            if restless or self.fresh > most or not inner.hopeful:
                 self.verdict = "whole"
             elif PIECES[0] == "always" and self.steady > STEADY:
                 self.verdict = "linked"
@@ -199,6 +201,7 @@ class Linking:
     _wait: bool | None
     _told: Any
     _nested: InnerCalls
+    _signatures: Any
     _families: Families
     _links: bool = True  # whether it is no inner function of another one
     _linked: Linked | None = None
@@ -225,6 +228,8 @@ class Linking:
         python = fn.__func__ if isinstance(fn, MethodType) else fn
         if type(python) is not FunctionType or budget.eager < WORTH * budget.calls:
             return None
+        if any([state.work is not None for state in list(self._signatures.values())]):
+            return None  # what is being compiled will serve calls
         self._linked = Linked(InnerFunctions(self.fn, self, self._inner_function()))
         return self._linked
 
