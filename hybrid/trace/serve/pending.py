@@ -67,6 +67,9 @@ class Unserved(Napping, Looked):
     _freely: Callable[[], bool]
     _running: Callable[[Any], Callable[..., Any]]
     _settled: Callable[[Any, float], Callable[..., Any] | None]
+    _install: Callable[[SignatureState, ReplayPlan], None]
+    _broken: Callable[[SignatureState, Exception, str], bool]
+    _give_up: Callable[[SignatureState], None]
 
     _turned: str = ""  # why its arguments are part of signatures by value or content
     _waiting: str = ""  # why calls run in Python though nothing stands against a replay
@@ -76,18 +79,6 @@ class Unserved(Napping, Looked):
         self._families, self._nap, self._nested = Families(), Nap(), InnerCalls()
         self._learned = 0
         self._untaped: UntapedWays | None = None  # of calls while gradients are not recorded
-
-    def _install(self, state: SignatureState, plan: ReplayPlan) -> None:
-        """Serve calls by a plan."""
-        raise NotImplementedError
-
-    def _broken(self, state: SignatureState, error: Exception, doing: str) -> bool:
-        """Go on eagerly after an error of hybrid's own work."""
-        raise NotImplementedError
-
-    def _give_up(self, state: SignatureState, forever: bool = False) -> None:
-        """Run the function itself from now on."""
-        raise NotImplementedError
 
     def _missed_again(self, state: SignatureState, told: bool = True) -> bool:
         """Note that no plan served a call, and why where that is `told`; true when that is given

@@ -104,7 +104,7 @@ def test_what_waits_for_its_turn_sleeps_for_less(monkeypatch):
     monkeypatch.setattr(Budget, "pays", lambda self, count: False)
     f = function(lambda x: x)
     for number in range(400):
-        f((number,))
+        f(str(number))
     assert naps[:3] == [REST, 2 * REST, 4 * REST]
 
 

@@ -171,14 +171,14 @@ def loops_over_records(function):
             if record["kind"] == "stop":
                 break
             log.append(record["kind"])
-            scale = record["by"] * 0.5
+            scale = float(record["by"]) * 0.5
             total = (total * scale + w).tanh()
         return total.sum(), len(log)
 
     def call(k):
         pick = random.Random(k)
         kinds = ["plus", "minus", "stop"]
-        return fn([{"kind": pick.choice(kinds), "by": pick.random()} for _ in range(4)])
+        return fn([{"kind": pick.choice(kinds), "by": str(pick.random())} for _ in range(4)])
 
     return call, fn, lambda: log
 
