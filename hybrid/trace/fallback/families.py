@@ -135,6 +135,11 @@ class Families:
         self.older: dict[int, int] = {}
 
     @property
+    def distinct(self) -> int:
+        """Signatures that were not recorded at once, and recorded ones that came once."""
+        return sum([family.distinct for family in list(self.known.values())])
+
+    @property
     def filled(self) -> int:
         """Sizes that plans made for many served."""
         return sum([family.sizes.filled for family in list(self.known.values())])

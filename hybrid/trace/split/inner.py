@@ -67,12 +67,15 @@ class _Place(NamedTuple):
 
 
 class InnerFunctions:
-    """What is known of the functions that one function calls; `make` decorates one of them.
+    """What is known of the functions that one function calls; `make` decorates one of them;
+    `content`: its arguments are others in almost each call.
 
     `inside`, `outside`: operations of the latest survey in plans, and others."""
 
-    def __init__(self, fn: Any, function: Any, make: Callable[[FunctionType], Any]) -> None:
-        self.fn, self.make = fn, make
+    def __init__(
+        self, fn: Any, function: Any, make: Callable[[FunctionType], Any], content: bool = True
+    ) -> None:
+        self.fn, self.make, self.content = fn, make, content
         self.function = weakref.ref(function)
         self.codes: dict[int, InnerCode] = {}
         self.copies: dict[int, _CodeCopy] = {}

@@ -40,6 +40,7 @@ class Makes(Protocol):
 
     fn: Any
     make: Callable[[FunctionType], Any]
+    content: bool
 
     def link_code(self, inner: InnerCode) -> CodeType:
         """Make the linked code of an inner one."""
@@ -142,8 +143,11 @@ class InnerCode:
 
     # ---- in pieces
     def cuts(self) -> bool:
-        """Whether it has operations of its own beside calls that lead to linked code."""
-        return not self.whole and self.kind == "linked" and len(self.direct) >= OWN
+        """Whether it has operations of its own beside calls that lead to linked code, or beside
+        data that is new in each call."""
+        owner = self.owner()
+        behind = "call" in self.sites.values() or (owner is not None and owner.content)
+        return behind and not self.whole and self.kind == "linked" and len(self.direct) >= OWN
 
     def _in_pieces(self, function: FunctionType, copy: Any, owner: Makes) -> Any:
         split = self.splits.get(id(function))

@@ -26,6 +26,7 @@ from .splitting import PIECES
 __all__ = ["Linking"]
 
 BEGIN = 6  # eager calls, more than replays unless there are some inside of others, before that
+RENEWED = 0.9  # of these, signatures that were not seen before: their data is new in each call
 WORTH = 20e-6  # seconds of an eager call in which there is something to gain
 SURVEYS = 2  # calls that are looked at before the turns begin
 STEADY = 2  # calls without news before that
@@ -197,6 +198,7 @@ class Linking:
     fn: Callable[..., Any]
     _budget: Budget
     _replays: int
+    _records: int
     _eager: int
     _wait: bool | None
     _told: Any
@@ -230,7 +232,9 @@ class Linking:
             return None
         if any([state.work is not None for state in list(self._signatures.values())]):
             return None  # what is being compiled will serve calls
-        self._linked = Linked(InnerFunctions(self.fn, self, self._inner_function()))
+        calls = self._replays + self._records + self._eager
+        content = self._families.distinct >= RENEWED * calls
+        self._linked = Linked(InnerFunctions(self.fn, self, self._inner_function(), content))
         return self._linked
 
     def _inner_function(self) -> Callable[[FunctionType], Any]:

@@ -32,6 +32,7 @@ ERRORS = LookupError, hb.HybridError, ZeroDivisionError
 @pytest.fixture(autouse=True)
 def always(monkeypatch):
     monkeypatch.setattr(linking, "WORTH", 0.0)
+    monkeypatch.setattr(linking, "RENEWED", 0.0)
     before, PIECES[0] = PIECES[0], "always"
     yield
     PIECES[0] = before
@@ -397,3 +398,15 @@ def test_operations_of_ordinary_programs_are_in_plans(name):
     inside = [s for inner in fn._linked.inner.codes.values() for s in inner.splits.values()]
     plans = [step for split in inside for step in split.steps.values() if not step.plain]
     assert plans and all(step.standing.replays > ran // 4 for step in plans), fn.explain()
+
+
+def test_signatures_that_come_again_are_left_to_replays(monkeypatch):
+    """Only functions whose data is new in each call are cut for that."""
+    monkeypatch.setattr(linking, "RENEWED", 0.9)
+    PIECES[0] = "auto"
+    w = vector(0)
+    fn = hb.function(lambda key, x: (x * len(key) + w).tanh() * w)
+    for k in range(60):
+        fn("ab" * (1 + k % 7), vector(k))
+    assert fn._linked is None or not fn._linked.inner.content
+    assert fn.cache_info().replays > 20
