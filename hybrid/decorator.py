@@ -112,11 +112,15 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
             except Exception as error:  # nothing has changed, unless a signal's handler raised it
                 if not self._handles_errors or signals.from_handler(error):
                     raise
-                self._eager += 1  # the user's code has handlers: let them see the error
+                failed = True
+            else:
+                if result is not NotImplemented or self._done():
+                    self._replays += 1
+                    return result
+                failed = False
+            if failed:  # the user's code has handlers: let them see the error, and no other one
+                self._eager += 1
                 return self.fn(*args)
-            if result is not NotImplemented or self._done():
-                self._replays += 1
-                return result
         elif direct is not None and kwargs and not door.STATE.special:
             result = self._by_way(args, kwargs)
             if result is not NotImplemented or self._done():
@@ -137,19 +141,18 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
             state, tensors = self._new_state(args, kwargs)
         if (state.work is not None or state.state == "EAGER") and not self._ready(state):
             return self._eagerly(args, kwargs)
-        plans = state.serving(args, kwargs)
-        ahead, key = state.known_paths.foresight, None
-        if ahead is not None:
-            key = ahead.key()
-            plans = ahead.agreeing(key, plans)
-            state.known_paths.aside = not plans  # numbers say so, and no facts
+        plans, ahead = state.serving(args, kwargs), state.known_paths.foresight
+        key, plans = (None, plans) if ahead is None else state.known_paths.foreseen(ahead, plans)
         for plan in plans:
+            failed: Exception | None = None
             try:
                 result = (self._timed if plan.untimed else self._replay)(plan, tensors)
             except Exception as error:
                 if not plan.recording.handles_errors or signals.from_handler(error):
                     raise
-                return self._otherwise(state, (plans, plan, error), args, kwargs, tensors)
+                failed = error.with_traceback(None)
+            if failed is not None:  # behind the handler: the program's Python may run
+                return self._otherwise(state, (plans, plan, failed), args, kwargs, tensors)
             if result is MISS:
                 continue
             self._replays, self._looped = self._replays + 1, self._looped + 1

@@ -103,6 +103,13 @@ class KnownPaths:
         """Whether there is more than one way through the signature."""
         return bool(self.met - {()})
 
+    def foreseen(self, ahead: Foresight, plans: list[ReplayPlan]) -> tuple[Any, list[ReplayPlan]]:
+        """What numbers that are drawn ahead say, and the plans that they let agree."""
+        key = ahead.key()
+        found = ahead.agreeing(key, plans)
+        self.aside = not found  # numbers say so, and no facts
+        return key, found
+
     def lost(self, replays: int) -> bool:
         """Note a call of a way that is not recorded any more: whether there are more of these than
         replays."""

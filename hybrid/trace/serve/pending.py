@@ -279,6 +279,8 @@ class Unserved(Napping, Looked):
             except Exception as error:  # as in a call that records gradients
                 if not untaped.handles or from_handler(error):
                     raise
+                result = MISS
+            if result is MISS:
                 self._eager += 1
                 return self.fn(*args)
             if result is not NotImplemented:
@@ -296,6 +298,8 @@ class Unserved(Napping, Looked):
         except Exception as error:  # as in a call without keywords
             if not self._handles_errors or from_handler(error):
                 raise
+            result = MISS
+        if result is MISS:
             self._eager += 1
             return self.fn(*args, **kwargs)
         self._replays += result is not NotImplemented
@@ -337,7 +341,7 @@ class Unserved(Napping, Looked):
         handles = plan.recording.handles_errors
         self._handles_errors = handles or (bool(ways) and self._handles_errors)
         self._attribute(plan)
-        self._direct = Ways([*ways, way], self._forget_ways).caller()
+        self._direct = Ways([*ways, way], self._look_again).caller()
         keep(plan.learned, form, id(self._direct), MAX_WAYS)
 
     def _learn_untaped(
@@ -368,9 +372,6 @@ class Unserved(Napping, Looked):
         """Count a call that a plan has served."""
         self._replays, self._looped = self._replays + 1, self._looped + 1
         plan.calls += 1
-
-    def _forget_ways(self) -> None:
-        self._look_again()
 
     def _look_again(self) -> None:
         """Have the next call looked at, whichever plan it goes to."""

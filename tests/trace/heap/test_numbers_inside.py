@@ -121,7 +121,6 @@ REPLAYED: dict[str, tuple[Callable[..., Any], Callable[[int], Any]]] = {
     "tuple": (lambda c: c[0] * c[1], lambda k: ((X, 0.5 * k),)),
     "tuple from the end": (lambda c: c[-2] * c[-1], lambda k: ((X, 0.5 * k),)),
     "carry": (unpacked, lambda k: ((X, 0.5 * k),)),
-    "tuple returned": (lambda c: (c[0] * 2, c), lambda k: ((X, 0.5 * k),)),
     "named tuple": (lambda p: p.x * p.rate, lambda k: (Pair(0.1 * k, X),)),
     "named tuple made": (lambda s: Moments(s.step + 1, s.m * s.step), lambda k: (Moments(k, X),)),
     "named tuple by name": (
@@ -129,7 +128,6 @@ REPLAYED: dict[str, tuple[Callable[..., Any], Callable[[int], Any]]] = {
         lambda k: (Moments(k, X),),
     ),
     "_replace": (lambda s: s._replace(step=s.step + 1), lambda k: (Moments(k, X),)),
-    "named tuple returned": (lambda s: (s.m * 2, s), lambda k: (Moments(k, X),)),
     "frozen": (lambda s: Frozen(s.step + 1, s.m * s.step), lambda k: (Frozen(k, X),)),
     "loose": (lambda s: Loose(s.step + 1, s.m * s.step), lambda k: (Loose(k, X),)),
     "replace": (

@@ -8,6 +8,7 @@ everything is replayed.
 from __future__ import annotations
 
 import signal
+import sys
 import warnings
 from typing import Any
 
@@ -142,3 +143,36 @@ def test_explain_names_the_ways() -> None:
         f(hb.tensor([(-1.0) ** k]))
     text = str(f.explain())
     assert "branches on tensors are True" in text and "branches on tensors are False" in text
+
+
+def test_python_that_runs_behind_a_check_sees_no_error_of_it() -> None:
+    """What a plan ended with is no exception of the program's: none is being handled."""
+    seen: list[Any] = []
+
+    def guarded(x: Any) -> Any:
+        x = x * 2
+        if x.sum() > 0:
+            return x
+        seen.append(sys.exc_info()[1])
+        raise ValueError("below")
+
+    def handled(x: Any) -> Any:
+        try:
+            if (x * 3).sum() > 0:
+                return x + 1
+            raise KeyError("down")
+        except KeyError as error:
+            seen.append(error.__context__)
+            return x - 1
+
+    x = hb.tensor([1.0, 2.0])
+    for body in (guarded, handled):
+        for kwargs in ({}, {"x": None}):
+            traced = function(body)
+            for number in range(40):
+                given = -x if number > 9 and number % 3 else x
+                try:
+                    traced(given) if not kwargs else traced(x=given)
+                except ValueError as error:
+                    seen.append(error.__context__)
+    assert seen and not any(seen)

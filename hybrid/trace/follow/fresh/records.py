@@ -16,10 +16,11 @@ from typing import Any
 from ...heap.allowlist import MISSING, instance_dict, lookup
 from ..machine import UNSEEN, StackSlot, Stepper, value_of
 from ..places import attribute
-from ..terms import Live
+from ..terms import Collection, Live
 from .model import Fresh, item_of
 
 __all__ = [
+    "GivenBox",
     "RecordBox",
     "field_of",
     "is_record",
@@ -49,6 +50,25 @@ class RecordBox(Fresh):
         return key % len(self.slots) if whole else None
 
 
+class GivenBox(RecordBox):
+    """A tuple among the arguments with followed numbers in it, which are looked at (`escaped`) if
+    it is used as the object that it is: no other one may take its place."""
+
+    __slots__ = ("escaped",)
+
+    def __init__(self, kind: type, slots: Sequence[StackSlot], escaped: set[Any]) -> None:
+        super().__init__(kind, slots)
+        self.escaped = escaped
+
+    def whole(self) -> Collection:
+        self.escaped.update(self.leaves())
+        return super().whole()
+
+    def frozen(self) -> Collection | None:
+        self.escaped.update(self.leaves())
+        return super().frozen()
+
+
 def is_record(cls: Any) -> bool:
     """Whether a class is that of tuples, or of named tuples which are read as such."""
     if cls is tuple or not issubclass(cls, tuple):
@@ -60,7 +80,7 @@ def is_record(cls: Any) -> bool:
 
 def record_in(slot: StackSlot) -> RecordBox | None:
     """The record in a slot, where all is known of it."""
-    return slot.term if type(slot.term) is RecordBox and not slot.term.lost else None
+    return slot.term if isinstance(slot.term, RecordBox) and not slot.term.lost else None
 
 
 def items_of(slot: StackSlot, count: int) -> list[StackSlot] | None:

@@ -16,7 +16,7 @@ from ...heap.data import Place
 from ...heap.facts import same
 from ...heap.structure import structure_of
 from ..fresh.cells import keeps, seen_from
-from ..fresh.records import RecordBox, is_record
+from ..fresh.records import GivenBox, is_record
 from ..hosted.recall import decided
 from ..machine import CREATED, TENSOR, UNSEEN, Lazy, StackSlot, Stepper
 from ..places import Physical, PlaceSpot, attribute, is_mapping, item
@@ -92,7 +92,7 @@ class GivenNotes:
         for step, part in enumerate(tuple.__iter__(value)):
             found = self._arrive(part, inner[step], above) if step in inner else _slot(part)
             slots.append(UNSEEN if found is None else found)
-        return StackSlot(term=RecordBox(type(value), slots))
+        return StackSlot(term=GivenBox(type(value), slots, self.escaped))
 
     def _places(self, value: Any, inner: Tree, above: tuple[int, ...]) -> None:
         for step, below in inner.items():
