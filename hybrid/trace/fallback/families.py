@@ -101,19 +101,16 @@ class Family:
         """Such a call was computed by its plan, or for nothing op by op."""
         self.vain = 0 if served else self.vain + 1
 
-    def fits(self, signature: tuple[Any, ...], affords: bool, gain: float = 0.0) -> bool:
+    def fits(self, signature: tuple[Any, ...], affords: bool) -> bool:
         """Whether a call is to be computed by a plan that was made for many sizes, or may give one
-        more; `affords`: whether it may take longer than an eager call; `gain`: seconds by which
-        replays are faster."""
+        more; `affords`: whether it may take longer than an eager call."""
         sizes = self.sizes
         if self.vain or not (affords or sizes.cost <= 0.0) or not self.shown:
             return False
         if shape_of(signature) not in self.shown:  # it differs in numbers or objects as well
             return False
-        if sizes.holds([known for known in signature if type(known) is Aval]):
-            return True
-        sizes.lost += gain
-        return affords and sizes.trying
+        avals = [known for known in signature if type(known) is Aval]
+        return sizes.holds(avals) or (affords and sizes.trying)
 
     def relatives(self, state: Any) -> Iterator[Any]:
         """The other members that have recordings, the latest first."""
@@ -174,7 +171,7 @@ class Families:
         admitted = (freely and (first or again)) or budget.pays(count)
         admitted = admitted and budget.allows(replays)
         # a size that costs about as much as an eager call with new kernels
-        admitted = admitted or family.fits(signature, budget.affords(replays), budget.gain())
+        admitted = admitted or family.fits(signature, budget.affords(replays))
         # once recorded it is counted anew, should it leave the table
         self._note(key, 0 if admitted else count)
         return admitted

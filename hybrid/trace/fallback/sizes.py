@@ -41,23 +41,21 @@ class StepPlan(SizedPlan):
 class Sizes:
     """`plans`, the latest first; `missed`: sizes that none of them was for; `filled`: the others;
     `made`: plans so far, those that were for one size only included; `uses` of the last one, which
-    took `seconds` to make; `cost`: what a size that is filled in takes beside 1.1 eager calls;
-    `lost`: seconds that replays would have saved in calls of sizes that no plan is for."""
+    took `seconds` to make; `cost`: what a size that is filled in takes beside 1.1 eager calls."""
 
-    __slots__ = ("plans", "missed", "filled", "made", "last", "uses", "seconds", "cost", "lost")
+    __slots__ = ("plans", "missed", "filled", "made", "last", "uses", "seconds", "cost")
 
     def __init__(self) -> None:
         self.plans: list[StepPlan] = []
         self.missed = self.filled = self.made = self.uses = 0
-        self.seconds = self.cost = self.lost = 0.0
+        self.seconds = self.cost = 0.0
         self.last: StepPlan | None = None
 
     @property
     def trying(self) -> bool:
         """Whether a size that no plan is for may give one more."""
         used = self.made < FIRST or self.uses >= MANY or self.seconds < LITTLE
-        wanted = used or self.lost >= self.seconds
-        return self.missed >= LATER and self.made < FIRST + self.filled // EACH and wanted
+        return self.missed >= LATER and self.made < FIRST + self.filled // EACH and used
 
     def holds(self, avals: Sequence[Aval]) -> bool:
         """Whether a call whose tensors have these records is one that a plan was made for."""
@@ -78,7 +76,7 @@ class Sizes:
         trying, self.missed = self.trying, self.missed + 1
         if not trying:
             return None
-        self.made, self.lost = self.made + 1, 0.0
+        self.made += 1
         start = thread_time()
         for first, second in ((other.graph, graph), (graph, other.graph)):
             made = self._learnt(first, second, graph, states)

@@ -26,6 +26,7 @@ from .splitting import PIECES
 __all__ = ["Linking"]
 
 BEGIN = 6  # eager calls, more than replays unless there are some inside of others, before that
+FILLED = 8  # calls for which a size stands that a plan for many served: more will come
 RENEWED = 0.9  # of these, signatures that were not seen before: their data is new in each call
 WORTH = 20e-6  # seconds of an eager call in which there is something to gain
 SURVEYS = 2  # calls that are looked at before the turns begin
@@ -221,7 +222,7 @@ class Linking:
         inside = self._nested
         if inside.outer < BEGIN or not self._links or self._told is not None:
             return None
-        served = self._replays + 2 * self._families.filled
+        served = self._replays + FILLED * self._families.filled
         if inside.outer < served and not inside.met:
             return None
         if PIECES[0] == "never" or (PIECES[0] == "auto" and CHOICE[0] != "auto"):
