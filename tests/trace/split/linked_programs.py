@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import random
 
+from worlds import into
+
 import hybrid as hb
 from hybrid import nn, optim
 
@@ -37,14 +39,8 @@ def noted(call, fn):
     return call
 
 
-def program(native):
-    """Note a program: a function of what decorates; `native`: whether its calls end as replays."""
-
-    def note(make):
-        PROGRAMS[make.__name__] = make, native
-        return make
-
-    return note
+# `program(native)`: whether its calls end as replays
+program = into(PROGRAMS)
 
 
 def cell_of(size=6):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ordinary import programs
 from ordinary.run import Turns
-from worlds import played
+from worlds import into, played
 
 import hybrid as hb
 from hybrid import nn, optim
@@ -41,14 +41,8 @@ def always(monkeypatch):
 PROGRAMS = {}
 
 
-def program(pieces):
-    """Note a program; `pieces`: of how many pieces operations are in a plan at least."""
-
-    def note(make):
-        PROGRAMS[make.__name__] = make, pieces
-        return make
-
-    return note
+# `program(n)`: of n pieces operations are in a plan at least
+program = into(PROGRAMS)
 
 
 def vector(k, *shape):

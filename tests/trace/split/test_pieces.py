@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 import pytest
-from worlds import played
+from worlds import into, played
 
 import hybrid as hb
 from hybrid import nn, optim
@@ -40,14 +40,8 @@ def vector(k, *shape):
 PROGRAMS = {}
 
 
-def program(native):
-    """Note a program: a function of what decorates; `native`: whether it ends in plans."""
-
-    def note(make):
-        PROGRAMS[make.__name__] = make, native
-        return make
-
-    return note
+# `program(native)`: whether it ends in plans
+program = into(PROGRAMS)
 
 
 @program(True)

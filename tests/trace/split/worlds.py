@@ -1,4 +1,4 @@
-"""A program in two worlds with equal starts: decorated, and plain."""
+"""Tables of programs, and a program in two worlds with equal starts: decorated, and plain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from contextlib import redirect_stdout
 from frozen import difference, frozen
 
 import hybrid as hb
+
+
+def into(programs):
+    """What notes programs (functions of what decorates) in a table, with what is expected of each."""
+
+    def program(expected):
+        def note(make):
+            programs[make.__name__] = make, expected
+            return make
+
+        return note
+
+    return program
 
 
 def played(program, calls, grad=True):
