@@ -14,6 +14,8 @@ import hybrid as hb
 from hybrid import nn, optim
 from hybrid.decorator import RunsEagerly, function
 from hybrid.trace.fallback.budget import Budget
+from hybrid.trace.fallback.postponed import Postponed
+from hybrid.trace.record import recorder
 
 F = nn.functional
 
@@ -230,3 +232,27 @@ def test_a_wrong_size_raises_as_eagerly():
 
 def test_views_and_results_of_arguments():
     both(lambda jit: jit(lambda x: (x[1:], x.T, x.reshape(-1))), repeated(5, (3, 4, 5, 6)))
+
+
+def test_a_result_on_a_tape_is_computed_by_the_plan(monkeypatch):
+    """Its tape becomes that of a replay, also where sweeps have looked at it: nothing that it held
+    is computed op by op."""
+    monkeypatch.setattr(recorder, "SWEEP_BYTES", 150)
+    ended, finish = list[Any](), Postponed.finish
+    monkeypatch.setattr(
+        Postponed, "finish", lambda self, *a: (finish(self, *a), ended.append(self))
+    )
+    layer = nn.Linear(4, 3)
+
+    def make(jit: Any) -> Any:
+        def step(x: Any) -> Any:
+            n = x.shape[0]
+            loss = (layer(x).tanh() ** 2).sum() * (1.0 / (n + 1))
+            loss.backward()
+            layer.zero_grad()
+            return loss
+
+        return jit(step)
+
+    both(make, rows(7, 9, 12, 15))
+    assert ended and [postponed.strays for postponed in ended] == [0] * len(ended)
