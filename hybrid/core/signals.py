@@ -189,8 +189,10 @@ def _install() -> None:
             _SAVED[number] = handler
             try:
                 _set_handler(number, _arrived)
-            except ValueError:  # an embedding program runs Python in a thread of its own
-                del _SAVED[number]
+            except BaseException as error:  # of a handler: Python looks for signals before it does it
+                _SAVED.pop(number, None)
+                if not isinstance(error, ValueError):  # Python embedded in a thread of its own
+                    raise
 
 
 @functools.lru_cache(None)
@@ -203,11 +205,13 @@ def _numbers() -> tuple[int, ...]:
 @critical
 def _restore() -> None:
     raised = None
-    for number in list(_SAVED):
+    while True:
         try:
-            if _get_handler(number) is _arrived:
-                _set_handler(number, _SAVED[number])
-            del _SAVED[number]
+            for number in list(_SAVED):
+                if _get_handler(number) is _arrived:
+                    _set_handler(number, _SAVED[number])
+                del _SAVED[number]
+            break
         except BaseException as error:  # of a handler that is back in its place
             raised = raised or error
     if raised is not None:
@@ -249,12 +253,14 @@ class _Held:
         if not _is_main():
             return
         _COUNTS.open = max(_COUNTS.open - 1, 0)
-        if not _COUNTS.open:
-            _restore()
-        if PENDING:
-            numbers = PENDING[:]
-            del PENDING[:]
-            TRIP[numbers]
+        try:
+            if not _COUNTS.open:
+                _restore()
+        finally:
+            if PENDING:
+                numbers = PENDING[:]
+                del PENDING[:]
+                TRIP[numbers]
 
 
 held = _Held()

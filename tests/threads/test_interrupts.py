@@ -238,3 +238,38 @@ print(interrupted)
 def test_an_interrupt_leaves_all_actions_of_a_call_or_none() -> None:
     (interrupted,) = run(ACTIONS, times(40, 400), HYBRID_CACHE="0", HYBRID_DEFERRED="never")
     assert int(interrupted) >= 30
+
+
+ENDS = """
+from hybrid.core import signals
+
+set_handler, handler = signals._set_handler, signal.getsignal(signal.SIGINT)
+met = 0
+for count in range(1, 5):  # the change of handlers that is interrupted
+    for late in (False, True):
+        left = [count]
+
+        def interrupted(number, what):
+            left[0] -= 1
+            if left[0] == 0 and not late:
+                signal.raise_signal(signal.SIGINT)
+            set_handler(number, what)
+            if left[0] == 0 and late:
+                signal.raise_signal(signal.SIGINT)
+
+        signals._set_handler = interrupted
+        try:
+            for _ in range(2):
+                with signals.held:
+                    pass
+        except KeyboardInterrupt:
+            met += 1
+        signals._set_handler = set_handler
+        assert signal.getsignal(signal.SIGINT) is handler
+        assert not signals.PENDING and not signals._SAVED and signals._COUNTS.open == 0
+print(met)
+"""
+
+
+def test_an_interrupt_at_an_end_of_a_section_leaves_no_handler_behind() -> None:
+    assert run(ENDS) == ["8"]

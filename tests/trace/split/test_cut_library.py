@@ -7,6 +7,7 @@ import ast
 import configparser
 import contextlib
 import csv
+import gc
 import io
 import json.decoder
 import logging
@@ -119,6 +120,7 @@ def played(scenario, fn, number):
 
     text = io.StringIO()
     before = sys.gettrace()
+    gc.disable()  # what a collection calls would be counted
     with contextlib.redirect_stderr(text):
         try:
             sys.settrace(trace)
@@ -128,6 +130,7 @@ def played(scenario, fn, number):
             result = type(error), str(error)[:20], type(context), type(error.__cause__)
         finally:
             sys.settrace(before)
+            gc.enable()
     state = []
     for note in notes:
         try:
