@@ -189,7 +189,7 @@ def _install() -> None:
             _SAVED[number] = handler
             try:
                 _set_handler(number, _arrived)
-            except BaseException as error:  # of a handler: Python looks for signals before it does it
+            except BaseException as error:  # of a handler: Python looks before it acts
                 _SAVED.pop(number, None)
                 if not isinstance(error, ValueError):  # Python embedded in a thread of its own
                     raise
