@@ -20,7 +20,8 @@ class Hooks(NamedTuple):
     `returned` is called with what quiet code gave to the frame that calls it; `looked` gets the
     first argument, by id, of quiet code that looks; `met` is asked about code that is about to run
     and its global names: whether it is of no interest (then it has called `quiet`); `deep` is
-    called where frames are inside one another too deep to be watched: it ends the watch."""
+    called where frames are inside one another too deep to be watched: it ends the watch.  `root` is
+    the code of the function that is watched."""
 
     profile: Callable[..., Any]
     trace: Callable[..., Any]
@@ -28,6 +29,7 @@ class Hooks(NamedTuple):
     looked: dict[int, Any]
     met: Callable[[CodeType, dict[str, Any]], bool]
     deep: Callable[[], None] = lambda: None
+    root: CodeType | None = None
 
 
 class EventFilter(Protocol):

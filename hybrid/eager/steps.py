@@ -116,7 +116,7 @@ def _range_of(tensor: Any) -> str:
     wide = array.astype(np.float64)
     bad = int(np.isnan(wide).sum())
     known = wide[~np.isnan(wide)]
-    text = f", min {known.min():.6g}, max {known.max():.6g}" if known.size else ""
+    text = f", min {np.min(known):.6g}, max {np.max(known):.6g}" if known.size else ""
     return f"{tensor._a}{text}" + (f", {bad} NaN" if bad else "")
 
 

@@ -124,8 +124,7 @@ def pieces_of(
     for landing in [goal for cut in cuts for goal in landings(flow, steps[cut])]:
         places[landing] = places.get(landing) or _Cut(flow, landing, True)
     entry = _Writer(flow, places, None, keep).piece(mark)
-    # an exit method is called before a signal arrives: it is at the end of what it ends
-    calm = {first for first, _ in ends_of_with(flow)} | (places.keys() - {*map(steps.get, cuts)})
+    calm = places.keys() - {*map(steps.get, cuts)}
     parts, todo = dict[int, Piece](), [entry]
     while todo:
         for leaving in todo.pop().exits:
@@ -332,8 +331,17 @@ class _Writer:
                 for maker in slot.what:
                     self._add(maker.name, maker.arg)
 
+    def _late(self) -> list[CodeStep]:
+        """The call of an exit method that the piece begins with, and the step behind it, where
+        signals arrive then: the call is at the end of what it ends, and its handlers hold."""
+        behind = dict(ends_of_with(self.flow)).get(self.start) if self.arrive else None
+        if behind is None:
+            return []
+        number = self.flow.numbers[behind]
+        return self.flow.steps[number - 2 : number]
+
     def _arrival(self) -> list[CodeStep]:
-        """What has signals arrive at the beginning of the piece."""
+        """What has signals arrive."""
         count = len(self.steps)
         if self.arrive is not None:
             order = [("PUSH_NULL", 0), ("LOAD_CONST", self.arrive[0])]
@@ -348,7 +356,8 @@ class _Writer:
 
     def _write(self, exits: dict[int, Exit]) -> None:
         """The steps of the function, and what ends the piece in the place of the cuts."""
-        covered = {self.start: self._arrival()}
+        late = self._late()
+        covered = {} if late else {self.start: self._arrival()}
         jump = self._add("JUMP_FORWARD")
         leaving: dict[CodeStep, list[CodeStep]] = {}
         for step in self.flow.steps:
@@ -356,6 +365,8 @@ class _Writer:
                 leaving[step] = self._leave(self.cuts[step], exits[step.offset])
             if step in self.body:
                 self._copy(step)
+            if late and step is late[1]:
+                covered[late[0]] = self._arrival()
         for step, copies in self.copies.items():
             if step.goal is not None:
                 copies[-1].arg = (leaving.get(step.goal) or self.copies[step.goal])[0]

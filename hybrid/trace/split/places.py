@@ -140,7 +140,8 @@ def ends_of_with(flow: StackFlow) -> list[tuple[CodeStep, CodeStep]]:
         following = flow.steps[number : number + 6]
         shown = [(s.name, s.arg) for s in following if s.name != "PRECALL"]
         if shown[:5] == [("LOAD_CONST", None)] * 3 + [("CALL", 2), ("POP_TOP", 0)]:
-            found.append((step, flow.steps[number + len(following) - (len(following) < 6)]))
+            call = number + [s.name for s in following].index("POP_TOP")
+            found.append((step, flow.steps[call + 1]))
     return found
 
 

@@ -17,7 +17,8 @@ from .places import GLUED, ends_of_with, flow_of, landings, obstacle
 
 __all__ = ["begins_late", "changes", "cuts_for"]
 
-METHODS = "LOAD_METHOD" in opcode.opmap  # later, a bit of LOAD_ATTR
+# later (3.12 has it as a pseudo-instruction only), a bit of LOAD_ATTR
+METHODS = opcode.opmap.get("LOAD_METHOD", 256) < 256
 LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL")
 # methods that change what they belong to
 CHANGING = names(

@@ -153,7 +153,7 @@ class Watch:
             gc.disable()
             gc.collect(0)
             hooks = self._profile, self._trace, self._returned, self.looked, self._met, self._deep
-            self._hooks.begin(Hooks(*hooks))
+            self._hooks.begin(Hooks(*hooks, self.sites.root))
         except BaseException:
             self._off()
             raise

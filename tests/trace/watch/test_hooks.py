@@ -240,6 +240,23 @@ def test_deep_recursion_with_a_raised_limit():
         sys.setrecursionlimit(limit)
 
 
+def test_a_function_that_goes_deep_is_no_matter_for_others():
+    def down(n: int) -> int:
+        return 0 if n == 0 else 1 + down(n - 1)
+
+    deep, filtered, found = function(lambda x: x * down(600)), [], event_filter()
+    for _ in range(4):
+        assert deep(hb.ones(1)).tolist() == [600.0]
+    assert deep.cache_info().replays > 0
+
+    def other(x: hb.Tensor) -> hb.Tensor:
+        filtered.append(found._evaluator(found._interpreter()) == found._evaluate)
+        return x * 2
+
+    function(other)(hb.ones(2))
+    assert filtered == [True]
+
+
 @pytest.mark.parametrize("kilobytes", [256, 512, 2048])
 def test_recursion_in_a_thread_with_a_small_stack(kilobytes):
     """Frames that fit a small stack without a watch do with it: Python frames take none of it."""

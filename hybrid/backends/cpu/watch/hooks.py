@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ....core.cache import keep
 from ....core.signals import critical, foreign
 from ...events import EventFilter, Hooks, PlainHooks
 from ..machine.host import keep_forever, python_address
@@ -28,6 +29,7 @@ from .monitor import Monitor
 __all__ = ["NativeFilter", "event_filter"]
 
 MOST = ir.SLOTS // 2  # slots of the table in use
+MOST_DEEP = 256  # functions that are known to go deep
 FRAME = 1024  # bytes of native stack that a call takes while `evaluate` is in place, at most
 # Frames inside one another while `evaluate` is in place: CPython 3.12 counts native calls apart.
 NESTED = 300 if sys.version_info[:2] == (3, 12) else 1 << 30
@@ -89,6 +91,8 @@ class NativeFilter:
         self._scope = NOBODY
         self._inside: dict[int, tuple[CodeType, Any]] = {}  # quiet code that was not met
         self.switches = True
+        # functions whose calls went too deep, by the ids of their code
+        self._deep: dict[int, CodeType | None] = {}
 
     def _state(self) -> Any:
         """The word THREAD."""
@@ -108,7 +112,8 @@ class NativeFilter:
         for index, held in enumerate(objects, ir.PROFILE // 8):
             words[index] = id(held)
         default, interpreter = words[ir.EVALUATE // 8], self._interpreter()
-        if self.switches and sys.getrecursionlimit() * FRAME <= self._room() * 3 // 4:
+        switches = self.switches and id(hooks.root) not in self._deep
+        if switches and sys.getrecursionlimit() * FRAME <= self._room() * 3 // 4:
             if self._evaluator(interpreter) == default:
                 words[ir.DEPTH // 8], words[ir.DEEPEST // 8] = 0, self._left()
                 self._set_evaluator(interpreter, self._evaluate)
@@ -137,8 +142,8 @@ class NativeFilter:
         which does not matter where each frame has no native one."""
         hooks = self._scope.hooks
         if code is None:
-            self.switches = False
             if hooks is not None:
+                keep(self._deep, id(hooks.root), hooks.root, MOST_DEEP)
                 hooks.deep()
         elif hooks is not None and not hooks.met(code, space) and self._scope.telling is not None:
             self._scope.telling.meet(code)
