@@ -127,6 +127,9 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
                 return result
         if door.current_mode() is not None:
             return self._within(args, kwargs)
+        if self._passed_by is not None and not kwargs and self._passed_by.takes(args):
+            self._eager += 1
+            return self.fn(*args)
         return (self._signed if self._untaped is None else self._off_tape)(args, kwargs)
 
     def _signed(self, args: Args, kwargs: Kwargs) -> Any:
@@ -140,6 +143,8 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
         if state is None:
             state, tensors = self._new_state(args, kwargs)
         if (state.work is not None or state.state == "EAGER") and not self._ready(state):
+            if self._linked is None and not named:
+                self._pass_by(state, given)
             return self._eagerly(args, kwargs)
         plans, ahead = state.serving(args, kwargs), state.known_paths.foresight
         key, plans = (None, plans) if ahead is None else state.known_paths.foreseen(ahead, plans)
@@ -222,7 +227,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
     def _record(self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]) -> Any:
         if state.deferral is not None and not self._again(state):
             return self._defer(state, args, kwargs)
-        if state.work is not None or self._sealed(state) or not self._affordable():
+        if state.work is not None or self._sealed(state) or not self._affordable(state):
             return self._eagerly(args, kwargs, state.sealed)
         if not worth(state, self._budget, self._replays + self._eager) or one_array_twice(tensors):
             return self._eagerly(args, kwargs)

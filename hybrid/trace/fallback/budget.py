@@ -1,9 +1,9 @@
-"""What recording may cost: every constant of it, and the account of one function.
+"""What recording and finding out may cost: every constant of it, and the account of one function.
 
-Invariant: of n calls of a function at most START recordings, and the code compiled for them, are
-free, the first EARLY whatever they cost and the others for FREE seconds; what more of them cost
-stays below ALLOWANCE, a tenth (SHARE) of the time that its calls take eagerly, and what replays
-have saved of that.
+Invariant: what is free is free in the first YOUNG calls: START recordings with the code compiled
+for them and calls that find out which way is faster, for FREE seconds, and ALLOWANCE behind that
+(the first EARLY recordings are free whenever they come); what more of it there is stays below a
+share (SHARE) of the time that calls take eagerly, and what replays have saved of that.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ __all__ = [
 START = 16
 # Seconds that they may take, but for those of the first versions, which cost what they cost.
 FREE, EARLY = 2.0, 4
-# Calls of a function that are its start-up: later plans for other facts than those of three plans
-# have to pay for themselves.
-YOUNG = 64
+# Calls of a function that are its start-up: what is free is free in these, and later plans for
+# other facts than those of three plans have to pay for themselves.
+YOUNG = 100
 # Seconds that may go into recordings after that while nothing is paid back: what nobody notices.
+# What the start-up left of it, and of the share, lapses.
 ALLOWANCE = 0.2
 # Of the time that all calls would take eagerly, what may go into recordings besides.
-SHARE = 0.1
+SHARE = 0.05
 # Versions for signatures that differ in extents, numbers or objects only, made at first sight.
 VERSIONS = 3
 # As many such signatures are taken for a set that comes again and again: of more, only those are
@@ -74,11 +75,15 @@ CLOCK: list[Callable[[], float]] = [time.perf_counter]  # tests count instead
 class Budget:
     """The account of one function; seconds by `CLOCK`.
 
-    `free`: on recordings that are, `spent` on the others, `eager` in `calls` eager ones (of that
-    `making` for kernels), `replayed` in `timed` replays; `recent` on all recordings for the latest
-    `versions` (both halved with each version); `refused`: calls that were not recorded because the
-    account did not allow it; `inside`: on calls of the function inside of the one under way;
-    `general`: how many first plans for many sizes were made."""
+    `free`: on what is, `spent` on the rest, `eager` in `calls` eager ones (of that `making` for
+    kernels, and `plain` in those `others` that made none), `replayed` in `timed` replays; `recent`
+    on all recordings for the latest `versions` (both halved with each version); `refused`: calls
+    that were not recorded because the account did not allow it; `inside`: on calls of the function
+    inside of the one under way; `general`: how many first plans for many sizes were made; `tried`:
+    calls that took a way which is on trial; `trial`: what these cost lately; `replays`: those that
+    are known of; `unseen`: eager calls that nobody looked at; `nested`: calls inside of others;
+    `left`: of ALLOWANCE, once the start-up is over, less the share of it; `around`: the account of
+    the function that this one is a part of, with whose start-up its own ends."""
 
     __slots__ = (
         "recordings",
@@ -94,12 +99,24 @@ class Budget:
         "inside",
         "general",
         "making",
+        "tried",
+        "replays",
+        "unseen",
+        "left",
+        "trial",
+        "plain",
+        "others",
+        "nested",
+        "around",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, around: Budget | None = None) -> None:
+        self.around = around
         self.recordings = self.calls = self.timed = self.refused = self.general = 0
         self.free = self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
-        self.inside = self.making = 0.0
+        self.inside = self.making = self.trial = self.plain = 0.0
+        self.tried = self.replays = self.unseen = self.others = self.nested = 0
+        self.left: float | None = None
 
     def enter(self) -> float:
         """A call begins; give the result to `leave`."""
@@ -112,19 +129,51 @@ class Budget:
         own, self.inside = max(seconds - self.inside, 0.0), outer + seconds
         return own
 
-    def allows(self, replays: int) -> bool:
+    def allows(self, replays: int, ahead: int = 0) -> bool:
         """Whether one more recording is paid for; a replay counts as the eager call that it is
-        instead of."""
-        return self._is_free(self.recordings + 1) or self.affords(replays)
+        instead of.  `ahead`: behind the start-up, how many versions have to be paid for before: one
+        at first sight, none where calls would have paid for it by now, and one less where the first
+        recording of two was made."""
+        self.replays = max(self.replays, replays)
+        if self._is_free(self.recordings + 1):
+            return True
+        limit = self._limit()
+        return self.spent + (0 if self.is_young else ahead) * self._version <= limit
 
     def affords(self, replays: int) -> bool:
-        """The same for one that is not free."""
-        earned = replays * self.gain() if self.timed else 0.0
-        return self.spent <= ALLOWANCE + SHARE * (self.eager + replays * self.usual) + earned
+        """The same for a further size of what was recorded, which is not free and has no price
+        beforehand, but soon pays."""
+        self.replays = max(self.replays, replays)
+        return self.spent <= self._limit() + ALLOWANCE
+
+    @property
+    def is_young(self) -> bool:
+        """Whether this is the start-up."""
+        if self.around is not None and not self.around.is_young:
+            return False
+        calls = self.recordings + self.calls + self.tried + self.replays + self.unseen
+        return self.left is None and calls - self.nested < YOUNG
+
+    def _limit(self) -> float:
+        """How much may have been spent by now."""
+        share = SHARE * (self.eager + (self.replays + self.unseen) * self.usual)
+        saved = self.replays * self.gain() if self.timed else 0.0
+        if self.is_young:
+            return ALLOWANCE + share + saved
+        if self.left is None:
+            self.left = min(max(self.spent - saved, 0.0) - share, ALLOWANCE)
+        return max(self.left + share + saved, 0.0)  # what calls take usually changes
 
     def _is_free(self, number: int) -> bool:
         """Whether a recording, counted from one, costs nothing."""
-        return number <= EARLY or (number <= START and self.free <= FREE)
+        if number <= EARLY:
+            return True
+        return number <= START and self.free <= FREE and self.is_young
+
+    @property
+    def _version(self) -> float:
+        """Seconds that one more version is likely to take."""
+        return self.recent / self.versions if self.versions else self.recent
 
     def gain(self) -> float:
         """Seconds that a replay saves; half a call while none was timed."""
@@ -170,13 +219,36 @@ class Budget:
         self.replayed += seconds
         self.timed += 1
 
+    def may_try(self, replays: int) -> bool:
+        """Whether one more call that finds out which way is faster is paid for."""
+        self.replays = max(self.replays, replays)
+        if self.is_young and self.free <= FREE:
+            return True
+        return self.spent + self.trial <= self._limit()
+
+    def tries(self, seconds: float, making: float = 0.0) -> None:
+        """A call took a way that is on trial: what that cost beyond an eager call, or saved."""
+        more = seconds - making - self.usual if self.calls else 0.0
+        self.trial = max(self.trial + more, 0.0) / 2
+        if self.free <= FREE and self.is_young:
+            self.free += max(more, 0.0)
+        else:
+            self.spent = max(self.spent + more, 0.0)
+        self.tried += 1
+
     def ran(self, seconds: float, making: float = 0.0) -> None:
         """A call ran eagerly; `making`: seconds in which it made kernels, as no later one does."""
         self.eager += seconds
         self.making += min(making, seconds)
         self.calls += 1
+        if not making:
+            self.plain += seconds
+            self.others += 1
 
     @property
     def usual(self) -> float:
-        """Seconds of an eager call whose kernels are there."""
+        """Seconds of an eager call whose kernels are there: what else is new where they are not
+        counts for nothing, if there was another one."""
+        if self.others:
+            return self.plain / self.others
         return (self.eager - self.making) / self.calls if self.calls else 0.0

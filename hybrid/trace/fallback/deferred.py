@@ -17,8 +17,10 @@ from ...control.taps import Probes
 from ...core.errors import HybridError
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import COLLECTING, Segment
+from ...ir.door.resolved import MAKING
 from ..heap.signature import Regard, signature_of
 from ..watch.turns import TURN
+from .budget import Budget
 from .nap import InnerCalls
 from .parts import LARGE
 from .segments import Segments
@@ -178,7 +180,10 @@ class Deferring:
     """The part of `Function` that runs calls whose Python has to run."""
 
     fn: Callable[..., Any]
+    _budget: Budget
     _eager: int
+    _replays: int
+    _eagerly: Callable[..., Any]
     _inner: int
     _regard: Regard
     _state: Callable[..., Any]
@@ -250,10 +255,17 @@ class Deferring:
                 self._run_python(state, None)
 
     def _in_turns(self, deferral: Deferral, args: Any, kwargs: Any) -> Any:
-        deferred = deferral.turn()
+        deferred, known = deferral.turn(), bool(deferral.verdict)
+        if deferred and not known and not self._budget.may_try(self._replays):
+            return self._eagerly(args, kwargs)
         self._deferred += deferred
         self._eager += not deferred
-        return deferral.run(self.fn, args, kwargs, deferred)
+        made, start = MAKING.total, perf_counter()
+        result = deferral.run(self.fn, args, kwargs, deferred)
+        if not known:
+            account = self._budget.tries if deferred else self._budget.ran
+            account(perf_counter() - start, MAKING.total - made)
+        return result
 
 
 WITHIN = vars(Deferring)["_within"].__code__  # of frames between a call and one that is part of it

@@ -168,8 +168,9 @@ class Families:
         count += weight if count else 1
         first = family.versions < VERSIONS and family.number < FAMILIES
         again = count > 1 and family.hopeful
-        admitted = (freely and (first or again)) or budget.pays(count)
-        admitted = admitted and budget.allows(replays)
+        paid = budget.pays(count)
+        admitted = paid or (freely and (first or again))
+        admitted = admitted and budget.allows(replays, not paid)
         # a size that costs about as much as an eager call with new kernels
         admitted = admitted or family.fits(signature, budget.affords(replays))
         # once recorded it is counted anew, should it leave the table

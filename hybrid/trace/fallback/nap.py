@@ -16,7 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ...backends.api import layout
-from .budget import CLOCK
+from ...core.cache import keep
+from ...ir.door.context import LOCAL
+from ...ir.tensor import Handle
+from .budget import CLOCK, Budget
 
 __all__ = [
     "InnerCalls",
@@ -24,6 +27,7 @@ __all__ = [
     "MAX_REST",
     "Nap",
     "Napping",
+    "PassedBy",
     "UNCOUNTED",
     "asleep",
     "become",
@@ -39,6 +43,7 @@ SHARE, LONGEST = 0.02, 4096  # of the time of calls that looks may take; calls t
 FREE = 5e-3  # seconds of looks that do
 POOR = 4  # eager calls most of whose inner calls are not served, before those are not looked at
 UNCOUNTED = 1 << 40  # more calls than there are in one
+MOST = 64  # signatures that are passed by
 WORTH = 1e-3  # seconds of a call that a look at its signature is small beside
 
 
@@ -96,6 +101,44 @@ class Nap:
         return slept
 
 
+class PassedBy:
+    """Signatures that were given up, of a function whose other calls are replayed: calls of these
+    run in Python without a look at their signature, as many in a row as a nap takes.
+
+    `rows`: how many are left and were begun with, and the state of the signature, by the records of
+    the arguments and whether gradients are recorded."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self) -> None:
+        self.rows: dict[Any, list[Any]] = {}
+
+    def takes(self, args: tuple[Any, ...]) -> bool:
+        """Whether a call is one of them, which is counted."""
+        row = self.rows.get(_records_of(args))
+        if row is None or not row[0]:
+            return False
+        row[0] -= 1
+        row[2].idle += 1
+        return True
+
+    def begin(self, args: tuple[Any, ...], state: Any) -> int:
+        """How many next calls like this one are not looked at."""
+        key = _records_of(args)
+        if key is None:
+            return 0
+        row = self.rows.get(key)
+        rest = REST if row is None or row[2] is not state else min(2 * row[1], MAX_REST)
+        keep(self.rows, key, [rest, rest, state], MOST)
+        return rest
+
+
+def _records_of(args: tuple[Any, ...]) -> Any:
+    """What tells calls with tensors and nothing else apart at a glance; None for others."""
+    records = [a._a for a in args if isinstance(a, Handle)]
+    return (LOCAL.grad, *records) if len(records) == len(args) else None
+
+
 _CALLED = frozenset(("fn",))  # attributes that a sleeping function's calls depend on
 _ASLEEP: dict[type, type] = {}  # class -> that of its objects while they sleep
 
@@ -120,8 +163,11 @@ class Napping:
 
     __slots__ = ("__dict__", "_ahead")  # what is called while it sleeps
     fn: Callable[..., Any]
+    _budget: Budget
     _eager: int
+    _direct: Callable[..., Any] | None
     _ahead: Callable[..., Any]
+    _passed_by: PassedBy | None = None
 
     def __init__(self) -> None:
         self._left: Callable[[], int] = _none
@@ -131,6 +177,14 @@ class Napping:
     def _unseen(self) -> int:
         """Calls that are counted as eager and have yet to come."""
         return self._left()
+
+    def _pass_by(self, state: Any, args: tuple[Any, ...]) -> None:
+        """A call of a signature that was given up: let the next ones go by, if a look at them costs
+        more than it brings and others are served directly."""
+        done = state.state == "EAGER" and state.why and state.deferral is None
+        if done and self._direct and self._budget.usual < WORTH:
+            self._passed_by = self._passed_by or PassedBy()
+            self._budget.unseen += self._passed_by.begin(args, state)
 
     def _sleep(self, calls: int, run: Callable[..., Any] | None = None) -> bool:
         """Let the next calls run the user's function, or what stands for it, and the one after them
@@ -254,14 +308,14 @@ class InnerCalls:
         self.blind -= self.blind > 0
         return self.blind > 0
 
-    def seen(self, eager: int, served: int) -> None:
-        """An outermost call has ended: how many inside of it ran eagerly, and how many not."""
-        if not eager:
-            return
-        if served >= eager:
+    def seen(self, eager: int, served: int) -> int:
+        """An outermost call has ended: how many inside of it ran eagerly, and how many not; how
+        many these are together."""
+        if eager and served >= eager:
             self.poor, self.rest = 0, REST
-            return
-        self.poor += 1
-        if self.poor >= POOR:
-            self.poor = POOR - 1
-            self.blind, self.rest = self.rest, min(2 * self.rest, MAX_REST)
+        elif eager:
+            self.poor += 1
+            if self.poor >= POOR:
+                self.poor = POOR - 1
+                self.blind, self.rest = self.rest, min(2 * self.rest, MAX_REST)
+        return eager + served

@@ -17,7 +17,7 @@ from ...core.signals import from_handler
 from ...ir.door.context import LOCAL, STATE, push_mode
 from ...ir.door.pending import COLLECTING
 from ...ir.door.resolved import MAKING
-from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED, Budget
+from ..fallback.budget import AGAIN, CLOCK, EFFECTS, GIVE_UP, MANY, REFUSED
 from ..fallback.families import Families, go_like, shape_of
 from ..fallback.nap import UNCOUNTED, InnerCalls, Nap, Napping
 from ..heap.data import one_array_twice, told_apart
@@ -52,7 +52,6 @@ class Unserved(Napping, Looked):
 
     `_learned`: ways that were made."""
 
-    _budget: Budget
     _direct: Callable[..., Any] | None
     _handles_errors: bool
     _wait: bool | None
@@ -64,6 +63,7 @@ class Unserved(Napping, Looked):
     _signed: Callable[..., Any]
     _doubt: Callable[[ReplayPlan, float], None]
     _turn_linked: Callable[[], Any]
+    _account: Callable[..., None]
     _freely: Callable[[], bool]
     _running: Callable[[Any], Callable[..., Any]]
     _settled: Callable[[Any, float], Callable[..., Any] | None]
@@ -235,20 +235,19 @@ class Unserved(Napping, Looked):
         run, blind = self._running(turn), False
         if not inside.depth and (inside.unlooked() or turn is not None):
             blind = self._sleep(UNCOUNTED, run)
-        counts = self._eager, self._replays + self._records
-        inside.depth += 1
+        counts, inside.depth = (self._eager, self._replays + self._records), inside.depth + 1
         outer, start, made = self._budget.enter(), CLOCK[0](), MAKING.total
         try:
             return run(*args, **kwargs)
         finally:
             seconds = self._budget.leave(outer, CLOCK[0]() - start)
-            self._budget.ran(seconds, MAKING.total - made)
+            self._account(turn, start, seconds, MAKING.total - made)
             inside.depth -= 1
             if blind:
                 self._wake()
             elif not inside.depth:
                 served = self._replays + self._records - counts[1]
-                inside.seen(self._eager - counts[0], served)
+                self._budget.nested += inside.seen(self._eager - counts[0], served)
             others = self._replays + self._records + self._deferred
             ahead: Callable[..., Any] | None = self.fn
             if turn is not None:
@@ -257,6 +256,7 @@ class Unserved(Napping, Looked):
             rest = 0 if self._unseen or ahead is None else self._nap.tire(others, seconds)
             if rest and self._sleep(rest, ahead):
                 self._direct = None
+                self._budget.unseen += rest
 
     def _serve_directly(self, plan: ReplayPlan) -> None:
         """Let bare arguments go to this plan without a look at their signature."""
@@ -389,9 +389,9 @@ class Unserved(Napping, Looked):
             self._doubt(plan, seconds)
         return result
 
-    def _affordable(self) -> bool:
+    def _affordable(self, state: SignatureState) -> bool:
         """Whether a call may be recorded; where many may not, that is said once."""
-        if self._budget.allows(self._replays):
+        if self._budget.allows(self._replays, -1 if state.pending else bool(state.plans)):
             return True
         self._budget.refused += 1
         if self._budget.refused == REFUSED:

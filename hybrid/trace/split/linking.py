@@ -19,7 +19,7 @@ from ...ir.door.context import current_mode, pop_mode, push_mode
 from ..fallback.budget import EARLY, Budget
 from ..fallback.deferred import CHOICE
 from ..fallback.families import Families
-from ..fallback.nap import InnerCalls
+from ..fallback.nap import InnerCalls, Nap
 from .inner import InnerFunctions, Survey
 from .splitting import PIECES
 
@@ -204,6 +204,7 @@ class Linking:
     _wait: bool | None
     _told: Any
     _nested: InnerCalls
+    _nap: Nap
     _signatures: Any
     _families: Families
     _links: bool = True  # whether it is no inner function of another one
@@ -216,7 +217,19 @@ class Linking:
             linked = self._begin_linked()
         if linked is None or linked.verdict == "whole":
             return None
-        return linked.turn()
+        turn = linked.turn()
+        free = linked.verdict or turn == "eager" or PIECES[0] == "always"
+        return turn if free or self._budget.may_try(self._replays) else None
+
+    def _account(self, turn: Turn | None, start: float, seconds: float, making: float) -> None:
+        """Note a call that was not recorded, and began then: one that finds out how calls are to
+        run costs the look at it, too, as calls that do not are not all looked at."""
+        linked = self._linked
+        if turn in ("survey", "linked") and linked is not None and not linked.verdict:
+            began = self._nap.began or start
+            self._budget.tries(seconds + max(start - began, 0.0), making)
+        else:
+            self._budget.ran(seconds, making)
 
     def _begin_linked(self) -> Linked | None:
         inside = self._nested
@@ -241,11 +254,11 @@ class Linking:
     def _inner_function(self) -> Callable[[FunctionType], Any]:
         """What decorates a function that this one calls, of the same kind as this one."""
         kind: Any = getattr(type(self), "tried", type(self))
-        kind, wait = getattr(kind, "awake", kind), self._wait
+        kind, wait, around = getattr(kind, "awake", kind), self._wait, self._budget
 
         def make(python: FunctionType) -> Any:
             made = kind(python, wait)
-            vars(made).update(_say=_silent, _links=False)
+            vars(made).update(_say=_silent, _links=False, _budget=Budget(around))
             return made
 
         return make

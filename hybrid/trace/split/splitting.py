@@ -14,6 +14,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
+from ...ir.door.resolved import MAKING
+from ..fallback.budget import Budget
 from ..fallback.deferred import CHOICE, MOST_TURNS, TURNS, Choice, Deferral, Deferring, chosen, pays
 from ..heap.signature import Regard
 from ..record.recording import Refused
@@ -93,6 +95,7 @@ class Splitting(Deferring):
     _eagerly: Callable[..., Any]
     _attribute: Callable[..., None]
     _wait: bool | None
+    _budget: Budget
     _signatures: Any
     _name: Callable[[], str]
     _split: Split | None = None
@@ -142,7 +145,7 @@ class Splitting(Deferring):
         if split is None:
             assert type(self.fn) is types.FunctionType
             kind = getattr(type(self), "tried", type(self))  # the class of functions on no trial
-            split = Split(self.fn, functools.partial(_piece, kind, self._wait))
+            split = Split(self.fn, functools.partial(_piece, kind, self._wait, self._budget))
         split.cut(sites)
         if split.call is None or split.hopeless:
             return None
@@ -226,25 +229,33 @@ class Splitting(Deferring):
         given = split.bound(args, kwargs)
         if trial.verdict == "pieces":
             return self._in_pieces(state, split, given)
-        if len(trial.eager) < len(trial.pieces) and PIECES[0] != "always":
-            start = perf_counter()
-            self._eager += 1
-            result = self.fn(*args, **kwargs)
-            trial.eager.append(perf_counter() - start)
-            if len(trial.eager) >= TURNS:
-                trial.decide()
+        if PIECES[0] != "always" and len(trial.eager) < len(trial.pieces):
+            result = self._eager_turn_of(trial, args, kwargs)
+        elif PIECES[0] != "always" and not self._budget.may_try(self._replays):
+            return self._eagerly(args, kwargs)
         else:
-            before, start = split.news, perf_counter()
+            before, made, start = split.news, MAKING.total, perf_counter()
             result = self._run_pieces(state, split, given)
             seconds = perf_counter() - start
             split.settle()
             trial.timed(seconds, before)
+            self._budget.tries(seconds, MAKING.total - made)
         found = trial.found()
         if found == "whole":
             self._in_whole(state, trial.whole)
         elif found == "pieces":
             state.patience = 0
             self._serve_pieces(split)
+        return result
+
+    def _eager_turn_of(self, trial: InPieces, args: Args, kwargs: Kwargs) -> Any:
+        made, start = MAKING.total, perf_counter()
+        self._eager += 1
+        result = self.fn(*args, **kwargs)
+        trial.eager.append(perf_counter() - start)
+        self._budget.ran(trial.eager[-1], MAKING.total - made)
+        if len(trial.eager) >= TURNS:
+            trial.decide()
         return result
 
     def _run_pieces(self, state: Any, split: Split, given: Args) -> Any:
@@ -282,6 +293,8 @@ def _forgetting(function: Callable[[], Any]) -> Callable[[], None]:
     return forget
 
 
-def _piece(kind: Any, wait: bool | None, python: types.FunctionType) -> Any:
-    """A piece as a decorated function of the same kind as the one around it."""
-    return kind(python, wait)
+def _piece(kind: Any, wait: bool | None, around: Budget, python: types.FunctionType) -> Any:
+    """A piece as a decorated function of the same kind as the one around it, with its account."""
+    made = kind(python, wait)
+    vars(made).update(_budget=Budget(around))
+    return made

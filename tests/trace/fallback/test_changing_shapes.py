@@ -104,7 +104,7 @@ def test_what_is_seen_often_pays_for_a_version(prices, alone):
 def test_cheap_versions_pay_soon(prices, alone):
     prices(0.01, 0.01, 0.001)
     f = function(lambda x: x * 2)
-    for number in range(400):
+    for number in range(1500):
         f(ones(1 + number % 100))
     assert f.cache_info().compilations >= 90
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import hybrid as hb
 from hybrid.backends.api import layout
 from hybrid.decorator import Function, RunsEagerly, function
 from hybrid.trace.fallback import deferred, nap
@@ -74,6 +75,40 @@ def test_what_was_given_up_is_looked_at_twice_in_so_many_calls(monkeypatch):
     for number in range(900):
         assert f(number) == number if number % 2 else f(1) == 1
     assert len(looked) <= SETTLED + 2 * (1 + 900 // MAX_REST)
+
+
+def test_calls_of_one_kind_go_by_while_others_replay(monkeypatch, whole_calls):
+    looked = []
+    ready = pending.Unserved._ready
+
+    def counted(self: Any, state: Any) -> bool:
+        looked.append(state)
+        return ready(self, state)
+
+    monkeypatch.setattr(pending.Unserved, "_ready", counted)
+
+    @function
+    def f(x: Any) -> Any:
+        if x.shape[0] == 3:
+            os.times()
+        return x * 2
+
+    for _ in range(600):
+        for size in (2, 2, 3):
+            assert f(hb.ones(size)).tolist() == [2.0] * size
+    info = f.cache_info()
+    assert info.replays >= 2 * 600 - 4 and info.eager >= 600 - 4
+    assert len(looked) <= 2 + 600 / REST
+    looked.clear()
+    with hb.no_grad():  # these are of another signature
+        f(hb.ones(3))
+    assert len(looked) + f.cache_info().records == info.records + 1
+    (state,) = [s for s in f._signatures.values() if s.state == "EAGER" and s.idle > 500]
+    assert state.idle + state.calls >= 600 - 4
+    box = f.fn
+    f.fn = lambda x: x
+    assert f(hb.ones(3)).tolist() == [1.0] * 3
+    f.fn = box
 
 
 @pytest.mark.parametrize("look, call", [(1e-6, 1e-3), (5e-4, 5e-5), (2e-2, 1e-1), (2e-2, 5e-3)])

@@ -13,7 +13,7 @@ import pytest
 
 import hybrid as hb
 from hybrid.decorator import RunsEagerly, function, set_executor
-from hybrid.trace.fallback import budget
+from hybrid.trace.fallback import budget, deferred
 from hybrid.trace.fallback.nap import LONGEST, POOR, REST, InnerCalls
 from hybrid.trace.serve import paths
 from hybrid.trace.serve.prepare import NativeExecutor
@@ -164,17 +164,73 @@ def test_the_account():
     assert account.allows(0)  # the first that is not free
     account.recorded(10.0 + 0.75 * budget.ALLOWANCE)
     assert not account.allows(0)
-    for _ in range(99):
+    calls = round(10.0 / budget.SHARE)
+    for _ in range(calls - 2):
         account.ran(1.0)
     assert not account.allows(0)
-    account.ran(1.0)
+    for _ in range(2):
+        account.ran(1.0)
     assert account.allows(0)
     account.recorded(10.0)
-    assert not account.allows(99) and account.allows(100)  # replays count as the eager call
-    account.recorded(40.0)
-    assert not account.allows(100)
+    # replays count as the eager call
+    assert not account.allows(calls - 3) and account.allows(calls)
+    account.recorded(calls / 4)
+    assert not account.allows(calls)
     account.served(0.5)
-    assert account.gain() == 0.5 and account.allows(100)  # what they save may be spent
+    assert account.gain() == 0.5 and account.allows(calls)  # what they save may be spent
+
+
+def test_what_the_start_up_left_lapses():
+    account = budget.Budget()
+    account.accepted()
+    for _ in range(budget.EARLY):
+        account.recorded(1.0)
+    for _ in range(budget.YOUNG - budget.EARLY - 1):
+        account.ran(1.0)
+    assert account.allows(0, 1) and account.may_try(0) and account.affords(0)
+    account.ran(1.0)
+    # nothing was spent, but for one at first sight nothing has been earned either
+    assert account.allows(0) and not account.allows(0, 1) and account.may_try(0)
+    account.tries(1.0 + 0.5)
+    assert not account.may_try(0) and not account.allows(0) and not account.affords(0)
+    for _ in range(round(0.5 / budget.SHARE)):
+        account.ran(1.0)
+    # half of that is what the next one is expected to cost
+    assert account.allows(0) and account.affords(0) and not account.may_try(0)
+    account.served(0.25)
+    assert account.may_try(1) and account.allows(6, 1)
+
+
+def test_what_a_trial_saves_is_earned():
+    account = budget.Budget()
+    for _ in range(budget.YOUNG):
+        account.ran(1.0)
+    assert account.may_try(0)
+    account.tries(21.0)
+    assert not account.may_try(0)
+    for _ in range(100):
+        account.tries(0.5)
+    assert account.may_try(0)
+
+
+def test_finding_out_which_way_is_faster_ends_with_the_start_up(monkeypatch):
+    """Segments that are ever new, each of which takes ten times as long as an eager call."""
+    ran, tries = budget.Budget.ran, budget.Budget.tries
+    monkeypatch.setattr(budget.Budget, "ran", lambda self, *_: ran(self, 1.0))
+    monkeypatch.setattr(budget.Budget, "tries", lambda self, *_: tries(self, 10.0))
+    monkeypatch.setattr(deferred.Deferral, "_decide", lambda self: None)
+
+    def grows(x: Any, turns: Any) -> Any:
+        for _ in range(len(turns)):
+            x = x * 2 + 1
+        return x, os.getpid()
+
+    f = function(grows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsEagerly)
+        for number in range(1000):
+            f(hb.ones(2), "." * (number % 7))
+    assert 0 < f.cache_info().deferred <= budget.YOUNG + 1000 * budget.SHARE / 9 + 1
 
 
 def test_long_recordings_are_few_until_calls_pay_for_them():
@@ -183,7 +239,7 @@ def test_long_recordings_are_few_until_calls_pay_for_them():
         assert account.allows(0)
         account.recorded(3.0)
     assert not account.allows(0)
-    for _ in range(30):
+    for _ in range(round(3.0 / budget.SHARE)):
         account.ran(1.0)
     assert account.allows(0)
 
