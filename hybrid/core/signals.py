@@ -189,8 +189,9 @@ def _install() -> None:
             _SAVED[number] = handler
             try:
                 _set_handler(number, _arrived)
-            except BaseException as error:  # of a handler: Python looks before it acts
-                _SAVED.pop(number, None)
+            except BaseException as error:  # of a handler: Python looks before it acts, and after
+                if _get_handler(number) is not _arrived:
+                    _SAVED.pop(number, None)
                 if not isinstance(error, ValueError):  # Python embedded in a thread of its own
                     raise
 
@@ -208,9 +209,11 @@ def _restore() -> None:
     while True:
         try:
             for number in list(_SAVED):
-                if _get_handler(number) is _arrived:
-                    _set_handler(number, _SAVED[number])
-                del _SAVED[number]
+                # a handler that is back may open a section of its own, which ends with all back
+                saved = _SAVED.get(number)
+                if saved is not None and _get_handler(number) is _arrived:
+                    _set_handler(number, saved)
+                _SAVED.pop(number, None)
             break
         except BaseException as error:  # of a handler that is back in its place
             raised = raised or error
@@ -242,10 +245,15 @@ class _Held:
     @staticmethod
     @critical
     def __enter__() -> None:
-        if _is_main():
-            if not _COUNTS.open:
+        if not _is_main():
+            return
+        _COUNTS.open += 1  # before handlers are replaced: one of them may open a section, too
+        try:
+            if _COUNTS.open == 1:
                 _install()
-            _COUNTS.open += 1
+        except BaseException:
+            _COUNTS.open = max(_COUNTS.open - 1, 0)
+            raise
 
     @staticmethod
     @critical

@@ -243,33 +243,52 @@ def test_an_interrupt_leaves_all_actions_of_a_call_or_none() -> None:
 ENDS = """
 from hybrid.core import signals
 
-set_handler, handler = signals._set_handler, signal.getsignal(signal.SIGINT)
-met = 0
-for count in range(1, 5):  # the change of handlers that is interrupted
-    for late in (False, True):
-        left = [count]
+def raises(*_):
+    raise KeyboardInterrupt
 
-        def interrupted(number, what):
-            left[0] -= 1
-            if left[0] == 0 and not late:
-                signal.raise_signal(signal.SIGINT)
-            set_handler(number, what)
-            if left[0] == 0 and late:
-                signal.raise_signal(signal.SIGINT)
+def opens(*_):
+    global met
+    met += 1
+    with signals.held:
+        pass
 
-        signals._set_handler = interrupted
-        try:
-            for _ in range(2):
-                with signals.held:
-                    pass
-        except KeyboardInterrupt:
-            met += 1
-        signals._set_handler = set_handler
-        assert signal.getsignal(signal.SIGINT) is handler
-        assert not signals.PENDING and not signals._SAVED and signals._COUNTS.open == 0
+signal.signal(signal.SIGTERM, raises)
+signal.signal(signal.SIGUSR1, opens)
+numbers = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1
+set_handler, handlers, met = signals._set_handler, list(map(signal.getsignal, numbers)), 0
+for which in numbers:
+    for count in range(1, 13):  # the change of handlers that is interrupted
+        for late in (False, True):
+            left = [count]
+
+            def interrupted(number, what):
+                left[0] -= 1
+                if left[0] == 0 and not late:
+                    signal.raise_signal(which)
+                set_handler(number, what)
+                if left[0] == 0 and late:
+                    signal.raise_signal(which)
+
+            signals._set_handler = interrupted
+            try:
+                for _ in range(2):
+                    with signals.held:
+                        pass
+            except KeyboardInterrupt:
+                met += 1
+            signals._set_handler = set_handler
+            with signals.held:  # what was in the middle is done by the next one
+                pass
+            assert list(map(signal.getsignal, numbers)) == handlers, (which, count, late)
+            assert not signals.PENDING and not signals._SAVED and signals._COUNTS.open == 0
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                continue
+            raise AssertionError((which, count, late))
 print(met)
 """
 
 
 def test_an_interrupt_at_an_end_of_a_section_leaves_no_handler_behind() -> None:
-    assert run(ENDS) == ["8"]
+    assert run(ENDS) == ["72"]

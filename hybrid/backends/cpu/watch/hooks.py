@@ -30,7 +30,7 @@ __all__ = ["NativeFilter", "event_filter"]
 
 MOST = ir.SLOTS // 2  # slots of the table in use
 MOST_DEEP = 256  # functions that are known to go deep
-FRAME = 1024  # bytes of native stack that a call takes while `evaluate` is in place, at most
+FRAME = 1280  # bytes of native stack that a call takes while `evaluate` is in place, at most
 # Frames inside one another while `evaluate` is in place: CPython 3.12 counts native calls apart.
 NESTED = 300 if sys.version_info[:2] == (3, 12) else 1 << 30
 ROOM = 60  # frames that what is told of may take
@@ -54,13 +54,13 @@ class NativeFilter:
     """The EventFilter of CPython."""
 
     def __init__(self) -> None:
-        self._module = compile_ir(
-            ir.filter_text(), ["profile", "trace", "evaluate", "share", "here"]
-        )
+        # it is compiled while the first recorded call waits, and runs in recorded calls only
+        names = ["profile", "trace", "evaluate", "share", "here"]
+        self._module = compile_ir(ir.filter_text(), names, level=0)
         self._table = np.zeros((ir.SLOTS, 2), np.uint64)
         self._kept: dict[int, tuple[CodeType, Any]] = {}
-        names: Any = ctypes.py_object * len(ir.EVENTS)
-        self._names = names(*ir.EVENTS)
+        events: Any = ctypes.py_object * len(ir.EVENTS)
+        self._names = events(*ir.EVENTS)
         self._name = "f_trace"
         self._words = (ctypes.c_uint64 * (ir.FIRST_FUNCTION // 8 + len(ir.FUNCTIONS)))()
         first = self._table.ctypes.data, 0, ctypes.addressof(self._names), id(None), id(self._name)
@@ -84,8 +84,7 @@ class NativeFilter:
         self._set_evaluator = ctypes.PYFUNCTYPE(None, pointer, pointer)(
             python_address("_PyInterpreterState_SetEvalFrameFunc")
         )
-        names = "profile", "trace", "evaluate"
-        self._profile, self._trace, self._evaluate = map(self._module.address, names)
+        self._profile, self._trace, self._evaluate = map(self._module.address, names[:3])
         self._stacks = threading.local()
         self.monitor = None if SETS else Monitor(self._state(), self._begun)
         self._scope = NOBODY
