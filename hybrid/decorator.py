@@ -129,6 +129,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
             return self._within(args, kwargs)
         if self._passed_by is not None and not kwargs and self._passed_by.takes(args):
             self._eager += 1
+            self._budget.unseen += 1
             return self.fn(*args)
         return (self._signed if self._untaped is None else self._off_tape)(args, kwargs)
 

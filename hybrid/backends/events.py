@@ -21,7 +21,7 @@ class Hooks(NamedTuple):
     first argument, by id, of quiet code that looks; `met` is asked about code that is about to run
     and its global names: whether it is of no interest (then it has called `quiet`); `deep` is
     called where frames are inside one another too deep to be watched: it ends the watch.  `root` is
-    the code of the function that is watched."""
+    the code that is watched, or the class of an object that is called."""
 
     profile: Callable[..., Any]
     trace: Callable[..., Any]
@@ -29,7 +29,7 @@ class Hooks(NamedTuple):
     looked: dict[int, Any]
     met: Callable[[CodeType, dict[str, Any]], bool]
     deep: Callable[[], None] = lambda: None
-    root: CodeType | None = None
+    root: CodeType | type | None = None
 
 
 class EventFilter(Protocol):

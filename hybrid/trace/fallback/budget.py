@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...ir.door.resolved import MAKING
 
 __all__ = [
+    "Priced",
     "Budget",
     "CLOCK",
     "START",
@@ -72,6 +76,16 @@ AGAIN = 1000
 CLOCK: list[Callable[[], float]] = [time.perf_counter]  # tests count instead
 
 
+class Nesting(Protocol):
+    """What is known of calls of a function inside of others of it."""
+
+    met: bool
+
+    @property
+    def depth(self) -> int:
+        """How many eager ones of this thread are inside of each other."""
+
+
 class Budget:
     """The account of one function; seconds by `CLOCK`.
 
@@ -79,11 +93,12 @@ class Budget:
     kernels, and `plain` in those `others` that made none), `replayed` in `timed` replays; `recent`
     on all recordings for the latest `versions` (both halved with each version); `refused`: calls
     that were not recorded because the account did not allow it; `inside`: on calls of the function
-    inside of the one under way; `general`: how many first plans for many sizes were made; `tried`:
-    calls that took a way which is on trial; `trial`: what these cost lately; `replays`: those that
-    are known of; `unseen`: eager calls that nobody looked at; `nested`: calls inside of others;
-    `left`: of ALLOWANCE, once the start-up is over, less the share of it; `around`: the account of
-    the function that this one is a part of, with whose start-up its own ends."""
+    inside of the one under way; `general`: how many first plans for many sizes were made; `trial`:
+    what calls on trial cost lately, `guessed`: those made before an eager one; `outer`: calls that
+    are neither replays nor inside of others; `replays`: those that are known of; `unseen`: eager
+    calls that nobody looked at; `left`: of ALLOWANCE, once the start-up is over, and what there was
+    of `eager` and of calls without time then (`since`); `inner`: of the function; `around`: the
+    account of the one that it is a part of, with whose start-up its own ends."""
 
     __slots__ = (
         "recordings",
@@ -99,24 +114,27 @@ class Budget:
         "inside",
         "general",
         "making",
-        "tried",
+        "outer",
         "replays",
         "unseen",
         "left",
         "trial",
         "plain",
         "others",
-        "nested",
+        "guessed",
+        "since",
+        "inner",
         "around",
     )
 
-    def __init__(self, around: Budget | None = None) -> None:
-        self.around = around
+    def __init__(self, inner: Nesting | None = None, around: Budget | None = None) -> None:
+        self.inner, self.around = inner, around
         self.recordings = self.calls = self.timed = self.refused = self.general = 0
         self.free = self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
         self.inside = self.making = self.trial = self.plain = 0.0
-        self.tried = self.replays = self.unseen = self.others = self.nested = 0
+        self.outer = self.replays = self.unseen = self.others = self.guessed = 0
         self.left: float | None = None
+        self.since = 0.0, 0
 
     def enter(self) -> float:
         """A call begins; give the result to `leave`."""
@@ -149,20 +167,33 @@ class Budget:
     @property
     def is_young(self) -> bool:
         """Whether this is the start-up."""
-        if self.around is not None and not self.around.is_young:
+        if self.left is not None or (self.around is not None and not self.around.is_young):
             return False
-        calls = self.recordings + self.calls + self.tried + self.replays + self.unseen
-        return self.left is None and calls - self.nested < YOUNG
+        nests = self.inner is not None and self.inner.met  # replays may be calls inside of others
+        return self.outer + self.unseen + (0 if nests else self.replays) < YOUNG
+
+    @property
+    def _saved(self) -> float:
+        """Seconds that replays have saved."""
+        return self.replays * self.gain() if self.timed else 0.0
 
     def _limit(self) -> float:
         """How much may have been spent by now."""
-        share = SHARE * (self.eager + (self.replays + self.unseen) * self.usual)
-        saved = self.replays * self.gain() if self.timed else 0.0
-        if self.is_young:
-            return ALLOWANCE + share + saved
-        if self.left is None:
-            self.left = min(max(self.spent - saved, 0.0) - share, ALLOWANCE)
-        return max(self.left + share + saved, 0.0)  # what calls take usually changes
+        self._settle()
+        eager, count = self.since
+        calls = self.eager - eager + (self.replays + self.unseen - count) * self.usual
+        return (ALLOWANCE if self.left is None else self.left) + SHARE * calls + self._saved
+
+    def _settle(self) -> None:
+        """Where the start-up is over, have what it left lapse."""
+        if self.left is None and not self.is_young:
+            self.left = min(max(self.spent - self._saved, 0.0), ALLOWANCE)
+            self.since = self.eager, self.replays + self.unseen
+
+    def went(self) -> None:
+        """Note one more call that is no replay."""
+        self.outer += self.inner is None or not self.inner.depth
+        self._settle()
 
     def _is_free(self, number: int) -> bool:
         """Whether a recording, counted from one, costs nothing."""
@@ -191,6 +222,7 @@ class Budget:
         """A call was recorded."""
         self.recordings += 1
         self.compiled(seconds)
+        self.went()
 
     def compiled(self, seconds: float) -> None:
         """A recording was compiled beside the calls."""
@@ -226,15 +258,18 @@ class Budget:
             return True
         return self.spent + self.trial <= self._limit()
 
-    def tries(self, seconds: float, making: float = 0.0) -> None:
-        """A call took a way that is on trial: what that cost beyond an eager call, or saved."""
-        more = seconds - making - self.usual if self.calls else 0.0
+    def tries(self, seconds: float, making: float = 0.0, replay: bool = False) -> None:
+        """A call took a way that is on trial: what that cost beyond an eager call, or saved;
+        `replay`: it counts as one."""
+        more = seconds - min(making, seconds) - self.usual
+        self.guessed += not self.calls
         self.trial = max(self.trial + more, 0.0) / 2
         if self.free <= FREE and self.is_young:
             self.free += max(more, 0.0)
         else:
             self.spent = max(self.spent + more, 0.0)
-        self.tried += 1
+        if not replay:
+            self.went()
 
     def ran(self, seconds: float, making: float = 0.0) -> None:
         """A call ran eagerly; `making`: seconds in which it made kernels, as no later one does."""
@@ -244,6 +279,11 @@ class Budget:
         if not making:
             self.plain += seconds
             self.others += 1
+        if self.guessed:  # of calls on trial it was not known what they take eagerly
+            self.free = max(self.free - self.guessed * self.usual, 0.0)
+            self.trial = max(self.trial - self.usual, 0.0)
+            self.guessed = 0
+        self.went()
 
     @property
     def usual(self) -> float:
@@ -252,3 +292,25 @@ class Budget:
         if self.others:
             return self.plain / self.others
         return (self.eager - self.making) / self.calls if self.calls else 0.0
+
+
+class Priced:
+    """Scope of a call that is put on an account: as an eager one, or one that `tries` a way; see
+    `Budget.tries` for `replay`."""
+
+    __slots__ = ("account", "replay", "tries", "outer", "made", "start")
+
+    def __init__(self, account: Budget, tries: bool, replay: bool = False) -> None:
+        self.account, self.tries, self.replay = account, tries, replay
+        self.outer = self.made = self.start = 0.0
+
+    def __enter__(self) -> None:
+        self.outer, self.made, self.start = self.account.enter(), MAKING.total, CLOCK[0]()
+
+    def __exit__(self, *exception: Any) -> None:
+        seconds = self.account.leave(self.outer, CLOCK[0]() - self.start)
+        making = MAKING.total - self.made
+        if self.tries:
+            self.account.tries(seconds, making, self.replay)
+        else:
+            self.account.ran(seconds, making)

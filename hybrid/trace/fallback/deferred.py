@@ -17,10 +17,9 @@ from ...control.taps import Probes
 from ...core.errors import HybridError
 from ...ir.door.context import begin_collecting, current_mode, end_collecting, set_aside
 from ...ir.door.pending import COLLECTING, Segment
-from ...ir.door.resolved import MAKING
 from ..heap.signature import Regard, signature_of
 from ..watch.turns import TURN
-from .budget import Budget
+from .budget import Budget, Priced
 from .nap import InnerCalls
 from .parts import LARGE
 from .segments import Segments
@@ -123,10 +122,14 @@ class Deferral:
         segments = self.segments
         before = segments.news
         start = perf_counter()
-        if deferred:
-            result = self._collected(function, args, kwargs)
-        else:
-            result = function(*args, **kwargs)
+        try:
+            if deferred:
+                result = self._collected(function, args, kwargs)
+            else:
+                result = function(*args, **kwargs)
+        except BaseException:
+            self._raised()
+            raise
         seconds = perf_counter() - start
         if not deferred:
             self.eager.append(seconds)
@@ -135,10 +138,19 @@ class Deferral:
         elif before == segments.news:
             self.deferred.append(seconds)
         else:
-            self.fresh += 1
-            if self.fresh >= PATIENCE + 2 * len(self.deferred):
-                self.verdict = "eager"
+            self._raised()
         return result
+
+    def _raised(self) -> None:
+        """A call raised, or met new segments: nothing to compare."""
+        self.fresh += 1
+        if self.fresh >= PATIENCE + 2 * len(self.deferred):
+            self.verdict = "eager"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it was never found out."""
+        return not self.verdict and self.lasts == LASTS
 
     def _decide(self) -> None:
         found = pays(self.deferred, self.eager, SLOWER)
@@ -255,17 +267,16 @@ class Deferring:
                 self._run_python(state, None)
 
     def _in_turns(self, deferral: Deferral, args: Any, kwargs: Any) -> Any:
-        deferred, known = deferral.turn(), bool(deferral.verdict)
-        if deferred and not known and not self._budget.may_try(self._replays):
+        deferred, account = deferral.turn(), self._budget
+        if deferred and deferral.is_first and not account.may_try(self._replays):
             return self._eagerly(args, kwargs)
         self._deferred += deferred
         self._eager += not deferred
-        made, start = MAKING.total, perf_counter()
-        result = deferral.run(self.fn, args, kwargs, deferred)
-        if not known:
-            account = self._budget.tries if deferred else self._budget.ran
-            account(perf_counter() - start, MAKING.total - made)
-        return result
+        if deferral.verdict:
+            account.went()
+            return deferral.run(self.fn, args, kwargs, deferred)
+        with Priced(account, tries=deferred):
+            return deferral.run(self.fn, args, kwargs, deferred)
 
 
 WITHIN = vars(Deferring)["_within"].__code__  # of frames between a call and one that is part of it

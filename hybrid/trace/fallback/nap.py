@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...backends.api import layout
+from ...core.aval import Aval
 from ...core.cache import keep
 from ...ir.door.context import LOCAL
 from ...ir.tensor import Handle
@@ -105,8 +106,8 @@ class PassedBy:
     """Signatures that were given up, of a function whose other calls are replayed: calls of these
     run in Python without a look at their signature, as many in a row as a nap takes.
 
-    `rows`: how many are left and were begun with, and the state of the signature, by the records of
-    the arguments and whether gradients are recorded."""
+    `rows`: how many are left and were begun with, and the state of the signature (weakly), by what
+    tells its calls apart at a glance."""
 
     __slots__ = ("rows",)
 
@@ -115,28 +116,39 @@ class PassedBy:
 
     def takes(self, args: tuple[Any, ...]) -> bool:
         """Whether a call is one of them, which is counted."""
-        row = self.rows.get(_records_of(args))
-        if row is None or not row[0]:
+        row = self.rows.get(_glance(args))
+        if row is None or row[0] <= 0:
+            return False
+        state = row[2]()
+        if state is None or state.state != "EAGER":
+            row[0] = 0
             return False
         row[0] -= 1
-        row[2].idle += 1
+        state.idle += 1
         return True
 
-    def begin(self, args: tuple[Any, ...], state: Any) -> int:
-        """How many next calls like this one are not looked at."""
-        key = _records_of(args)
+    def begin(self, args: tuple[Any, ...], state: Any, table: dict[Any, Any]) -> None:
+        """The next calls like this one are not looked at, unless others of these records, which a
+        glance would not tell from it, are replayed."""
+        key = _glance(args)
         if key is None:
-            return 0
+            return
+        for signature, other in list(table.items()):
+            if other is not state and other.plans:
+                if tuple([part for part in signature if type(part) is Aval]) == key[1:]:
+                    return
         row = self.rows.get(key)
-        rest = REST if row is None or row[2] is not state else min(2 * row[1], MAX_REST)
-        keep(self.rows, key, [rest, rest, state], MOST)
-        return rest
+        again = row is not None and row[2]() is state
+        rest = min(2 * row[1], MAX_REST) if again and row is not None else REST
+        keep(self.rows, key, [rest, rest, weakref.ref(state)], MOST)
 
 
-def _records_of(args: tuple[Any, ...]) -> Any:
-    """What tells calls with tensors and nothing else apart at a glance; None for others."""
+def _glance(args: tuple[Any, ...]) -> Any:
+    """The records of distinct tensors, and whether gradients are recorded; None for other calls."""
     records = [a._a for a in args if isinstance(a, Handle)]
-    return (LOCAL.grad, *records) if len(records) == len(args) else None
+    if len(records) < len(args) or len(set(map(id, args))) < len(args):
+        return None
+    return (LOCAL.grad, *records)
 
 
 _CALLED = frozenset(("fn",))  # attributes that a sleeping function's calls depend on
@@ -168,6 +180,7 @@ class Napping:
     _direct: Callable[..., Any] | None
     _ahead: Callable[..., Any]
     _passed_by: PassedBy | None = None
+    _signatures: Any
 
     def __init__(self) -> None:
         self._left: Callable[[], int] = _none
@@ -184,7 +197,7 @@ class Napping:
         done = state.state == "EAGER" and state.why and state.deferral is None
         if done and self._direct and self._budget.usual < WORTH:
             self._passed_by = self._passed_by or PassedBy()
-            self._budget.unseen += self._passed_by.begin(args, state)
+            self._passed_by.begin(args, state, self._signatures)
 
     def _sleep(self, calls: int, run: Callable[..., Any] | None = None) -> bool:
         """Let the next calls run the user's function, or what stands for it, and the one after them
@@ -197,6 +210,7 @@ class Napping:
         count = _counting if known is None else known.counted
         self._ahead, left = count(run or self.fn, calls, _alarm(weakref.ref(self), awake))
         self._eager += calls
+        self._budget.unseen += calls if calls <= LONGEST else 0
         self._left = left
         become(self, other)
         return True
@@ -205,7 +219,9 @@ class Napping:
         """End a nap early: what is left of it has not come."""
         awake = getattr(type(self), "awake", None)
         if awake is not None:
-            self._eager -= self._unseen
+            left = self._unseen
+            self._eager -= left
+            self._budget.unseen -= left if left <= LONGEST else 0
             self._left = _none
             become(self, awake)
 
@@ -308,9 +324,8 @@ class InnerCalls:
         self.blind -= self.blind > 0
         return self.blind > 0
 
-    def seen(self, eager: int, served: int) -> int:
-        """An outermost call has ended: how many inside of it ran eagerly, and how many not; how
-        many these are together."""
+    def seen(self, eager: int, served: int) -> None:
+        """An outermost call has ended: how many inside of it ran eagerly, and how many not."""
         if eager and served >= eager:
             self.poor, self.rest = 0, REST
         elif eager:
@@ -318,4 +333,3 @@ class InnerCalls:
             if self.poor >= POOR:
                 self.poor = POOR - 1
                 self.blind, self.rest = self.rest, min(2 * self.rest, MAX_REST)
-        return eager + served

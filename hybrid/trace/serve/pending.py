@@ -77,6 +77,7 @@ class Unserved(Napping, Looked):
     def __init__(self) -> None:
         Napping.__init__(self)
         self._families, self._nap, self._nested = Families(), Nap(), InnerCalls()
+        self._budget.inner = self._nested
         self._learned = 0
         self._untaped: UntapedWays | None = None  # of calls while gradients are not recorded
 
@@ -241,13 +242,13 @@ class Unserved(Napping, Looked):
             return run(*args, **kwargs)
         finally:
             seconds = self._budget.leave(outer, CLOCK[0]() - start)
-            self._account(turn, start, seconds, MAKING.total - made)
             inside.depth -= 1
+            self._account(turn, start, seconds, MAKING.total - made)
             if blind:
                 self._wake()
             elif not inside.depth:
                 served = self._replays + self._records - counts[1]
-                self._budget.nested += inside.seen(self._eager - counts[0], served)
+                inside.seen(self._eager - counts[0], served)
             others = self._replays + self._records + self._deferred
             ahead: Callable[..., Any] | None = self.fn
             if turn is not None:
@@ -256,7 +257,6 @@ class Unserved(Napping, Looked):
             rest = 0 if self._unseen or ahead is None else self._nap.tire(others, seconds)
             if rest and self._sleep(rest, ahead):
                 self._direct = None
-                self._budget.unseen += rest
 
     def _serve_directly(self, plan: ReplayPlan) -> None:
         """Let bare arguments go to this plan without a look at their signature."""

@@ -177,7 +177,8 @@ class SignatureState:
         prepares = self.prepares and any(source_of(t) is not t for t in tensors)
         listed = {id(source_of(t)): k for t in tensors if (k := listed_at(t)) >= 0}
         root = getattr(function, "__code__", None)
-        watch = Watch(follower(function) if numbers or prepares or self.follows() else None, root)
+        follow = follower(function) if numbers or prepares or self.follows() else None
+        watch = Watch(follow, root, type(getattr(function, "func", function)))
         late = related and self.family is not None and self.family.postpones()
         kind = PostponingRecorder if late else Recorder
         recorder = kind(tensors, root)

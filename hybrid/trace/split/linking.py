@@ -43,11 +43,13 @@ Turn: TypeAlias = Literal["survey", "linked", "eager"]
 class Linked:
     """How calls run: `verdict` is empty while that is being found out.
 
-    `calls`: those in linked code; `next`: of these, the one that is looked at again."""
+    `calls`: those in linked code; `next`: of these, the one that is looked at again; `proved`:
+    whether it was faster once."""
 
     __slots__ = ("inner", "verdict", "surveys", "steady", "fresh", "calls", "next", "news") + (
         "linked",
         "eager",
+        "proved",
     )
 
     def __init__(self, inner: InnerFunctions) -> None:
@@ -55,6 +57,7 @@ class Linked:
         self.verdict: Literal["", "linked", "whole"] = ""
         self.surveys = self.steady = self.fresh = self.calls = 0
         self.next = self.news = 0
+        self.proved = False
         self.linked: list[float] = []  # seconds of calls in which nothing was recorded
         self.eager: list[float] = []
 
@@ -123,7 +126,7 @@ class Linked:
         if self.verdict:  # found out again, too: calls may have become others
             self.next = 4 * max(self.calls, OFTEN)
             if PIECES[0] != "always":
-                self.verdict, self.linked, self.eager = "", [], []
+                self.verdict, self.linked, self.eager, self.proved = "", [], [], True
         elif self.surveys == SURVEYS and not self.inner.hopeful:
             self.verdict = "whole"
 
@@ -218,7 +221,8 @@ class Linking:
         if linked is None or linked.verdict == "whole":
             return None
         turn = linked.turn()
-        free = linked.verdict or turn == "eager" or PIECES[0] == "always"
+        # what was found out before is found out again as it goes on
+        free = linked.verdict or linked.proved or turn == "eager" or PIECES[0] == "always"
         return turn if free or self._budget.may_try(self._replays) else None
 
     def _account(self, turn: Turn | None, start: float, seconds: float, making: float) -> None:
@@ -258,7 +262,8 @@ class Linking:
 
         def make(python: FunctionType) -> Any:
             made = kind(python, wait)
-            vars(made).update(_say=_silent, _links=False, _budget=Budget(around))
+            account = Budget(vars(made)["_nested"], around)
+            vars(made).update(_say=_silent, _links=False, _budget=account)
             return made
 
         return make

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
-from ...ir.door.resolved import MAKING
-from ..fallback.budget import Budget
+from ..fallback.budget import Budget, Priced
 from ..fallback.deferred import CHOICE, MOST_TURNS, TURNS, Choice, Deferral, Deferring, chosen, pays
 from ..heap.signature import Regard
 from ..record.recording import Refused
@@ -63,6 +62,12 @@ class InPieces:
         elif PIECES[0] == "always" and self.steady >= TURNS:
             if split.native or self.steady >= MOST_TURNS:
                 self.verdict = "pieces" if split.native else "whole"
+
+    def raised(self) -> None:
+        """A call raised: nothing to compare."""
+        self.fresh += 1
+        if self.fresh > PATIENCE:
+            self.verdict = "whole"
 
     def decide(self) -> None:
         """As many calls of each way have been timed."""
@@ -234,12 +239,8 @@ class Splitting(Deferring):
         elif PIECES[0] != "always" and not self._budget.may_try(self._replays):
             return self._eagerly(args, kwargs)
         else:
-            before, made, start = split.news, MAKING.total, perf_counter()
-            result = self._run_pieces(state, split, given)
-            seconds = perf_counter() - start
-            split.settle()
-            trial.timed(seconds, before)
-            self._budget.tries(seconds, MAKING.total - made)
+            with Priced(self._budget, tries=True, replay=True):
+                result = self._pieces_turn_of(trial, state, given)
         found = trial.found()
         if found == "whole":
             self._in_whole(state, trial.whole)
@@ -249,13 +250,25 @@ class Splitting(Deferring):
         return result
 
     def _eager_turn_of(self, trial: InPieces, args: Args, kwargs: Kwargs) -> Any:
-        made, start = MAKING.total, perf_counter()
+        start = perf_counter()
         self._eager += 1
-        result = self.fn(*args, **kwargs)
+        with Priced(self._budget, tries=False):
+            result = self.fn(*args, **kwargs)
         trial.eager.append(perf_counter() - start)
-        self._budget.ran(trial.eager[-1], MAKING.total - made)
         if len(trial.eager) >= TURNS:
             trial.decide()
+        return result
+
+    def _pieces_turn_of(self, trial: InPieces, state: Any, given: Args) -> Any:
+        before, start = trial.split.news, perf_counter()
+        try:
+            result = self._run_pieces(state, trial.split, given)
+        except BaseException:
+            trial.raised()
+            raise
+        seconds = perf_counter() - start
+        trial.split.settle()
+        trial.timed(seconds, before)
         return result
 
     def _run_pieces(self, state: Any, split: Split, given: Args) -> Any:
@@ -296,5 +309,5 @@ def _forgetting(function: Callable[[], Any]) -> Callable[[], None]:
 def _piece(kind: Any, wait: bool | None, around: Budget, python: types.FunctionType) -> Any:
     """A piece as a decorated function of the same kind as the one around it, with its account."""
     made = kind(python, wait)
-    vars(made).update(_budget=Budget(around))
+    vars(made).update(_budget=Budget(vars(made)["_nested"], around))
     return made

@@ -103,8 +103,11 @@ class Watch:
     cached         whether functions of functools.cache are called that are not followed
     """
 
-    def __init__(self, follow: Follower | None = None, root: Code | None = None) -> None:
-        self.follow = follow  # looks at every instruction of user code
+    def __init__(
+        self, follow: Follower | None = None, root: Code | None = None, called: type | None = None
+    ) -> None:
+        # `follow` looks at every instruction of user code
+        self.follow, self._root = follow, root or called
         self.sites = Sites(root)
         self.frames: dict[Code, list[dict[str, Any]]] = collections.defaultdict(list)
         self.globals: dict[Code, list[dict[str, Any]]] = collections.defaultdict(list)
@@ -135,9 +138,8 @@ class Watch:
         self._quiet: dict[int, Code] = {}
         self._hooks = event_filter()  # which may know as much, and for later calls, too
         self._methods = _methods(RUNTIME.tensor)
-        self._resumed = set[types.FrameType]()
-        # by id, while they run: a frame keeps those below it, and all that is in them
-        self._shadow: set[int] = set()
+        # the others by id, while they run: a frame keeps those below it, and all that is in them
+        self._resumed, self._shadow = set[types.FrameType](), set[int]()
         self.hosts, self.walks, self.handed = HostWatch(follow, self.why), Walks(), Handed()
         self._events, self._stopped, self.cached = 0, False, False
 
@@ -153,7 +155,7 @@ class Watch:
             gc.disable()
             gc.collect(0)
             hooks = self._profile, self._trace, self._returned, self.looked, self._met, self._deep
-            self._hooks.begin(Hooks(*hooks, self.sites.root))
+            self._hooks.begin(Hooks(*hooks, self._root))
         except BaseException:
             self._off()
             raise

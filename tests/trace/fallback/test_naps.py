@@ -105,10 +105,45 @@ def test_calls_of_one_kind_go_by_while_others_replay(monkeypatch, whole_calls):
     assert len(looked) + f.cache_info().records == info.records + 1
     (state,) = [s for s in f._signatures.values() if s.state == "EAGER" and s.idle > 500]
     assert state.idle + state.calls >= 600 - 4
-    box = f.fn
     f.fn = lambda x: x
     assert f(hb.ones(3)).tolist() == [1.0] * 3
-    f.fn = box
+
+
+def test_only_calls_that_a_glance_tells_apart_go_by(whole_calls):
+    @function
+    def f(x: Any, y: Any) -> Any:
+        if x is not y:
+            os.times()
+        return x + y
+
+    for size in (2, 3):
+        for _ in range(300):
+            x, y, z = (hb.ones(size) for _ in range(3))
+            assert f(x, x).tolist() == f(y, z).tolist() == [2.0] * size
+    info = f.cache_info()
+    assert info.replays >= 2 * (300 - 10) and info.eager <= 2 * 300
+
+
+def test_calls_that_go_by_keep_no_state(whole_calls):
+    @function
+    def f(x: Any) -> Any:
+        if x.shape[0] > 2:
+            os.times()
+        return x * 2
+
+    for _ in range(20):
+        f(hb.ones(3))
+        f(hb.ones(2))
+    (state,) = [s for s in f._signatures.values() if s.state == "EAGER"]
+    gone = weakref.ref(state)
+    assert f._passed_by is not None and f._passed_by.rows
+    for signature, other in list(f._signatures.items()):
+        if other is state:
+            del f._signatures[signature]
+    del state, other
+    gc.collect()
+    assert gone() is None
+    assert f(hb.ones(3)).tolist() == [2.0] * 3
 
 
 @pytest.mark.parametrize("look, call", [(1e-6, 1e-3), (5e-4, 5e-5), (2e-2, 1e-1), (2e-2, 5e-3)])

@@ -244,17 +244,27 @@ def test_a_function_that_goes_deep_is_no_matter_for_others():
     def down(n: int) -> int:
         return 0 if n == 0 else 1 + down(n - 1)
 
-    deep, filtered, found = function(lambda x: x * down(600)), [], event_filter()
-    for _ in range(4):
-        assert deep(hb.ones(1)).tolist() == [600.0]
-    assert deep.cache_info().replays > 0
+    filtered, found = [], event_filter()
+    depth = found._left() + 10
+    deep = function(lambda x: x * down(depth))
+    for _ in range(6):
+        assert deep(hb.ones(1)).tolist() == [depth]
+    assert deep.cache_info().replays > 0 and deep.fn.__code__ in found._deep.values()
 
-    def other(x: hb.Tensor) -> hb.Tensor:
-        filtered.append(found._evaluator(found._interpreter()) == found._evaluate)
-        return x * 2
+    class Deep:
+        def __call__(self, x: hb.Tensor) -> hb.Tensor:
+            return x * down(depth)
 
-    function(other)(hb.ones(2))
-    assert filtered == [True]
+    class Other:
+        def __call__(self, x: hb.Tensor) -> hb.Tensor:
+            filtered.append(found._evaluator(found._interpreter()) == found._evaluate)
+            return x * 2
+
+    function(Deep())(hb.ones(1))
+    assert Deep in found._deep.values()
+    function(Other())(hb.ones(2))
+    function(Other().__call__)(hb.ones(2))
+    assert filtered == [True, True]
 
 
 @pytest.mark.parametrize("kilobytes", [256, 512, 2048])

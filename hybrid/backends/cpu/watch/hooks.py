@@ -30,7 +30,9 @@ __all__ = ["NativeFilter", "event_filter"]
 
 MOST = ir.SLOTS // 2  # slots of the table in use
 MOST_DEEP = 256  # functions that are known to go deep
-FRAME = 1280  # bytes of native stack that a call takes while `evaluate` is in place, at most
+# Bytes of native stack that a call takes while `evaluate` is in place; C code between two frames
+# may take more, with and without it.
+FRAME = 1280
 # Frames inside one another while `evaluate` is in place: CPython 3.12 counts native calls apart.
 NESTED = 300 if sys.version_info[:2] == (3, 12) else 1 << 30
 ROOM = 60  # frames that what is told of may take
@@ -90,8 +92,8 @@ class NativeFilter:
         self._scope = NOBODY
         self._inside: dict[int, tuple[CodeType, Any]] = {}  # quiet code that was not met
         self.switches = True
-        # functions whose calls went too deep, by the ids of their code
-        self._deep: dict[int, CodeType | None] = {}
+        # code and classes whose calls went too deep, by their ids
+        self._deep: dict[int, CodeType | type | None] = {}
 
     def _state(self) -> Any:
         """The word THREAD."""
