@@ -292,3 +292,55 @@ print(met)
 
 def test_an_interrupt_at_an_end_of_a_section_leaves_no_handler_behind() -> None:
     assert run(ENDS) == ["72"]
+
+
+GUARDS = """
+from hybrid.trace.heap import facts
+from hybrid.trace.host.again import undo
+
+class Config:
+    scale = 2.0
+
+config, left = Config(), [0]
+
+def alarm(*_):
+    raise ERROR
+
+signal.signal(signal.SIGALRM, alarm)
+def lately(fetch):
+    def late(holder, key):
+        left[0] -= 1
+        if left[0] == 0:
+            signal.raise_signal(signal.SIGALRM)
+        return fetch(holder, key)
+    return late
+
+for kind, fetch in list(facts._FETCH.items()):
+    facts._FETCH[kind] = lately(fetch)
+
+f, x = hb.function(lambda x: x * config.scale + np.random.rand()), hb.ones(3)
+for _ in range(4):
+    f(x)
+(state,) = f._signatures.values()
+(plan,) = state.plans
+left[0] = 0
+assert plan.guard([x]) is not None
+undo(plan.recording.outcome.actions.first)  # what it drew
+looks, met = -left[0], 0
+for count in range(1, looks + 1):
+    numbers, left[0] = np.random.get_state()[2], count
+    try:
+        plan.guard([x])
+    except ERROR:
+        met += 1
+    assert np.random.get_state()[2] == numbers
+    left[0] = 0
+    assert f(x).shape == (3,)
+assert f.cache_info().replays > looks and met == looks > 0
+print(met > 0)
+"""
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "TimeoutError", "ZeroDivisionError"])
+def test_what_a_handler_raises_while_facts_are_compared_is_no_miss(error: str) -> None:
+    assert run(GUARDS.replace("ERROR", error)) == ["True"]

@@ -20,6 +20,7 @@ import numpy as np
 import optree
 
 from ...core.cache import keep
+from ...core.signals import from_handler
 from ...ir.mode import Versioned
 from .allowlist import (
     MISSING,
@@ -154,8 +155,9 @@ def _registered(cls: type) -> bool:
         try:
             if optree.register_pytree_node.get(cls, namespace=space) is not None:
                 return True
-        except Exception:  # no such namespace
-            continue
+        except Exception as error:  # no such namespace
+            if from_handler(error):
+                raise
     return False
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core.cache import Bounded
+from ...core.signals import from_handler
 from ...ir.tensor import Handle
 from ..follow.arrays.computed import IGNORED, has_arrays
 from ..follow.terms import (
@@ -221,7 +222,9 @@ class Guard(Places):
             missed = f"{self.const(undo)}({self.const(actions.first)})"
         source = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
         source += [f"  if not ({t}): return {missed}" for t in terms]
-        source += [f"  return ({self._results()})", f" except Exception: return {missed}"]
+        source += [f"  return ({self._results()})", " except Exception as error:"]
+        source += [f"  missed = {missed}", f"  if {self.const(from_handler)}(error): raise"]
+        source += ["  return missed"]
         self.source = "\n".join(source)
         self.function: Callable[[list[Any]], tuple[Any, ...] | None] = run_text(
             self.source, "<hybrid guard>", self.space, "guard"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import hybrid as hb
@@ -62,4 +64,6 @@ def step(x):
         traced(x)
     assert traced.cache_info().replays >= 110 and space["count"].steps == 120
     assert found and not any(facts.rest for facts in found)
-    assert max(len(facts.guards) for facts in found) <= 400
+    # from 3.13 on names of modules are compared one by one
+    most = 400 if sys.version_info < (3, 13) else 1000
+    assert max(len(facts.guards) for facts in found) <= most
