@@ -182,7 +182,8 @@ class Budget:
         self._settle()
         eager, count = self.since
         calls = self.eager - eager + (self.replays + self.unseen - count) * self.usual
-        return (ALLOWANCE if self.left is None else self.left) + SHARE * calls + self._saved
+        share = SHARE * max(calls, 0.0)  # calls of a nap that was cut short have not come
+        return (ALLOWANCE if self.left is None else self.left) + share + self._saved
 
     def _settle(self) -> None:
         """Where the start-up is over, have what it left lapse."""

@@ -93,7 +93,7 @@ def tensors(value: Any) -> list[hb.Tensor]:
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_views_have_the_shape_of_their_call(name):
+def test_views_have_the_shape_of_their_call(name, still):
     """The base is written after the call: the view of each size shows it."""
     plain, traced = VIEWS[name], function(VIEWS[name])
     for size in SIZES * 3:
