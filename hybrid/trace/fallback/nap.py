@@ -74,7 +74,7 @@ class Nap:
             self.began, self.debt = 0.0, max(self.debt + look - SHARE * seconds, 0.0)
         if self.hopeful:
             self.hopeful = False
-            return 0
+            return self._hoping(seconds)
         self.least = min(self.least, seconds)
         if others != self.others:
             self.streak = max(0, self.streak - WEIGHT * (others - self.others))
@@ -95,6 +95,16 @@ class Nap:
         self.weight = rest // LOOKS
         self.slept += rest
         return rest
+
+    def _hoping(self, seconds: float) -> int:
+        """The same where such a call may be recorded when it comes again: as few as make looks
+        cheap."""
+        if self.debt < FREE or seconds >= WORTH:
+            return 0
+        self.debt = max(self.debt - REST * SHARE * seconds, 0.0)
+        self.weight = REST // LOOKS
+        self.slept += REST
+        return REST
 
     def credit(self) -> int:
         """Calls that nobody looked at, once."""
