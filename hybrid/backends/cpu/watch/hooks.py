@@ -32,7 +32,7 @@ MOST = ir.SLOTS // 2  # slots of the table in use
 MOST_DEEP = 256  # functions that are known to go deep
 # Bytes of native stack that a call takes while `evaluate` is in place; C code between two frames
 # may take more, with and without it.
-FRAME = 1280
+FRAME = 1024
 # Frames inside one another while `evaluate` is in place: CPython 3.12 counts native calls apart.
 NESTED = 300 if sys.version_info[:2] == (3, 12) else 1 << 30
 ROOM = 60  # frames that what is told of may take
@@ -56,9 +56,8 @@ class NativeFilter:
     """The EventFilter of CPython."""
 
     def __init__(self) -> None:
-        # it is compiled while the first recorded call waits, and runs in recorded calls only
         names = ["profile", "trace", "evaluate", "share", "here"]
-        self._module = compile_ir(ir.filter_text(), names, level=0)
+        self._module = compile_ir(ir.filter_text(), names)
         self._table = np.zeros((ir.SLOTS, 2), np.uint64)
         self._kept: dict[int, tuple[CodeType, Any]] = {}
         events: Any = ctypes.py_object * len(ir.EVENTS)
