@@ -37,7 +37,7 @@ class _Inplace(_Pointwise):
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
-        self.inplace = inplace
+        self.inplace = bool(inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         """Same shape and dtype as the input; with `inplace`, the input with its new value."""

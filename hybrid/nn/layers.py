@@ -239,7 +239,7 @@ class Dropout(Module):
         super().__init__()
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"Dropout: p is a probability, not {p}")
-        self.p, self.inplace = p, inplace
+        self.p, self.inplace = p, bool(inplace)
 
     def forward(self, input: Tensor) -> Tensor:
         """Same shape and dtype as the input; with `inplace`, the input with its new value."""

@@ -51,6 +51,8 @@ X = hb.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 MESSAGES = [
     (lambda: nn.Parameter(X, np.ones(2)), TypeError, "Parameter: requires_grad is an array"),
     (lambda: X.__round__(NotImplemented), TypeError, "__round__.*decimals"),
+    (lambda: nn.ReLU(np.ones(2)), ValueError, "ReLU: inplace is an array.*True or False"),
+    (lambda: nn.Dropout(0.5, np.ones(2)), ValueError, "Dropout: inplace .*True or False"),
     (lambda: hb.nextafter(hb.ones(2), hb.ones(3)), ValueError, "nextafter: shapes .* broadcast"),
     (lambda: hb.einsum(X, X), TypeError, "einsum: spec is a tensor .*takes a string"),
     (lambda: hb.einsum(), TypeError, "einsum.* missing a required argument: 'spec'"),
