@@ -127,8 +127,9 @@ class Budget:
         "around",
     )
 
-    def __init__(self, inner: Nesting | None = None, around: Budget | None = None) -> None:
-        self.inner, self.around = inner, around
+    def __init__(self) -> None:
+        self.inner: Nesting | None = None
+        self.around: Budget | None = None
         self.recordings = self.calls = self.timed = self.refused = self.general = 0
         self.free = self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
         self.inside = self.making = self.trial = self.plain = 0.0

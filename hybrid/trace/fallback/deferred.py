@@ -128,7 +128,7 @@ class Deferral:
             else:
                 result = function(*args, **kwargs)
         except BaseException:
-            self._raised()
+            self._fruitless()
             raise
         seconds = perf_counter() - start
         if not deferred:
@@ -138,10 +138,10 @@ class Deferral:
         elif before == segments.news:
             self.deferred.append(seconds)
         else:
-            self._raised()
+            self._fruitless()
         return result
 
-    def _raised(self) -> None:
+    def _fruitless(self) -> None:
         """A call raised, or met new segments: nothing to compare."""
         self.fresh += 1
         if self.fresh >= PATIENCE + 2 * len(self.deferred):

@@ -43,13 +43,11 @@ Turn: TypeAlias = Literal["survey", "linked", "eager"]
 class Linked:
     """How calls run: `verdict` is empty while that is being found out.
 
-    `calls`: those in linked code; `next`: of these, the one that is looked at again; `proved`:
-    whether it was faster once."""
+    `calls`: those in linked code; `next`: of these, the one that is looked at again."""
 
     __slots__ = ("inner", "verdict", "surveys", "steady", "fresh", "calls", "next", "news") + (
         "linked",
         "eager",
-        "proved",
     )
 
     def __init__(self, inner: InnerFunctions) -> None:
@@ -57,7 +55,6 @@ class Linked:
         self.verdict: Literal["", "linked", "whole"] = ""
         self.surveys = self.steady = self.fresh = self.calls = 0
         self.next = self.news = 0
-        self.proved = False
         self.linked: list[float] = []  # seconds of calls in which nothing was recorded
         self.eager: list[float] = []
 
@@ -70,6 +67,11 @@ class Linked:
     def lasts(self) -> bool:
         """Whether calls go on in linked code, or something calls itself, so that data is new."""
         return self.verdict != "whole" or self.inner.recursive
+
+    @property
+    def proved(self) -> bool:
+        """Whether it was faster once, and is found out again."""
+        return self.next > 0
 
     def turn(self) -> Turn:
         """What the next call is."""
@@ -126,7 +128,7 @@ class Linked:
         if self.verdict:  # found out again, too: calls may have become others
             self.next = 4 * max(self.calls, OFTEN)
             if PIECES[0] != "always":
-                self.verdict, self.linked, self.eager, self.proved = "", [], [], True
+                self.verdict, self.linked, self.eager = "", [], []
         elif self.surveys == SURVEYS and not self.inner.hopeful:
             self.verdict = "whole"
 
@@ -262,8 +264,8 @@ class Linking:
 
         def make(python: FunctionType) -> Any:
             made = kind(python, wait)
-            account = Budget(vars(made)["_nested"], around)
-            vars(made).update(_say=_silent, _links=False, _budget=account)
+            vars(made).update(_say=_silent, _links=False)
+            vars(made)["_budget"].around = around
             return made
 
         return make

@@ -56,15 +56,15 @@ class InPieces:
             self.steady += 1
             self.pieces.append(seconds)
         else:
-            self.fresh += 1
-        if split.hopeless or self.fresh > PATIENCE:
+            self.fruitless()
+        if split.hopeless or self.verdict:
             self.verdict = "whole"
         elif PIECES[0] == "always" and self.steady >= TURNS:
             if split.native or self.steady >= MOST_TURNS:
                 self.verdict = "pieces" if split.native else "whole"
 
-    def raised(self) -> None:
-        """A call raised: nothing to compare."""
+    def fruitless(self) -> None:
+        """A call raised, or something was recorded in it: nothing to compare."""
         self.fresh += 1
         if self.fresh > PATIENCE:
             self.verdict = "whole"
@@ -264,7 +264,7 @@ class Splitting(Deferring):
         try:
             result = self._run_pieces(state, trial.split, given)
         except BaseException:
-            trial.raised()
+            trial.fruitless()
             raise
         seconds = perf_counter() - start
         trial.split.settle()
@@ -309,5 +309,5 @@ def _forgetting(function: Callable[[], Any]) -> Callable[[], None]:
 def _piece(kind: Any, wait: bool | None, around: Budget, python: types.FunctionType) -> Any:
     """A piece as a decorated function of the same kind as the one around it, with its account."""
     made = kind(python, wait)
-    vars(made).update(_budget=Budget(vars(made)["_nested"], around))
+    vars(made)["_budget"].around = around
     return made

@@ -62,31 +62,27 @@ def test_a_call_that_is_not_looked_at_enters_no_frame_of_ours(frames_of):
     assert "__call__" in frames_of(f, 1)
 
 
-def test_what_was_given_up_is_looked_at_twice_in_so_many_calls(monkeypatch):
-    looked = []
-    ready = pending.Unserved._ready
+@pytest.fixture
+def looked(monkeypatch):
+    """The states of calls that were looked at."""
+    seen, ready = [], pending.Unserved._ready
 
     def counted(self: Any, state: Any) -> bool:
-        looked.append(state)
+        seen.append(state)
         return ready(self, state)
 
     monkeypatch.setattr(pending.Unserved, "_ready", counted)
+    return seen
+
+
+def test_what_was_given_up_is_looked_at_twice_in_so_many_calls(looked):
     f = given_up(effect, 1)
     for number in range(900):
         assert f(number) == number if number % 2 else f(1) == 1
     assert len(looked) <= SETTLED + 2 * (1 + 900 // MAX_REST)
 
 
-def test_calls_of_one_kind_go_by_while_others_replay(monkeypatch, whole_calls):
-    looked = []
-    ready = pending.Unserved._ready
-
-    def counted(self: Any, state: Any) -> bool:
-        looked.append(state)
-        return ready(self, state)
-
-    monkeypatch.setattr(pending.Unserved, "_ready", counted)
-
+def test_calls_of_one_kind_go_by_while_others_replay(looked, whole_calls):
     @function
     def f(x: Any) -> Any:
         if x.shape[0] == 3:

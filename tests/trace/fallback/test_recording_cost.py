@@ -278,7 +278,7 @@ def test_the_account_of_a_recursive_function_counts_outermost_calls(clock):
 
 def test_a_way_that_was_faster_is_served_while_it_is_found_out_again():
     account = budget.Budget()
-    deferral = deferred.Deferral(None)  # type: ignore[arg-type]
+    deferral = deferred.Deferral(deferred.Segments())
     assert deferral.is_first
     deferral.verdict = "deferred"
     for _ in range(deferred.LASTS):

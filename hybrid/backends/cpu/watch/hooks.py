@@ -29,7 +29,7 @@ from .monitor import Monitor
 __all__ = ["NativeFilter", "event_filter"]
 
 MOST = ir.SLOTS // 2  # slots of the table in use
-MOST_DEEP = 256  # functions that are known to go deep
+MOST_DEEP = 256  # code and classes that are known to go deep
 # Bytes of native stack that a call takes while `evaluate` is in place; C code between two frames
 # may take more, with and without it.
 FRAME = 1024
