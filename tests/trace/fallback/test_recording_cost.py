@@ -240,6 +240,21 @@ def test_finding_out_which_way_is_faster_ends_with_the_start_up(monkeypatch):
     assert 0.4 * budget.YOUNG < f.cache_info().deferred <= most
 
 
+@pytest.mark.parametrize("deferred_too", [True, False])
+def test_calls_that_raise_are_found_out_about_for_no_longer_than_others(deferred_too):
+    deferral = deferred.Deferral(deferred.Segments())
+
+    def fails(x: Any) -> Any:
+        x * 2 + 1
+        raise ValueError("as always")
+
+    for _ in range(deferred.PATIENCE):
+        assert not deferral.verdict
+        with pytest.raises(ValueError, match="as always"):
+            deferral.run(fails, (hb.ones(2),), {}, deferred=deferred_too and deferral.turn())
+    assert deferral.verdict == "eager"
+
+
 @pytest.mark.parametrize("pieces", ["never", "auto"])
 def test_calls_that_raise_are_on_trial_for_no_longer_than_others(pieces):
     splitting.PIECES[0] = pieces  # put back by the fixture of this file
