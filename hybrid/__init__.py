@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .backends import api as _api  # records are made once the door knows its backends
 
 # isort: split
-from . import cuda, nn, ops, optim, random
+from . import cuda, fft, linalg, nn, ops, optim, random, special
 from .autograd.backward import custom_gradient, grad, gradients, stop_gradient, value_and_grad, vjp
 from .autograd.scopes import enable_grad, no_grad, set_grad_enabled
 from .comparison import Comparison, compare
@@ -121,6 +121,7 @@ __all__ = [
     "e",
     "enable_grad",
     "explain",
+    "fft",
     "finfo",
     "float16",
     "float32",
@@ -140,6 +141,7 @@ __all__ = [
     "int32",
     "int64",
     "int8",
+    "linalg",
     "intermediates",
     "nan",
     "newaxis",
@@ -157,6 +159,7 @@ __all__ = [
     "set_grad_enabled",
     "set_matmul_precision",
     "set_num_threads",
+    "special",
     "step_through",
     "stop_gradient",
     "switch",

@@ -5,8 +5,7 @@ traced.
 """
 
 from . import ops as _ops
-from .ops.base.surface import SURFACE as _SURFACE
 
-_names = [name for row in _SURFACE for name in row.random]
-globals().update({name: vars(_ops)[name] for name in _names})
-__all__ = sorted(_names)
+_functions = _ops.namespace("random")
+globals().update(_functions)
+__all__ = sorted(_functions)

@@ -85,7 +85,7 @@ TITLES = {
     "products": "Products, convolution, attention",
     "layers": "Normalisation, losses, pooling",
 }
-BESIDE = ("nn", "nn.functional", "optim", "random", "cuda")
+BESIDE = ("nn", "nn.functional", "optim", "fft", "linalg", "random", "special", "cuda")
 # files of ops -> title of their section, where the file's name is not one
 SECTIONS = {
     "along": "Indices along an axis",

@@ -29,7 +29,10 @@ def test_examples(name):
 
 PUBLIC = [
     (n, f)
-    for space in (hybrid, hybrid.nn, hybrid.optim, hybrid.nn.functional, hybrid.random)
+    for space in (
+        *(hybrid, hybrid.nn, hybrid.optim, hybrid.nn.functional),
+        *(hybrid.fft, hybrid.linalg, hybrid.random, hybrid.special),
+    )
     for n, f in vars(space).items()
     if not n.startswith("_") and callable(f)
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import hybrid
+from hybrid.ops.base.surface import SPACES
 
 ROOT = Path(hybrid.__file__).parents[1]
 USER = """
@@ -28,7 +29,9 @@ with hybrid.no_grad():
 """
 
 
-@pytest.mark.parametrize("name", ["hybrid", "hybrid.nn", "hybrid.nn.functional", "hybrid.random"])
+@pytest.mark.parametrize(
+    "name", ["hybrid", "hybrid.nn", "hybrid.nn.functional", *[f"hybrid.{s}" for s in SPACES]]
+)
 def test_public_names_are_all_there_is_to_see(name):
     module = importlib.import_module(name)
     shown = {n for n in dir(module) if not n.startswith("_")}

@@ -14,7 +14,7 @@ from hybrid.ops.base.surface import SURFACE
 
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 ALLOWED = {"functions of hybrid.ops": 0, "other functions": 0, "classes": 0}
-SPACES = ("", "nn", "nn.functional", "optim", "random")
+SPACES = ("", "nn", "nn.functional", "optim", "fft", "linalg", "random", "special")
 
 
 def module_of(path):

@@ -1,6 +1,6 @@
 """Files that say what is public, made of the marks at the functions: `python tests/support/surface.py`.
 
-The typed stubs (functions of `hybrid`, `hybrid.random` and `hybrid.nn.functional`, methods of Tensor)
+The typed stubs (functions of `hybrid`, `hybrid.linalg` and the like, `hybrid.nn.functional`, methods of Tensor)
 and docs/ops.md are written from `hybrid.ops.base.surface.SURFACE`; `--check` only compares.
 Invariant: the same package gives the same text, whatever machine and interpreter it runs on.
 """
@@ -25,7 +25,7 @@ from hybrid.core import dtypes as dt  # noqa: E402
 from hybrid.core.aval import aval  # noqa: E402
 from hybrid.eager.methods import COMPARISONS, CONVERSIONS, IN_PLACE  # noqa: E402
 from hybrid.ir.op import NO_GRAD, OPS, MapOp, Op  # noqa: E402
-from hybrid.ops.base.surface import SURFACE, Public  # noqa: E402
+from hybrid.ops.base.surface import SPACES, SURFACE, Public  # noqa: E402
 
 COMMAND = "python tests/support/surface.py"
 FUNCTIONAL = "hybrid.nn.functional"
@@ -149,9 +149,9 @@ def _imported(name: str, value: Any, dots: str) -> str:
     return f"from {dots}{module} import {name} as {name}\n"
 
 
-def random() -> str:
-    """hybrid/random.pyi."""
-    rows = _once((n, row) for row in SURFACE for n in row.random)
+def namespace(space: str) -> str:
+    """hybrid/<space>.pyi, for each of SPACES."""
+    rows = _once((n, row) for row in SURFACE for n in getattr(row, space))
     shared = [n for n, row in rows if n in row.hybrid]
     text = HEADER + PREAMBLE
     text += "from .eager.tensor import Tensor\n"
@@ -219,7 +219,7 @@ fixed order of the numerics contract. **gradient**: whether it has one. *compose
 ops; what it accepts, its error and its gradient are theirs.
 
 **also** lists a Tensor method (`.exp()`), a method whose result the tensor takes (`.exp_()`), an
-operator, and `F` for `hybrid.nn.functional`.
+operator, `F` for `hybrid.nn.functional`, and `linalg` and the like for `hybrid.linalg`.
 """
 SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
@@ -277,7 +277,7 @@ def _also(row: Public) -> str:
     said = [f"`.{n}()`" for n in row.method + row.inplace]
     said += [f"`{SIGNS.get(n, n)}`" for n in row.operator]
     said += [f"`F.{n}`" for n in row.functional]
-    said += [f"`hybrid.random.{n}`" for n in row.random if row.hybrid]
+    said += [f"`{s}.{n}`" for s in SPACES for n in getattr(row, s) if row.hybrid]
     return " ".join(said)
 
 
@@ -285,7 +285,7 @@ def _shown(row: Public) -> tuple[str, tuple[str, ...]]:
     """Where a function is first of all, and its names there."""
     places = {
         "hybrid.": row.hybrid,
-        "hybrid.random.": row.random,
+        **{f"hybrid.{space}.": getattr(row, space) for space in SPACES},
         "F.": row.functional,
         "Tensor.": row.method,
     }
@@ -328,7 +328,7 @@ def files() -> dict[str, str]:
     """Path under the root -> what it should say."""
     return {
         "hybrid/ops/typed.pyi": functions(),
-        "hybrid/random.pyi": random(),
+        **{f"hybrid/{space}.pyi": namespace(space) for space in SPACES},
         "hybrid/nn/typed.pyi": functional(),
         "hybrid/eager/typed.pyi": methods(),
         "docs/ops.md": ops_page(),

@@ -1,8 +1,8 @@
 """Where a function is public, said at the function; all lists of public names are made of it.
 
 Invariant: `SURFACE` holds one row per marked function in the order of definition, and nothing else
-names what is public: `hybrid.*`, `hybrid.random`, `hybrid.nn.functional`, the methods and operators
-of Tensor, the typed stubs and docs/ops.md are read from it.
+names what is public: `hybrid.*`, `hybrid.nn.functional`, the modules of `SPACES`, the methods and
+operators of Tensor, the typed stubs and docs/ops.md are read from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack, overload
 from ...ir.door.flat import function_of
 from ...ir.op import Op
 
-__all__ = ["Public", "SURFACE", "public"]
+__all__ = ["Public", "SPACES", "SURFACE", "public"]
+
+SPACES = ("fft", "linalg", "random", "special")  # hybrid.<each> holds functions of ops alone
 
 Names = bool | str | tuple[str, ...]
 Marked = TypeVar("Marked", bound=Callable[..., Any])
@@ -27,7 +29,10 @@ class Public(NamedTuple):
     function: Callable[..., Any]
     family: str  # the module that defines it
     hybrid: tuple[str, ...]  # hybrid.<name>
+    fft: tuple[str, ...]  # hybrid.fft.<name>
+    linalg: tuple[str, ...]  # hybrid.linalg.<name>
     random: tuple[str, ...]  # hybrid.random.<name>
+    special: tuple[str, ...]  # hybrid.special.<name>
     functional: tuple[str, ...]  # hybrid.nn.functional.<name>
     method: tuple[str, ...]  # Tensor.<name>
     inplace: tuple[str, ...]  # Tensor.<name>, whose result the tensor takes
@@ -41,7 +46,10 @@ class Visibility(TypedDict, total=False):
     """Where a function is public: False for nowhere, True under its own name, or names."""
 
     hybrid: Names
+    fft: Names
+    linalg: Names
     random: Names
+    special: Names
     functional: Names
     method: Names
     inplace: Names
@@ -91,7 +99,7 @@ def _mark(function: Any, family: str, where: Visibility) -> Any:
             function,
             family,
             at_home,
-            _names(where.get("random", False), own),
+            *[_names(where.get(space, False), own) for space in SPACES],  # type: ignore[misc]
             _names(where.get("functional", False), own),
             _names(where.get("method", False), own),
             _names(inplace, own + "_"),

@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 NEEDED = ("sphinx", "myst_nb", "furo", "sphinx_copybutton")
 PAGES = sorted(p.name for p in DOCS.glob("*.md") if "```pycon" in p.read_text())
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
-PUBLIC = ("", "nn", "nn.functional", "optim", "random")
+PUBLIC = ("", "nn", "nn.functional", "optim", "fft", "linalg", "random", "special")
 
 
 def module_of(path):

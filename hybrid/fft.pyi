@@ -1,0 +1,12 @@
+"""Made by `python tests/support/surface.py` from the marks at the functions: do not edit."""
+
+import builtins
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .eager.tensor import Tensor
+
+ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
+

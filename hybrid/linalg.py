@@ -1,0 +1,11 @@
+"""hybrid.linalg: linear algebra, by the names of the array API standard and NumPy.
+
+Invariant: what is here is an op or made of ops (`ops/base/surface.py`); axes of matrices are the
+last two.
+"""
+
+from . import ops as _ops
+
+_functions = _ops.namespace("linalg")
+globals().update(_functions)
+__all__ = sorted(_functions)
