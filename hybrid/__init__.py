@@ -21,6 +21,8 @@ from .core.aval import Aval, Device, device
 from .core.dtypes import (
     bfloat16,
     bool_,
+    complex64,
+    complex128,
     float16,
     float32,
     float64,
@@ -111,6 +113,8 @@ __all__ = [
     "bfloat16",
     "bool_",
     "compare",
+    "complex128",
+    "complex64",
     "cond",
     "cuda",
     "custom_gradient",

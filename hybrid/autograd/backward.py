@@ -176,7 +176,7 @@ def _watched(tree: Any) -> tuple[list[Any], Any]:
         for x in flattened
     ]
     for leaf in watched:
-        if isinstance(leaf, Handle) and not dt.is_float(leaf._a.dtype):
+        if isinstance(leaf, Handle) and not dt.is_inexact(leaf._a.dtype):
             raise HybridError(f"cannot differentiate with respect to a {leaf._a.dtype.name} tensor")
     return watched, structure
 

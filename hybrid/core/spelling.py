@@ -150,10 +150,9 @@ METHODS = {
     "short": "x.astype('int16')",
     "byte": "x.astype('uint8')",
     "char": "x.astype('int8')",
-    "cfloat": "real dtypes: there are no complex tensors",
-    "real": "x: there are no complex tensors",
-    "imag": "hybrid.zeros_like(x): there are no complex tensors",
-    "conj": "x: there are no complex tensors",
+    "cfloat": "x.astype('complex64')",
+    "cdouble": "x.astype('complex128')",
+    "is_complex": "x.dtype.kind == 'c'",
     "nelements": "x.numel()",
     "ndimension": "x.ndim",
     "nonzero_": "x.nonzero()",
@@ -201,7 +200,6 @@ METHODS = {
     "dump": "numpy.save(file, x.numpy())",
     "resize": "x.reshape(shape)",
     "resize_": "x.reshape(shape)",
-    "conjugate": "x: there are no complex tensors",
     "flat": "x.ravel()",
     "sub__": "x.sub_(y)",
     "at": "x[index] = value (tensors can be written)",
@@ -315,8 +313,6 @@ FUNCTIONS = {
     "bool": "bool_",
     "int_": "int64",
     "float_": "float64",
-    "complex64": "real dtypes: there are no complex tensors",
-    "complex128": "real dtypes: there are no complex tensors",
 }
 # kinds of devices that are named so elsewhere: a text that names one is no dtype
 DEVICES = frozenset(("cpu", "cuda", "gpu", "mps", "tpu", "xpu"))

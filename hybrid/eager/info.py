@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.errors import DTypeError
+from ..ir.door.foreign import is_number
 from ..ir.tensor import Handle
 
 __all__ = ["finfo", "iinfo", "result_type"]
@@ -67,9 +68,7 @@ def result_type(*arrays: Any) -> np.dtype:
     >>> hybrid.result_type("float16", 2.5).name, hybrid.result_type("int32", 2.5).name
     ('float16', 'float32')
     """
-    numbers = [
-        x for x in arrays if isinstance(x, (bool, int, float)) and not isinstance(x, np.generic)
-    ]
+    numbers = [x for x in arrays if is_number(x)]
     others = [_dtype(x) for x in arrays if not any(x is n for n in numbers)]
     if not others:
         others = [dt.canonical(type(numbers[0]))] if numbers else []

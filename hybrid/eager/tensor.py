@@ -168,7 +168,7 @@ class Tensor(TensorMethods):
                 )
             self._node = None
         elif self._node is None:
-            if not dt.is_float(self._a.dtype):
+            if not dt.is_inexact(self._a.dtype):
                 raise DTypeError(
                     f"only floating tensors can require a gradient, not {self._a.dtype.name}"
                 )
@@ -361,14 +361,18 @@ class Tensor(TensorMethods):
         return value
 
     def __float__(self) -> float:
+        if dt.is_complex(self._a.dtype):
+            raise TypeError("a complex tensor is no float; take .real, .imag or abs(x) first")
         value = self._one("float()")
         return float(value) if sees_subnormals() else in_plain_floats(float)(value)
 
     def __int__(self) -> int:
+        if dt.is_complex(self._a.dtype):
+            raise TypeError("a complex tensor is no int; take .real, .imag or abs(x) first")
         return int(self._one("int()"))
 
     def __complex__(self) -> complex:
-        return complex(float(self._one("complex()")))
+        return complex(self._one("complex()").item())
 
     def __index__(self) -> int:
         if not dt.is_int(self._a.dtype) or self._a.ndim:

@@ -36,6 +36,9 @@ class TensorMethods(Handle):
     def amin(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
 
+    def angle(self, deg: builtins.bool = False) -> Tensor:
+        """The angle of each element with the positive real axis, in radians from -pi to pi, in degrees with `deg`; NaN for NaN."""
+
     def any(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Whether some element over the axes is nonzero (NaN is)."""
 
@@ -114,6 +117,12 @@ class TensorMethods(Handle):
 
     def clone(self) -> Tensor:
         """A tensor of its own with the same value; gradients flow through it."""
+
+    def conj(self) -> Tensor:
+        """The complex conjugate of each element; a real tensor itself."""
+
+    def conjugate(self) -> Tensor:
+        """The complex conjugate of each element; a real tensor itself."""
 
     def contiguous(self) -> Tensor:
         """This tensor: how a value lies in memory is nothing that code can see."""
@@ -576,6 +585,12 @@ class TensorMethods(Handle):
 
     @property
     def mT(self) -> Tensor: ...
+
+    @property
+    def imag(self) -> Tensor: ...
+
+    @property
+    def real(self) -> Tensor: ...
 
     def __abs__(self, /) -> Tensor: ...
 

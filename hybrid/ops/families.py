@@ -14,7 +14,11 @@ from .axes import (
     views,
     windows,
 )
-from .build import create, join, matrices, parts, pieces, stack
+from .build import create, join, matrices, pairs, parts, pieces, stack
+from .complex import arithmetic as complex_arithmetic
+from .complex import functions as complex_functions
+from .complex import indexing as complex_indexing
+from .complex import reductions
 from .elementwise import (
     activations,
     arithmetic,

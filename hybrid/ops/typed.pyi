@@ -20,6 +20,7 @@ __all__ = [
     "all",
     "amax",
     "amin",
+    "angle",
     "any",
     "arange",
     "argmax",
@@ -54,6 +55,8 @@ __all__ = [
     "clip",
     "clone",
     "concat",
+    "conj",
+    "conjugate",
     "conv1d",
     "conv2d",
     "conv_transpose2d",
@@ -104,6 +107,7 @@ __all__ = [
     "hstack",
     "huber_loss",
     "hypot",
+    "imag",
     "index_add",
     "isfinite",
     "isin",
@@ -172,6 +176,7 @@ __all__ = [
     "randn_like",
     "random_bits",
     "randperm",
+    "real",
     "reciprocal",
     "relu",
     "relu6",
@@ -254,6 +259,9 @@ def amax(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) 
 
 def amin(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
+
+def angle(x: ArrayLike, deg: builtins.bool = False) -> Tensor:
+    """The angle of each element with the positive real axis, in radians from -pi to pi, in degrees with `deg`; NaN for NaN."""
 
 def any(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Whether some element over the axes is nonzero (NaN is)."""
@@ -431,6 +439,12 @@ def clone(x: ArrayLike, /) -> Tensor:
 
 def concat(xs: Sequence[ArrayLike], axis: builtins.int | None = 0) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and sequences of Python numbers take the dtype of the tensors."""
+
+def conj(x: ArrayLike) -> Tensor:
+    """The complex conjugate of each element; a real tensor itself."""
+
+def conjugate(x: ArrayLike) -> Tensor:
+    """The complex conjugate of each element; a real tensor itself."""
 
 def conv1d(
     x: ArrayLike,
@@ -702,6 +716,9 @@ def huber_loss(
 
 def hypot(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's."""
+
+def imag(x: ArrayLike) -> Tensor:
+    """The imaginary part of each element, as a view of a complex tensor; zeros for a real one."""
 
 def index_add(x: ArrayLike, axis: builtins.int, index: Any, source: Any) -> Tensor:
     """x plus slices of `source` added at integer indices along an axis (torch.index_add)."""
@@ -1030,6 +1047,9 @@ def random_bits(
 
 def randperm(x: Any, *, generator: Generator | None = None, device: Any = None) -> Tensor:
     """0..x-1 in random order for an int, else x with its first axis in random order."""
+
+def real(x: ArrayLike) -> Tensor:
+    """The real part of each element, as a view of a complex tensor; a real tensor itself."""
 
 def reciprocal(x: ArrayLike, /) -> Tensor:
     """1 / x."""

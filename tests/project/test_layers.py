@@ -56,6 +56,7 @@ ROOMS = {
         "indexing",
         "products",
         "layers",
+        "complex",
         "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),

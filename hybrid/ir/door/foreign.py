@@ -1,25 +1,35 @@
-"""What Python and NumPy data become: their dtype beside a partner, and the one rounding to it.
+"""What Python and NumPy data become: dtype beside a partner, one rounding to it, literals.
 
 Invariant: Python numbers, and sequences of nothing else, are weak: they take the dtype of their
 partner before they are rounded, once.  NumPy scalars, arrays and buffers keep their own dtype.
+What a literal holds never changes.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST, Aval, Device, aval
+from ...core.cache import keep
 from ...core.errors import DTypeError, ShapeError
 from ...core.floating import plain_floats
-from ..tensor import Handle
+from ..tensor import RUNTIME, Handle, Literal, new_handle
+from .context import on_device
 
 __all__ = [
+    "LITERALS",
+    "NUMBER_LITERALS",
+    "constant_of",
+    "literal",
+    "literal_of",
+    "scalar_maker",
     "Data",
     "data_of",
     "dtype_of",
@@ -35,7 +45,8 @@ __all__ = [
     "stored",
 ]
 
-_NUMBERS = (bool, int, float)
+_new: Any = object.__new__
+_NUMBERS = (bool, int, float, complex)
 _EXACT = frozenset(_NUMBERS)
 _DEEPEST = 64
 _LENT: list[weakref.ref[np.ndarray]] = []  # values of tensors in the memory of others
@@ -74,7 +85,8 @@ class Data(NamedTuple):
 
 
 def is_number(given: Any) -> bool:
-    """Whether a value is a Python number; numpy.float64 is none, though it derives from float."""
+    """Whether a value is a Python number; numpy.float64 is none, though it derives from float, as
+    numpy.complex128 does from complex."""
     return isinstance(given, _NUMBERS) and not isinstance(given, np.generic)
 
 
@@ -125,14 +137,14 @@ def leaves(given: Any) -> Iterator[Any]:
 
 
 def data_of(given: Any) -> Data:
-    """Real numbers from anything that NumPy takes; raises DTypeError for other data, ShapeError
+    """Numbers from anything that NumPy takes; raises DTypeError for other data, ShapeError
     for ragged sequences, OverflowError for integers beyond 64 bits."""
     given = listed(given)
     if isinstance(given, (list, tuple)):
         return _sequence(given)
     _whole(given)
     if is_number(given):
-        return _numbers(given, not isinstance(given, float))
+        return _numbers(given, isinstance(given, int))
     if not hasattr(given, "__array__") and hasattr(given, "__dlpack__"):
         return Data(np.from_dlpack(given), False)
     array = _checked(np.asarray(given), given)
@@ -151,7 +163,7 @@ def _sequence(given: Any) -> Data:
     strong = [v for v in parts if not is_number(v)]
     try:
         if not strong:
-            return _numbers(given, not any(isinstance(v, float) for v in parts))
+            return _numbers(given, all(isinstance(v, int) for v in parts))
         array = np.array(given)
         if array.dtype.kind == "O":  # halves beside Python numbers
             strong = [data_of(v) for v in strong]
@@ -166,7 +178,7 @@ def _sequence(given: Any) -> Data:
 def _numbers(given: Any, whole: bool) -> Data:
     """Python numbers; `whole`: of integers only, which NumPy reads as floats beyond 63 bits."""
     array = np.array(given)
-    if not array.size or array.dtype.kind == ("i" if whole else "f") or array.dtype.kind == "b":
+    if not array.size or array.dtype.kind in ("ib" if whole else "fc"):
         return Data(array, True, given=given)
     if whole:
         try:
@@ -200,16 +212,14 @@ def _fits(array: np.ndarray, dtype: np.dtype) -> bool:
 
 
 def _checked(array: np.ndarray, given: Any) -> np.ndarray:
-    """The array, or the error for what is no array of real numbers."""
-    if array.dtype.kind in "biuf" or array.dtype == dt.bfloat16:
+    """The array, or the error for what is no array of numbers."""
+    if array.dtype.kind in "biufc" or array.dtype == dt.bfloat16:
         return array
     hint = ""
-    if array.dtype.kind == "c":
-        hint = "; keep the real and the imaginary part in two tensors"
-    elif hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
+    if hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
         hint = f"; make a list of the {type(given).__name__} first"
     raise DTypeError(
-        f"{type(given).__name__} is not supported here: it is no tensor and no array of real "
+        f"{type(given).__name__} is not supported here: it is no tensor and no array of "
         f"numbers (NumPy makes {array.dtype} of it){hint}"
     )
 
@@ -220,6 +230,8 @@ def number_dtype(given: Any) -> np.dtype:
         return dt.bool_
     if isinstance(given, float):
         return dt.default_float
+    if isinstance(given, complex):
+        return dt.default_complex
     unsigned = given > np.iinfo(dt.default_int).max and dt.can_hold(dt.uint64, given)
     return dt.uint64 if unsigned else dt.default_int
 
@@ -228,7 +240,8 @@ def shown(given: Any) -> str:
     """A Python number in an error message."""
     if isinstance(given, int) and given.bit_length() > 128:
         return f"Python integer of {given.bit_length()} bits"
-    return f"Python {'float' if isinstance(given, float) else 'integer'} {given}"
+    kind = "integer" if isinstance(given, int) else type(given).__name__
+    return f"Python {kind} {given}"
 
 
 def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
@@ -240,20 +253,27 @@ def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
     native = dt.canonical(data.array.dtype)
     if not data.weak:
         return native
-    if data.huge and (partner is None or not dt.is_float(partner)):
+    if data.huge and (partner is None or not dt.is_inexact(partner)):
         raise OverflowError("an integer does not fit int64 or uint64; write it as a float")
     if partner is None:
-        return dt.default_float if dt.is_float(native) else native
+        alone = {"f": dt.default_float, "c": dt.default_complex}
+        return alone.get(dt.kind(native), native)
     if not data.array.size or native is dt.bool_:
         return partner
-    if dt.is_float(native):
-        return partner if dt.is_float(partner) else dt.default_float
+    if dt.is_inexact(native):
+        return dt.weak(partner, 0j if dt.is_complex(native) else 0.0)
     return dt.default_int if partner is dt.bool_ else partner
 
 
 def rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """A fresh array of a dtype by the rules of the conversion op: floats round to nearest once,
-    floats to integers truncate and saturate (NaN is 0), integers wrap."""
+    floats to integers truncate and saturate (NaN is 0), integers wrap; DTypeError for complex
+    numbers as real ones."""
+    if array.dtype.kind == "c" and not dt.is_complex(dtype):
+        raise DTypeError(
+            f"complex numbers do not fit {dtype.name}; take the real part (.real) or the absolute "
+            "value first"
+        )
     with plain_floats():
         if array.dtype.kind not in "biu" and dt.is_int(dtype):
             return _saturated(array.astype(np.float64), dtype)
@@ -302,3 +322,81 @@ def stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         if not inside.all():
             raise OverflowError(f"{shown(float(array[~inside][0]))} does not fit {dtype.name}")
     return rounded(array, dtype)
+
+
+# ---- literals
+LITERALS: dict[Any, Any] = {}
+NUMBER_LITERALS: dict[Any, Any] = {}  # the same by (type, number, dtype, device)
+_MOST_LITERALS = 8192  # in each of the two
+
+
+def literal(value: Any, dtype: np.dtype, device: Device = HOST) -> Any:
+    """The 0-d tensor of a Python number in a dtype, rounded once; one object per bit
+    pattern while it is cached.  Raises OverflowError for an integer that the dtype cannot hold."""
+    kind = type(value)
+    exact = value if kind in (bool, int) or (kind is float and value) else repr(value)
+    quick = (kind, exact, dtype, device)  # -0.0 == 0.0
+    if quick in NUMBER_LITERALS:
+        return NUMBER_LITERALS[quick]
+    if not dt.can_hold(dtype, value):
+        raise OverflowError(f"{shown(value)} does not fit {dtype.name}")
+    tensor = literal_of(_number(value, dtype), dtype, device)
+    if kind in (bool, int, float, complex):
+        keep(NUMBER_LITERALS, quick, tensor, _MOST_LITERALS)
+    return tensor
+
+
+def _number(value: Any, dtype: np.dtype) -> np.ndarray:
+    try:
+        return stored(np.array(float(value) if dt.is_float(dtype) else value), dtype)
+    except OverflowError:
+        raise OverflowError(f"{shown(value)} does not fit {dtype.name}") from None
+
+
+def scalar_maker(kind: type, record: Aval) -> Callable[[Any], Any]:
+    """A function that makes 0-d tensors with the bits of the literals of numbers of a type, that
+    are no literals themselves; it raises OverflowError where there is no such literal."""
+    dtype, device, cls, array = record.dtype, record.device, RUNTIME.tensor, np.array
+    # what becomes a normal number of the dtype, exactly or rounded once, needs no care
+    plain = device is HOST and (kind is int or kind is float)
+    normal = plain and dtype in (dt.float32, dt.float64)
+    least, most = 1.0, 1e38 if normal else 0.0  # of the amount
+    if plain and kind is int and dt.is_int(dtype) and dtype.kind == "i":
+        most = int(np.iinfo(dtype).max)
+    elif kind is int:
+        most = min(most, float(1 << 24))
+    elif plain:
+        least = 1e-37
+
+    def make(value: Any) -> Any:
+        fits: bool = type(value) is kind
+        if not fits:
+            raise OverflowError(f"{shown(value)} is no {kind.__name__}")
+        made = _new(cls)
+        if least <= value <= most or least <= -value <= most or (plain and value == 0):
+            made._v = array(value, dtype)
+        elif dt.can_hold(dtype, value):
+            made._v = on_device(_number(value, dtype), device)
+        else:
+            raise OverflowError(f"{shown(value)} does not fit {dtype.name}")
+        made._a, made._node = record, None
+        return made
+
+    return make
+
+
+def literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:
+    signature = (dtype, array.tobytes(), device)
+    tensor = LITERALS.get(signature)
+    if tensor is None:
+        array.flags.writeable = False
+        tensor = new_handle(on_device(array, device), aval((), dtype, device))
+        tensor._x = Literal(array)
+        keep(LITERALS, signature, tensor, _MOST_LITERALS, NUMBER_LITERALS)
+    return tensor
+
+
+def constant_of(tensor: Handle) -> np.ndarray | None:
+    """The NumPy value of a literal tensor, None for any other tensor."""
+    mark = getattr(tensor, "_x", None)
+    return mark.value if type(mark) is Literal else None

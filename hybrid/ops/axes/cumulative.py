@@ -138,11 +138,11 @@ def _scan(op: Op, operand: Tensor, axis: int | None, dtype: Any) -> Tensor:
         operand, axis = reshape(operand, (operand.size,)), 0
     if dtype is not None:
         wanted = dt.canonical(dtype)
-    elif dt.is_float(operand.dtype):
+    elif dt.is_inexact(operand.dtype):
         wanted = operand.dtype
     else:
         wanted = dt.uint64 if dt.kind(operand.dtype) == "u" else dt.int64
-    if dt.is_float(operand.dtype) and not dt.is_float(wanted):
+    if dt.is_inexact(operand.dtype) and not dt.is_inexact(wanted):
         operand = astype(operand, wanted)  # the one conversion that NumPy leaves undefined
     return bind(op, operand, axis=normalize_axis(axis, operand.ndim, op.name), dtype=wanted)
 

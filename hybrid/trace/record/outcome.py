@@ -132,7 +132,9 @@ class _Recipes:
         alias: Any = getattr(tensor, "_x", None)
         if not isinstance(alias, Alias) or alias.base is None:
             return None
-        steps, starts, inner = [], [], tensor
+        steps: list[tuple[str, Any]] = []
+        starts: list[Any] = []
+        inner: Any = tensor
         while inner is tensor or not (inner is alias.base or self.roles.is_input(inner)):
             here: Any = inner._x
             steps.append((here.how, here.step))
