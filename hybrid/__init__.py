@@ -54,16 +54,20 @@ from .eager import (
     Steps,
     Tensor,
     asarray,
+    broadcast_shapes,
+    can_cast,
     debug,
     detect_nan,
     finfo,
     from_dlpack,
     iinfo,
     intermediates,
+    isdtype,
     result_type,
     step_through,
     tensor,
 )
+from .eager import namespace_info as __array_namespace_info__
 from .explanation import Explanation, SourceLine, explain
 from .inspection import Inspection, describe_system, inspect
 from .ir.door.guard import guard_all as _guard_all
@@ -79,6 +83,7 @@ from .threads import get_num_threads, num_threads, set_num_threads
 from .trace.serve.told.versions import Version
 
 __version__ = "0.1.0"
+__array_api_version__ = "2025.12"
 newaxis = None
 
 __all__ = [
@@ -110,6 +115,8 @@ __all__ = [
     "asarray",
     "bfloat16",
     "bool_",
+    "broadcast_shapes",
+    "can_cast",
     "compare",
     "cond",
     "cuda",
@@ -137,6 +144,7 @@ __all__ = [
     "iinfo",
     "inf",
     "inspect",
+    "isdtype",
     "int16",
     "int32",
     "int64",
@@ -176,10 +184,12 @@ __all__ = [
 __all__ += ops.__all__
 
 _guard_all(globals(), __all__, __name__)
+# `from hybrid import *` leaves the builtin of that name alone, as NumPy's does
+bool = bool_
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "bool"])
 
 
 if not TYPE_CHECKING:

@@ -258,6 +258,10 @@ class Backend(ABC):
         """Whether `pinned` made a host array."""
         return False
 
+    def count(self) -> int:
+        """How many devices of this kind there are; DeviceError where that cannot be told."""
+        return 1
+
     def dlpack_device(self, device: Device) -> tuple[int, int]:
         """Type and number of a device in DLPack's terms."""
         return (1, 0)

@@ -80,14 +80,14 @@ def canonical(dtype: Any) -> np.dtype:
     """The canonical dtype object for a dtype, dtype name, NumPy scalar type or Python
     bool/int/float.
 
-    Python `float` means float32 and `int` means int64, hybrid's defaults; "float64" or
-    `numpy.float64` asks for double precision.  Raises DTypeError for anything else.
+    The types mean what they mean to NumPy: `float` is float64 and `int` int64; the *default* dtype
+    of Python floats stays float32.  Raises DTypeError for anything else.
 
     >>> canonical("float16").name, canonical(float).name
-    ('float16', 'float32')
+    ('float16', 'float64')
     """
     if dtype is float:
-        return default_float
+        return float64
     if dtype is int:
         return default_int
     if isinstance(dtype, str) and dtype in _BY_NAME:

@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "KEYWORDS",
+    "SPELLINGS",
     "ACCELERATOR",
     "DEVICES",
     "EXCHANGED",
@@ -23,9 +24,11 @@ __all__ = [
     "Missing",
 ]
 
+# PyTorch's spellings that every function takes in place of its own
+SPELLINGS = {"dim": "axis", "keepdim": "keepdims"}
 # keyword elsewhere -> parameters here, the first that the function has
 KEYWORDS = {
-    "dim": ("axis", "axes"),
+    "dim": ("axes",),
     "axis": ("dim", "axes"),
     "dims": ("axes", "axis", "shape"),
     "axes": ("axis",),
@@ -46,7 +49,6 @@ KEYWORDS = {
     "requires_grad": ("on",),
     "elementwise_affine": ("weight",),
     "decimals": ("n",),
-    "keepdim": ("keepdims",),
     "size": ("shape", "sizes"),
     "newshape": ("shape",),
     "input": ("x", "logits", "a"),
@@ -83,7 +85,7 @@ KEYWORDS = {
     "strides": ("stride",),
     "query": ("q",),
     "key": ("k",),
-    "value": ("v",),
+    "value": ("fill_value", "v"),
     "static_argnums": (),
 }
 # keywords that no function here has, and the way out
@@ -312,7 +314,6 @@ FUNCTIONS = {
     "long": "int64",
     "int": "int32",
     "short": "int16",
-    "bool": "bool_",
     "int_": "int64",
     "float_": "float64",
     "complex64": "real dtypes: there are no complex tensors",

@@ -37,6 +37,8 @@ else:
 
 __all__ = ["Tensor"]
 
+_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")  # of the array API
+
 
 class Tensor(TensorMethods):
     """An n-dimensional array with a dtype, a device and, when asked for, a gradient.
@@ -442,6 +444,10 @@ class Tensor(TensorMethods):
 
     # ---- protocols
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        if api_version is not None and api_version not in _VERSIONS:
+            raise ArgumentError(
+                f"hybrid has no version {api_version!r} of the array API; it has {_VERSIONS[-1]}"
+            )
         return sys.modules[__name__.partition(".")[0]]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -453,11 +459,15 @@ class Tensor(TensorMethods):
 
         return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
         mode, device = door.current_mode(), self._a.device
         if mode is not None:
             mode.on_host_read(self, "DLPack")
-        return door.aside(lambda: door.backend_of(device).dlpack(value_of(self), device, **kwargs))
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        asked = {name: value for name, value in given.items() if value is not None}
+        return door.aside(lambda: door.backend_of(device).dlpack(value_of(self), device, **asked))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         device = self._a.device

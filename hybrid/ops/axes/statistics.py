@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.shapes import normalize_axes
+from ...core.shapes import reduced_axes
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
@@ -145,7 +145,7 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     """
     x = as_tensor(x)
     x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
-    axes = normalize_axes(axis, x.ndim, "var")
+    axes = reduced_axes(axis, x.ndim, "var")
     if not axes or axes == tuple(range(axes[0], x.ndim)) or x.size == 0:
         return row_value(VAR, x, axis, keepdims, correction=float(correction))
     widened = astype(x, dt.compute_type(x.dtype))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...ir.door.bind import as_tensor
+from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
 from ...ir.op import Op, map_op
 from ...ir.scalar.program import Builder, Val
@@ -20,7 +21,6 @@ from ..base.common import SHAPE_ONLY, wide
 from ..base.surface import public
 from ..formulas import tools
 from .arithmetic import FLOATS, IDEMPOTENT, divide, multiply, negative
-from .selection import astype
 
 Tensor = Any
 Function = Callable[..., Any]

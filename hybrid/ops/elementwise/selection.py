@@ -23,7 +23,7 @@ from ...ir.scalar.program import TYPE, Builder, Val
 from ..base.common import SHAPE_ONLY
 from ..base.surface import public
 from ..formulas import tools
-from .arithmetic import COMMUTATIVE, is_bool, multiply, positive, reference_of, sign
+from .arithmetic import COMMUTATIVE, clone, is_bool, multiply, positive, reference_of, sign
 from .logic import equal, greater, less, less_equal, logical_and, logical_or
 
 Tensor = Any
@@ -108,17 +108,22 @@ map_op(
 )
 
 
-@public
-def astype(x: Tensor, dtype: Any) -> Tensor:
-    """x with its elements converted to `dtype`.
+@public(method=("astype", "type"))
+def astype(x: Tensor, /, dtype: Any, *, copy: bool = True, device: Any = None) -> Tensor:
+    """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`)
+    a tensor that has the dtype is returned as it is.
 
-    Floats become integers by dropping the fraction; bools are 0 and 1.  Floating results
-    have a gradient, in the dtype of x; others have none.
+    Floats become integers by dropping the fraction, and saturate; bools are 0 and 1.  Floating
+    results have a gradient, in the dtype of x; others have none.  `device`: on that device.
 
-    >>> hybrid.astype(hybrid.tensor([-1.7, 0.0, 2.9]), "int32")
-    tensor([-1,  0,  2], dtype=int32)
+    >>> hybrid.astype(hybrid.tensor([-1.7, 0.0, 300.0]), "int8")
+    tensor([ -1,   0, 127], dtype=int8)
     """
-    return convert_to(as_tensor(x), dt.canonical(dtype))
+    x = as_tensor(x)
+    result = convert_to(x, dt.canonical(dtype))
+    if device is not None:
+        result = result.to(device=device)
+    return clone(result) if copy and result is x else result
 
 
 # ---- minimum, maximum, clip
