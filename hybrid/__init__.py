@@ -6,6 +6,8 @@ Invariant: importing this package compiles nothing and imports no optional depen
 from __future__ import annotations
 
 from math import e, inf, nan, pi
+from sys import modules as _modules
+from types import ModuleType as _Module
 from typing import TYPE_CHECKING
 
 from .backends import api as _api  # records are made once the door knows its backends
@@ -70,6 +72,7 @@ from .eager import (
 from .eager import namespace_info as __array_namespace_info__
 from .explanation import Explanation, SourceLine, explain
 from .inspection import Inspection, describe_system, inspect
+from .ir.door.foreign import Widened
 from .ir.door.guard import guard_all as _guard_all
 from .ir.door.precision import (
     get_float32_matmul_precision,
@@ -112,6 +115,7 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "Version",
+    "Widened",
     "asarray",
     "bfloat16",
     "bool_",
@@ -184,6 +188,10 @@ __all__ = [
 __all__ += ops.__all__
 
 _guard_all(globals(), __all__, __name__)
+# the package of that name, which others import from, is found behind the function as well
+for _name, _room in vars(_modules[f"{__name__}.trace"]).items():
+    if isinstance(_room, _Module):
+        setattr(trace, _name, _room)  # noqa: F405
 # `from hybrid import *` leaves the builtin of that name alone, as NumPy's does
 bool = bool_
 

@@ -24,8 +24,8 @@ __all__ = [
     "Missing",
 ]
 
-# PyTorch's spellings that every function takes in place of its own
-SPELLINGS = {"dim": "axis", "keepdim": "keepdims"}
+# other spellings that every function takes in place of its own
+SPELLINGS = {"dim": "axis", "keepdim": "keepdims", "ddof": "correction"}
 # keyword elsewhere -> parameters here, the first that the function has
 KEYWORDS = {
     "dim": ("axes",),
@@ -66,11 +66,10 @@ KEYWORDS = {
     "equation": ("spec",),
     "subscripts": ("spec",),
     "unbiased": ("correction",),
-    "ddof": ("correction",),
     "a_min": ("min",),
     "a_max": ("max",),
     "dimension": ("axis",),
-    "split_size_or_sections": ("sections",),
+    "split_size_or_sections": ("indices_or_sections",),
     "num_samples": ("size",),
     "replacement": ("replace",),
     "requires_gradient": ("requires_grad",),

@@ -184,9 +184,7 @@ def broadcast_shapes(*shapes_: Any) -> tuple[int, ...]:
 
 
 # ---- the namespace
-_STANDARD = frozenset(
-    d.name for d in dt.ALL if d.kind in "biuc" or d in (dt.float32, dt.float64)
-)
+_STANDARD = frozenset(d.name for d in dt.ALL if d.kind in "biuc" or d in (dt.float32, dt.float64))
 
 
 class NamespaceInfo:

@@ -61,6 +61,11 @@ def _round(self: Any, decimals: Any = None) -> Any:
     return round_to(self, 0 if decimals is None else decimals)
 
 
+@public(hybrid=False, operator="trunc")
+def _trunc(self: Any) -> int:
+    return int(self)
+
+
 @public(hybrid=False, operator="divmod")
 def _divmod(self: Any, other: Any) -> Any:
     return ops.floor_divide(self, other), ops.remainder(self, other)

@@ -24,10 +24,10 @@ from ..ir.door import bind as door
 from ..ir.door.flat import set_tensor_class
 from ..ir.door.pending import value_of
 from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view
-from .handles import broadcast, read
+from .handles import broadcast, read, read_only
 from .making import finished, handle_of, move
 from .repr import html_of, text_of
-from .snapshot import copied, grad_of, saved_array
+from .snapshot import copied, grad_of, link_copies, saved_array
 from .writes import LEAF_WRITTEN, write
 
 if TYPE_CHECKING:
@@ -356,11 +356,7 @@ class Tensor(TensorMethods):
             if copy is False:
                 raise ValueError("a copy is needed to change the dtype")
             return value.astype(dtype)
-        if copy:
-            return value.copy()
-        value = value.view()
-        value.flags.writeable = False
-        return value
+        return value.copy() if copy else read_only(value)
 
     def __float__(self) -> float:
         value = self._one("float()")
@@ -411,7 +407,8 @@ class Tensor(TensorMethods):
         return (this[i] for i in range(self._a.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        found: Any = self == value
+        return bool(found.any()) if isinstance(found, Handle) else False
 
     __hash__ = object.__hash__
 
@@ -430,6 +427,13 @@ class Tensor(TensorMethods):
         where = () if self._a.device is HOST else (self._a.device.name,)
         return _rebuild, (saved_array(self), self._a.dtype.name, type(self._node) is Leaf, *where)
 
+    def __copy__(self) -> Tensor:
+        if type(self._node) is not Leaf:
+            return self.clone()
+        made = copied(self)
+        made._node = Leaf(made)
+        return made
+
     def __deepcopy__(self, memo: Any) -> Tensor:
         if not self.is_leaf:
             raise HybridError("only leaf tensors can be deep-copied; use .detach().clone()")
@@ -440,6 +444,7 @@ class Tensor(TensorMethods):
             if grad is not None:
                 made._node.grad = copied(grad)
         memo[id(self)] = made
+        link_copies(self, memo)
         return made
 
     # ---- protocols
@@ -460,7 +465,12 @@ class Tensor(TensorMethods):
         return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
 
     def __dlpack__(
-        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+        self,
+        *,
+        stream: Any = None,
+        max_version: Any = None,
+        dl_device: Any = None,
+        copy: Any = None,
     ) -> Any:
         mode, device = door.current_mode(), self._a.device
         if mode is not None:

@@ -6,6 +6,7 @@ partner before they are rounded, once.  NumPy scalars, arrays and buffers keep t
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,12 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import DTypeError, ShapeError
 from ...core.floating import plain_floats
+from ...core.sites import user_site
 from ..tensor import Handle
 
 __all__ = [
     "Data",
+    "Widened",
     "data_of",
     "dtype_of",
     "is_lent",
@@ -33,6 +36,7 @@ __all__ = [
     "rounded",
     "shown",
     "stored",
+    "tell_widened",
 ]
 
 _NUMBERS = (bool, int, float)
@@ -302,3 +306,38 @@ def stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         if not inside.all():
             raise OverflowError(f"{shown(float(array[~inside][0]))} does not fit {dtype.name}")
     return rounded(array, dtype)
+
+
+# ---- NumPy scalars beside tensors
+class Widened(UserWarning):
+    """A NumPy scalar made the result of an operation wider than its tensors; said once a line.
+
+    >>> import hybrid
+    >>> issubclass(hybrid.Widened, UserWarning)
+    True
+    """
+
+
+_TOLD: set[tuple[str, int]] = set()  # lines
+_MOST_LINES = 1024
+
+
+def tell_widened(values: Sequence[Any], fixed: tuple[int, ...], dtype: np.dtype | None) -> None:
+    """Say once a line that a NumPy scalar, which is strong, made operands wider than the floating
+    tensors among them; `dtype` is what they meet in."""
+    if not any([isinstance(v, np.floating) for v in values]) or dtype is None:
+        return
+    tensors = [v for i, v in enumerate(values) if isinstance(v, Handle) and i not in fixed]
+    own = reduce(dt.promote, [t._a.dtype for t in tensors]) if tensors else dtype
+    if own is dtype or not dt.is_float(own):
+        return
+    site = user_site(2)
+    if site is None or site[:2] in _TOLD or len(_TOLD) >= _MOST_LINES:
+        return
+    _TOLD.add(site[:2])
+    warnings.warn_explicit(
+        f"a {own.name} tensor beside a NumPy scalar of {dtype.name} gives {dtype.name}, as in "
+        f"NumPy 2: write float(...) around the scalar to stay in {own.name}",
+        Widened,
+        *site[:2],
+    )

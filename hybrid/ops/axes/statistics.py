@@ -170,7 +170,7 @@ def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
 
 
 @public(method=True)
-def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False) -> Tensor:
+def norm(x: Tensor, ord: float | None = 2, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power.
 
     Elements that are zero, and vectors of zeros, have the gradient zero; equal extremes share it
@@ -183,7 +183,7 @@ def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False)
     """
     x = as_tensor(x)
     x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
-    if ord == 2:
+    if ord is None or ord == 2:
         return row_value(NORM, x, axis, keepdims)
     if ord in (float("inf"), float("-inf")):
         return (max_ if ord > 0 else min_)(abs(x), axis, keepdims=keepdims)

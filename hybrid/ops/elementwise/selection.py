@@ -20,6 +20,7 @@ from ...ir.door.bind import convert as convert_to
 from ...ir.door.flat import function_of
 from ...ir.op import NO_GRAD, map_op
 from ...ir.scalar.program import TYPE, Builder, Val
+from ...ir.tensor import Handle
 from ..base.common import SHAPE_ONLY
 from ..base.surface import public
 from ..formulas import tools
@@ -247,9 +248,19 @@ def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     >>> hybrid.clip(hybrid.tensor([-2.0, 0.5, 9.0]), min=hybrid.tensor([0.0, 1.0, 2.0]))
     tensor([0., 1., 9.])
     """
+    if isinstance(x, Handle) and dt.is_int(x._a.dtype):
+        min, max = _harmless(x._a.dtype, min, max)
     if min is None:
         return positive(x) if max is None else _clip_high(x, max)
     return _clip_low(x, min) if max is None else _clip(x, min, max)
+
+
+def _harmless(dtype: np.dtype, low: Any, high: Any) -> tuple[Any, Any]:
+    """The bounds of integers without those, beyond what the dtype holds, that bound nothing."""
+    limits = np.iinfo(dtype)
+    below = type(low) is int and low < limits.min
+    above = type(high) is int and high > limits.max
+    return None if below else low, None if above else high
 
 
 clip.operands_only = True  # type: ignore[attr-defined]
