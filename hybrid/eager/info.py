@@ -215,7 +215,7 @@ class NamespaceInfo:
         """
         return HOST
 
-    def devices(self) -> list[Device]:
+    def devices(self) -> tuple[Device, ...]:
         """All devices of this machine.
 
         >>> import hybrid
@@ -226,7 +226,7 @@ class NamespaceInfo:
             cards = backend_of(to_device(ACCELERATOR)).count()
         except DeviceError:
             cards = 0
-        return [HOST, *[to_device(f"{ACCELERATOR}:{number}") for number in range(cards)]]
+        return (HOST, *[to_device(f"{ACCELERATOR}:{number}") for number in range(cards)])
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, np.dtype]:
         """The dtypes of Python numbers without a partner, and of positions.

@@ -114,7 +114,7 @@ def _items(operand: Tensor, key: Any) -> list[Any]:
     positions = dots[0] if dots else len(items)
     # an ellipsis that stands for no axis still comes between the indices beside it
     spread: list[Any] = [slice(None)] * (operand.ndim - used)
-    items[positions : positions + 1] = spread or dots and [Ellipsis]
+    items[positions : positions + 1] = spread or (dots and [Ellipsis])
     return items
 
 

@@ -15,6 +15,7 @@ import hybrid as hb
 from hybrid.core import dtypes as dt
 
 
+@pytest.mark.filterwarnings("ignore::hybrid.Widened")
 def test_numpy_data_keeps_its_dtype() -> None:
     x = hb.ones(2)
     for other in (np.float64(0.1), np.array(0.1), np.array([0.1, 0.1]), [np.float64(0.1), 0.1]):
