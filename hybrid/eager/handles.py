@@ -33,9 +33,9 @@ def read(handle: Any, kind: str) -> np.ndarray:
 
 def read_only(value: np.ndarray) -> np.ndarray:
     """A view that nobody can make writable: its base is no array but a read-only buffer."""
-    if value.dtype.kind == "V":  # bfloat16 is no dtype of buffers
-        return np.asarray(memoryview(value.view(np.uint16)).toreadonly()).view(value.dtype)
-    return np.asarray(memoryview(value).toreadonly())
+    shown: Any = value.view(np.uint16) if value.dtype.kind == "V" else value
+    made = np.asarray(memoryview(shown).toreadonly())
+    return made if shown is value else made.view(value.dtype)  # bfloat16 is no dtype of buffers
 
 
 def broadcast(value: Any, shape: tuple[int, ...]) -> Any:

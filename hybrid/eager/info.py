@@ -33,11 +33,9 @@ __all__ = [
 
 
 def _dtype(value: Any) -> np.dtype:
-    return (
-        value._a.dtype
-        if isinstance(value, Handle)
-        else dt.canonical(getattr(value, "dtype", value))
-    )
+    if isinstance(value, Handle):
+        return value._a.dtype
+    return dt.canonical(value if isinstance(value, type) else getattr(value, "dtype", value))
 
 
 class Limits:

@@ -160,10 +160,10 @@ def link_copies(handle: Any, memo: Mapping[int, Any]) -> None:
         return
     for view in [handle, *alias.live_views()]:
         own, parent = view._x, getattr(view._x, "parent", None)
-        copies = memo.get(id(view)), memo.get(id(parent))
-        if parent is not None and all(isinstance(c, Handle) for c in copies):
-            if getattr(copies[0], "_x", None) is None or copies[0]._x.parent is None:
-                link_view(copies[0], copies[1], own.how, own.step)
+        made, shown = memo.get(id(view)), memo.get(id(parent))
+        if parent is not None and isinstance(made, Handle) and isinstance(shown, Handle):
+            if getattr(getattr(made, "_x", None), "parent", None) is None:
+                link_view(made, shown, own.how, own.step)
 
 
 def saved_array(handle: Any) -> np.ndarray:

@@ -408,7 +408,7 @@ class Tensor(TensorMethods):
 
     def __contains__(self, value: Any) -> bool:
         found: Any = self == value
-        return bool(found.any()) if isinstance(found, Handle) else False
+        return bool(found.any()) if isinstance(found, Tensor) else False
 
     __hash__ = object.__hash__
 

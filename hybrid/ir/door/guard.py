@@ -184,7 +184,8 @@ class _Skin:
 
     def _again(self, values: Mapping[str, Any]) -> Any:
         """The call with these values of the parameters."""
-        placed, keywords = [], {}
+        placed: list[Any] = []
+        keywords: dict[str, Any] = {}
         for parameter in self.parameters:
             name = parameter.name
             if parameter.kind == _KINDS.KEYWORD_ONLY:

@@ -94,7 +94,7 @@ def _items(operand: Tensor, key: Any) -> list[Any]:
         ):
             items.append(operator.index(item))
             continue
-        tensor = item if isinstance(item, Handle) else _key_array(item)
+        tensor: Any = item if isinstance(item, Handle) else _key_array(item)
         truth = (tensor._a.dtype if isinstance(tensor, Handle) else tensor.dtype) == dt.bool_
         if truth and not tensor.ndim:
             items.append(_Flag(_positions(tensor.reshape(1), operand.device)[0]))
