@@ -19,8 +19,10 @@ from ...core.shapes import broadcast_shapes, normalize_axis
 from ...ir.algorithm import Assign
 from ...ir.door.bind import as_tensor, bind, store
 from ...ir.door.bind import convert as astype
+from ...ir.door.foreign import data_of
 from ...ir.op import NO_GRAD, HostOp, MapOp, ScatterOp, register
 from ...ir.scalar.program import Builder, Val
+from ...ir.tensor import Handle
 from ..axes.views import RESHAPE, broadcast_to, expand_dims, reshape
 from ..base.common import draw, ints
 from ..base.surface import public
@@ -268,7 +270,8 @@ def repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
 
 def _counts(repeats: Any, extent: int) -> np.ndarray:
     """One count for each position of an axis; a single one stays alone."""
-    counts: np.ndarray = as_tensor(repeats).numpy()
+    read = isinstance(repeats, Handle)
+    counts: np.ndarray = repeats.numpy() if read else data_of(repeats).array
     if counts.size and counts.dtype.kind not in "iub":
         raise DTypeError(f"repeat: the counts are {counts.dtype.name}, not integers")
     if counts.size == 1:
