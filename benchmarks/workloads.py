@@ -53,11 +53,11 @@ class Block(nn.Module):
         batch, length, width = inputs.shape
         heads = GPT["heads"]
         query, key, value = [
-            part.reshape(batch, length, heads, width // heads).transpose(1, 2)
+            part.reshape(batch, length, heads, width // heads).swapaxes(1, 2)
             for part in self.qkv(self.norm1(inputs)).chunk(3, -1)
         ]
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        middle = inputs + self.project(mixed.transpose(1, 2).reshape(batch, length, width))
+        middle = inputs + self.project(mixed.swapaxes(1, 2).reshape(batch, length, width))
         return middle + self.down(F.gelu(self.up(self.norm2(middle)), approximate="tanh"))
 
 

@@ -6,6 +6,8 @@ Invariant: importing this package compiles nothing and imports no optional depen
 from __future__ import annotations
 
 from math import e, inf, nan, pi
+from sys import modules as _modules
+from types import ModuleType as _Module
 from typing import TYPE_CHECKING
 
 from .backends import api as _api  # records are made once the door knows its backends
@@ -56,18 +58,23 @@ from .eager import (
     Steps,
     Tensor,
     asarray,
+    broadcast_shapes,
+    can_cast,
     debug,
     detect_nan,
     finfo,
     from_dlpack,
     iinfo,
     intermediates,
+    isdtype,
     result_type,
     step_through,
     tensor,
 )
+from .eager import namespace_info as __array_namespace_info__
 from .explanation import Explanation, SourceLine, explain
 from .inspection import Inspection, describe_system, inspect
+from .ir.door.foreign import Widened
 from .ir.door.guard import guard_all as _guard_all
 from .ir.door.precision import (
     get_float32_matmul_precision,
@@ -81,6 +88,7 @@ from .threads import get_num_threads, num_threads, set_num_threads
 from .trace.serve.told.versions import Version
 
 __version__ = "0.1.0"
+__array_api_version__ = "2025.12"
 newaxis = None
 
 __all__ = [
@@ -109,9 +117,12 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "Version",
+    "Widened",
     "asarray",
     "bfloat16",
     "bool_",
+    "broadcast_shapes",
+    "can_cast",
     "compare",
     "complex128",
     "complex64",
@@ -141,6 +152,7 @@ __all__ = [
     "iinfo",
     "inf",
     "inspect",
+    "isdtype",
     "int16",
     "int32",
     "int64",
@@ -180,10 +192,16 @@ __all__ = [
 __all__ += ops.__all__
 
 _guard_all(globals(), __all__, __name__)
+# the package of that name, which others import from, is found behind the function as well
+for _name, _room in vars(_modules[f"{__name__}.trace"]).items():
+    if isinstance(_room, _Module):
+        setattr(trace, _name, _room)  # noqa: F405
+# `from hybrid import *` leaves the builtin of that name alone, as NumPy's does
+bool = bool_
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "bool"])
 
 
 if not TYPE_CHECKING:

@@ -10,3 +10,8 @@ from .eager.tensor import Tensor
 
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 
+def diagonal(x: ArrayLike, /, *, offset: builtins.int = 0) -> Tensor:
+    """The diagonals of matrices, which are the last two axes (array API)."""
+
+def trace(x: ArrayLike, /, *, offset: builtins.int = 0, dtype: Any = None) -> Tensor:
+    """The sums along the diagonals of matrices, which are the last two axes (array API), with the dtype rule of `sum`."""

@@ -59,11 +59,11 @@ def gpt2(library: SimpleNamespace, sizes: dict[str, int]) -> Any:
         def forward(self, inputs: Any) -> Any:
             batch, length, _ = inputs.shape
             query, key, value = [
-                part.reshape(batch, length, heads, width // heads).transpose(1, 2)
+                part.reshape(batch, length, heads, width // heads).swapaxes(1, 2)
                 for part in self.qkv(self.norm1(inputs)).chunk(3, -1)
             ]
             mixed = functions.scaled_dot_product_attention(query, key, value, is_causal=True)
-            middle = inputs + self.project(mixed.transpose(1, 2).reshape(batch, length, width))
+            middle = inputs + self.project(mixed.swapaxes(1, 2).reshape(batch, length, width))
             raised = functions.gelu(self.up(self.norm2(middle)), approximate="tanh")
             return middle + self.down(raised)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..core.aval import HOST, Aval, Device, use_kinds
 from ..core.aval import device as to_device
-from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
+from ..core.errors import ArgumentError, BackendError, DeviceError, Site, UnsupportedError
 from ..core.extents import Unsized
 from ..ir.door.bind import aside, use_backends
 from ..ir.graph.graph import Graph
@@ -258,12 +258,21 @@ class Backend(ABC):
         """Whether `pinned` made a host array."""
         return False
 
+    def count(self) -> int:
+        """How many devices of this kind there are; DeviceError where that cannot be told."""
+        return 1
+
     def dlpack_device(self, device: Device) -> tuple[int, int]:
         """Type and number of a device in DLPack's terms."""
         return (1, 0)
 
     def dlpack(self, value: Any, device: Device, **asked: Any) -> Any:
         """A DLPack capsule of a value, for what a consumer asked of `__dlpack__`."""
+        if asked.pop("stream", None) is not None:
+            raise ArgumentError(f"a tensor on {device} has no streams: stream has to be None")
+        target = asked.get("dl_device")
+        if target is not None and (not isinstance(target, tuple) or len(target) != 2):
+            raise ArgumentError("dl_device is a tuple: the type and the number of a device")
         return self.to_numpy(value).copy().__dlpack__(**asked)
 
     def imported(self, foreign: Any, copy: bool) -> tuple[Any, Device]:

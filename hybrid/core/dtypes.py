@@ -93,18 +93,19 @@ def canonical(dtype: Any) -> np.dtype:
     """The canonical dtype object for a dtype, dtype name, NumPy scalar type or Python
     bool/int/float/complex.
 
-    Python `float` means float32, `complex` complex64 and `int` int64, hybrid's defaults; "float64"
-    or `numpy.float64` asks for double precision.  Raises DTypeError for anything else.
+    The types mean what they mean to NumPy: `float` is float64, `complex` complex128 and `int`
+    int64; the *default* dtypes of Python floats and complex numbers stay float32 and complex64.
+    Raises DTypeError for anything else.
 
     >>> canonical("float16").name, canonical(float).name
-    ('float16', 'float32')
+    ('float16', 'float64')
     """
     if dtype is float:
-        return default_float
+        return float64
     if dtype is int:
         return default_int
     if dtype is complex:
-        return default_complex
+        return complex128
     if isinstance(dtype, str) and dtype in _BY_NAME:
         return _BY_NAME[dtype]
     if isinstance(dtype, np.dtype) and dtype in _CANONICAL:

@@ -18,6 +18,7 @@ __all__ = [
     "broadcast_shapes",
     "normalize_axis",
     "normalize_axes",
+    "reduced_axes",
     "contiguous_strides",
     "as_shape",
     "is_contiguous",
@@ -107,6 +108,8 @@ def broadcast_shapes(what: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 def normalize_axis(axis: int, ndim: int, what: str = "") -> int:
     """Axis in 0..ndim-1; raises ShapeError outside."""
+    if isinstance(axis, bool):
+        raise ArgumentError(f"{what or 'axis'}: axis is {axis}: it has to be an integer")
     index = whole(axis, f"{what}: axis" if what else "axis")
     if not -ndim <= index < ndim:
         raise ShapeError(
@@ -125,6 +128,16 @@ def normalize_axes(
     if len(set(axes)) != len(axes):
         raise ShapeError(f"{what}: axis {axis} repeats")
     return tuple(sorted(axes))
+
+
+def reduced_axes(
+    axis: int | Iterable[int] | None, ndim: int, what: str = "axis"
+) -> tuple[int, ...]:
+    """`normalize_axes` for a reduction: the axis of a 0-d operand may be named, as in NumPy."""
+    if ndim or axis is None:
+        return normalize_axes(axis, ndim, what)
+    normalize_axes(axis, 1, what)
+    return ()
 
 
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "KEYWORDS",
+    "SPELLINGS",
     "ACCELERATOR",
     "DEVICES",
     "EXCHANGED",
@@ -23,9 +24,11 @@ __all__ = [
     "Missing",
 ]
 
+# other spellings that every function takes in place of its own
+SPELLINGS = {"dim": "axis", "keepdim": "keepdims", "ddof": "correction"}
 # keyword elsewhere -> parameters here, the first that the function has
 KEYWORDS = {
-    "dim": ("axis", "axes"),
+    "dim": ("axes",),
     "axis": ("dim", "axes"),
     "dims": ("axes", "axis", "shape"),
     "axes": ("axis",),
@@ -46,7 +49,6 @@ KEYWORDS = {
     "requires_grad": ("on",),
     "elementwise_affine": ("weight",),
     "decimals": ("n",),
-    "keepdim": ("keepdims",),
     "size": ("shape", "sizes"),
     "newshape": ("shape",),
     "input": ("x", "logits", "a"),
@@ -64,11 +66,10 @@ KEYWORDS = {
     "equation": ("spec",),
     "subscripts": ("spec",),
     "unbiased": ("correction",),
-    "ddof": ("correction",),
     "a_min": ("min",),
     "a_max": ("max",),
     "dimension": ("axis",),
-    "split_size_or_sections": ("sections",),
+    "split_size_or_sections": ("indices_or_sections",),
     "num_samples": ("size",),
     "replacement": ("replace",),
     "requires_gradient": ("requires_grad",),
@@ -83,7 +84,7 @@ KEYWORDS = {
     "strides": ("stride",),
     "query": ("q",),
     "key": ("k",),
-    "value": ("v",),
+    "value": ("fill_value", "v"),
     "static_argnums": (),
 }
 # keywords that no function here has, and the way out
@@ -310,7 +311,6 @@ FUNCTIONS = {
     "long": "int64",
     "int": "int32",
     "short": "int16",
-    "bool": "bool_",
     "int_": "int64",
     "float_": "float64",
 }

@@ -3,7 +3,16 @@
 from . import methods
 from .create import asarray, from_dlpack, tensor
 from .debug import Intermediate, NanError, debug, detect_nan, intermediates
-from .info import finfo, iinfo, result_type
+from .info import (
+    NamespaceInfo,
+    broadcast_shapes,
+    can_cast,
+    finfo,
+    iinfo,
+    isdtype,
+    namespace_info,
+    result_type,
+)
 from .steps import Step, Steps, step_through
 from .tensor import Tensor
 
@@ -24,4 +33,9 @@ __all__ = [
     "finfo",
     "iinfo",
     "result_type",
+    "NamespaceInfo",
+    "broadcast_shapes",
+    "can_cast",
+    "isdtype",
+    "namespace_info",
 ]

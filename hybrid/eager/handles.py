@@ -17,6 +17,7 @@ from ..ir.tensor import Alias
 
 __all__ = [
     "read",
+    "read_only",
     "broadcast",
     "followers",
 ]
@@ -28,6 +29,13 @@ def read(handle: Any, kind: str) -> np.ndarray:
     if mode is not None:
         mode.on_host_read(handle, kind)
     return door.host_array(handle)
+
+
+def read_only(value: np.ndarray) -> np.ndarray:
+    """A view that nobody can make writable: its base is no array but a read-only buffer."""
+    shown: Any = value.view(np.uint16) if value.dtype.kind == "V" else value
+    made = np.asarray(memoryview(shown).toreadonly())
+    return made if shown is value else made.view(value.dtype)  # bfloat16 is no dtype of buffers
 
 
 def broadcast(value: Any, shape: tuple[int, ...]) -> Any:

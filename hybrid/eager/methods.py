@@ -61,6 +61,11 @@ def _round(self: Any, decimals: Any = None) -> Any:
     return round_to(self, 0 if decimals is None else decimals)
 
 
+@public(hybrid=False, operator="trunc")
+def _trunc(self: Any) -> int:
+    return int(self)
+
+
 @public(hybrid=False, operator="divmod")
 def _divmod(self: Any, other: Any) -> Any:
     return ops.floor_divide(self, other), ops.remainder(self, other)
@@ -118,19 +123,6 @@ def _comparison(
     return method
 
 
-@public(hybrid=False, method=("astype", "type"))
-def astype(self: Tensor, dtype: Any, *, copy: bool = True) -> Tensor:
-    """Elements converted to another dtype, in a tensor of its own; float to int truncates and
-    saturates.  With copy=False (and `to`) a tensor that has the dtype is returned as it is.
-
-    >>> import hybrid
-    >>> hybrid.tensor([1.9, -1.9, 300.0]).astype("int8")
-    tensor([  1,  -1, 127], dtype=int8)
-    """
-    result = door.convert(self, dt.canonical(dtype))
-    return ops.clone(result) if copy and result is self else result
-
-
 @public(hybrid=False, method=("clone", "copy"))
 def clone(self: Tensor) -> Tensor:
     """A tensor of its own with the same value; gradients flow through it.
@@ -159,7 +151,7 @@ def round_to(self: Any, decimals: int = 0) -> Tensor:
         return ops.round(self)
     scale = 10.0 ** abs(count)
     result = ops.round(self * scale) / scale if count > 0 else ops.round(self / scale) * scale
-    return result if dt.is_float(self._a.dtype) else astype(result, self._a.dtype)
+    return result if dt.is_float(self._a.dtype) else door.convert(result, self._a.dtype)
 
 
 @public(hybrid=False, method=True)

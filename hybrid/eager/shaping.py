@@ -122,17 +122,23 @@ def permute(self: Tensor, *axes: Any) -> Tensor:
 
 @public(hybrid=False, method=True)
 def transpose(self: Tensor, *axes: Any) -> Tensor:
-    """Two axes swapped (PyTorch), all axes reversed (no argument), or any order (a sequence).
+    """Axes in another order, as NumPy's: all reversed (no argument), or a permutation, as ints or
+    as one sequence.  Two axes are swapped by `x.swapaxes(i, j)`.
+
+    ShapeError unless every axis is named once.
 
     >>> import hybrid
-    >>> hybrid.zeros((2, 3, 4)).transpose(0, 2).shape
-    (4, 3, 2)
+    >>> hybrid.zeros((2, 3, 4)).transpose(2, 0, 1).shape, hybrid.zeros((2, 3)).transpose().shape
+    ((4, 2, 3), (3, 2))
     """
-    if len(axes) == 1:
-        return permute(self, axes[0])
-    if len(axes) == 2:
-        return ops.swapaxes(self, *axes)
-    return permute(self, *(axes or range(self._a.ndim)[::-1]))
+    if not axes or axes == (None,):
+        return permute(self, range(self._a.ndim)[::-1])
+    if len(axes) == 2 != self._a.ndim:
+        raise ShapeError(
+            f"transpose: axes {axes} are no permutation of {self._a.ndim} dimensions; "
+            f"x.swapaxes{axes} swaps two axes"
+        )
+    return permute(self, *axes)
 
 
 @public(hybrid=False, method=True)

@@ -26,9 +26,9 @@ from ..ir.door import bind as door
 from ..ir.door.busy import values_of
 from ..ir.door.pending import shared
 from ..ir.mode import Versioned
-from ..ir.tensor import Handle, Leaf, new_handle
+from ..ir.tensor import Alias, Handle, Leaf, link_view, new_handle
 
-__all__ = ["Saved", "frozen", "copied", "saved_array", "grad_of", "must_map"]
+__all__ = ["Saved", "frozen", "copied", "link_copies", "saved_array", "grad_of", "must_map"]
 
 _ROUNDS = 100  # readings that are tried until no gradient is replaced meanwhile
 
@@ -150,6 +150,20 @@ def copied(handle: Any) -> Any:
     if mode is not None:  # values do not change: to a recording it is the same one
         mode.on_alias(made, handle)
     return made
+
+
+def link_copies(handle: Any, memo: Mapping[int, Any]) -> None:
+    """In a deep copy, the copy of a view is a view of the copy of what it shows, whichever of the
+    two was copied first."""
+    alias = getattr(handle, "_x", None)
+    if type(alias) is not Alias:
+        return
+    for view in [handle, *alias.live_views()]:
+        own, parent = view._x, getattr(view._x, "parent", None)
+        made, shown = memo.get(id(view)), memo.get(id(parent))
+        if parent is not None and isinstance(made, Handle) and isinstance(shown, Handle):
+            if getattr(getattr(made, "_x", None), "parent", None) is None:
+                link_view(made, shown, own.how, own.step)
 
 
 def saved_array(handle: Any) -> np.ndarray:

@@ -24,10 +24,10 @@ from ..ir.door import bind as door
 from ..ir.door.flat import set_tensor_class
 from ..ir.door.pending import value_of
 from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view
-from .handles import broadcast, read
+from .handles import broadcast, read, read_only
 from .making import finished, handle_of, move
 from .repr import html_of, text_of
-from .snapshot import copied, grad_of, saved_array
+from .snapshot import copied, grad_of, link_copies, saved_array
 from .writes import LEAF_WRITTEN, write
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ else:
     TensorMethods = Handle
 
 __all__ = ["Tensor"]
+
+_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")  # of the array API
 
 
 class Tensor(TensorMethods):
@@ -354,11 +356,7 @@ class Tensor(TensorMethods):
             if copy is False:
                 raise ValueError("a copy is needed to change the dtype")
             return value.astype(dtype)
-        if copy:
-            return value.copy()
-        value = value.view()
-        value.flags.writeable = False
-        return value
+        return value.copy() if copy else read_only(value)
 
     def __float__(self) -> float:
         if dt.is_complex(self._a.dtype):
@@ -413,7 +411,8 @@ class Tensor(TensorMethods):
         return (this[i] for i in range(self._a.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((self == value).any())
+        found: Any = self == value
+        return bool(found.any()) if isinstance(found, Tensor) else False
 
     __hash__ = object.__hash__
 
@@ -432,6 +431,13 @@ class Tensor(TensorMethods):
         where = () if self._a.device is HOST else (self._a.device.name,)
         return _rebuild, (saved_array(self), self._a.dtype.name, type(self._node) is Leaf, *where)
 
+    def __copy__(self) -> Tensor:
+        if type(self._node) is not Leaf:
+            return self.clone()
+        made = copied(self)
+        made._node = Leaf(made)
+        return made
+
     def __deepcopy__(self, memo: Any) -> Tensor:
         if not self.is_leaf:
             raise HybridError("only leaf tensors can be deep-copied; use .detach().clone()")
@@ -442,10 +448,15 @@ class Tensor(TensorMethods):
             if grad is not None:
                 made._node.grad = copied(grad)
         memo[id(self)] = made
+        link_copies(self, memo)
         return made
 
     # ---- protocols
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        if api_version is not None and api_version not in _VERSIONS:
+            raise ArgumentError(
+                f"hybrid has no version {api_version!r} of the array API; it has {_VERSIONS[-1]}"
+            )
         return sys.modules[__name__.partition(".")[0]]
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -457,11 +468,20 @@ class Tensor(TensorMethods):
 
         return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: Any = None,
+        dl_device: Any = None,
+        copy: Any = None,
+    ) -> Any:
         mode, device = door.current_mode(), self._a.device
         if mode is not None:
             mode.on_host_read(self, "DLPack")
-        return door.aside(lambda: door.backend_of(device).dlpack(value_of(self), device, **kwargs))
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        asked = {name: value for name, value in given.items() if value is not None}
+        return door.aside(lambda: door.backend_of(device).dlpack(value_of(self), device, **asked))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         device = self._a.device

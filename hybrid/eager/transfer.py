@@ -19,7 +19,7 @@ from ..ir.door import bind as door
 from ..ir.door.pending import value_of
 from ..ir.tensor import Handle, new_handle
 from ..ops.base.surface import public
-from .handles import read
+from .handles import read, read_only
 from .making import move, named_device
 from .tensor import Tensor
 
@@ -28,15 +28,14 @@ __all__: list[str] = []
 
 @public(hybrid=False, method=True)
 def numpy(self: Tensor) -> np.ndarray:
-    """A read-only NumPy view of the value (on a GPU: a copy), of the same shape and dtype.
+    """A NumPy view of the value (on a GPU: a copy), of the same shape and dtype, that cannot be
+    made writable.
 
     >>> import hybrid
     >>> hybrid.arange(3).numpy()
     array([0, 1, 2])
     """
-    value = read(self, ".numpy()").view()
-    value.flags.writeable = False
-    return value
+    return read_only(read(self, ".numpy()"))
 
 
 @public(hybrid=False, method=True)

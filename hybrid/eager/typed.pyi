@@ -75,8 +75,15 @@ class TensorMethods(Handle):
     def asinh(self, /) -> Tensor:
         """Inverse hyperbolic sine."""
 
-    def astype(self, dtype: Any, *, copy: builtins.bool = True) -> Tensor:
-        """Elements converted to another dtype, in a tensor of its own; float to int truncates and saturates. With copy=False (and `to`) a tensor that has the dtype is returned as it is."""
+    def astype(
+        self,
+        /,
+        dtype: Any,
+        *,
+        copy: builtins.bool = True,
+        device: Any = None,
+    ) -> Tensor:
+        """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`) a tensor that has the dtype is returned as it is."""
 
     def atan(self, /) -> Tensor:
         """Arctangent."""
@@ -148,19 +155,31 @@ class TensorMethods(Handle):
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
         """This tensor on a CUDA device, given by its number or name (None: the current one)."""
 
-    def cumsum(self, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
-        """Running sums along an axis (optional for one dimension)."""
+    def cumsum(
+        self,
+        axis: builtins.int | None = None,
+        *,
+        dtype: Any = None,
+        include_initial: builtins.bool = False,
+    ) -> Tensor:
+        """Running sums along an axis (optional for one dimension), behind a zero if `include_initial`."""
 
-    def cumulative_sum(self, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
-        """Running sums along an axis (optional for one dimension)."""
+    def cumulative_sum(
+        self,
+        axis: builtins.int | None = None,
+        *,
+        dtype: Any = None,
+        include_initial: builtins.bool = False,
+    ) -> Tensor:
+        """Running sums along an axis (optional for one dimension), behind a zero if `include_initial`."""
 
     def diagonal(
         self,
         offset: builtins.int = 0,
-        axis1: builtins.int = -2,
-        axis2: builtins.int = -1,
+        axis1: builtins.int = 0,
+        axis2: builtins.int = 1,
     ) -> Tensor:
-        """The diagonal of two axes (the last two by default), as a new last axis."""
+        """The diagonal of two axes (the first two by default, as NumPy's; `hybrid.linalg.diagonal` is that of the last two), as a new last axis."""
 
     def dim(self) -> builtins.int:
         """Number of axes."""
@@ -351,9 +370,9 @@ class TensorMethods(Handle):
 
     def norm(
         self,
+        ord: builtins.float | None = 2,
         axis: Any = None,
         *,
-        ord: builtins.float = 2,
         keepdims: builtins.bool = False,
     ) -> Tensor:
         """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power."""
@@ -362,7 +381,7 @@ class TensorMethods(Handle):
         """Number of elements."""
 
     def numpy(self) -> np.ndarray:
-        """A read-only NumPy view of the value (on a GPU: a copy), of the same shape and dtype."""
+        """A NumPy view of the value (on a GPU: a copy), of the same shape and dtype, that cannot be made writable."""
 
     def outer(self, b: ArrayLike, /) -> Tensor:
         """All products of the elements of two tensors (flattened), as a matrix."""
@@ -404,8 +423,8 @@ class TensorMethods(Handle):
     def relu_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`relu` whose result this tensor takes; returns self."""
 
-    def repeat(self, repeats: builtins.int, axis: builtins.int | None = None) -> Tensor:
-        """Each element `repeats` times along an axis (None: of the flattened tensor)."""
+    def repeat(self, repeats: Any, axis: builtins.int | None = None) -> Tensor:
+        """Each element `repeats` times along an axis (None: of the flattened tensor); a sequence or a tensor holds one count for each position of the axis, and is read on the host."""
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape; one size may be -1."""
@@ -451,10 +470,10 @@ class TensorMethods(Handle):
 
     def split(
         self,
-        sizes: builtins.int | Sequence[builtins.int],
+        indices_or_sections: Any,
         axis: builtins.int = 0,
     ) -> builtins.tuple[Tensor, ...]:
-        """PyTorch's split: pieces of `sizes` elements (the last may be smaller), or of the given sizes."""
+        """NumPy's split: that many equal sections, or the pieces between the positions of a sequence."""
 
     def sqrt(self, /) -> Tensor:
         """Square root, correctly rounded."""
@@ -535,8 +554,17 @@ class TensorMethods(Handle):
     ) -> builtins.tuple[Tensor, ...]:
         """The k largest (or smallest) elements along an axis, sorted, and their positions."""
 
+    def trace(
+        self,
+        offset: builtins.int = 0,
+        axis1: builtins.int = 0,
+        axis2: builtins.int = 1,
+        dtype: Any = None,
+    ) -> Tensor:
+        """Sum along the diagonal of two axes (the first two by default, as NumPy's; `hybrid.linalg.trace` is that of the last two), with the dtype rule of `sum`."""
+
     def transpose(self, *axes: Any) -> Tensor:
-        """Two axes swapped (PyTorch), all axes reversed (no argument), or any order (a sequence)."""
+        """Axes in another order, as NumPy's: all reversed (no argument), or a permutation, as ints or as one sequence. Two axes are swapped by `x.swapaxes(i, j)`."""
 
     def tril(self, k: builtins.int = 0) -> Tensor:
         """x with zeros above diagonal k of the last two axes."""
@@ -547,8 +575,8 @@ class TensorMethods(Handle):
     def trunc(self, /) -> Tensor:
         """x without its fraction. Integers stay as they are; the gradient is zero."""
 
-    def type(self, dtype: Any, *, copy: builtins.bool = True) -> Tensor:
-        """Elements converted to another dtype, in a tensor of its own; float to int truncates and saturates. With copy=False (and `to`) a tensor that has the dtype is returned as it is."""
+    def type(self, /, dtype: Any, *, copy: builtins.bool = True, device: Any = None) -> Tensor:
+        """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`) a tensor that has the dtype is returned as it is."""
 
     def type_as(self, other: ArrayLike) -> Tensor:
         """Elements converted to the dtype of another tensor."""
@@ -695,6 +723,8 @@ class TensorMethods(Handle):
     def __rtruediv__(self, other: Any, /) -> Tensor: ...
 
     def __itruediv__(self, other: Any, /) -> Tensor: ...
+
+    def __trunc__(self) -> builtins.int: ...
 
     def __xor__(self, other: Any, /) -> Tensor: ...
 

@@ -218,6 +218,7 @@ __all__ = [
     "tensordot",
     "tile",
     "topk",
+    "trace",
     "tril",
     "triu",
     "trunc",
@@ -270,8 +271,8 @@ def arange(
     start: Any,
     stop: Any = None,
     step: Any = 1,
-    *,
     dtype: Any = None,
+    *,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
@@ -310,8 +311,15 @@ def asin(x: ArrayLike, /) -> Tensor:
 def asinh(x: ArrayLike, /) -> Tensor:
     """Inverse hyperbolic sine."""
 
-def astype(x: ArrayLike, dtype: Any) -> Tensor:
-    """x with its elements converted to `dtype`."""
+def astype(
+    x: ArrayLike,
+    /,
+    dtype: Any,
+    *,
+    copy: builtins.bool = True,
+    device: Any = None,
+) -> Tensor:
+    """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`) a tensor that has the dtype is returned as it is."""
 
 def atan(x: ArrayLike, /) -> Tensor:
     """Arctangent."""
@@ -401,7 +409,7 @@ def bitwise_right_shift(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 def bitwise_xor(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """Bits set in one only."""
 
-def broadcast_arrays(*xs: ArrayLike) -> builtins.list[Tensor]:
+def broadcast_arrays(*arrays: ArrayLike) -> builtins.tuple[Tensor, ...]:
     """All tensors broadcast to their common shape."""
 
 def broadcast_to(x: ArrayLike, shape: Any) -> Tensor:
@@ -522,16 +530,18 @@ def cumulative_prod(
     axis: builtins.int | None = None,
     *,
     dtype: Any = None,
+    include_initial: builtins.bool = False,
 ) -> Tensor:
-    """Running products along an axis (optional for one dimension)."""
+    """Running products along an axis (optional for one dimension), behind a one if `include_initial`."""
 
 def cumulative_sum(
     x: ArrayLike,
     axis: builtins.int | None = None,
     *,
     dtype: Any = None,
+    include_initial: builtins.bool = False,
 ) -> Tensor:
-    """Running sums along an axis (optional for one dimension)."""
+    """Running sums along an axis (optional for one dimension), behind a zero if `include_initial`."""
 
 def default_generator(device: Any = None) -> Generator:
     """The generator of a device, which functions use when none is given."""
@@ -539,20 +549,20 @@ def default_generator(device: Any = None) -> Generator:
 def diagonal(
     x: ArrayLike,
     offset: builtins.int = 0,
-    axis1: builtins.int = -2,
-    axis2: builtins.int = -1,
+    axis1: builtins.int = 0,
+    axis2: builtins.int = 1,
 ) -> Tensor:
-    """The diagonal of two axes (the last two by default), as a new last axis."""
+    """The diagonal of two axes (the first two by default, as NumPy's; `hybrid.linalg.diagonal` is that of the last two), as a new last axis."""
 
 def diff(
     x: ArrayLike,
-    axis: builtins.int = -1,
     n: builtins.int = 1,
+    axis: builtins.int = -1,
     *,
     prepend: Any = None,
     append: Any = None,
 ) -> Tensor:
-    """Differences of neighbours along an axis, n times; prepend and append are joined to x first."""
+    """Differences of neighbours along an axis, n times; prepend and append are joined to x first (a number, or a 0-d tensor, as one position of the axis)."""
 
 def divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
@@ -582,7 +592,8 @@ def embedding(weight: ArrayLike, index: Any) -> Tensor:
     """Rows of weight[n, d] at integer indices of any shape; negative indices are errors, as in PyTorch."""
 
 def empty(
-    *shape: Any,
+    shape: Any,
+    *sizes: builtins.int,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
@@ -620,15 +631,16 @@ def expm1(x: ArrayLike, /) -> Tensor:
     """e^x - 1, exact near 0."""
 
 def eye(
-    n: builtins.int,
-    m: builtins.int | None = None,
-    *,
+    n_rows: builtins.int,
+    n_cols: builtins.int | None = None,
+    /,
     k: builtins.int = 0,
+    *,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """An n x m matrix (square by default) with ones on diagonal k."""
+    """A matrix (square by default) with ones on diagonal k."""
 
 def flatten(x: ArrayLike, start: builtins.int = 0, stop: builtins.int = -1) -> Tensor:
     """Axes start..stop (inclusive) as one axis."""
@@ -640,24 +652,24 @@ def floor(x: ArrayLike, /) -> Tensor:
     """The largest integer not above x. Integers stay as they are; the gradient is zero."""
 
 def floor_divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
-    """floor(x / y); integer division by zero gives 0. Not differentiable."""
+    """floor(x / y); integer division by zero gives 0, and a finite number divided by an infinity a zero of either sign, as the array API has it. Not differentiable."""
 
 def fmod(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x - y*trunc(x/y), exactly, with the sign of x (C's fmod)."""
 
 def full(
     shape: Any,
-    value: Any,
+    fill_value: Any,
     *,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """A tensor of that shape holding `value` (a number, or a tensor or sequence that broadcasts)."""
+    """A tensor of that shape holding `fill_value` (a number, or a tensor or sequence that broadcasts)."""
 
 def full_like(
     x: ArrayLike,
-    value: Any,
+    fill_value: Any,
     *,
     dtype: Any = None,
     device: Any = None,
@@ -775,8 +787,8 @@ def linspace(
     start: builtins.float,
     stop: builtins.float,
     num: builtins.int = 50,
-    *,
     endpoint: builtins.bool = True,
+    *,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
@@ -867,7 +879,10 @@ def mean(
 ) -> Tensor:
     """Mean over axes, as `sum` takes them; NaN of no elements."""
 
-def meshgrid(*xs: ArrayLike, indexing: builtins.str = 'xy') -> builtins.list[Tensor]:
+def meshgrid(
+    *arrays: ArrayLike,
+    indexing: builtins.str = 'xy',
+) -> builtins.tuple[Tensor, ...]:
     """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix order), given one by one or as one list of tensors; each keeps its dtype."""
 
 def min(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
@@ -909,9 +924,9 @@ def nonzero(x: ArrayLike) -> builtins.tuple[Tensor, ...]:
 
 def norm(
     x: ArrayLike,
+    ord: builtins.float | None = 2,
     axis: Any = None,
     *,
-    ord: builtins.float = 2,
     keepdims: builtins.bool = False,
 ) -> Tensor:
     """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power."""
@@ -934,7 +949,8 @@ def one_hot(index: ArrayLike, num_classes: builtins.int, *, dtype: Any = None) -
     """[..., num_classes] with 1 where the class is the index (all 0 where it is out of range); float32 by default. `nn.functional.one_hot` is PyTorch's: int64, checked."""
 
 def ones(
-    *shape: Any,
+    shape: Any,
+    *sizes: builtins.int,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
@@ -1063,11 +1079,11 @@ def relu6(x: ArrayLike) -> Tensor:
 def remainder(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero is 0."""
 
-def repeat(x: ArrayLike, repeats: builtins.int, axis: builtins.int | None = None) -> Tensor:
-    """Each element `repeats` times along an axis (None: of the flattened tensor)."""
+def repeat(x: ArrayLike, repeats: Any, axis: builtins.int | None = None) -> Tensor:
+    """Each element `repeats` times along an axis (None: of the flattened tensor); a sequence or a tensor holds one count for each position of the axis, and is read on the host."""
 
 def reshape(x: ArrayLike, shape: Any, *, copy: builtins.bool | None = None) -> Tensor:
-    """x under another shape; one size may be -1. `copy` is accepted for the array API: values never alias."""
+    """x under another shape; one size may be -1."""
 
 def rms_norm(
     x: ArrayLike,
@@ -1103,7 +1119,7 @@ def scaled_dot_product_attention(
 def searchsorted(
     edges: ArrayLike,
     x: Any,
-    *,
+    /,
     side: builtins.str = 'left',
     sorter: ArrayLike | None = None,
 ) -> Tensor:
@@ -1166,10 +1182,10 @@ def sort(
 
 def split(
     x: ArrayLike,
-    sizes: builtins.int | Sequence[builtins.int],
+    indices_or_sections: Any,
     axis: builtins.int = 0,
 ) -> builtins.tuple[Tensor, ...]:
-    """PyTorch's split: pieces of `sizes` elements (the last may be smaller), or of the given sizes."""
+    """NumPy's split: that many equal sections, or the pieces between the positions of a sequence."""
 
 def sqrt(x: ArrayLike, /) -> Tensor:
     """Square root, correctly rounded."""
@@ -1235,6 +1251,15 @@ def topk(
 ) -> builtins.tuple[Tensor, ...]:
     """The k largest (or smallest) elements along an axis, sorted, and their positions."""
 
+def trace(
+    x: ArrayLike,
+    offset: builtins.int = 0,
+    axis1: builtins.int = 0,
+    axis2: builtins.int = 1,
+    dtype: Any = None,
+) -> Tensor:
+    """Sum along the diagonal of two axes (the first two by default, as NumPy's; `hybrid.linalg.trace` is that of the last two), with the dtype rule of `sum`."""
+
 def tril(x: ArrayLike, k: builtins.int = 0) -> Tensor:
     """x with zeros above diagonal k of the last two axes."""
 
@@ -1253,11 +1278,11 @@ def unique(x: ArrayLike) -> Tensor:
 def unique_all(x: ArrayLike) -> builtins.tuple[Tensor, ...]:
     """Distinct values in increasing order with positions and counts; reads the data on the host."""
 
-def unique_counts(x: ArrayLike) -> builtins.tuple[Tensor, Tensor]:
-    """Distinct values and how often each occurs."""
+def unique_counts(x: ArrayLike) -> builtins.tuple[Tensor, ...]:
+    """Distinct values and how often each occurs, as a named tuple (values, counts)."""
 
-def unique_inverse(x: ArrayLike) -> builtins.tuple[Tensor, Tensor]:
-    """Distinct values and, for every element, the position of its value."""
+def unique_inverse(x: ArrayLike) -> builtins.tuple[Tensor, ...]:
+    """Distinct values and, for every element, the position of its value, as a named tuple (values, inverse_indices)."""
 
 def unique_values(x: ArrayLike) -> Tensor:
     """Distinct values in increasing order; reads the data on the host."""
@@ -1284,7 +1309,8 @@ def where(condition: ArrayLike, left: ArrayLike, right: ArrayLike, /) -> Tensor:
     """x where the condition holds, else y."""
 
 def zeros(
-    *shape: Any,
+    shape: Any,
+    *sizes: builtins.int,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,

@@ -126,7 +126,7 @@ def test_integers_take_no_gradient():
 
 def test_multi_output_ops():
     x = leaf(np.arange(6.0))
-    a, b, c = x.split(2)
+    a, b, c = x.split(3)
     (b * 2).sum().backward()
     assert x.grad.tolist() == [0, 0, 2, 2, 0, 0]
     v, i = hb.topk(x, 2)

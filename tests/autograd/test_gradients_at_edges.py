@@ -147,9 +147,9 @@ def test_std_and_var_of_a_constant(x: Any) -> None:
 def test_norms_at_zero(order: float) -> None:
     zero = [0.0, 0.0, 0.0]
     check(lambda x: hb.norm(x, ord=order), [zero], [zero])
-    check(lambda x: hb.norm(x, 0, ord=order, keepdims=True), [[-0.0, 0.0]], [[0.0, 0.0]])
+    check(lambda x: hb.norm(x, order, 0, keepdims=True), [[-0.0, 0.0]], [[0.0, 0.0]])
     check(
-        lambda x: hb.norm(x, 1, ord=order),
+        lambda x: hb.norm(x, order, 1),
         [[[0.0, 0.0], [0.0, 3.0]]],
         [[[0.0, 0.0], [0.0, 1.0 if order > 0 else 0.0]]],
     )

@@ -84,7 +84,7 @@ PRODUCTS: dict[str, Any] = {
     "sums": lambda x, w: x.T @ x,
     "squares": lambda x, w: x @ x.T,
     "layer": lambda x, w: (x @ w).tanh() @ w.T + x,
-    "batch": lambda x, w: x.reshape(-1, 4, 6).transpose(0, 1) @ w[:6],
+    "batch": lambda x, w: x.reshape(-1, 4, 6).swapaxes(0, 1) @ w[:6],
     "attention": lambda x, w: F.scaled_dot_product_attention(x[None], x[None], x[None]),
 }
 

@@ -201,7 +201,6 @@ def test_augmented_writes():
         (1.0, TypeError, "integers"),
         ("a", TypeError, "supported|integers"),
         (hb.tensor([1.0]), TypeError, "integers"),
-        (True, IndexError, "bool"),
         (np.ones(3, bool), IndexError, "mask"),
         (slice(0.5, 1), TypeError, "integer"),
     ],

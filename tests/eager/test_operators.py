@@ -27,6 +27,7 @@ BINARY = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::hybrid.Widened")
 @pytest.mark.parametrize("f", BINARY, ids=lambda f: f.__name__)
 def test_binary_operators_as_numpy(f):
     a, b = SPECIAL, SPECIAL[::-1].copy()

@@ -172,7 +172,7 @@ def _batched(batch: int, m: int, k: int, n: int) -> Any:
         _normal("right", 1, k, n),
         _normal("third", batch, n, k),
     ]
-    return (lambda a, b, c: (a @ b, a @ c.transpose(1, 2), (a @ b) @ c)), arrays
+    return (lambda a, b, c: (a @ b, a @ c.swapaxes(1, 2), (a @ b) @ c)), arrays
 
 
 def _convolution(*sizes: int) -> Any:

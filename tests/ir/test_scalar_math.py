@@ -198,7 +198,8 @@ def test_float_remainder_is_exact(d: type) -> None:
         want = {
             "remainder": np.remainder(x, y),
             "fmod": np.fmod(x, y),
-            "floor_divide": np.floor_divide(x, y),
+            # with one infinity as the array API has it: NumPy gives -1 or NaN
+            "floor_divide": np.where(np.isinf(x) ^ np.isinf(y), x / y, np.floor_divide(x, y)),
         }
     for n in ("remainder", "fmod", "floor_divide"):
         np.testing.assert_array_equal(got[n], want[n], err_msg=n)

@@ -63,7 +63,7 @@ FUNCTIONS = {
     "permutation": lambda x: hybrid.random.permutation(x),
     "sort": lambda x: hybrid.sort(x),
     "cumulative": lambda x: hybrid.cumulative_sum(x, 1),
-    "norm": lambda x: hybrid.norm(x, 0),
+    "norm": lambda x: hybrid.norm(x, axis=0),
     "layer_norm": lambda x: hybrid.layer_norm(x, 6, x[0], x[1]),
     "batch_norm": lambda x: hybrid.batch_norm(x, training=True),
     "attention": lambda x: hybrid.scaled_dot_product_attention(x, x * 2, x, is_causal=True),

@@ -174,10 +174,10 @@ def test_meshgrid_of_one_list() -> None:
         ([[0, 1], [0, 0.5, 1]],),
     ):
         got = hb.meshgrid(*given)
-        assert [g.tolist() for g in got] == [w.tolist() for w in want]
+        assert type(got) is tuple and [g.tolist() for g in got] == [w.tolist() for w in want]
         check(lambda k=given: hb.meshgrid(*k)[0], want[0])
     assert hb.meshgrid([x, x])[0].shape == (2, 2) and hb.meshgrid(x)[0].shape == (2,)
-    assert hb.meshgrid([1, 2, 3])[0].tolist() == [1, 2, 3] and hb.meshgrid() == []
+    assert hb.meshgrid([1, 2, 3])[0].tolist() == [1, 2, 3] and hb.meshgrid() == ()
     assert hb.meshgrid([x, y])[0].dtype is hb.int64
     with pytest.raises(hb.ShapeError):
         hb.meshgrid(hb.ones(2, 2))

@@ -57,6 +57,7 @@ from .foreign import (
     rounded,
     scalar_maker,
     stored,
+    tell_widened,
 )
 from .pending import COLLECTING, Pending, shared, value_of
 from .resolved import FAST, TABLE_LIMIT, TABLES, Resolved, has_zero, resolved_for
@@ -189,11 +190,11 @@ def operands(
     if any(isinstance(t, list) for t in tensors):
         tensors = [RUNTIME.join(t, dtype, False) if isinstance(t, list) else t for t in tensors]
         dtype = _common(tensors, fixed)
-    known = next((t for t in tensors if isinstance(t, Handle)), None)
-    beside = known._a.device if known is not None else beside
+    beside = next((t._a.device for t in tensors if isinstance(t, Handle)), beside)
     for index, tensor in enumerate(tensors):
         if not isinstance(tensor, Handle):
             tensors[index] = _beside(tensor, None if index in fixed else dtype, beside, compares)
+    tell_widened(values, fixed, None if compares else dtype)
     return tensors
 
 

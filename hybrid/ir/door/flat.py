@@ -6,6 +6,7 @@ for them what `bind` does; every other call goes through the general door.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from operator import is_
@@ -96,6 +97,12 @@ def function_of(op: Op) -> Callable[..., Any]:
             if op.nin is not None and len(inputs) != op.nin:
                 raise TypeError(f"{op.name} takes {op.nin} tensors, not {len(inputs)}")
             return bind(op, *inputs, **params)
+
+        if op.nin and op.body is not None and not op.params:
+            names = op.body.__code__.co_varnames[1 : 1 + op.nin]
+            kind = inspect.Parameter.POSITIONAL_ONLY
+            signature = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+            function.__signature__ = signature  # type: ignore[attr-defined]
     else:
         function = _flat(op)
     function.__name__ = function.__qualname__ = op.name

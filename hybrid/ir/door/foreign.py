@@ -7,6 +7,7 @@ What a literal holds never changes.
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from ...core.aval import HOST, Aval, Device, aval
 from ...core.cache import keep
 from ...core.errors import DTypeError, ShapeError
 from ...core.floating import plain_floats
+from ...core.sites import user_site
 from ..tensor import RUNTIME, Handle, Literal, new_handle
 from .context import on_device
 
@@ -31,6 +33,7 @@ __all__ = [
     "literal_of",
     "scalar_maker",
     "Data",
+    "Widened",
     "data_of",
     "dtype_of",
     "is_lent",
@@ -43,6 +46,7 @@ __all__ = [
     "rounded",
     "shown",
     "stored",
+    "tell_widened",
 ]
 
 _new: Any = object.__new__
@@ -270,10 +274,7 @@ def rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     floats to integers truncate and saturate (NaN is 0), integers wrap; DTypeError for complex
     numbers as real ones."""
     if array.dtype.kind == "c" and not dt.is_complex(dtype):
-        raise DTypeError(
-            f"complex numbers do not fit {dtype.name}; take the real part (.real) or the absolute "
-            "value first"
-        )
+        raise _no_real(dtype)
     with plain_floats():
         if array.dtype.kind not in "biu" and dt.is_int(dtype):
             return _saturated(array.astype(np.float64), dtype)
@@ -282,6 +283,13 @@ def rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         elif array.dtype.kind in "iu" and dt.is_half(dtype):
             array = array.astype(np.float32)
         return np.array(array, dtype=dtype, order="C", copy=True)
+
+
+def _no_real(dtype: np.dtype) -> DTypeError:
+    return DTypeError(
+        f"complex numbers do not fit {dtype.name}; take the real part (.real) or the absolute value "
+        "first"
+    )
 
 
 def _to_odd(array: np.ndarray) -> np.ndarray:
@@ -347,6 +355,8 @@ def literal(value: Any, dtype: np.dtype, device: Device = HOST) -> Any:
 
 
 def _number(value: Any, dtype: np.dtype) -> np.ndarray:
+    if isinstance(value, complex) and not dt.is_complex(dtype):
+        raise _no_real(dtype)
     try:
         return stored(np.array(float(value) if dt.is_float(dtype) else value), dtype)
     except OverflowError:
@@ -400,3 +410,38 @@ def constant_of(tensor: Handle) -> np.ndarray | None:
     """The NumPy value of a literal tensor, None for any other tensor."""
     mark = getattr(tensor, "_x", None)
     return mark.value if type(mark) is Literal else None
+
+
+# ---- NumPy scalars beside tensors
+class Widened(UserWarning):
+    """A NumPy scalar made the result of an operation wider than its tensors; said once a line.
+
+    >>> import hybrid
+    >>> issubclass(hybrid.Widened, UserWarning)
+    True
+    """
+
+
+_TOLD: set[tuple[str, int]] = set()  # lines
+_MOST_LINES = 1024
+
+
+def tell_widened(values: Sequence[Any], fixed: tuple[int, ...], dtype: np.dtype | None) -> None:
+    """Say once a line that a NumPy scalar, which is strong, made operands wider than the floating
+    tensors among them; `dtype` is what they meet in."""
+    if not any([isinstance(v, np.inexact) for v in values]) or dtype is None:
+        return
+    tensors = [v for i, v in enumerate(values) if isinstance(v, Handle) and i not in fixed]
+    own = reduce(dt.promote, [t._a.dtype for t in tensors]) if tensors else dtype
+    if own is dtype or not dt.is_inexact(own):
+        return
+    site = user_site(2)
+    if site is None or site[:2] in _TOLD or len(_TOLD) >= _MOST_LINES:
+        return
+    _TOLD.add(site[:2])
+    warnings.warn_explicit(
+        f"a {own.name} tensor beside a NumPy scalar of {dtype.name} gives {dtype.name}, as in "
+        f"NumPy 2: write float(...) around the scalar to stay in {own.name}",
+        Widened,
+        *site[:2],
+    )

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange
 from ...core.sites import users_code
-from ...core.spelling import hint
+from ...core.spelling import SPELLINGS, hint
 from .arguments import blame, described
 
 __all__ = ["guarded", "guard_all", "guard_methods", "shielded"]
@@ -154,23 +154,47 @@ class _Skin:
     def other(self, given: Mapping[str, Any]) -> Any:
         """A call with a keyword that is no parameter, or without an argument that is needed."""
         unknown, name = given.get("**_unknown", {}), self.shown(given)
-        starred = next((p for p in self.parameters if p.kind is p.VAR_POSITIONAL), None)
-        if starred is not None and starred.name in _SPREAD and tuple(unknown) == (starred.name,):
-            if not given[f"*{starred.name}"]:
-                return self._spread(starred.name, unknown[starred.name], given)
         if unknown:
-            first = next(iter(unknown))
-            names = [p.name for p in self.parameters if p.kind is not p.POSITIONAL_ONLY]
-            told = hint(first, tuple(n for n in names if n != "self"))
-            raise ArgumentError(f"{name}() got an unexpected keyword argument {first!r}{told}")
+            values = dict(given)
+            for spelled, value in unknown.items():
+                values[self.spelled(spelled, given)] = value
+            return self._again(values)
         lost = next(n for n, v in given.items() if v is _MISSING)
         raise ArgumentError(f"{name}() missing a required argument: {lost!r}")
 
-    def _spread(self, name: str, value: Any, given: Mapping[str, Any]) -> Any:
-        rest = {p.name for p in self.parameters if p.kind is p.KEYWORD_ONLY}
-        before = [v for n, v in given.items() if n not in rest and not n.startswith("*")]
-        guard = self.guard
-        return guard(*before, value, **{n: v for n, v in given.items() if n in rest})
+    def spelled(self, keyword: str, given: Mapping[str, Any]) -> str:
+        """The parameter that an unknown keyword stands for (`dim` for axis); ArgumentError where
+        there is none, or where it is given as well."""
+        kinds = {p.name: p.kind for p in self.parameters}
+        if kinds.get(keyword) == _KINDS.VAR_POSITIONAL and keyword in _SPREAD:
+            if not given[f"*{keyword}"]:
+                return keyword
+        own = SPELLINGS.get(keyword, "")
+        if own not in kinds:
+            names = [n for n, kind in kinds.items() if kind != _KINDS.POSITIONAL_ONLY]
+            told = hint(keyword, tuple(n for n in names if n != "self"))
+            raise ArgumentError(
+                f"{self.shown(given)}() got an unexpected keyword argument {keyword!r}{told}"
+            )
+        if given[own] is not self.defaults.get(own, _MISSING):
+            raise ArgumentError(
+                f"{self.shown(given)}() got both {own} and {keyword}, which mean the same"
+            )
+        return own
+
+    def _again(self, values: Mapping[str, Any]) -> Any:
+        """The call with these values of the parameters."""
+        placed: list[Any] = []
+        keywords: dict[str, Any] = {}
+        for parameter in self.parameters:
+            name = parameter.name
+            if parameter.kind == _KINDS.KEYWORD_ONLY:
+                keywords[name] = values[name]
+            elif parameter.kind == _KINDS.VAR_POSITIONAL:
+                placed += [values[name]] if name in values else values[f"*{name}"]
+            elif parameter.kind != _KINDS.VAR_KEYWORD:
+                placed.append(values[name])
+        return self.guard(*placed, **keywords)
 
     guard: Any = None
 

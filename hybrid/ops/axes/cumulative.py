@@ -25,8 +25,8 @@ from ..elementwise.arithmetic import divide, multiply
 from ..elementwise.logic import equal, logical_and, logical_or
 from ..elementwise.selection import where
 from .reduce import sum as sum_
-from .slices import flip
-from .views import reshape
+from .slices import embed, flip
+from .views import broadcast_to, reshape
 
 Tensor = Any
 
@@ -130,12 +130,12 @@ CUMPROD = _cumulative_op(
 )
 
 
-def _scan(op: Op, operand: Tensor, axis: int | None, dtype: Any) -> Tensor:
+def _scan(op: Op, operand: Tensor, axis: int | None, dtype: Any, initial: bool) -> Tensor:
     operand = as_tensor(operand)
-    if axis is None:
-        if operand.ndim > 1:
-            raise ShapeError(f"{op.name} of {operand.ndim} dimensions needs an axis")
-        operand, axis = reshape(operand, (operand.size,)), 0
+    if axis is None and operand.ndim > 1:
+        raise ShapeError(f"{op.name} of {operand.ndim} dimensions needs an axis")
+    operand = operand if operand.ndim else reshape(operand, (1,))
+    along = normalize_axis(0 if axis is None else axis, operand.ndim, op.name)
     if dtype is not None:
         wanted = dt.canonical(dtype)
     elif dt.is_inexact(operand.dtype):
@@ -144,31 +144,52 @@ def _scan(op: Op, operand: Tensor, axis: int | None, dtype: Any) -> Tensor:
         wanted = dt.uint64 if dt.kind(operand.dtype) == "u" else dt.int64
     if dt.is_inexact(operand.dtype) and not dt.is_inexact(wanted):
         operand = astype(operand, wanted)  # the one conversion that NumPy leaves undefined
-    return bind(op, operand, axis=normalize_axis(axis, operand.ndim, op.name), dtype=wanted)
+    result = bind(op, operand, axis=along, dtype=wanted)
+    return _begun(result, along, op is CUMPROD) if initial else result
+
+
+def _begun(result: Tensor, axis: int, ones: bool) -> Tensor:
+    """The result behind zeros, or ones, along the axis: what nothing gives."""
+    shape = tuple(n + 1 if a == axis else n for a, n in enumerate(result.shape))
+    begin = tuple(1 if a == axis else 0 for a in range(result.ndim))
+    step = (1,) * result.ndim
+    behind = embed(result, shape, begin, step)
+    if not ones:
+        return behind
+    unit = tuple(1 if a == axis else n for a, n in enumerate(shape))
+    first = broadcast_to(as_tensor(True, result.device), unit)
+    return where(embed(first, shape, (0,) * result.ndim, step), 1, behind)
 
 
 @public(method=("cumulative_sum", "cumsum"))
-def cumulative_sum(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
-    """Running sums along an axis (optional for one dimension).
+def cumulative_sum(
+    x: Tensor, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
+) -> Tensor:
+    """Running sums along an axis (optional for one dimension), behind a zero if `include_initial`.
 
-    Same shape as x, with the dtype rule of `sum`; more than one dimension without an axis is a
-    ShapeError.
+    The shape of x (one longer along the axis with the zero), with the dtype rule of `sum`; more
+    than one dimension without an axis is a ShapeError.
 
     >>> hybrid.cumulative_sum(hybrid.tensor([[1, 2], [3, 4]]), axis=0)
     tensor([[1, 2],
             [4, 6]])
+    >>> hybrid.cumulative_sum(hybrid.tensor([1, 2]), include_initial=True)
+    tensor([0, 1, 3])
     """
-    return _scan(CUMSUM, x, axis, dtype)
+    return _scan(CUMSUM, x, axis, dtype, include_initial)
 
 
 @public
-def cumulative_prod(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
-    """Running products along an axis (optional for one dimension).
+def cumulative_prod(
+    x: Tensor, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
+) -> Tensor:
+    """Running products along an axis (optional for one dimension), behind a one if
+    `include_initial`.
 
-    Same shape as x, with the dtype rule of `prod`; more than one dimension without an axis is a
-    ShapeError.
+    The shape of x (one longer along the axis with the one), with the dtype rule of `prod`; more
+    than one dimension without an axis is a ShapeError.
 
     >>> hybrid.cumulative_prod(hybrid.tensor([1.0, 2.0, 3.0, 4.0]))
     tensor([ 1.,  2.,  6., 24.])
     """
-    return _scan(CUMPROD, x, axis, dtype)
+    return _scan(CUMPROD, x, axis, dtype, include_initial)

@@ -11,11 +11,13 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Aval
-from ...core.shapes import normalize_axes
+from ...core.errors import ArgumentError
+from ...core.shapes import reduced_axes
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import RowOp, extend, register
 from ...ir.scalar.program import Builder, Val
+from ...ir.tensor import Handle
 from ..base.common import groups
 from ..base.surface import public
 from ..elementwise.arithmetic import clone, divide
@@ -118,8 +120,12 @@ extend(MIN, truth=ALL)
 
 
 def _order_free(op: RowOp, operand: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    if isinstance(axis, Handle):
+        other = {"max": "; the larger of two tensors is hybrid.maximum(x, y)"}
+        other["min"] = "; the smaller of two tensors is hybrid.minimum(x, y)"
+        raise ArgumentError(f"{op.name}: axis is a tensor{other.get(op.name, '')}")
     operand = as_tensor(operand)
-    axes = normalize_axes(axis, operand.ndim, op.name)
+    axes = reduced_axes(axis, operand.ndim, op.name)
     if operand.dtype is dt.bool_ and op.truth is not None:
         for group in groups(axes):
             op.infer(operand._a, axes=group)  # no elements have no extreme

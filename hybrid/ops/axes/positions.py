@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.shapes import normalize_axes, whole
+from ...core.shapes import reduced_axes, whole
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, Op, RowOp, register
@@ -71,14 +71,16 @@ ARGMIN = register(
 def _position(op: Op, operand: Tensor, axis: int | None, keepdims: bool) -> Tensor:
     operand = as_tensor(operand)
     operand = astype(operand, dt.uint8) if operand.dtype is dt.bool_ else operand
-    if axis is None:
+    axes = () if axis is None else reduced_axes(axis, operand.ndim, op.name)
+    if axis is not None:
+        whole(axis, f"{op.name}: axis")
+    if not axes:
         result = bind(
             op,
             operand if operand.ndim else reshape(operand, (1,)),
             axes=(0, builtins.max(operand.ndim, 1)),
         )
         return reshape(result, (1,) * operand.ndim) if keepdims else result
-    axes = normalize_axes(whole(axis, f"{op.name}: axis"), operand.ndim, op.name)
     return finish(bind(op, operand, axes=(axes[0], axes[0] + 1)), operand.shape, axes, keepdims)
 
 

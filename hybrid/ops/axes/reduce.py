@@ -17,7 +17,7 @@ from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.cache import keep
 from ...core.errors import DTypeError, ShapeError
-from ...core.shapes import normalize_axes
+from ...core.shapes import reduced_axes
 from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, bind, resolve, run
 from ...ir.door.bind import convert as astype
 from ...ir.op import Op, RowOp, extend, register
@@ -271,7 +271,7 @@ def _additive(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -
     if known is not None:
         return known
     given = operand = as_tensor(operand)
-    axes, wanted = normalize_axes(axis, operand.ndim, op.name), _sum_dtype(operand, dtype)
+    axes, wanted = reduced_axes(axis, operand.ndim, op.name), _sum_dtype(operand, dtype)
     if wanted is dt.bool_:
         raise DTypeError(f"{op.name} does not work in bool; use any or all")
     if (
@@ -336,7 +336,7 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
     if known is not None:
         return known
     given = x = as_tensor(x)
-    axes = normalize_axes(axis, x.ndim, "mean")
+    axes = reduced_axes(axis, x.ndim, "mean")
     wanted = dt.canonical(dtype or (x.dtype if dt.is_inexact(x.dtype) else dt.default_float))
     runs = groups(axes)
     if len(runs) == 1:

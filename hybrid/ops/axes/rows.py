@@ -14,7 +14,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.cache import keep
-from ...core.shapes import normalize_axes, normalize_axis
+from ...core.shapes import normalize_axis, reduced_axes
 from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, bind, resolve, run
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, Op, RowOp, register
@@ -345,7 +345,7 @@ def _to_rows(operand: Tensor, axes: Ints) -> Tensor:
 
 
 def row_value(op: Op, operand: Tensor, axis: Any, keepdims: bool, **params: Any) -> Tensor:
-    axes = normalize_axes(axis, operand.ndim, op.name)
+    axes = reduced_axes(axis, operand.ndim, op.name)
     shape = operand.shape
     if not axes:
         operand, count = reshape(operand, (*shape, 1)), 1

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.shapes import normalize_axes
+from ...core.shapes import reduced_axes
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
@@ -145,7 +145,7 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     """
     x = as_tensor(x)
     x = x if dt.is_inexact(x.dtype) else astype(x, dt.default_float)
-    axes = normalize_axes(axis, x.ndim, "var")
+    axes = reduced_axes(axis, x.ndim, "var")
     if not axes or axes == tuple(range(axes[0], x.ndim)) or x.size == 0:
         return row_value(VAR, x, axis, keepdims, correction=float(correction))
     widened = astype(x, dt.compute_type(x.dtype))
@@ -172,7 +172,7 @@ def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
 
 
 @public(method=True)
-def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False) -> Tensor:
+def norm(x: Tensor, ord: float | None = 2, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power.
 
     Elements that are zero, and vectors of zeros, have the gradient zero; equal extremes share it
@@ -185,7 +185,7 @@ def norm(x: Tensor, axis: Any = None, *, ord: float = 2, keepdims: bool = False)
     """
     x = as_tensor(x)
     x = x if dt.is_inexact(x.dtype) else astype(x, dt.default_float)
-    if ord == 2:
+    if ord is None or ord == 2:
         return row_value(NORM, x, axis, keepdims)
     if ord in (float("inf"), float("-inf")):
         return (max_ if ord > 0 else min_)(abs(x), axis, keepdims=keepdims)

@@ -28,6 +28,7 @@ from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, bind, resolv
 from ...ir.op import Op, ViewOp, register
 from ..base.common import SHAPE_ONLY, shapes_of
 from ..base.surface import public
+from ..elementwise.arithmetic import clone
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -100,7 +101,8 @@ RESHAPE: Op = register(
 @public
 def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
     """x under another shape; one size may be -1.
-    `copy` is accepted for the array API: values never alias.
+
+    The result shows x's elements, and a write goes through, unless `copy` is true.
 
     ShapeError where the elements do not fill the shape.
 
@@ -109,6 +111,8 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
             [3, 4, 5]])
     """
     key = None
+    if copy:
+        x = clone(x)
     if type(shape) is tuple and _ints(shape):
         key = "reshape", getattr(x, "_a", None), shape
         found = _VIEWS.get(key)
@@ -370,7 +374,7 @@ def broadcast_to(x: Tensor, shape: Any) -> Tensor:
 
 
 @public
-def broadcast_arrays(*xs: Tensor) -> list[Tensor]:
+def broadcast_arrays(*arrays: Tensor) -> tuple[Tensor, ...]:
     """All tensors broadcast to their common shape.
 
     ShapeError where the shapes do not broadcast; each keeps its dtype.
@@ -379,5 +383,6 @@ def broadcast_arrays(*xs: Tensor) -> list[Tensor]:
     >>> a.shape, b.shape
     ((3, 4), (3, 4))
     """
+    xs = [as_tensor(x) for x in arrays]
     shape = broadcast_shapes("broadcast_arrays", *[x.shape for x in xs])
-    return [broadcast_to(x, shape) for x in xs]
+    return tuple(broadcast_to(x, shape) for x in xs)

@@ -19,6 +19,7 @@ from ...ir.op import Op, PlaceOp, ViewOp, register
 from ..base.common import SHAPE_ONLY, pair, shapes_of
 from ..base.surface import public
 from ..elementwise.arithmetic import add
+from .reduce import sum as sum_
 from .slices import embed, slice_
 from .views import moveaxis
 
@@ -28,6 +29,10 @@ Tensor = Any
 
 # ---- windows
 def _windows(shape: Ints, kernel: Ints, stride: Ints, dilation: Ints) -> Ints:
+    if min(kernel + stride + dilation) < 1:
+        raise ShapeError(
+            f"a window of {kernel} with stride {stride} and dilation {dilation}: they begin at 1"
+        )
     result = tuple(
         (n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(shape[-2:], kernel, stride, dilation)
     )
@@ -191,8 +196,9 @@ EMBED_DIAGONAL: Op = register(
 
 
 @public(method=True)
-def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
-    """The diagonal of two axes (the last two by default), as a new last axis.
+def diagonal(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """The diagonal of two axes (the first two by default, as NumPy's; `hybrid.linalg.diagonal` is
+    that of the last two), as a new last axis.
 
     ShapeError below two dimensions and for an axis out of range.
 
@@ -209,6 +215,45 @@ def diagonal(x: Tensor, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Te
     if left == right:
         raise ShapeError("diagonal: the two axes must differ")
     return bind(DIAGONAL, moveaxis(x, (left, right), (-2, -1)), k=operator.index(offset))
+
+
+@public(method=True)
+def trace(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Tensor:
+    """Sum along the diagonal of two axes (the first two by default, as NumPy's;
+    `hybrid.linalg.trace` is that of the last two), with the dtype rule of `sum`.
+
+    ShapeError below two dimensions and for an axis out of range.
+
+    >>> hybrid.trace(hybrid.arange(9).reshape(3, 3))
+    tensor(12)
+    """
+    return sum_(diagonal(x, offset, axis1, axis2), axis=-1, dtype=dtype)
+
+
+@public(hybrid=False, linalg="diagonal")
+def matrix_diagonal(x: Tensor, /, *, offset: int = 0) -> Tensor:
+    """The diagonals of matrices, which are the last two axes (array API).
+
+    ShapeError below two dimensions.
+
+    >>> hybrid.linalg.diagonal(hybrid.arange(8).reshape(2, 2, 2))
+    tensor([[0, 3],
+            [4, 7]])
+    """
+    return diagonal(x, offset, -2, -1)
+
+
+@public(hybrid=False, linalg="trace")
+def matrix_trace(x: Tensor, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
+    """The sums along the diagonals of matrices, which are the last two axes (array API), with the
+    dtype rule of `sum`.
+
+    ShapeError below two dimensions.
+
+    >>> hybrid.linalg.trace(hybrid.arange(8).reshape(2, 2, 2))
+    tensor([ 3, 11])
+    """
+    return trace(x, offset, -2, -1, dtype)
 
 
 @public

@@ -136,9 +136,15 @@ def _filled_like(record: Aval, value: Any) -> Tensor:
 
 @public
 def full(
-    shape: Any, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    shape: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """A tensor of that shape holding `value` (a number, or a tensor or sequence that broadcasts).
+    """A tensor of that shape holding `fill_value` (a number, or a tensor or sequence that
+    broadcasts).
 
     dtype: default that of the value (float32, int64 or bool for Python numbers); a Python number is
     rounded to it once.  Raises OverflowError for an integer that the dtype cannot hold.
@@ -147,7 +153,7 @@ def full(
     tensor([[7, 7],
             [7, 7]])
     """
-    shape = as_shape(shape)
+    shape, value = as_shape(shape), fill_value
     if type(value) not in _NUMBERS and not isinstance(value, (*_NUMBERS, np.generic)):
         target = to_device(device)
         tensor = (
@@ -161,7 +167,11 @@ def full(
 
 @public(hybrid=("zeros", "empty"))
 def zeros(
-    *shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    shape: Any,
+    *sizes: int,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Zeros of a shape given as a tuple or as several ints; float32 by default.
 
@@ -174,7 +184,7 @@ def zeros(
     tensor([0, 0], dtype=int8)
     """
     return full(
-        _shape(shape),
+        (shape, *sizes) if sizes else shape,
         0,
         dtype=dtype or dt.default_float,
         device=device,
@@ -183,7 +193,13 @@ def zeros(
 
 
 @public
-def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    shape: Any,
+    *sizes: int,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Ones of a shape given as a tuple or as several ints; float32 by default.
 
     >>> hybrid.ones(2, 3, dtype="int64")
@@ -191,7 +207,7 @@ def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool
             [1, 1, 1]])
     """
     return full(
-        _shape(shape),
+        (shape, *sizes) if sizes else shape,
         1,
         dtype=dtype or dt.default_float,
         device=device,
@@ -199,13 +215,14 @@ def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     )
 
 
-def _shape(shape: tuple[Any, ...]) -> Any:
-    return shape[0] if len(shape) == 1 else shape
-
-
 @public
 def full_like(
-    x: Tensor, value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    x: Tensor,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """`full` with the shape, dtype and device of x.
 
@@ -213,11 +230,11 @@ def full_like(
     tensor([[5, 5]])
     """
     x = as_tensor(x)
-    if dtype is None and device is None and type(value) in _NUMBERS:
-        return finish(_filled_like(x._a, value), requires_grad)
+    if dtype is None and device is None and type(fill_value) in _NUMBERS:
+        return finish(_filled_like(x._a, fill_value), requires_grad)
     return full(
         x.shape,
-        value,
+        fill_value,
         dtype=dtype or x.dtype,
         device=device or x.device,
         requires_grad=requires_grad,
@@ -301,8 +318,8 @@ def arange(
     start: Any,
     stop: Any = None,
     step: Any = 1,
-    *,
     dtype: Any = None,
+    *,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -351,9 +368,8 @@ def _linspace_body(
 ) -> Val:
     place = algebra.index()
     operand = algebra.convert(place, "f64") * algebra.bits("f64", step) + algebra.bits("f64", start)
-    return algebra.convert(
-        algebra.select(place == shape[0] - 1, algebra.bits("f64", last), operand), TYPE[dtype]
-    )
+    operand = algebra.select(place == shape[0] - 1, algebra.bits("f64", last), operand)
+    return algebra.convert(algebra.floor(operand) if dt.is_int(dtype) else operand, TYPE[dtype])
 
 
 def _linspace_reference(
@@ -361,7 +377,7 @@ def _linspace_reference(
 ) -> np.ndarray:
     operand = np.arange(shape[0], dtype=np.float64) * _f64(step) + _f64(start)
     operand[shape[0] - 1 :] = _f64(last)
-    return operand
+    return np.floor(operand) if dt.is_int(dtype) else operand
 
 
 LINSPACE = register(
@@ -388,6 +404,13 @@ LINSPACE = register(
                 "step": _f64_bits(1),
                 "last": _f64_bits(2),
             },
+            {
+                "shape": (6,),
+                "dtype": dt.int32,
+                "start": _f64_bits(-3),
+                "step": _f64_bits(1.25),
+                "last": _f64_bits(3.5),
+            },
         ),
         doc="start + i * step with a given last element.",
     )
@@ -400,15 +423,16 @@ def linspace(
     start: float,
     stop: float,
     num: int = 50,
-    *,
     endpoint: bool = True,
+    *,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
     """`num` evenly spaced numbers from start to stop; the end is exact.
 
-    float32 by default; ShapeError for a negative `num`.
+    float32 by default, and rounded down to an integer dtype, as NumPy's; ShapeError for a negative
+    `num`.
 
     >>> hybrid.linspace(0, 1, 5), hybrid.linspace(0, 1, 4, endpoint=False)
     (tensor([0.  , 0.25, 0.5 , 0.75, 1.  ]), tensor([0.  , 0.25, 0.5 , 0.75]))

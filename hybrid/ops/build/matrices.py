@@ -53,15 +53,16 @@ EYE = register(
 
 @public
 def eye(
-    n: int,
-    m: int | None = None,
-    *,
+    n_rows: int,
+    n_cols: int | None = None,
+    /,
     k: int = 0,
+    *,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """An n x m matrix (square by default) with ones on diagonal k.
+    """A matrix (square by default) with ones on diagonal k.
 
     float32 by default.
 
@@ -69,7 +70,7 @@ def eye(
     tensor([[0., 1., 0.],
             [0., 0., 1.]])
     """
-    shape = as_shape((n, n if m is None else m))
+    shape = as_shape((n_rows, n_rows if n_cols is None else n_cols))
     return finish(
         bind(
             EYE,
@@ -172,7 +173,7 @@ def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
 
 
 @public
-def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
+def meshgrid(*arrays: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
     """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix
     order), given one by one or as one list of tensors; each keeps its dtype.
 
@@ -183,9 +184,10 @@ def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
     """
     if indexing not in ("xy", "ij"):
         raise HybridError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
-    if len(xs) == 1 and isinstance(xs[0], (list, tuple)) and not any(map(np.isscalar, xs[0])):
-        xs = tuple(xs[0])
-    xs = tuple(as_tensor(x) for x in xs)
+    first = arrays[0] if len(arrays) == 1 else None
+    if isinstance(first, (list, tuple)) and not any(map(np.isscalar, first)):
+        arrays = tuple(first)
+    xs = tuple(as_tensor(x) for x in arrays)
     for operand in xs:
         if operand.ndim > 1:
             raise ShapeError(f"meshgrid takes one-dimensional tensors, not shape {operand.shape}")
@@ -196,7 +198,8 @@ def meshgrid(*xs: Tensor, indexing: str = "xy") -> list[Tensor]:
     shape = [0] * count
     for operand, axis in zip(xs, positions):
         shape[axis] = operand.size
-    return [
-        broadcast_to(reshape(x, tuple(x.size if i == a else 1 for i in range(count))), tuple(shape))
+    aligned = [
+        reshape(x, tuple(x.size if i == a else 1 for i in range(count)))
         for x, a in zip(xs, positions)
     ]
+    return tuple(broadcast_to(x, tuple(shape)) for x in aligned)

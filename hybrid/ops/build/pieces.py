@@ -1,4 +1,4 @@
-"""Taking apart and repeating: split, chunk, unstack, tile, repeat, roll.
+"""Taking apart and repeating: split, chunk, unstack, tile, roll.
 
 Invariant: nothing here makes a record; all are views of their operand, joined where they must be.
 """
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from ...core.errors import HybridError, ShapeError
+from ...core.errors import ShapeError
 from ...core.shapes import items_of, normalize_axis, whole
 from ...ir.door.bind import as_tensor
 from ..axes.slices import narrow
-from ..axes.views import broadcast_to, expand_dims, reshape
+from ..axes.views import broadcast_to, reshape
 from ..base.surface import public
 from ..elementwise.arithmetic import clone
 from .join import concat
@@ -23,32 +23,38 @@ Tensor = Any
 
 
 # ---- taking apart
+def _pieces(operand: Tensor, axis: int, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+    """One piece behind the other along an axis."""
+    starts = [0, *accumulate(sizes)]
+    return tuple(narrow(operand, axis, b, k) for b, k in zip(starts, sizes))
+
+
 @public(method=True)
-def split(x: Tensor, sizes: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
-    """PyTorch's split: pieces of `sizes` elements (the last may be smaller),
-    or of the given sizes.
+def split(x: Tensor, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
+    """NumPy's split: that many equal sections, or the pieces between the positions of a sequence.
 
-    ShapeError where the sizes do not add up to that of the axis.
+    `chunk` makes pieces that need not be equal.  ShapeError where the sections are not equal.
 
-    >>> hybrid.split(hybrid.arange(5), 2)
-    (tensor([0, 1]), tensor([2, 3]), tensor([4]))
+    >>> hybrid.split(hybrid.arange(6), 2)
+    (tensor([0, 1, 2]), tensor([3, 4, 5]))
     >>> [p.shape for p in hybrid.split(hybrid.zeros(5, 2), [1, 4])]
-    [(1, 2), (4, 2)]
+    [(1, 2), (3, 2), (1, 2)]
     """
     x = as_tensor(x)
-    along_axis = normalize_axis(axis, x.ndim, "split")
-    extent = x.shape[along_axis]
-    if hasattr(sizes, "__index__"):
-        size = operator.index(sizes)
-        if size < 1:
-            raise ShapeError(f"split: pieces of {size} elements")
-        parts = [min(size, extent - b) for b in range(0, extent, size)] or [0]
-    else:
-        parts = [whole(k, "split: a size") for k in items_of(sizes, "split: sizes")]
-        if sum(parts) != extent or min(parts, default=0) < 0:
-            raise ShapeError(f"split: sizes {parts} do not add up to {extent}")
-    starts = [0, *accumulate(parts)]
-    return tuple(narrow(x, along_axis, b, k) for b, k in zip(starts, parts))
+    along = normalize_axis(axis, x.ndim, "split")
+    extent = x.shape[along]
+    if hasattr(indices_or_sections, "__index__") and not getattr(indices_or_sections, "ndim", 0):
+        count = operator.index(indices_or_sections)
+        if count < 1 or extent % count:
+            raise ShapeError(
+                f"split: {extent} elements do not make {count} equal sections; the borders of "
+                f"pieces of {count} elements are range({count}, {extent}, {count})"
+            )
+        return _pieces(x, along, [extent // count] * count)
+    given = items_of(indices_or_sections, "split: indices")
+    borders = [0, *[whole(k, "split: an index") for k in given], None]
+    chosen = [range(extent)[slice(*pair)] for pair in zip(borders, borders[1:])]
+    return tuple(narrow(x, along, c.start if len(c) else 0, len(c)) for c in chosen)
 
 
 @public(method=True)
@@ -61,10 +67,12 @@ def chunk(x: Tensor, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
     (tensor([0, 1, 2]), tensor([3, 4, 5]), tensor([6]))
     """
     x = as_tensor(x)
-    along_axis = normalize_axis(axis, x.ndim, "chunk")
+    along = normalize_axis(axis, x.ndim, "chunk")
     if chunks < 1:
         raise ShapeError(f"chunk: {chunks} pieces")
-    return split(x, max(1, -(-x.shape[along_axis] // chunks)), along_axis)
+    extent = x.shape[along]
+    size = max(1, -(-extent // chunks))
+    return _pieces(x, along, [min(size, extent - b) for b in range(0, extent, size)] or [0])
 
 
 @public(method=("unstack", "unbind"))
@@ -107,37 +115,11 @@ def tile(x: Tensor, reps: Any) -> Tensor:
 
 
 @public(method=True)
-def repeat(x: Tensor, repeats: int, axis: int | None = None) -> Tensor:
-    """Each element `repeats` times along an axis (None: of the flattened tensor).
-
-    ShapeError for a negative count and an axis out of range.
-
-    >>> hybrid.repeat(hybrid.tensor([1, 2]), 3)
-    tensor([1, 1, 1, 2, 2, 2])
-    """
-    x = as_tensor(x)
-    if not hasattr(repeats, "__index__"):
-        raise HybridError(
-            "repeat takes one count; for a count per element use take(x, indices, axis)"
-        )
-    times = operator.index(repeats)
-    if axis is None:
-        x, axis = reshape(x, (x.size,)), 0
-    along_axis = normalize_axis(axis, x.ndim, "repeat")
-    wide = broadcast_to(
-        expand_dims(x, along_axis + 1),
-        x.shape[: along_axis + 1] + (times,) + x.shape[along_axis + 1 :],
-    )
-    return reshape(
-        wide, x.shape[:along_axis] + (x.shape[along_axis] * times,) + x.shape[along_axis + 1 :]
-    )
-
-
-@public(method=True)
 def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
     """Elements moved along axes, those pushed out at one end re-entering at the other.
 
-    An axis of None rolls the flattened tensor; ShapeError for an axis out of range.
+    An axis of None rolls the flattened tensor; one shift goes for all axes, and several for one
+    axis add up.  ShapeError for an axis out of range.
 
     >>> hybrid.roll(hybrid.arange(5), 2), hybrid.roll(hybrid.arange(5), -1)
     (tensor([3, 4, 0, 1, 2]), tensor([1, 2, 3, 4, 0]))
@@ -145,14 +127,15 @@ def roll(x: Tensor, shift: Any, axis: Any = None) -> Tensor:
     x = as_tensor(x)
     if axis is None:
         return reshape(roll(reshape(x, (x.size,)), shift, 0), x.shape)
-    axes = [
-        normalize_axis(a, x.ndim, "roll") for a in ((axis,) if hasattr(axis, "__index__") else axis)
-    ]
-    shifts = [shift] * len(axes) if hasattr(shift, "__index__") else list(shift)
+    axes = (axis,) if hasattr(axis, "__index__") else tuple(axis)
+    shifts = (shift,) if hasattr(shift, "__index__") else tuple(shift)
+    count = max(len(axes), len(shifts))
+    axes, shifts = (v * count if len(v) == 1 else v for v in (axes, shifts))
     if len(shifts) != len(axes):
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     result = x
-    for steps, along_axis in zip(shifts, axes):
+    for steps, along in zip(shifts, axes):
+        along_axis = normalize_axis(along, x.ndim, "roll")
         extent = x.shape[along_axis]
         steps = operator.index(steps) % extent if extent else 0
         if steps:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...ir.door.bind import as_tensor
+from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
 from ...ir.op import Op, map_op
 from ...ir.scalar.program import Builder, Val
@@ -20,7 +21,6 @@ from ..base.common import SHAPE_ONLY, wide
 from ..base.surface import public
 from ..formulas import tools
 from .arithmetic import FLOATS, IDEMPOTENT, divide, multiply, negative
-from .selection import astype
 
 Tensor = Any
 Function = Callable[..., Any]
@@ -197,16 +197,36 @@ def _reference_int(function: Callable[..., Any]) -> Callable[..., Any]:
     return reference
 
 
+def _floor_divide(algebra: Builder, left: Val, right: Val) -> Val:
+    """The array API's floor_divide: with one infinity the quotient is a zero or infinite already,
+    where NumPy gives -1 or NaN."""
+    whole = _divmod(algebra, left, right)[0]
+    if left.type not in FLOATS:
+        return whole
+    one = (algebra.abs(left) == tools.INF) ^ (algebra.abs(right) == tools.INF)
+    return algebra.select(one, left / right, whole)
+
+
+def _floor_reference(left: np.ndarray, right: np.ndarray) -> Any:
+    if left.dtype.kind in "iu":
+        return _reference_int(np.floor_divide)(left, right)
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    with np.errstate(all="ignore"):
+        one = np.isinf(left) ^ np.isinf(right)
+        return np.where(one, left / right, np.floor_divide(left, right))
+
+
 floor_divide: Function = public(
     map_op(
         "floor_divide",
         2,
-        lambda algebra, left, right: _divmod(algebra, left, right)[0],
+        _floor_divide,
         vjp=lambda gradient, out, left, right: (None, None),
         accepts="iuf",
-        reference=_reference_int(np.floor_divide),
+        reference=_floor_reference,
         keeps=SHAPE_ONLY,
-        doc="""floor(x / y); integer division by zero gives 0. Not differentiable.
+        doc="""floor(x / y); integer division by zero gives 0, and a finite number divided by an
+        infinity a zero of either sign, as the array API has it. Not differentiable.
 
         >>> hybrid.floor_divide(hybrid.tensor([7, -7, 7]), hybrid.tensor([2, 2, 0]))
         tensor([ 3, -4,  0])

@@ -20,10 +20,11 @@ from ...ir.door.bind import convert as convert_to
 from ...ir.door.flat import function_of
 from ...ir.op import NO_GRAD, map_op
 from ...ir.scalar.program import TYPE, Builder, Val
+from ...ir.tensor import Handle
 from ..base.common import SHAPE_ONLY
 from ..base.surface import public
 from ..formulas import tools
-from .arithmetic import COMMUTATIVE, is_bool, multiply, positive, reference_of, sign
+from .arithmetic import COMMUTATIVE, clone, is_bool, multiply, positive, reference_of, sign
 from .logic import equal, greater, less, less_equal, logical_and, logical_or
 
 Tensor = Any
@@ -108,17 +109,22 @@ map_op(
 )
 
 
-@public
-def astype(x: Tensor, dtype: Any) -> Tensor:
-    """x with its elements converted to `dtype`.
+@public(method=("astype", "type"))
+def astype(x: Tensor, /, dtype: Any, *, copy: bool = True, device: Any = None) -> Tensor:
+    """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`)
+    a tensor that has the dtype is returned as it is.
 
-    Floats become integers by dropping the fraction; bools are 0 and 1.  Floating results
-    have a gradient, in the dtype of x; others have none.
+    Floats become integers by dropping the fraction, and saturate; bools are 0 and 1.  Floating
+    results have a gradient, in the dtype of x; others have none.  `device`: on that device.
 
-    >>> hybrid.astype(hybrid.tensor([-1.7, 0.0, 2.9]), "int32")
-    tensor([-1,  0,  2], dtype=int32)
+    >>> hybrid.astype(hybrid.tensor([-1.7, 0.0, 300.0]), "int8")
+    tensor([ -1,   0, 127], dtype=int8)
     """
-    return convert_to(as_tensor(x), dt.canonical(dtype))
+    x = as_tensor(x)
+    result = convert_to(x, dt.canonical(dtype))
+    if device is not None:
+        result = result.to(device=device)
+    return clone(result) if copy and result is x else result
 
 
 # ---- minimum, maximum, clip
@@ -242,9 +248,19 @@ def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     >>> hybrid.clip(hybrid.tensor([-2.0, 0.5, 9.0]), min=hybrid.tensor([0.0, 1.0, 2.0]))
     tensor([0., 1., 9.])
     """
+    if isinstance(x, Handle) and dt.is_int(x._a.dtype):
+        min, max = _harmless(x._a.dtype, min, max)
     if min is None:
         return positive(x) if max is None else _clip_high(x, max)
     return _clip_low(x, min) if max is None else _clip(x, min, max)
+
+
+def _harmless(dtype: np.dtype, low: Any, high: Any) -> tuple[Any, Any]:
+    """The bounds of integers without those, beyond what the dtype holds, that bound nothing."""
+    limits = np.iinfo(dtype)
+    below = type(low) is int and low < limits.min
+    above = type(high) is int and high > limits.max
+    return None if below else low, None if above else high
 
 
 clip.operands_only = True  # type: ignore[attr-defined]

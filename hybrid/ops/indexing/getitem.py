@@ -82,7 +82,8 @@ def _items(operand: Tensor, key: Any) -> list[Any]:
     items: list[Any] = []
     for item in key if isinstance(key, tuple) else (key,):
         if isinstance(item, (bool, np.bool_)):
-            raise IndexError("a Python bool is no index; use x[None] for True, or hybrid.where")
+            items.append(_Flag(as_tensor(np.arange(int(item)), operand.device)))
+            continue
         if item is None or item is Ellipsis or isinstance(item, slice):
             items.append(item)
             continue
@@ -93,22 +94,27 @@ def _items(operand: Tensor, key: Any) -> list[Any]:
         ):
             items.append(operator.index(item))
             continue
-        tensor = item if isinstance(item, Handle) else _key_array(item)
-        if (tensor._a.dtype if isinstance(tensor, Handle) else tensor.dtype) == dt.bool_:
+        tensor: Any = item if isinstance(item, Handle) else _key_array(item)
+        truth = (tensor._a.dtype if isinstance(tensor, Handle) else tensor.dtype) == dt.bool_
+        if truth and not tensor.ndim:
+            items.append(_Flag(_positions(tensor.reshape(1), operand.device)[0]))
+        elif truth:
             found = _positions(tensor, operand.device)
             items.extend(_Mask(tensor, i, n) for i, n in enumerate(found))
         else:
             items.append(
                 tensor if isinstance(tensor, Handle) else as_tensor(tensor, operand.device)
             )
-    used = sum(k is not None and k is not Ellipsis for k in items)
+    used = sum(k is not None and k is not Ellipsis and type(k) is not _Flag for k in items)
     if used > operand.ndim:
         raise IndexOutOfRange(f"{used} indices for a tensor of {operand.ndim} dimensions")
     dots = [i for i, k in enumerate(items) if k is Ellipsis]
     if len(dots) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     positions = dots[0] if dots else len(items)
-    items[positions : positions + 1] = [slice(None)] * (operand.ndim - used)
+    # an ellipsis that stands for no axis still comes between the indices beside it
+    spread: list[Any] = [slice(None)] * (operand.ndim - used)
+    items[positions : positions + 1] = spread or (dots and [Ellipsis])
     return items
 
 
@@ -134,7 +140,7 @@ def _key_array(item: Any) -> Any:
 
 def _positions(mask: Any, device: Device) -> tuple[Tensor, ...]:
     """Index tensors of a mask; those of an array are constants."""
-    if isinstance(mask, Handle) or mask.ndim == 0:
+    if isinstance(mask, Handle):
         return nonzero(mask)
     return tuple(as_tensor(i, device) for i in np.nonzero(mask))
 
@@ -144,6 +150,12 @@ class _Mask(NamedTuple):
 
     mask: Any
     axis: int
+    positions: Tensor
+
+
+class _Flag(NamedTuple):
+    """A truth value in a key: positions of a new axis of size 1, one or none."""
+
     positions: Tensor
 
 
@@ -185,10 +197,15 @@ def parse(operand: Tensor, key: Any) -> IndexKey:
     advanced: list[int] = []  # places in the key of index tensors and ints
     axis = place = 0  # axis of x, axis of what box and insertion give
     items = _items(operand, key)
-    tensors = any(isinstance(k, (Handle, _Mask)) for k in items)
+    tensors = any(isinstance(k, (Handle, _Mask, _Flag)) for k in items)
     for where_, item in enumerate(items):
-        if item is None:
+        if item is Ellipsis:
+            continue
+        if item is None or type(item) is _Flag:
             insert.append(place)
+            if item is not None:
+                index.append((place, item.positions))
+                advanced.append(where_)
             place += 1
             continue
         extent = operand.shape[axis]

@@ -6,6 +6,7 @@ indices in range, which that one returns.
 
 from __future__ import annotations
 
+import operator
 from math import prod
 from typing import Any
 
@@ -18,9 +19,11 @@ from ...core.shapes import broadcast_shapes, normalize_axis
 from ...ir.algorithm import Assign
 from ...ir.door.bind import as_tensor, bind, store
 from ...ir.door.bind import convert as astype
+from ...ir.door.foreign import data_of
 from ...ir.op import NO_GRAD, HostOp, MapOp, ScatterOp, register
 from ...ir.scalar.program import Builder, Val
-from ..axes.views import RESHAPE, broadcast_to, reshape
+from ...ir.tensor import Handle
+from ..axes.views import RESHAPE, broadcast_to, expand_dims, reshape
 from ..base.common import draw, ints
 from ..base.surface import public
 from ..build.create import arange, zeros, zeros_like
@@ -233,6 +236,49 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
         x, axis = reshape(x, (x.size,)), 0
     along = normalize_axis(axis, x.ndim, "take")
     return gather_axes(x, [index_check(indices, x.shape[along], along, device=x.device)], along)
+
+
+@public(method=True)
+def repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
+    """Each element `repeats` times along an axis (None: of the flattened tensor); a sequence or a
+    tensor holds one count for each position of the axis, and is read on the host.
+
+    ShapeError for negative counts, for another number of them, and for an axis out of range;
+    DTypeError for counts that are no integers.
+
+    >>> hybrid.repeat(hybrid.tensor([1, 2]), 3)
+    tensor([1, 1, 1, 2, 2, 2])
+    >>> hybrid.repeat(hybrid.tensor([1, 2, 3]), [2, 0, 1])
+    tensor([1, 1, 3])
+    """
+    x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    along = normalize_axis(axis, x.ndim, "repeat")
+    extent, shape = x.shape[along], list(x.shape)
+    single = hasattr(repeats, "__index__") and not getattr(repeats, "ndim", 0)
+    counts = np.asarray(operator.index(repeats)) if single else _counts(repeats, extent)
+    if counts.size and counts.min() < 0:
+        raise ShapeError(f"repeat: a count of {counts.min()}")
+    if counts.ndim:
+        positions = np.repeat(np.arange(extent), counts)
+        return gather_axes(x, [as_tensor(positions, x.device)], along)
+    shape.insert(along + 1, int(counts))
+    wide = broadcast_to(expand_dims(x, along + 1), tuple(shape))
+    return reshape(wide, (*shape[:along], extent * int(counts), *shape[along + 2 :]))
+
+
+def _counts(repeats: Any, extent: int) -> np.ndarray:
+    """One count for each position of an axis; a single one stays alone."""
+    read = isinstance(repeats, Handle)
+    counts: np.ndarray = repeats.numpy() if read else data_of(repeats).array
+    if counts.size and counts.dtype.kind not in "iub":
+        raise DTypeError(f"repeat: the counts are {counts.dtype.name}, not integers")
+    if counts.size == 1:
+        return counts.reshape(()).astype(np.int64)
+    if counts.shape != (extent,):
+        raise ShapeError(f"repeat: counts of shape {counts.shape} for an axis of size {extent}")
+    return counts.astype(np.int64)
 
 
 @public

@@ -14,20 +14,22 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import ShapeError
 from ...core.floating import plain_floats
-from ...core.shapes import normalize_axis
+from ...core.shapes import normalize_axis, whole
 from ...ir.algorithm import Order, Search
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
 from ..axes.extremes import any as any_
 from ..axes.slices import narrow
-from ..axes.views import expand_dims, reshape
+from ..axes.views import broadcast_to, expand_dims, reshape
 from ..base.common import shapes_of
 from ..base.surface import public
 from ..build.join import concat
 from ..elementwise.arithmetic import subtract
 from ..elementwise.logic import equal, logical_not, not_equal
+from ..elementwise.selection import clip
 from .along import take_along_axis
+from .index import take
 
 Tensor = Any
 
@@ -46,6 +48,20 @@ class Unique(NamedTuple):
     indices: Tensor
     inverse_indices: Tensor
     counts: Tensor
+
+
+class UniqueCounts(NamedTuple):
+    """Distinct values and how often each occurs."""
+
+    values: Tensor
+    counts: Tensor
+
+
+class UniqueInverse(NamedTuple):
+    """Distinct values, and the position of every element's value among them."""
+
+    values: Tensor
+    inverse_indices: Tensor
 
 
 def _plain(operand: np.ndarray) -> np.ndarray:
@@ -169,7 +185,7 @@ SEARCH = register(
 
 @public
 def searchsorted(
-    edges: Tensor, x: Any, *, side: str = "left", sorter: Tensor | None = None
+    edges: Tensor, x: Any, /, side: str = "left", sorter: Tensor | None = None
 ) -> Tensor:
     """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted.
 
@@ -194,24 +210,26 @@ def searchsorted(
 
 @public
 def diff(
-    x: Tensor, axis: int = -1, n: int = 1, *, prepend: Any = None, append: Any = None
+    x: Tensor, n: int = 1, axis: int = -1, *, prepend: Any = None, append: Any = None
 ) -> Tensor:
-    """Differences of neighbours along an axis, n times;
-    prepend and append are joined to x first.
+    """Differences of neighbours along an axis, n times; prepend and append are joined to x first
+    (a number, or a 0-d tensor, as one position of the axis).
 
-    ShapeError for an axis out of range.
+    ShapeError for a negative n and an axis out of range.
 
     >>> x = hybrid.tensor([1, 4, 9, 16])
-    >>> hybrid.diff(x), hybrid.diff(x, n=2), hybrid.diff(x, prepend=[0])
+    >>> hybrid.diff(x), hybrid.diff(x, 2), hybrid.diff(x, prepend=0)
     (tensor([3, 5, 7]), tensor([2, 2]), tensor([1, 3, 5, 7]))
     """
-    x = as_tensor(x)
+    x, count = as_tensor(x), whole(n, "diff: n")
     along_axis = normalize_axis(axis, x.ndim, "diff")
-    if n < 0:
-        raise ShapeError(f"diff: n = {n} is negative")
-    if n and (prepend is not None or append is not None):
-        x = concat([t for t in (prepend, x, append) if t is not None], along_axis)
-    for _ in range(min(n, x.shape[along_axis])):  # nothing is left after that many
+    if count < 0:
+        raise ShapeError(f"diff: n = {count} is negative")
+    if count and (prepend is not None or append is not None):
+        parts = operands(*[t for t in (prepend, x, append) if t is not None])
+        one = x.shape[:along_axis] + (1,) + x.shape[along_axis + 1 :]
+        x = concat([t if t.ndim else broadcast_to(t, one) for t in parts], along_axis)
+    for _ in range(min(count, x.shape[along_axis])):  # nothing is left after that many
         size = x.shape[along_axis]
         high, low = (
             narrow(x, along_axis, min(1, size), max(size - 1, 0)),
@@ -222,6 +240,9 @@ def diff(
 
 
 # ---- sets
+_FEW = 16  # elements that are compared one by one faster than they are searched
+
+
 @public
 def unique_all(x: Tensor) -> Unique:
     """Distinct values in increasing order with positions and counts; reads the data on the
@@ -262,6 +283,11 @@ def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
     tensor([ True, False,  True])
     """
     x, test = operands(x, test, compares=True)
+    if test.size > _FEW:
+        ordered = sort(reshape(test, (test.size,)))
+        place = clip(searchsorted(ordered, x), None, test.size - 1)
+        found = equal(take(ordered, place), x)
+        return logical_not(found) if invert else found
     found = any_(equal(expand_dims(x, -1), reshape(test, (test.size,))), axis=-1)
     return logical_not(found) if invert else found
 
@@ -277,23 +303,25 @@ def unique(x: Tensor) -> Tensor:
 
 
 @public
-def unique_counts(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct values and how often each occurs.
+def unique_counts(x: Tensor) -> UniqueCounts:
+    """Distinct values and how often each occurs, as a named tuple (values, counts).
 
-    >>> hybrid.unique_counts(hybrid.tensor([3, 1, 3, 2]))
+    >>> values, counts = hybrid.unique_counts(hybrid.tensor([3, 1, 3, 2]))
+    >>> values, counts
     (tensor([1, 2, 3]), tensor([1, 1, 2]))
     """
     found = unique_all(x)
-    return found.values, found.counts
+    return UniqueCounts(found.values, found.counts)
 
 
 @public
-def unique_inverse(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct values and, for every element, the position of its value.
+def unique_inverse(x: Tensor) -> UniqueInverse:
+    """Distinct values and, for every element, the position of its value, as a named tuple (values,
+    inverse_indices).
 
     >>> values, inverse = hybrid.unique_inverse(hybrid.tensor([[3, 1], [3, 2]]))
     >>> values.tolist(), inverse.tolist(), values[inverse].tolist()
     ([1, 2, 3], [[2, 0], [2, 1]], [[3, 1], [3, 2]])
     """
     found = unique_all(x)
-    return found.values, found.inverse_indices
+    return UniqueInverse(found.values, found.inverse_indices)

@@ -142,7 +142,7 @@ def normalize(x: Tensor, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> T
     tensor([[0.6, 0.8],
             [0. , 0. ]])
     """
-    return divide(x, maximum(norm(x, axis, ord=p, keepdims=True), float(eps)))
+    return divide(x, maximum(norm(x, p, axis, keepdims=True), float(eps)))
 
 
 @public(functional=True)
@@ -174,4 +174,4 @@ def _along(operand: Tensor, shape: Ints, axis: int) -> Tensor:
 
 
 def _unit(operand: Tensor, axis: int, eps: float) -> Tensor:
-    return divide(operand, maximum(norm(operand, axis, keepdims=True), eps))
+    return divide(operand, maximum(norm(operand, axis=axis, keepdims=True), eps))

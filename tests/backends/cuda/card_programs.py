@@ -73,9 +73,9 @@ class Attention(nn.Module):
         hidden = self.tokens(tokens)
         batch, length, width = hidden.shape
         parts = self.qkv(self.norm(hidden)).chunk(3, -1)
-        query, key, value = [p.reshape(batch, length, 2, 4).transpose(1, 2) for p in parts]
+        query, key, value = [p.reshape(batch, length, 2, 4).swapaxes(1, 2) for p in parts]
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        mixed = mixed.transpose(1, 2).reshape(batch, length, width)
+        mixed = mixed.swapaxes(1, 2).reshape(batch, length, width)
         return self.head(self.drop(hidden + self.project(mixed))).reshape(-1, 7)
 
 

@@ -208,7 +208,7 @@ def test_diff_and_isin() -> None:
             np.asarray(hybrid.diff(hybrid.tensor(x), n=n)), np.diff(x, n=n)
         )
     np.testing.assert_array_equal(
-        np.asarray(hybrid.diff(hybrid.tensor(x), 0, prepend=hybrid.tensor(x[:1]))),
+        np.asarray(hybrid.diff(hybrid.tensor(x), axis=0, prepend=hybrid.tensor(x[:1]))),
         np.diff(x, axis=0, prepend=x[:1]),
     )
     np.testing.assert_array_equal(np.asarray(hybrid.diff(hybrid.tensor(x > 4))), np.diff(x > 4))

@@ -262,8 +262,8 @@ def test_in_a_training_step() -> None:
             self.qkv, self.out = hybrid.nn.Linear(16, 48), hybrid.nn.Linear(16, 16)
 
         def forward(self, x: Any) -> Any:
-            q, k, v = [a.reshape(2, 40, 2, 8).transpose(1, 2) for a in self.qkv(x).chunk(3, -1)]
-            y = attend(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 40, 16)
+            q, k, v = [a.reshape(2, 40, 2, 8).swapaxes(1, 2) for a in self.qkv(x).chunk(3, -1)]
+            y = attend(q, k, v, is_causal=True).swapaxes(1, 2).reshape(2, 40, 16)
             return x + self.out(y)
 
     x = hybrid.tensor(normal(1, 2, 40, 16))

@@ -79,7 +79,7 @@ OPERATIONS: list[Callable[[World, Any, Any, int], Any]] = [
 JOINED: list[Callable[[World, Any, Any, int], Any]] = [
     lambda world, a, b, number: hb.nn.functional.linear(a, world.weight, world.scales[number % 3]),
     lambda world, a, b, number: a[:, number % 2 : number % 2 + 3].sum(1, keepdims=True) * b,
-    lambda world, a, b, number: hb.concat(hb.split(a, 2, axis=1)[::-1], axis=1) * b[1],
+    lambda world, a, b, number: hb.concat(hb.chunk(a, 2, axis=1)[::-1], axis=1) * b[1],
 ]
 
 

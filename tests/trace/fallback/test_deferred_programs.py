@@ -276,7 +276,7 @@ def attention_two_ways(jit: Any) -> Any:
     def turn() -> Any:
         time.time()
         fused = nn.functional.scaled_dot_product_attention(q, k, v)
-        plain = hb.softmax(q @ k.transpose(1, 2) / 8**0.5, -1) @ v
+        plain = hb.softmax(q @ k.swapaxes(1, 2) / 8**0.5, -1) @ v
         loss = ((fused - plain) ** 2).sum() + fused.sum()
         loss.backward()
         gradients = [t.grad for t in (q, k, v)]

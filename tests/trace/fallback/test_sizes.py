@@ -157,7 +157,7 @@ def seen(jit: Any) -> Any:
 
     def step(x: Any) -> Any:
         n, width = x.shape
-        halves = x.reshape(n, 2, width // 2).transpose(0, 1)
+        halves = x.reshape(n, 2, width // 2).swapaxes(0, 1)
         return halves.reshape(-1, width // 2) * 2.0, x[: n // 2].sum()
 
     return jit(step)

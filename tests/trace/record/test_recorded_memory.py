@@ -86,8 +86,8 @@ def test_watching_a_call_keeps_nothing_alive(monkeypatch):
     layers = [hb.nn.Linear(64, 192) for _ in range(6)]
 
     def mixed(layer, x):
-        parts = [p.reshape(64, 16, 4, 16).transpose(1, 2) for p in layer(x).chunk(3, -1)]
-        return x + (parts[0] * parts[1] + parts[2]).transpose(1, 2).reshape(64, 16, 64)
+        parts = [p.reshape(64, 16, 4, 16).swapaxes(1, 2) for p in layer(x).chunk(3, -1)]
+        return x + (parts[0] * parts[1] + parts[2]).swapaxes(1, 2).reshape(64, 16, 64)
 
     def step(x):
         for layer in layers:

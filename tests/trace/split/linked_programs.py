@@ -47,7 +47,7 @@ def cell_of(size=6):
     layer = nn.Linear(2 * size, 3 * size)
 
     def cell(lc, lh, rc, rh):
-        i, f, o = hb.split(layer(hb.concat([lh, rh])), size)
+        i, f, o = hb.split(layer(hb.concat([lh, rh])), 3)
         c = i.sigmoid() * (lc + rc) + f.sigmoid() * lc
         return c, o.sigmoid() * c.tanh()
 

@@ -316,9 +316,9 @@ def small_language_model(function):
             h = self.qkv(self.norm1(x)).reshape(b, t, 3, self.heads, c // self.heads)
             q, k, v = h.permute(2, 0, 3, 1, 4)
             mask = hb.tril(hb.ones(t, t)) == 0
-            scores = q @ k.transpose(-2, -1) / math.sqrt(c // self.heads)
+            scores = q @ k.swapaxes(-2, -1) / math.sqrt(c // self.heads)
             scores = scores.masked_fill(mask, float("-inf"))
-            y = (scores.softmax(axis=-1) @ v).transpose(1, 2).reshape(b, t, c)
+            y = (scores.softmax(axis=-1) @ v).swapaxes(1, 2).reshape(b, t, c)
             x = x + self.proj(y)
             return x + self.mlp(self.norm2(x))
 

@@ -80,15 +80,15 @@ def cached_attention(function):
         def forward(self, x):
             b, t, w = x.shape
             q, k, v = (
-                part.reshape(b, t, self.heads, self.size).transpose(1, 2)
+                part.reshape(b, t, self.heads, self.size).swapaxes(1, 2)
                 for part in self.qkv(x).chunk(3, axis=-1)
             )
             if self.cache is not None:
                 k = hb.concat([self.cache[0], k], axis=2)
                 v = hb.concat([self.cache[1], v], axis=2)
             self.cache = (k, v)
-            weights = (q @ k.transpose(-2, -1) / math.sqrt(self.size)).softmax(axis=-1)
-            return self.out((weights @ v).transpose(1, 2).reshape(b, t, w))
+            weights = (q @ k.swapaxes(-2, -1) / math.sqrt(self.size)).softmax(axis=-1)
+            return self.out((weights @ v).swapaxes(1, 2).reshape(b, t, w))
 
     layer = Attention(16, 2)
 
