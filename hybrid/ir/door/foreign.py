@@ -287,8 +287,8 @@ def rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _no_real(dtype: np.dtype) -> DTypeError:
     return DTypeError(
-        f"complex numbers do not fit {dtype.name}; take the real part (.real) or the absolute value "
-        "first"
+        f"complex numbers do not fit {dtype.name}; take the real part (.real) or the absolute "
+        "value first"
     )
 
 
