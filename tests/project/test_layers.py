@@ -56,7 +56,18 @@ ROOMS = {
         "indexing",
         "products",
         "layers",
+        "special",
         "families",
+    ),
+    "ops.formulas": (
+        "tools",
+        "exponential",
+        "logarithm",
+        "error",
+        "inverse_trig",
+        "power",
+        "trig",
+        "special",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
     "trace": (
