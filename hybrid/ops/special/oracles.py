@@ -139,7 +139,7 @@ def erfinv(x: Array, one_less: Array | None = None) -> Array:
 # ---- gamma's family
 _BERNOULLI = [Fraction(1)]
 for _size in range(1, 31):
-    _sum = sum(math.comb(_size + 1, k) * _BERNOULLI[k] for k in range(_size))
+    _sum = sum((math.comb(_size + 1, k) * _BERNOULLI[k] for k in range(_size)), Fraction(0))
     _BERNOULLI.append(-_sum / (_size + 1))
 
 

@@ -30,7 +30,7 @@ def _bernoulli(count: int) -> list[float]:
     """B(2j) / (2j)! for j = 1 .. count."""
     numbers = [Fraction(1)]
     for size in range(1, 2 * count + 1):
-        total = sum(math.comb(size + 1, k) * numbers[k] for k in range(size))
+        total = sum((math.comb(size + 1, k) * numbers[k] for k in range(size)), Fraction(0))
         numbers.append(-total / (size + 1))
     return [float(numbers[2 * j] / math.factorial(2 * j)) for j in range(1, count + 1)]
 
