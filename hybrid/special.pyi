@@ -31,6 +31,12 @@ def betaln(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 def binom(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """The binomial coefficient of real arguments: gamma(n + 1) / (gamma(k + 1) gamma(n - k + 1)). Exact for whole n and k < 20 while products are whole numbers of the dtype; else the relative error is that of `beta`. NaN for n = -1, -2, ..."""
 
+def chdtr(v: ArrayLike, x: ArrayLike) -> Tensor:
+    """The distribution function of the chi-squared distribution with v degrees of freedom."""
+
+def chdtrc(v: ArrayLike, x: ArrayLike) -> Tensor:
+    """The tail of the chi-squared distribution: 1 - chdtr(v, x), with all digits where it is small."""
+
 def comb(
     N: ArrayLike,
     k: ArrayLike,
@@ -72,6 +78,12 @@ def factorial(n: ArrayLike, exact: builtins.bool = False) -> Tensor:
 
 def gamma(x: ArrayLike, /) -> Tensor:
     """The gamma function: (x - 1)! for whole x. Signed infinities at the zeros, NaN at the other poles."""
+
+def gammainc(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """The regularised lower incomplete gamma function: the integral of t^(a-1) e^-t from 0 to x, over gamma(a). NaN for negative a or x. The gradient is that by x; by a it raises UnsupportedError."""
+
+def gammaincc(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """The regularised upper incomplete gamma function, 1 - gammainc(a, x), with all digits where it is small. Domain and gradient are those of gammainc."""
 
 def gammaln(x: ArrayLike, /) -> Tensor:
     """log |gamma(x)|; infinite at 0, -1, -2, ... Next to the zeros between those the error is 3 last places of the larger of 1 and log gamma(|x|)."""

@@ -29,6 +29,7 @@ __all__ = [
     "exp1",
     "expi",
     "gammaln",
+    "incomplete",
     "inverse_tail",
     "logndtr",
     "oracle",
@@ -228,6 +229,29 @@ def beta(a: Array, b: Array) -> tuple[Array, Array]:
     signs = [np.where((x < 0) & (np.mod(np.floor(x), 2) == 1), -1, 1) for x in (a, b, a + b)]
     value = np.where(np.isinf(logarithm), 1, signs[0] * signs[1] * signs[2]) * np.exp(logarithm)
     return value, logarithm
+
+
+def incomplete(a: Array, x: Array) -> tuple[Array, Array]:
+    """(lower, upper) of the regularised incomplete gamma functions, for a up to some hundreds: the
+    series below a + 1, the continued fraction from its end above."""
+    good = (a > 0) & (x > 0) & np.isfinite(a) & np.isfinite(x)
+    order, place = np.where(good, a, 1), np.where(good, x, 1)
+    front = np.exp(order * np.log(place) - place - _lgamma_positive(order))
+    total, term = 1 / order, 1 / order
+    for k in range(1, 500):
+        term = term * place / (order + k)
+        total = total + term
+    bottom = place + 2 * 2000 + 1 - order
+    for k in reversed(range(1, 2001)):
+        bottom = place + 2 * k - 1 - order - k * (k - order) / bottom
+    series = place < order + 1
+    lower = np.where(series, front * total, 1 - front / bottom)
+    upper = np.where(series, 1 - front * total, front / bottom)
+    none, all_ = (x == 0) | np.isinf(a), (a == 0) | np.isinf(x)
+    lower = np.where(none, 0.0, np.where(all_, 1.0, lower))
+    upper = np.where(none, 1.0, np.where(all_, 0.0, upper))
+    bad = ~((a >= 0) & (x >= 0)) | (none & all_)
+    return np.where(bad, np.nan, lower), np.where(bad, np.nan, upper)
 
 
 # ---- Bessel functions

@@ -223,7 +223,32 @@ def zeta(s: Any, q: Any) -> Any:
         return +mp.zeta(s, q)
 
 
+def lower(a: Any, x: Any) -> Any:
+    return mp.gammainc(a, 0, x, regularized=True)
+
+
+def upper(a: Any, x: Any) -> Any:
+    return mp.gammainc(a, x, mp.inf, regularized=True)
+
+
+def around(low: float, high: float) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """a, and x from a sixth to three times of it, most of them close."""
+
+    def draw(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        a = rng.uniform(low, high, count)
+        close = a + np.sqrt(a) * rng.uniform(-3, 3, count)
+        return a, np.where(rng.random(count) < 0.6, np.abs(close), a * rng.uniform(0.2, 3, count))
+
+    return draw
+
+
 PAIRS = [
+    ("gammainc", lower, anywhere(0, 22), 6),
+    ("gammaincc", upper, anywhere(0, 22), 24),
+    ("gammainc", lower, powers(-24, 1), 6),
+    ("gammaincc", upper, powers(-24, 1), 24),
+    ("gammainc", lower, around(18, 60), 6),
+    ("gammaincc", upper, around(18, 60), 6),
     ("xlogy", lambda x, y: x * mp.log(y), powers(-60, 60), 3),
     ("xlog1py", lambda x, y: x * mp.log1p(y), powers(-60, 60), 3),
     ("rel_entr", lambda x, y: x * mp.log(x / y), near, 3),
@@ -262,3 +287,15 @@ def test_binomials_of_small_whole_numbers_are_exact() -> None:
     want = np.vectorize(math.comb)(n.astype(int), k.astype(int))
     got = hybrid.special.comb(hybrid.tensor(n), hybrid.tensor(k)).numpy()
     np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_incomplete_gamma_of_large_parameters_is_nearly_normal(dtype: Any) -> None:
+    """DLMF 8.11.11 in its second order, where the rest is below the last place."""
+    a = np.array([2.0**100, 2.0**70, 2.0**60], dtype)
+    z = np.array([-3.0, 0.5, 2.0])
+    x = (a + np.sqrt(a) * z).astype(dtype)
+    z = (x.astype(LONG) - a) / np.sqrt(a.astype(LONG))
+    want = exact(mp.ncdf, z)
+    got = hybrid.special.gammainc(hybrid.tensor(a), hybrid.tensor(x)).numpy()
+    np.testing.assert_allclose(got, want.astype(float), rtol=1e-6 if dtype is np.float32 else 1e-9)

@@ -97,6 +97,10 @@ PAIRS = {
     "zeta": [(1, 2, INF), (0.5, 1, NAN), (2, 0, INF), (2, -1, INF), (2, INF, 0), (INF, 1, 1)],
     "beta": [(0, 1, INF), (-2, 2.5, INF), (1, 1, 1), (INF, 1, 0), (0.5, -2.5, 0), (NAN, 1, NAN)],
     "betaln": [(0, 1, INF), (1, 1, 0), (INF, 1, -INF), (0.5, -2.5, -INF), (NAN, 1, NAN)],
+    "gammainc": [(0, 1, 1), (0, 0, NAN), (1, 0, 0), (1, INF, 1), (INF, 1, 0), (-1, 1, NAN)],
+    "gammaincc": [(0, 1, 0), (0, 0, NAN), (1, 0, 1), (1, INF, 0), (INF, INF, NAN), (1, -1, NAN)],
+    "chdtr": [(3, 0, 0), (3, 3, 0.6083748237), (3, INF, 1)],
+    "chdtrc": [(3, 0, 1), (3, 3, 0.3916251762), (3, INF, 0)],
     "binom": [(5, 2, 10), (5, -1, 0), (-1, 2, NAN), (2.5, 2, 1.875), (5, 6, 0)],
     "comb": [(5, 2, 10), (3, 4, 0), (-1, 1, 0), (3, -1, 0)],
 }
@@ -142,12 +146,14 @@ def test_arguments_that_are_refused(call: Any, word: str) -> None:
         call()
 
 
-def test_zeta_has_a_gradient_by_q_alone() -> None:
+def test_zeta_and_gammainc_have_a_gradient_by_their_second_argument_alone() -> None:
     s, q = hybrid.tensor([2.0, 3.0], requires_grad=True), hybrid.tensor([1.5], requires_grad=True)
     special.zeta(s.detach(), q).sum().backward()
     assert q.grad is not None
     with pytest.raises(hybrid.UnsupportedError, match="first argument"):
         special.zeta(s, q).sum().backward()
+    with pytest.raises(hybrid.UnsupportedError, match="first argument"):
+        special.gammainc(s, q).sum().backward()
 
 
 def test_integers_are_computed_as_float32() -> None:

@@ -257,10 +257,60 @@ INTEGRALS = {
     "EI_LARGE": shifted(0.0625, over(ei_far), 1 / 24, 1 / 12),
     "EI_FAR": Fit(over(ei_far), 0, 1 / 24),
 }
+TEMME_TERMS = 12
+TEMME_FROM = 20
+
+
+def temme_series(size: int = 90) -> list[list[mp.mpf]]:
+    """Taylor coefficients in eta of c_k, DLMF 8.12.11, by recurrence."""
+    mu = [mp.mpf(0), mp.mpf(1)]  # mu mu' = eta (1 + mu)
+    for m in range(2, size + 2):
+        inner = mp.fsum(mu[i] * mu[m + 1 - i] for i in range(2, m))
+        mu.append((2 * mu[m - 1] / (m + 1) - inner) / 2)
+    inverse = [mp.mpf(1)]  # eta / mu
+    for m in range(1, size):
+        inverse.append(-mp.fsum(mu[j + 1] * inverse[m - j] for j in range(1, m + 1)))
+    scaled = stirling_scaled(TEMME_TERMS)
+    rows = [inverse[1:]]
+    for k in range(1, TEMME_TERMS):
+        last = rows[-1]
+        slope = [n * c for n, c in enumerate(last)][1:]  # c', over eta: one power less
+        sign = (-1) ** k * scaled[k]
+        rows.append([slope[n + 1] + sign * inverse[n + 1] for n in range(len(slope) - 1)])
+    return rows
+
+
+def stirling_scaled(size: int) -> list[mp.mpf]:
+    """Coefficients of gamma(a) e^a a^(1/2 - a) / sqrt(2 pi) in 1/a, DLMF 5.11.3."""
+    logs = [mp.mpf(0)] * (size + 1)
+    for j in range(1, size // 2 + 1):
+        logs[2 * j - 1] = mp.bernoulli(2 * j) / (2 * j * (2 * j - 1))
+    out = [mp.mpf(1)]
+    for n in range(1, size + 1):
+        out.append(mp.fsum(k * logs[k] * out[n - k] for k in range(1, n + 1)) / n)
+    return out
+
+
+def temme(k: int):
+    made: list[list[mp.mpf]] = []
+
+    def value(eta):
+        if not made:
+            made.extend(temme_series())
+        return mp.polyval(made[k][::-1], eta)
+
+    return value
+
+
+INCOMPLETE = {
+    f"TEMME{k}": Fit(temme(k), -1.3, 1.45, "f64" if k > 4 else "", TEMME_FROM**k / 8)
+    for k in range(TEMME_TERMS)
+}
 FILES = {
     "normal": NORMAL,
     "gamma": GAMMA,
     "bessel": BESSEL,
     "modified": MODIFIED,
     "integrals": INTEGRALS,
+    "incomplete": INCOMPLETE,
 }

@@ -29,6 +29,7 @@ class Fit(NamedTuple):
     low: float
     high: float
     only: str = ""
+    allowed: float = 0.0  # in float64 last places of 1; 0: of the smallest value
 
 
 def expansion(function: Function, low: mp.mpf, high: mp.mpf) -> list[mp.mpf]:
@@ -67,7 +68,7 @@ def coefficients(fit: Fit, kind: str) -> list[mp.mpf]:
     low, high = mp.mpf(fit.low), mp.mpf(fit.high)
     chebyshev = expansion(fit.function, low, high)
     smallest = min(abs(fit.function(low + (high - low) * k / 16)) for k in range(17))
-    allowed = smallest * mp.mpf(2) ** -BITS[kind]
+    allowed = mp.mpf(fit.allowed or smallest) * mp.mpf(2) ** -BITS[kind]
     size = POINTS
     while size > 1 and mp.fsum(abs(c) for c in chebyshev[size - 1 :]) < allowed:
         size -= 1

@@ -7,6 +7,7 @@ Invariant: as in the formulas above; the error of each is what its record says. 
 from .bessel import j0, j1, y0, y1
 from .beta import beta, betaln, binom
 from .gamma import digamma, gamma, gammaln, gammasgn
+from .incomplete import gammainc, gammaincc
 from .information import (
     cosm1,
     entr,
@@ -39,6 +40,8 @@ __all__ = [
     "expi",
     "exprel",
     "gamma",
+    "gammainc",
+    "gammaincc",
     "gammaln",
     "gammasgn",
     "i0",

@@ -29,7 +29,16 @@ from .gamma_tables import (
 )
 
 Table = dict[str, tuple[float, ...]]
-__all__ = ["digamma", "gamma", "gammaln", "gammasgn", "half_turns", "odd"]
+__all__ = [
+    "digamma",
+    "gamma",
+    "gammaln",
+    "gamma_small",
+    "gammasgn",
+    "half_turns",
+    "log_gamma_ratio",
+    "odd",
+]
 
 _STIRLING_FROM = 8.0
 _STEPS = 6  # from [1, 2) to [7, 8)
@@ -70,13 +79,18 @@ def _two_pieces(algebra: Builder, x: Val, near: Table, near_centre: float, middl
     return algebra.select(x < 3.0, first, second)
 
 
+def log_gamma_ratio(algebra: Builder, x: Val) -> Val:
+    """log(gamma(x)) / ((x - 1) (x - 2)) for 1/2 <= x < 8."""
+    return _two_pieces(algebra, x, LGAMMA_NEAR, 1.25, LGAMMA_MIDDLE)
+
+
 def _log_gamma(algebra: Builder, x: Val) -> Val:
     """log(gamma(x)) for x >= 0."""
     tiny = x < 0.5  # log gamma(x) = log gamma(1 + x) - log x
     less_one = algebra.select(tiny, x, x - 1.0)
     less_two = algebra.select(tiny, x - 1.0, x - 2.0)
     moved = algebra.select(tiny, x + 1.0, x)
-    ratio = _two_pieces(algebra, moved, LGAMMA_NEAR, 1.25, LGAMMA_MIDDLE)
+    ratio = log_gamma_ratio(algebra, moved)
     near = less_one * less_two * ratio + 0.0  # 0 at 1, without a sign
     logarithm = log(algebra, x)
     near = algebra.select(tiny, near - logarithm, near)
@@ -110,7 +124,7 @@ def gammasgn(algebra: Builder, x: Val) -> Val:
     return algebra.select((x == x) & (x != -INF), result, NAN)
 
 
-def _gamma_small(algebra: Builder, x: Val) -> Val:
+def gamma_small(algebra: Builder, x: Val) -> Val:
     """gamma for 1 <= x < 8, and gamma(1 + x) for x < 1."""
     whole = clamp(algebra, algebra.floor(x), 0.0, 7.0)
     part = x - whole  # exact; the value on [1, 2) is a polynomial in the distance from 3/2
@@ -147,7 +161,7 @@ def gamma(algebra: Builder, x: Val) -> Val:
     y = clamp(algebra, magnitude, None, limit)
     sine = sin_turns(algebra, half_turns(algebra, magnitude))
     sine = algebra.select(odd(algebra, algebra.rint(magnitude)), -sine, sine)
-    small = _gamma_small(algebra, y)
+    small = gamma_small(algebra, y)
     below_one = y < 1.0
     reflected = -math.pi / (sine * algebra.select(below_one, small, small * y))
     near = algebra.select(
