@@ -10,6 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ...core.errors import ArgumentError
+from ...core.shapes import whole
+from ...ir.door.bind import as_tensor, bind
+from ...ir.op import Op, map_op
+from ..base.common import draw
 from ..base.surface import public
 from ..elementwise.arithmetic import divide, multiply, negative, subtract
 from ..elementwise.functions import exp, unary
@@ -83,3 +88,59 @@ expi: Function = public(
     hybrid=False,
     special=True,
 )
+
+
+def _expn_reference(x: np.ndarray, n: int) -> np.ndarray:
+    """The continued fraction from far behind; below 1 steps up from E1."""
+    place = np.where((x > 0) & np.isfinite(x), x, 1)
+    total = place + n + 2 * 3000
+    for k in reversed(range(1, 3001)):
+        total = place + n + 2 * k - 2 - k * (n + k - 1) / total
+    steps = true.exp1(np.minimum(place, 1))
+    for k in range(1, n):
+        steps = (np.exp(-np.minimum(place, 1)) - np.minimum(place, 1) * steps) / k
+    result = np.where(place < 1, steps, np.exp(-place) / total)
+    result = np.where(x == 0, 1 / (n - 1), np.where(x == np.inf, 0, result))
+    return np.where(x >= 0, result, np.nan)
+
+
+def _expn_vjp(gradient: Tensor, out: Tensor, operand: Tensor, n: int) -> tuple[Any]:
+    return (negative(multiply(gradient, expn(n - 1, operand))),)
+
+
+def _orders(rng: np.random.Generator) -> Any:
+    for n, shape in ((2, (7,)), (3, (3, 5)), (4, ()), (2, (0, 2)), (12, (5,))):
+        yield [draw(rng, *shape, low=0.3, high=6.0)], {"n": n}
+
+
+EXPN: Op = map_op(
+    "expn",
+    1,
+    lambda algebra, operand, *, n: F.expn(algebra, operand, n),
+    vjp=_expn_vjp,
+    reference=true.oracle(_expn_reference),
+    result="float",
+    accepts="f",
+    params=("n",),
+    samples=_orders,
+    ulp=6.0,
+    doc="The integral of e^(-x t) / t^n from 1 to infinity, n >= 2.",
+)
+
+
+@public(hybrid=False, special=True)
+def expn(n: int, x: Tensor) -> Tensor:
+    """The exponential integral E_n: that of e^(-x t) / t^n from 1 to infinity; n is a whole number,
+    0 or more, not a tensor.
+
+    NaN for negative x; the error is at most 6 last places.  Raises ArgumentError for another n.
+
+    >>> hybrid.special.expn(2, hybrid.tensor([0.0, 1.0, 10.0]))
+    tensor([1.0000e+00, 1.4850e-01, 3.8302e-06])
+    """
+    order = whole(n, "n")
+    if order < 0:
+        raise ArgumentError(f"expn: n is {order}; it must be 0 or more")
+    if order == 0:
+        return divide(exp(negative(x)), x)
+    return exp1(x) if order == 1 else bind(EXPN, as_tensor(x), n=order)

@@ -202,6 +202,16 @@ def test_polygamma(order: int, dtype: Any) -> None:
         assert last_places(got, want, sizes if signed else None).max() <= bound
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 7, 40])
+def test_expn(order: int, dtype: Any) -> None:
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.uniform(0, 3, 40), np.exp2(rng.uniform(-30, 6, 30))]).astype(dtype)
+    got = hybrid.special.expn(order, hybrid.tensor(x)).numpy()
+    want = exact(lambda v: mp.expint(order, v), x)
+    assert last_places(got, want, None).max() <= 6
+
+
 def near(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     x = rng.uniform(0.1, 5, count)
     return x, x * (1 + rng.choice([-1, 1], count) * np.exp2(rng.uniform(-20, -1, count)))

@@ -122,6 +122,11 @@ def test_poles_of_polygamma(order: int) -> None:
     np.testing.assert_array_equal(got, [sign] * 5 + [0.0])
 
 
+def test_ends_of_expn() -> None:
+    got = special.expn(3, hybrid.tensor([0.0, -0.0, INF, -1.0, NAN])).numpy()
+    np.testing.assert_array_equal(got, [0.5, 0.5, 0.0, NAN, NAN])
+
+
 def test_names_that_stand_for_others() -> None:
     assert special.psi is special.digamma
     assert special.expit is hybrid.sigmoid is hybrid.expit
@@ -136,6 +141,7 @@ def test_names_that_stand_for_others() -> None:
     [
         (lambda: special.polygamma(-1, hybrid.tensor([1.0])), "0 or more"),
         (lambda: special.polygamma(1.5, hybrid.tensor([1.0])), "integer"),
+        (lambda: special.expn(-1, hybrid.tensor([1.0])), "0 or more"),
         (lambda: special.multigammaln(hybrid.tensor([3.0]), 0), "positive"),
         (lambda: special.comb(hybrid.tensor([3.0]), 1, exact=True), "math.comb"),
         (lambda: special.factorial(hybrid.tensor([3.0]), exact=True), "math.factorial"),
@@ -223,6 +229,7 @@ COMPOSED = {
     "log_softmax": lambda x: special.log_softmax(x, axis=0),
     "logsumexp": lambda x: special.logsumexp(x, 1, hybrid.tensor([[1.0, -0.3, 0.5]]), True),
     "polygamma": lambda x: special.polygamma(2, x),
+    "expn": lambda x: special.expn(3, x),
     "zeta": lambda x: special.zeta(3.0, x),
     "sinc": hybrid.sinc,
     "exprel": special.exprel,

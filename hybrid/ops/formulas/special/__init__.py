@@ -20,7 +20,7 @@ from .information import (
     xlog1py,
     xlogy,
 )
-from .integrals import dawsn, exp1, expi
+from .integrals import dawsn, exp1, expi, expn
 from .modified import i0, i0e, i1, i1e, k0, k0e, k1, k1e
 from .normal import erfcinv, erfcx, erfinv, log_ndtr, ndtr, ndtri
 from .zeta import polygamma, zeta
@@ -38,6 +38,7 @@ __all__ = [
     "erfinv",
     "exp1",
     "expi",
+    "expn",
     "exprel",
     "gamma",
     "gammainc",

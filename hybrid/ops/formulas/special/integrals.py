@@ -28,7 +28,7 @@ from .integrals_tables import (
     EI_NEAR,
 )
 
-__all__ = ["dawsn", "exp1", "expi"]
+__all__ = ["dawsn", "exp1", "expi", "expn"]
 
 _EULER = 0.5772156649015329
 # the zero of Ei in two parts
@@ -37,6 +37,8 @@ _ZERO = {
     "f64": (0.3725074107813666, 1.3140183414386028e-17),
 }
 _LOG_ZERO = -math.log(0.3725074107813666)
+_STEPS_BELOW = 1.5
+_DEPTH = {"f32": 20, "f64": 72}
 _BEYOND = 9.0  # Ei overflows, and E1 vanishes, by log x elsewhere than the exponential
 
 
@@ -78,6 +80,28 @@ def _first(algebra: Builder, x: Val) -> Val:
 
 def exp1(algebra: Builder, x: Val) -> Val:
     return algebra.select(x >= 0, _first(algebra, algebra.abs(x)), NAN)
+
+
+def expn(algebra: Builder, x: Val, n: int) -> Val:
+    """E_n for n >= 2: by steps up from E1 (DLMF 8.19.12), which lose little for small x; else the
+    continued fraction DLMF 8.19.17 from its end."""
+    small = clamp(algebra, x, None, _STEPS_BELOW)
+    mantissa, power = _power(algebra, -small)
+    decay = mantissa * power * power
+    near = _first(algebra, small)
+    # x E1(x) is 0 at 0
+    near = decay - algebra.select(small == 0, 0.0, small * near)
+    for order in range(2, n):  # (order - 1) times E of it
+        near = decay - small * (near * (1.0 / (order - 1)))
+    near = near * (1.0 / (n - 1))
+    depth = _DEPTH[x.type]
+    total = x + float(n + 2 * depth)
+    for step in reversed(range(1, depth + 1)):
+        total = x + float(n + 2 * step - 2) - float(step * (n + step - 1)) / total
+    mantissa, power = _power(algebra, -x)
+    far = mantissa / total * power * power
+    result = algebra.select(x < _STEPS_BELOW, near, far)
+    return algebra.select(x >= 0, algebra.select(x == INF, 0.0, result), NAN)
 
 
 def _principal(algebra: Builder, x: Val) -> Val:
