@@ -208,6 +208,9 @@ class TensorMethods(Handle):
     def erf(self, /) -> Tensor:
         """The error function."""
 
+    def erfinv(self, /) -> Tensor:
+        """The inverse of erf: y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
+
     def exp(self, /) -> Tensor:
         """e^x."""
 
@@ -256,6 +259,9 @@ class TensorMethods(Handle):
     def half(self) -> Tensor:
         """Elements as float16."""
 
+    def i0(self, /) -> Tensor:
+        """The modified Bessel function of the first kind of order 0; infinite at both infinities."""
+
     def index_select(self, dim: builtins.int, index: Any) -> Tensor:
         """Slices at integer positions along an axis (PyTorch's order of `take`)."""
 
@@ -300,6 +306,9 @@ class TensorMethods(Handle):
 
     def logical_not(self, /) -> Tensor:
         """not x."""
+
+    def logit(self, /) -> Tensor:
+        """log(x / (1 - x)), the inverse of expit, exact next to 1/2; infinite at 0 and 1, NaN beyond."""
 
     def logsumexp(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """log(sum(exp(x))) over axes, without overflow."""
@@ -449,6 +458,9 @@ class TensorMethods(Handle):
 
     def sin(self, /) -> Tensor:
         """Sine, exact for huge arguments too."""
+
+    def sinc(self, /) -> Tensor:
+        """sin(pi x) / (pi x), 1 at 0 and exactly 0 at other whole numbers; NaN at infinity."""
 
     def sinh(self, /) -> Tensor:
         """Hyperbolic sine."""
@@ -604,6 +616,9 @@ class TensorMethods(Handle):
 
     def where(self, left: ArrayLike, right: ArrayLike, /) -> Tensor:
         """x where the condition holds, else y."""
+
+    def xlogy(self, y: ArrayLike, /) -> Tensor:
+        """x log(y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= 0, as PyTorch's."""
 
     def zero_(self) -> Tensor:
         """Take zeros as the new value; returns self."""

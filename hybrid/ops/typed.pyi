@@ -83,9 +83,11 @@ __all__ = [
     "equal",
     "erf",
     "erfc",
+    "erfinv",
     "exp",
     "exp2",
     "expand_dims",
+    "expit",
     "expm1",
     "eye",
     "flatten",
@@ -107,6 +109,7 @@ __all__ = [
     "hstack",
     "huber_loss",
     "hypot",
+    "i0",
     "imag",
     "index_add",
     "isfinite",
@@ -133,6 +136,7 @@ __all__ = [
     "logical_not",
     "logical_or",
     "logical_xor",
+    "logit",
     "logsumexp",
     "manual_seed",
     "masked_select",
@@ -196,6 +200,7 @@ __all__ = [
     "signbit",
     "silu",
     "sin",
+    "sinc",
     "sinh",
     "smooth_l1_loss",
     "softmax",
@@ -233,6 +238,7 @@ __all__ = [
     "vecdot",
     "vstack",
     "where",
+    "xlogy",
     "zeros",
     "zeros_like",
 ]
@@ -618,6 +624,9 @@ def erf(x: ArrayLike, /) -> Tensor:
 def erfc(x: ArrayLike, /) -> Tensor:
     """1 - erf(x), accurate in the tail."""
 
+def erfinv(x: ArrayLike, /) -> Tensor:
+    """The inverse of erf: y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
+
 def exp(x: ArrayLike, /) -> Tensor:
     """e^x."""
 
@@ -626,6 +635,9 @@ def exp2(x: ArrayLike, /) -> Tensor:
 
 def expand_dims(x: ArrayLike, axis: Any = 0) -> Tensor:
     """x with axes of size 1 inserted at the positions `axis` of the result."""
+
+def expit(x: ArrayLike, /) -> Tensor:
+    """1 / (1 + e^-x), accurate in both tails."""
 
 def expm1(x: ArrayLike, /) -> Tensor:
     """e^x - 1, exact near 0."""
@@ -729,6 +741,9 @@ def huber_loss(
 def hypot(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's."""
 
+def i0(x: ArrayLike, /) -> Tensor:
+    """The modified Bessel function of the first kind of order 0; infinite at both infinities."""
+
 def imag(x: ArrayLike) -> Tensor:
     """The imaginary part of each element, as a view of a complex tensor; zeros for a real one."""
 
@@ -827,6 +842,9 @@ def logical_or(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
 def logical_xor(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x exclusive or y."""
+
+def logit(x: ArrayLike, /) -> Tensor:
+    """log(x / (1 - x)), the inverse of expit, exact next to 1/2; infinite at 0 and 1, NaN beyond."""
 
 def logsumexp(x: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """log(sum(exp(x))) over axes, without overflow."""
@@ -1146,6 +1164,9 @@ def silu(x: ArrayLike, /) -> Tensor:
 def sin(x: ArrayLike, /) -> Tensor:
     """Sine, exact for huge arguments too."""
 
+def sinc(x: ArrayLike, /) -> Tensor:
+    """sin(pi x) / (pi x), 1 at 0 and exactly 0 at other whole numbers; NaN at infinity."""
+
 def sinh(x: ArrayLike, /) -> Tensor:
     """Hyperbolic sine."""
 
@@ -1307,6 +1328,9 @@ def vstack(xs: Sequence[ArrayLike]) -> Tensor:
 
 def where(condition: ArrayLike, left: ArrayLike, right: ArrayLike, /) -> Tensor:
     """x where the condition holds, else y."""
+
+def xlogy(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """x log(y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= 0, as PyTorch's."""
 
 def zeros(
     shape: Any,
