@@ -62,13 +62,13 @@ for _function in (add, subtract, negative, positive, clone):
 analytic(
     multiply,
     formulas.multiply,
-    lambda out, z, w: (w, z),
+    lambda out, left, right: (right, left),
     np.multiply,
 )
 analytic(
     divide,
     formulas.divide,
-    lambda out, z, w: (reciprocal(w), negative(divide(out, w))),
+    lambda out, left, right: (reciprocal(right), negative(divide(out, right))),
     np.divide,
     ulp=16.0,
     domain=(0.5, 3.0),
@@ -76,15 +76,15 @@ analytic(
 analytic(
     reciprocal,
     formulas.reciprocal,
-    lambda out, z: (negative(square(out)),),
-    lambda z: 1 / z,
+    lambda out, left: (negative(square(out)),),
+    lambda left: 1 / left,
     ulp=16.0,
     domain=(0.5, 3.0),
 )
 analytic(
     square,
-    lambda s, a, b: formulas.multiply(s, a, b, a, b),
-    lambda out, z: (multiply(z, 2.0),),
+    lambda algebra, first, second: formulas.multiply(algebra, first, second, first, second),
+    lambda out, left: (multiply(left, 2.0),),
     np.square,
 )
 
@@ -97,7 +97,9 @@ def _sign(x: Tensor) -> Tensor:
     """z / |z|, 0 for 0; an infinite part leaves nothing of a finite one."""
     parts = parts_of(x)
     endless = logical_or(*map(isinf, parts))
-    parts = tuple([where(endless, where(isinf(p), sign(p), multiply(p, 0)), p) for p in parts])
+    parts = tuple(
+        [where(endless, where(isinf(part), sign(part), multiply(part, 0)), part) for part in parts]
+    )
     size = hypot(*parts)
     safe = where(equal(size, 0), 1, size)
     return complex_of(*[add(divide(part, safe), 0.0) for part in parts])
@@ -147,7 +149,7 @@ def _where(condition: Tensor, left: Tensor, right: Tensor) -> Tensor:
     if not dt.is_complex(left.dtype):
         return where(condition, left, right)
     parts = zip(parts_of(left), parts_of(right))
-    return complex_of(*[where(condition, a, b) for a, b in parts])
+    return complex_of(*[where(condition, first, second) for first, second in parts])
 
 
 enter(where, _where)
