@@ -29,4 +29,5 @@ from .elementwise import (
 )
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
+from .numeric import counting, histograms, moments, nans, quantiles, ranks, sets
 from .products import attention, contract, convolution, einsum

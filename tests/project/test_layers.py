@@ -56,6 +56,7 @@ ROOMS = {
         "indexing",
         "products",
         "layers",
+        "numeric",
         "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),

@@ -147,7 +147,7 @@ def _scan(op: Op, operand: Tensor, axis: int | None, dtype: Any) -> Tensor:
     return bind(op, operand, axis=normalize_axis(axis, operand.ndim, op.name), dtype=wanted)
 
 
-@public(method=("cumulative_sum", "cumsum"))
+@public(method=True)
 def cumulative_sum(x: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
     """Running sums along an axis (optional for one dimension).
 
