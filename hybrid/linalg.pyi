@@ -10,3 +10,5 @@ from .eager.tensor import Tensor
 
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 
+def cross(x1: Any, x2: Any, /, *, axis: builtins.int = -1) -> Tensor:
+    """Cross products of vectors of size 3 along an axis (array API); other axes broadcast."""

@@ -29,5 +29,19 @@ from .elementwise import (
 )
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
-from .numeric import counting, histograms, moments, nans, quantiles, ranks, sets
+from .numeric import (
+    applied,
+    calculus,
+    closeness,
+    counting,
+    histograms,
+    moments,
+    nans,
+    polynomials,
+    quantiles,
+    ranks,
+    sequences,
+    sets,
+    spectra,
+)
 from .products import attention, contract, convolution, einsum

@@ -14,7 +14,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import HOST
 from ...core.errors import ArgumentError, DTypeError, ShapeError
-from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
 from ..axes.extremes import all as all_
@@ -154,8 +154,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     >>> hybrid.digitize(hybrid.tensor([0.2, 6.4, 3.0, 1.6]), [0.0, 1.0, 2.5, 4.0, 10.0])
     tensor([1, 4, 3, 2])
     """
-    edges = as_tensor(bins)
-    x = as_tensor(x, edges.device)
+    edges, x = operands(bins, x, compares=True)
     if edges.ndim != 1:
         raise ShapeError(f"digitize takes bins of one dimension, not {edges.ndim}")
     rises, falls = ordered(edges)

@@ -74,7 +74,7 @@ def _edges(what: str, x: Tensor, bins: Any, range: Any, weighted: bool) -> Tenso
             raise ArgumentError(f"{what}: {error}") from None
         return as_tensor(found, x.device)
     if isinstance(bins, Handle) or np.ndim(bins) == 1:
-        edges = as_tensor(bins, x.device)
+        edges = _listed(bins, x)
         if edges.ndim == 1:
             if not ordered(edges)[0]:
                 raise ArgumentError(f"{what}: bins have to be sorted")
@@ -90,6 +90,13 @@ def _edges(what: str, x: Tensor, bins: Any, range: Any, weighted: bool) -> Tenso
         with plain_floats():
             return as_tensor(np.linspace(low, high, count + 1, dtype=_edge_type(x)), x.device)
     raise ShapeError(f"{what}: bins has to be a number, or edges in one dimension")
+
+
+def _listed(bins: Any, x: Tensor) -> Tensor:
+    """Edges that are given; floats of Python are rounded to the dtype of the edges of x."""
+    if not isinstance(bins, (Handle, np.ndarray)) and np.asarray(bins).dtype == np.float64:
+        return as_tensor(np.asarray(bins, _edge_type(x)), x.device)
+    return as_tensor(bins, x.device)
 
 
 def _shown(edges: Tensor, x: Tensor) -> Tensor:
@@ -154,7 +161,7 @@ def histogram_bin_edges(
     tensor([0. , 0.5, 1. , 1.5, 2. ])
     """
     x = as_tensor(a)
-    given = isinstance(bins, Handle) or (not isinstance(bins, str) and np.ndim(bins) == 1)
+    given = isinstance(bins, (Handle, np.ndarray))
     edges = _edges("histogram_bin_edges", x, bins, range, weights is not None)
     return edges if given else _shown(edges, x)
 
@@ -178,7 +185,7 @@ def histogram(
     x = as_tensor(a)
     x = astype(x, dt.uint8) if x.dtype is dt.bool_ else x
     loads = _loads("histogram", weights, x)
-    given = isinstance(bins, Handle) or (not isinstance(bins, str) and np.ndim(bins) == 1)
+    given = isinstance(bins, (Handle, np.ndarray))
     edges = _edges("histogram", x, bins, range, loads is not None)
     shown = edges if given else _shown(edges, x)
     count = max(edges.shape[0] - 1, 0)

@@ -36,7 +36,7 @@ Tensor = Any
 def ptp(a: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """The largest element less the smallest one, over axes (all by default).
 
-    Integers wrap as NumPy's do; DTypeError for bools, ShapeError where there is no element.
+    Integers wrap as NumPy's do, bools are taken as int64.  ShapeError where there is no element.
 
     >>> hybrid.ptp(hybrid.tensor([[4, 9, 2], [1, 1, 1]]), axis=1)
     tensor([7, 0])
@@ -161,7 +161,7 @@ def cov(
         x = concat([x, astype(_variables("cov", y, rowvar, False, dtype), x.dtype)], 0)
     wanted = x.dtype
     x = astype(x, dt.compute_type(wanted))
-    fewer = (0 if bias else 1) if ddof is None else int(ddof)
+    fewer = int(not bias) if ddof is None else int(ddof)
     count = x.shape[1]
     floads, aloads = (
         None if given is None else _checked_weights(given, name, count, x)

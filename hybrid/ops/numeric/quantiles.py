@@ -220,7 +220,7 @@ def _weighted(
 
 
 # ---- what is public
-@public
+@public(method=True)
 def quantile(
     a: Tensor,
     q: Any,
@@ -276,7 +276,7 @@ def percentile(
     return _quantile("percentile", a, q, shares, axis, method, keepdims)
 
 
-@public
+@public(method=True)
 def median(a: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """The middle element over the axes (all by default), or the mean of the two in the middle.
 
@@ -333,7 +333,7 @@ def _nan_quantile(
     return _ahead(result, shares.shape, kept, keepdims)
 
 
-@public
+@public(method=True)
 def nanquantile(
     a: Tensor,
     q: Any,
@@ -377,7 +377,7 @@ def nanpercentile(
     return _nan_quantile("nanpercentile", a, q, shares, axis, method, keepdims)
 
 
-@public
+@public(method=True)
 def nanmedian(a: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """`median` of the elements that are not NaN; NaN where there is none.
 

@@ -181,10 +181,10 @@ def _bucket_body(algebra: Builder, edges: Any, operand: Val, *, right: bool, clo
         probe = place + (1 << power)
         edge = edges.at_coords(algebra.min(probe, count) - 1)
         before = _before(algebra, edge, operand, right)
-        if closed:
-            last = _before(algebra, edge, operand, False)
-            before = algebra.select(probe == count, last, before)
         place = algebra.select((probe <= count) & before, probe, place)
+    if closed:
+        highest = edges.at_coords(algebra.const("i64", count - 1))
+        place = algebra.select(operand == highest, count - 1, place)
     return place
 
 
