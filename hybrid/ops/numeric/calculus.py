@@ -134,7 +134,7 @@ def _spacings(f: Tensor, given: tuple[Any, ...], axes: tuple[int, ...]) -> list[
 def _one_gradient(f: Tensor, axis: int, steps: Any, order: int) -> Tensor:
     """Central differences inside, one-sided ones of the first or second order at the ends."""
     size = f.shape[axis]
-    even = not isinstance(steps, Handle) or steps.ndim == 0
+    even = not getattr(steps, "ndim", 0)
 
     def at(begin: int, count: int = 1) -> Tensor:
         return narrow(f, axis, begin % size, count)
@@ -143,7 +143,7 @@ def _one_gradient(f: Tensor, axis: int, steps: Any, order: int) -> Tensor:
         return steps if even else narrow(steps, axis, begin % (size - 1), count)
 
     if even:
-        inside = divide(subtract(at(2, size - 2), at(0, size - 2)), multiply(steps, 2.0))
+        inside = divide(subtract(at(2, size - 2), at(0, size - 2)), steps * 2.0)
     else:
         inside = _weighted(
             _inner_weights(step(0, size - 2), step(1, size - 2)),
@@ -154,7 +154,7 @@ def _one_gradient(f: Tensor, axis: int, steps: Any, order: int) -> Tensor:
         last = divide(subtract(at(-1), at(-2)), step(-1))
     else:
         near = _end_weights(step(0), step(1))
-        far = [negative(weight) for weight in _end_weights(step(-1), step(-2))]
+        far = [-weight for weight in _end_weights(step(-1), step(-2))]
         first = _weighted(near, [at(0), at(1), at(2)])
         last = _weighted(far, [at(-1), at(-2), at(-3)])
     return concat([first, inside, last], axis)
@@ -167,23 +167,18 @@ def _weighted(weights: list[Tensor], values: list[Tensor]) -> Tensor:
 
 def _inner_weights(before: Tensor, behind: Tensor) -> list[Tensor]:
     """Weights of three neighbours at unequal distances, exact for parabolas."""
-    both = add(before, behind)
+    both = before + behind
     return [
-        negative(divide(behind, multiply(before, both))),
-        divide(subtract(behind, before), multiply(before, behind)),
-        divide(before, multiply(behind, both)),
+        -behind / (before * both),
+        (behind - before) / (before * behind),
+        before / (behind * both),
     ]
 
 
-def _end_weights(near: Any, far: Any) -> list[Tensor]:
-    """Weights of an end and its two neighbours, exact for parabolas."""
-    near, far = as_tensor(near), as_tensor(far)
-    both = add(near, far)
-    return [
-        negative(divide(add(near, both), multiply(near, both))),
-        divide(both, multiply(near, far)),
-        negative(divide(near, multiply(far, both))),
-    ]
+def _end_weights(near: Any, far: Any) -> list[Any]:
+    """Weights of an end and its two neighbours, exact for parabolas; numbers of numbers."""
+    both = near + far
+    return [-(near + both) / (near * both), both / (near * far), -near / (far * both)]
 
 
 @public

@@ -29,7 +29,8 @@ from ..elementwise.selection import where
 
 Function = Callable[..., Any]
 Tensor = Any
-_LARGEST = {dtype: float(ml_dtypes.finfo(dtype).max) for dtype in dt.FLOATS}
+_finfo: Function = ml_dtypes.finfo
+_LARGEST = {dtype: float(_finfo(dtype).max) for dtype in dt.FLOATS}
 
 
 # ---- isclose
@@ -44,7 +45,8 @@ def _close_reference(
 ) -> np.ndarray:
     with np.errstate(all="ignore"):
         near = np.abs(left - right) <= absolute + relative * np.abs(right)
-    return (near & np.isfinite(right)) | (left == right)
+    result: np.ndarray = (near & np.isfinite(right)) | (left == right)
+    return result
 
 
 def _close_samples(rng: np.random.Generator) -> Any:

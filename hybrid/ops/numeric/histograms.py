@@ -214,9 +214,10 @@ def _each(what: str, given: Any, count: int) -> list[Any]:
     """An argument for each dimension."""
     if not isinstance(given, (list, tuple, np.ndarray, Handle)):
         return [given] * count
-    if len(given) != count:
-        raise ArgumentError(f"histogramdd: {len(given)} {what} for {count} dimensions")
-    return list(given)
+    each: Any = given
+    if len(each) != count:
+        raise ArgumentError(f"histogramdd: {len(each)} {what} for {count} dimensions")
+    return list(each)
 
 
 @public

@@ -312,7 +312,8 @@ def nanvar(
     x = astype(x, inner)
     count = _present(x, axis, True, inner)
     center = divide(sum_(without_nans(x, 0.0), axis, keepdims=True), count)
-    squares = sum_(without_nans(square(subtract(x, center)), 0.0), axis, keepdims=True)
+    distance = where(isnan(x), 0.0, subtract(x, center))
+    squares = sum_(square(distance), axis, keepdims=True)
     left = subtract(count, float(fewer))
     result = where(left > 0, divide(squares, left), float("nan"))
     if not keepdims:

@@ -17,7 +17,6 @@ from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...core.shapes import normalize_axes
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
-from ...ir.tensor import Handle
 from ..axes.cumulative import cumulative_sum
 from ..axes.extremes import any as any_
 from ..axes.reduce import mean
@@ -105,7 +104,7 @@ def _places(math: Any, count: Any, share: Any, method: str) -> tuple[Any, Any, A
 
 def _shares(q: Any, what: str, limit: float = 1.0) -> np.ndarray:
     """The quantiles asked for, as float64 between 0 and 1."""
-    values = q.numpy() if isinstance(q, Handle) else np.asarray(q)
+    values: Any = q.numpy() if hasattr(q, "numpy") else np.asarray(q)
     try:
         shares = np.asarray(values, np.float64)
     except (TypeError, ValueError):
@@ -145,7 +144,7 @@ def _ahead(found: Tensor, q_shape: Ints, kept: Ints, keepdims: bool) -> Tensor:
 
 def _wide(q: Any, dtype: np.dtype) -> np.dtype:
     """float64 quantiles that are no Python numbers give a float64 result, as in NumPy."""
-    strong = isinstance(q, (Handle, np.ndarray, np.generic)) and q.dtype == np.float64
+    strong = getattr(q, "dtype", None) == np.float64
     return dt.float64 if strong else dtype
 
 
@@ -170,7 +169,7 @@ def _quantile(
             astype(t, dtype)
             for t in (result, narrow(found, found.ndim - 1, len(below), len(below)))
         ]
-        result = _between(*ends, astype(as_tensor(upper, x.device), dtype))
+        result = _between(ends[0], ends[1], astype(as_tensor(upper, x.device), dtype))
     if floats:
         result = where(isnan(last), astype(last, result.dtype), result)
     return _ahead(result, shares.shape, kept, keepdims)

@@ -37,7 +37,7 @@ def _range(left: int, right: int, mode: str) -> tuple[int, int]:
 
 
 def _infer(left: Aval, right: Aval, *, mode: str) -> tuple[Aval, ...]:
-    return (left.with_((_range(*left.shape, *right.shape, mode)[1],)),)
+    return (left.with_((_range(left.shape[0], right.shape[0], mode)[1],)),)
 
 
 def _host_convolve(left: np.ndarray, right: np.ndarray, mode: str) -> np.ndarray:

@@ -24,7 +24,9 @@ class Call(NamedTuple):
     more: dict[str, Any]
 
     def __str__(self) -> str:
-        shapes = [f"{a.dtype}{list(a.shape)}" if isinstance(a, np.ndarray) else a for a in self.args]
+        shapes = [
+            f"{a.dtype}{list(a.shape)}" if isinstance(a, np.ndarray) else a for a in self.args
+        ]
         return f"{self.name}-{shapes}-{list(self.more)}"
 
 

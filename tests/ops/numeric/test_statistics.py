@@ -66,6 +66,8 @@ def test_tails_of_variances():
         agrees(call("nanvar", x, axis=1, **more))
         agrees(call("nanstd", x, axis=1, **more))
     agrees(call("nanmean", x, dtype="float32"), 1e-6)
+    for name in ("nanvar", "nanmean", "nansum", "nanmedian", "nanmax"):
+        agrees(call(name, np.array([[1.0, INF, NAN], [INF, -INF, NAN]]), axis=1))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -106,7 +108,9 @@ def test_weighted_quantiles(name):
             more = {"axis": axis, "method": "inverted_cdf", "weights": weights}
             agrees(call(name, x, q, **more))
     if not name.startswith("nan"):  # where NumPy takes no weights of one axis
-        agrees(call(name, draw(4, 5), 0.3, axis=1, method="inverted_cdf", weights=np.arange(1.0, 6)))
+        agrees(
+            call(name, draw(4, 5), 0.3, axis=1, method="inverted_cdf", weights=np.arange(1.0, 6))
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES[:-1])
