@@ -242,13 +242,14 @@ def histogramdd(
     columns = _columns(sample)
     loads = _loads("histogramdd", weights, columns[0]) if columns else None
     ranges = [None] * len(columns) if range is None else _each("ranges", range, len(columns))
-    rows: Any = 0
+    rows: Any = None
     shape, shown = [], []
     for x, wanted, span in zip(columns, _each("bins", bins, len(columns)), ranges):
         edges = _edges("histogramdd", x, wanted, span, False)
         shape.append(edges.shape[0] + 1)
         shown.append(_shown(edges, x))
-        rows = add(multiply(rows, shape[-1]), bucket(edges, x, right=True, closed=True))
+        places = bucket(edges, x, right=True, closed=True)
+        rows = places if rows is None else add(multiply(rows, shape[-1]), places)
     total = 1
     for extent in shape:
         total *= extent

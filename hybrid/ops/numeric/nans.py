@@ -69,13 +69,27 @@ def _present(operand: Tensor, axis: Axis, keepdims: bool, dtype: np.dtype) -> Te
 
 
 # ---- extremes
+def _key(algebra: Builder, operand: Val) -> Val:
+    """The bits of a float as an integer that orders as the float does (its own inverse)."""
+    if operand.type not in ("i32", "i64"):
+        operand = algebra.bitcast(operand, "i32" if operand.type == "f32" else "i64")
+    return operand ^ ((operand >> _SIGN[operand.type]) & _REST[operand.type])
+
+
+_SIGN = {"i32": 31, "i64": 63}
+_REST = {"i32": (1 << 31) - 1, "i64": (1 << 63) - 1}
+
+
 def _extreme_body(largest: bool) -> Callable[..., Val]:
+    """One reduction of integers: NaN lies behind every number, and comes out where nothing else is
+    there."""
+
     def body(algebra: Builder, operand: Val, *, axes: Group) -> Val:
-        number = operand == operand
-        fill = algebra.const(operand.type, float("-inf") if largest else float("inf"))
-        best = algebra.reduce("rmax" if largest else "rmin", algebra.select(number, operand, fill))
-        some = algebra.reduce("rmax", algebra.select(number, algebra.const(operand.type, 1.0), 0.0))
-        return algebra.select(some > 0.0, best, float("nan"))
+        key = _key(algebra, operand)
+        behind = algebra.const(key.type, -_REST[key.type] - 1 if largest else _REST[key.type])
+        keys = algebra.select(operand == operand, key, behind)
+        best = algebra.reduce("rmax" if largest else "rmin", keys)
+        return algebra.bitcast(_key(algebra, best), operand.type)
 
     return body
 

@@ -21,7 +21,7 @@ from ..axes.views import reshape
 from ..base.common import shapes_of, wide
 from ..base.surface import public
 from ..elementwise.arithmetic import multiply
-from ..products.contract import tensordot, vecdot
+from ..products.contract import matmul, tensordot
 from ..products.convolution import conv1d
 
 Tensor = Any
@@ -149,6 +149,8 @@ def inner(a: Any, b: Any, /) -> Tensor:
     a, b = operands(a, b)
     if a.ndim == 0 or b.ndim == 0:
         return multiply(a, b)
+    if a.ndim == 1 or b.ndim == 1:
+        return matmul(a, b) if b.ndim == 1 else matmul(b, a)
     return tensordot(a, b, axes=((a.ndim - 1,), (b.ndim - 1,)))
 
 
@@ -160,4 +162,4 @@ def vdot(a: Any, b: Any, /) -> Tensor:
     tensor(73)
     """
     a, b = operands(a, b)
-    return vecdot(reshape(a, (a.size,)), reshape(b, (b.size,)))
+    return matmul(reshape(a, (a.size,)), reshape(b, (b.size,)))

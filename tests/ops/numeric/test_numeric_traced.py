@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from backend_kinds import KINDS, tensor
+from numeric_calls import flat as leaves
 from numeric_calls import holed
 
 import hybrid
+from hybrid.core.aval import HOST
 
 pytestmark = pytest.mark.filterwarnings("ignore::hybrid.RunsEagerly")  # where data is read
 H = hybrid
@@ -44,7 +47,9 @@ FUNCTIONS = {
     "polynomials": lambda x, row, counts: H.polyval(H.polymul(row[:3], row[3:6]), row),
     "polydiv": lambda x, row, counts: H.polydiv(row[:5], row[5:8]),
     "vander": lambda x, row, counts: H.vander(row, 3),
-    "windows": lambda x, row, counts: row * H.hanning(40) * H.kaiser(40, 5.0),
+    "windows": lambda x, row, counts: (
+        row * H.hanning(40, device=row.device) * H.kaiser(40, 5.0, device=row.device)
+    ),
     "isclose": lambda x, row, counts: H.isclose(x, x * 1.00001, equal_nan=True),
     "allclose": lambda x, row, counts: row + 1 if H.allclose(row, row) else row,
     "array_equal": lambda x, row, counts: H.array_equal(x, x, equal_nan=True),
@@ -64,10 +69,20 @@ def test_bits_of_traced_calls(name):
         args[0][0] = float("nan")
         counts = hybrid.tensor(rng.permutation(COUNTS))
         want, got = eager(*args, counts), traced(*args, counts)
-        want, got = (list(r) if isinstance(r, (tuple, list)) else [r] for r in (want, got))
-        for left, right in zip(want, got, strict=True):
+        for left, right in zip(leaves(want), leaves(got), strict=True):
             assert left.dtype == right.dtype and left.shape == right.shape
             np.testing.assert_array_equal(left.numpy(), right.numpy())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_results_stay_on_their_device(name):
+    """Devices that have no host steps of their own compute the same otherwise."""
+    want = leaves(FUNCTIONS[name](*[tensor(a, HOST.kind) for a in (X, ROW, COUNTS)]))
+    for kind in KINDS[1:]:
+        got = leaves(FUNCTIONS[name](*[tensor(a, kind) for a in (X, ROW, COUNTS)]))
+        for left, right in zip(want, got, strict=True):
+            assert right.device.kind == kind and right.dtype == left.dtype
+            np.testing.assert_allclose(left.numpy(), right.numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["median", "quantile", "interp", "convolve", "nans", "bincount"])
