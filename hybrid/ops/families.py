@@ -34,6 +34,7 @@ from .numeric import (
     calculus,
     closeness,
     counting,
+    fits,
     histograms,
     moments,
     nans,

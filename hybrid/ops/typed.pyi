@@ -211,6 +211,7 @@ __all__ = [
     "polyadd",
     "polyder",
     "polydiv",
+    "polyfit",
     "polyint",
     "polymul",
     "polysub",
@@ -1339,6 +1340,17 @@ def polyder(p: Any, m: builtins.int = 1) -> Tensor:
 
 def polydiv(u: Any, v: Any) -> builtins.tuple[Tensor, Tensor]:
     """The coefficients of quotient and remainder of two polynomials, as floats."""
+
+def polyfit(
+    x: Any,
+    y: Any,
+    deg: builtins.int,
+    rcond: builtins.float | None = None,
+    full: builtins.bool = False,
+    w: Any = None,
+    cov: builtins.bool | builtins.str = False,
+) -> Any:
+    """The coefficients, the highest power first, of the polynomial of degree `deg` that fits the points (x, y) with the least squares; for each column of a matrix y."""
 
 def polyint(p: Any, m: builtins.int = 1, k: Any = None) -> Tensor:
     """The coefficients of the m-th antiderivative of a polynomial, as floats; k holds the constants of integration (0 by default), the first of them first."""

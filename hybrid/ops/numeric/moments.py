@@ -129,6 +129,30 @@ def _scale(x: Tensor, loads: Tensor, aloads: Any, ddof: float) -> tuple[Any, Any
     return total, subtract(total, lost)
 
 
+def _products(x: Tensor, fewer: int, fweights: Any, aweights: Any) -> Tensor:
+    """The sums of products of deviations, by the number of observations that counts."""
+    count = x.shape[1]
+    floads, aloads = (
+        None if given is None else _checked_weights(given, name, count, x)
+        for given, name in ((fweights, "fweights"), (aweights, "aweights"))
+    )
+    if floads is None and aloads is None:
+        x = subtract(x, mean(x, 1, keepdims=True))
+        products = matmul(x, matrix_transpose(x))
+        left: Any = max(count - fewer, 0)
+        scale = 1.0 / left if left else float("inf")
+    else:
+        loads = floads if aloads is None else aloads
+        if floads is not None and aloads is not None:
+            loads = multiply(floads, aloads)
+        total, left = _scale(x, loads, aloads, fewer)
+        center = divide(sum_(multiply(x, loads), 1, keepdims=True), total)
+        x = subtract(x, center)
+        products = matmul(x, matrix_transpose(multiply(x, loads)))
+        scale = reciprocal(where(less(left, 0), 0.0, left))
+    return multiply(products, scale)
+
+
 @public
 def cov(
     m: Tensor,
@@ -162,26 +186,7 @@ def cov(
     wanted = x.dtype
     x = astype(x, dt.compute_type(wanted))
     fewer = int(not bias) if ddof is None else int(ddof)
-    count = x.shape[1]
-    floads, aloads = (
-        None if given is None else _checked_weights(given, name, count, x)
-        for given, name in ((fweights, "fweights"), (aweights, "aweights"))
-    )
-    if floads is None and aloads is None:
-        x = subtract(x, mean(x, 1, keepdims=True))
-        products = matmul(x, matrix_transpose(x))
-        left: Any = max(count - fewer, 0)
-        scale = 1.0 / left if left else float("inf")
-    else:
-        loads = floads if aloads is None else aloads
-        if floads is not None and aloads is not None:
-            loads = multiply(floads, aloads)
-        total, left = _scale(x, loads, aloads, fewer)
-        center = divide(sum_(multiply(x, loads), 1, keepdims=True), total)
-        x = subtract(x, center)
-        products = matmul(x, matrix_transpose(multiply(x, loads)))
-        scale = reciprocal(where(less(left, 0), 0.0, left))
-    result = astype(multiply(products, scale), wanted)
+    result = astype(_products(x, fewer, fweights, aweights), wanted)
     return reshape(result, ()) if result.shape == (1, 1) else result
 
 

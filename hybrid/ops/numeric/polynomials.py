@@ -9,18 +9,24 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
+
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, ShapeError, UnsupportedError
-from ...ir.door.bind import as_tensor, operands
+from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
+from ...ir.op import MapOp, register
+from ...ir.scalar.program import Builder, Val
 from ..axes.cumulative import cumulative_prod
 from ..axes.slices import flip, narrow
 from ..axes.views import broadcast_to, reshape
+from ..base.common import draw, wide
 from ..base.surface import public
 from ..build.create import arange, ones, zeros, zeros_like
-from ..build.join import concat
+from ..build.join import concat, stack
 from ..elementwise.arithmetic import abs, add, divide, multiply, negative, subtract
 from ..elementwise.logic import less_equal
+from ..products.contract import matmul
 from .ranks import floating
 from .sequences import convolve
 
@@ -51,6 +57,46 @@ def _order(what: str, m: Any) -> int:
     return order
 
 
+# ---- values
+_MOST = 64  # coefficients in one kernel
+
+
+def _values_body(algebra: Builder, coefficients: Any, x: Val) -> Val:
+    found = algebra.const(x.type, 0)
+    for place in range(coefficients.shape[0]):
+        found = found * x + coefficients.at_coords(algebra.const("i64", place))
+    return found
+
+
+def _values_vjp(gradient: Tensor, out: Tensor, coefficients: Tensor, x: Tensor) -> tuple[Any, Any]:
+    def by_coefficients() -> Tensor:
+        powers = vander(reshape(x, (x.size,)), coefficients.shape[0])
+        return matmul(reshape(gradient, (x.size,)), powers)
+
+    return by_coefficients, lambda: multiply(gradient, polyval(polyder(coefficients), x))
+
+
+def _values_samples(rng: np.random.Generator) -> Any:
+    yield [draw(rng, 4), draw(rng, 3, 5)], {}
+    yield [draw(rng, 1), draw(rng, 7)], {}
+
+
+VALUES = register(
+    MapOp(
+        "polynomial_values",
+        2,
+        lambda coefficients, x: (x,),
+        body=_values_body,
+        gathers=(0,),
+        vjp=_values_vjp,
+        reference=lambda coefficients, x: np.polyval(wide(coefficients), wide(x)),
+        samples=_values_samples,
+        ulp=400.0,  # where terms cancel
+        doc="A polynomial by Horner's rule; every product and sum is rounded.",
+    )
+)
+
+
 @public
 def polyval(p: Any, x: Any) -> Tensor:
     """The values at x of the polynomial with the coefficients p, by Horner's rule.
@@ -62,13 +108,17 @@ def polyval(p: Any, x: Any) -> Tensor:
     if p.ndim != 1:
         raise ShapeError(f"polyval takes coefficients in one dimension, not shape {p.shape}")
     wanted = dt.promote(p.dtype, x.dtype)
-    result = zeros_like(x, dtype=dt.default_int if wanted is dt.bool_ else wanted)
+    wanted = dt.default_int if wanted is dt.bool_ else wanted
+    p, x = astype(p, wanted), astype(x, wanted)
+    if 0 < p.shape[0] <= _MOST:
+        return bind(VALUES, p, x)
+    result = zeros_like(x)
     for place in range(p.shape[0]):
-        coefficient = narrow(p, 0, place, 1, drop=True)
-        result = add(multiply(result, x), coefficient) if place else add(result, coefficient)
+        result = add(multiply(result, x), narrow(p, 0, place, 1, drop=True))
     return result
 
 
+# ---- coefficients
 @public
 def polyadd(a1: Any, a2: Any) -> Tensor:
     """The coefficients of the sum of two polynomials.
@@ -214,6 +264,11 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Tensor:  #
     if count < 0:
         raise ArgumentError(f"vander: N is {count}; it has to be 0 or more")
     x = x if dt.is_float(x.dtype) else astype(x, dt.promote(x.dtype, dt.default_int))
+    if 0 < count <= _MOST:
+        columns = [ones(x.shape, dtype=x.dtype, device=x.device), x][:count]
+        while len(columns) < count:
+            columns.append(multiply(columns[-1], x))
+        return stack(columns if increasing else columns[::-1], 1)
     powers = ones((x.shape[0], min(count, 1)), dtype=x.dtype, device=x.device)
     if count > 1:
         factors = broadcast_to(reshape(x, (x.shape[0], 1)), (x.shape[0], count - 1))

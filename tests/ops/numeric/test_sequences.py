@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numeric_calls import INF, NAN, RNG, agrees, call, draw
+from numeric_calls import INF, NAN, RNG, agrees, call, draw, quiet
 
 import hybrid
 from hybrid.core.aval import HOST
@@ -68,6 +68,33 @@ def test_polynomials():
     agrees(call("polydiv", np.array([1.0, 2, 1, 0, 3]), np.array([2.0, 1, 1])))
     agrees(call("poly", np.zeros(0)))
     agrees(call("polyval", [1, 2], 3))
+    agrees(call("polyval", np.array([1.0, 2]), np.array([INF, -INF, NAN])))
+    agrees(call("polyval", draw(70, scale=0.1), np.array([0.5, -1.0])))
+    agrees(call("polyval", np.zeros(0), np.array([0.5, -1.0])))
+    agrees(call("vander", np.array([0.5, -1.0]), 70))
+
+
+def test_fits():
+    x, y, several, w = draw(12), draw(12), draw(12, 3), np.abs(draw(12)) + 0.1
+    for values in (y, several):
+        for degree in (0, 1, 3):
+            for more in (
+                {},
+                {"w": w},
+                {"cov": True},
+                {"cov": "unscaled", "w": w},
+                {"full": True},
+                {"rcond": 0.4},
+            ):
+                agrees(call("polyfit", x, values, degree, **more), 1e-9)
+    agrees(call("polyfit", np.arange(5), np.arange(5) ** 2, 2), 1e-6)
+    left = hybrid.polyfit(hybrid.tensor(x), hybrid.tensor(y), 3, 0.4, True)
+    with quiet():
+        right = np.polyfit(x, y, 3, 0.4, True)
+    assert left[1].shape == right[1].shape == (0,) and int(left[2]) == right[2] < 4
+    np.testing.assert_allclose(left[3].numpy(), right[3])
+    half = hybrid.polyfit(hybrid.tensor([0.0, 1.0], dtype="float16"), [1.0, 3.0], 1)
+    assert half.dtype is hybrid.float16 and half.tolist() == [2.0, 1.0]
 
 
 def test_vander():
@@ -136,6 +163,11 @@ ERRORS = [
     (hybrid.ShapeError, lambda x: hybrid.polyadd(hybrid.ones(2, 2), x)),
     (hybrid.ShapeError, lambda x: hybrid.polyval(hybrid.ones(2, 2), x)),
     (hybrid.UnsupportedError, lambda x: hybrid.poly(hybrid.ones(2, 2))),
+    (ArgumentError, lambda x: hybrid.polyfit(x, x, -1)),
+    (ArgumentError, lambda x: hybrid.polyfit(x, x, 2, cov=True)),
+    (hybrid.ShapeError, lambda x: hybrid.polyfit(x, x[:2], 1)),
+    (hybrid.ShapeError, lambda x: hybrid.polyfit(hybrid.ones(2, 2), x, 1)),
+    (hybrid.ShapeError, lambda x: hybrid.polyfit(x, x, 1, w=[1.0])),
     (hybrid.ShapeError, lambda x: hybrid.vander(hybrid.ones(2, 2))),
     (ArgumentError, lambda x: hybrid.vander(x, -1)),
     (hybrid.ShapeError, lambda x: hybrid.isclose(x, x[:2])),
