@@ -43,6 +43,5 @@ from .numeric import (
     ranks,
     sequences,
     sets,
-    spectra,
 )
 from .products import attention, contract, convolution, einsum
