@@ -148,10 +148,10 @@ class TensorMethods(Handle):
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
         """This tensor on a CUDA device, given by its number or name (None: the current one)."""
 
-    def cumprod(self, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
+    def cumprod(self, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
         """Running products along an axis, or of the flattened tensor; otherwise as `cumsum`."""
 
-    def cumsum(self, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
+    def cumsum(self, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
         """Running sums along an axis, or of the flattened tensor (`cumulative_sum` asks for an axis)."""
 
     def cumulative_sum(self, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
@@ -361,11 +361,12 @@ class TensorMethods(Handle):
     def nanmean(
         self,
         axis: Any = None,
-        *,
         dtype: Any = None,
+        *,
         keepdims: builtins.bool = False,
+        where: Any = True,
     ) -> Tensor:
-        """Mean of the elements over axes that are not NaN; NaN where there is none."""
+        """Mean of the elements over axes that are not NaN, and in the mask `where`; NaN where there is none."""
 
     def nanmedian(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """`median` of the elements that are not NaN; NaN where there is none."""
@@ -384,11 +385,13 @@ class TensorMethods(Handle):
     def nansum(
         self,
         axis: Any = None,
-        *,
         dtype: Any = None,
+        *,
         keepdims: builtins.bool = False,
+        initial: Any = 0,
+        where: Any = True,
     ) -> Tensor:
-        """`sum` with 0 in the place of NaN."""
+        """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial` is added."""
 
     def ne(self, y: ArrayLike, /) -> Tensor:
         """x != y."""

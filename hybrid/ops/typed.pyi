@@ -653,10 +653,10 @@ def cross_entropy(
 ) -> Tensor:
     """PyTorch's cross_entropy of logits [N, C, ...] (or [C])."""
 
-def cumprod(a: ArrayLike, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
+def cumprod(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
     """Running products along an axis, or of the flattened tensor; otherwise as `cumsum`."""
 
-def cumsum(a: ArrayLike, axis: builtins.int | None = None, *, dtype: Any = None) -> Tensor:
+def cumsum(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
     """Running sums along an axis, or of the flattened tensor (`cumulative_sum` asks for an axis)."""
 
 def cumulative_prod(
@@ -1145,38 +1145,43 @@ def nanargmin(
 ) -> Tensor:
     """Position (int64) of the first smallest element that is not NaN; otherwise as `nanargmax`."""
 
-def nancumprod(
-    a: ArrayLike,
-    axis: builtins.int | None = None,
-    *,
-    dtype: Any = None,
-) -> Tensor:
+def nancumprod(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
     """`cumprod` with 1 in the place of NaN."""
 
-def nancumsum(
-    a: ArrayLike,
-    axis: builtins.int | None = None,
-    *,
-    dtype: Any = None,
-) -> Tensor:
+def nancumsum(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
     """`cumsum` with 0 in the place of NaN."""
 
-def nanmax(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
-    """Largest element over axes that is not NaN, NaN where there is none."""
+def nanmax(
+    a: ArrayLike,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
+    """Largest element over axes that is not NaN, NaN where there is none; at least `initial`."""
 
 def nanmean(
     a: ArrayLike,
     axis: Any = None,
-    *,
     dtype: Any = None,
+    *,
     keepdims: builtins.bool = False,
+    where: Any = True,
 ) -> Tensor:
-    """Mean of the elements over axes that are not NaN; NaN where there is none."""
+    """Mean of the elements over axes that are not NaN, and in the mask `where`; NaN where there is none."""
 
 def nanmedian(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """`median` of the elements that are not NaN; NaN where there is none."""
 
-def nanmin(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def nanmin(
+    a: ArrayLike,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
     """Smallest element over axes that is not NaN; otherwise as `nanmax`."""
 
 def nanpercentile(
@@ -1193,11 +1198,13 @@ def nanpercentile(
 def nanprod(
     a: ArrayLike,
     axis: Any = None,
-    *,
     dtype: Any = None,
+    *,
     keepdims: builtins.bool = False,
+    initial: Any = 1,
+    where: Any = True,
 ) -> Tensor:
-    """`prod` with 1 in the place of NaN."""
+    """`prod` with 1 in the place of NaN and of elements that are not in the mask `where`, times `initial`."""
 
 def nanquantile(
     a: ArrayLike,
@@ -1213,10 +1220,12 @@ def nanquantile(
 def nanstd(
     a: ArrayLike,
     axis: Any = None,
-    *,
     dtype: Any = None,
+    *,
     ddof: builtins.float = 0,
     keepdims: builtins.bool = False,
+    where: Any = True,
+    mean: Any = None,
     correction: builtins.float | None = None,
 ) -> Tensor:
     """Standard deviation of the elements over axes that are not NaN; see `nanvar`."""
@@ -1224,22 +1233,26 @@ def nanstd(
 def nansum(
     a: ArrayLike,
     axis: Any = None,
-    *,
     dtype: Any = None,
+    *,
     keepdims: builtins.bool = False,
+    initial: Any = 0,
+    where: Any = True,
 ) -> Tensor:
-    """`sum` with 0 in the place of NaN."""
+    """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial` is added."""
 
 def nanvar(
     a: ArrayLike,
     axis: Any = None,
-    *,
     dtype: Any = None,
+    *,
     ddof: builtins.float = 0,
     keepdims: builtins.bool = False,
+    where: Any = True,
+    mean: Any = None,
     correction: builtins.float | None = None,
 ) -> Tensor:
-    """Variance of the elements over axes that are not NaN; their number is reduced by `ddof` (or `correction`)."""
+    """Variance of the elements over axes that are not NaN, and in the mask `where`; their number is reduced by `ddof` (or `correction`)."""
 
 def negative(x: ArrayLike, /) -> Tensor:
     """-x; unsigned integers wrap."""

@@ -1,7 +1,8 @@
 """Reductions and running sums that leave NaN out.
 
-Invariant: elements that are NaN count as if they were not there and have the gradient 0; integers
-and bools have none and go the way of the function without `nan` in its name.
+Invariant: elements that are NaN, or not in the mask `where`, count as if they were not there and
+have the gradient 0; integers and bools have no NaN and go the way of the function without `nan` in
+its name.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from ..axes.statistics import std_root
 from ..axes.views import broadcast_to, expand_dims, reshape
 from ..base.common import groups, shapes_of, wide
 from ..base.surface import public
-from ..elementwise.arithmetic import clone, divide, square, subtract
-from ..elementwise.logic import equal, isnan, logical_not
-from ..elementwise.selection import maximum, where
+from ..elementwise.arithmetic import add, clone, divide, multiply, square, subtract
+from ..elementwise.logic import equal, greater, isnan, logical_not
+from ..elementwise.selection import maximum, minimum
+from ..elementwise.selection import where as where_
 from ..indexing.along import take_along_axis
+from .ranks import floating
 
 Axis = Any
 Group = tuple[int, int]
@@ -50,7 +53,7 @@ REPLACED = map_op(
     _replaced_body,
     params=("number",),
     accepts="f",
-    vjp=lambda gradient, out, operand, number: (where(isnan(operand), 0.0, gradient),),
+    vjp=lambda gradient, out, operand, number: (where_(isnan(operand), 0.0, gradient),),
     reference=lambda operand, number: np.where(np.isnan(operand), number, operand),
     samples=shapes_of([((7,), {"number": 1.0}), ((3, 5), {"number": float("-inf")})]),
     ulp=0.0,
@@ -100,7 +103,7 @@ def _extreme_vjp(gradient: Tensor, out: Tensor, operand: Tensor, axes: Group) ->
     hit = equal(operand, reshape(out, kept))
     count = maximum(sum_(astype(hit, inner), axis=over, keepdims=True), 1.0)
     share = astype(divide(reshape(gradient, kept), count), operand.dtype)
-    return (where(hit, broadcast_to(share, operand.shape), 0),)
+    return (where_(hit, broadcast_to(share, operand.shape), 0),)
 
 
 def _extreme_reference(function: Any) -> Callable[..., Any]:
@@ -129,39 +132,74 @@ NANMAX = _extreme("nanmax", True, np.fmax.reduce)
 NANMIN = _extreme("nanmin", False, np.fmin.reduce)
 
 
-def _best(op: RowOp, plain: Callable[..., Tensor], a: Any, axis: Axis, keepdims: bool) -> Tensor:
-    x = as_tensor(a)
+def _best(op: RowOp, plain: Callable[..., Tensor], x: Tensor, axis: Axis) -> Tensor:
+    """The extreme over axes, which are kept."""
     if not dt.is_float(x.dtype):
-        return plain(x, axis, keepdims=keepdims)
+        return plain(x, axis, keepdims=True)
     axes = normalize_axes(axis, x.ndim, op.name)
-    if not axes:
-        return clone(x)
-    result = x
+    result = x if axes else clone(x)
     for group in reversed(groups(axes)):
         result = bind(op, result, axes=group)
-    return finish(result, x.shape, axes, keepdims)
+    return finish(result, x.shape, axes, True)
+
+
+def _extreme_of(
+    op: RowOp, functions: tuple[Any, Any], a: Any, axis: Axis, keepdims: bool, start: Any, mask: Any
+) -> Tensor:
+    plain, better = functions
+    x = as_tensor(a)
+    if mask is not True:
+        if start is None:
+            raise ArgumentError(f"{op.name}: where= takes initial=, for what it leaves nothing of")
+        x = where_(mask, x, start)
+    result = _best(op, plain, x, axis)
+    if start is not None:
+        lone = isnan(result) if dt.is_float(result.dtype) else False
+        result = where_(lone, start, better(result, start))
+    return result if keepdims else _dropped(result, x.shape, axis)
+
+
+def _dropped(result: Tensor, shape: tuple[int, ...], axis: Axis) -> Tensor:
+    """A result without the axes that were reduced."""
+    axes = normalize_axes(axis, len(shape))
+    return reshape(result, tuple(n for i, n in enumerate(result.shape) if i not in axes))
 
 
 @public
-def nanmax(a: Tensor, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Largest element over axes that is not NaN, NaN where there is none.
+def nanmax(
+    a: Tensor,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
+    """Largest element over axes that is not NaN, NaN where there is none; at least `initial`.
 
-    ShapeError where there is no element at all.  Equal largest elements share the gradient.
+    A mask `where` says which elements count, and takes an `initial`.  ShapeError where there is no
+    element at all.  Equal largest elements share the gradient.
 
     >>> hybrid.nanmax(hybrid.tensor([[1.0, hybrid.nan], [3.0, 2.0]]), axis=1)
     tensor([1., 3.])
     """
-    return _best(NANMAX, max_, a, axis, keepdims)
+    return _extreme_of(NANMAX, (max_, maximum), a, axis, keepdims, initial, where)
 
 
 @public
-def nanmin(a: Tensor, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+def nanmin(
+    a: Tensor,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
     """Smallest element over axes that is not NaN; otherwise as `nanmax`.
 
     >>> hybrid.nanmin(hybrid.tensor([[1.0, hybrid.nan], [3.0, 2.0]]))
     tensor(1.)
     """
-    return _best(NANMIN, min_, a, axis, keepdims)
+    return _extreme_of(NANMIN, (min_, minimum), a, axis, keepdims, initial, where)
 
 
 def _place(what: str, find: Any, fill: float, a: Any, axis: int | None, keepdims: bool) -> Tensor:
@@ -206,48 +244,74 @@ def nanargmin(a: Tensor, axis: int | None = None, *, keepdims: bool = False) -> 
 
 
 # ---- sums and products
+def _masked(a: Any, neutral: float, mask: Any) -> Tensor:
+    """x with a neutral number in the place of what does not count."""
+    x = without_nans(as_tensor(a), neutral)
+    return x if mask is True else where_(mask, x, int(neutral))
+
+
 @public(method=True)
-def nansum(a: Tensor, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """`sum` with 0 in the place of NaN.
+def nansum(
+    a: Tensor,
+    axis: Axis = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = 0,
+    where: Any = True,
+) -> Tensor:
+    """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial`
+    is added.
 
     >>> hybrid.nansum(hybrid.tensor([[1.0, hybrid.nan], [3.0, 4.0]]), axis=0)
     tensor([4., 4.])
     """
-    return sum_(without_nans(as_tensor(a), 0.0), axis, dtype=dtype, keepdims=keepdims)
+    total = sum_(_masked(a, 0.0, where), axis, dtype=dtype, keepdims=keepdims)
+    return total if type(initial) is int and not initial else add(total, initial)
 
 
 @public
-def nanprod(a: Tensor, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """`prod` with 1 in the place of NaN.
+def nanprod(
+    a: Tensor,
+    axis: Axis = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = 1,
+    where: Any = True,
+) -> Tensor:
+    """`prod` with 1 in the place of NaN and of elements that are not in the mask `where`, times
+    `initial`.
 
     >>> hybrid.nanprod(hybrid.tensor([2.0, hybrid.nan, 3.0]))
     tensor(6.)
     """
-    return prod(without_nans(as_tensor(a), 1.0), axis, dtype=dtype, keepdims=keepdims)
+    total = prod(_masked(a, 1.0, where), axis, dtype=dtype, keepdims=keepdims)
+    return total if type(initial) is int and initial == 1 else multiply(total, initial)
 
 
 @public
-def nancumsum(a: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
+def nancumsum(a: Tensor, axis: int | None = None, dtype: Any = None) -> Tensor:
     """`cumsum` with 0 in the place of NaN.
 
     >>> hybrid.nancumsum(hybrid.tensor([[1.0, hybrid.nan], [3.0, 4.0]]))
     tensor([1., 1., 4., 8.])
     """
-    return cumsum(without_nans(as_tensor(a), 0.0), axis, dtype=dtype)
+    return cumsum(without_nans(as_tensor(a), 0.0), axis, dtype)
 
 
 @public
-def nancumprod(a: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
+def nancumprod(a: Tensor, axis: int | None = None, dtype: Any = None) -> Tensor:
     """`cumprod` with 1 in the place of NaN.
 
     >>> hybrid.nancumprod(hybrid.tensor([2.0, hybrid.nan, 3.0]))
     tensor([2., 2., 6.])
     """
-    return cumprod(without_nans(as_tensor(a), 1.0), axis, dtype=dtype)
+    return cumprod(without_nans(as_tensor(a), 1.0), axis, dtype)
 
 
 @public(method=True)
-def cumsum(a: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
+def cumsum(a: Tensor, axis: int | None = None, dtype: Any = None) -> Tensor:
     """Running sums along an axis, or of the flattened tensor (`cumulative_sum` asks for an axis).
 
     Integers and bools sum in int64, unsigned ones in uint64, floats keep their dtype; `dtype` says
@@ -263,7 +327,7 @@ def cumsum(a: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
 
 
 @public(method=True)
-def cumprod(a: Tensor, axis: int | None = None, *, dtype: Any = None) -> Tensor:
+def cumprod(a: Tensor, axis: int | None = None, dtype: Any = None) -> Tensor:
     """Running products along an axis, or of the flattened tensor; otherwise as `cumsum`.
 
     >>> hybrid.cumprod(hybrid.tensor([[1, 2], [3, 4]]))
@@ -280,16 +344,33 @@ def _running(function: Callable[..., Tensor], a: Any, axis: int | None, dtype: A
 
 
 # ---- means
+def _counting(a: Any, mask: Any) -> Tensor:
+    """x with NaN in the place of what is not in the mask."""
+    x = as_tensor(a)
+    if mask is True:
+        return x
+    x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
+    return where_(mask, x, float("nan"))
+
+
 @public(method=True)
-def nanmean(a: Tensor, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Mean of the elements over axes that are not NaN; NaN where there is none.
+def nanmean(
+    a: Tensor,
+    axis: Axis = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Tensor:
+    """Mean of the elements over axes that are not NaN, and in the mask `where`; NaN where there is
+    none.
 
     Dtypes are those of `mean`.
 
     >>> hybrid.nanmean(hybrid.tensor([[1.0, hybrid.nan], [3.0, 4.0]]), axis=1)
     tensor([1. , 3.5])
     """
-    x = as_tensor(a)
+    x = _counting(a, where)
     if not dt.is_float(x.dtype):
         return mean(x, axis, dtype=dtype, keepdims=keepdims)
     wanted = x.dtype if dtype is None else dt.canonical(dtype)
@@ -298,52 +379,58 @@ def nanmean(a: Tensor, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
     return astype(divide(total, _present(x, axis, keepdims, inner)), wanted)
 
 
+def _fewer(what: str, ddof: float, correction: float | None) -> float:
+    if correction is not None and ddof != 0:
+        raise ArgumentError(f"{what}: ddof and correction are two names of one argument")
+    return float(ddof if correction is None else correction)
+
+
 @public
 def nanvar(
     a: Tensor,
     axis: Axis = None,
-    *,
     dtype: Any = None,
+    *,
     ddof: float = 0,
     keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Tensor:
-    """Variance of the elements over axes that are not NaN; their number is reduced by `ddof` (or
-    `correction`).
+    """Variance of the elements over axes that are not NaN, and in the mask `where`; their number is
+    reduced by `ddof` (or `correction`).
 
-    NaN where no more elements than that are left.  Integers and bools give float32.
+    `mean` is the mean, with the axes kept, where it is known.  NaN where no more elements than that
+    are left.  Integers and bools give float32.
 
     >>> hybrid.nanvar(hybrid.tensor([[1.0, hybrid.nan, 3.0], [3.0, 4.0, 8.0]]), axis=1)
     tensor([1.    , 4.6667])
     """
-    if correction is not None and ddof != 0:
-        raise ArgumentError("nanvar: ddof and correction are two names of one argument")
-    fewer = ddof if correction is None else correction
-    x = as_tensor(a)
-    x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
+    fewer = _fewer("nanvar", ddof, correction)
+    x = floating(_counting(a, where))
     wanted = x.dtype if dtype is None else dt.canonical(dtype)
     inner = dt.compute_type(wanted)
     x = astype(x, inner)
     count = _present(x, axis, True, inner)
-    center = divide(sum_(without_nans(x, 0.0), axis, keepdims=True), count)
-    distance = where(isnan(x), 0.0, subtract(x, center))
+    if mean is None:
+        mean = divide(sum_(without_nans(x, 0.0), axis, keepdims=True), count)
+    distance = where_(isnan(x), 0.0, subtract(x, mean))
     squares = sum_(square(distance), axis, keepdims=True)
-    left = subtract(count, float(fewer))
-    result = where(left > 0, divide(squares, left), float("nan"))
-    if not keepdims:
-        axes = normalize_axes(axis, x.ndim, "nanvar")
-        result = reshape(result, tuple(n for i, n in enumerate(x.shape) if i not in axes))
-    return astype(result, wanted)
+    left = subtract(count, fewer)
+    result = where_(greater(left, 0), divide(squares, left), float("nan"))
+    return astype(result if keepdims else _dropped(result, x.shape, axis), wanted)
 
 
 @public
 def nanstd(
     a: Tensor,
     axis: Axis = None,
-    *,
     dtype: Any = None,
+    *,
     ddof: float = 0,
     keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Tensor:
     """Standard deviation of the elements over axes that are not NaN; see `nanvar`.
@@ -351,5 +438,5 @@ def nanstd(
     >>> hybrid.nanstd(hybrid.tensor([1.0, hybrid.nan, 3.0]))
     tensor(1.)
     """
-    found = nanvar(a, axis, dtype=dtype, ddof=ddof, keepdims=keepdims, correction=correction)
-    return std_root(found)
+    fewer = _fewer("nanstd", ddof, correction)
+    return std_root(nanvar(a, axis, dtype, ddof=fewer, keepdims=keepdims, where=where, mean=mean))

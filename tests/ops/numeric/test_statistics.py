@@ -70,6 +70,25 @@ def test_tails_of_variances():
         agrees(call(name, np.array([[1.0, INF, NAN], [INF, -INF, NAN]]), axis=1))
 
 
+def test_masks_and_initial_values():
+    for x in (holed(4, 5), draw(4, 5, dtype="float32"), draw(4, 5, dtype="int32")):
+        mask = np.random.default_rng(x.itemsize).random((4, 5)) > 0.4
+        for axis in (None, 0, (0, 1)):
+            for name, start in (("nansum", 2), ("nanprod", 3), ("nanmax", 1), ("nanmin", -1)):
+                agrees(call(name, x, axis, initial=start), 1e-5)
+                agrees(call(name, x, axis, initial=start, where=mask, keepdims=True), 1e-5)
+            agrees(call("nansum", x, axis, where=mask[0]), 1e-5)
+            for name in ("nanmean", "nanvar", "nanstd"):
+                agrees(call(name, x, axis, where=mask), 1e-5)
+        known = np.zeros((1, 5), x.dtype)
+        agrees(call("nanvar", x, 0, ddof=1, mean=known), 1e-5)
+        agrees(call("nanstd", x, 0, mean=known), 1e-5)
+    agrees(call("nansum", draw(3, 4), 0, "float32"), 1e-6)
+    agrees(call("cumsum", draw(3, 4, dtype="int8"), 0, "int16"))
+    with pytest.raises(ArgumentError, match="initial="):
+        hybrid.nanmax(hybrid.ones(3), where=[True, False, True])
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["quantile", "nanquantile"])
 def test_methods_of_quantiles(name, method):
