@@ -20,9 +20,10 @@ from ...ir.scalar.program import Builder, Val
 from ..axes.reduce import keep_shape
 from ..axes.views import permute_dims, reshape
 from ..base.common import draw, shapes_of
-from ..build.create import zeros_like
-from ..indexing.along import put_along_axis, take_along_axis
-from ..indexing.index import take
+from ..build.create import arange, zeros_like
+from ..elementwise.arithmetic import add, multiply
+from ..indexing.along import take_along_axis
+from ..indexing.index import scatter_add, take
 from ..indexing.sort import argsort
 
 Ints = tuple[int, ...]
@@ -68,14 +69,13 @@ def _plain(operand: np.ndarray) -> np.ndarray:
     return operand.astype(np.float32) if dt.is_half(dt.canonical(operand.dtype)) else operand
 
 
-def _elements(operand: np.ndarray, axis: int, places: Ints | None) -> np.ndarray:
+def _elements(operand: np.ndarray, places: Ints | None) -> np.ndarray:
     values = _plain(operand)
     if places is None or len(places) > _MANY:
-        found = np.sort(values, axis)
+        found = np.sort(values, -1)
     else:
-        found = _parted(np.array(np.moveaxis(values, axis, -1), order="C"), places)
-        found = np.moveaxis(found, -1, axis)
-    found = found if places is None else np.take(found, np.array(places, np.intp), axis)
+        found = _parted(np.array(values, order="C"), places)
+    found = found if places is None else np.take(found, np.array(places, np.intp), -1)
     return found.astype(operand.dtype)
 
 
@@ -89,61 +89,67 @@ def _parted(values: np.ndarray, places: Ints) -> np.ndarray:
     return values
 
 
-def _positions(operand: np.ndarray, axis: int, places: Ints | None) -> np.ndarray:
+def _positions(operand: np.ndarray, places: Ints | None) -> np.ndarray:
     values = _plain(operand)
     if places is None:
-        return np.argsort(values, axis, kind="stable")
-    found = np.argpartition(values, places, axis) if places else np.argsort(values, axis)
-    return np.take(found, np.array(places, np.intp), axis).astype(np.int64)
+        return np.argsort(values, -1, kind="stable")
+    found = np.argpartition(values, places, -1) if places else np.argsort(values, -1)
+    return np.take(found, np.array(places, np.intp), -1).astype(np.int64)
 
 
-def _sized(operand: Aval, axis: int, places: Ints | None) -> Ints:
-    count = operand.shape[axis] if places is None else len(places)
-    return operand.shape[:axis] + (count,) + operand.shape[axis + 1 :]
+def _sized(operand: Aval, places: Ints | None) -> Ints:
+    return operand.shape if places is None else (*operand.shape[:-1], len(places))
 
 
 def _elements_vjp(
-    gradient: Tensor, out: Tensor, operand: Tensor, axis: int, places: Ints | None
+    gradient: Tensor, out: Tensor, operand: Tensor, places: Ints | None
 ) -> tuple[Tensor]:
-    positions = bind(POSITIONS, operand, axis=axis, places=places)
-    empty = zeros_like(operand, dtype=gradient.dtype)
-    return (put_along_axis(empty, positions, gradient, axis),)
+    positions = bind(POSITIONS, operand, places=places)
+    count, chosen = operand.shape[-1], positions.shape[-1]
+    rows = operand.size // max(count, 1)
+    first = reshape(multiply(arange(rows, device=operand.device), count), (rows, 1))
+    numbers = reshape(add(reshape(positions, (rows, chosen)), first), (rows * chosen,))
+    spread = scatter_add(numbers, reshape(gradient, (gradient.size, 1)), operand.size)
+    return (reshape(spread, operand.shape),)
 
 
 _PLACES: Any = [
-    ((7,), {"axis": 0, "places": (3,)}),
-    ((3, 8), {"axis": 1, "places": (0, 3, 7)}),
-    ((5, 2), {"axis": 0, "places": None}),
-    ((2, 0), {"axis": 1, "places": None}),
+    ((7,), {"places": (3,)}),
+    ((3, 8), {"places": (0, 3, 7)}),
+    ((2, 2, 9), {"places": (0, 1, 2, 3, 4, 5, 6, 7, 8)}),
+    ((5, 2), {"places": None}),
+    ((2, 0), {"places": None}),
 ]
 ELEMENTS = register(
     HostOp(
         "elements_at_ranks",
         1,
-        lambda operand, axis, places: (operand.with_(_sized(operand, axis, places)),),
+        lambda operand, places: (operand.with_(_sized(operand, places)),),
         body=_elements,
-        params=("axis", "places"),
+        params=("places",),
         vjp=_elements_vjp,
         facts=frozenset(["total"]),
-        reference=lambda operand, axis, places: _elements(operand, axis, places),
+        reference=lambda operand, places: np.sort(_plain(operand), -1)[
+            ..., slice(None) if places is None else list(places)
+        ],
         ulp=0.0,
         samples=shapes_of(_PLACES),
-        doc="The elements at some places, or all, of the sorted order along an axis.",
+        doc="The elements at some places, or all, of the sorted order along the last axis.",
     )
 )
 POSITIONS = register(
     HostOp(
         "positions_at_ranks",
         1,
-        lambda operand, axis, places: (operand.with_(_sized(operand, axis, places), dt.int64),),
+        lambda operand, places: (operand.with_(_sized(operand, places), dt.int64),),
         body=_positions,
-        params=("axis", "places"),
+        params=("places",),
         vjp=NO_GRAD,
         facts=frozenset(["total"]),
         reference=_positions,
         ulp=0.0,
         samples=shapes_of(_PLACES),
-        doc="Positions of the elements at some places, or all, of the sorted order along an axis.",
+        doc="Positions of the elements at some places, or all, of the order along the last axis.",
     )
 )
 
@@ -153,7 +159,7 @@ def elements_at(operand: Tensor, places: Ints | None) -> Tensor:
     axis = operand.ndim - 1
     wanted = None if places is None else tuple(sorted(set(places)))
     if operand.device is HOST:
-        found = bind(ELEMENTS, operand, axis=axis, places=wanted)
+        found = bind(ELEMENTS, operand, places=wanted)
     else:  # a card sorts by itself
         order = argsort(operand, axis)
         order = order if wanted is None else take(order, list(wanted), axis)
