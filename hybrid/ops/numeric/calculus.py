@@ -14,20 +14,23 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes, normalize_axes, normalize_axis
-from ...ir.door.bind import as_tensor, operands
+from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
+from ...ir.op import MapOp, register
+from ...ir.scalar.program import Builder, Val
 from ...ir.tensor import Handle
 from ..axes.cumulative import cumulative_sum
 from ..axes.reduce import sum as sum_
 from ..axes.slices import narrow
 from ..axes.views import broadcast_to, moveaxis, reshape
+from ..base.common import draw
 from ..base.surface import public
 from ..build.join import concat, stack
 from ..elementwise.arithmetic import abs, add, divide, multiply, negative, subtract
-from ..elementwise.logic import equal, greater, isnan, less, logical_and
+from ..elementwise.logic import equal, greater, less, less_equal, logical_and
 from ..elementwise.rounding import remainder
-from ..elementwise.selection import maximum, minimum, where
-from ..indexing.index import gather_rows, take
+from ..elementwise.selection import clip, maximum, minimum, where
+from ..indexing.index import gather_rows, scatter_add, take
 from ..indexing.sort import argsort, diff
 from .ranks import bucket, floating
 
@@ -52,23 +55,82 @@ def _periodic(x: Tensor, xp: Tensor, fp: Tensor, period: Any) -> tuple[Tensor, T
     return x, xp, concat([narrow(fp, 0, size - 1, 1), fp, narrow(fp, 0, 0, 1)], 0)
 
 
+def _line_body(algebra: Builder, x: Val, found: Val, places: Any, values: Any) -> Val:
+    """The line through the points around x, from its left end, or where that is no number from its
+    right end; outside, the nearest value."""
+    last = places.shape[0] - 1
+    left = algebra.min(algebra.max(found - 1, 0), last - 1)
+    low, high = places.at_coords(left), places.at_coords(left + 1)
+    begin, end = values.at_coords(left), values.at_coords(left + 1)
+    slope = (end - begin) / (high - low)
+    ahead, back = slope * (x - low) + begin, slope * (x - high) + end
+    back = algebra.select((back == back) | (begin != end), back, begin)
+    between = algebra.select(ahead == ahead, ahead, back)
+    between = algebra.select(x == low, begin, algebra.select(x == high, end, between))
+    first, final = (algebra.const("i64", place) for place in (0, last))
+    between = algebra.select(x < places.at_coords(first), values.at_coords(first), between)
+    between = algebra.select(x > places.at_coords(final), values.at_coords(final), between)
+    return algebra.select(x == x, between, x)
+
+
+def _line_vjp(
+    gradient: Tensor, out: Tensor, x: Tensor, found: Tensor, places: Tensor, values: Tensor
+) -> tuple[Any, ...]:
+    """To both ends of the segment by their distance; a point belongs to the segment behind it."""
+    size = places.shape[0]
+    left = minimum(maximum(subtract(found, 1), 0), size - 2)
+    low, high = gather_rows(places, left), gather_rows(places, add(left, 1))
+    rise = subtract(gather_rows(values, add(left, 1)), gather_rows(values, left))
+    width = subtract(high, low)
+    width = where(equal(width, 0), 1.0, width)
+    inside = logical_and(less_equal(low, x), less_equal(x, high))
+    share = clip(divide(subtract(x, low), width), 0.0, 1.0)
+    by_place = where(inside, multiply(gradient, divide(rise, width)), 0.0)
+
+    def by_ends(amount: Tensor) -> Tensor:
+        first, second = multiply(amount, subtract(1.0, share)), multiply(amount, share)
+        rows = concat([reshape(t, (t.size, 1)) for t in (first, second)], 0)
+        ends = concat([reshape(t, (t.size,)) for t in (left, add(left, 1))], 0)
+        return reshape(scatter_add(ends, rows, size), (size,))
+
+    return by_place, None, lambda: negative(by_ends(by_place)), lambda: by_ends(gradient)
+
+
+def _line_reference(
+    x: np.ndarray, found: np.ndarray, places: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    x, places, values = (t.astype(np.float64) for t in (x, places, values))
+    return np.interp(x, places, values)
+
+
+def _line_samples(rng: np.random.Generator) -> Any:
+    x = np.array([0.5, -9.0, 9.0, 1.3])
+    for places in (np.array([-1.0, 2.0]), np.arange(-3.0, 3.0)):
+        found = np.searchsorted(places, x, side="right")
+        yield [x, found, places, draw(rng, places.size)], {}
+
+
+LINE = register(
+    MapOp(
+        "interp",
+        4,
+        lambda x, found, places, values: (x,),
+        body=_line_body,
+        gathers=(2, 3),
+        vjp=_line_vjp,
+        accepts="f",
+        reference=_line_reference,
+        samples=_line_samples,
+        ulp=64.0,
+        doc="The line through sorted points, two or more, and how many of them lie up to x.",
+    )
+)
+
+
 def _along_segments(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:
-    """The line through the points around each x, from its left end, or where that is no number
-    from its right end."""
-    size = xp.shape[0]
-    if size == 1:
+    if xp.shape[0] == 1:
         return broadcast_to(fp, x.shape) if x.ndim else reshape(fp, ())
-    left = minimum(maximum(subtract(bucket(xp, x, right=True), 1), 0), size - 2)
-    right = add(left, 1)
-    x_left, x_right = gather_rows(xp, left), gather_rows(xp, right)
-    f_left, f_right = gather_rows(fp, left), gather_rows(fp, right)
-    slope = divide(subtract(f_right, f_left), subtract(x_right, x_left))
-    found = add(multiply(slope, subtract(x, x_left)), f_left)
-    back = add(multiply(slope, subtract(x, x_right)), f_right)
-    back = where(logical_and(isnan(back), equal(f_left, f_right)), f_left, back)
-    found = where(isnan(found), back, found)
-    found = where(equal(x, x_left), f_left, where(equal(x, x_right), f_right, found))
-    return where(isnan(x), x, found)
+    return bind(LINE, x, bucket(xp, x, right=True), xp, fp)
 
 
 @public
@@ -79,7 +141,8 @@ def interp(
 
     Below the first point it is `left` (the first value by default), above the last one `right`.
     With `period` positions wrap, and xp need not be sorted.  The dtype is that of the operands,
-    float32 for integers; there are gradients for x, xp and fp.  ShapeError for points that are not
+    float32 for integers; there are gradients for x (at a point, that of the segment behind it), xp
+    and fp.  ShapeError for points that are not
     in one dimension.
 
     >>> hybrid.interp(hybrid.tensor([0.5, 2.0, 9.0]), [0.0, 1.0, 3.0], [0.0, 10.0, 20.0])
@@ -97,12 +160,11 @@ def interp(
     if period is not None:
         x, xp, fp = _periodic(x, xp, fp, period)
         return astype(_along_segments(x, xp, fp), wanted)
-    size = xp.shape[0]
-    first, last = (narrow(xp, 0, place, 1, drop=True) for place in (0, size - 1))
-    low, high = (narrow(fp, 0, place, 1, drop=True) for place in (0, size - 1))
     found = _along_segments(x, xp, fp)
-    found = where(less(x, first), low if left is None else left, found)
-    found = where(greater(x, last), high if right is None else right, found)
+    if left is not None:
+        found = where(less(x, narrow(xp, 0, 0, 1, drop=True)), left, found)
+    if right is not None:
+        found = where(greater(x, narrow(xp, 0, xp.shape[0] - 1, 1, drop=True)), right, found)
     return astype(found, wanted)
 
 

@@ -123,4 +123,6 @@ def test_slopes_of_nan_and_ties():
     assert slopes(hybrid.nanmedian, 3.0, NAN, 1.0) == [0.5, 0.0, 0.5]
     assert slopes(hybrid.nan_to_num, 1.0, NAN, float("inf")) == [1.0, 0.0, 0.0]
     assert slopes(lambda t: hybrid.nanvar(t), 1.0, NAN, 3.0) == [-1.0, 0.0, 1.0]
+    line = [0.0, 1.0, 3.0], [0.0, 2.0, 0.0]  # a point belongs to the segment behind it
+    assert slopes(lambda t: hybrid.interp(t, *line), -1.0, 0.0, 1.0, 3.0, 4.0) == [0, 2, -1, -1, 0]
     assert sum(slopes(hybrid.median, 2.0, 2.0, 2.0)) == 1.0
