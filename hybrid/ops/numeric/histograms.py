@@ -1,7 +1,7 @@
 """Histograms in one and several dimensions.
 
 Invariant: an element is in the bin whose edges it lies between, the upper edge of the last bin
-included; edges of equal bins are NumPy's, made of the ends that are read.
+included; edges of equal bins are NumPy's.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from ..axes.slices import narrow, slice_
 from ..axes.views import reshape
 from ..base.common import draw
 from ..base.surface import public
-from ..build.join import stack
-from ..elementwise.arithmetic import add, divide, multiply
+from ..build.create import arange
+from ..build.join import concat
+from ..elementwise.arithmetic import add, divide, multiply, subtract
+from ..elementwise.logic import equal, isfinite, logical_and
 from ..indexing.sort import diff
 from .counting import counted, ordered
 from .ranks import bucket
@@ -42,22 +44,32 @@ def _edge_type(x: Tensor) -> np.dtype:
     return dt.compute_type(x.dtype) if dt.is_float(x.dtype) else dt.float64
 
 
-def _ends(what: str, x: Tensor, range: Any) -> tuple[Any, Any]:
-    """The lowest and highest edge, as NumPy numbers of the dtype of the edges."""
+def _even(what: str, x: Tensor, count: int, range: Any) -> Tensor:
+    """The edges of bins of one width, as NumPy's linspace makes them."""
     dtype = _edge_type(x)
-    if range is not None:
-        low, high = (dtype.type(float(end)) for end in range)
-        if low > high:
-            raise ArgumentError(f"{what}: range {range} ends before it begins")
-    elif not x.size:
-        low, high = dtype.type(0), dtype.type(1)
-    else:
-        low, high = stack([min_(x), max_(x)]).numpy().astype(dtype)
+    if range is None and x.size:
+        return _even_of(what, astype(min_(x), dtype), astype(max_(x), dtype), count)
+    low, high = (dtype.type(float(end)) for end in ((0, 1) if range is None else range))
+    if low > high:
+        raise ArgumentError(f"{what}: range {range} ends before it begins")
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ArgumentError(f"{what}: the range from {low} to {high} is not finite")
     if low == high:
         low, high = low - dtype.type(0.5), high + dtype.type(0.5)
-    return low, high
+    with plain_floats():
+        return as_tensor(np.linspace(low, high, count + 1, dtype=dtype), x.device)
+
+
+def _even_of(what: str, low: Tensor, high: Tensor, count: int) -> Tensor:
+    """The same between ends that are tensors, of which a program reads only what it asks here."""
+    if not logical_and(isfinite(low), isfinite(high)):
+        ends = f"{float(low)} to {float(high)}"
+        raise ArgumentError(f"{what}: the range from {ends} is not finite")
+    if equal(low, high):
+        low, high = subtract(low, 0.5), add(high, 0.5)
+    step = divide(subtract(high, low), count)
+    below = add(multiply(arange(count, dtype=low.dtype, device=low.device), step), low)
+    return concat([below, reshape(high, (1,))], 0)
 
 
 def _edges(what: str, x: Tensor, bins: Any, range: Any, weighted: bool) -> Tensor:
@@ -86,9 +98,7 @@ def _edges(what: str, x: Tensor, bins: Any, range: Any, weighted: bool) -> Tenso
             raise ArgumentError(f"{what}: bins has to be a number of bins or edges") from None
         if count < 1:
             raise ArgumentError(f"{what}: bins has to be at least 1, not {count}")
-        low, high = _ends(what, x, range)
-        with plain_floats():
-            return as_tensor(np.linspace(low, high, count + 1, dtype=_edge_type(x)), x.device)
+        return _even(what, x, count, range)
     raise ShapeError(f"{what}: bins has to be a number, or edges in one dimension")
 
 
