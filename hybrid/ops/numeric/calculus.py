@@ -14,7 +14,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes, normalize_axes, normalize_axis
-from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import as_tensor, bind, operands, store
 from ...ir.door.bind import convert as astype
 from ...ir.op import MapOp, register
 from ...ir.scalar.program import Builder, Val
@@ -162,8 +162,10 @@ def interp(
         return astype(_along_segments(x, xp, fp), wanted)
     found = _along_segments(x, xp, fp)
     if left is not None:
+        left = store(left, inner, x.device)
         found = where(less(x, narrow(xp, 0, 0, 1, drop=True)), left, found)
     if right is not None:
+        right = store(right, inner, x.device)
         found = where(greater(x, narrow(xp, 0, xp.shape[0] - 1, 1, drop=True)), right, found)
     return astype(found, wanted)
 

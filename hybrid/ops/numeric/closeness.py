@@ -15,7 +15,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import ShapeError
 from ...core.shapes import broadcast_shapes
-from ...ir.door.bind import as_tensor, literal, operands
+from ...ir.door.bind import as_tensor, literal, operands, store
 from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
 from ...ir.op import NO_GRAD, map_op
@@ -190,6 +190,5 @@ def nan_to_num(
     if not dt.is_float(x.dtype):
         return clone(x)
     largest = _LARGEST[x.dtype]
-    return _number(
-        x, nan, largest if posinf is None else posinf, -largest if neginf is None else neginf
-    )
+    numbers = nan, largest if posinf is None else posinf, -largest if neginf is None else neginf
+    return _number(x, *[store(number, x.dtype, x.device) for number in numbers])

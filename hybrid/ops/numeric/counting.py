@@ -125,7 +125,8 @@ def bincount(x: Tensor, /, weights: Any = None, minlength: int = 0) -> Tensor:
             raise ShapeError(f"bincount: weights of shape {weights.shape} for {x.shape}")
         weights = weights if dt.is_float(weights.dtype) else astype(weights, dt.default_float)
     if not x.size:
-        return zeros((least,), dtype=dt.int64 if weights is None else weights.dtype)
+        dtype = dt.int64 if weights is None else weights.dtype
+        return zeros((least,), dtype=dtype, device=x.device)
     if weights is None and rows.device is HOST:
         try:
             return as_tensor(np.bincount(rows.numpy(), minlength=least))

@@ -166,5 +166,9 @@ def polyfit(
         return found, astype(_spread(inverse, scale, squares, free), wanted)
     rank, singular = _rank(columns, rcond)
     whole = int(rank) == degree + 1 < places.shape[0]
-    squares = reshape(squares, (squares.size,)) if whole else zeros((0,), dtype=wanted)
+    squares = (
+        reshape(squares, (squares.size,))
+        if whole
+        else zeros((0,), dtype=wanted, device=found.device)
+    )
     return found, astype(squares, wanted), rank, astype(singular, wanted), rcond

@@ -143,6 +143,7 @@ def test_numbers_for_nan():
     for dtype in ("float64", "float32", "float16"):
         agrees(call("nan_to_num", A.astype(dtype)))
         agrees(call("nan_to_num", A.astype(dtype), nan=3.0, posinf=7.0, neginf=-2.0))
+    agrees(call("nan_to_num", A.astype("float32"), nan=np.float64(3.0)))
     agrees(call("nan_to_num", np.arange(3)))
     agrees(call("nan_to_num", np.array([True])))
     agrees(call("nan_to_num", A, True, np.arange(9.0)))
