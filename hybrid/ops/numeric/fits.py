@@ -104,14 +104,20 @@ def _system(
     return divide(columns, scale), values, scale
 
 
-def _rank(columns: Tensor, rcond: float) -> tuple[Tensor, Tensor]:
-    """How many columns differ, and their singular values; reads the data."""
-    host = columns.numpy()
+def _quality(
+    columns: Tensor, squares: Tensor, rcond: float, dtype: np.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The sums of squares, none where columns are too much alike; how many differ, and their
+    singular values.  Reads the data."""
+    count, device = columns.shape[1], columns.device
     with plain_floats():
-        singular = np.linalg.svd(host.astype(np.float64), compute_uv=False)
-    rank = np.array((singular > rcond * singular[0]).sum(), np.int32)
-    values = as_tensor(singular.astype(host.dtype), columns.device)
-    return as_tensor(rank, columns.device), values
+        singular = np.linalg.svd(columns.numpy(), compute_uv=False)
+    rank = int((singular > rcond * singular[0]).sum())
+    squares = reshape(squares, (squares.size,))
+    if not rank == count < columns.shape[0]:
+        squares = zeros((0,), device=device)
+    values = astype(as_tensor(singular, device), dtype)
+    return astype(squares, dtype), as_tensor(np.array(rank, np.int32), device), values
 
 
 def _spread(inverse: Tensor, scale: Tensor, squares: Tensor, free: int | None) -> Tensor:
@@ -161,14 +167,7 @@ def polyfit(
     if not full and not cov:
         return found
     squares = sum_(square(subtract(matmul(columns, scaled), right)), axis=0)
-    if not full:
-        free = None if cov == "unscaled" else places.shape[0] - degree - 1
-        return found, astype(_spread(inverse, scale, squares, free), wanted)
-    rank, singular = _rank(columns, rcond)
-    whole = int(rank) == degree + 1 < places.shape[0]
-    squares = (
-        reshape(squares, (squares.size,))
-        if whole
-        else zeros((0,), dtype=wanted, device=found.device)
-    )
-    return found, astype(squares, wanted), rank, astype(singular, wanted), rcond
+    if full:
+        return found, *_quality(columns, squares, rcond, wanted), rcond
+    free = None if cov == "unscaled" else places.shape[0] - degree - 1
+    return found, astype(_spread(inverse, scale, squares, free), wanted)
