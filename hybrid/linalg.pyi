@@ -10,6 +10,9 @@ from .eager.tensor import Tensor
 
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 
+def cross(x1: Any, x2: Any, /, *, axis: builtins.int = -1) -> Tensor:
+    """Cross products of vectors of size 3 along an axis (array API); other axes broadcast."""
+
 def diagonal(x: ArrayLike, /, *, offset: builtins.int = 0) -> Tensor:
     """The diagonals of matrices, which are the last two axes (array API)."""
 

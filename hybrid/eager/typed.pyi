@@ -30,6 +30,15 @@ class TensorMethods(Handle):
     def all(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Whether every element over the axes is nonzero (NaN is)."""
 
+    def allclose(
+        self,
+        b: Any,
+        rtol: Any = 1e-05,
+        atol: Any = 1e-08,
+        equal_nan: builtins.bool = False,
+    ) -> Tensor:
+        """Whether all elements are close, as `isclose` says; a 0-d bool tensor."""
+
     def amax(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
 
@@ -155,14 +164,11 @@ class TensorMethods(Handle):
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
         """This tensor on a CUDA device, given by its number or name (None: the current one)."""
 
-    def cumsum(
-        self,
-        axis: builtins.int | None = None,
-        *,
-        dtype: Any = None,
-        include_initial: builtins.bool = False,
-    ) -> Tensor:
-        """Running sums along an axis (optional for one dimension), behind a zero if `include_initial`."""
+    def cumprod(self, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+        """Running products along an axis, or of the flattened tensor; otherwise as `cumsum`."""
+
+    def cumsum(self, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+        """Running sums along an axis, or of the flattened tensor (`cumulative_sum` asks for an axis)."""
 
     def cumulative_sum(
         self,
@@ -274,6 +280,15 @@ class TensorMethods(Handle):
     def is_pinned(self) -> builtins.bool:
         """Whether `pin_memory` made this tensor's memory."""
 
+    def isclose(
+        self,
+        b: Any,
+        rtol: Any = 1e-05,
+        atol: Any = 1e-08,
+        equal_nan: builtins.bool = False,
+    ) -> Tensor:
+        """Whether |a - b| <= atol + rtol * |b|, element by element, or a equals b (infinities too)."""
+
     def isfinite(self, /) -> Tensor:
         """Whether x is a finite number."""
 
@@ -341,6 +356,9 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Mean over axes, as `sum` takes them; NaN of no elements."""
 
+    def median(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """The middle element over the axes (all by default), or the mean of the two in the middle."""
+
     def min(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
 
@@ -361,6 +379,50 @@ class TensorMethods(Handle):
 
     def multiply(self, y: ArrayLike, /) -> Tensor:
         """x * y; on bool tensors logical and, as in NumPy."""
+
+    def nan_to_num(
+        self,
+        copy: builtins.bool = True,
+        nan: Any = 0.0,
+        posinf: Any = None,
+        neginf: Any = None,
+    ) -> Tensor:
+        """x with numbers in the place of NaN and of the infinities: by default 0 and the largest and smallest number of the dtype."""
+
+    def nanmean(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        where: Any = True,
+    ) -> Tensor:
+        """Mean of the elements over axes that are not NaN, and in the mask `where`; NaN where there is none."""
+
+    def nanmedian(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """`median` of the elements that are not NaN; NaN where there is none."""
+
+    def nanquantile(
+        self,
+        q: Any,
+        axis: Any = None,
+        *,
+        method: builtins.str = 'linear',
+        keepdims: builtins.bool = False,
+        weights: Any = None,
+    ) -> Tensor:
+        """`quantile` of the elements that are not NaN; NaN where there is none."""
+
+    def nansum(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        initial: Any = 0,
+        where: Any = True,
+    ) -> Tensor:
+        """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial` is added."""
 
     def ne(self, y: ArrayLike, /) -> Tensor:
         """x != y."""
@@ -419,6 +481,20 @@ class TensorMethods(Handle):
         keepdims: builtins.bool = False,
     ) -> Tensor:
         """Product over axes (all by default), with the dtype rule of `sum`."""
+
+    def ptp(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """The largest element less the smallest one, over axes (all by default)."""
+
+    def quantile(
+        self,
+        q: Any,
+        axis: Any = None,
+        *,
+        method: builtins.str = 'linear',
+        keepdims: builtins.bool = False,
+        weights: Any = None,
+    ) -> Tensor:
+        """The values below which the shares q (0 to 1) of the elements over the axes lie."""
 
     def ravel(self) -> Tensor:
         """All elements as one axis."""

@@ -33,6 +33,21 @@ from .elementwise import (
 )
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
+from .numeric import (
+    applied,
+    calculus,
+    closeness,
+    counting,
+    fits,
+    histograms,
+    moments,
+    nans,
+    polynomials,
+    quantiles,
+    ranks,
+    sequences,
+    sets,
+)
 from .products import attention, contract, convolution, einsum
 from .special import bessels, distributions, entropies, gammas, integrals, normal
 from .special import rows as special_rows

@@ -18,14 +18,19 @@ __all__ = [
     "adaptive_avg_pool2d",
     "add",
     "all",
+    "allclose",
     "amax",
     "amin",
     "angle",
     "any",
+    "apply_along_axis",
+    "apply_over_axes",
     "arange",
     "argmax",
     "argmin",
     "argsort",
+    "array_equal",
+    "array_equiv",
     "asin",
     "asinh",
     "astype",
@@ -33,18 +38,22 @@ __all__ = [
     "atan2",
     "atanh",
     "atleast_1d",
+    "average",
     "avg_pool1d",
     "avg_pool2d",
+    "bartlett",
     "batch_norm",
     "bernoulli",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "bincount",
     "bitwise_and",
     "bitwise_invert",
     "bitwise_left_shift",
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "blackman",
     "broadcast_arrays",
     "broadcast_to",
     "categorical",
@@ -60,20 +69,29 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv_transpose2d",
+    "convolve",
     "copysign",
+    "corrcoef",
+    "correlate",
     "cos",
     "cosh",
     "cosine_similarity",
     "count_nonzero",
+    "cov",
+    "cross",
     "cross_entropy",
+    "cumprod",
+    "cumsum",
     "cumulative_prod",
     "cumulative_sum",
     "default_generator",
     "diagonal",
     "diff",
+    "digitize",
     "divide",
     "dot",
     "dropout",
+    "ediff1d",
     "einsum",
     "elu",
     "embed_diagonal",
@@ -100,22 +118,34 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "getitem",
+    "gradient",
     "greater",
     "greater_equal",
     "group_norm",
+    "hamming",
+    "hanning",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "histogram",
+    "histogram2d",
+    "histogram_bin_edges",
+    "histogramdd",
     "hstack",
     "huber_loss",
     "hypot",
     "i0",
     "imag",
     "index_add",
+    "inner",
+    "interp",
+    "intersect1d",
+    "isclose",
     "isfinite",
     "isin",
     "isinf",
     "isnan",
+    "kaiser",
     "kl_div",
     "kron",
     "l1_loss",
@@ -147,6 +177,7 @@ __all__ = [
     "max_pool2d",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "minimum",
@@ -154,6 +185,21 @@ __all__ = [
     "moveaxis",
     "mse_loss",
     "multiply",
+    "nan_to_num",
+    "nanargmax",
+    "nanargmin",
+    "nancumprod",
+    "nancumsum",
+    "nanmax",
+    "nanmean",
+    "nanmedian",
+    "nanmin",
+    "nanpercentile",
+    "nanprod",
+    "nanquantile",
+    "nanstd",
+    "nansum",
+    "nanvar",
     "negative",
     "nextafter",
     "nll_loss",
@@ -167,12 +213,24 @@ __all__ = [
     "ones_like",
     "outer",
     "pad",
+    "percentile",
     "permute_dims",
+    "poly",
+    "polyadd",
+    "polyder",
+    "polydiv",
+    "polyfit",
+    "polyint",
+    "polymul",
+    "polysub",
+    "polyval",
     "positive",
     "pow",
     "power",
     "prod",
+    "ptp",
     "put_along_axis",
+    "quantile",
     "rand",
     "rand_like",
     "randint",
@@ -194,7 +252,9 @@ __all__ = [
     "scaled_dot_product_attention",
     "searchsorted",
     "selu",
+    "setdiff1d",
     "setitem",
+    "setxor1d",
     "sigmoid",
     "sign",
     "signbit",
@@ -224,17 +284,23 @@ __all__ = [
     "tile",
     "topk",
     "trace",
+    "trapezoid",
     "tril",
+    "trim_zeros",
     "triu",
     "trunc",
     "unfold",
+    "union1d",
     "unique",
     "unique_all",
     "unique_counts",
     "unique_inverse",
     "unique_values",
     "unstack",
+    "unwrap",
+    "vander",
     "var",
+    "vdot",
     "vecdot",
     "vstack",
     "where",
@@ -261,6 +327,15 @@ def add(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 def all(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Whether every element over the axes is nonzero (NaN is)."""
 
+def allclose(
+    a: Any,
+    b: Any,
+    rtol: Any = 1e-05,
+    atol: Any = 1e-08,
+    equal_nan: builtins.bool = False,
+) -> Tensor:
+    """Whether all elements are close, as `isclose` says; a 0-d bool tensor."""
+
 def amax(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
 
@@ -272,6 +347,18 @@ def angle(x: ArrayLike, deg: builtins.bool = False) -> Tensor:
 
 def any(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Whether some element over the axes is nonzero (NaN is)."""
+
+def apply_along_axis(
+    func1d: Callable[..., Any],
+    axis: builtins.int,
+    arr: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    """The results of func1d(line, *args, **kwargs) for each line of arr along an axis; what they have of axes takes the place of that one."""
+
+def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Tensor:
+    """func(x, axis) for one axis after the other; an axis that it removes is kept with size 1."""
 
 def arange(
     start: Any,
@@ -311,6 +398,12 @@ def argsort(
 ) -> Tensor:
     """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is largest."""
 
+def array_equal(a1: Any, a2: Any, equal_nan: builtins.bool = False) -> Tensor:
+    """Whether two tensors have one shape and equal elements; a 0-d bool tensor."""
+
+def array_equiv(a1: Any, a2: Any) -> Tensor:
+    """Whether two tensors broadcast to one shape with equal elements; a 0-d bool tensor."""
+
 def asin(x: ArrayLike, /) -> Tensor:
     """Arcsine."""
 
@@ -339,6 +432,16 @@ def atanh(x: ArrayLike, /) -> Tensor:
 def atleast_1d(x: ArrayLike) -> Tensor:
     """x, with one axis when it has none."""
 
+def average(
+    a: ArrayLike,
+    axis: Any = None,
+    weights: Any = None,
+    returned: builtins.bool = False,
+    *,
+    keepdims: builtins.bool = False,
+) -> Any:
+    """The sum of a * weights over axes by the sum of the weights; the mean without weights."""
+
 def avg_pool1d(
     x: ArrayLike,
     kernel_size: builtins.int,
@@ -356,6 +459,9 @@ def avg_pool2d(
     count_include_pad: builtins.bool = True,
 ) -> Tensor:
     """PyTorch's avg_pool2d: means over windows; padding counts as zeros, or not at all."""
+
+def bartlett(M: builtins.int, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """The triangle of M points from 0 to 1 and back."""
 
 def batch_norm(
     x: ArrayLike,
@@ -397,6 +503,9 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """binary_cross_entropy of sigmoid(x), without overflow."""
 
+def bincount(x: ArrayLike, /, weights: Any = None, minlength: builtins.int = 0) -> Tensor:
+    """How often each number from 0 to the largest element of x occurs (int64), or the sums of the weights there; at least `minlength` numbers."""
+
 def bitwise_and(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """Bits set in both."""
 
@@ -414,6 +523,9 @@ def bitwise_right_shift(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
 def bitwise_xor(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """Bits set in one only."""
+
+def blackman(M: builtins.int, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """The Blackman window of M points: 0.42 - 0.5 cos(u) + 0.08 cos(2 u) with u = 2 pi n / (M - 1)."""
 
 def broadcast_arrays(*arrays: ArrayLike) -> builtins.tuple[Tensor, ...]:
     """All tensors broadcast to their common shape."""
@@ -494,8 +606,23 @@ def conv_transpose2d(
 ) -> Tensor:
     """PyTorch's conv_transpose2d, the input gradient of conv2d: weight[C, O / groups, KH, KW]."""
 
+def convolve(a: Any, v: Any, mode: builtins.str = 'full') -> Tensor:
+    """The convolution of two sequences: sum over k of a[k] * v[n - k]."""
+
 def copysign(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """|x| with the sign of y, that of zeros and infinities too; a NaN y counts as positive, whatever its sign bit: the sign of a NaN is unspecified here, and numpy.copysign of .numpy() reads it. The gradient at x = 0 is zero."""
+
+def corrcoef(
+    x: ArrayLike,
+    y: Any = None,
+    rowvar: builtins.bool = True,
+    *,
+    dtype: Any = None,
+) -> Tensor:
+    """The correlation coefficients of variables, as `cov` takes them: between -1 and 1."""
+
+def correlate(a: Any, v: Any, mode: builtins.str = 'valid') -> Tensor:
+    """The cross-correlation of two sequences: sum over n of a[n + k] * v[n]; modes are those of `convolve`."""
 
 def cos(x: ArrayLike, /) -> Tensor:
     """Cosine, exact for huge arguments too."""
@@ -520,6 +647,29 @@ def count_nonzero(
 ) -> Tensor:
     """How many elements are nonzero, as int64."""
 
+def cov(
+    m: ArrayLike,
+    y: Any = None,
+    rowvar: builtins.bool = True,
+    bias: builtins.bool = False,
+    ddof: builtins.int | None = None,
+    fweights: Any = None,
+    aweights: Any = None,
+    *,
+    dtype: Any = None,
+) -> Tensor:
+    """The covariances of variables: rows of m (columns where not rowvar), and of y if given."""
+
+def cross(
+    a: Any,
+    b: Any,
+    axisa: builtins.int = -1,
+    axisb: builtins.int = -1,
+    axisc: builtins.int = -1,
+    axis: builtins.int | None = None,
+) -> Tensor:
+    """Cross products of vectors along the axes axisa and axisb, or `axis` for all; those of the result lie along axisc."""
+
 def cross_entropy(
     logits: ArrayLike,
     target: Any,
@@ -530,6 +680,12 @@ def cross_entropy(
     label_smoothing: builtins.float = 0.0,
 ) -> Tensor:
     """PyTorch's cross_entropy of logits [N, C, ...] (or [C])."""
+
+def cumprod(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+    """Running products along an axis, or of the flattened tensor; otherwise as `cumsum`."""
+
+def cumsum(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+    """Running sums along an axis, or of the flattened tensor (`cumulative_sum` asks for an axis)."""
 
 def cumulative_prod(
     x: ArrayLike,
@@ -570,6 +726,9 @@ def diff(
 ) -> Tensor:
     """Differences of neighbours along an axis, n times; prepend and append are joined to x first (a number, or a 0-d tensor, as one position of the axis)."""
 
+def digitize(x: Any, bins: Any, right: builtins.bool = False) -> Tensor:
+    """Which bin each element is in (int64): i where bins[i-1] <= x < bins[i], or with `right` bins[i-1] < x <= bins[i]; 0 and len(bins) are below and above all."""
+
 def divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
@@ -584,6 +743,9 @@ def dropout(
     generator: Generator | None = None,
 ) -> Tensor:
     """x with elements zeroed with probability p, the others scaled by 1 / (1 - p); x itself when not training."""
+
+def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
+    """Differences of neighbours in the flattened tensor, between to_begin and to_end."""
 
 def einsum(spec: builtins.str, *operands: ArrayLike) -> Tensor:
     """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``."""
@@ -698,6 +860,9 @@ def gelu_tanh(x: ArrayLike, /) -> Tensor:
 def getitem(x: ArrayLike, key: Any) -> Tensor:
     """x[key]: ints, slices, None, ..., integer and bool tensors, or a tuple of them, as in NumPy."""
 
+def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: builtins.int = 1) -> Any:
+    """The slopes of samples along axes: central differences inside, one-sided ones of the first or second order (`edge_order`) at the ends."""
+
 def greater(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x > y."""
 
@@ -713,6 +878,12 @@ def group_norm(
 ) -> Tensor:
     """PyTorch's group_norm: x[N, C, ...] normalised over groups of channels."""
 
+def hamming(M: builtins.int, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """The Hamming window of M points: 0.54 - 0.46 cos(2 pi n / (M - 1))."""
+
+def hanning(M: builtins.int, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """The Hann window of M points: 0.5 - 0.5 cos(2 pi n / (M - 1))."""
+
 def hardsigmoid(x: ArrayLike) -> Tensor:
     """x + 3 limited to [0, 6], divided by 6."""
 
@@ -725,6 +896,42 @@ def hardtanh(
     max_val: builtins.float = 1.0,
 ) -> Tensor:
     """x limited to [min_val, max_val]; its gradient is 0 at the borders, unlike clip's."""
+
+def histogram(
+    a: ArrayLike,
+    bins: Any = 10,
+    range: Any = None,
+    density: builtins.bool | None = None,
+    weights: Any = None,
+) -> builtins.tuple[Tensor, Tensor]:
+    """How many elements lie between the edges of each bin, and the edges."""
+
+def histogram2d(
+    x: Any,
+    y: Any,
+    bins: Any = 10,
+    range: Any = None,
+    density: builtins.bool | None = None,
+    weights: Any = None,
+) -> builtins.tuple[Tensor, Tensor, Tensor]:
+    """`histogramdd` of points with the coordinates x and y: counts, edges of x, edges of y."""
+
+def histogram_bin_edges(
+    a: ArrayLike,
+    bins: Any = 10,
+    range: Any = None,
+    weights: Any = None,
+) -> Tensor:
+    """The edges that `histogram` takes for the same arguments."""
+
+def histogramdd(
+    sample: Any,
+    bins: Any = 10,
+    range: Any = None,
+    density: builtins.bool | None = None,
+    weights: Any = None,
+) -> builtins.tuple[Tensor, builtins.list[Tensor]]:
+    """How many points lie in each box of a grid, as floats, and the edges along each dimension."""
 
 def hstack(xs: Sequence[ArrayLike]) -> Tensor:
     """Tensors side by side (along axis 1; 1-D tensors along axis 0)."""
@@ -750,6 +957,36 @@ def imag(x: ArrayLike) -> Tensor:
 def index_add(x: ArrayLike, axis: builtins.int, index: Any, source: Any) -> Tensor:
     """x plus slices of `source` added at integer indices along an axis (torch.index_add)."""
 
+def inner(a: Any, b: Any, /) -> Tensor:
+    """Sums of products over the last axes of a and b; products where one of them is 0-d."""
+
+def interp(
+    x: Any,
+    xp: Any,
+    fp: Any,
+    left: Any = None,
+    right: Any = None,
+    period: Any = None,
+) -> Tensor:
+    """The values at x of the function that is linear between the points (xp, fp), xp increasing."""
+
+def intersect1d(
+    ar1: Any,
+    ar2: Any,
+    assume_unique: builtins.bool = False,
+    return_indices: builtins.bool = False,
+) -> Any:
+    """The distinct values that both tensors hold, in increasing order; reads the data."""
+
+def isclose(
+    a: Any,
+    b: Any,
+    rtol: Any = 1e-05,
+    atol: Any = 1e-08,
+    equal_nan: builtins.bool = False,
+) -> Tensor:
+    """Whether |a - b| <= atol + rtol * |b|, element by element, or a equals b (infinities too)."""
+
 def isfinite(x: ArrayLike, /) -> Tensor:
     """Whether x is a finite number."""
 
@@ -761,6 +998,15 @@ def isinf(x: ArrayLike, /) -> Tensor:
 
 def isnan(x: ArrayLike, /) -> Tensor:
     """Whether x is NaN."""
+
+def kaiser(
+    M: builtins.int,
+    beta: builtins.float,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+) -> Tensor:
+    """The Kaiser window of M points: I0(beta sqrt(1 - (2 n / (M - 1) - 1)^2)) / I0(beta), with the modified Bessel function I0; its weights are computed on the host."""
 
 def kl_div(
     x: ArrayLike,
@@ -897,6 +1143,9 @@ def mean(
 ) -> Tensor:
     """Mean over axes, as `sum` takes them; NaN of no elements."""
 
+def median(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The middle element over the axes (all by default), or the mean of the two in the middle."""
+
 def meshgrid(
     *arrays: ArrayLike,
     indexing: builtins.str = 'xy',
@@ -920,6 +1169,140 @@ def mse_loss(x: ArrayLike, target: Any, *, reduction: builtins.str = 'mean') -> 
 
 def multiply(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x * y; on bool tensors logical and, as in NumPy."""
+
+def nan_to_num(
+    x: Any,
+    copy: builtins.bool = True,
+    nan: Any = 0.0,
+    posinf: Any = None,
+    neginf: Any = None,
+) -> Tensor:
+    """x with numbers in the place of NaN and of the infinities: by default 0 and the largest and smallest number of the dtype."""
+
+def nanargmax(
+    a: ArrayLike,
+    axis: builtins.int | None = None,
+    *,
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """Position (int64) of the first largest element that is not NaN, along an axis or in the flattened tensor."""
+
+def nanargmin(
+    a: ArrayLike,
+    axis: builtins.int | None = None,
+    *,
+    keepdims: builtins.bool = False,
+) -> Tensor:
+    """Position (int64) of the first smallest element that is not NaN; otherwise as `nanargmax`."""
+
+def nancumprod(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+    """`cumprod` with 1 in the place of NaN."""
+
+def nancumsum(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+    """`cumsum` with 0 in the place of NaN."""
+
+def nanmax(
+    a: ArrayLike,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
+    """Largest element over axes that is not NaN, NaN where there is none; at least `initial`."""
+
+def nanmean(
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    where: Any = True,
+) -> Tensor:
+    """Mean of the elements over axes that are not NaN, and in the mask `where`; NaN where there is none."""
+
+def nanmedian(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """`median` of the elements that are not NaN; NaN where there is none."""
+
+def nanmin(
+    a: ArrayLike,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
+    """Smallest element over axes that is not NaN; otherwise as `nanmax`."""
+
+def nanpercentile(
+    a: ArrayLike,
+    q: Any,
+    axis: Any = None,
+    *,
+    method: builtins.str = 'linear',
+    keepdims: builtins.bool = False,
+    weights: Any = None,
+) -> Tensor:
+    """`nanquantile` with q from 0 to 100."""
+
+def nanprod(
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    initial: Any = 1,
+    where: Any = True,
+) -> Tensor:
+    """`prod` with 1 in the place of NaN and of elements that are not in the mask `where`, times `initial`."""
+
+def nanquantile(
+    a: ArrayLike,
+    q: Any,
+    axis: Any = None,
+    *,
+    method: builtins.str = 'linear',
+    keepdims: builtins.bool = False,
+    weights: Any = None,
+) -> Tensor:
+    """`quantile` of the elements that are not NaN; NaN where there is none."""
+
+def nanstd(
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: builtins.float = 0,
+    keepdims: builtins.bool = False,
+    where: Any = True,
+    mean: Any = None,
+    correction: builtins.float | None = None,
+) -> Tensor:
+    """Standard deviation of the elements over axes that are not NaN; see `nanvar`."""
+
+def nansum(
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    initial: Any = 0,
+    where: Any = True,
+) -> Tensor:
+    """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial` is added."""
+
+def nanvar(
+    a: ArrayLike,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: builtins.float = 0,
+    keepdims: builtins.bool = False,
+    where: Any = True,
+    mean: Any = None,
+    correction: builtins.float | None = None,
+) -> Tensor:
+    """Variance of the elements over axes that are not NaN, and in the mask `where`; their number is reduced by `ddof` (or `correction`)."""
 
 def negative(x: ArrayLike, /) -> Tensor:
     """-x; unsigned integers wrap."""
@@ -996,8 +1379,54 @@ def pad(
 ) -> Tensor:
     """NumPy's pad: widths as an int, (before, after), or one pair per axis."""
 
+def percentile(
+    a: ArrayLike,
+    q: Any,
+    axis: Any = None,
+    *,
+    method: builtins.str = 'linear',
+    keepdims: builtins.bool = False,
+    weights: Any = None,
+) -> Tensor:
+    """`quantile` with q from 0 to 100."""
+
 def permute_dims(x: ArrayLike, axes: Sequence[builtins.int]) -> Tensor:
     """Axis i of the result is axis axes[i] of x."""
+
+def poly(seq_of_zeros: Any) -> Tensor:
+    """The coefficients of the polynomial with these zeros and the leading coefficient 1."""
+
+def polyadd(a1: Any, a2: Any) -> Tensor:
+    """The coefficients of the sum of two polynomials."""
+
+def polyder(p: Any, m: builtins.int = 1) -> Tensor:
+    """The coefficients of the m-th derivative of a polynomial."""
+
+def polydiv(u: Any, v: Any) -> builtins.tuple[Tensor, Tensor]:
+    """The coefficients of quotient and remainder of two polynomials, as floats."""
+
+def polyfit(
+    x: Any,
+    y: Any,
+    deg: builtins.int,
+    rcond: builtins.float | None = None,
+    full: builtins.bool = False,
+    w: Any = None,
+    cov: builtins.bool | builtins.str = False,
+) -> Any:
+    """The coefficients, the highest power first, of the polynomial of degree `deg` that fits the points (x, y) with the least squares; for each column of a matrix y."""
+
+def polyint(p: Any, m: builtins.int = 1, k: Any = None) -> Tensor:
+    """The coefficients of the m-th antiderivative of a polynomial, as floats; k holds the constants of integration (0 by default), the first of them first."""
+
+def polymul(a1: Any, a2: Any) -> Tensor:
+    """The coefficients of the product of two polynomials."""
+
+def polysub(a1: Any, a2: Any) -> Tensor:
+    """The coefficients of the difference of two polynomials."""
+
+def polyval(p: Any, x: Any) -> Tensor:
+    """The values at x of the polynomial with the coefficients p, by Horner's rule."""
 
 def positive(x: ArrayLike, /) -> Tensor:
     """x itself."""
@@ -1018,6 +1447,9 @@ def prod(
 ) -> Tensor:
     """Product over axes (all by default), with the dtype rule of `sum`."""
 
+def ptp(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    """The largest element less the smallest one, over axes (all by default)."""
+
 def put_along_axis(
     x: ArrayLike,
     indices: Any,
@@ -1025,6 +1457,17 @@ def put_along_axis(
     axis: builtins.int = -1,
 ) -> Tensor:
     """A copy of x with `values` written where take_along_axis reads; the last write to an element stays."""
+
+def quantile(
+    a: ArrayLike,
+    q: Any,
+    axis: Any = None,
+    *,
+    method: builtins.str = 'linear',
+    keepdims: builtins.bool = False,
+    weights: Any = None,
+) -> Tensor:
+    """The values below which the shares q (0 to 1) of the elements over the axes lie."""
 
 def rand(
     *shape: Any,
@@ -1146,8 +1589,14 @@ def searchsorted(
 def selu(x: ArrayLike) -> Tensor:
     """1.0507 * elu(x, 1.6733): the self-normalising elu."""
 
+def setdiff1d(ar1: Any, ar2: Any, assume_unique: builtins.bool = False) -> Tensor:
+    """The distinct values of ar1 that ar2 does not hold, in increasing order (in that of ar1 with `assume_unique`); reads the data."""
+
 def setitem(x: ArrayLike, key: Any, value: Any) -> Tensor:
     """A tensor like x after x[key] = value; the last write to an element stays."""
+
+def setxor1d(ar1: Any, ar2: Any, assume_unique: builtins.bool = False) -> Tensor:
+    """The distinct values that one of two tensors holds and the other does not, in increasing order; reads the data."""
 
 def sigmoid(x: ArrayLike, /) -> Tensor:
     """1 / (1 + e^-x), accurate in both tails."""
@@ -1281,8 +1730,14 @@ def trace(
 ) -> Tensor:
     """Sum along the diagonal of two axes (the first two by default, as NumPy's; `hybrid.linalg.trace` is that of the last two), with the dtype rule of `sum`."""
 
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: builtins.int = -1) -> Tensor:
+    """The integral of samples along an axis by the trapezoidal rule; x holds their places, or dx their distance."""
+
 def tril(x: ArrayLike, k: builtins.int = 0) -> Tensor:
     """x with zeros above diagonal k of the last two axes."""
+
+def trim_zeros(filt: Any, trim: builtins.str = 'fb', axis: Any = None) -> Tensor:
+    """x without the zeros at its ends along axes (all by default); reads the data."""
 
 def triu(x: ArrayLike, k: builtins.int = 0) -> Tensor:
     """x with zeros below diagonal k of the last two axes."""
@@ -1292,6 +1747,9 @@ def trunc(x: ArrayLike, /) -> Tensor:
 
 def unfold(x: ArrayLike, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor:
     """Sliding windows over the last two axes, as two new last axes."""
+
+def union1d(ar1: Any, ar2: Any) -> Tensor:
+    """The distinct values of two tensors, in increasing order; reads the data."""
 
 def unique(x: ArrayLike) -> Tensor:
     """Distinct values in increasing order; reads the data on the host."""
@@ -1311,6 +1769,22 @@ def unique_values(x: ArrayLike) -> Tensor:
 def unstack(x: ArrayLike, axis: builtins.int = 0) -> builtins.tuple[Tensor, ...]:
     """The slices along an axis, without it."""
 
+def unwrap(
+    p: Any,
+    discont: Any = None,
+    axis: builtins.int = -1,
+    *,
+    period: Any = 6.283185307179586,
+) -> Tensor:
+    """Phases along an axis, with periods added where neighbours differ by more than `discont` (half a period by default)."""
+
+def vander(
+    x: Any,
+    N: builtins.int | None = None,
+    increasing: builtins.bool = False,
+) -> Tensor:
+    """The powers of the elements of a sequence, one row each: from N - 1 (len(x) - 1 by default) down to 0, or up with `increasing`."""
+
 def var(
     x: ArrayLike,
     axis: Any = None,
@@ -1319,6 +1793,9 @@ def var(
     keepdims: builtins.bool = False,
 ) -> Tensor:
     """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""
+
+def vdot(a: Any, b: Any, /) -> Tensor:
+    """The sum of products of the elements of two flattened tensors of one size."""
 
 def vecdot(a: ArrayLike, b: ArrayLike, /, *, axis: builtins.int = -1) -> Tensor:
     """Dot products along an axis; the other axes broadcast."""

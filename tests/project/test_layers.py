@@ -57,6 +57,7 @@ ROOMS = {
         "products",
         "layers",
         "special",
+        "numeric",
         "complex",
         "families",
     ),

@@ -161,7 +161,7 @@ def _begun(result: Tensor, axis: int, ones: bool) -> Tensor:
     return where(embed(first, shape, (0,) * result.ndim, step), 1, behind)
 
 
-@public(method=("cumulative_sum", "cumsum"))
+@public(method=True)
 def cumulative_sum(
     x: Tensor, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
 ) -> Tensor:

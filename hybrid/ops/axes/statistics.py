@@ -88,7 +88,7 @@ VAR = register(
 )
 
 
-_root = function_of(
+std_root = function_of(
     map_op(
         "std_root",
         1,
@@ -168,7 +168,7 @@ def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     >>> hybrid.std(hybrid.tensor([[1.0, 3.0], [5.0, 5.0]]), axis=1)
     tensor([1., 0.])
     """
-    return _root(var(x, axis, correction=correction, keepdims=keepdims))
+    return std_root(var(x, axis, correction=correction, keepdims=keepdims))
 
 
 @public(method=True)
