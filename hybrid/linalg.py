@@ -5,7 +5,8 @@ last two.
 """
 
 from . import ops as _ops
+from .core.errors import LinAlgError as LinAlgError
 
 _functions = _ops.namespace("linalg")
 globals().update(_functions)
-__all__ = sorted(_functions)
+__all__ = sorted(["LinAlgError", *_functions])

@@ -29,4 +29,5 @@ from .elementwise import (
 )
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
+from .linalg import determinants, factors, least, matrix_powers, norms, solving, spectra
 from .products import attention, contract, convolution, einsum

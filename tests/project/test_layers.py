@@ -55,6 +55,7 @@ ROOMS = {
         "build",
         "indexing",
         "products",
+        "linalg",
         "layers",
         "families",
     ),

@@ -235,8 +235,8 @@ def _host(
     def call(*xs: np.ndarray) -> Any:
         with plain_floats():
             computed = function(*xs, **params)
-        results = computed if isinstance(computed, (tuple, list)) else (computed,)
-        arrays = tuple([np.asarray(r, a.dtype) for r, a in zip(results, outputs)])
+            results = computed if isinstance(computed, (tuple, list)) else (computed,)
+            arrays = tuple([np.asarray(r, a.dtype) for r, a in zip(results, outputs)])
         return arrays[0] if len(outputs) == 1 else arrays
 
     return call
