@@ -56,6 +56,7 @@ ROOMS = {
         "indexing",
         "products",
         "linalg",
+        "fourier",
         "layers",
         "families",
     ),
