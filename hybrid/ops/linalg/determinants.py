@@ -18,6 +18,7 @@ from ..base.surface import public
 from ..elementwise.arithmetic import divide, multiply, subtract
 from ..products.contract import matmul
 from .host import floating, lapack, matrices, of_matrices, plain, square_infer
+from .small import SIZE, small_det
 from .solving import INV
 
 Tensor = Any
@@ -45,6 +46,12 @@ def _infer(name: str, count: int) -> Any:
 
 _det = lapack("det", np.linalg.det)
 _slogdet = lapack("slogdet", np.linalg.slogdet)
+
+
+def _det_vjp(grad: Tensor, out: Tensor, operand: Tensor) -> tuple[Any]:
+    return (lambda: multiply(_spread(grad), bind(COFACTORS, operand)),)
+
+
 _SAMPLES = of_matrices(((3, 3), {}), ((2, 4, 4), {}), ((1, 1), {}), ((2, 0, 0), {}))
 
 DET = register(
@@ -53,7 +60,7 @@ DET = register(
         1,
         _infer("det", 1),
         body=lambda operand: _det(operand),
-        vjp=lambda grad, out, operand: (lambda: multiply(_spread(grad), bind(COFACTORS, operand)),),
+        vjp=_det_vjp,
         accepts="f",
         facts=frozenset(["total"]),
         reference=lambda operand: np.linalg.det(operand.astype(np.float64)),
@@ -62,6 +69,7 @@ DET = register(
         doc="Determinant of each matrix of a stack.",
     )
 )
+SMALL_DET = small_det(_det_vjp)
 
 
 # ---- cofactors
@@ -141,7 +149,9 @@ def det(a: Tensor) -> Tensor:
     >>> hybrid.linalg.det(hybrid.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor(-2.)
     """
-    return bind(DET, floating(a, "det"))
+    a = floating(a, "det")
+    small = a.ndim > 1 and 0 < a.shape[-1] <= SIZE
+    return bind(SMALL_DET if small else DET, a)
 
 
 # ---- sign and logarithm

@@ -39,6 +39,7 @@ from .host import (
     symmetric,
     together,
 )
+from .small import is_small, small_cholesky, small_choleskys
 from .solving import TRIANGULAR, with_columns
 from .triangles import factorize, order_of
 
@@ -79,18 +80,14 @@ def upper_solve(factor: Tensor, right: Tensor, unit: bool = False) -> Tensor:
 _cholesky = lapack("cholesky_lo", np.linalg.cholesky, "cholesky: a matrix is not positive definite")
 
 
-def _cholesky_vjp(grad: Tensor, out: Tensor, operand: Tensor) -> tuple[Any]:
+def _cholesky_grad(grad: Tensor, factor: Tensor) -> Tensor:
     """L^-T S L^-1 with S the symmetric part of the lower triangle of L^T g, its diagonal halved
     (Giles 2008; I. Murray, "Differentiation of the Cholesky decomposition", 2016)."""
-
-    def by_operand() -> Tensor:
-        turned = matrix_transpose(out)
-        inner = matmul(turned, grad)
-        inner = divide(add(tril(inner), matrix_transpose(tril(inner, k=-1))), 2)
-        half = upper_solve(turned, inner)
-        return upper_solve(turned, matrix_transpose(half))
-
-    return (by_operand,)
+    turned = matrix_transpose(factor)
+    inner = matmul(turned, grad)
+    inner = divide(add(tril(inner), matrix_transpose(tril(inner, k=-1))), 2)
+    half = upper_solve(turned, inner)
+    return upper_solve(turned, matrix_transpose(half))
 
 
 CHOLESKY = register(
@@ -99,7 +96,7 @@ CHOLESKY = register(
         1,
         square_infer("cholesky"),
         body=lambda operand: _cholesky(operand),
-        vjp=_cholesky_vjp,
+        vjp=lambda grad, out, operand: (lambda: _cholesky_grad(grad, out),),
         accepts="f",
         reference=lambda operand: np.linalg.cholesky(operand.astype(np.float64)),
         samples=of_matrices(((3, 3), {}), ((2, 4, 4), {}), ((2, 0, 0), {}), make=symmetric),
@@ -107,6 +104,13 @@ CHOLESKY = register(
         doc="Lower triangle L with a = L @ L.mT, read from the lower triangle of a.",
     )
 )
+SMALL_CHOLESKY = small_choleskys(_cholesky_grad)
+
+
+def _lower_factor(operand: Tensor) -> Tensor:
+    if is_small(operand.shape):
+        return small_cholesky(SMALL_CHOLESKY, operand)
+    return bind(CHOLESKY, operand)
 
 
 @public(hybrid=False, linalg=True)
@@ -123,8 +127,8 @@ def cholesky(a: Tensor, /, *, upper: bool = False) -> Tensor:
     """
     a = floating(a, "cholesky")
     if not upper:
-        return bind(CHOLESKY, a)
-    return matrix_transpose(bind(CHOLESKY, matrix_transpose(a)))
+        return _lower_factor(a)
+    return matrix_transpose(_lower_factor(matrix_transpose(a)))
 
 
 # ---- QR

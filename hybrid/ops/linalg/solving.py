@@ -23,6 +23,7 @@ from ..build.matrices import tril, triu
 from ..elementwise.arithmetic import negative
 from ..products.contract import matmul
 from .host import floating, lapack, matrices, of_matrices, plain, square_infer, together
+from .small import is_small, small_inv, small_solve
 from .triangles import substitute
 
 Tensor = Any
@@ -82,7 +83,8 @@ def inv(a: Tensor) -> Tensor:
     tensor([[ 0.5,  0. ],
             [-0.5,  1. ]])
     """
-    return bind(INV, floating(a, "inv"), checked=True)
+    a = floating(a, "inv")
+    return small_inv(a) if is_small(a.shape) else bind(INV, a, checked=True)
 
 
 # ---- general systems
@@ -113,6 +115,7 @@ def _solve_vjp(grad: Tensor, out: Tensor, square: Tensor, right: Tensor) -> tupl
     return by_square, lambda: sum_like(to_right, right.shape)
 
 
+MOST_COLUMNS = 64  # of small systems: LAPACK eliminates once for all of them
 SYSTEMS = (((3, 3), (3, 2)), ((2, 4, 4), (4, 1)), ((3, 3), (2, 3, 3)), ((2, 2), (2, 0)))
 SOLVE = register(
     HostOp(
@@ -151,7 +154,16 @@ def solve(a: Tensor, b: Tensor) -> Tensor:
     tensor([1., 1.])
     """
     square, right = together(a, b, name="solve")
-    return with_columns(lambda columns: bind(SOLVE, square, columns), right)
+    return with_columns(lambda columns: _solved(square, columns), right)
+
+
+def _solved(square: Tensor, right: Tensor) -> Tensor:
+    columns = right.shape[-1] if right.ndim > 1 else 0
+    if square.shape[-1:] == right.shape[-2:-1] and 0 < columns <= MOST_COLUMNS:
+        batch = broadcast_shapes("solve", square.shape[:-2], right.shape[:-2])
+        if is_small((*batch, *square.shape[-2:])):
+            return small_solve(square, right)
+    return bind(SOLVE, square, right)
 
 
 # ---- triangular systems

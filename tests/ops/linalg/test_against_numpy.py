@@ -7,6 +7,7 @@ import pytest
 from ops.linalg.linalg_harness import L, definite, parts, regular, same_bits
 
 import hybrid
+from hybrid.ops.linalg import small
 
 N = np.linalg
 # name -> (function of hybrid, of NumPy, operands)
@@ -69,7 +70,7 @@ def test_squares(name, dtype):
         with np.errstate(over="ignore"):
             wanted = theirs(made)
         close(ours(hybrid.tensor(made)), wanted, dtype)
-        if name in SAME_BITS:
+        if name in SAME_BITS and not (name == "det" and shape[-1] <= small.SIZE):
             same_bits(ours(hybrid.tensor(made)), wanted)
 
 
@@ -100,6 +101,31 @@ def test_a_strided_operand_and_a_replay_give_the_same_bits(name):
     for _ in range(4):
         same_bits(traced(plain), ours(plain))
     assert "REPLAY" in traced.explain()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", range(1, small.SIZE + 2))
+def test_large_stacks_of_small_matrices(size, dtype):
+    """They are computed by kernels, with rows exchanged as LAPACK does."""
+    rng = np.random.default_rng(size)
+    made = rng.normal(size=(3, 50, size, size)).astype(dtype)
+    one, right = np.eye(size, dtype=dtype), rng.normal(size=(50, size, 3)).astype(dtype)
+    turned = made @ np.swapaxes(made, -1, -2) + one
+    x, y, b = hybrid.tensor(made), hybrid.tensor(turned), hybrid.tensor(right)
+    for ours, wanted in (
+        (L.inv(x), N.inv(made.astype("f8"))),
+        (L.solve(x, b), N.solve(made.astype("f8"), right.astype("f8"))),
+        (L.solve(x, b[0, :, 0]), N.solve(made.astype("f8"), right[0, :, 0].astype("f8"))),
+        (L.det(x), N.det(made.astype("f8"))),
+        (L.cholesky(y), N.cholesky(turned.astype("f8"))),
+        (L.cholesky(y, upper=True), N.cholesky(turned.astype("f8"), upper=True)),
+    ):
+        assert str(ours.dtype) == dtype and ours.shape == wanted.shape
+        scale = np.abs(wanted).max(tuple(range(wanted.ndim))[2:], keepdims=True)
+        error = np.abs(np.asarray(ours) - wanted) / scale
+        assert error.max() < (1e-6 if dtype == "float32" else 1e-9)
+    zero = hybrid.tensor(np.where(np.arange(size) == 0, 0, made))  # a column of zeros
+    assert not np.asarray(L.det(zero)).any()
 
 
 def test_results_are_named_as_the_standard_names_them():

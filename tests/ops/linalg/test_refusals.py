@@ -23,6 +23,13 @@ FAILING = {
         "zero on the diagonal",
     ),
     "power": (lambda x: L.matrix_power(x, -1), np.zeros((2, 2)), "singular"),
+    "inv_of_many": (L.inv, np.stack([np.eye(2)] * 20 + [np.ones((2, 2))]), "inv: a singular"),
+    "solve_many": (
+        lambda x: L.solve(x, hybrid.ones(2, 1, dtype=x.dtype)),
+        np.stack([np.eye(2)] * 20 + [np.ones((2, 2))]),
+        "solve: a singular",
+    ),
+    "cholesky_of_many": (L.cholesky, np.stack([np.eye(2)] * 20 + [-np.eye(2)]), "cholesky: .* not"),
     "cholesky": (L.cholesky, -np.eye(2), "positive definite"),
     "eigh": (L.eigh, np.full((3, 3), np.nan), "converge"),
     "eigvalsh": (L.eigvalsh, np.full((3, 3), np.nan), "converge"),
