@@ -11,7 +11,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Aval
-from ...core.errors import LinAlgError, ShapeError
+from ...core.errors import ArgumentError, LinAlgError, ShapeError
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import HostOp, register
@@ -130,7 +130,7 @@ def pinv(a: Tensor, rcond: Any = None, hermitian: bool = False, *, rtol: Any = N
 
 def _cutoff(operand: Tensor, absolute: Any, relative: Any, name: str) -> Tensor:
     if absolute is not None and relative is not None:
-        raise ShapeError(f"{name}: give one of the two tolerances, not both")
+        raise ArgumentError(f"{name}: give one of the two tolerances, not both")
     given = absolute if relative is None else relative
     given = _precision(operand) if given is None else given
     return as_tensor(given, operand.device, operand.dtype)

@@ -120,7 +120,8 @@ def norm(x: Tensor, ord: Any = None, axis: Any = None, keepdims: bool = False) -
     if len(axes) != 2:
         raise ShapeError(f"norm takes one axis (vectors) or two (matrices), not {len(axes)}")
     given = axes if axis is None else tuple(number % x.ndim for number in axis)
-    moved = moveaxis(x, given, (x.ndim - 2, x.ndim - 1))
+    last = (x.ndim - 2, x.ndim - 1)
+    moved = x if given == last else moveaxis(x, given, last)
     result = _matrices_norm(moved, ord, False, "norm")
     return reshape(result, keep_shape(x.shape, axes)) if keepdims else result
 
