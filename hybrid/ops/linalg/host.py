@@ -15,7 +15,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import DTypeError, LinAlgError, ShapeError
-from ...ir.door.bind import as_tensor
+from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
 from ..axes.slices import narrow
 from ..base.common import draw
@@ -34,7 +34,7 @@ def floating(value: Any, name: str) -> Tensor:
     tensor = as_tensor(value)
     if tensor.dtype in NATIVE:
         return tensor
-    if dt.is_float(tensor.dtype):
+    if dt.kind(tensor.dtype) not in "biu":
         raise _no_half(name, tensor.dtype)
     return astype(tensor, dt.default_float)
 
@@ -47,10 +47,11 @@ def _no_half(name: str, dtype: np.dtype) -> DTypeError:
 
 
 def together(*values: Any, name: str) -> list[Tensor]:
-    """Tensors of one such dtype."""
-    tensors = [floating(value, name) for value in values]
-    dtype = dt.float64 if any(t.dtype is dt.float64 for t in tensors) else dt.float32
-    return [t if t.dtype is dtype else astype(t, dtype) for t in tensors]
+    """Tensors of one such dtype; Python numbers take that of the tensors beside them."""
+    tensors = [floating(value, name) for value in operands(*values)]
+    if len({tensor.dtype for tensor in tensors}) == 1:
+        return tensors
+    return [astype(tensor, dt.float64) for tensor in tensors]
 
 
 def matrices(name: str, *avals: Aval, square: bool = False) -> None:

@@ -158,8 +158,8 @@ def solve(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _solved(square: Tensor, right: Tensor) -> Tensor:
-    columns = right.shape[-1] if right.ndim > 1 else 0
-    if square.shape[-1:] == right.shape[-2:-1] and 0 < columns <= MOST_COLUMNS:
+    many = (square.ndim > 2 or right.ndim > 2) and 0 < right.shape[-1] <= MOST_COLUMNS
+    if many and square.shape[-1:] == right.shape[-2:-1]:
         batch = broadcast_shapes("solve", square.shape[:-2], right.shape[:-2])
         if is_small((*batch, *square.shape[-2:])):
             return small_solve(square, right)

@@ -143,6 +143,8 @@ def test_integers_are_float32_and_float64_wins():
     one, other = hybrid.eye(2), hybrid.ones(2, dtype=hybrid.float64)
     assert L.solve(one, other).dtype is hybrid.float64
     assert L.solve(one, [1.0, 2.0]).tolist() == [1.0, 2.0]
+    half = hybrid.eye(2, dtype=hybrid.float64) * 2
+    assert L.solve(half, [0.2, 0.4]).tolist() == [0.1, 0.2]  # numbers are not float32 first
     assert L.solve([[2.0, 0.0], [0.0, 2.0]], [1, 2]).dtype is hybrid.float32
 
 
