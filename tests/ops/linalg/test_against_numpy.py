@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ops.linalg.linalg_harness import L, definite, parts, regular, same_bits
 
 import hybrid
-from hybrid.ops.linalg import small
+from hybrid.ops.linalg import small, triangles
 
 N = np.linalg
 # name -> (function of hybrid, of NumPy, operands)
@@ -146,6 +148,13 @@ def test_only_one_triangle_is_read():
     same_bits(L.eigh(hybrid.tensor(upper), "U"), L.eigh(hybrid.tensor(made), "U"))
 
 
+@pytest.fixture(params=["wheel", "numpy"])
+def either_library(request, monkeypatch):
+    """With the routines of NumPy's wheel, and without them."""
+    if request.param == "numpy":
+        monkeypatch.setattr(triangles, "LIBRARY", None)
+
+
 # ---- systems
 @pytest.mark.parametrize(
     ("left", "right"),
@@ -168,7 +177,7 @@ def test_solve(left, right):
 @pytest.mark.parametrize("size", [1, 5, 64, 65, 150])
 @pytest.mark.parametrize("upper", [True, False])
 @pytest.mark.parametrize("unit", [True, False])
-def test_solve_triangular(size, upper, unit):
+def test_solve_triangular(size, upper, unit, either_library):
     a, b = regular(2, size, size) + 0.0, np.random.default_rng(0).normal(size=(size, 3))
     if unit:  # such a triangle is near to singular unless the rest is small
         a *= 0.1
@@ -191,10 +200,10 @@ def test_solve_triangular(size, upper, unit):
 
 
 @pytest.mark.parametrize(
-    "shape", [(4, 4), (2, 5, 3), (3, 5), (0, 3), (2, 3, 0), (70, 70), (90, 40)]
+    "shape", [(4, 4), (40, 6, 6), (2, 5, 3), (3, 5), (0, 3), (2, 3, 0), (70, 70), (90, 40)]
 )
 @pytest.mark.parametrize("pivot", [True, False])
-def test_lu(shape, pivot):
+def test_lu(shape, pivot, either_library):
     made = regular(*shape) if 0 not in shape else np.zeros(shape)
     if pivot:
         made = np.flip(made, -2).copy()  # rows have to be exchanged
@@ -212,7 +221,12 @@ def test_lu(shape, pivot):
     assert pivots.dtype is hybrid.int32 and pivots.shape == (*shape[:-2], least)
 
 
-def test_lu_is_scipys():
+def test_the_wheel_that_tests_run_with_has_the_routines():
+    if list(Path(np.__file__).parent.parent.glob("numpy.libs/libscipy_openblas64_*")):
+        assert triangles.LIBRARY is not None
+
+
+def test_lu_is_scipys(either_library):
     scipy = pytest.importorskip("scipy.linalg")
     made = np.random.default_rng(3).normal(size=(50, 50))
     packed, pivots = L.lu_factor(hybrid.tensor(made))
@@ -222,7 +236,7 @@ def test_lu_is_scipys():
 
 
 @pytest.mark.parametrize("adjoint", [True, False])
-def test_lu_solve(adjoint):
+def test_lu_solve(adjoint, either_library):
     made = np.flip(regular(2, 6, 6), -2).copy()
     packed, pivots = L.lu_factor(hybrid.tensor(made))
     a = np.swapaxes(made, -1, -2) if adjoint else made
