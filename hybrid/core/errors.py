@@ -9,6 +9,8 @@ from __future__ import annotations
 import linecache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 __all__ = [
     "HybridError",
     "ShapeError",
@@ -16,6 +18,7 @@ __all__ = [
     "DeviceError",
     "ArgumentError",
     "IndexOutOfRange",
+    "LinAlgError",
     "GraphError",
     "UnsupportedError",
     "BackendError",
@@ -87,6 +90,17 @@ class IndexOutOfRange(HybridError, IndexError):
     >>> hybrid.arange(3)[5]
     Traceback (most recent call last):
     hybrid.core.errors.IndexOutOfRange: ...
+    """
+
+
+class LinAlgError(HybridError, np.linalg.LinAlgError):
+    """A matrix is singular or not positive definite, or an iteration did not converge; NumPy's
+    LinAlgError, which is a ValueError.
+
+    >>> import hybrid
+    >>> hybrid.linalg.inv(hybrid.zeros(2, 2))
+    Traceback (most recent call last):
+    hybrid.core.errors.LinAlgError: inv: a singular matrix
     """
 
 

@@ -55,6 +55,8 @@ ROOMS = {
         "build",
         "indexing",
         "products",
+        "linalg",
+        "fourier",
         "layers",
         "special",
         "numeric",

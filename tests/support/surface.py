@@ -40,6 +40,7 @@ import numpy as np
 """
 KNOWN = {"Any", "np", "Sequence", "Iterable", "Iterator", "Mapping", "Callable", "Tensor", "None"}
 PLAIN = {"int", "float", "bool", "str", "tuple", "list", "dict", "object", "slice", "type"}
+ERRORS = {"linalg": ("LinAlgError",)}  # what a module has beside functions
 SIMPLE = (bool, int, float, str, type(None))
 
 
@@ -155,6 +156,7 @@ def namespace(space: str) -> str:
     shared = [n for n, row in rows if n in row.hybrid]
     text = HEADER + PREAMBLE
     text += "from .eager.tensor import Tensor\n"
+    text += "".join(f"from .core.errors import {n} as {n}\n" for n in ERRORS.get(space, ()))
     text += "".join(f"from .ops.typed import {n} as {n}\n" for n in shared)
     text += "\nArrayLike: TypeAlias = Any  # what hybrid.asarray takes\n\n"
     return text + "\n".join(definition(n, row.function) for n, row in rows if n not in shared)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Aval, Device
-from ...core.errors import BackendError, IndexOutOfRange, Site
+from ...core.errors import BackendError, IndexOutOfRange, LinAlgError, Site
 from ...core.floating import plain_floats
 from ...ir.door.evaluate import evaluate_eager
 from ...ir.graph.graph import Graph
@@ -81,6 +81,8 @@ def run_plan(
                     _host_step(step, plan, buffers)
                 else:
                     kernel_runner(step, buffers.__getitem__)
+            except LinAlgError as error:
+                raise LinAlgError(_at(str(error), plan.sites[number])) from None
             except IndexOutOfRange as error:
                 if isinstance(step, HostStep):
                     raise

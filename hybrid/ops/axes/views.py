@@ -315,7 +315,7 @@ def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
     return _swapped(x, key, tuple(order)) if left != right else x
 
 
-@public
+@public(linalg=True)
 def matrix_transpose(x: Tensor) -> Tensor:
     """The last two axes exchanged.
 
