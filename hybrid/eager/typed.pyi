@@ -57,6 +57,9 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
 
+    def argpartition(self, kth: Any, axis: builtins.int | None = -1) -> Tensor:
+        """Positions (int64) along an axis (None: of the flattened tensor) that put the kth smallest element (or several) in its sorted place, none larger before and none smaller behind it; the order within these parts is unspecified."""
+
     def argsort(
         self,
         axis: builtins.int = -1,
@@ -65,6 +68,9 @@ class TensorMethods(Handle):
         stable: builtins.bool = True,
     ) -> Tensor:
         """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is largest."""
+
+    def argwhere(self) -> Tensor:
+        """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
 
     def asin(self, /) -> Tensor:
         """Arcsine."""
@@ -96,6 +102,9 @@ class TensorMethods(Handle):
     def ceil(self, /) -> Tensor:
         """The smallest integer not below x. Integers stay as they are; the gradient is zero."""
 
+    def choose(self, choices: Any, *, mode: builtins.str = 'raise') -> Tensor:
+        """Element [a[i]][i] of the choices, which broadcast with a and each other."""
+
     def chunk(
         self,
         chunks: builtins.int,
@@ -114,6 +123,9 @@ class TensorMethods(Handle):
 
     def clone(self) -> Tensor:
         """A tensor of its own with the same value; gradients flow through it."""
+
+    def compress(self, condition: Any, axis: builtins.int | None = None) -> Tensor:
+        """Slices along an axis where a condition holds, as `hybrid.compress(condition, x, axis)`."""
 
     def contiguous(self) -> Tensor:
         """This tensor: how a value lies in memory is nothing that code can see."""
@@ -383,8 +395,11 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Product over axes (all by default), with the dtype rule of `sum`."""
 
-    def ravel(self) -> Tensor:
-        """All elements as one axis."""
+    def put(self, ind: Any, v: Any, mode: builtins.str = 'raise') -> None:
+        """Write values at row-major positions of `a`, in place: a.ravel()[ind] = v."""
+
+    def ravel(self, order: builtins.str = 'C') -> Tensor:
+        """All elements as one axis, the last index running fastest, or the first with order 'F'."""
 
     def reciprocal(self, /) -> Tensor:
         """1 / x."""
@@ -565,8 +580,8 @@ class TensorMethods(Handle):
     def view(self, *shape: Any) -> Tensor:
         """The same elements in another shape (`reshape`); one size may be -1."""
 
-    def where(self, left: ArrayLike, right: ArrayLike, /) -> Tensor:
-        """x where the condition holds, else y."""
+    def where(self, x: Any = ..., y: Any = ..., /) -> Any:
+        """x where the condition holds, else y; of a condition alone, its `nonzero`."""
 
     def zero_(self) -> Tensor:
         """Take zeros as the new value; returns self."""

@@ -3,6 +3,16 @@
 Invariant: a module of records that is not imported here does not exist for the rest of hybrid.
 """
 
+from .arrange import (
+    diagonals,
+    joining,
+    numbering,
+    order,
+    ranges,
+    selecting,
+    shapes,
+    writing,
+)
 from .axes import (
     cumulative,
     extremes,
@@ -18,9 +28,11 @@ from .build import create, join, matrices, parts, pieces, stack
 from .elementwise import (
     activations,
     arithmetic,
+    floats,
     functions,
     gelu,
     logic,
+    numeric,
     powers,
     rounding,
     selection,

@@ -54,6 +54,7 @@ ROOMS = {
         "axes",
         "build",
         "indexing",
+        "arrange",
         "products",
         "layers",
         "families",

@@ -1,4 +1,4 @@
-"""One index per element along an axis: take_along_axis and put_along_axis.
+"""One index per element along an axis: take_along_axis and the write where it reads.
 
 Invariant: records take int64 indices in range, which `index_check` returns.
 """
@@ -132,18 +132,9 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
     return bind(ALONG, broadcast_to(x, shape), index, axis=along)
 
 
-@public
-def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tensor:
+def put_along(x: Tensor, indices: Any, values: Any, axis: int) -> Tensor:
     """A copy of x with `values` written where take_along_axis reads;
-    the last write to an element stays.
-
-    Errors are those of `take_along_axis`.
-
-    >>> hybrid.put_along_axis(hybrid.zeros(2, 3), hybrid.tensor([[1], [2]]), 5.0, axis=1)
-    tensor([[0., 5., 0.],
-            [0., 0., 5.]])
-    """
-    x = as_tensor(x)
+    the last write to an element stays."""
     index, along = _along_index(x, indices, axis)
     stored = broadcast_to(store(values, x.dtype, x.device), index.shape)
     numbers = _along_numbers(index, x.shape, along)
