@@ -45,6 +45,7 @@ from .core.errors import (
     Site,
     UnsupportedError,
 )
+from .core.numpy_names import NUMPY as _NUMPY
 from .core.spelling import FUNCTIONS as _FUNCTIONS
 from .core.spelling import elsewhere as _elsewhere
 from .decorator import CacheInfo, Function, RunsEagerly, function
@@ -53,6 +54,7 @@ from .eager import (
     NanError,
     Steps,
     Tensor,
+    array,
     asarray,
     debug,
     detect_nan,
@@ -60,6 +62,7 @@ from .eager import (
     from_dlpack,
     iinfo,
     intermediates,
+    promote_types,
     result_type,
     step_through,
     tensor,
@@ -80,6 +83,7 @@ from .trace.serve.told.versions import Version
 
 __version__ = "0.1.0"
 newaxis = None
+asanyarray = asarray  # there are no subclasses of tensors
 
 __all__ = [
     "ArgumentError",
@@ -107,6 +111,8 @@ __all__ = [
     "Tensor",
     "UnsupportedError",
     "Version",
+    "array",
+    "asanyarray",
     "asarray",
     "bfloat16",
     "bool_",
@@ -152,6 +158,7 @@ __all__ = [
     "optim",
     "pi",
     "profile",
+    "promote_types",
     "random",
     "result_type",
     "scan",
@@ -183,4 +190,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = _elsewhere(__name__, _FUNCTIONS, globals())
+    __getattr__ = _elsewhere(__name__, _NUMPY | _FUNCTIONS, globals())

@@ -163,8 +163,8 @@ METHODS = {
     "index_put_": "x[index] = values",
     "index_add": "hybrid.index_add(x, axis, index, source)",
     "index_add_": "x.assign(hybrid.index_add(x, axis, index, source))",
-    "scatter": "hybrid.put_along_axis(x, indices, values, axis)",
-    "scatter_": "x.assign(hybrid.put_along_axis(x, indices, values, axis))",
+    "scatter": "hybrid.put_along_axis(y, indices, values, axis) of y = x.clone()",
+    "scatter_": "hybrid.put_along_axis(x, indices, values, axis)",
     "scatter_add": "hybrid.index_add(x, axis, index, source)",
     "scatter_add_": "x.assign(hybrid.index_add(x, axis, index, source))",
     "masked_fill_": "x[mask] = value",
@@ -220,14 +220,12 @@ METHODS = {
 }
 # names of NumPy, PyTorch and JAX -> the function here, or what to write
 FUNCTIONS = {
-    "array": "tensor",
     "Array": "Tensor",
     "ndarray": "Tensor",
     "FloatTensor": "tensor",
     "LongTensor": "tensor",
     "from_numpy": "asarray",
     "as_tensor": "asarray",
-    "asanyarray": "asarray",
     "cat": "concat",
     "cumsum": "cumulative_sum",
     "cumprod": "cumulative_prod",

@@ -1,18 +1,20 @@
 """Eager mode: Tensor with its operators and methods, and tools to look inside."""
 
-from . import methods
-from .create import asarray, from_dlpack, tensor
+from . import methods, protocols
+from .create import array, asarray, from_dlpack, tensor
 from .debug import Intermediate, NanError, debug, detect_nan, intermediates
-from .info import finfo, iinfo, result_type
+from .info import finfo, iinfo, promote_types, result_type
 from .steps import Step, Steps, step_through
 from .tensor import Tensor
 
 __all__ = [
     "Tensor",
     "tensor",
+    "array",
     "asarray",
     "from_dlpack",
     "methods",
+    "protocols",
     "debug",
     "detect_nan",
     "intermediates",
@@ -23,5 +25,6 @@ __all__ = [
     "step_through",
     "finfo",
     "iinfo",
+    "promote_types",
     "result_type",
 ]

@@ -22,7 +22,7 @@ from ..ir.tensor import Handle, new_handle
 from .making import finished, handle_of
 from .tensor import Tensor
 
-__all__ = ["tensor", "asarray", "from_dlpack"]
+__all__ = ["array", "tensor", "asarray", "from_dlpack"]
 
 
 # records of arrays that were seen: of any equal dtype object, by shape, dtype and device
@@ -113,6 +113,23 @@ def _taken(made: Any, target: np.dtype | None, device: Any) -> Any:
     return made
 
 
+def array(
+    object: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: int = 0, device: Any = None
+) -> Tensor:
+    """`object` as a tensor of its own, NumPy's name: with leading axes of size 1 up to `ndmin`.
+
+    A tensor, or a sequence with tensors in it, keeps its gradient (`hybrid.tensor` cuts it).  With
+    copy=False nothing is copied, or ValueError is raised; with None only where that is needed.
+
+    >>> import hybrid
+    >>> hybrid.array([1, 2], ndmin=2)
+    tensor([[1, 2]])
+    """
+    made: Any = asarray(object, dtype, device=device, copy=copy)
+    missing = ndmin - made._a.ndim
+    return made.reshape((1,) * missing + made._a.shape) if missing > 0 else made
+
+
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """The array of another library as a tensor where it is, through DLPack (`__dlpack__`).
 
@@ -169,3 +186,4 @@ def _frozen(array: np.ndarray) -> bool:
 
 # they do nothing with a list of numbers but make an array of it (trace/watch/passed/reads.py)
 tensor.makes_tensors = asarray.makes_tensors = True  # type: ignore[attr-defined]
+array.makes_tensors = True  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from ..core import dtypes as dt
 from ..core.errors import DTypeError
 from ..ir.tensor import Handle
 
-__all__ = ["finfo", "iinfo", "result_type"]
+__all__ = ["finfo", "iinfo", "promote_types", "result_type"]
 
 
 def _dtype(value: Any) -> np.dtype:
@@ -81,3 +81,15 @@ def result_type(*arrays: Any) -> np.dtype:
     for number in numbers:
         promoted = dt.weak(promoted, number)
     return promoted
+
+
+def promote_types(type1: Any, type2: Any) -> np.dtype:
+    """The dtype that tensors of two dtypes are computed in: `result_type` of two dtypes.
+
+    Raises DTypeError for integers that have no common dtype (uint64 with a signed one).
+
+    >>> import hybrid
+    >>> hybrid.promote_types("int8", "uint8").name, hybrid.promote_types("int64", "float32").name
+    ('int16', 'float32')
+    """
+    return dt.promote(dt.canonical(type1), dt.canonical(type2))

@@ -535,7 +535,7 @@ def binary_cross_entropy_with_logits(
 def bitwise_and(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """Bits set in both."""
 
-def bitwise_count(x: ArrayLike, /) -> Tensor:
+def bitwise_count(x: ArrayLike) -> Tensor:
     """The number of ones in the binary form of |x|, as uint8."""
 
 def bitwise_invert(x: ArrayLike, /) -> Tensor:

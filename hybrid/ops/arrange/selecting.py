@@ -161,14 +161,7 @@ def piecewise(x: Tensor, condlist: Any, funclist: Sequence[Any], *args: Any, **k
     tensor([2., 1., 7.])
     """
     x = as_tensor(x)
-    listed = isinstance(condlist, (list, tuple)) and len(condlist) > 0
-    one = not listed or not (
-        isinstance(condlist[0], (list, tuple)) or hasattr(condlist[0], "dtype")
-    )
-    if isinstance(condlist, Handle) and condlist._a.ndim > x.ndim:
-        condlist, one = unstack(condlist), False
-    given = [condlist] if one and (x.ndim or not listed) else condlist
-    conditions = [astype(as_tensor(c, x.device), dt.bool_) for c in given]
+    conditions = [astype(as_tensor(c, x.device), dt.bool_) for c in _conditions(x, condlist)]
     if len(funclist) == len(conditions) + 1:
         conditions.append(logical_not(any_(stack(conditions), axis=0)))
     if len(funclist) != len(conditions):
@@ -181,6 +174,15 @@ def piecewise(x: Tensor, condlist: Any, funclist: Sequence[Any], *args: Any, **k
         condition = broadcast_to(condition, x.shape)
         result = _piece(x, result, condition, function, args, kw)
     return result
+
+
+def _conditions(x: Tensor, given: Any) -> Any:
+    """The list of conditions that is meant: one alone is a list of one."""
+    if not isinstance(given, (list, tuple)):
+        given = as_tensor(given, x.device)
+        return unstack(given) if given.ndim > 1 or (given.ndim and not x.ndim) else [given]
+    several = given and (isinstance(given[0], (list, tuple)) or hasattr(given[0], "dtype"))
+    return given if several or not x.ndim else [given]
 
 
 def _piece(

@@ -18,6 +18,7 @@ from ...core.errors import DTypeError
 from ...core.shapes import broadcast_shapes
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
+from ...ir.door.flat import function_of
 from ...ir.op import NO_GRAD, HostOp, map_op, register
 from ...ir.scalar.program import Builder, Val
 from .. import formulas as F
@@ -297,7 +298,7 @@ def _count_body(algebra: Builder, operand: Val) -> Val:
     return algebra.convert(algebra.popcount(amount), "u8")
 
 
-bitwise_count: Function = public(
+_count = function_of(
     map_op(
         "bitwise_count",
         1,
@@ -306,13 +307,21 @@ bitwise_count: Function = public(
         accepts="iu",
         infer=lambda operand: (operand.with_(dtype=dt.uint8),),
         reference=np.bitwise_count,
-        doc="""The number of ones in the binary form of |x|, as uint8.
-
-        >>> hybrid.bitwise_count(hybrid.tensor([0, 7, -8]))
-        tensor([0, 3, 1], dtype=uint8)
-        """,
+        doc="The number of ones in the binary form of |x|.",
     )
 )
+
+
+@public
+def bitwise_count(x: Tensor) -> Tensor:
+    """The number of ones in the binary form of |x|, as uint8.
+
+    DTypeError for floating tensors; bools count as integers.
+
+    >>> hybrid.bitwise_count(hybrid.tensor([0, 7, -8]))
+    tensor([0, 3, 1], dtype=uint8)
+    """
+    return _count(x)
 
 
 def _pair_infer(name: str) -> Function:
