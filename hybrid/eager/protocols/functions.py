@@ -58,7 +58,7 @@ def _names() -> dict[int, str]:
     found: dict[int, str] = {}
     for module, prefix in ((np, ""), (np.linalg, "linalg."), (np.fft, "fft.")):
         for name, value in vars(module).items():
-            if type(value) is type(np.sum):
+            if isinstance(value, type(np.sum)):
                 own = value.__name__ if getattr(module, value.__name__, None) is value else name
                 found.setdefault(id(value), prefix + own)
     return found

@@ -7,7 +7,7 @@ name computes it, with the dtypes and special values that this has.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def _called(
     return kept if isinstance(result, tuple) else kept[0]
 
 
-def _folding(name: str, method: str, names: dict[str, tuple[str, ...]]) -> Function:
+def _folding(name: str, method: str, names: Mapping[str, tuple[str, ...]]) -> Function:
     found = [f for n in names.get(name, ()) if (f := spelled(n)) is not None]
     if not found:
         raise refuse(f"{name}.{method}")

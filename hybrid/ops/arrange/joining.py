@@ -27,6 +27,7 @@ from ..indexing.index import take
 from .shapes import atleast_3d, ravel
 
 Tensor = Any
+FEW = 32  # so many positions cut a tensor into slices, more are a gather
 
 
 # ---- side by side
@@ -252,10 +253,9 @@ def delete(arr: Tensor, obj: Any, axis: int | None = None) -> Tensor:
     gone = _positions(obj, extent, extent - 1, "delete")
     if not gone.size:
         return clone(x)
-    if gone.size == 1:
-        place = int(gone.reshape(-1)[0])
-        after = narrow(x, along, place + 1, extent - place - 1)
-        return concat([narrow(x, along, 0, place), after], along)
+    if gone.size <= FEW:
+        cuts = [-1, *np.unique(gone).tolist(), extent]
+        return concat([narrow(x, along, a + 1, b - a - 1) for a, b in pairwise(cuts)], along)
     kept = np.ones(extent, np.bool_)
     kept[gone] = False
     return take(x, np.flatnonzero(kept), along)
@@ -288,6 +288,9 @@ def insert(arr: Tensor, obj: Any, values: Any, axis: int | None = None) -> Tenso
         after = narrow(x, along, place, extent - place)
         return concat([narrow(x, along, 0, place), added, after], along)
     count = places.size
+    added = _spread(added, x, along, count)
+    if 0 < count <= FEW:
+        return concat(_between(x, added, places, along), along)
     behind = np.argsort(places, kind="stable")
     places = places.copy()
     places[behind] += np.arange(count)
@@ -295,7 +298,17 @@ def insert(arr: Tensor, obj: Any, values: Any, axis: int | None = None) -> Tenso
     old = np.ones(extent + count, np.bool_)
     old[places] = False
     sources[places], sources[old] = extent + np.arange(count), np.arange(extent)
-    return take(concat([x, _spread(added, x, along, count)], along), sources, along)
+    return take(concat([x, added], along), sources, along)
+
+
+def _between(x: Tensor, added: Tensor, places: np.ndarray, axis: int) -> list[Tensor]:
+    """Pieces of x with one slice of `added` before each place."""
+    pieces, start = [], 0
+    for number in np.argsort(places, kind="stable").tolist():
+        place = int(places[number])
+        pieces += [narrow(x, axis, start, place - start), narrow(added, axis, number, 1)]
+        start = place
+    return [*pieces, narrow(x, axis, start, x.shape[axis] - start)]
 
 
 def _spread(added: Tensor, x: Tensor, axis: int, count: int) -> Tensor:

@@ -9,13 +9,19 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ...core import dtypes as dt
+from ...core.aval import HOST, Aval
 from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...core.shapes import as_shape, contiguous_strides, normalize_axis, whole
-from ...ir.door.bind import as_tensor
+from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
+from ...ir.op import NO_GRAD, HostOp, MapOp, Op, register
+from ...ir.scalar.program import Builder, Val
 from ..axes.slices import narrow
 from ..axes.views import moveaxis, reshape
+from ..base.common import ints
 from ..base.surface import public
 from ..build.create import arange, zeros
 from ..build.join import concat
@@ -27,7 +33,6 @@ from ..elementwise.logic import (
     bitwise_right_shift,
     not_equal,
 )
-from ..elementwise.rounding import floor_divide, remainder
 from ..indexing.index import index_check
 from .shapes import in_columns, ravel
 from .writing import positions
@@ -37,6 +42,42 @@ Tensor = Any
 
 
 # ---- positions
+def _places_body(algebra: Builder, number: Val, *, extent: int, wide: bool) -> tuple[Val, Val]:
+    """Quotient and rest; in double precision, whose quotient is exact below 2^52 and which vectors
+    divide, unless numbers are `wide`."""
+    if wide or not extent:
+        quotient = number // extent
+    else:
+        ratio = algebra.convert(number, "f64") / float(extent)
+        quotient = algebra.convert(algebra.trunc(ratio), "i64")
+    return quotient, number - quotient * extent
+
+
+def _places_samples(rng: np.random.Generator) -> Any:
+    yield [ints(rng, 4, 5, high=10**6)], {"extent": 7, "wide": False}
+    yield [ints(rng, 9, high=2**51)], {"extent": 1000, "wide": False}
+    yield [ints(rng, 9, high=2**62)], {"extent": 12345, "wide": True}
+    yield [ints(rng, 0)], {"extent": 3, "wide": False}
+
+
+PLACES = register(
+    MapOp(
+        "places",
+        1,
+        lambda number, extent, wide: (number, number),
+        body=_places_body,
+        nout=2,
+        params=("extent", "wide"),
+        vjp=NO_GRAD,
+        accepts="i",
+        reference=lambda number, extent, wide: np.divmod(number, extent),
+        samples=_places_samples,
+        ulp=0.0,
+        doc="Numbers that are not negative divided by an extent: quotient and rest.",
+    )
+)
+
+
 @public
 def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Tensor, ...]:
     """The position on each axis of a shape that row-major numbers (order 'F': column-major) mean.
@@ -51,9 +92,11 @@ def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Tensor, .
     numbers = as_tensor(indices)
     left = index_check(numbers, prod(sizes), 0, wrap=False, device=numbers.device)
     found = []
-    for extent in sizes if columns else sizes[::-1]:
-        found.append(remainder(left, extent))
-        left = floor_divide(left, extent)
+    order_of = sizes if columns else sizes[::-1]
+    for extent in order_of[:-1]:
+        left, place = bind(PLACES, left, extent=extent, wide=prod(sizes) >= 1 << 52)
+        found.append(place)
+    found += [left] if sizes else []
     return tuple(found if columns else found[::-1])
 
 
@@ -105,6 +148,41 @@ def _shifts(bitorder: str, what: str) -> range:
     return range(7, -1, -1) if bitorder == "big" else range(8)
 
 
+def _bits_record(name: str, function: Any, sizes: Any, doc: str) -> Op:
+    """NumPy's own on the last axis, where a tensor is on the host."""
+
+    def infer(operand: Aval, bitorder: str) -> tuple[Aval, ...]:
+        return (operand.with_((*operand.shape[:-1], sizes(operand.shape[-1])), dt.uint8),)
+
+    def body(operand: np.ndarray, bitorder: str) -> Any:
+        return function(operand, axis=-1, bitorder=bitorder)
+
+    def samples(rng: np.random.Generator) -> Any:
+        for shape in ((3, 17), (8,), (2, 0)):
+            yield [ints(rng, *shape, high=200).astype(np.uint8)], {"bitorder": "little"}
+
+    return register(
+        HostOp(
+            name,
+            1,
+            infer,
+            body=body,
+            params=("bitorder",),
+            vjp=NO_GRAD,
+            accepts="biu",
+            facts=frozenset(["total"]),
+            reference=body,
+            samples=samples,
+            ulp=0.0,
+            doc=doc,
+        )
+    )
+
+
+PACK = _bits_record("packbits", np.packbits, lambda n: -(-n // 8), "Eight elements as a byte.")
+UNPACK = _bits_record("unpackbits", np.unpackbits, lambda n: 8 * n, "The bits of each byte.")
+
+
 @public
 def packbits(a: Tensor, axis: int | None = None, bitorder: str = "big") -> Tensor:
     """Eight elements along an axis (None: of the flattened tensor) as one uint8, a bit each that
@@ -119,6 +197,8 @@ def packbits(a: Tensor, axis: int | None = None, bitorder: str = "big") -> Tenso
     shifts = _shifts(bitorder, "packbits")
     if dt.is_float(lines.dtype):
         raise DTypeError(f"packbits takes integers and bools, not {lines.dtype.name}")
+    if lines.device is HOST:
+        return moveaxis(bind(PACK, lines, bitorder=bitorder), -1, along)
     ones = astype(not_equal(lines, 0) if lines.dtype is not dt.bool_ else lines, dt.uint8)
     count = -(-lines.shape[-1] // 8)
     if lines.shape[-1] % 8:
@@ -149,12 +229,20 @@ def unpackbits(
     shifts = _shifts(bitorder, "unpackbits")
     if lines.dtype is not dt.uint8:
         raise DTypeError(f"unpackbits takes uint8, not {lines.dtype.name}")
-    steps = arange(shifts.start, shifts.stop, shifts.step, dtype=dt.uint8, device=lines.device)
-    bits = bitwise_and(bitwise_right_shift(reshape(lines, (*lines.shape, 1)), steps), 1)
-    bits = reshape(bits, (*lines.shape[:-1], 8 * lines.shape[-1]))
+    if lines.device is HOST:
+        bits = bind(UNPACK, lines, bitorder=bitorder)
+    else:
+        bits = _spread_bits(lines, shifts)
     if count is not None:
         bits = _cut(bits, whole(count, "unpackbits: count"))
     return moveaxis(bits, -1, along)
+
+
+def _spread_bits(lines: Tensor, shifts: range) -> Tensor:
+    """The bits of bytes, in the order of the shifts that bring them to the lowest place."""
+    steps = arange(shifts.start, shifts.stop, shifts.step, dtype=dt.uint8, device=lines.device)
+    bits = bitwise_and(bitwise_right_shift(reshape(lines, (*lines.shape, 1)), steps), 1)
+    return reshape(bits, (*lines.shape[:-1], 8 * lines.shape[-1]))
 
 
 def _cut(bits: Tensor, count: int) -> Tensor:

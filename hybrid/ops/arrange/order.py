@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST
 from ...core.errors import IndexOutOfRange, ShapeError
 from ...core.shapes import items_of, normalize_axis, whole
 from ...ir.algorithm import Order
@@ -53,6 +54,42 @@ ARGPARTITION = register(
             ]
         ),
         doc="Positions whose elements have the kth one in its sorted place.",
+    )
+)
+
+
+def _partition_vjp(
+    gradient: Tensor, out: Tensor, operand: Tensor, axis: int, kth: Ints
+) -> tuple[Tensor]:
+    """Equal ranks are the same element: from the result by its order, to x by that of x."""
+    ranked = take_along_axis(gradient, argsort(out, axis), axis)
+    return (take_along_axis(ranked, argsort(argsort(operand, axis), axis), axis),)
+
+
+def _parted(operand: np.ndarray, axis: int, kth: Ints) -> np.ndarray:
+    dtype = operand.dtype
+    half = dt.is_half(dt.canonical(dtype))
+    return np.partition(operand.astype(np.float32) if half else operand, kth, axis).astype(dtype)
+
+
+PARTITION = register(
+    HostOp(
+        "partition",
+        1,
+        lambda operand, axis, kth: (operand,),
+        body=_parted,
+        params=("axis", "kth"),
+        vjp=_partition_vjp,
+        facts=frozenset(["total"]),
+        reference=_parted,
+        ulp=0.0,
+        samples=shapes_of(
+            [
+                ((7,), {"axis": 0, "kth": (2,)}),
+                ((3, 5), {"axis": 0, "kth": (0, 2)}),
+            ]
+        ),
+        doc="Elements with the kth one in its sorted place.",
     )
 )
 
@@ -103,7 +140,10 @@ def partition(a: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
     a = as_tensor(a)
     if axis is None:
         a, axis = ravel(a), 0
-    return take_along_axis(a, argpartition(a, kth, axis), axis)
+    along = normalize_axis(axis, a.ndim, "partition")
+    if a.device is not HOST or not a.size:  # elsewhere by positions, which a device may sort
+        return take_along_axis(a, argpartition(a, kth, along), along)
+    return bind(PARTITION, a, axis=along, kth=_ranks(kth, a.shape[along], "partition"))
 
 
 @public

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, DTypeError, ShapeError
-from ...core.shapes import broadcast_shapes, items_of
+from ...core.shapes import broadcast_shapes, items_of, normalize_axis
 from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
 from ...ir.tensor import Handle
@@ -24,7 +24,7 @@ from ..elementwise.logic import logical_not
 from ..elementwise.selection import where as _where
 from ..indexing.along import take_along_axis
 from ..indexing.getitem import getitem, nonzero, setitem
-from ..indexing.index import take
+from ..indexing.index import gather_axes, take
 from .shapes import ravel
 from .writing import positions
 
@@ -93,7 +93,7 @@ def extract(condition: Any, arr: Tensor) -> Tensor:
     tensor([1, 3])
     """
     arr = as_tensor(arr)
-    return take(arr, nonzero(ravel(as_tensor(condition, arr.device)))[0])
+    return _held(ravel(arr), ravel(as_tensor(condition, arr.device)), 0)
 
 
 @public
@@ -110,7 +110,17 @@ def compress(condition: Any, a: Tensor, axis: int | None = None) -> Tensor:
     condition = as_tensor(condition, a.device)
     if condition.ndim != 1:
         raise ShapeError(f"compress: the condition has one axis, not shape {condition.shape}")
-    return take(a, nonzero(condition)[0], axis)
+    if axis is None:
+        a, axis = ravel(a), 0
+    return _held(a, condition, normalize_axis(axis, a.ndim, "compress"))
+
+
+def _held(x: Tensor, condition: Tensor, axis: int) -> Tensor:
+    """Slices of x along an axis where a 1-D condition is not zero."""
+    (found,) = nonzero(condition)
+    if condition.size > x.shape[axis]:
+        return take(x, found, axis)  # which looks at every position
+    return gather_axes(x, [found], axis)
 
 
 @public

@@ -46,6 +46,9 @@ def _power_of_two(algebra: Builder, exponent: Val) -> Val:
 def _ldexp_body(algebra: Builder, operand: Val, exponent: Val) -> Val:
     wide = algebra.convert(operand, "f64")
     left = tools.clamp(algebra, algebra.convert(exponent, "i64"), -2200, 2200)
+    if operand.type == "f32":  # no product leaves the range of double precision
+        left = tools.clamp(algebra, left, -400, 400)
+        return algebra.convert(wide * _power_of_two(algebra, left), operand.type)
     # two steps that round nothing unless the result is zero or infinite, then the one that rounds
     for _ in range(2):
         high = algebra.select(left > 1023, 1023, algebra.const("i64", 0))

@@ -264,7 +264,7 @@ def _sinc_reference(operand: np.ndarray) -> Any:
     wave = np.sin((widened - whole) * circle) * np.where(np.fmod(whole, 2) == 0, 1, -1)
     integers = np.where(widened == 0, 1, 0)
     turned = np.where(widened == 0, 1, widened * circle)
-    return np.where(widened == whole, integers, wave / turned)
+    return np.where((widened == whole) & np.isfinite(whole), integers, wave / turned)
 
 
 sinc: Function = public(

@@ -53,7 +53,7 @@ def _along_numbers(index: Tensor, shape: Ints, axis: int) -> Tensor:
             extent = index.shape[along]
             aligned = tuple(extent if b == along else 1 for b in range(len(shape)))
             number = reshape(arange(extent, device=index.device), aligned)
-        part = multiply(number, step)
+        part = multiply(number, step) if step != 1 else number
         total = part if total is None else add(total, part)
     return reshape(broadcast_to(total, index.shape), (index.size,))
 
