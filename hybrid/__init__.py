@@ -45,7 +45,6 @@ from .core.errors import (
     Site,
     UnsupportedError,
 )
-from .core.numpy_names import NUMPY as _NUMPY
 from .core.spelling import FUNCTIONS as _FUNCTIONS
 from .core.spelling import elsewhere as _elsewhere
 from .decorator import CacheInfo, Function, RunsEagerly, function
@@ -78,6 +77,7 @@ from .ir.door.precision import (
 )
 from .ops import *  # noqa: F403
 from .profiling import Profile, profile
+from .protocols.names import NUMPY as _NUMPY
 from .threads import get_num_threads, num_threads, set_num_threads
 from .trace.serve.told.versions import Version
 

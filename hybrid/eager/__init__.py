@@ -1,6 +1,6 @@
 """Eager mode: Tensor with its operators and methods, and tools to look inside."""
 
-from . import methods, protocols
+from . import methods
 from .create import array, asarray, from_dlpack, tensor
 from .debug import Intermediate, NanError, debug, detect_nan, intermediates
 from .info import finfo, iinfo, promote_types, result_type
@@ -14,7 +14,6 @@ __all__ = [
     "asarray",
     "from_dlpack",
     "methods",
-    "protocols",
     "debug",
     "detect_nan",
     "intermediates",

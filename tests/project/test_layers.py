@@ -18,6 +18,7 @@ ROOMS = {
         "compiler",
         "trace",
         "eager",
+        "protocols",
         "fft",
         "linalg",
         "random",

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
-from ...core import dtypes as dt
-from ...core import trees
-from ...core.errors import ArgumentError, DTypeError, HybridError, UnsupportedError
-from ...core.numpy_names import NUMPY
-from ...core.spelling import FUNCTIONS
-from ...ir.door.bind import as_tensor, convert, grad_enabled
-from ...ir.tensor import Handle
+from .. import ops
+from ..core import dtypes as dt
+from ..core import trees
+from ..core.errors import ArgumentError, DTypeError, HybridError, UnsupportedError
+from ..core.spelling import FUNCTIONS
+from ..ir.door.bind import as_tensor, convert, grad_enabled
+from ..ir.tensor import Handle
+from .names import NUMPY
 
 __all__ = ["NOT_GIVEN", "copied_to_host", "in_dtype", "on_host", "refuse", "spelled", "written"]
 

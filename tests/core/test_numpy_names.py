@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import hybrid
-from hybrid.core.numpy_names import NUMPY
 from hybrid.core.spelling import FUNCTIONS
+from hybrid.protocols.names import NUMPY
 
 PENDING = set(
     """allclose angle apply_along_axis array_equal array_equiv average bartlett bincount blackman
@@ -31,7 +31,7 @@ def test_every_name_of_numpy_is_decided():
         for n in NAMES
         if not hasattr(hybrid, n) and n not in NUMPY and n not in FUNCTIONS and n not in PENDING
     ]
-    assert not unknown, f"neither there nor in hybrid.core.numpy_names: {unknown}"
+    assert not unknown, f"neither there nor in hybrid.protocols.names: {unknown}"
 
 
 def test_most_numeric_names_are_there():

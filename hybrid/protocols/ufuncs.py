@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
-from ...core.errors import ArgumentError
-from ...ir.door.bind import as_tensor
-from ...ir.tensor import Handle
-from ...ops.indexing.index import scatter_add
+from .. import ops
+from ..core.errors import ArgumentError
+from ..ir.door.bind import as_tensor
+from ..ir.tensor import Handle
+from ..ops.indexing.index import scatter_add
 from .results import NOT_GIVEN, in_dtype, on_host, refuse, spelled, written
 
 __all__ = ["array_ufunc"]

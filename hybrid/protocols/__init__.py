@@ -4,7 +4,7 @@ Invariant: what NumPy is asked for is computed by hybrid's function of that name
 operation on the tape and in a trace; what hybrid lacks raises an error that says the way out.
 """
 
-from ..tensor import Tensor
+from ..eager.tensor import Tensor
 from .functions import array_function
 from .ufuncs import array_ufunc
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
-from ...ir.door.bind import as_tensor
-from ...ir.tensor import Handle
+from .. import ops
+from ..ir.door.bind import as_tensor
+from ..ir.tensor import Handle
 from .results import NOT_GIVEN, in_dtype, on_host, refuse, spelled, written
 from .ufuncs import reduced
 
