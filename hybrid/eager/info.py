@@ -18,11 +18,9 @@ __all__ = ["finfo", "iinfo", "promote_types", "result_type"]
 
 
 def _dtype(value: Any) -> np.dtype:
-    return (
-        value._a.dtype
-        if isinstance(value, Handle)
-        else dt.canonical(getattr(value, "dtype", value))
-    )
+    if isinstance(value, Handle):
+        return value._a.dtype
+    return dt.canonical(value if isinstance(value, type) else getattr(value, "dtype", value))
 
 
 def finfo(x: Any) -> Any:

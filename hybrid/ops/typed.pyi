@@ -64,7 +64,6 @@ __all__ = [
     "bitwise_xor",
     "block",
     "broadcast_arrays",
-    "broadcast_shapes",
     "broadcast_to",
     "categorical",
     "cbrt",
@@ -561,9 +560,6 @@ def block(arrays: Any) -> Tensor:
 
 def broadcast_arrays(*xs: ArrayLike) -> builtins.list[Tensor]:
     """All tensors broadcast to their common shape."""
-
-def broadcast_shapes(*shapes: Any) -> builtins.tuple[builtins.int, ...]:
-    """The shape that tensors of these shapes (tuples or ints) broadcast to."""
 
 def broadcast_to(x: ArrayLike, shape: Any) -> Tensor:
     """x repeated along axes of size 1 and new leading axes, as a view."""

@@ -107,6 +107,9 @@ def _called(
     if starred is not None:
         leading = taken.pop(starred, ())
         spare = {n: v for n, v in taken.items() if not _unsaid(function, n, v, theirs)}
+        for name in spare:
+            if name not in [p.name for p in _parameters(function)]:
+                raise refuse(path, f" with {name}=")
         result = function(*leading, **spare, **keywords)
     else:
         result = _by_name(path, function, theirs, taken, keywords)
@@ -117,9 +120,9 @@ def _unsaid(
     function: Function, name: str, value: Any, theirs: tuple[inspect.Parameter, ...]
 ) -> bool:
     """Whether an argument need not be given on: it is NumPy's default, or asks for nothing."""
-    if name in [p.name for p in _parameters(function)]:
-        return any(value is absent for absent in _ABSENT)
     default = next((p.default for p in theirs if p.name == name), _KINDS.empty)
+    if name in [p.name for p in _parameters(function)]:
+        return value is NOT_GIVEN or (value is None and default in _ABSENT)
     plain = isinstance(value, (bool, int, float, str, type(None)))
     return name in _UNSEEN or value is default or (plain and bool(value == default))
 
@@ -214,6 +217,14 @@ def _permuted(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) ->
     return ops.transpose(given["a"], given.get("axes"))
 
 
+def _sorted(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) -> Any:
+    function = spelled(path)
+    assert function is not None
+    if "axis" in given and given["axis"] is None:
+        given = given | {"a": ops.ravel(given["a"]), "axis": -1}
+    return _called(path, function, theirs, given)
+
+
 def _searched(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) -> Any:
     sorter = given.get("sorter")
     side = given.get("side", "left")
@@ -224,6 +235,8 @@ _ADAPTED: dict[str, Function] = {
     **dict.fromkeys(_OF_UFUNCS, _reduction),
     **dict.fromkeys(_OTHERWISE, _running),
     "split": _split,
+    "sort": _sorted,
+    "argsort": _sorted,
     "permute_dims": _permuted,
     "searchsorted": _searched,
 }

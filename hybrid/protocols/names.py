@@ -54,7 +54,7 @@ _ROWS = {
     # loops in Python
     "nditer nested_iters flatiter ndenumerate": "operations on whole tensors, or x.tolist()",
     "ndindex": "numpy.ndindex(x.shape)",
-    "broadcast": "hybrid.broadcast_shapes and hybrid.broadcast_arrays",
+    "broadcast": "hybrid.broadcast_arrays, or hybrid.broadcast_shapes",
     "iterable": "isinstance(x, collections.abc.Iterable)",
     "vectorize frompyfunc": "operations on whole tensors, which @hybrid.function fuses",
     "ufunc": "the functions of hybrid, which NumPy's ufuncs call for tensors",
@@ -63,7 +63,6 @@ _ROWS = {
     "r_": "hybrid.concat of tensors and hybrid.arange",
     "c_": "hybrid.column_stack",
     "s_ index_exp": "numpy.{}, whose slices index tensors",
-    "apply_over_axes": "axis=(0, 1): reductions take several axes at once",
     # floating-point errors, which nothing here raises
     "errstate seterr geterr seterrcall geterrcall setbufsize getbufsize": (
         "hybrid.detect_nan: operations raise and warn of nothing"

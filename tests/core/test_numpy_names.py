@@ -13,8 +13,8 @@ from hybrid.core.spelling import FUNCTIONS
 from hybrid.protocols.names import NUMPY
 
 PENDING = set(
-    """allclose angle apply_along_axis array_equal array_equiv average bartlett bincount blackman
-    bool can_cast complex128 complex64 conj conjugate convolve corrcoef correlate cov cross cumprod
+    """allclose angle apply_along_axis apply_over_axes array_equal array_equiv average bartlett bincount blackman
+    bool broadcast_shapes can_cast complex128 complex64 conj conjugate convolve corrcoef correlate cov cross cumprod
     cumsum digitize ediff1d euler_gamma gradient hamming hanning histogram histogram2d
     histogram_bin_edges histogramdd i0 imag inner interp intersect1d isclose isdtype kaiser median
     nan_to_num nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian nanmin

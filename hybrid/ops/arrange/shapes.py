@@ -15,7 +15,6 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, ShapeError
 from ...core.shapes import as_shape, normalize_axes, normalize_axis, whole
-from ...core.shapes import broadcast_shapes as broadcast
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
 from ..axes.slices import flip, narrow
@@ -264,15 +263,3 @@ def isscalar(element: Any) -> bool:
     (True, False)
     """
     return isinstance(element, (np.generic, str, bytes, numbers.Number))
-
-
-@public
-def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
-    """The shape that tensors of these shapes (tuples or ints) broadcast to.
-
-    ShapeError where they do not.
-
-    >>> hybrid.broadcast_shapes((3, 1), (4,), 1)
-    (3, 4)
-    """
-    return broadcast("broadcast_shapes", *[as_shape(s) for s in shapes])

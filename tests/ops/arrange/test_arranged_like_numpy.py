@@ -98,7 +98,6 @@ MADE = [
     lambda xp: (xp.indices((2, 3)), xp.indices((2,), dtype=np.float32), xp.indices(())),
     lambda xp: xp.indices((2, 3), sparse=True),
     lambda xp: xp.fromfunction(lambda i, j: i * 10 + j, (2, 3), dtype=np.int64),
-    lambda xp: xp.broadcast_shapes((3, 1), (4,), 1, (2, 1, 1)),
     lambda xp: [xp.isscalar(v) for v in (1, 2.5, "x", np.float32(1), [1], None)],
     lambda xp: xp.logspace(-1, 2, 7, dtype=np.float32),
     lambda xp: xp.logspace(0, 5, 4, endpoint=False, base=2.0, dtype=np.float64),
@@ -113,7 +112,7 @@ MADE = [
 
 @pytest.mark.parametrize("case", range(len(MADE)))
 def test_made(case):
-    both(MADE[case], traced=case != 17)
+    both(MADE[case], traced=case != 16)
 
 
 def test_ranges_between_tensors_have_gradients():
@@ -193,7 +192,6 @@ WRONG = [
     (lambda x: hybrid.block([]), hybrid.ShapeError),
     (lambda x: hybrid.diag(x[None]), hybrid.ShapeError),
     (lambda x: hybrid.diag_indices_from(x), hybrid.ShapeError),
-    (lambda x: hybrid.broadcast_shapes((2,), (3,)), hybrid.ShapeError),
     (lambda x: hybrid.ravel(x, order="Q"), hybrid.ArgumentError),
     (lambda x: hybrid.geomspace(0, 1), hybrid.HybridError),
     (lambda x: hybrid.logspace(0, 1, -1), hybrid.ShapeError),
