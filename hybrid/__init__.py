@@ -83,6 +83,7 @@ from .trace.serve.told.versions import Version
 
 __version__ = "0.1.0"
 newaxis = None
+euler_gamma = 0.5772156649015329
 asanyarray = asarray  # there are no subclasses of tensors
 
 __all__ = [
@@ -126,6 +127,7 @@ __all__ = [
     "device",
     "e",
     "enable_grad",
+    "euler_gamma",
     "explain",
     "fft",
     "finfo",

@@ -13,14 +13,15 @@ from hybrid.core.spelling import FUNCTIONS
 from hybrid.protocols.names import NUMPY
 
 PENDING = set(
-    """allclose angle apply_along_axis apply_over_axes array_equal array_equiv average bartlett bincount blackman
-    bool broadcast_shapes can_cast complex128 complex64 conj conjugate convolve corrcoef correlate cov cross cumprod
-    cumsum digitize ediff1d euler_gamma gradient hamming hanning histogram histogram2d
-    histogram_bin_edges histogramdd i0 imag inner interp intersect1d isclose isdtype kaiser median
-    nan_to_num nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmedian nanmin
-    nanpercentile nanprod nanquantile nanstd nansum nanvar percentile poly polyadd polyder polydiv
-    polyfit polyint polymul polysub polyval ptp quantile real real_if_close roots setdiff1d
-    setxor1d trapezoid trim_zeros union1d unwrap vander vdot""".split()
+    """allclose angle apply_along_axis apply_over_axes array_equal array_equiv average bartlett
+    bincount blackman bool broadcast_shapes can_cast complex128 complex64 conj conjugate
+    convolve corrcoef correlate cov cross cumprod cumsum digitize ediff1d gradient hamming
+    hanning histogram histogram2d histogram_bin_edges histogramdd i0 imag inner interp
+    intersect1d isclose isdtype kaiser median nan_to_num nanargmax nanargmin nancumprod
+    nancumsum nanmax nanmean nanmedian nanmin nanpercentile nanprod nanquantile nanstd
+    nansum nanvar percentile poly polyadd polyder polydiv polyfit polyint polymul polysub
+    polyval ptp quantile real real_if_close roots setdiff1d setxor1d trapezoid trim_zeros
+    union1d unwrap vander vdot""".split()
 )
 NAMES = [n for n in dir(np) if not n.startswith("_")]
 

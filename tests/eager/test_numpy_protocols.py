@@ -263,6 +263,21 @@ def test_scipys_special_functions():
         special.huber(1.0, hybrid.tensor(A))
 
 
+def test_a_trace_sees_what_methods_write():
+    buffer, source = np.zeros(3, F), np.ones((2, 3), F)
+
+    @hybrid.function
+    def step(x):
+        np.add.reduce(source + buffer, axis=0, out=buffer)
+        return x * 2
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hybrid.RunsEagerly)
+        for number in range(1, 6):
+            step(hybrid.ones(3))
+            assert buffer[0] == 2.0 ** (number + 1) - 2
+
+
 def test_reductions_by_method_replay():
     @hybrid.function
     def step(x):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST
 from ...core.errors import DTypeError
 from ...core.shapes import broadcast_shapes
 from ...ir.door.bind import as_tensor, bind, operands
@@ -24,15 +25,27 @@ from ...ir.scalar.program import Builder, Val
 from .. import formulas as F
 from ..base.common import ints, wide
 from ..base.surface import public
-from .arithmetic import COMMUTATIVE, FLOATS, divide, is_bool, multiply, reference_of, sign, subtract
+from .arithmetic import (
+    COMMUTATIVE,
+    FLOATS,
+    abs,
+    divide,
+    is_bool,
+    multiply,
+    reference_of,
+    sign,
+    subtract,
+)
 from .functions import sigmoid, unary
 from .logic import equal, greater_equal, isinf, isnan, logical_and, logical_or
 from .powers import power
+from .rounding import floor_divide, fmod
 from .selection import where
 from .trigonometry import cos
 
 Tensor = Any
 Function = Callable[..., Any]
+_STEPS = {1: 12, 2: 24, 4: 47, 8: 93}  # of Euclid's algorithm, by the bytes of an integer
 LN2, LOG2_E = math.log(2.0), 1.0 / math.log(2.0)
 
 
@@ -364,28 +377,42 @@ def _integers(name: str, *values: Any) -> list[Tensor]:
     return [astype(t, dtype) for t in tensors]
 
 
+def _euclid(left: Tensor, right: Tensor) -> Tensor:
+    """Euclid's steps by operations, as many as a pair of neighbouring Fibonacci numbers takes, for
+    devices that NumPy is not on."""
+    left, right = [abs(v) if v.dtype in dt.SIGNED else v for v in (left, right)]
+    for _ in range(_STEPS[left.dtype.itemsize]):
+        left, right = where(equal(right, 0), left, right), fmod(left, right)
+    return left
+
+
 @public
 def gcd(x: Tensor, y: Any) -> Tensor:
-    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|.  Computed by NumPy on the host.
+    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|.  Computed by NumPy where the tensors are on the host.
 
     Shapes broadcast, or ShapeError; dtypes promote, DTypeError unless they are integers.
 
     >>> hybrid.gcd(hybrid.tensor([12, 18, 0]), hybrid.tensor([8, -27, 5]))
     tensor([4, 9, 5])
     """
-    return bind(GCD, *_integers("gcd", x, y))
+    left, right = _integers("gcd", x, y)
+    return bind(GCD, left, right) if left.device is HOST else _euclid(left, right)
 
 
 @public
 def lcm(x: Tensor, y: Any) -> Tensor:
-    """The least common multiple of |x| and |y|; lcm(0, y) is 0.  Computed by NumPy on the host.
+    """The least common multiple of |x| and |y|; lcm(0, y) is 0.  Computed by NumPy where the tensors are on the host.
 
     Shapes broadcast, or ShapeError; dtypes promote, DTypeError unless they are integers.
 
     >>> hybrid.lcm(hybrid.tensor([12, 4, 0]), hybrid.tensor([8, -6, 5]))
     tensor([24, 12,  0])
     """
-    return bind(LCM, *_integers("lcm", x, y))
+    left, right = _integers("lcm", x, y)
+    if left.device is HOST:
+        return bind(LCM, left, right)
+    product = multiply(floor_divide(left, _euclid(left, right)), right)
+    return abs(product) if product.dtype in dt.SIGNED else product
 
 
 # ---- real numbers

@@ -180,6 +180,20 @@ def test_partition(case):
     assert hybrid.compare(lambda t: hybrid.partition(t, kth, axis), x, repeat=1).same_bits
 
 
+def test_other_devices_have_them_too():
+    x = hybrid.tensor(MATRIX, device="reference")
+    flat = MATRIX.reshape(-1)
+    check_parts(hybrid.partition(x, 3, axis=None).numpy(), flat, 0, 3)
+    for axis in (None, 1):
+        bits = np.packbits(MATRIX, axis)
+        packed = hybrid.packbits(x, axis)
+        np.testing.assert_array_equal(packed.numpy(), bits)
+        for order in ("big", "little"):
+            want = np.unpackbits(bits, axis, bitorder=order)
+            got = hybrid.unpackbits(packed, axis, bitorder=order)
+            np.testing.assert_array_equal(got.numpy(), want)
+
+
 def test_partition_has_a_gradient():
     x = hybrid.tensor([3.0, 1.0, 2.0], requires_grad=True)
     (hybrid.partition(x, 1)[1] * 5).backward()

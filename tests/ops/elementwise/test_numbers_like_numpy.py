@@ -109,6 +109,17 @@ def test_float_power_is_float64():
         assert got.dtype is hybrid.float64 and got.tolist() == [1.0, 0.25]
 
 
+@pytest.mark.parametrize("dtype", INTS)
+def test_devices_without_numpy_take_euclids_steps(dtype):
+    limit = int(np.iinfo(dtype).max)
+    array = np.append(INTS[dtype], [89, 55, limit]).astype(dtype)
+    table = np.abs(array[:, None]), np.abs(array)
+    x, y = (hybrid.tensor(v, device="reference") for v in table)
+    equal(hybrid.gcd(x, y).numpy(), np.gcd(*table))
+    with np.errstate(all="ignore"):
+        equal(hybrid.lcm(x, y).numpy(), np.lcm(*table))
+
+
 def test_gcd_takes_integers_only():
     assert hybrid.gcd(12, hybrid.tensor([8, 9], dtype="int8")).dtype is hybrid.int8
     for name in ("gcd", "lcm"):
