@@ -912,7 +912,7 @@ def full_like(
     """`full` with the shape, dtype and device of x."""
 
 def gcd(x: ArrayLike, y: Any) -> Tensor:
-    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|. Computed by NumPy where the tensors are on the host."""
+    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|. NumPy computes it on the host."""
 
 def gelu(x: ArrayLike, /) -> Tensor:
     """x * Phi(x), Phi the normal distribution function; -0 at minus infinity."""
@@ -1067,7 +1067,7 @@ def layer_norm(
     """PyTorch's layer_norm over the last axes: (x - mean) / sqrt(var + eps) * weight + bias."""
 
 def lcm(x: ArrayLike, y: Any) -> Tensor:
-    """The least common multiple of |x| and |y|; lcm(0, y) is 0. Computed by NumPy where the tensors are on the host."""
+    """The least common multiple of |x| and |y|; lcm(0, y) is 0. NumPy computes it on the host."""
 
 def ldexp(x: ArrayLike, y: Any) -> Tensor:
     """x * 2^y for integers y, rounded once: without the overflow of the power on its own."""

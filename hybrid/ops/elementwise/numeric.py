@@ -383,12 +383,12 @@ def _euclid(left: Tensor, right: Tensor) -> Tensor:
     left, right = [abs(v) if v.dtype in dt.SIGNED else v for v in (left, right)]
     for _ in range(_STEPS[left.dtype.itemsize]):
         left, right = where(equal(right, 0), left, right), fmod(left, right)
-    return left
+    return abs(left) if left.dtype in dt.SIGNED else left
 
 
 @public
 def gcd(x: Tensor, y: Any) -> Tensor:
-    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|.  Computed by NumPy where the tensors are on the host.
+    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|.  NumPy computes it on the host.
 
     Shapes broadcast, or ShapeError; dtypes promote, DTypeError unless they are integers.
 
@@ -401,7 +401,7 @@ def gcd(x: Tensor, y: Any) -> Tensor:
 
 @public
 def lcm(x: Tensor, y: Any) -> Tensor:
-    """The least common multiple of |x| and |y|; lcm(0, y) is 0.  Computed by NumPy where the tensors are on the host.
+    """The least common multiple of |x| and |y|; lcm(0, y) is 0.  NumPy computes it on the host.
 
     Shapes broadcast, or ShapeError; dtypes promote, DTypeError unless they are integers.
 
