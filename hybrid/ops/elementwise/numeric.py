@@ -411,8 +411,8 @@ def lcm(x: Tensor, y: Any) -> Tensor:
     left, right = _integers("lcm", x, y)
     if left.device is HOST:
         return bind(LCM, left, right)
-    product = multiply(floor_divide(left, _euclid(left, right)), right)
-    return abs(product) if product.dtype in dt.SIGNED else product
+    left, right = [abs(v) if v.dtype in dt.SIGNED else v for v in (left, right)]
+    return multiply(floor_divide(left, _euclid(left, right)), right)
 
 
 # ---- real numbers
