@@ -505,8 +505,8 @@ class TensorMethods(Handle):
     def take(self, indices: Any, axis: builtins.int | None = None) -> Tensor:
         """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""
 
-    def take_along_axis(self, indices: Any, axis: builtins.int = -1) -> Tensor:
-        """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
+    def take_along_axis(self, indices: Any, axis: builtins.int | None = -1) -> Tensor:
+        """NumPy's take_along_axis: one index per result element along an axis (None: of the flattened tensor); other axes broadcast."""
 
     def tan(self, /) -> Tensor:
         """Tangent, exact for huge arguments too."""

@@ -1635,8 +1635,8 @@ def swapaxes(x: ArrayLike, axis1: builtins.int, axis2: builtins.int) -> Tensor:
 def take(x: ArrayLike, indices: Any, axis: builtins.int | None = None) -> Tensor:
     """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""
 
-def take_along_axis(x: ArrayLike, indices: Any, axis: builtins.int = -1) -> Tensor:
-    """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
+def take_along_axis(x: ArrayLike, indices: Any, axis: builtins.int | None = -1) -> Tensor:
+    """NumPy's take_along_axis: one index per result element along an axis (None: of the flattened tensor); other axes broadcast."""
 
 def tan(x: ArrayLike, /) -> Tensor:
     """Tangent, exact for huge arguments too."""

@@ -115,9 +115,9 @@ def _along_index(operand: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]
 
 
 @public(method=True)
-def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
-    """NumPy's take_along_axis: one index per result element along an axis; other axes
-    broadcast.
+def take_along_axis(x: Tensor, indices: Any, axis: int | None = -1) -> Tensor:
+    """NumPy's take_along_axis: one index per result element along an axis (None: of
+    the flattened tensor); other axes broadcast.
 
     ShapeError where the shapes do not fit, IndexOutOfRange for an index out of range.
 
@@ -127,6 +127,8 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
             [7, 8, 9]])
     """
     x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
     index, along = _along_index(x, indices, axis)
     shape = index.shape[:along] + x.shape[along : along + 1] + index.shape[along + 1 :]
     return bind(ALONG, broadcast_to(x, shape), index, axis=along)

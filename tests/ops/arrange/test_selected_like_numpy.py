@@ -41,6 +41,7 @@ CALLS = [
     (lambda xp, x: xp.piecewise(x, [x > 0], [lambda v: v + 1, lambda v: v - 1]), MATRIX),
     (lambda xp, x: xp.piecewise(x, [x > 0, x <= 0], [lambda v: v + 1, 5]), np.array(2.0)),
     (lambda xp, x: xp.take_along_axis(x, xp.argsort(x, axis=1), axis=1), MATRIX),
+    (lambda xp, x: xp.take_along_axis(x, np.array([4, 0]), axis=None), MATRIX),
     (lambda xp, i: xp.unravel_index(i, (2, 3, 4)), np.array([[0, 23], [7, 12]])),
     (lambda xp, i: xp.unravel_index(i, (2, 3, 4), order="F"), np.array([0, 23, 7])),
     (lambda xp, i: xp.unravel_index(i, 9), np.array([3, 8])),
