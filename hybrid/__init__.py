@@ -55,10 +55,13 @@ from .eager import (
     Tensor,
     array,
     asarray,
+    asarray_chkfinite,
     debug,
     detect_nan,
     finfo,
     from_dlpack,
+    frombuffer,
+    fromiter,
     iinfo,
     intermediates,
     promote_types,
@@ -77,6 +80,7 @@ from .ir.door.precision import (
 )
 from .ops import *  # noqa: F403
 from .profiling import Profile, profile
+from .protocols.indexers import c_, mgrid, ogrid, r_
 from .protocols.names import NUMPY as _NUMPY
 from .threads import get_num_threads, num_threads, set_num_threads
 from .trace.serve.told.versions import Version
@@ -115,8 +119,10 @@ __all__ = [
     "array",
     "asanyarray",
     "asarray",
+    "asarray_chkfinite",
     "bfloat16",
     "bool_",
+    "c_",
     "compare",
     "cond",
     "cuda",
@@ -136,6 +142,8 @@ __all__ = [
     "float64",
     "fori_loop",
     "from_dlpack",
+    "frombuffer",
+    "fromiter",
     "function",
     "get_float32_matmul_precision",
     "get_matmul_precision",
@@ -151,16 +159,19 @@ __all__ = [
     "int8",
     "linalg",
     "intermediates",
+    "mgrid",
     "nan",
     "newaxis",
     "nn",
     "no_grad",
     "num_threads",
+    "ogrid",
     "ops",
     "optim",
     "pi",
     "profile",
     "promote_types",
+    "r_",
     "random",
     "result_type",
     "scan",

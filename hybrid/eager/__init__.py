@@ -1,7 +1,7 @@
 """Eager mode: Tensor with its operators and methods, and tools to look inside."""
 
 from . import methods
-from .create import array, asarray, from_dlpack, tensor
+from .create import array, asarray, asarray_chkfinite, from_dlpack, frombuffer, fromiter, tensor
 from .debug import Intermediate, NanError, debug, detect_nan, intermediates
 from .info import finfo, iinfo, promote_types, result_type
 from .steps import Step, Steps, step_through
@@ -12,7 +12,10 @@ __all__ = [
     "tensor",
     "array",
     "asarray",
+    "asarray_chkfinite",
     "from_dlpack",
+    "frombuffer",
+    "fromiter",
     "methods",
     "debug",
     "detect_nan",

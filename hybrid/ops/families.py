@@ -41,4 +41,4 @@ from .elementwise import (
 )
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
-from .products import attention, contract, convolution, einsum
+from .products import attention, contract, convolution, einsum, vectors

@@ -204,6 +204,7 @@ __all__ = [
     "masked_select",
     "matmul",
     "matrix_transpose",
+    "matvec",
     "max",
     "max_pool1d",
     "max_pool2d",
@@ -328,6 +329,7 @@ __all__ = [
     "unstack",
     "var",
     "vecdot",
+    "vecmat",
     "vsplit",
     "vstack",
     "where",
@@ -1171,6 +1173,9 @@ def matmul(x: ArrayLike, y: ArrayLike, /) -> Any:
 def matrix_transpose(x: ArrayLike) -> Tensor:
     """The last two axes exchanged."""
 
+def matvec(x1: ArrayLike, x2: Any) -> Tensor:
+    """x1 @ x2 of matrices x1[..., m, n] and vectors x2[..., n], as [..., m]; stacks broadcast."""
+
 def max(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
 
@@ -1749,6 +1754,9 @@ def var(
 
 def vecdot(a: ArrayLike, b: ArrayLike, /, *, axis: builtins.int = -1) -> Tensor:
     """Dot products along an axis; the other axes broadcast."""
+
+def vecmat(x1: ArrayLike, x2: Any) -> Tensor:
+    """x1 @ x2 of vectors x1[..., n] and matrices x2[..., n, m], as [..., m]; stacks broadcast."""
 
 def vsplit(ary: ArrayLike, indices_or_sections: Any) -> builtins.list[Tensor]:
     """ary cut along axis 0 into equal pieces, or at the given positions."""

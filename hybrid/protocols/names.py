@@ -18,9 +18,6 @@ _ROWS = {
     # how values lie in memory, and who holds them
     "may_share_memory shares_memory": "nothing of that kind: views share, other tensors never do",
     "asfortranarray isfortran require": "hybrid.asarray: how a value lies in memory cannot be seen",
-    "frombuffer": "hybrid.asarray(memoryview) or numpy.frombuffer, then hybrid.asarray",
-    "fromiter": "hybrid.tensor(list(iterable))",
-    "asarray_chkfinite": "hybrid.asarray, then hybrid.isfinite(x).all()",
     # other kinds of arrays
     "asmatrix matrix bmat": "two-dimensional tensors with @; hybrid.block of blocks",
     "ma": "masks: hybrid.where(mask, x, y), x[mask]",
@@ -58,10 +55,6 @@ _ROWS = {
     "iterable": "isinstance(x, collections.abc.Iterable)",
     "vectorize frompyfunc": "operations on whole tensors, which @hybrid.function fuses",
     "ufunc": "the functions of hybrid, which NumPy's ufuncs call for tensors",
-    "mgrid": "hybrid.meshgrid(..., indexing='ij') or hybrid.indices",
-    "ogrid": "hybrid.ix_ or hybrid.indices(shape, sparse=True)",
-    "r_": "hybrid.concat of tensors and hybrid.arange",
-    "c_": "hybrid.column_stack",
     "s_ index_exp": "numpy.{}, whose slices index tensors",
     # floating-point errors, which nothing here raises
     "errstate seterr geterr seterrcall geterrcall setbufsize getbufsize": (
@@ -73,7 +66,6 @@ _ROWS = {
     "show_config show_runtime": "hybrid.describe_system()",
     "get_include ctypeslib f2py lib test testing typing little_endian": "numpy.{}",
     "info": "help(function)",
-    "matvec vecmat": "x @ y, with y[..., None] for a vector beside a stack of matrices",
     "einsum_path": "hybrid.einsum: paths are found by itself",
     "sort_complex": "hybrid.sort of real tensors",
 }
