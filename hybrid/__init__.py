@@ -57,16 +57,21 @@ from .eager import (
     NanError,
     Steps,
     Tensor,
+    array,
     asarray,
+    asarray_chkfinite,
     broadcast_shapes,
     can_cast,
     debug,
     detect_nan,
     finfo,
     from_dlpack,
+    frombuffer,
+    fromiter,
     iinfo,
     intermediates,
     isdtype,
+    promote_types,
     result_type,
     step_through,
     tensor,
@@ -84,12 +89,16 @@ from .ir.door.precision import (
 )
 from .ops import *  # noqa: F403
 from .profiling import Profile, profile
+from .protocols.indexers import c_, mgrid, ogrid, r_
+from .protocols.names import NUMPY as _NUMPY
 from .threads import get_num_threads, num_threads, set_num_threads
 from .trace.serve.told.versions import Version
 
 __version__ = "0.1.0"
 __array_api_version__ = "2025.12"
 newaxis = None
+euler_gamma = 0.5772156649015329
+asanyarray = asarray  # there are no subclasses of tensors
 
 __all__ = [
     "ArgumentError",
@@ -118,10 +127,14 @@ __all__ = [
     "UnsupportedError",
     "Version",
     "Widened",
+    "array",
+    "asanyarray",
     "asarray",
+    "asarray_chkfinite",
     "bfloat16",
     "bool_",
     "broadcast_shapes",
+    "c_",
     "can_cast",
     "compare",
     "complex128",
@@ -135,6 +148,7 @@ __all__ = [
     "device",
     "e",
     "enable_grad",
+    "euler_gamma",
     "explain",
     "fft",
     "finfo",
@@ -143,6 +157,8 @@ __all__ = [
     "float64",
     "fori_loop",
     "from_dlpack",
+    "frombuffer",
+    "fromiter",
     "function",
     "get_float32_matmul_precision",
     "get_matmul_precision",
@@ -159,15 +175,19 @@ __all__ = [
     "int8",
     "linalg",
     "intermediates",
+    "mgrid",
     "nan",
     "newaxis",
     "nn",
     "no_grad",
     "num_threads",
+    "ogrid",
     "ops",
     "optim",
     "pi",
     "profile",
+    "promote_types",
+    "r_",
     "random",
     "result_type",
     "scan",
@@ -205,4 +225,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = _elsewhere(__name__, _FUNCTIONS, globals())
+    __getattr__ = _elsewhere(__name__, _NUMPY | _FUNCTIONS, globals())

@@ -15,7 +15,6 @@ import numpy as np
 from ..autograd.backward import backward as _backward
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
-from ..core import trees
 from ..core.aval import HOST, Device
 from ..core.errors import ArgumentError, DeviceError, DTypeError, HybridError, ShapeError
 from ..core.floating import in_plain_floats, sees_subnormals
@@ -53,7 +52,6 @@ class Tensor(TensorMethods):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # NumPy arrays leave operators to us
     __array_priority__ = 1000
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -458,15 +456,6 @@ class Tensor(TensorMethods):
                 f"hybrid has no version {api_version!r} of the array API; it has {_VERSIONS[-1]}"
             )
         return sys.modules[__name__.partition(".")[0]]
-
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """NumPy's functions (np.concatenate, np.sum, ...)
-        see NumPy arrays and give NumPy arrays."""
-
-        def plain(value: Any) -> Any:
-            return value.numpy() if isinstance(value, Tensor) else value
-
-        return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
 
     def __dlpack__(
         self,

@@ -69,6 +69,9 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
 
+    def argpartition(self, kth: Any, axis: builtins.int | None = -1) -> Tensor:
+        """Positions (int64) along an axis (None: of the flattened tensor) that put the kth smallest element (or several) in its sorted place, none larger before and none smaller behind it; the order within these parts is unspecified."""
+
     def argsort(
         self,
         axis: builtins.int = -1,
@@ -77,6 +80,9 @@ class TensorMethods(Handle):
         stable: builtins.bool = True,
     ) -> Tensor:
         """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is largest."""
+
+    def argwhere(self) -> Tensor:
+        """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
 
     def asin(self, /) -> Tensor:
         """Arcsine."""
@@ -115,6 +121,9 @@ class TensorMethods(Handle):
     def ceil(self, /) -> Tensor:
         """The smallest integer not below x. Integers stay as they are; the gradient is zero."""
 
+    def choose(self, choices: Any, *, mode: builtins.str = 'raise') -> Tensor:
+        """Element [a[i]][i] of the choices, which broadcast with a and each other."""
+
     def chunk(
         self,
         chunks: builtins.int,
@@ -133,6 +142,9 @@ class TensorMethods(Handle):
 
     def clone(self) -> Tensor:
         """A tensor of its own with the same value; gradients flow through it."""
+
+    def compress(self, condition: Any, axis: builtins.int | None = None) -> Tensor:
+        """Slices along an axis where a condition holds, as `hybrid.compress(condition, x, axis)`."""
 
     def conj(self) -> Tensor:
         """The complex conjugate of each element; a real tensor itself."""
@@ -485,6 +497,9 @@ class TensorMethods(Handle):
     def ptp(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """The largest element less the smallest one, over axes (all by default)."""
 
+    def put(self, ind: Any, v: Any, mode: builtins.str = 'raise') -> None:
+        """Write values at row-major positions of `a`, in place: a.ravel()[ind] = v."""
+
     def quantile(
         self,
         q: Any,
@@ -496,8 +511,8 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """The values below which the shares q (0 to 1) of the elements over the axes lie."""
 
-    def ravel(self) -> Tensor:
-        """All elements as one axis."""
+    def ravel(self, order: builtins.str = 'C') -> Tensor:
+        """All elements as one axis, the last index running fastest, or the first with order 'F'."""
 
     def reciprocal(self, /) -> Tensor:
         """1 / x."""
@@ -606,8 +621,8 @@ class TensorMethods(Handle):
     def take(self, indices: Any, axis: builtins.int | None = None) -> Tensor:
         """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""
 
-    def take_along_axis(self, indices: Any, axis: builtins.int = -1) -> Tensor:
-        """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
+    def take_along_axis(self, indices: Any, axis: builtins.int | None = -1) -> Tensor:
+        """NumPy's take_along_axis: one index per result element along an axis (None: of the flattened tensor); other axes broadcast."""
 
     def tan(self, /) -> Tensor:
         """Tangent, exact for huge arguments too."""
@@ -690,8 +705,8 @@ class TensorMethods(Handle):
     def view(self, *shape: Any) -> Tensor:
         """The same elements in another shape (`reshape`); one size may be -1."""
 
-    def where(self, left: ArrayLike, right: ArrayLike, /) -> Tensor:
-        """x where the condition holds, else y."""
+    def where(self, x: Any = ..., y: Any = ..., /) -> Any:
+        """x where the condition holds, else y; of a condition alone, its `nonzero`."""
 
     def xlogy(self, y: ArrayLike, /) -> Tensor:
         """x log(y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= 0, as PyTorch's."""

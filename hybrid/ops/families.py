@@ -3,6 +3,16 @@
 Invariant: a module of records that is not imported here does not exist for the rest of hybrid.
 """
 
+from .arrange import (
+    diagonals,
+    joining,
+    numbering,
+    order,
+    ranges,
+    selecting,
+    shapes,
+    writing,
+)
 from .axes import (
     cumulative,
     extremes,
@@ -22,9 +32,11 @@ from .complex import reductions
 from .elementwise import (
     activations,
     arithmetic,
+    floats,
     functions,
     gelu,
     logic,
+    numeric,
     powers,
     rounding,
     selection,
@@ -50,6 +62,6 @@ from .numeric import (
     sequences,
     sets,
 )
-from .products import attention, contract, convolution, einsum
+from .products import attention, contract, convolution, einsum, vectors
 from .special import bessels, distributions, entropies, gammas, integrals, normal
 from .special import rows as special_rows

@@ -125,6 +125,7 @@ divide: Function = public(
         tensor([ inf, -inf,  nan,  1.5])
         """,
     ),
+    hybrid=("divide", "true_divide"),
     method=("div", "divide"),
     inplace="div_",
     operator="truediv",
@@ -185,7 +186,8 @@ clone: Function = public(
         >>> x, y
         (tensor([1., 2.]), tensor([5., 2.]))
         """,
-    )
+    ),
+    hybrid=("clone", "copy"),
 )
 
 
@@ -210,6 +212,7 @@ abs: Function = public(
         tensor([-128,  127], dtype=int8)
         """,
     ),
+    hybrid=("abs", "absolute"),
     method=True,
     operator=True,
 )
