@@ -77,6 +77,10 @@ from .ops import *  # noqa: F403
 from .profiling import Profile, profile
 from .threads import get_num_threads, num_threads, set_num_threads
 from .trace.serve.told.versions import Version
+from .transforms.checkpoint import checkpoint
+from .transforms.custom import custom_jvp, custom_vjp
+from .transforms.forward import hvp, jvp, linearize
+from .transforms.jacobians import hessian, jacfwd, jacrev
 
 __version__ = "0.1.0"
 newaxis = None
@@ -110,10 +114,13 @@ __all__ = [
     "asarray",
     "bfloat16",
     "bool_",
+    "checkpoint",
     "compare",
     "cond",
     "cuda",
     "custom_gradient",
+    "custom_jvp",
+    "custom_vjp",
     "debug",
     "describe_system",
     "detect_nan",
@@ -134,6 +141,8 @@ __all__ = [
     "get_num_threads",
     "grad",
     "gradients",
+    "hessian",
+    "hvp",
     "iinfo",
     "inf",
     "inspect",
@@ -143,6 +152,10 @@ __all__ = [
     "int8",
     "linalg",
     "intermediates",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "linearize",
     "nan",
     "newaxis",
     "nn",

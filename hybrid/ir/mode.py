@@ -122,6 +122,10 @@ class Mode:
     def on_backward(self, outputs: Any) -> None:
         """Before: a backward pass begins at these tensors."""
 
+    def on_custom(self, resolved: Any, inputs: Any, outputs: Any) -> None:
+        """The fresh tensors `outputs` hang on a tape node that is no op: `resolved` (a PseudoOp)
+        pulls their gradients to its parents, of which the first are those of `inputs`."""
+
     def on_tap(self, handle: Any, name: str, probes: Any) -> None:
         """The value of `handle` is to be seen under this name in the `probes` of functions."""
 

@@ -15,6 +15,7 @@ ROOMS = {
         "backends",
         "autograd",
         "control",
+        "transforms",
         "compiler",
         "trace",
         "eager",
