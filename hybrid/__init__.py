@@ -81,6 +81,7 @@ from .transforms.checkpoint import checkpoint
 from .transforms.custom import custom_jvp, custom_vjp
 from .transforms.forward import hvp, jvp, linearize
 from .transforms.jacobians import hessian, jacfwd, jacrev
+from .transforms.vmap import vmap
 
 __version__ = "0.1.0"
 newaxis = None
@@ -184,6 +185,7 @@ __all__ = [
     "uint8",
     "value_and_grad",
     "vjp",
+    "vmap",
     "while_loop",
 ]
 __all__ += ops.__all__

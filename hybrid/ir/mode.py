@@ -150,6 +150,14 @@ class Mode:
         holds does not have to follow a write to its base."""
         return 0
 
+    def varies(self, handle: Any) -> bool:
+        """Whether `handle` stands for many values, of which it holds one."""
+        return False
+
+    def any_row(self, handle: Any) -> bool:
+        """Whether one of the values of a handle that `varies` is true."""
+        raise NotImplementedError
+
     def control(self, operands: Any) -> Any:
         """What records a branch or a loop that is given these tensors as one node with graphs
         inside: an `OpenRegions` of control/regions.py.  Asked where `whole` says so."""

@@ -57,6 +57,7 @@ ROOMS = {
         "indexing",
         "products",
         "layers",
+        "batched",
         "families",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
