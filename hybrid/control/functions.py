@@ -19,8 +19,8 @@ from ..ir.door.arguments import described
 from ..ops.build.create import arange, zeros
 from ..ops.build.join import stack
 from ..ops.elementwise.arithmetic import add
-from ..ops.elementwise.logic import less, not_equal
-from ..ops.elementwise.selection import minimum
+from ..ops.elementwise.logic import greater_equal, less, not_equal
+from ..ops.elementwise.selection import minimum, where
 from ..ops.indexing.getitem import getitem
 from .carry import (
     Carry,
@@ -57,6 +57,31 @@ def _recording() -> Any:
     return mode if mode is not None and mode.whole else None
 
 
+def _varies(tensor: Tensor) -> bool:
+    """Whether what decides is another value for each row of a batch."""
+    mode = door.current_mode()
+    return mode is not None and mode.varies(tensor)
+
+
+def _selected(name: str, index: Tensor, branches: Sequence[Any], operands: Sequence[Any]) -> Any:
+    """All branches, and for each row the results of one."""
+    given = [results_of(f"{name}'s branch {k}", b(*operands)) for k, b in enumerate(branches)]
+    first = given[0]
+    for made in given[1:]:
+        alike = made.structure == first.structure
+        if not alike or any(a._a is not b._a for a, b in zip(made.leaves, first.leaves)):
+            raise ArgumentError(
+                f"{name}: branches give other structures, shapes or dtypes, where each row of a "
+                f"batch takes its own: {[str(t._a) for t in first.leaves]} and "
+                f"{[str(t._a) for t in made.leaves]}"
+            )
+    leaves = first.leaves
+    for number, made in enumerate(given[1:], 1):
+        taken = not_equal(index, 0) if name == "cond" else greater_equal(index, number)
+        leaves = [where(taken, new, old) for new, old in zip(made.leaves, leaves)]
+    return _owned(first, leaves)
+
+
 def _owned(carry: Carry, leaves: Sequence[Any] | None = None) -> Any:
     """The tree with handles of its own."""
     return carry.tree([fresh(leaf) for leaf in (carry.leaves if leaves is None else leaves)])
@@ -86,6 +111,8 @@ def cond(pred: Any, true_fun: Any, false_fun: Any, *operands: Any) -> Any:
     if mode is not None and door.constant_of(tensor) is None:
         index = door.convert(not_equal(tensor, 0), dt.int64)
         return recorded_branches(mode, "cond", index, [false_fun, true_fun], operands)
+    if _varies(tensor):
+        return _selected("cond", tensor, [false_fun, true_fun], operands)
     branch, name = (true_fun, "true_fun") if _decided(tensor) else (false_fun, "false_fun")
     made = results_of(f"cond's {name}", branch(*operands))
     return made.tree([sealed("cond", leaf) for leaf in made.leaves])
@@ -107,6 +134,8 @@ def switch(index: Any, branches: Sequence[Any], *operands: Any) -> Any:
     if mode is not None and door.constant_of(tensor) is None:
         tensor = door.convert(minimum(tensor, len(listed) - 1), dt.int64)
         return recorded_branches(mode, "switch", tensor, listed, operands)
+    if _varies(tensor):
+        return _selected("switch", tensor, listed, operands)
     chosen = min(max(int(_decided(tensor)), 0), len(listed) - 1)
     made = results_of(f"switch's branch {chosen}", listed[chosen](*operands))
     return made.tree([sealed("switch", leaf) for leaf in made.leaves])
@@ -140,8 +169,15 @@ def while_loop(cond_fun: Any, body_fun: Any, init_val: Any) -> Any:
     if mode is not None:
         return recorded_while(mode, cond_fun, body_fun, carry)
     leaves, what = carry.leaves, "the result of while_loop's cond_fun"
-    while _decided(truth(what, cond_fun(_owned(carry, leaves)))):
-        leaves = fitted("while_loop's body_fun", carry, body_fun(_owned(carry, leaves)))
+    while True:
+        goes_on = truth(what, cond_fun(_owned(carry, leaves)))
+        if not (door.current_mode().any_row(goes_on) if _varies(goes_on) else _decided(goes_on)):
+            break
+        made = fitted("while_loop's body_fun", carry, body_fun(_owned(carry, leaves)))
+        if _varies(goes_on):  # rows that are done keep what they carry
+            goes_on = not_equal(goes_on, 0)
+            made = [where(goes_on, new, old) for new, old in zip(made, leaves)]
+        leaves = made
     return carry.tree([sealed("while_loop", leaf) for leaf in leaves])
 
 

@@ -17,7 +17,6 @@ from ..autograd.tape import PseudoOp, link
 from ..core.errors import HybridError
 from ..core.sites import user_site
 from ..ir.door import bind as door
-from ..ir.mode import Mode
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.extremes import any as any_
 from ..ops.axes.reduce import sum as sum_
@@ -73,11 +72,11 @@ class Batching(Layer):
     def _beneath(self) -> Iterator[None]:
         """The scope of work for all rows: the mode below is the thread's."""
         local = door.LOCAL
-        local.mode = None if self.below is NOTHING else self.below
+        before, local.mode = local.mode, None if self.below is NOTHING else self.below
         try:
             yield
         finally:
-            local.mode = self
+            local.mode = before  # this one, or a layer above that has handed something on
 
     def given(self, handle: Any) -> tuple[Tensor, bool]:
         """What an op on all rows takes for a handle, and whether that has a batch axis."""

@@ -14,7 +14,7 @@ from typing import Any
 from ..autograd.backward import stop_gradient
 from ..autograd.passes import BackwardPass, gathered
 from ..autograd.scopes import enable_grad, need_callable
-from ..autograd.tape import PseudoOp, alias, link, owner
+from ..autograd.tape import PseudoOp, alias, link, owner, place
 from ..core import trees
 from ..ir.door import bind as door
 from ..ir.tensor import Handle
@@ -26,34 +26,34 @@ Tensor = Any
 
 
 class _Uses(Layer):
-    """What a function uses that was there before: nodes of the tape of other tensors, and the
-    tensors that it assigns, with what they held."""
+    """What a function uses that was there before: tensors on the tape, and the tensors that it
+    assigns, with what they held."""
 
-    __slots__ = ("own", "nodes", "assigned")
+    __slots__ = ("own", "used", "assigned")
 
     def __init__(self, inner: Sequence[Tensor]) -> None:
         super().__init__()
         self.own: dict[int, Tensor] = {id(t): t for t in inner}  # made inside, kept for their ids
-        self.nodes: dict[int, Any] = {}
+        self.used: dict[tuple[int, int], Tensor] = {}  # by what they are on the tape
         self.assigned: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def _used(self, tensor: Tensor) -> None:
+    def _uses(self, tensor: Tensor) -> None:
         if id(tensor) not in self.own and tensor._node is not None:
-            self.nodes[id(owner(tensor._node))] = tensor._node
+            self.used.setdefault(place(tensor._node), tensor)
 
     def on_op(self, op: Any, params: Any, xs: Any, outs: Any) -> None:
         for tensor in xs:
-            self._used(tensor)
+            self._uses(tensor)
         self.own.update({id(tensor): tensor for tensor in outs})
         self.below.on_op(op, params, xs, outs)
 
     def on_alias(self, new: Any, old: Any) -> None:
-        self._used(old)
+        self._uses(old)
         self.own[id(new)] = new
         self.below.on_alias(new, old)
 
     def on_assign(self, handle: Any, value: Any) -> None:
-        self._used(value)
+        self._uses(value)
         if id(handle) not in self.own and id(handle) not in self.assigned:
             self.assigned[id(handle)] = handle, _held(handle)
         self.below.on_assign(handle, value)
@@ -85,14 +85,16 @@ class _Again:
     def __init__(self, fun: Callable[..., Any], structure: Any, leaves: list[Any]) -> None:
         self.fun, self.structure, self.leaves = fun, structure, leaves
         self.places = [k for k, leaf in enumerate(leaves) if _on_tape(leaf)]
-        self.outside: list[Any] = []
+        self.inputs = [leaves[k] for k in self.places]
+        self.parents: list[Any] = []  # nodes of the inputs, then of those outside
+        self.outside: list[Tensor] = []
         self.assigned: list[tuple[Tensor, Tensor]] = []
 
     def given(self) -> list[Any]:
         """The leaves, those on the tape as other tensors with nodes of their own."""
         given = list(self.leaves)
-        for place in self.places:
-            given[place] = alias(given[place])
+        for k in self.places:
+            given[k] = alias(given[k])
         return given
 
     def run(self, given: list[Any]) -> Any:
@@ -102,10 +104,11 @@ class _Again:
     def first(self) -> tuple[list[Any], Any]:
         """The leaves and the structure of the result of the first run."""
         given = self.given()
-        uses = _Uses([given[place] for place in self.places])
+        uses = _Uses([given[k] for k in self.places])
         with uses.on():
             value = self.run(given)
-        self.outside = list(uses.nodes.values())
+        self.outside = list(uses.used.values())
+        self.parents = [leaf._node for leaf in (*self.inputs, *self.outside)]
         self.assigned = list(uses.assigned.values())
         return trees.flatten(value)
 
@@ -115,10 +118,10 @@ class _Again:
         with _as_before(self.assigned), enable_grad():
             given = self.given()
             value = self.run(given)
-        ends = [given[place]._node for place in self.places]
+        ends = [given[k]._node for k in self.places]
         results = [result for result in trees.leaves(value) if _on_tape(result)]
         pairs = [(r, g) for r, g in zip(results, grads) if g is not None]
-        wanted = [*ends, *self.outside]
+        wanted = [*ends, *self.parents[len(ends) :]]
         stop = frozenset([id(owner(node)) for node in wanted])
         enabled = door.set_grad(create)
         try:
@@ -158,14 +161,12 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
         leaves, structure = trees.flatten((args, kwargs))
         again = _Again(fun, structure, leaves)
         results, shape = again.first()
-        inputs = [leaves[place] for place in again.places]
-        if not any(map(_on_tape, results)) or not (inputs or again.outside):
+        if not any(map(_on_tape, results)) or not again.parents:
             return trees.unflatten(shape, results)
         shown = [stop_gradient(r) if _on_tape(r) else r for r in results]
         outputs = [new for new, old in zip(shown, results) if _on_tape(old)]
         resolved = PseudoOp("checkpoint", again.pull, tuple([t._a for t in outputs]))
-        parents = [*[t._node for t in inputs], *again.outside]
-        link(resolved, parents, outputs, inputs)
+        link(resolved, again.parents, outputs, [*again.inputs, *again.outside])
         return trees.unflatten(shape, shown)
 
     return wrapped
