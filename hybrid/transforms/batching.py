@@ -17,6 +17,7 @@ from ..autograd.tape import PseudoOp, link
 from ..core.errors import HybridError
 from ..core.sites import user_site
 from ..ir.door import bind as door
+from ..ir.door.pending import shared
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.extremes import any as any_
 from ..ops.axes.reduce import sum as sum_
@@ -110,28 +111,27 @@ class Batching(Layer):
         """`given` for a result, with a handle of its own; called where this is the mode."""
         with self._beneath():
             tensor, flag = self.given(handle)
-            fresh = new_handle(door.shared(tensor._v), tensor._a, tensor._node)
+            fresh = new_handle(shared(tensor._v), tensor._a, tensor._node)
             if door.current_mode() is not None:
                 door.current_mode().on_alias(fresh, tensor)
         return fresh, flag
 
     # ---- ops
     def on_op(self, op: Any, params: Any, xs: Any, outs: Any) -> None:
-        table, rows = self.table, []
-        for x in xs:
-            entry = table.get(id(x))
-            if entry is not None and entry[1] is not None:
-                rows.append(x)
-        if not rows and not op.has("draw"):
+        if not any([self._rows(x) is not None for x in xs]) and not op.has("draw"):
             for out in outs:
                 self._set(out, None)
             self.below.on_op(op, params, xs, outs)
             return
-        with self._beneath():
+        local = door.LOCAL  # `_beneath` written out: this runs for every op
+        before, local.mode = local.mode, None if self.below is NOTHING else self.below
+        try:
             pairs = [self.given(x) for x in xs]
             inputs, flags = [t for t, _ in pairs], [flag for _, flag in pairs]
             avals = [out._a for out in outs]
             made = batched(op, dict(params), inputs, flags, self.size, avals)
+        finally:
+            local.mode = before
         for out, tensor in zip(outs, made):
             self._set(out, tensor)
 
@@ -253,7 +253,9 @@ class Batching(Layer):
             return bool(any_(self.given(handle)[0]))
 
     # ---- what is called from outside
-    def again(self, function: Callable[[list[Any]], Sequence[Any]], given: list[Any]) -> list[Any]:
+    def again(
+        self, function: Callable[[list[Any]], Sequence[Any]], given: list[Any]
+    ) -> list[tuple[Tensor, bool] | None]:
         """What a function of tensors (or None) gives for batched ones: (tensor, whether it has a
         batch axis), or None."""
         below = self.below

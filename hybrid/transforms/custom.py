@@ -220,7 +220,9 @@ class custom_jvp(_Custom):  # noqa: N801  (used as a decorator)
     >>> @hybrid.custom_jvp
     ... def halved(x):
     ...     return x * x
-    >>> halved.defjvp(lambda primals, tangents: (primals[0] ** 2, primals[0] * tangents[0]))
+    >>> @halved.defjvp
+    ... def rule(primals, tangents):
+    ...     return primals[0] ** 2, primals[0] * tangents[0]
     >>> hybrid.grad(halved)(hybrid.tensor(3.0))
     tensor(3.)
     """

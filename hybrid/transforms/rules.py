@@ -83,7 +83,8 @@ def _tells_positions(op: Op, params: Params, inputs: Sequence[Tensor]) -> bool:
 
 def _further(op: Op, params: Params, inputs: Sequence[Tensor], flags: Flags, size: int) -> Any:
     """Records that work along axes: these are one further on; others say nothing."""
-    moved, known = {}, False
+    moved: Params = {}
+    known = False
     for name, value in params.items():
         if name == "axis" and type(value) is int:
             moved[name], known = value + 1, True

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir.door.bind import bind
-from ...ir.op import Op, extend
+from ...ir.op import extend
 from ..axes.slices import EMBED, SLICE
 from ..axes.views import BROADCAST, PERMUTE, RESHAPE
 from ..axes.windows import DIAGONAL, EMBED_DIAGONAL, UNFOLD
 from ..build.join import SLICE_SET
-from .tools import Flags, aligned, every
+from .tools import Flags, aligned, every, over_last_axes
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -58,11 +58,6 @@ def _slice_set(
     return bind(SLICE_SET, *every(inputs, flags, size), **box)
 
 
-def _last_axes(op: Op) -> Any:
-    """The rule of a record that works on the last axes, whatever is before them."""
-    return lambda inputs, flags, size, **params: bind(op, inputs[0], **params)
-
-
 extend(RESHAPE, batch=_reshape)
 extend(PERMUTE, batch=_permute)
 extend(BROADCAST, batch=_broadcast)
@@ -70,4 +65,4 @@ extend(SLICE, batch=_slice)
 extend(EMBED, batch=_embed)
 extend(SLICE_SET, batch=_slice_set)
 for _op in (UNFOLD, DIAGONAL, EMBED_DIAGONAL):
-    extend(_op, batch=_last_axes(_op))
+    extend(_op, batch=over_last_axes(_op))

@@ -5,12 +5,23 @@ Invariant: nothing here names a record but those of views.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ...ir.door.bind import bind
+from ...ir.op import Op
 from ..axes.views import broadcast_to, moveaxis, reshape
 
-__all__ = ["aligned", "every", "folded", "inner_rank", "merged", "unfolded"]
+__all__ = [
+    "aligned",
+    "every",
+    "filled",
+    "folded",
+    "inner_rank",
+    "merged",
+    "over_last_axes",
+    "unfolded",
+]
 
 Flags = Sequence[bool]
 Tensor = Any
@@ -57,3 +68,13 @@ def merged(tensor: Tensor, axis: int) -> Tensor:
     moved = moveaxis(tensor, 0, axis)
     shape = moved._a.shape
     return reshape(moved, (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :]))
+
+
+def over_last_axes(op: Op) -> Callable[..., Any]:
+    """The rule of a record that works on the last axes, whatever is before them."""
+
+    def rule(inputs: Sequence[Tensor], flags: Flags, size: int, **params: Any) -> Any:
+        rank = max(map(inner_rank, inputs, flags))
+        return bind(op, *[aligned(x, flag, rank) for x, flag in zip(inputs, flags)], **params)
+
+    return rule
