@@ -34,6 +34,7 @@ __all__ = [
     "placed",
     "pulled_back",
     "reaches_others",
+    "split_aux",
     "watched_tree",
 ]
 
@@ -245,7 +246,7 @@ def value_and_grad(
                 leaves, structure = watched_tree(args[number])
                 fresh[number] = trees.unflatten(structure, leaves)
                 parts.append((leaves, structure))
-            value, auxiliary = value_of_call(fn(*fresh, **kwargs), has_aux)
+            value, auxiliary = _value_of(fn(*fresh, **kwargs), has_aux)
             watched = [leaf for leaves, _ in parts for leaf in leaves if isinstance(leaf, Handle)]
             grads = iter(pulled_back(value, None, watched))
         result = tuple([placed(leaves, spec, grads) for leaves, spec in parts])
@@ -258,11 +259,18 @@ def value_and_grad(
     return wrapped
 
 
-def value_of_call(returned: Any, has_aux: bool) -> tuple[Any, Any]:
+def split_aux(name: str, returned: Any, has_aux: bool) -> tuple[Any, Any]:
+    """(value, aux) of what a function returned; aux is None unless it has one."""
+    if not has_aux:
+        return returned, None
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        raise ArgumentError(f"{name} with has_aux=True: fn has to return (value, aux)")
+    return returned[0], returned[1]
+
+
+def _value_of(returned: Any, has_aux: bool) -> tuple[Any, Any]:
     """(the tensor to differentiate, what goes with it) of what a function returned."""
-    if has_aux and not (isinstance(returned, (tuple, list)) and len(returned) == 2):
-        raise ArgumentError("grad with has_aux=True: fn has to return (value, aux)")
-    value, auxiliary = returned if has_aux else (returned, None)
+    value, auxiliary = split_aux("grad", returned, has_aux)
     if not isinstance(value, Handle):
         raise HybridError(
             f"grad needs a function that returns a tensor, not {type(value).__name__}"
@@ -297,9 +305,9 @@ def grad(
     return wrapped
 
 
-def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """(fn(*primals), pullback): pullback(cotangents shaped like the output) gives a tuple of
-    gradients.
+    gradients.  With has_aux fn returns (value, aux), and the result is (value, pullback, aux).
 
     primals: trees of floating tensors; the gradients have their structure, shapes and dtypes.
 
@@ -311,7 +319,7 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]
     need_callable("vjp", fn)
     with enable_grad():
         leaves, structure = watched_tree(primals)
-        value = fn(*trees.unflatten(structure, leaves))
+        value, aux = split_aux("vjp", fn(*trees.unflatten(structure, leaves)), has_aux)
 
     def pullback(cotangent: Any) -> Any:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Handle)]
@@ -319,12 +327,12 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]
 
     roots = [t._node for t in trees.leaves(value) if isinstance(t, Handle) and t._node is not None]
     known = {id(owner(leaf._node)) for leaf in leaves if isinstance(leaf, Handle)}
-    if reaches_others(roots, known):
-        return value, pullback
-    detached = trees.map_tree(
-        lambda leaf: stop_gradient(leaf) if isinstance(leaf, Handle) else leaf, value
-    )
-    return detached, pullback
+    shown = value
+    if not reaches_others(roots, known):
+        shown = trees.map_tree(
+            lambda leaf: stop_gradient(leaf) if isinstance(leaf, Handle) else leaf, value
+        )
+    return (shown, pullback, aux) if has_aux else (shown, pullback)
 
 
 def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:

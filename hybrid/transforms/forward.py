@@ -12,6 +12,7 @@ from typing import Any
 from ..autograd.backward import (
     own,
     reaches_others,
+    split_aux,
     stop_gradient,
     value_and_grad,
     watched_tree,
@@ -101,15 +102,6 @@ class Linearized:
                 f"{given._a.dtype.name}; convert it with .astype({leaf._a.dtype.name!r})"
             )
         return given
-
-
-def split_aux(name: str, returned: Any, has_aux: bool) -> tuple[Any, Any]:
-    """(value, aux) of what a function returned."""
-    if not has_aux:
-        return returned, None
-    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-        raise ArgumentError(f"{name} with has_aux=True: fun has to return (value, aux)")
-    return returned[0], returned[1]
 
 
 def _with_nones(name: str, structure: Any, tangents: Any) -> list[Any]:

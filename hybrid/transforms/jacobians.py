@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..autograd.backward import pulled_back, watched_tree
+from ..autograd.backward import pulled_back, split_aux, watched_tree
 from ..autograd.scopes import enable_grad, need_callable
 from ..core import dtypes as dt
 from ..core import trees
@@ -21,7 +21,7 @@ from ..ir.tensor import Handle
 from ..ops.axes.views import reshape
 from ..ops.build.create import zeros
 from ..ops.build.matrices import eye
-from .forward import Linearized, split_aux
+from .forward import Linearized
 from .vmap import vmap
 
 __all__ = ["hessian", "jacfwd", "jacrev"]

@@ -129,6 +129,9 @@ def test_trees() -> None:
     value, tangent, aux = hb.jvp(lambda x: (x * 2, "kept"), (X,), (V,), has_aux=True)
     assert aux == "kept"
     near(tangent, V * 2)
+    value, pullback, aux = hb.vjp(lambda x: (x * 2, "kept"), X, has_aux=True)
+    assert aux == "kept"
+    near(pullback(V)[0], V * 2)
     for jacobian in (hb.jacfwd, hb.jacrev, hb.hessian):
         assert jacobian(lambda x: ((x * x).sum(), "kept"), has_aux=True)(X)[1] == "kept"
 

@@ -254,11 +254,14 @@ def _layer_grad_vjp(
     # linear in the gradient, by a map that is its own transpose but for the weight
     by_scaled = cache(lambda: bind(LAYER_GRAD, outer, operand, center, inverse, axes=axes))
     rest = cache(lambda: _layer_grad_rest(outer, grad, operand, center, inverse, weight, axes))
-    grads = [lambda: by_scaled() if weight is None else multiply(by_scaled(), weight)]
-    grads += [lambda place=place: rest()[place] for place in range(3)]
-    if weight is not None:
-        grads.append(lambda: multiply(by_scaled(), grad))
-    return tuple(grads)
+    others = (lambda: rest()[0], lambda: rest()[1], lambda: rest()[2])
+    if weight is None:
+        return (by_scaled, *others)
+    return (
+        lambda: multiply(by_scaled(), weight),
+        *others,
+        lambda: multiply(by_scaled(), grad),
+    )
 
 
 def _layer_grad_rest(
