@@ -18,6 +18,7 @@ from ..autograd.tape import PseudoOp, alias, link, owner, place
 from ..core import trees
 from ..ir.door import bind as door
 from ..ir.tensor import Handle
+from ..ops.elementwise.arithmetic import afresh
 from .layer import Layer
 
 __all__ = ["checkpoint"]
@@ -117,8 +118,11 @@ class _Again:
         create = door.grad_enabled()
         with _as_before(self.assigned), enable_grad():
             given = self.given()
+            ends = [given[k]._node for k in self.places]
+            if door.current_mode() is not None:  # a plan would take what it has computed
+                for k in self.places:
+                    given[k] = afresh(given[k])
             value = self.run(given)
-        ends = [given[k]._node for k in self.places]
         results = [result for result in trees.leaves(value) if _on_tape(result)]
         pairs = [(r, g) for r, g in zip(results, grads) if g is not None]
         wanted = [*ends, *self.parents[len(ends) :]]
@@ -141,9 +145,8 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     Arguments and results may be trees.  Gradients reach the tensors that fun uses beside its
     arguments, too.  Random numbers are the same in the second run, and what fun assigns (running
-    statistics, say) is assigned once.  Inside of `hybrid.function` equal operations of a plan are
-    computed once, so there nothing is computed again.  Raises ArgumentError for what is no
-    function.
+    statistics, say) is assigned once.  It saves memory in recorded functions as it does eagerly.
+    Raises ArgumentError for what is no function.
 
     >>> import hybrid
     >>> @hybrid.checkpoint

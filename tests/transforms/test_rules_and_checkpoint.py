@@ -178,6 +178,23 @@ def test_checkpoint_lets_go_of_what_it_computes_again() -> None:
     near(x.grad, hb.cos(hb.exp(X)) * hb.exp(X), 0)
 
 
+def test_a_plan_keeps_less_and_computes_again() -> None:
+    x, sizes = hb.tensor(np.ones((256, 64), np.float32)), []
+
+    def block(x: Any) -> Any:
+        for _ in range(4):
+            x = hb.sin(hb.exp(hb.tanh(x)).sum(axis=0) * 0.01 + x)
+        return x
+
+    for f in (block, hb.checkpoint(block)):
+        step = hb.function(hb.grad(lambda x, f=f: f(f(f(x))).sum()), wait=True)
+        found = [np.asarray(step(x)) for _ in range(4)]
+        near(found[-1], found[0], 0)
+        text = str(hb.inspect(step, x))
+        sizes.append(int(text.split("arena ")[1].split(" bytes")[0].replace(",", "")))
+    assert sizes[1] < 0.7 * sizes[0]
+
+
 @pytest.mark.parametrize("traced", [False, True])
 def test_checkpoint_draws_the_same_numbers_and_assigns_once(traced: bool) -> None:
     mine = hb.random.Generator(5)
