@@ -16,8 +16,9 @@ from ..core import trees
 from ..core.errors import ArgumentError, ShapeError
 from ..ir.door import bind as door
 from ..ir.door.arguments import described
+from ..ops.axes.views import expand_dims
 from ..ops.build.create import arange, zeros
-from ..ops.build.join import stack
+from ..ops.build.join import concat, stack
 from ..ops.elementwise.arithmetic import add
 from ..ops.elementwise.logic import greater_equal, less, not_equal
 from ..ops.elementwise.selection import minimum, where
@@ -208,6 +209,9 @@ def fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
         return fitted("fori_loop's body_fun", carry, given), _NOTHING
 
     order, mode = range(start, stop), _recording()
+    if _lifted(order, carry.leaves):
+        rows = arange(start, stop, device=device)
+        return scan(lambda state, i: (body_fun(i, state), ()), carry.tree(), rows)[0]
     if mode is not None and _walks(order, carry.leaves):
         numbers = [arange(start, stop, device=device)]
         leaves = recorded_walk(mode, step, carry, numbers, number_of, order, body_fun)[0]
@@ -263,17 +267,49 @@ def scan(
         return [fresh(getitem(leaf, i)) for leaf in inputs.leaves]
 
     order, mode = range(count - 1, -1, -1) if reverse else range(count), _recording()
-    if mode is not None and _walks(order, [*carry.leaves, *inputs.leaves]):
+    last, known = carry.leaves, [*carry.leaves, *inputs.leaves]
+    if _lifted(order, known):
+        last = step([fresh(leaf) for leaf in last], row(order[0]))[0]
+        if not any(leaf._node is not None for leaf in [*last, *steps[0].leaves]):
+            return _scan_of_rows(f, carry, inputs, steps[0], last, order)
+        order = order[1:]
+    if mode is not None and _walks(order, known):
         last, ys = recorded_walk(mode, step, carry, inputs.leaves, row, order, f)
         if ys is not None:
             return carry.tree(last), steps[0].tree(ys)
     else:
-        last = carry.leaves
         for i in order:
             last = step([fresh(leaf) for leaf in last], row(i))[0]
         last = [fresh(leaf) for leaf in last]
     tree = carry.tree(last)
     return tree, _stacked(f, tree, inputs, steps[::-1] if reverse else steps)
+
+
+def _lifted(order: range, leaves: Sequence[Any]) -> bool:
+    """Whether a loop is run as a whole for all rows of a batch, which a recording is made of."""
+    mode = door.current_mode()
+    return mode is not None and mode.lifts and _walks(order, leaves)
+
+
+def _scan_of_rows(
+    f: Any, carry: Carry, inputs: Carry, first: Carry, state: list[Any], order: range
+) -> tuple[Any, Any]:
+    """The rest of a scan whose first step has been made, as one scan for all rows of a batch."""
+    rest = order[1:]
+    begin, end = min(rest), max(rest) + 1
+
+    def step(state: list[Any], row: list[Any]) -> list[Any]:
+        leaves, extra = _scan_step(f, carry, inputs, [first], state, row)
+        return [*leaves, *extra.leaves]
+
+    rows = [getitem(leaf, slice(begin, end)) for leaf in inputs.leaves]
+    more = {"length": len(rest), "reverse": order.step < 0}
+    last, stacked = door.current_mode().scanned(scan, step, state, rows, more)
+    ys = []
+    for y, others in zip(first.leaves, stacked):
+        row = expand_dims(y, 0)
+        ys.append(concat([row, others] if order.step > 0 else [others, row]))
+    return carry.tree([fresh(leaf) for leaf in last]), first.tree(ys)
 
 
 def _scan_step(

@@ -66,6 +66,7 @@ class Mode:
     late: bool = False  # whether ops that it `postpones` are given to `collect` as well
     checks = False  # whether replays are looked at first, through `check`
     whole = False  # whether branches and loops are told as a whole, through `control`
+    lifts = False  # whether long loops are run as a whole below it, through `scanned`
 
     def check(self, graph: Any, inputs: Any) -> None:
         """Look at the operations of a graph that is about to be replayed on these values."""
@@ -156,6 +157,11 @@ class Mode:
 
     def any_row(self, handle: Any) -> bool:
         """Whether one of the values of a handle that `varies` is true."""
+        raise NotImplementedError
+
+    def scanned(self, scan: Any, step: Any, state: Any, rows: Any, more: Any) -> Any:
+        """The last state and the stacked results of a `scan` of many steps, which runs below this
+        mode.  Asked where `lifts` says so."""
         raise NotImplementedError
 
     def control(self, operands: Any) -> Any:

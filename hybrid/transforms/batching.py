@@ -21,6 +21,7 @@ from ..ir.door.pending import shared
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.extremes import any as any_
 from ..ops.axes.reduce import sum as sum_
+from ..ops.axes.views import moveaxis
 from ..ops.batched.tools import filled
 from ..ops.build.create import zeros
 from ..ops.indexing.getitem import getitem
@@ -54,6 +55,11 @@ class Batching(Layer):
         self.table: dict[int, tuple[Any, Tensor | None]] = {}
 
     whole = False  # type: ignore[assignment]
+
+    @property
+    def lifts(self) -> bool:  # type: ignore[override]
+        """Whether a recording, which sees a loop as a whole, is below."""
+        return self.below.whole or self.below.lifts
 
     # ---- handles and what they stand for
     def _set(self, handle: Any, tensor: Tensor | None) -> None:
@@ -251,6 +257,36 @@ class Batching(Layer):
         """Whether the truth of a handle holds in some row."""
         with self._beneath():
             return bool(any_(self.given(handle)[0]))
+
+    def scanned(self, scan: Any, step: Any, state: Any, rows: Any, more: Any) -> Any:
+        """A scan for all rows: the steps are those of one row, each under this mode."""
+        with self._beneath():
+            carry = [filled(*self.given(handle), self.size) for handle in state]
+            pairs = [self.given(handle) for handle in rows]
+            flags = [flag for _, flag in pairs]
+            along = [moveaxis(tensor, 0, 1) if flag else tensor for tensor, flag in pairs]
+
+            def body(carried: list[Any], row: list[Any]) -> tuple[list[Any], list[Any]]:
+                given = self._step(step, carried, row, flags)
+                return given[: len(carried)], given[len(carried) :]
+
+            last, stacked = scan(body, carry, along, **more)
+        made = [self.enter(moveaxis(tensor, 0, 1)) for tensor in stacked]
+        return [self.enter(tensor) for tensor in last], made
+
+    def _step(
+        self, step: Any, carried: list[Any], row: list[Any], flags: list[bool]
+    ) -> list[Tensor]:
+        """What one step gives for all rows."""
+        below = self.below
+        try:
+            with self.on():
+                state = [self.enter(tensor) for tensor in carried]
+                given = [self.enter(t) if flag else t for t, flag in zip(row, flags)]
+                made = [self.leave(handle) for handle in step(state, given)]
+        finally:
+            self.below = below
+        return [filled(tensor, flag, self.size) for tensor, flag in made]
 
     # ---- what is called from outside
     def again(

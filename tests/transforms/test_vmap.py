@@ -136,6 +136,32 @@ def test_indices_writes_and_branches(f: Any) -> None:
     near(hb.grad(outer)(X), hb.grad(inner)(X))
 
 
+def test_long_loops_are_one_operation_of_a_recording() -> None:
+    weight, xs = draw(3, 3), draw(4, 50, 3)
+
+    def f(x: Any, rows: Any) -> Any:
+        def step(c: Any, v: Any) -> Any:
+            c = hb.tanh(weight @ c + v + Y[0])
+            return c, {"sum": c.sum(), "one": v[0]}
+
+        last, ys = hb.scan(step, x, rows, reverse=True)
+        done = hb.fori_loop(3, 60, lambda i, c: c * 0.9 + i, last)
+        alone = hb.scan(lambda c, v: (c + v, v), Y[0], hb.ones(40, 3, dtype="float64"))
+        return done, ys, alone[0] * x
+
+    many = lambda x, rows: hb.vmap(f)(x, rows)  # noqa: E731
+    agree(f, X, xs)
+    same_bits(many, X, xs)
+    same_bits(lambda x, rows: hb.vmap(lambda v: many(x * v, rows))(Y[0]), X, xs)
+    traced = hb.function(many, wait=True)
+    for _ in range(3):
+        traced(X, xs)
+    assert str(traced.graph(X, xs)).count(" = scan(") == 3
+    loss = lambda x: sum(t.sum() for t in trees.leaves(f(x, xs[0])))  # noqa: E731
+    agree(hb.grad(loss), X)
+    same_bits(lambda x: hb.vmap(hb.grad(loss))(x), X)
+
+
 # ---- derivatives
 def quartic(x: Any) -> Any:
     return (hb.tanh(x) * hb.softmax(x * x)).sum() ** 2
