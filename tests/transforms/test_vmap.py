@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backend_kinds import KINDS, tensor
 from test_derivatives import near, same_bits
 from test_rules_and_checkpoint import MADE
 
 import hybrid as hb
 import hybrid.nn.functional as F
 from hybrid.core import trees
+from hybrid.ir.mode import Mode
+from hybrid.ir.op import OPS
+from hybrid.transforms.batching import Batching
+from hybrid.transforms.layer import Layer
 
 RNG = np.random.default_rng(7)
 
@@ -411,3 +416,34 @@ def test_what_is_the_same_for_all_rows_may_be_read_and_written() -> None:
 def test_errors(call: Any, error: Any, text: str) -> None:
     with pytest.raises(error, match=text):
         call()
+
+
+# ---- the mode
+HANDED_ON = {"on_late", "on_switch", "on_effect"}  # of no tensor, so the same for all rows
+
+
+def test_every_hook_of_a_mode_is_decided() -> None:
+    hooks = {name for name in vars(Mode) if name.startswith("on_")}
+    assert {name for name in hooks if name not in vars(Batching)} == HANDED_ON
+    assert hooks <= set(vars(Layer))
+
+
+def test_every_draw_says_that_it_is_one() -> None:
+    assert all(op.has("draw") for name, op in OPS.items() if name.startswith("random_"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_every_device(kind: str) -> None:
+    p = {name: tensor(np.asarray(t, np.float32), kind) for name, t in cnn_parameters().items()}
+    images, labels = tensor(np.asarray(IMAGES, np.float32), kind), tensor(np.asarray(LABELS), kind)
+    each = hb.vmap(hb.grad(cnn_loss), in_axes=(None, 0, 0))
+    got = each(p, images, labels)
+    want = looped(lambda i, t: hb.grad(cnn_loss)(p, i, t), images, labels)
+    for name in p:
+        near(got[name], want[name], 1e-4)
+        assert got[name].device == p[name].device
+    same_bits(lambda p, i, t: each(p, i, t), p, images, labels)
+    drawn = hb.vmap(lambda x: x * 0 + hb.rand(4, device=x.device))(images[:, 0, 0])
+    assert drawn.shape == (6, 4)
+    tangent = hb.jvp(lambda i: cnn_loss(p, i, labels[0]), (images[0],), (images[1],))[1]
+    near(tangent, (hb.grad(cnn_loss, 1)(p, images[0], labels[0]) * images[1]).sum(), 1e-4)
