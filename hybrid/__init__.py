@@ -93,6 +93,11 @@ from .protocols.indexers import c_, mgrid, ogrid, r_
 from .protocols.names import NUMPY as _NUMPY
 from .threads import get_num_threads, num_threads, set_num_threads
 from .trace.serve.told.versions import Version
+from .transforms.checkpoint import checkpoint
+from .transforms.custom import custom_jvp, custom_vjp
+from .transforms.forward import hvp, jvp, linearize
+from .transforms.jacobians import hessian, jacfwd, jacrev
+from .transforms.vmap import vmap
 
 __version__ = "0.1.0"
 __array_api_version__ = "2025.12"
@@ -136,12 +141,15 @@ __all__ = [
     "broadcast_shapes",
     "c_",
     "can_cast",
+    "checkpoint",
     "compare",
     "complex128",
     "complex64",
     "cond",
     "cuda",
     "custom_gradient",
+    "custom_jvp",
+    "custom_vjp",
     "debug",
     "describe_system",
     "detect_nan",
@@ -165,6 +173,8 @@ __all__ = [
     "get_num_threads",
     "grad",
     "gradients",
+    "hessian",
+    "hvp",
     "iinfo",
     "inf",
     "inspect",
@@ -175,6 +185,10 @@ __all__ = [
     "int8",
     "linalg",
     "intermediates",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "linearize",
     "mgrid",
     "nan",
     "newaxis",
@@ -207,6 +221,7 @@ __all__ = [
     "uint8",
     "value_and_grad",
     "vjp",
+    "vmap",
     "while_loop",
 ]
 __all__ += ops.__all__

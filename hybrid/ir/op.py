@@ -61,6 +61,7 @@ Fact = Literal[
     "zeros",  # place, scatter: zeros fill the result first
     "modulus",  # map: two results are parts of a number, whose modulus their error is measured by
     "total",  # host: defined for every input, so an unused one may go
+    "draw",  # map: random numbers; element i of any shape is a function of its inputs and i
     "effect",  # must run in the order of the program, and as often
     "optional_grads",  # the vjp takes None for the gradient of an unused output
 ]
@@ -105,6 +106,10 @@ class Op:
     moved        (avals, axes, **params) -> the record, with its parameters, that does the same with
                  int64 operands, behind the others, in the place of begin[a] for each a of `axes`;
                  None where there is none
+    batch        (inputs, flags, size, **params) -> outputs: what the record gives for each of
+                 `size` rows at once; inputs whose flag is true, and all outputs, have the rows
+                 along a first axis.  None as result, or as field: what the kind says, where axis
+                 and axes in the parameters count from the front (see transforms/rules.py)
     params       names of the static parameters; values are hashable
 
     Before a record sees its inputs, `bind` promotes those of kinds map, contract and place to one
@@ -125,6 +130,7 @@ class Op:
     join: Callable[..., Any] | None = None
     on_complex: Callable[..., Any] | None = None
     moved: Callable[..., tuple[Op, dict[str, Any]] | None] | None = None
+    batch: Callable[..., Any] | None = None
     params: tuple[str, ...] = ()
     nout: int = 1
     gathers: tuple[int, ...] = ()

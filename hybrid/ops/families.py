@@ -24,6 +24,10 @@ from .axes import (
     views,
     windows,
 )
+from .batched import indices as _indices
+from .batched import layers as _layers
+from .batched import places as _places
+from .batched import products as _products
 from .build import create, join, matrices, pairs, parts, pieces, stack
 from .complex import arithmetic as complex_arithmetic
 from .complex import functions as complex_functions

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir.door.flat import function_of
 from ...ir.op import Fact, map_op
 from ...ir.scalar.program import Builder, Val
 from ..base.common import wide
@@ -168,6 +169,19 @@ positive: Function = public(
         """,
     ),
     operator="pos",
+)
+
+afresh = function_of(
+    map_op(
+        "afresh",
+        1,
+        lambda algebra, operand: operand,
+        vjp=lambda gradient, out, operand: (gradient,),
+        reference=lambda operand: operand,
+        facts=frozenset(["effect"]),
+        doc="x itself, of which a plan does not know that it is x: what is computed of it is "
+        "computed again.",
+    )
 )
 
 clone: Function = public(
