@@ -47,7 +47,7 @@ from .elementwise import (
     trigonometry,
     updates,
 )
-from .fourier import frequencies
+from .fourier import frequencies, transforms
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
 from .linalg import determinants, factors, least, matrix_powers, norms, small, solving, spectra

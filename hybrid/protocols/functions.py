@@ -57,9 +57,11 @@ def _names() -> dict[int, str]:
     """By the identity of NumPy's functions that ask for the protocol, their path in hybrid."""
     found: dict[int, str] = {}
     for module, prefix in ((np, ""), (np.linalg, "linalg."), (np.fft, "fft.")):
-        for name, value in vars(module).items():
+        known: dict[str, Any] = vars(module)
+        for name, value in known.items():
             if isinstance(value, type(np.sum)):
-                own = value.__name__ if getattr(module, value.__name__, None) is value else name
+                called = str(getattr(value, "__name__", name))
+                own = called if getattr(module, called, None) is value else name
                 found.setdefault(id(value), prefix + own)
     return found
 
