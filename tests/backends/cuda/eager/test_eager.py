@@ -22,7 +22,7 @@ from hybrid.core import dtypes as dt
 from hybrid.core.aval import HOST
 from hybrid.core.errors import DeviceError, IndexOutOfRange
 from hybrid.ir.door.bind import bind
-from hybrid.ir.op import OPS
+from hybrid.ir.op import OPS, HostOp
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +35,10 @@ def card():
 
 
 # branches and loops run graphs: on a card their steps are ops
-NAMES = [name for name in ALL if name not in ("while_loop", "scan", "switch")]
+PLAIN = [name for name in ALL if name not in ("while_loop", "scan", "switch")]
+# what only libraries of the host compute
+REFUSED = [n for n in PLAIN if isinstance(OPS[n], HostOp) and OPS[n].algorithm is None]
+NAMES = [name for name in PLAIN if name not in REFUSED]
 
 
 def params_on(params, kind):
@@ -73,6 +76,14 @@ def test_the_bits_are_those_of_the_host(name):
     first = dt.float32 if dt.float32 in types else types[0]
     for arrays, params in calls(op, [first], 1):
         same(op, arrays, params)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_libraries_of_the_host_compute_is_refused(name):
+    op = OPS[name]
+    arrays, params = next(iter(calls(op, [dt.float32], 1)))
+    with pytest.raises(hybrid.UnsupportedError, match=rf"(?s){name}.*cuda"):
+        results(op, arrays, params, "cuda")
 
 
 @pytest.mark.slow
