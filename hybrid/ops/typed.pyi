@@ -721,8 +721,8 @@ def index_add(x: ArrayLike, axis: builtins.int, index: Any, source: Any) -> Tens
 def isfinite(x: ArrayLike, /) -> Tensor:
     """Whether x is a finite number."""
 
-def isin(x: Any, test: Any, *, invert: builtins.bool = False) -> Tensor:
-    """Whether each element of x equals some element of `test`."""
+def isin(x: Any, test: Any, /, *, invert: builtins.bool = False) -> Tensor:
+    """Whether each element of x equals some element of `test`; NaN equals nothing."""
 
 def isinf(x: ArrayLike, /) -> Tensor:
     """Whether x is infinite."""
@@ -865,8 +865,9 @@ def mean(
 def meshgrid(
     *arrays: ArrayLike,
     indexing: builtins.str = 'xy',
+    sparse: builtins.bool = False,
 ) -> builtins.tuple[Tensor, ...]:
-    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix order), given one by one or as one list of tensors; each keeps its dtype."""
+    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix order), given one by one or as one list of tensors; each keeps its dtype. `sparse`: each of size 1 along the other axes, to be broadcast."""
 
 def min(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
@@ -1216,7 +1217,7 @@ def tan(x: ArrayLike, /) -> Tensor:
 def tanh(x: ArrayLike, /) -> Tensor:
     """Hyperbolic tangent."""
 
-def tensordot(a: ArrayLike, b: ArrayLike, /, *, axes: Any = 2) -> Tensor:
+def tensordot(a: ArrayLike, b: ArrayLike, /, axes: Any = 2) -> Tensor:
     """Sum of products over pairs of axes: an int (last of a with first of b) or two sequences."""
 
 def tile(x: ArrayLike, reps: Any) -> Tensor:

@@ -125,6 +125,22 @@ def test_bounds_beyond_what_integers_hold():
         hb.clip(t, 300, None)
 
 
+@pytest.mark.parametrize("size", [0, 3, 40])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "float32"])
+def test_elements_that_are_among_others(size, dtype):
+    x = np.array([0, 1, 3, 7, 100, 0.0 * -1, 9]).astype(dtype)
+    test = np.arange(size).astype(dtype) * np.array(2, dtype)
+    f = hb.function(hb.isin)
+    for run in (hb.isin, f, f, f):
+        same(run(hb.tensor(x), hb.tensor(test)), np.isin(x, test))
+    same(hb.isin(hb.tensor(x), test, invert=True), ~np.isin(x, test))
+    nan = hb.tensor([hb.nan, 1.0, -0.0])
+    assert hb.isin(nan, [hb.nan, 0.0] * 20).tolist() == [False, False, True]
+    if size == 40 and dtype == "int8":
+        assert hb.isin(hb.tensor([300, 2]), hb.tensor(test)).tolist() == [False, True]
+        assert hb.isin(hb.tensor([2.5, 2.0]), hb.tensor(test)).tolist() == [False, True]
+
+
 def test_counts_of_repetitions():
     a = np.arange(3)
     for counts in ([1, 2, 0], np.array([3, 0, 1], np.uint8), [True, False, True], [0, 0, 0], [4]):

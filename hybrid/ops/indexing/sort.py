@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST
 from ...core.errors import ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import normalize_axis, whole
@@ -273,9 +274,35 @@ def unique_all(x: Tensor) -> Unique:
     )
 
 
+def _found(operand: np.ndarray, test: np.ndarray) -> np.ndarray:
+    return np.asarray(np.isin(_plain(operand), _plain(test)))
+
+
+def _found_samples(rng: np.random.Generator) -> Any:
+    yield [rng.integers(0, 9, (3, 4)), rng.integers(0, 9, 5)], {}
+    yield [np.array([-0.0, 1.0, 2.5]), np.array([[0.0, 3.0]])], {}
+    yield [np.arange(3), np.zeros(0, np.int64)], {}
+
+
+ISIN = register(
+    HostOp(
+        "isin",
+        2,
+        lambda operand, test: (operand.with_(dtype=dt.bool_),),
+        body=_found,
+        vjp=NO_GRAD,
+        facts=frozenset(["total"]),
+        reference=lambda operand, test: (operand[..., None] == test.ravel()).any(-1),
+        samples=_found_samples,
+        ulp=0.0,
+        doc="Whether each element equals some element of another tensor.",
+    )
+)
+
+
 @public
-def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
-    """Whether each element of x equals some element of `test`.
+def isin(x: Any, test: Any, /, *, invert: bool = False) -> Tensor:
+    """Whether each element of x equals some element of `test`; NaN equals nothing.
 
     The result is bool, of x's shape.
 
@@ -283,12 +310,16 @@ def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
     tensor([ True, False,  True])
     """
     x, test = operands(x, test, compares=True)
-    if test.size > _FEW:
-        ordered = sort(reshape(test, (test.size,)))
+    flat = reshape(test, (test.size,))
+    if test.size <= _FEW:
+        found = any_(equal(expand_dims(x, -1), flat), axis=-1)
+    elif x.device is HOST:
+        common = dt.promote(x.dtype, test.dtype)
+        found = bind(ISIN, astype(x, common), astype(test, common))
+    else:  # a device searches
+        ordered = sort(flat)
         place = clip(searchsorted(ordered, x), None, test.size - 1)
         found = equal(take(ordered, place), x)
-        return logical_not(found) if invert else found
-    found = any_(equal(expand_dims(x, -1), reshape(test, (test.size,))), axis=-1)
     return logical_not(found) if invert else found
 
 
