@@ -37,6 +37,7 @@ from .core.dtypes import (
 )
 from .core.errors import (
     ArgumentError,
+    AxisError,
     BackendError,
     DeviceError,
     DTypeError,
@@ -92,6 +93,7 @@ newaxis = None
 __all__ = [
     "ArgumentError",
     "Aval",
+    "AxisError",
     "BackendError",
     "CacheInfo",
     "Comparison",

@@ -174,6 +174,8 @@ def test_the_axis_of_a_number(name, axis):
 
 def test_numbers_that_have_no_order_or_places():
     same(hb.cumulative_sum(ZERO, 0), np.cumsum(np.array(3, np.float32), 0))
+    with pytest.raises(IndexError, match="axis 3 is out of range"):  # and a ValueError, as NumPy's
+        hb.expand_dims(ZERO, 3)
     for call in (ZERO.sort, ZERO.argsort, ZERO.nonzero):
         with pytest.raises(hb.ShapeError, match="at least one dimension"):
             call()
@@ -200,6 +202,14 @@ def test_truth_values_and_dots_in_indices(length):
             got, there = T.clone(), A.copy()
             got[each], there[key] = 7.0, 7.0
             same(got, there)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (2, 0, 4), (0, 0, 0)])
+def test_a_mask_without_elements_fits(shape):
+    same(T[hb.zeros(shape, dtype=bool)], A[np.zeros(shape, bool)])
+    for wrong in ((1,), (2, 4)):
+        with pytest.raises(IndexError, match="mask"):
+            T[hb.zeros(wrong, dtype=bool)]
 
 
 def test_a_mask_that_is_a_number_in_replays():

@@ -161,7 +161,7 @@ class _Flag(NamedTuple):
 
 def _index_tensor(item: Any, axis: int, extent: int) -> Tensor:
     if isinstance(item, _Mask):
-        if item.mask.shape[item.axis] != extent:
+        if item.mask.shape[item.axis] not in (extent, 0):  # the standard lets a mask be empty
             raise IndexOutOfRange(
                 f"a mask of shape {item.mask.shape} does not fit axis {axis} of size {extent}"
             )
