@@ -1253,8 +1253,16 @@ def trunc(x: ArrayLike, /) -> Tensor:
 def unfold(x: ArrayLike, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor:
     """Sliding windows over the last two axes, as two new last axes."""
 
-def unique(x: ArrayLike) -> Tensor:
-    """Distinct values in increasing order; reads the data on the host."""
+def unique(
+    x: ArrayLike,
+    return_index: builtins.bool = False,
+    return_inverse: builtins.bool = False,
+    return_counts: builtins.bool = False,
+    axis: builtins.int | None = None,
+    *,
+    equal_nan: builtins.bool = True,
+) -> Any:
+    """NumPy's unique: distinct values in increasing order (None: of the flattened tensor), or distinct slices along an axis; reads the data on the host."""
 
 def unique_all(x: ArrayLike) -> builtins.tuple[Tensor, ...]:
     """Distinct values in increasing order with positions and counts; reads the data on the host."""
@@ -1266,7 +1274,7 @@ def unique_inverse(x: ArrayLike) -> builtins.tuple[Tensor, ...]:
     """Distinct values and, for every element, the position of its value, as a named tuple (values, inverse_indices)."""
 
 def unique_values(x: ArrayLike) -> Tensor:
-    """Distinct values in increasing order; reads the data on the host."""
+    """Distinct values in increasing order, each NaN a value of its own; reads the data on the host."""
 
 def unstack(x: ArrayLike, axis: builtins.int = 0) -> builtins.tuple[Tensor, ...]:
     """The slices along an axis, without it."""

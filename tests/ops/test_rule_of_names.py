@@ -141,6 +141,19 @@ def test_elements_that_are_among_others(size, dtype):
         assert hb.isin(hb.tensor([2.5, 2.0]), hb.tensor(test)).tolist() == [False, True]
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float32", "float64"])
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_distinct_values(dtype, axis):
+    x = np.array([[3, 1, 3], [0, 2, 0], [3, 1, 3]]).astype(dtype)
+    for asked in itertools.product([False, True], repeat=3):
+        want, got = np.unique(x, *asked, axis), hb.unique(hb.tensor(x), *asked, axis)
+        for one, other in zip(got, want, strict=True) if any(asked) else [(got, want)]:
+            same(one, other)
+    nan = hb.tensor([hb.nan, 1.0, hb.nan])
+    assert [hb.unique(nan).size, hb.unique(nan, equal_nan=False).size] == [2, 3]
+    assert hb.unique_values(nan).size == 3 and hb.unique(nan.bfloat16()).dtype is hb.bfloat16
+
+
 def test_counts_of_repetitions():
     a = np.arange(3)
     for counts in ([1, 2, 0], np.array([3, 0, 1], np.uint8), [True, False, True], [0, 0, 0], [4]):

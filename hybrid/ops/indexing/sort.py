@@ -323,11 +323,45 @@ def isin(x: Any, test: Any, /, *, invert: bool = False) -> Tensor:
     return logical_not(found) if invert else found
 
 
-@public(hybrid=("unique", "unique_values"))
-def unique(x: Tensor) -> Tensor:
-    """Distinct values in increasing order; reads the data on the host.
+@public
+def unique(
+    x: Tensor,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+) -> Any:
+    """NumPy's unique: distinct values in increasing order (None: of the flattened tensor), or
+    distinct slices along an axis; reads the data on the host.
+
+    With the `return_` arguments a tuple: the values, their first positions, the positions of all
+    elements among the values, how often each occurs.  `equal_nan`: NaN occurs once (in
+    `unique_values` each is a value of its own).
 
     >>> hybrid.unique(hybrid.tensor([3, 1, 3, 2]))
+    tensor([1, 2, 3])
+    >>> hybrid.unique(hybrid.tensor([3, 1, 3, 2]), return_counts=True)
+    (tensor([1, 2, 3]), tensor([1, 1, 2]))
+    """
+    x = as_tensor(x)
+    along = None if axis is None else normalize_axis(axis, x.ndim, "unique")
+    asked = return_index, return_inverse, return_counts
+    host = x.numpy()
+    with plain_floats():
+        found = np.unique(_plain(host), *map(bool, asked), along, equal_nan=bool(equal_nan))
+    parts = found if isinstance(found, tuple) else (found,)
+    values = astype(as_tensor(parts[0], x.device), x.dtype)
+    rest = [as_tensor(np.asarray(part), x.device) for part in parts[1:]]
+    return (values, *rest) if rest else values
+
+
+@public
+def unique_values(x: Tensor) -> Tensor:
+    """Distinct values in increasing order, each NaN a value of its own; reads the data on the host.
+
+    >>> hybrid.unique_values(hybrid.tensor([3, 1, 3, 2]))
     tensor([1, 2, 3])
     """
     return unique_all(x).values
