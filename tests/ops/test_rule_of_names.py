@@ -65,6 +65,14 @@ CALLS = {
     "roll all": (lambda x: hb.roll(x, (1, 4)), lambda a: np.roll(a, (1, 4))),
     "where of floats": (lambda x: hb.where(x % 2, x, -x), lambda a: np.where(a % 2, a, -a)),
     "sum of no axis": (lambda x: x[0, 0, 0].sum(axis=0), lambda a: a[0, 0, 0].sum(axis=0)),
+    "einsum of bools": (
+        lambda x: hb.einsum("abc,bc->ab", x % 5 > 1, x[0] % 3 > 1),
+        lambda a: np.einsum("abc,bc->ab", a % 5 > 1, a[0] % 3 > 1),
+    ),
+    "einsum of a bool": (
+        lambda x: hb.einsum("abc->b", x % 5 > 3),
+        lambda a: np.einsum("abc->b", a % 5 > 3),
+    ),
     "isin": (lambda x: hb.isin(x, A[1, :, ::2] * 1.5), lambda a: np.isin(a, A[1, :, ::2] * 1.5)),
     "isin of many": (lambda x: hb.isin(x, x * 2), lambda a: np.isin(a, a * 2)),
     "running sums": (
@@ -88,7 +96,9 @@ def test_calls_mean_what_they_mean_to_numpy(name):
         same(traced(T), want)
 
 
-@pytest.mark.parametrize("name", [n for n in CALLS if "ints" not in n and "isin" not in n])
+@pytest.mark.parametrize(
+    "name", [n for n in CALLS if not {"ints", "isin", "einsum"} & {*n.split()}]
+)
 def test_their_gradients(name):
     ours, _ = CALLS[name]
     x = hb.tensor(A + 0.5, dtype="float64", requires_grad=True)

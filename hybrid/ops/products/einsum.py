@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...core import dtypes as dt
 from ...core.errors import ShapeError
+from ...ir.door.bind import convert
 from ...ir.door.bind import operands as together
 from ..axes.reduce import sum as sum_
 from ..axes.views import permute_dims, reshape
 from ..axes.windows import diagonal
 from ..base.surface import public
 from ..elementwise.arithmetic import multiply
+from ..elementwise.logic import not_equal
 from .contract import matmul
 
 Tensor = Any
@@ -135,6 +138,7 @@ def einsum(spec: str, *operands: Tensor) -> Tensor:
     """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``.
 
     Pairs of operands are contracted as matrix products, the pair with the smallest result first.
+    Of bools the result is bool: whether some product holds.
 
     ShapeError where a letter has two sizes or a term does not fit its operand.
 
@@ -144,6 +148,10 @@ def einsum(spec: str, *operands: Tensor) -> Tensor:
             [4, 3]])
     """
     tensors = together(*operands)
+    if tensors and all(
+        [x._a.dtype is dt.bool_ for x in tensors]
+    ):  # a sum of ones is zero only where none is
+        return not_equal(einsum(spec, *[convert(x, dt.float32) for x in tensors]), 0)
     terms, result = _parse(spec, tensors)
     for letter in result:
         if result.count(letter) > 1 or not any(letter in t for t in terms):
