@@ -257,6 +257,11 @@ MISTAKES = {
         OverflowError,
         "nan does not fit int64",
     ),
+    "NumPy's nan in integers": (
+        lambda: WHOLE.clone().__setitem__([0], np.float64("nan")),
+        OverflowError,
+        "nan does not fit int64",
+    ),
     "power and modulus": (lambda: pow(WHOLE, 2, 5), TypeError, "3 were given"),
     "masked array": (lambda: hb.asarray(np.ma.array([1, 2], mask=[0, 1])), TypeError, "filled"),
     "text": (lambda: hb.asarray(np.array(["a"], np.dtypes.StringDType())), TypeError, "StringD"),

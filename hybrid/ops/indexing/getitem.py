@@ -359,6 +359,8 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
     tensor([[0., 5., 0.],
             [0., 6., 0.]])
     """
+    if isinstance(value, np.floating) and dt.is_int(x.dtype) and not np.isfinite(value):
+        raise OverflowError(f"x[key] = value: {value} does not fit {x.dtype.name}")
     stored = store(value, x.dtype, x.device)
     plan = _plan(x, key)
     if plan is not None:
