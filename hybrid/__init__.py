@@ -23,6 +23,8 @@ from .core.aval import Aval, Device, device
 from .core.dtypes import (
     bfloat16,
     bool_,
+    complex64,
+    complex128,
     float16,
     float32,
     float64,
@@ -56,16 +58,21 @@ from .eager import (
     NanError,
     Steps,
     Tensor,
+    array,
     asarray,
+    asarray_chkfinite,
     broadcast_shapes,
     can_cast,
     debug,
     detect_nan,
     finfo,
     from_dlpack,
+    frombuffer,
+    fromiter,
     iinfo,
     intermediates,
     isdtype,
+    promote_types,
     result_type,
     step_through,
     tensor,
@@ -83,12 +90,21 @@ from .ir.door.precision import (
 )
 from .ops import *  # noqa: F403
 from .profiling import Profile, profile
+from .protocols.indexers import c_, mgrid, ogrid, r_
+from .protocols.names import NUMPY as _NUMPY
 from .threads import get_num_threads, num_threads, set_num_threads
 from .trace.serve.told.versions import Version
+from .transforms.checkpoint import checkpoint
+from .transforms.custom import custom_jvp, custom_vjp
+from .transforms.forward import hvp, jvp, linearize
+from .transforms.jacobians import hessian, jacfwd, jacrev
+from .transforms.vmap import vmap
 
 __version__ = "0.1.0"
 __array_api_version__ = "2025.12"
 newaxis = None
+euler_gamma = 0.5772156649015329
+asanyarray = asarray  # there are no subclasses of tensors
 
 __all__ = [
     "ArgumentError",
@@ -118,21 +134,31 @@ __all__ = [
     "UnsupportedError",
     "Version",
     "Widened",
+    "array",
+    "asanyarray",
     "asarray",
+    "asarray_chkfinite",
     "bfloat16",
     "bool_",
     "broadcast_shapes",
+    "c_",
     "can_cast",
+    "checkpoint",
     "compare",
+    "complex128",
+    "complex64",
     "cond",
     "cuda",
     "custom_gradient",
+    "custom_jvp",
+    "custom_vjp",
     "debug",
     "describe_system",
     "detect_nan",
     "device",
     "e",
     "enable_grad",
+    "euler_gamma",
     "explain",
     "fft",
     "finfo",
@@ -141,12 +167,16 @@ __all__ = [
     "float64",
     "fori_loop",
     "from_dlpack",
+    "frombuffer",
+    "fromiter",
     "function",
     "get_float32_matmul_precision",
     "get_matmul_precision",
     "get_num_threads",
     "grad",
     "gradients",
+    "hessian",
+    "hvp",
     "iinfo",
     "inf",
     "inspect",
@@ -157,15 +187,23 @@ __all__ = [
     "int8",
     "linalg",
     "intermediates",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "linearize",
+    "mgrid",
     "nan",
     "newaxis",
     "nn",
     "no_grad",
     "num_threads",
+    "ogrid",
     "ops",
     "optim",
     "pi",
     "profile",
+    "promote_types",
+    "r_",
     "random",
     "result_type",
     "scan",
@@ -185,6 +223,7 @@ __all__ = [
     "uint8",
     "value_and_grad",
     "vjp",
+    "vmap",
     "while_loop",
 ]
 __all__ += ops.__all__
@@ -203,4 +242,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = _elsewhere(__name__, _FUNCTIONS, globals())
+    __getattr__ = _elsewhere(__name__, _NUMPY | _FUNCTIONS, globals())

@@ -5,7 +5,11 @@ last two.
 """
 
 from . import ops as _ops
+from .core.errors import LinAlgError as LinAlgError
+from .core.spelling import LINALG as _LINALG
+from .core.spelling import elsewhere as _elsewhere
 
 _functions = _ops.namespace("linalg")
 globals().update(_functions)
-__all__ = sorted(_functions)
+__getattr__ = _elsewhere(__name__, _LINALG, _functions)
+__all__ = sorted(["LinAlgError", *_functions])

@@ -40,6 +40,12 @@ PAGES = (
         "set_grad_enabled",
     ),
     (
+        "transforms",
+        "Transforms",
+        "Functions of functions; they nest in any order, in recorded functions, too.",
+        "vmap jvp linearize hvp jacfwd jacrev hessian checkpoint custom_vjp custom_jvp",
+    ),
+    (
         "control",
         "Branches and loops",
         "Functions in the place of `if`, `for` and `while`, which recorded functions keep as such.",

@@ -20,7 +20,7 @@ from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.elementwise.arithmetic import add
 from .passes import BackwardPass, Owned, fit, gathered, zeros
 from .scopes import enable_grad, need_callable, no_grad
-from .tape import PseudoOp, above, alias, owner
+from .tape import PseudoOp, above, alias, link, owner
 
 __all__ = [
     "backward",
@@ -30,10 +30,16 @@ __all__ = [
     "vjp",
     "custom_gradient",
     "stop_gradient",
+    "own",
+    "placed",
+    "pulled_back",
+    "reaches_others",
+    "split_aux",
+    "watched_tree",
 ]
 
 
-def _own(gradient: Any) -> Any:
+def own(gradient: Any) -> Any:
     """A handle of its own on a gradient that goes to the user, who may write it."""
     handle = new_handle(shared(gradient._v), gradient._a, gradient._node)
     observer = door.current_mode()
@@ -142,7 +148,7 @@ def gradients(
         raise HybridError(
             "an input was not used in computing the outputs; pass allow_unused=True for None"
         )
-    return tuple([None if grad is None else _own(grad) for grad in answers])
+    return tuple([None if grad is None else own(grad) for grad in answers])
 
 
 def _apart(pairs: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
@@ -168,7 +174,7 @@ def stop_gradient(x: Any) -> Any:
     return detached
 
 
-def _watched(tree: Any) -> tuple[list[Any], Any]:
+def watched_tree(tree: Any) -> tuple[list[Any], Any]:
     """The tree with its floating tensors aliased, and those aliases."""
     flattened, structure = trees.flatten(tree)
     watched = [
@@ -176,12 +182,12 @@ def _watched(tree: Any) -> tuple[list[Any], Any]:
         for x in flattened
     ]
     for leaf in watched:
-        if isinstance(leaf, Handle) and not dt.is_float(leaf._a.dtype):
+        if isinstance(leaf, Handle) and not dt.is_inexact(leaf._a.dtype):
             raise HybridError(f"cannot differentiate with respect to a {leaf._a.dtype.name} tensor")
     return watched, structure
 
 
-def _pullback(value: Any, seeds: Any, watched: list[Any]) -> list[Any]:
+def pulled_back(value: Any, seeds: Any, watched: list[Any]) -> list[Any]:
     """Gradients of watched tensors; on the tape only if something outside them
     is differentiable too."""
     outputs, _ = trees.flatten(value)
@@ -194,11 +200,11 @@ def _pullback(value: Any, seeds: Any, watched: list[Any]) -> list[Any]:
     ends = [tensor._node for tensor in watched]
     stop = frozenset([id(owner(node)) for node in ends])
     roots = [out._node for out, _ in pairs]
-    enabled = door.set_grad(_reaches_others(roots, stop) and door.grad_enabled())
+    enabled = door.set_grad(reaches_others(roots, stop) and door.grad_enabled())
     try:
         found = gathered(BackwardPass(*_apart(pairs), stop, ends))
         return [
-            zeros(w._a) if gradient is None else _own(gradient)
+            zeros(w._a) if gradient is None else own(gradient)
             for w, (_, gradient) in zip(watched, found)
         ]
     finally:
@@ -206,7 +212,7 @@ def _pullback(value: Any, seeds: Any, watched: list[Any]) -> list[Any]:
         door.LOCAL.grad = enabled
 
 
-def _reaches_others(roots: list[Any], known: Set[int]) -> bool:
+def reaches_others(roots: list[Any], known: Set[int]) -> bool:
     """Whether nodes depend on a leaf that is none of `known`."""
     return any(type(node) is Leaf and id(node) not in known for node in above(roots))
 
@@ -237,27 +243,34 @@ def value_and_grad(
             for number in numbers:
                 if not -len(args) <= number < len(args):
                     raise ArgumentError(f"grad: argnums is {argnums}, the call has {len(args)}")
-                leaves, structure = _watched(args[number])
+                leaves, structure = watched_tree(args[number])
                 fresh[number] = trees.unflatten(structure, leaves)
                 parts.append((leaves, structure))
             value, auxiliary = _value_of(fn(*fresh, **kwargs), has_aux)
             watched = [leaf for leaves, _ in parts for leaf in leaves if isinstance(leaf, Handle)]
-            grads = iter(_pullback(value, None, watched))
-        result = tuple([_unflatten(leaves, spec, grads) for leaves, spec in parts])
+            grads = iter(pulled_back(value, None, watched))
+        result = tuple([placed(leaves, spec, grads) for leaves, spec in parts])
         alone = all(type(tensor._node) is Leaf for tensor in watched)
         own_leaves = {id(tensor._node) for tensor in watched}
-        detached = alone and not _reaches_others([value._node], own_leaves)
+        detached = alone and not reaches_others([value._node], own_leaves)
         top = stop_gradient(value) if detached else value
         return (top, auxiliary) if has_aux else top, result if several else result[0]
 
     return wrapped
 
 
+def split_aux(name: str, returned: Any, has_aux: bool) -> tuple[Any, Any]:
+    """(value, aux) of what a function returned; aux is None unless it has one."""
+    if not has_aux:
+        return returned, None
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        raise ArgumentError(f"{name} with has_aux=True: fn has to return (value, aux)")
+    return returned[0], returned[1]
+
+
 def _value_of(returned: Any, has_aux: bool) -> tuple[Any, Any]:
     """(the tensor to differentiate, what goes with it) of what a function returned."""
-    if has_aux and not (isinstance(returned, (tuple, list)) and len(returned) == 2):
-        raise ArgumentError("grad with has_aux=True: fn has to return (value, aux)")
-    value, auxiliary = returned if has_aux else (returned, None)
+    value, auxiliary = split_aux("grad", returned, has_aux)
     if not isinstance(value, Handle):
         raise HybridError(
             f"grad needs a function that returns a tensor, not {type(value).__name__}"
@@ -265,10 +278,10 @@ def _value_of(returned: Any, has_aux: bool) -> tuple[Any, Any]:
     return value, auxiliary
 
 
-def _unflatten(leaves: list[Any], structure: Any, grads: Iterator[Any]) -> Any:
+def placed(leaves: list[Any], structure: Any, grads: Iterator[Any]) -> Any:
     """The next gradients in the places of a tree's tensors, None in the others."""
-    placed = [next(grads) if isinstance(leaf, Handle) else None for leaf in leaves]
-    return trees.unflatten(structure, placed)
+    given = [next(grads) if isinstance(leaf, Handle) else None for leaf in leaves]
+    return trees.unflatten(structure, given)
 
 
 def grad(
@@ -292,9 +305,9 @@ def grad(
     return wrapped
 
 
-def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+def vjp(fn: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """(fn(*primals), pullback): pullback(cotangents shaped like the output) gives a tuple of
-    gradients.
+    gradients.  With has_aux fn returns (value, aux), and the result is (value, pullback, aux).
 
     primals: trees of floating tensors; the gradients have their structure, shapes and dtypes.
 
@@ -305,17 +318,21 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]
     """
     need_callable("vjp", fn)
     with enable_grad():
-        leaves, structure = _watched(primals)
-        value = fn(*trees.unflatten(structure, leaves))
+        leaves, structure = watched_tree(primals)
+        value, aux = split_aux("vjp", fn(*trees.unflatten(structure, leaves)), has_aux)
 
     def pullback(cotangent: Any) -> Any:
         tensors = [leaf for leaf in leaves if isinstance(leaf, Handle)]
-        return _unflatten(leaves, structure, iter(_pullback(value, cotangent, tensors)))
+        return placed(leaves, structure, iter(pulled_back(value, cotangent, tensors)))
 
-    detached = trees.map_tree(
-        lambda leaf: stop_gradient(leaf) if isinstance(leaf, Handle) else leaf, value
-    )
-    return detached, pullback
+    roots = [t._node for t in trees.leaves(value) if isinstance(t, Handle) and t._node is not None]
+    known = {id(owner(leaf._node)) for leaf in leaves if isinstance(leaf, Handle)}
+    shown = value
+    if not reaches_others(roots, known):
+        shown = trees.map_tree(
+            lambda leaf: stop_gradient(leaf) if isinstance(leaf, Handle) else leaf, value
+        )
+    return (shown, pullback, aux) if has_aux else (shown, pullback)
 
 
 def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -337,20 +354,24 @@ def custom_gradient(fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any) -> Any:
         tensors = [x if isinstance(x, Handle) else door.as_tensor(x) for x in args]
-        with no_grad():
-            returned = fn(*[stop_gradient(tensor) for tensor in tensors])
+        followed = door.grad_enabled() and any(tensor._node is not None for tensor in tensors)
+        # where a gradient follows, what `pull` uses of the arguments is on the tape, so that
+        # derivatives of it are right, too
+        given = [
+            alias(t) if followed and t._node is not None else stop_gradient(t) for t in tensors
+        ]
+        with enable_grad() if followed else no_grad():
+            returned = fn(*given)
         pair = isinstance(returned, (tuple, list)) and len(returned) == 2
         value, pull = returned if pair else (returned, None)
         if not callable(pull):
             raise ArgumentError("custom_gradient: fn has to return (output, pull)")
         single = isinstance(value, Handle)
         outputs = [stop_gradient(out) for out in ([value] if single else value)]
-        if door.grad_enabled() and any(tensor._node is not None for tensor in tensors):
+        if followed:
             avals = tuple(out._a for out in outputs)
             resolved = PseudoOp("custom_gradient", _pull_list(pull, avals, tensors), avals)
-            node = (resolved, tuple(tensor._node for tensor in tensors), (), None)
-            for i, output in enumerate(outputs):
-                output._node = node if single else (i, node)
+            link(resolved, [tensor._node for tensor in tensors], outputs, tensors)
         return outputs[0] if single else tuple(outputs)
 
     return wrapped

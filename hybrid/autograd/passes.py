@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from typing import Any, NamedTuple
 
-from ..core.errors import ShapeError
+from ..core import dtypes as dt
+from ..core.errors import HybridError, ShapeError
 from ..ir.door import bind as door
 from ..ir.tensor import Handle, Leaf, new_handle
 from ..ops.axes.reduce import sum_like
@@ -188,6 +189,11 @@ def seed(tensor: Any, gradient: Any) -> Any:
             raise ShapeError(
                 f"backward of a tensor of shape {aval.shape} needs an explicit "
                 "gradient; reduce it to one element (.sum(), .mean()) or pass gradient="
+            )
+        if dt.is_complex(aval.dtype):
+            raise HybridError(
+                "backward of a complex number needs an explicit gradient; take a real function of "
+                "it (.real, .imag, abs) or pass gradient="
             )
         return ones_like(tensor)
     if not isinstance(gradient, Handle):

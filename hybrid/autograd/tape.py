@@ -23,6 +23,7 @@ __all__ = [
     "saved_inputs",
     "saved_outputs",
     "alias",
+    "link",
     "is_alias",
     "is_call",
     "holds_call",
@@ -44,15 +45,22 @@ class PseudoOp:
     """What stands in a tape node where no op does: an alias, a user's gradient function, a
     recorded call.
 
-    `pull` maps a list of output gradients (or None) to a list of input gradients (or None).  A
-    recorded call has a `RecordedCall` as `inner` instead."""
+    `pull` maps a list of output gradients (or None) to a list of input gradients (or None), `push`,
+    where there is one, tangents of inputs (or None) to those of outputs.  A recorded call has a
+    `RecordedCall` as `inner` instead."""
 
-    __slots__ = ("pull", "outs", "name", "inner")
+    __slots__ = ("pull", "outs", "name", "inner", "push")
 
     def __init__(
-        self, name: str, pull: Any, outs: tuple[Any, ...], inner: RecordedCall | None = None
+        self,
+        name: str,
+        pull: Any,
+        outs: tuple[Any, ...],
+        inner: RecordedCall | None = None,
+        push: Any = None,
     ) -> None:
         self.name, self.pull, self.outs, self.inner = name, pull, outs, inner
+        self.push = push
 
 
 _ALIAS_PULL = list
@@ -71,6 +79,19 @@ def alias(tensor: Any) -> Any:
         resolved = PseudoOp("alias", _ALIAS_PULL, (tensor._a,))
         aliased._node = (resolved, (tensor._node,), (), None)
     return aliased
+
+
+def link(
+    resolved: PseudoOp, parents: Sequence[Any], outputs: Sequence[Any], inputs: Sequence[Any]
+) -> None:
+    """Hang results that no op made on the nodes of what they depend on: `parents`, of which the
+    first are those of the tensors `inputs`.  A mode is told, as the results are new to it."""
+    node = (resolved, tuple(parents), (), None)
+    for place, output in enumerate(outputs):
+        output._node = node if len(outputs) == 1 else (place, node)
+    observer = door.current_mode()
+    if observer is not None:
+        observer.on_custom(resolved, inputs, outputs)
 
 
 def is_alias(resolved: Any) -> bool:

@@ -22,6 +22,7 @@ from .lower.assignment import Assignment, assign
 from .lower.fuse import fuse
 from .lower.kernels import Draft, draft
 from .lower.memory import pack
+from .lower.pairs import in_pairs, labelled
 from .lower.regions import Regions
 from .lower.schedule import schedule
 from .lower.shared_factors import share
@@ -40,7 +41,8 @@ __all__ = [
 ]
 
 Hook = Callable[[str, Any], None]
-Made = Literal["graph", "regions", "assignment", "draft", "plan"]  # fields of Work that steps make
+# fields of Work that steps make
+Made = Literal["graph", "pairs", "regions", "assignment", "draft", "plan"]
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Work:
     context: Context
     states: Sequence[tuple[int, int]] = ()
     donate: bool = True
+    pairs: Graph | None = None
     regions: Regions | None = None
     assignment: Assignment | None = None
     draft: Draft | None = None
@@ -79,16 +82,23 @@ PASSES: tuple[Pass, ...] = tuple(
 
 STEPS: tuple[PipelineStep, ...] = (
     *map(_pass, PASSES),
-    PipelineStep("fuse", "regions", lambda work: fuse(work.graph)),
+    PipelineStep("pairs", "pairs", lambda work: in_pairs(work.graph)),
+    PipelineStep("fuse", "regions", lambda work: fuse(work.pairs)),
     PipelineStep("assign", "assignment", lambda work: assign(work.regions, work.states)),
     PipelineStep("kernels", "draft", lambda work: draft(work.regions, work.assignment)),
     PipelineStep("share", "draft", lambda work: share(work.draft)),
     PipelineStep("schedule", "draft", lambda work: schedule(work.draft, work.donate)),
-    PipelineStep("memory", "plan", lambda work: _with_inner(pack(work.draft), work.context)),
+    PipelineStep("memory", "plan", lambda work: _packed(work)),
 )
 
-# Names of the steps after the graph: regions, homes, kernels, order, memory.
+# Names of the steps after the graph: pairs of parts, regions, homes, kernels, order, memory.
 LOWERING = tuple(s.name for s in STEPS if s.makes != "graph")
+
+
+def _packed(work: Work) -> Plan:
+    """The plan."""
+    assert work.draft is not None
+    return _with_inner(labelled(pack(work.draft), work.graph), work.context)
 
 
 def _with_inner(plan: Plan, context: Context) -> Plan:

@@ -16,11 +16,12 @@ from ..core import trees
 from ..core.errors import ArgumentError, ShapeError
 from ..ir.door import bind as door
 from ..ir.door.arguments import described
+from ..ops.axes.views import expand_dims
 from ..ops.build.create import arange, zeros
-from ..ops.build.join import stack
+from ..ops.build.join import concat, stack
 from ..ops.elementwise.arithmetic import add
-from ..ops.elementwise.logic import less, not_equal
-from ..ops.elementwise.selection import minimum
+from ..ops.elementwise.logic import greater_equal, less, not_equal
+from ..ops.elementwise.selection import minimum, where
 from ..ops.indexing.getitem import getitem
 from .carry import (
     Carry,
@@ -57,6 +58,31 @@ def _recording() -> Any:
     return mode if mode is not None and mode.whole else None
 
 
+def _varies(tensor: Tensor) -> bool:
+    """Whether what decides is another value for each row of a batch."""
+    mode = door.current_mode()
+    return mode is not None and mode.varies(tensor)
+
+
+def _selected(name: str, index: Tensor, branches: Sequence[Any], operands: Sequence[Any]) -> Any:
+    """All branches, and for each row the results of one."""
+    given = [results_of(f"{name}'s branch {k}", b(*operands)) for k, b in enumerate(branches)]
+    first = given[0]
+    for made in given[1:]:
+        alike = made.structure == first.structure
+        if not alike or any(a._a is not b._a for a, b in zip(made.leaves, first.leaves)):
+            raise ArgumentError(
+                f"{name}: branches give other structures, shapes or dtypes, where each row of a "
+                f"batch takes its own: {[str(t._a) for t in first.leaves]} and "
+                f"{[str(t._a) for t in made.leaves]}"
+            )
+    leaves = first.leaves
+    for number, made in enumerate(given[1:], 1):
+        taken = not_equal(index, 0) if name == "cond" else greater_equal(index, number)
+        leaves = [where(taken, new, old) for new, old in zip(made.leaves, leaves)]
+    return _owned(first, leaves)
+
+
 def _owned(carry: Carry, leaves: Sequence[Any] | None = None) -> Any:
     """The tree with handles of its own."""
     return carry.tree([fresh(leaf) for leaf in (carry.leaves if leaves is None else leaves)])
@@ -86,6 +112,8 @@ def cond(pred: Any, true_fun: Any, false_fun: Any, *operands: Any) -> Any:
     if mode is not None and door.constant_of(tensor) is None:
         index = door.convert(not_equal(tensor, 0), dt.int64)
         return recorded_branches(mode, "cond", index, [false_fun, true_fun], operands)
+    if _varies(tensor):
+        return _selected("cond", tensor, [false_fun, true_fun], operands)
     branch, name = (true_fun, "true_fun") if _decided(tensor) else (false_fun, "false_fun")
     made = results_of(f"cond's {name}", branch(*operands))
     return made.tree([sealed("cond", leaf) for leaf in made.leaves])
@@ -107,6 +135,8 @@ def switch(index: Any, branches: Sequence[Any], *operands: Any) -> Any:
     if mode is not None and door.constant_of(tensor) is None:
         tensor = door.convert(minimum(tensor, len(listed) - 1), dt.int64)
         return recorded_branches(mode, "switch", tensor, listed, operands)
+    if _varies(tensor):
+        return _selected("switch", tensor, listed, operands)
     chosen = min(max(int(_decided(tensor)), 0), len(listed) - 1)
     made = results_of(f"switch's branch {chosen}", listed[chosen](*operands))
     return made.tree([sealed("switch", leaf) for leaf in made.leaves])
@@ -140,8 +170,15 @@ def while_loop(cond_fun: Any, body_fun: Any, init_val: Any) -> Any:
     if mode is not None:
         return recorded_while(mode, cond_fun, body_fun, carry)
     leaves, what = carry.leaves, "the result of while_loop's cond_fun"
-    while _decided(truth(what, cond_fun(_owned(carry, leaves)))):
-        leaves = fitted("while_loop's body_fun", carry, body_fun(_owned(carry, leaves)))
+    while True:
+        goes_on = truth(what, cond_fun(_owned(carry, leaves)))
+        if not (door.current_mode().any_row(goes_on) if _varies(goes_on) else _decided(goes_on)):
+            break
+        made = fitted("while_loop's body_fun", carry, body_fun(_owned(carry, leaves)))
+        if _varies(goes_on):  # rows that are done keep what they carry
+            goes_on = not_equal(goes_on, 0)
+            made = [where(goes_on, new, old) for new, old in zip(made, leaves)]
+        leaves = made
     return carry.tree([sealed("while_loop", leaf) for leaf in leaves])
 
 
@@ -172,6 +209,9 @@ def fori_loop(lower: Any, upper: Any, body_fun: Any, init_val: Any) -> Any:
         return fitted("fori_loop's body_fun", carry, given), _NOTHING
 
     order, mode = range(start, stop), _recording()
+    if _lifted(order, carry.leaves):
+        rows = arange(start, stop, device=device)
+        return scan(lambda state, i: (body_fun(i, state), ()), carry.tree(), rows)[0]
     if mode is not None and _walks(order, carry.leaves):
         numbers = [arange(start, stop, device=device)]
         leaves = recorded_walk(mode, step, carry, numbers, number_of, order, body_fun)[0]
@@ -227,17 +267,49 @@ def scan(
         return [fresh(getitem(leaf, i)) for leaf in inputs.leaves]
 
     order, mode = range(count - 1, -1, -1) if reverse else range(count), _recording()
-    if mode is not None and _walks(order, [*carry.leaves, *inputs.leaves]):
+    last, known = carry.leaves, [*carry.leaves, *inputs.leaves]
+    if _lifted(order, known):
+        last = step([fresh(leaf) for leaf in last], row(order[0]))[0]
+        if not any(leaf._node is not None for leaf in [*last, *steps[0].leaves]):
+            return _scan_of_rows(f, carry, inputs, steps[0], last, order)
+        order = order[1:]
+    if mode is not None and _walks(order, known):
         last, ys = recorded_walk(mode, step, carry, inputs.leaves, row, order, f)
         if ys is not None:
             return carry.tree(last), steps[0].tree(ys)
     else:
-        last = carry.leaves
         for i in order:
             last = step([fresh(leaf) for leaf in last], row(i))[0]
         last = [fresh(leaf) for leaf in last]
     tree = carry.tree(last)
     return tree, _stacked(f, tree, inputs, steps[::-1] if reverse else steps)
+
+
+def _lifted(order: range, leaves: Sequence[Any]) -> bool:
+    """Whether a loop is run as a whole for all rows of a batch, which a recording is made of."""
+    mode = door.current_mode()
+    return mode is not None and mode.lifts and _walks(order, leaves)
+
+
+def _scan_of_rows(
+    f: Any, carry: Carry, inputs: Carry, first: Carry, state: list[Any], order: range
+) -> tuple[Any, Any]:
+    """The rest of a scan whose first step has been made, as one scan for all rows of a batch."""
+    rest = order[1:]
+    begin, end = min(rest), max(rest) + 1
+
+    def step(state: list[Any], row: list[Any]) -> list[Any]:
+        leaves, extra = _scan_step(f, carry, inputs, [first], state, row)
+        return [*leaves, *extra.leaves]
+
+    rows = [getitem(leaf, slice(begin, end)) for leaf in inputs.leaves]
+    more = {"length": len(rest), "reverse": order.step < 0}
+    last, stacked = door.current_mode().scanned(scan, step, state, rows, more)
+    ys = []
+    for y, others in zip(first.leaves, stacked):
+        row = expand_dims(y, 0)
+        ys.append(concat([row, others] if order.step > 0 else [others, row]))
+    return carry.tree([fresh(leaf) for leaf in last]), first.tree(ys)
 
 
 def _scan_step(

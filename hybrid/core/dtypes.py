@@ -29,7 +29,10 @@ __all__ = [
     "bfloat16",
     "float32",
     "float64",
+    "complex64",
+    "complex128",
     "ALL",
+    "COMPLEX",
     "FLOATS",
     "HALVES",
     "INTS",
@@ -40,31 +43,40 @@ __all__ = [
     "weak",
     "Kind",
     "kind",
+    "is_complex",
     "is_float",
+    "is_inexact",
+    "complex_of",
+    "real_of",
     "is_int",
     "is_half",
     "compute_type",
+    "default_complex",
     "default_float",
     "default_int",
     "can_hold",
 ]
 
-Kind = Literal["b", "i", "u", "f"]  # truth values, signed and unsigned integers, floats
+# truth values, signed and unsigned integers, floats, complex numbers
+Kind = Literal["b", "i", "u", "f", "c"]
 
 bool_ = np.dtype(np.bool_)
 int8, int16, int32, int64 = (np.dtype(f"int{n}") for n in (8, 16, 32, 64))
 uint8, uint16, uint32, uint64 = (np.dtype(f"uint{n}") for n in (8, 16, 32, 64))
 float16, float32, float64 = (np.dtype(f"float{n}") for n in (16, 32, 64))
 bfloat16 = np.dtype(ml_dtypes.bfloat16)
+complex64, complex128 = np.dtype("complex64"), np.dtype("complex128")
 
 SIGNED = (int8, int16, int32, int64)
 UNSIGNED = (uint8, uint16, uint32, uint64)
 INTS = SIGNED + UNSIGNED
 HALVES = (float16, bfloat16)
 FLOATS = (float16, bfloat16, float32, float64)
-ALL = (bool_,) + INTS + FLOATS
+COMPLEX = (complex64, complex128)
+ALL = (bool_,) + INTS + FLOATS + COMPLEX
 default_float = float32
 default_int = int64
+default_complex = complex64
 
 _BY_NAME = {d.name: d for d in ALL} | {"bool": bool_}
 _CANONICAL: dict[Any, np.dtype] = {d: d for d in ALL}
@@ -73,15 +85,17 @@ _KIND: dict[np.dtype, Kind] = {
     **dict.fromkeys(SIGNED, "i"),
     **dict.fromkeys(UNSIGNED, "u"),
     **dict.fromkeys(FLOATS, "f"),
+    **dict.fromkeys(COMPLEX, "c"),
 }
 
 
 def canonical(dtype: Any) -> np.dtype:
     """The canonical dtype object for a dtype, dtype name, NumPy scalar type or Python
-    bool/int/float.
+    bool/int/float/complex.
 
-    The types mean what they mean to NumPy: `float` is float64 and `int` int64; the *default* dtype
-    of Python floats stays float32.  Raises DTypeError for anything else.
+    The types mean what they mean to NumPy: `float` is float64, `complex` complex128 and `int`
+    int64; the *default* dtypes of Python floats and complex numbers stay float32 and complex64.
+    Raises DTypeError for anything else.
 
     >>> canonical("float16").name, canonical(float).name
     ('float16', 'float64')
@@ -90,6 +104,8 @@ def canonical(dtype: Any) -> np.dtype:
         return float64
     if dtype is int:
         return default_int
+    if dtype is complex:
+        return complex128
     if isinstance(dtype, str) and dtype in _BY_NAME:
         return _BY_NAME[dtype]
     if isinstance(dtype, np.dtype) and dtype in _CANONICAL:
@@ -125,12 +141,35 @@ def _text(given: Any, candidate: np.dtype | None) -> str:
 
 
 def kind(dtype: np.dtype) -> Kind:
-    """'b' bool, 'i' signed, 'u' unsigned, 'f' floating (half types included)."""
+    """'b' bool, 'i' signed, 'u' unsigned, 'f' floating (half types included), 'c' complex."""
     return _KIND[dtype]
 
 
 def is_float(dtype: np.dtype) -> bool:
     return _KIND[dtype] == "f"
+
+
+def is_complex(dtype: np.dtype) -> bool:
+    return _KIND[dtype] == "c"
+
+
+def is_inexact(dtype: np.dtype) -> bool:
+    """Whether it is floating or complex: what has gradients."""
+    return _KIND[dtype] in "fc"
+
+
+def complex_of(dtype: np.dtype) -> np.dtype:
+    """The complex dtype whose parts hold what a floating dtype does."""
+    if _KIND[dtype] == "c":
+        return dtype
+    return complex128 if dtype is float64 else complex64
+
+
+def real_of(dtype: np.dtype) -> np.dtype:
+    """The dtype of the parts of a complex dtype; any other dtype itself."""
+    if _KIND[dtype] != "c":
+        return dtype
+    return float64 if dtype is complex128 else float32
 
 
 def is_int(dtype: np.dtype) -> bool:
@@ -147,7 +186,8 @@ def promote(left: np.dtype, right: np.dtype) -> np.dtype:
 
     An integer array with a float16/bfloat16/float32 array keeps the floating dtype, as in the
     array-API extension that PyTorch and JAX use; NumPy itself would widen int32 + float32 to
-    float64.
+    float64.  So it is with complex arrays; a floating one beside them widens their parts to its
+    own.
 
     >>> promote(int32, float32).name, promote(float16, bfloat16).name, promote(uint8, int8).name
     ('float32', 'float32', 'int16')
@@ -155,6 +195,8 @@ def promote(left: np.dtype, right: np.dtype) -> np.dtype:
     if left is right:
         return left
     left_kind, right_kind = _KIND[left], _KIND[right]
+    if left_kind == "c" or right_kind == "c":
+        return complex_of(promote(real_of(left), real_of(right)))
     if left_kind == "f" and right_kind == "f":
         if is_half(left) and is_half(right):
             return float32
@@ -181,7 +223,9 @@ def weak(dtype: np.dtype, value: Any) -> np.dtype:
     if isinstance(value, int):
         return default_int if dtype is bool_ else dtype
     if isinstance(value, float):
-        return dtype if _KIND[dtype] == "f" else default_float
+        return dtype if _KIND[dtype] in "fc" else default_float
+    if isinstance(value, complex):
+        return complex_of(dtype) if _KIND[dtype] in "fc" else default_complex
     raise DTypeError(f"a {type(value).__name__} cannot be combined with a {dtype.name} tensor")
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import linecache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 __all__ = [
     "HybridError",
     "ShapeError",
@@ -17,6 +19,7 @@ __all__ = [
     "ArgumentError",
     "IndexOutOfRange",
     "AxisError",
+    "LinAlgError",
     "GraphError",
     "UnsupportedError",
     "BackendError",
@@ -99,6 +102,17 @@ class AxisError(ShapeError, IndexOutOfRange):
     >>> hybrid.sum(hybrid.ones(2), axis=1)
     Traceback (most recent call last):
     hybrid.core.errors.AxisError: ...
+    """
+
+
+class LinAlgError(HybridError, np.linalg.LinAlgError):
+    """A matrix is singular or not positive definite, or an iteration did not converge; NumPy's
+    LinAlgError, which is a ValueError.
+
+    >>> import hybrid
+    >>> hybrid.linalg.inv(hybrid.zeros(2, 2))
+    Traceback (most recent call last):
+    hybrid.core.errors.LinAlgError: inv: a singular matrix
     """
 
 

@@ -1,7 +1,7 @@
 """Eager mode: Tensor with its operators and methods, and tools to look inside."""
 
 from . import methods
-from .create import asarray, from_dlpack, tensor
+from .create import array, asarray, asarray_chkfinite, from_dlpack, frombuffer, fromiter, tensor
 from .debug import Intermediate, NanError, debug, detect_nan, intermediates
 from .info import (
     NamespaceInfo,
@@ -11,6 +11,7 @@ from .info import (
     iinfo,
     isdtype,
     namespace_info,
+    promote_types,
     result_type,
 )
 from .steps import Step, Steps, step_through
@@ -19,8 +20,12 @@ from .tensor import Tensor
 __all__ = [
     "Tensor",
     "tensor",
+    "array",
     "asarray",
+    "asarray_chkfinite",
     "from_dlpack",
+    "frombuffer",
+    "fromiter",
     "methods",
     "debug",
     "detect_nan",
@@ -32,6 +37,7 @@ __all__ = [
     "step_through",
     "finfo",
     "iinfo",
+    "promote_types",
     "result_type",
     "NamespaceInfo",
     "broadcast_shapes",

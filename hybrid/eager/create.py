@@ -6,6 +6,7 @@ to.  What data becomes, and its one rounding, is in ir/foreign.py.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..core import dtypes as dt
 from ..core.aval import HOST, aval
 from ..core.aval import device as to_device
 from ..core.cache import keep
+from ..core.errors import ShapeError
 from ..ir.door import bind as door
 from ..ir.door.exchange import exchanged, take_over
 from ..ir.door.foreign import holds_tensors, lent, listed
@@ -22,7 +24,15 @@ from ..ir.tensor import Handle, new_handle
 from .making import finished, handle_of
 from .tensor import Tensor
 
-__all__ = ["tensor", "asarray", "from_dlpack"]
+__all__ = [
+    "array",
+    "asarray",
+    "asarray_chkfinite",
+    "from_dlpack",
+    "frombuffer",
+    "fromiter",
+    "tensor",
+]
 
 
 # records of arrays that were seen: of any equal dtype object, by shape, dtype and device
@@ -113,6 +123,62 @@ def _taken(made: Any, target: np.dtype | None, device: Any) -> Any:
     return made
 
 
+def array(
+    object: Any, dtype: Any = None, *, copy: bool | None = True, ndmin: int = 0, device: Any = None
+) -> Tensor:
+    """`object` as a tensor of its own, NumPy's name: with leading axes of size 1 up to `ndmin`.
+
+    A tensor, or a sequence with tensors in it, keeps its gradient (`hybrid.tensor` cuts it).  With
+    copy=False nothing is copied, or ValueError is raised; with None only where that is needed.
+
+    >>> import hybrid
+    >>> hybrid.array([1, 2], ndmin=2)
+    tensor([[1, 2]])
+    """
+    made: Any = asarray(object, dtype, device=device, copy=copy)
+    missing = ndmin - made._a.ndim
+    return made.reshape((1,) * missing + made._a.shape) if missing > 0 else made
+
+
+def fromiter(iter: Any, dtype: Any, count: int = -1) -> Tensor:
+    """The numbers that an iterable gives (the first `count` of them) as a tensor of one axis.
+
+    ShapeError where it gives fewer.
+
+    >>> import hybrid
+    >>> hybrid.fromiter((n * n for n in range(4)), "int64")
+    tensor([0, 1, 4, 9])
+    """
+    given = list(iter if count < 0 else islice(iter, count))
+    if len(given) < count:
+        raise ShapeError(f"fromiter: the iterable gives {len(given)} numbers, not {count}")
+    return tensor(given, dtype)
+
+
+def frombuffer(buffer: Any, dtype: Any = float, count: int = -1, offset: int = 0) -> Tensor:
+    """A copy of the memory of a buffer as a tensor of one axis: `count` elements (-1: all) of a
+    dtype (NumPy's float64 by default), `offset` bytes behind its start.
+
+    >>> import hybrid
+    >>> hybrid.frombuffer(b"\\x01\\x02\\x03", dtype="uint8", offset=1)
+    tensor([2, 3], dtype=uint8)
+    """
+    return tensor(np.frombuffer(buffer, dtype, count, offset))
+
+
+def asarray_chkfinite(a: Any, dtype: Any = None) -> Tensor:
+    """`asarray`, or ValueError where an element is infinite or NaN; reads the data on the host.
+
+    >>> import hybrid
+    >>> hybrid.asarray_chkfinite([1.0, 2.0])
+    tensor([1., 2.])
+    """
+    made = asarray(a, dtype)
+    if not np.isfinite(door.host_array(made).astype(np.float64)).all():
+        raise ValueError("asarray_chkfinite: an element is infinite or NaN")
+    return made
+
+
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
     """The array of another library as a tensor where it is, through DLPack (`__dlpack__`).
 
@@ -169,3 +235,4 @@ def _frozen(array: np.ndarray) -> bool:
 
 # they do nothing with a list of numbers but make an array of it (trace/watch/passed/reads.py)
 tensor.makes_tensors = asarray.makes_tensors = True  # type: ignore[attr-defined]
+array.makes_tensors = True  # type: ignore[attr-defined]

@@ -28,6 +28,7 @@ __all__ = [
     "iinfo",
     "isdtype",
     "namespace_info",
+    "promote_types",
     "result_type",
 ]
 
@@ -259,3 +260,15 @@ def namespace_info() -> NamespaceInfo:
     cpu
     """
     return NamespaceInfo()
+
+
+def promote_types(type1: Any, type2: Any) -> np.dtype:
+    """The dtype that tensors of two dtypes are computed in: `result_type` of two dtypes.
+
+    Raises DTypeError for integers that have no common dtype (uint64 with a signed one).
+
+    >>> import hybrid
+    >>> hybrid.promote_types("int8", "uint8").name, hybrid.promote_types("int64", "float32").name
+    ('int16', 'float32')
+    """
+    return dt.promote(dt.canonical(type1), dt.canonical(type2))

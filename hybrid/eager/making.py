@@ -76,7 +76,7 @@ def finished(made: Any, device: Any, requires_grad: bool) -> Any:
     if device is not None and to_device(device) is not made._a.device:
         made = move(made, to_device(device))
     if requires_grad:
-        if not dt.is_float(made._a.dtype):
+        if not dt.is_inexact(made._a.dtype):
             raise DTypeError(
                 f"only floating tensors can require a gradient, not {made._a.dtype.name}"
             )

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import ops
 from ..core import dtypes as dt
-from ..core.errors import HybridError
+from ..core.errors import DTypeError, HybridError
 from ..core.floating import in_plain_floats
 from ..core.spelling import METHODS, Missing
 from ..ir.door import bind as door
@@ -77,7 +77,9 @@ def _rdivmod(self: Any, other: Any) -> Any:
 
 
 def _operand(value: Any) -> bool:
-    return isinstance(value, (Handle, bool, int, float, list, tuple)) or hasattr(value, "__array__")
+    return isinstance(value, (Handle, bool, int, float, complex, list, tuple)) or hasattr(
+        value, "__array__"
+    )
 
 
 def _reflected(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -320,6 +322,25 @@ def _install_rest() -> None:
         ),
     ):
         setattr(Tensor, name, property(get, doc=doc))
+    setattr(Tensor, "real", property(ops.real, _set_real, doc=_part_doc("real", 1.0)))  # noqa: B010
+    setattr(Tensor, "imag", property(ops.imag, _set_imag, doc=_part_doc("imag", 2.0)))  # noqa: B010
+
+
+def _part_doc(name: str, shown: float) -> str:
+    return (
+        f"The {name} part, as `hybrid.{name}`; assigning writes it.\n\n"
+        f">>> import hybrid\n>>> hybrid.tensor(1 + 2j).{name}\ntensor({shown:g}.)\n"
+    )
+
+
+def _set_real(self: Tensor, value: Any) -> None:
+    ops.real(self).assign(value)
+
+
+def _set_imag(self: Tensor, value: Any) -> None:
+    if not dt.is_complex(self._a.dtype):
+        raise DTypeError("a real tensor has no imaginary part to write")
+    ops.imag(self).assign(value)
 
 
 def _install_hints() -> None:

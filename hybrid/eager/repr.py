@@ -52,7 +52,9 @@ def _stats(value: np.ndarray, record: Aval) -> str:
     if not record.size or record.dtype is dt.bool_:
         return ""
     plain = _plain(value)
-    if not dt.is_float(record.dtype):
+    if dt.is_complex(record.dtype):
+        plain = np.abs(plain)
+    elif not dt.is_float(record.dtype):
         return f"min {plain.min()} · max {plain.max()}"
     nonfinite = int(record.size - np.isfinite(plain).sum())
     with plain_floats():
@@ -62,7 +64,8 @@ def _stats(value: np.ndarray, record: Aval) -> str:
             if plain.size
             else {}
         )
-    text = " · ".join(f"{name} {value:.4g}" for name, value in parts.items())
+    of = "|{}|" if dt.is_complex(record.dtype) else "{}"
+    text = " · ".join(f"{of.format(name)} {value:.4g}" for name, value in parts.items())
     return text + (f" · <b style='color:#c00'>{nonfinite} not finite</b>" if nonfinite else "")
 
 
@@ -88,27 +91,18 @@ def html_of(value: np.ndarray, record: Aval, node: Any) -> str:
 
 
 def _cells(part: np.ndarray, values: np.ndarray) -> str:
+    """The rows of the table; complex numbers are shaded by their modulus."""
     with plain_floats():
-        largest = (
-            float(
-                np.nanmax(
-                    np.abs(
-                        np.where(
-                            np.isfinite(values.astype(np.float64)), values.astype(np.float64), 0
-                        )
-                    )
-                )
-            )
-            or 1.0
-        )
+        size = np.abs(values).astype(np.float64)
+        largest = float(np.nanmax(np.where(np.isfinite(size), size, 0))) or 1.0
     rows = []
     for row in part:
         cells = []
         for element in row:
-            number = float(element)
+            number = float(abs(element) if values.dtype.kind == "c" else element)
             share = min(abs(number) / largest, 1.0) if np.isfinite(number) else 0.0
             color = "66,133,244" if number >= 0 else "219,68,55"
-            text = str(element) if values.dtype.kind in "biu" else f"{number:.4g}"
+            text = str(element) if values.dtype.kind in "biu" else f"{element:.4g}"
             back = f"rgba({color},{share * 0.45:.2f})" if np.isfinite(number) else "#fbb"
             cells.append(
                 f"<td style='padding:2px 6px;text-align:right;background:{back}'>{text}</td>"

@@ -171,17 +171,6 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
     )
 
 
-@public(hybrid=False, method="ravel")
-def _ravel(self: Tensor) -> Tensor:
-    """All elements as one axis.
-
-    >>> import hybrid
-    >>> hybrid.tensor([[1, 2], [3, 4]]).ravel()
-    tensor([1, 2, 3, 4])
-    """
-    return ops.flatten(self)
-
-
 @public(hybrid=False, method="contiguous")
 def _contiguous(self: Tensor) -> Tensor:
     """This tensor: how a value lies in memory is nothing that code can see.
@@ -192,3 +181,14 @@ def _contiguous(self: Tensor) -> Tensor:
     True
     """
     return self
+
+
+@public(hybrid=False, method="compress")
+def _compress(self: Tensor, condition: Any, axis: int | None = None) -> Tensor:
+    """Slices along an axis where a condition holds, as `hybrid.compress(condition, x, axis)`.
+
+    >>> import hybrid
+    >>> hybrid.tensor([1, 2, 3]).compress([True, False, True])
+    tensor([1, 3])
+    """
+    return ops.compress(condition, self, axis)

@@ -15,7 +15,6 @@ import numpy as np
 from ..autograd.backward import backward as _backward
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
-from ..core import trees
 from ..core.aval import HOST, Device
 from ..core.errors import ArgumentError, DeviceError, DTypeError, HybridError, ShapeError
 from ..core.floating import in_plain_floats, sees_subnormals
@@ -53,7 +52,6 @@ class Tensor(TensorMethods):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # NumPy arrays leave operators to us
     __array_priority__ = 1000
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -170,7 +168,7 @@ class Tensor(TensorMethods):
                 )
             self._node = None
         elif self._node is None:
-            if not dt.is_float(self._a.dtype):
+            if not dt.is_inexact(self._a.dtype):
                 raise DTypeError(
                     f"only floating tensors can require a gradient, not {self._a.dtype.name}"
                 )
@@ -359,14 +357,18 @@ class Tensor(TensorMethods):
         return value.copy() if copy else read_only(value)
 
     def __float__(self) -> float:
+        if dt.is_complex(self._a.dtype):
+            raise TypeError("a complex tensor is no float; take .real, .imag or abs(x) first")
         value = self._one("float()")
         return float(value) if sees_subnormals() else in_plain_floats(float)(value)
 
     def __int__(self) -> int:
+        if dt.is_complex(self._a.dtype):
+            raise TypeError("a complex tensor is no int; take .real, .imag or abs(x) first")
         return int(self._one("int()"))
 
     def __complex__(self) -> complex:
-        return complex(float(self._one("complex()")))
+        return complex(self._one("complex()").item())
 
     def __index__(self) -> int:
         if not dt.is_int(self._a.dtype) or self._a.ndim:
@@ -454,15 +456,6 @@ class Tensor(TensorMethods):
                 f"hybrid has no version {api_version!r} of the array API; it has {_VERSIONS[-1]}"
             )
         return sys.modules[__name__.partition(".")[0]]
-
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """NumPy's functions (np.concatenate, np.sum, ...)
-        see NumPy arrays and give NumPy arrays."""
-
-        def plain(value: Any) -> Any:
-            return value.numpy() if isinstance(value, Tensor) else value
-
-        return func(*trees.map_tree(plain, tuple(args)), **trees.map_tree(plain, dict(kwargs)))
 
     def __dlpack__(
         self,

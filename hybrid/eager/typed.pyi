@@ -30,11 +30,23 @@ class TensorMethods(Handle):
     def all(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Whether every element over the axes is nonzero (NaN is)."""
 
+    def allclose(
+        self,
+        b: Any,
+        rtol: Any = 1e-05,
+        atol: Any = 1e-08,
+        equal_nan: builtins.bool = False,
+    ) -> Tensor:
+        """Whether all elements are close, as `isclose` says; a 0-d bool tensor."""
+
     def amax(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
 
     def amin(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
+
+    def angle(self, deg: builtins.bool = False) -> Tensor:
+        """The angle of each element with the positive real axis, in radians from -pi to pi, in degrees with `deg`; NaN for NaN."""
 
     def any(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Whether some element over the axes is nonzero (NaN is)."""
@@ -57,6 +69,9 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
 
+    def argpartition(self, kth: Any, axis: builtins.int | None = -1) -> Tensor:
+        """Positions (int64) along an axis (None: of the flattened tensor) that put the kth smallest element (or several) in its sorted place, none larger before and none smaller behind it; the order within these parts is unspecified."""
+
     def argsort(
         self,
         axis: builtins.int = -1,
@@ -65,6 +80,9 @@ class TensorMethods(Handle):
         stable: builtins.bool = True,
     ) -> Tensor:
         """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is largest."""
+
+    def argwhere(self) -> Tensor:
+        """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
 
     def asin(self, /) -> Tensor:
         """Arcsine."""
@@ -103,6 +121,9 @@ class TensorMethods(Handle):
     def ceil(self, /) -> Tensor:
         """The smallest integer not below x. Integers stay as they are; the gradient is zero."""
 
+    def choose(self, choices: Any, *, mode: builtins.str = 'raise') -> Tensor:
+        """Element [a[i]][i] of the choices, which broadcast with a and each other."""
+
     def chunk(
         self,
         chunks: builtins.int,
@@ -121,6 +142,15 @@ class TensorMethods(Handle):
 
     def clone(self) -> Tensor:
         """A tensor of its own with the same value; gradients flow through it."""
+
+    def compress(self, condition: Any, axis: builtins.int | None = None) -> Tensor:
+        """Slices along an axis where a condition holds, as `hybrid.compress(condition, x, axis)`."""
+
+    def conj(self) -> Tensor:
+        """The complex conjugate of each element; a real tensor itself."""
+
+    def conjugate(self) -> Tensor:
+        """The complex conjugate of each element; a real tensor itself."""
 
     def contiguous(self) -> Tensor:
         """This tensor: how a value lies in memory is nothing that code can see."""
@@ -146,14 +176,11 @@ class TensorMethods(Handle):
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
         """This tensor on a CUDA device, given by its number or name (None: the current one)."""
 
-    def cumsum(
-        self,
-        axis: builtins.int | None = None,
-        *,
-        dtype: Any = None,
-        include_initial: builtins.bool = False,
-    ) -> Tensor:
-        """Running sums along an axis (optional for one dimension), behind a zero if `include_initial`."""
+    def cumprod(self, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+        """Running products along an axis, or of the flattened tensor; otherwise as `cumsum`."""
+
+    def cumsum(self, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+        """Running sums along an axis, or of the flattened tensor (`cumulative_sum` asks for an axis)."""
 
     def cumulative_sum(
         self,
@@ -198,6 +225,9 @@ class TensorMethods(Handle):
 
     def erf(self, /) -> Tensor:
         """The error function."""
+
+    def erfinv(self, /) -> Tensor:
+        """The inverse of erf: y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
 
     def exp(self, /) -> Tensor:
         """e^x."""
@@ -247,6 +277,9 @@ class TensorMethods(Handle):
     def half(self) -> Tensor:
         """Elements as float16."""
 
+    def i0(self, /) -> Tensor:
+        """The modified Bessel function of the first kind of order 0; infinite at both infinities."""
+
     def index_select(self, dim: builtins.int, index: Any) -> Tensor:
         """Slices at integer positions along an axis (PyTorch's order of `take`)."""
 
@@ -258,6 +291,15 @@ class TensorMethods(Handle):
 
     def is_pinned(self) -> builtins.bool:
         """Whether `pin_memory` made this tensor's memory."""
+
+    def isclose(
+        self,
+        b: Any,
+        rtol: Any = 1e-05,
+        atol: Any = 1e-08,
+        equal_nan: builtins.bool = False,
+    ) -> Tensor:
+        """Whether |a - b| <= atol + rtol * |b|, element by element, or a equals b (infinities too)."""
 
     def isfinite(self, /) -> Tensor:
         """Whether x is a finite number."""
@@ -292,6 +334,9 @@ class TensorMethods(Handle):
     def logical_not(self, /) -> Tensor:
         """not x."""
 
+    def logit(self, /) -> Tensor:
+        """log(x / (1 - x)), the inverse of expit, exact next to 1/2; infinite at 0 and 1, NaN beyond."""
+
     def logsumexp(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """log(sum(exp(x))) over axes, without overflow."""
 
@@ -323,6 +368,9 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Mean over axes, as `sum` takes them; NaN of no elements."""
 
+    def median(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """The middle element over the axes (all by default), or the mean of the two in the middle."""
+
     def min(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
         """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
 
@@ -343,6 +391,50 @@ class TensorMethods(Handle):
 
     def multiply(self, y: ArrayLike, /) -> Tensor:
         """x * y; on bool tensors logical and, as in NumPy."""
+
+    def nan_to_num(
+        self,
+        copy: builtins.bool = True,
+        nan: Any = 0.0,
+        posinf: Any = None,
+        neginf: Any = None,
+    ) -> Tensor:
+        """x with numbers in the place of NaN and of the infinities: by default 0 and the largest and smallest number of the dtype."""
+
+    def nanmean(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        where: Any = True,
+    ) -> Tensor:
+        """Mean of the elements over axes that are not NaN, and in the mask `where`; NaN where there is none."""
+
+    def nanmedian(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """`median` of the elements that are not NaN; NaN where there is none."""
+
+    def nanquantile(
+        self,
+        q: Any,
+        axis: Any = None,
+        *,
+        method: builtins.str = 'linear',
+        keepdims: builtins.bool = False,
+        weights: Any = None,
+    ) -> Tensor:
+        """`quantile` of the elements that are not NaN; NaN where there is none."""
+
+    def nansum(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        initial: Any = 0,
+        where: Any = True,
+    ) -> Tensor:
+        """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial` is added."""
 
     def ne(self, y: ArrayLike, /) -> Tensor:
         """x != y."""
@@ -402,8 +494,25 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Product over axes (all by default), with the dtype rule of `sum`."""
 
-    def ravel(self) -> Tensor:
-        """All elements as one axis."""
+    def ptp(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+        """The largest element less the smallest one, over axes (all by default)."""
+
+    def put(self, ind: Any, v: Any, mode: builtins.str = 'raise') -> None:
+        """Write values at row-major positions of `a`, in place: a.ravel()[ind] = v."""
+
+    def quantile(
+        self,
+        q: Any,
+        axis: Any = None,
+        *,
+        method: builtins.str = 'linear',
+        keepdims: builtins.bool = False,
+        weights: Any = None,
+    ) -> Tensor:
+        """The values below which the shares q (0 to 1) of the elements over the axes lie."""
+
+    def ravel(self, order: builtins.str = 'C') -> Tensor:
+        """All elements as one axis, the last index running fastest, or the first with order 'F'."""
 
     def reciprocal(self, /) -> Tensor:
         """1 / x."""
@@ -440,6 +549,9 @@ class TensorMethods(Handle):
 
     def sin(self, /) -> Tensor:
         """Sine, exact for huge arguments too."""
+
+    def sinc(self, /) -> Tensor:
+        """sin(pi x) / (pi x), 1 at 0 and exactly 0 at other whole numbers; NaN at infinity."""
 
     def sinh(self, /) -> Tensor:
         """Hyperbolic sine."""
@@ -509,8 +621,8 @@ class TensorMethods(Handle):
     def take(self, indices: Any, axis: builtins.int | None = None) -> Tensor:
         """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""
 
-    def take_along_axis(self, indices: Any, axis: builtins.int = -1) -> Tensor:
-        """NumPy's take_along_axis: one index per result element along an axis; other axes broadcast."""
+    def take_along_axis(self, indices: Any, axis: builtins.int | None = -1) -> Tensor:
+        """NumPy's take_along_axis: one index per result element along an axis (None: of the flattened tensor); other axes broadcast."""
 
     def tan(self, /) -> Tensor:
         """Tangent, exact for huge arguments too."""
@@ -593,8 +705,11 @@ class TensorMethods(Handle):
     def view(self, *shape: Any) -> Tensor:
         """The same elements in another shape (`reshape`); one size may be -1."""
 
-    def where(self, left: ArrayLike, right: ArrayLike, /) -> Tensor:
-        """x where the condition holds, else y."""
+    def where(self, x: Any = ..., y: Any = ..., /) -> Any:
+        """x where the condition holds, else y; of a condition alone, its `nonzero`."""
+
+    def xlogy(self, y: ArrayLike, /) -> Tensor:
+        """x log(y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= 0, as PyTorch's."""
 
     def zero_(self) -> Tensor:
         """Take zeros as the new value; returns self."""
@@ -604,6 +719,12 @@ class TensorMethods(Handle):
 
     @property
     def mT(self) -> Tensor: ...
+
+    @property
+    def imag(self) -> Tensor: ...
+
+    @property
+    def real(self) -> Tensor: ...
 
     def __abs__(self, /) -> Tensor: ...
 

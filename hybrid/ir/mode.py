@@ -66,6 +66,7 @@ class Mode:
     late: bool = False  # whether ops that it `postpones` are given to `collect` as well
     checks = False  # whether replays are looked at first, through `check`
     whole = False  # whether branches and loops are told as a whole, through `control`
+    lifts = False  # whether long loops are run as a whole below it, through `scanned`
 
     def check(self, graph: Any, inputs: Any) -> None:
         """Look at the operations of a graph that is about to be replayed on these values."""
@@ -122,6 +123,10 @@ class Mode:
     def on_backward(self, outputs: Any) -> None:
         """Before: a backward pass begins at these tensors."""
 
+    def on_custom(self, resolved: Any, inputs: Any, outputs: Any) -> None:
+        """The fresh tensors `outputs` hang on a tape node that is no op: `resolved` (a PseudoOp)
+        pulls their gradients to its parents, of which the first are those of `inputs`."""
+
     def on_tap(self, handle: Any, name: str, probes: Any) -> None:
         """The value of `handle` is to be seen under this name in the `probes` of functions."""
 
@@ -145,6 +150,19 @@ class Mode:
         """How many references to `handle` the mode itself keeps (at most): a view that nobody else
         holds does not have to follow a write to its base."""
         return 0
+
+    def varies(self, handle: Any) -> bool:
+        """Whether `handle` stands for many values, of which it holds one."""
+        return False
+
+    def any_row(self, handle: Any) -> bool:
+        """Whether one of the values of a handle that `varies` is true."""
+        raise NotImplementedError
+
+    def scanned(self, scan: Any, step: Any, state: Any, rows: Any, more: Any) -> Any:
+        """The last state and the stacked results of a `scan` of many steps, which runs below this
+        mode.  Asked where `lifts` says so."""
+        raise NotImplementedError
 
     def control(self, operands: Any) -> Any:
         """What records a branch or a loop that is given these tensors as one node with graphs

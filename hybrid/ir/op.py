@@ -36,6 +36,7 @@ __all__ = [
     "OPS",
     "KINDS",
     "NO_GRAD",
+    "record_with",
     "register",
     "extend",
     "algorithm_of",
@@ -52,10 +53,15 @@ Fact = Literal[
     "pure_copy",  # map: the elements as they are
     "convert",  # map: to the dtype in its parameters
     "constant",  # map: one number everywhere
+    "to_pairs",  # view: complex numbers as the pairs of their parts, a last axis of 2
+    "of_pairs",  # view: such pairs as complex numbers
+    "in_pairs",  # view, place: what another record does with complex numbers, with their pairs
     "truth",  # row: on truth values
     "base",  # place: operand 0 fills the result first (it has no entry in the layout)
     "zeros",  # place, scatter: zeros fill the result first
+    "modulus",  # map: two results are parts of a number, whose modulus their error is measured by
     "total",  # host: defined for every input, so an unused one may go
+    "draw",  # map: random numbers; element i of any shape is a function of its inputs and i
     "effect",  # must run in the order of the program, and as often
     "optional_grads",  # the vjp takes None for the gradient of an unused output
 ]
@@ -94,9 +100,16 @@ class Op:
                  range); `check_message` (avals, params) -> text
     join         (parts) -> one tensor that adds up several parts of a gradient that this record's
                  vjp gave (`ops.base.common.Part`), or None where they do not join
+    on_complex   (*xs, **params) -> what the op gives for complex tensors, which have one dtype but
+                 for inputs in `fixed`, put together from ops on their parts; records of kinds view
+                 and place need none: they only say where elements are
     moved        (avals, axes, **params) -> the record, with its parameters, that does the same with
                  int64 operands, behind the others, in the place of begin[a] for each a of `axes`;
                  None where there is none
+    batch        (inputs, flags, size, **params) -> outputs: what the record gives for each of
+                 `size` rows at once; inputs whose flag is true, and all outputs, have the rows
+                 along a first axis.  None as result, or as field: what the kind says, where axis
+                 and axes in the parameters count from the front (see transforms/rules.py)
     params       names of the static parameters; values are hashable
 
     Before a record sees its inputs, `bind` promotes those of kinds map, contract and place to one
@@ -115,7 +128,9 @@ class Op:
     check: Callable[..., Any] | None = None
     check_message: Callable[..., str] | None = None
     join: Callable[..., Any] | None = None
+    on_complex: Callable[..., Any] | None = None
     moved: Callable[..., tuple[Op, dict[str, Any]] | None] | None = None
+    batch: Callable[..., Any] | None = None
     params: tuple[str, ...] = ()
     nout: int = 1
     gathers: tuple[int, ...] = ()
@@ -305,6 +320,14 @@ def extend(op: Op, **late: Any) -> None:
         setattr(op, name, value)
 
 
+def record_with(kind: Kind, *facts: Fact) -> Op:
+    """The first record of a kind that says exactly these facts."""
+    for op in list(OPS.values()):
+        if op.kind == kind and op.facts == frozenset(facts):
+            return op
+    raise HybridError(f"no record of kind {kind} says {', '.join(facts)} and nothing else")
+
+
 def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:
     """The dtype the inputs of an op are converted to."""
     promoted = [a for i, a in enumerate(avals) if i not in op.fixed]
@@ -313,7 +336,7 @@ def common_dtype(op: Op, avals: tuple[Aval, ...]) -> np.dtype:
         dtype = dt.promote(dtype, aval.dtype)
     if isinstance(op, MapOp) and op.result == "float" and not dt.is_float(dtype):
         dtype = dt.default_float
-    if dt.kind(dtype) not in op.accepts:
+    if dt.kind(dtype) not in op.accepts and not (dt.is_complex(dtype) and op.kind == "place"):
         if dtype is dt.bool_ and "i" in op.accepts:
             return dt.default_int
         names = ", ".join(dict.fromkeys(a.dtype.name for a in avals))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import ops
 from ..core import dtypes as dt
 from ..core.errors import HybridError, ShapeError
+from ..core.shapes import items_of
 from ..eager.tensor import Tensor
 from ..ir.door.bind import as_tensor, store
 from ..ops.axes.rows import softmax as _softmax
@@ -102,7 +103,7 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
         raise HybridError(f"pad: mode {mode!r} is not one of {', '.join(map(repr, _MODES))}")
     if mode != "constant" and value:
         raise HybridError(f"pad: mode {mode!r} takes no value")
-    widths = tuple(map(operator.index, pad))
+    widths = tuple(map(operator.index, items_of(pad, "pad: pad")))
     if len(widths) % 2 or len(widths) > 2 * x.ndim:
         raise ShapeError(
             f"pad: {len(widths)} widths for {x.ndim} axes; there are two an axis, the last axis "

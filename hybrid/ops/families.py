@@ -3,6 +3,16 @@
 Invariant: a module of records that is not imported here does not exist for the rest of hybrid.
 """
 
+from .arrange import (
+    diagonals,
+    joining,
+    numbering,
+    order,
+    ranges,
+    selecting,
+    shapes,
+    writing,
+)
 from .axes import (
     cumulative,
     extremes,
@@ -14,19 +24,48 @@ from .axes import (
     views,
     windows,
 )
-from .build import create, join, matrices, parts, pieces, stack
+from .batched import indices as _indices
+from .batched import layers as _layers
+from .batched import places as _places
+from .batched import products as _products
+from .build import create, join, matrices, pairs, parts, pieces, stack
+from .complex import arithmetic as complex_arithmetic
+from .complex import functions as complex_functions
+from .complex import indexing as complex_indexing
+from .complex import reductions
 from .elementwise import (
     activations,
     arithmetic,
+    floats,
     functions,
     gelu,
     logic,
+    numeric,
     powers,
     rounding,
     selection,
     trigonometry,
     updates,
 )
+from .fourier import frequencies
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
-from .products import attention, contract, convolution, einsum
+from .linalg import determinants, factors, least, matrix_powers, norms, small, solving, spectra
+from .numeric import (
+    applied,
+    calculus,
+    closeness,
+    counting,
+    fits,
+    histograms,
+    moments,
+    nans,
+    polynomials,
+    quantiles,
+    ranks,
+    sequences,
+    sets,
+)
+from .products import attention, contract, convolution, einsum, vectors
+from .special import bessels, distributions, entropies, gammas, integrals, normal
+from .special import rows as special_rows

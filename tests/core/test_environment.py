@@ -141,8 +141,8 @@ def test_control_word_eagerly(name, word):
     n = fresh()
     with control_word(word):
         got = bits(CASES[name](n))
-    hb.ir.door.bind._LITERALS.clear()
-    hb.ir.door.bind._NUMBER_LITERALS.clear()
+    hb.ir.door.bind.LITERALS.clear()
+    hb.ir.door.bind.NUMBER_LITERALS.clear()
     assert got == bits(CASES[name](n))
 
 
@@ -244,8 +244,8 @@ def _detected():
 @pytest.mark.parametrize("name", RAISING)
 def test_seterr_raise_and_warnings_as_errors(name):
     want = bits(RAISING[name]())
-    hb.ir.door.bind._LITERALS.clear()
-    hb.ir.door.bind._NUMBER_LITERALS.clear()
+    hb.ir.door.bind.LITERALS.clear()
+    hb.ir.door.bind.NUMBER_LITERALS.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with np.errstate(all="raise"):

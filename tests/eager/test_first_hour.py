@@ -68,7 +68,11 @@ MISTAKES = {
         hybrid.HybridError,
         r"pass model.parameters\(\)",
     ),
-    "two arguments missing": (lambda: hybrid.where(1), TypeError, "missing 2 required"),
+    "an argument missing": (
+        lambda: hybrid.where(1, 2),
+        TypeError,
+        "a condition alone, or with both",
+    ),
     "padding": (
         lambda: F.conv2d(hybrid.tensor(IMAGES), hybrid.tensor(WEIGHT), padding="full"),
         hybrid.ShapeError,

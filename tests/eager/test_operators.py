@@ -133,7 +133,7 @@ def test_unknown_operands():
     assert (t == None) is False and (t != "a") is True  # noqa: E711
     with pytest.raises(TypeError):
         t < None  # noqa: B015
-    for bad in ("a", None, object(), 1j):
+    for bad in ("a", None, object()):
         with pytest.raises(TypeError):
             t + bad
         with pytest.raises(TypeError):

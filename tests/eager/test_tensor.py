@@ -64,10 +64,9 @@ def test_tensor_of_tensors():
 @pytest.mark.parametrize(
     "data, error, text",
     [
-        ("abc", hb.DTypeError, "no array of real numbers"),
+        ("abc", hb.DTypeError, "no array of numbers"),
         ([1, [2]], hb.ShapeError, "nested"),
         (None, hb.DTypeError, "numbers"),
-        ([1 + 2j], hb.DTypeError, "real"),
         ({"a": 1}, hb.DTypeError, "dict"),
         ([2**70], OverflowError, "float"),
         ((x for x in [1]), hb.DTypeError, "generator"),
@@ -160,8 +159,8 @@ def test_numpy_functions_and_in_place():
     same(np.where(t > 0, t, 0), np.where(X > 0, X, np.float32(0)))
     same(np.from_dlpack(t), X)
     a = X.copy()
-    with pytest.raises(TypeError):
-        np.add(a, t, out=a)
+    assert np.add(a, t, out=a) is a
+    np.testing.assert_array_equal(a, X + X)
     assert isinstance(a + t, hb.Tensor) and isinstance(np.float32(1) * t, hb.Tensor)
 
 
@@ -229,7 +228,7 @@ def test_astype_and_to():
     assert t.to("float32") is t
     assert t.astype(float).dtype is hb.float64 and t.astype(int).dtype is hb.int64
     with pytest.raises(hb.DTypeError, match="not supported"):
-        t.astype("complex64")
+        t.astype("datetime64[s]")
     same(
         hb.tensor([1.0, 1.00390625, 1.01171875]).bfloat16().float(),
         np.float32([1.0, 1.0, 1.015625]),

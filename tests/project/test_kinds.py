@@ -47,6 +47,8 @@ FOREIGN = {
     ("nn/layers.py", "padding_mode"),
     ("nn/module.py", "name"),
     ("ops/build/join.py", "mode"),
+    ("ops/arrange", "bitorder"),
+    ("ops/arrange", "mode"),
     ("ops/build/matrices.py", "indexing"),
     ("ops/indexing/sort.py", "side"),
     ("ops/layers", "reduction"),

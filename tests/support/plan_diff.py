@@ -133,6 +133,14 @@ SKIPPED = (
     "grad",
     "value_and_grad",
     "custom_gradient",
+    "jvp",
+    "linearize",
+    "hvp",
+    "jacfwd",
+    "jacrev",
+    "hessian",
+    "vmap",
+    "checkpoint",
 )
 
 

@@ -40,6 +40,7 @@ import numpy as np
 """
 KNOWN = {"Any", "np", "Sequence", "Iterable", "Iterator", "Mapping", "Callable", "Tensor", "None"}
 PLAIN = {"int", "float", "bool", "str", "tuple", "list", "dict", "object", "slice", "type"}
+ERRORS = {"linalg": ("LinAlgError",)}  # what a module has beside functions
 SIMPLE = (bool, int, float, str, type(None))
 
 
@@ -155,6 +156,7 @@ def namespace(space: str) -> str:
     shared = [n for n, row in rows if n in row.hybrid]
     text = HEADER + PREAMBLE
     text += "from .eager.tensor import Tensor\n"
+    text += "".join(f"from .core.errors import {n} as {n}\n" for n in ERRORS.get(space, ()))
     text += "".join(f"from .ops.typed import {n} as {n}\n" for n in shared)
     text += "\nArrayLike: TypeAlias = Any  # what hybrid.asarray takes\n\n"
     return text + "\n".join(definition(n, row.function) for n, row in rows if n not in shared)
@@ -196,7 +198,9 @@ def methods() -> str:
     for n, d in CONVERSIONS.items():
         found[n] = _function(n, ["self"], "Tensor", f"Elements as {d.name}.")
     lines = [found[n] for n in sorted(found)]
-    lines += ["@property\n" + _function(n, ["self"], "Tensor", "") for n in ("T", "mT")]
+    lines += [
+        "@property\n" + _function(n, ["self"], "Tensor", "") for n in ("T", "mT", "imag", "real")
+    ]
     lines += [text for n in sorted(operators) for text in operators[n]]
     body = "\n".join(lines).replace("\n", "\n    ").replace("\n    \n", "\n\n")
     text = HEADER + PREAMBLE
@@ -206,13 +210,13 @@ def methods() -> str:
 
 
 # ---- docs/ops.md
-KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
+KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 INTRO = f"""# The ops
 
 Every public function of arrays, made by `{COMMAND}` from the marks at the functions.
 
 A function with a record of its own says what the record says. **accepts**: the kinds of dtype that its
-operands may have after promotion (bool, int, uint, float). **result**: the dtype of the result.
+operands may have after promotion (bool, int, uint, float, complex). **result**: the dtype of the result.
 **error**: a bound on the distance from the true value in units of the last place, for float32 and
 float64 (half types are computed in float32 and rounded once); *in order* is a sum of products in the
 fixed order of the numerics contract. **gradient**: whether it has one. *composed*: a function of other
@@ -269,7 +273,8 @@ def _columns(row: Public) -> list[str]:
     op = record_of(row)
     if op is None:
         return ["", "", "*composed*", ""]
-    accepts = ", ".join(KINDS[k] for k in KINDS if k in op.accepts)
+    taken = op.accepts + ("c" if op.on_complex or op.kind in ("view", "place") else "")
+    accepts = ", ".join(KINDS[k] for k in KINDS if k in taken)
     return [accepts, _result(op), _error(op), "no" if op.vjp is NO_GRAD else "yes"]
 
 

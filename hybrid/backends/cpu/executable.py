@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.errors import BackendError, IndexOutOfRange
+from ...core.errors import BackendError, IndexOutOfRange, LinAlgError
 from ...core.floating import plain_floats
 from ..api import Entry, Executable, KernelTime, Replay
 from ..plan import HostStep, Plan, Slot, unread_inputs
@@ -195,14 +195,22 @@ class PlanRunner(Executable):
     def _host(self, step: HostStep, arrays: list[np.ndarray], timer: Timer | None) -> None:
         values = [arrays[s] for s in step.inputs]
         with plain_floats():
-            if timer is None:
-                returned = step.function(*values)
-            else:
-                timed_key = (next(i for i, k in enumerate(self.plan.steps) if k is step), 0)
-                returned = timer.time(timed_key, lambda: step.function(*values))
-        results = returned if isinstance(returned, (tuple, list)) else (returned,)
-        for target, result in zip(step.outputs, results):
-            np.copyto(arrays[target], result)
+            try:
+                if timer is None:
+                    returned = step.function(*values)
+                else:
+                    timed_key = (self._number(step), 0)
+                    returned = timer.time(timed_key, lambda: step.function(*values))
+            except LinAlgError as error:
+                site = self.plan.sites[self._number(step)]
+                raise LinAlgError(f"{error} (at {site})" if site else str(error)) from None
+            results = returned if isinstance(returned, (tuple, list)) else (returned,)
+            for target, result in zip(step.outputs, results):
+                np.copyto(arrays[target], result)
+
+    def _number(self, step: HostStep) -> int:
+        """The place of a step in the plan."""
+        return next(i for i, k in enumerate(self.plan.steps) if k is step)
 
     def _error(self, kernel: int, status: int) -> Exception:
         if status == OUT_OF_MEMORY:

@@ -60,6 +60,8 @@ class _Map:
         numbers = body.prepare(self.outs)
         walks = [o.walk for o in (*self.form.reads, *self.form.writes)]
         unroll = unroll_of(cost(self.form.program, numbers), Walk.STRIDED in walks)
+        if Walk.GATHERED in walks:  # reads at computed places wait: two vectors' overlap
+            unroll = max(unroll, 2)
         if unroll:
 
             def main(element: str, stream: bool) -> list[str]:

@@ -90,7 +90,7 @@ def _view(op: Op, params: dict[str, Any], ins: Avals, outs: Avals) -> Run:
     offset, strides = found
 
     def run(arrays: Arrays) -> list[np.ndarray]:
-        flat = np.ascontiguousarray(arrays[0]).reshape(-1)
+        flat = np.ascontiguousarray(arrays[0]).reshape(-1).view(out.dtype)
         return [walked(flat, offset, out.shape, strides).copy()]
 
     return run

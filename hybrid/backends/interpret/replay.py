@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...core import dtypes as dt
 from ...core.aval import Aval, Device
-from ...core.errors import BackendError, IndexOutOfRange, Site
+from ...core.errors import BackendError, IndexOutOfRange, LinAlgError, Site
 from ...core.floating import plain_floats
 from ...ir.door.evaluate import evaluate_eager
 from ...ir.graph.graph import Graph
@@ -33,7 +34,8 @@ class Values(Protocol):
 
 
 def _memory(plan: Plan, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """A flat buffer for every slot; inputs whose new value is made in place are copied first."""
+    """A flat buffer for every slot, of the parts of complex numbers; inputs whose new value is made
+    in place are copied first."""
     changed = {s.index for s in plan.slots if s.kind == "state" and s.in_place}
     own = [
         np.array(x, order="C").reshape(-1) if i in changed else np.ascontiguousarray(x).reshape(-1)
@@ -53,14 +55,16 @@ def _memory(plan: Plan, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
             return np.full(nbytes, FRESH, np.uint8).view(dtype)
         raise BackendError(f"a plan has a slot of unknown kind {slot.kind!r}")
 
-    return list(map(buffer, plan.slots))
+    return [made.view(dt.real_of(dt.canonical(made.dtype))) for made in map(buffer, plan.slots)]
 
 
 def _host_step(step: HostStep, plan: Plan, buffers: list[np.ndarray]) -> None:
-    got = step.function(*[buffers[s].reshape(plan.slots[s].aval.shape) for s in step.inputs])
+    shown = [(s, plan.slots[s].aval) for s in step.inputs]
+    got = step.function(*[buffers[s].view(a.dtype).reshape(a.shape) for s, a in shown])
     results = got if isinstance(got, (tuple, list)) else (got,)
     for slot, values in zip(step.outputs, results, strict=True):
-        buffers[slot][...] = np.asarray(values, plan.slots[slot].aval.dtype).reshape(-1)
+        flat = np.ascontiguousarray(values, plan.slots[slot].aval.dtype).reshape(-1)
+        buffers[slot][...] = flat.view(buffers[slot].dtype)
 
 
 def run_plan(
@@ -77,12 +81,15 @@ def run_plan(
                     _host_step(step, plan, buffers)
                 else:
                     kernel_runner(step, buffers.__getitem__)
+            except LinAlgError as error:
+                raise LinAlgError(_at(str(error), plan.sites[number])) from None
             except IndexOutOfRange as error:
                 if isinstance(step, HostStep):
                     raise
                 text = plan.messages[number] or str(error)
                 raise IndexOutOfRange(_at(text, plan.sites[number])) from None
-        return [buffers[s].reshape(plan.slots[s].aval.shape) for s in plan.outputs]
+        avals = [(s, plan.slots[s].aval) for s in plan.outputs]
+        return [buffers[s].view(a.dtype).reshape(a.shape) for s, a in avals]
 
 
 def _at(text: str, site: Site | None) -> str:

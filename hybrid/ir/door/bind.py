@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import HOST, Aval, Device, aval
+from ...core.aval import HOST, Device, aval
 from ...core.cache import keep
 from ...core.errors import DTypeError
 from ..op import OPS, MapOp, Op, common_dtype
-from ..tensor import RUNTIME, Handle, Literal, link_view, new_handle
+from ..tensor import RUNTIME, Handle, link_view, new_handle
 from .context import (
     LOCAL,
     READERS,
@@ -41,15 +41,21 @@ from .context import (
 )
 from .exchange import exchanged, take_over
 from .foreign import (
+    LITERALS,
+    NUMBER_LITERALS,
     Data,
+    constant_of,
     data_of,
     dtype_of,
     holds_tensors,
     is_number,
+    leaves,
     listed,
+    literal,
+    literal_of,
     number_dtype,
     rounded,
-    shown,
+    scalar_maker,
     stored,
     tell_widened,
 )
@@ -58,6 +64,8 @@ from .resolved import FAST, TABLE_LIMIT, TABLES, Resolved, has_zero, resolved_fo
 
 __all__ = [
     "bind",
+    "of_parts",
+    "is_complex",
     "run",
     "resolve",
     "STATE",
@@ -97,92 +105,11 @@ _new: Any = object.__new__
 FAST.append(READERS)
 
 
-# ---- literals and conversion
-_LITERALS: dict[Any, Any] = {}
-_NUMBER_LITERALS: dict[Any, Any] = {}  # the same by (type, number, dtype, device)
-_MOST_LITERALS = 8192  # in each of the two
-
-
+# ---- conversion
 def use_joiner(join: Callable[[Any, np.dtype | None, bool], Any]) -> None:
     """Tell bind how a nested sequence with tensors in it becomes one tensor beside a dtype, with
     the gradient of its tensors or cut from the tape."""
     RUNTIME.join = join
-
-
-def literal(value: Any, dtype: np.dtype, device: Device = HOST) -> Any:
-    """The 0-d tensor of a Python number in a dtype, rounded once; one object per bit
-    pattern while it is cached.  Raises OverflowError for an integer that the dtype cannot hold."""
-    kind = type(value)
-    quick = (
-        kind,
-        value if value or kind is not float else repr(value),
-        dtype,
-        device,
-    )  # -0.0 == 0.0
-    if quick in _NUMBER_LITERALS:
-        return _NUMBER_LITERALS[quick]
-    if not dt.can_hold(dtype, value):
-        raise OverflowError(f"{shown(value)} does not fit {dtype.name}")
-    tensor = _literal_of(_number(value, dtype), dtype, device)
-    if kind in (bool, int, float):
-        keep(_NUMBER_LITERALS, quick, tensor, _MOST_LITERALS)
-    return tensor
-
-
-def _number(value: Any, dtype: np.dtype) -> np.ndarray:
-    try:
-        return stored(np.array(float(value) if dt.is_float(dtype) else value), dtype)
-    except OverflowError:
-        raise OverflowError(f"{shown(value)} does not fit {dtype.name}") from None
-
-
-def scalar_maker(kind: type, record: Aval) -> Callable[[Any], Any]:
-    """A function that makes 0-d tensors with the bits of the literals of numbers of a type, that
-    are no literals themselves; it raises OverflowError where there is no such literal."""
-    dtype, device, cls, array = record.dtype, record.device, RUNTIME.tensor, np.array
-    # what becomes a normal number of the dtype, exactly or rounded once, needs no care
-    plain = device is HOST and (kind is int or kind is float)
-    normal = plain and dtype in (dt.float32, dt.float64)
-    least, most = 1.0, 1e38 if normal else 0.0  # of the amount
-    if plain and kind is int and dt.is_int(dtype) and dtype.kind == "i":
-        most = int(np.iinfo(dtype).max)
-    elif kind is int:
-        most = min(most, float(1 << 24))
-    elif plain:
-        least = 1e-37
-
-    def make(value: Any) -> Any:
-        fits: bool = type(value) is kind
-        if not fits:
-            raise OverflowError(f"{shown(value)} is no {kind.__name__}")
-        made = _new(cls)
-        if least <= value <= most or least <= -value <= most or (plain and value == 0):
-            made._v = array(value, dtype)
-        elif dt.can_hold(dtype, value):
-            made._v = on_device(_number(value, dtype), device)
-        else:
-            raise OverflowError(f"{shown(value)} does not fit {dtype.name}")
-        made._a, made._node = record, None
-        return made
-
-    return make
-
-
-def _literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:
-    signature = (dtype, array.tobytes(), device)
-    tensor = _LITERALS.get(signature)
-    if tensor is None:
-        array.flags.writeable = False
-        tensor = new_handle(on_device(array, device), aval((), dtype, device))
-        tensor._x = Literal(array)
-        keep(_LITERALS, signature, tensor, _MOST_LITERALS, _NUMBER_LITERALS)
-    return tensor
-
-
-def constant_of(tensor: Handle) -> np.ndarray | None:
-    """The NumPy value of a literal tensor, None for any other tensor."""
-    mark = getattr(tensor, "_x", None)
-    return mark.value if type(mark) is Literal else None
 
 
 def forget(kind: str) -> None:
@@ -193,10 +120,10 @@ def forget(kind: str) -> None:
         for signature, resolved in list(table.items()):
             if any(a.device.kind == kind for a in (*resolved.ins, *resolved.outs)):
                 table.pop(signature, None)
-    _NUMBER_LITERALS.clear()
-    for signature, tensor in list(_LITERALS.items()):
+    NUMBER_LITERALS.clear()
+    for signature, tensor in list(LITERALS.items()):
         if tensor._a.device.kind == kind:
-            _LITERALS.pop(signature, None)
+            LITERALS.pop(signature, None)
 
 
 def as_tensor(value: Any, device: Device = HOST, like: np.dtype | None = None) -> Any:
@@ -320,9 +247,11 @@ def convert(tensor: Any, dtype: np.dtype) -> Any:
     """The tensor in a dtype (itself when it has it)."""
     if tensor._a.dtype is dtype:
         return tensor
+    if dt.is_complex(dtype) or dt.is_complex(tensor._a.dtype):
+        return _on_complex(converter())(tensor, dtype=dtype)
     constant = constant_of(tensor)
     if constant is not None and LOCAL.mode is None and isinstance(constant, np.ndarray):
-        return _literal_of(rounded(constant, dtype), dtype, tensor._a.device)
+        return literal_of(rounded(constant, dtype), dtype, tensor._a.device)
     return _call(converter(), (tensor,), (("dtype", dtype),))
 
 
@@ -333,6 +262,40 @@ def promoted(op: Op, tensors: list[Any]) -> list[Any]:
         return tensors
     dtype = common_dtype(op, tuple(t._a for t in tensors))
     return [t if i in op.fixed else convert(t, dtype) for i, t in enumerate(tensors)]
+
+
+# ---- complex numbers
+def is_complex(given: Any) -> bool:
+    """Whether something holds complex numbers."""
+    if isinstance(given, Handle):
+        return dt.is_complex(given._a.dtype)
+    if isinstance(given, (list, tuple)):
+        holds_tensors(given)  # which refuses what is nested without an end
+        return any(map(is_complex, leaves(given)))
+    kind = getattr(getattr(given, "dtype", None), "kind", "")
+    return kind == "c" or isinstance(given, complex)
+
+
+def _on_complex(op: Op) -> Callable[..., Any]:
+    """The rule of a record for complex tensors."""
+    if op.on_complex is None:
+        raise DTypeError(
+            f"{op.name} does not take complex numbers; take their real and imaginary parts"
+        )
+    return op.on_complex
+
+
+def of_parts(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    """A call some of whose inputs are complex."""
+    alike = tuple(lifted(op, inputs))
+    if op.kind in ("map", "contract", "place") and not op.gathers:
+        promoting = [t._a.dtype for i, t in enumerate(alike) if i not in op.fixed]
+        dtype = reduce(dt.promote, promoting)
+        alike = tuple([t if i in op.fixed else convert(t, dtype) for i, t in enumerate(alike)])
+    if op.kind in ("view", "place"):
+        ordered = tuple([(name, params[name]) for name in op.params])
+        return run(resolved_for(op, tuple([t._a for t in alike]), ordered), alike)
+    return _on_complex(op)(*alike, **params)
 
 
 # ---- the door
@@ -439,7 +402,7 @@ def _record_tape(
         results[0]._node = node
         return
     for index, tensor in enumerate(results):
-        if dt.is_float(tensor._a.dtype):
+        if dt.is_inexact(tensor._a.dtype):
             tensor._node = (index, node)
 
 
@@ -472,6 +435,10 @@ _READY_LIMIT = 1 << 14
 
 def _general(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], signature: Any) -> Any:
     """A call that may need conversions; one that does not is found by `signature` from now on."""
+    if inputs and any(map(is_complex, inputs)) and op.kind not in ("view", "control"):
+        return of_parts(op, inputs, params)
+    if not inputs and params.get("dtype") in dt.COMPLEX:
+        return _on_complex(op)(**params)
     resolved, tensors = resolve(op, inputs, params)
     if (
         signature is not None

@@ -16,7 +16,7 @@ from typing import Any
 from ...core.cache import keep
 from ..op import Op, in_words
 from ..tensor import RUNTIME, Handle
-from .bind import bind, constant_of, resolve, run
+from .bind import bind, constant_of, is_complex, of_parts, resolve, run
 from .context import LOCAL, STATE
 from .guard import shielded
 from .pending import COLLECTING
@@ -172,7 +172,10 @@ def _learner(op: Op, accept: Accept | None, tables: _Tables) -> Callable[..., An
 
     def first(*inputs: Any) -> Any:
         """Find out what the call means, run that, then remember it."""
-        resolved, tensors = resolve(op, inputs if accept is None else accept(*inputs))
+        given = inputs if accept is None else accept(*inputs)
+        if any(map(is_complex, given)):
+            return of_parts(op, given, {})
+        resolved, tensors = resolve(op, given)
         result = run(resolved, tensors)
         mode = LOCAL.mode
         if not COLLECTING if mode is None else mode.defers:

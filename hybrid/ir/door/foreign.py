@@ -1,7 +1,8 @@
-"""What Python and NumPy data become: their dtype beside a partner, and the one rounding to it.
+"""What Python and NumPy data become: dtype beside a partner, one rounding to it, literals.
 
 Invariant: Python numbers, and sequences of nothing else, are weak: they take the dtype of their
 partner before they are rounded, once.  NumPy scalars, arrays and buffers keep their own dtype.
+What a literal holds never changes.
 """
 
 from __future__ import annotations
@@ -9,19 +10,28 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST, Aval, Device, aval
+from ...core.cache import keep
 from ...core.errors import DTypeError, ShapeError
 from ...core.floating import plain_floats
 from ...core.sites import user_site
-from ..tensor import Handle
+from ..tensor import RUNTIME, Handle, Literal, new_handle
+from .context import on_device
 
 __all__ = [
+    "LITERALS",
+    "NUMBER_LITERALS",
+    "constant_of",
+    "literal",
+    "literal_of",
+    "scalar_maker",
     "Data",
     "Widened",
     "data_of",
@@ -39,7 +49,8 @@ __all__ = [
     "tell_widened",
 ]
 
-_NUMBERS = (bool, int, float)
+_new: Any = object.__new__
+_NUMBERS = (bool, int, float, complex)
 _EXACT = frozenset(_NUMBERS)
 _DEEPEST = 64
 _LENT: list[weakref.ref[np.ndarray]] = []  # values of tensors in the memory of others
@@ -78,7 +89,8 @@ class Data(NamedTuple):
 
 
 def is_number(given: Any) -> bool:
-    """Whether a value is a Python number; numpy.float64 is none, though it derives from float."""
+    """Whether a value is a Python number; numpy.float64 is none, though it derives from float, as
+    numpy.complex128 does from complex."""
     return isinstance(given, _NUMBERS) and not isinstance(given, np.generic)
 
 
@@ -129,14 +141,14 @@ def leaves(given: Any) -> Iterator[Any]:
 
 
 def data_of(given: Any) -> Data:
-    """Real numbers from anything that NumPy takes; raises DTypeError for other data, ShapeError
+    """Numbers from anything that NumPy takes; raises DTypeError for other data, ShapeError
     for ragged sequences, OverflowError for integers beyond 64 bits."""
     given = listed(given)
     if isinstance(given, (list, tuple)):
         return _sequence(given)
     _whole(given)
     if is_number(given):
-        return _numbers(given, not isinstance(given, float))
+        return _numbers(given, isinstance(given, int))
     if not hasattr(given, "__array__") and hasattr(given, "__dlpack__"):
         return Data(np.from_dlpack(given), False)
     array = _checked(np.asarray(given), given)
@@ -155,7 +167,7 @@ def _sequence(given: Any) -> Data:
     strong = [v for v in parts if not is_number(v)]
     try:
         if not strong:
-            return _numbers(given, not any(isinstance(v, float) for v in parts))
+            return _numbers(given, all(isinstance(v, int) for v in parts))
         array = np.array(given)
         if array.dtype.kind == "O":  # halves beside Python numbers
             strong = [data_of(v) for v in strong]
@@ -170,7 +182,7 @@ def _sequence(given: Any) -> Data:
 def _numbers(given: Any, whole: bool) -> Data:
     """Python numbers; `whole`: of integers only, which NumPy reads as floats beyond 63 bits."""
     array = np.array(given)
-    if not array.size or array.dtype.kind == ("i" if whole else "f") or array.dtype.kind == "b":
+    if not array.size or array.dtype.kind in ("ib" if whole else "fc"):
         return Data(array, True, given=given)
     if whole:
         try:
@@ -204,16 +216,14 @@ def _fits(array: np.ndarray, dtype: np.dtype) -> bool:
 
 
 def _checked(array: np.ndarray, given: Any) -> np.ndarray:
-    """The array, or the error for what is no array of real numbers."""
-    if array.dtype.kind in "biuf" or array.dtype == dt.bfloat16:
+    """The array, or the error for what is no array of numbers."""
+    if array.dtype.kind in "biufc" or array.dtype == dt.bfloat16:
         return array
     hint = ""
-    if array.dtype.kind == "c":
-        hint = "; keep the real and the imaginary part in two tensors"
-    elif hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
+    if hasattr(given, "__iter__") and not hasattr(given, "__getitem__"):
         hint = f"; make a list of the {type(given).__name__} first"
     raise DTypeError(
-        f"{type(given).__name__} is not supported here: it is no tensor and no array of real "
+        f"{type(given).__name__} is not supported here: it is no tensor and no array of "
         f"numbers (NumPy makes {array.dtype} of it){hint}"
     )
 
@@ -224,6 +234,8 @@ def number_dtype(given: Any) -> np.dtype:
         return dt.bool_
     if isinstance(given, float):
         return dt.default_float
+    if isinstance(given, complex):
+        return dt.default_complex
     unsigned = given > np.iinfo(dt.default_int).max and dt.can_hold(dt.uint64, given)
     return dt.uint64 if unsigned else dt.default_int
 
@@ -232,7 +244,8 @@ def shown(given: Any) -> str:
     """A Python number in an error message."""
     if isinstance(given, int) and given.bit_length() > 128:
         return f"Python integer of {given.bit_length()} bits"
-    return f"Python {'float' if isinstance(given, float) else 'integer'} {given}"
+    kind = "integer" if isinstance(given, int) else type(given).__name__
+    return f"Python {kind} {given}"
 
 
 def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
@@ -244,20 +257,24 @@ def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
     native = dt.canonical(data.array.dtype)
     if not data.weak:
         return native
-    if data.huge and (partner is None or not dt.is_float(partner)):
+    if data.huge and (partner is None or not dt.is_inexact(partner)):
         raise OverflowError("an integer does not fit int64 or uint64; write it as a float")
     if partner is None:
-        return dt.default_float if dt.is_float(native) else native
+        alone = {"f": dt.default_float, "c": dt.default_complex}
+        return alone.get(dt.kind(native), native)
     if not data.array.size or native is dt.bool_:
         return partner
-    if dt.is_float(native):
-        return partner if dt.is_float(partner) else dt.default_float
+    if dt.is_inexact(native):
+        return dt.weak(partner, 0j if dt.is_complex(native) else 0.0)
     return dt.default_int if partner is dt.bool_ else partner
 
 
 def rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """A fresh array of a dtype by the rules of the conversion op: floats round to nearest once,
-    floats to integers truncate and saturate (NaN is 0), integers wrap."""
+    floats to integers truncate and saturate (NaN is 0), integers wrap; DTypeError for complex
+    numbers as real ones."""
+    if array.dtype.kind == "c" and not dt.is_complex(dtype):
+        raise _no_real(dtype)
     with plain_floats():
         if array.dtype.kind not in "biu" and dt.is_int(dtype):
             return _saturated(array.astype(np.float64), dtype)
@@ -266,6 +283,13 @@ def rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         elif array.dtype.kind in "iu" and dt.is_half(dtype):
             array = array.astype(np.float32)
         return np.array(array, dtype=dtype, order="C", copy=True)
+
+
+def _no_real(dtype: np.dtype) -> DTypeError:
+    return DTypeError(
+        f"complex numbers do not fit {dtype.name}; take the real part (.real) or the absolute "
+        "value first"
+    )
 
 
 def _to_odd(array: np.ndarray) -> np.ndarray:
@@ -308,6 +332,86 @@ def stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return rounded(array, dtype)
 
 
+# ---- literals
+LITERALS: dict[Any, Any] = {}
+NUMBER_LITERALS: dict[Any, Any] = {}  # the same by (type, number, dtype, device)
+_MOST_LITERALS = 8192  # in each of the two
+
+
+def literal(value: Any, dtype: np.dtype, device: Device = HOST) -> Any:
+    """The 0-d tensor of a Python number in a dtype, rounded once; one object per bit
+    pattern while it is cached.  Raises OverflowError for an integer that the dtype cannot hold."""
+    kind = type(value)
+    exact = value if kind in (bool, int) or (kind is float and value) else repr(value)
+    quick = (kind, exact, dtype, device)  # -0.0 == 0.0
+    if quick in NUMBER_LITERALS:
+        return NUMBER_LITERALS[quick]
+    if not dt.can_hold(dtype, value):
+        raise OverflowError(f"{shown(value)} does not fit {dtype.name}")
+    tensor = literal_of(_number(value, dtype), dtype, device)
+    if kind in (bool, int, float, complex):
+        keep(NUMBER_LITERALS, quick, tensor, _MOST_LITERALS)
+    return tensor
+
+
+def _number(value: Any, dtype: np.dtype) -> np.ndarray:
+    if isinstance(value, complex) and not dt.is_complex(dtype):
+        raise _no_real(dtype)
+    try:
+        return stored(np.array(float(value) if dt.is_float(dtype) else value), dtype)
+    except OverflowError:
+        raise OverflowError(f"{shown(value)} does not fit {dtype.name}") from None
+
+
+def scalar_maker(kind: type, record: Aval) -> Callable[[Any], Any]:
+    """A function that makes 0-d tensors with the bits of the literals of numbers of a type, that
+    are no literals themselves; it raises OverflowError where there is no such literal."""
+    dtype, device, cls, array = record.dtype, record.device, RUNTIME.tensor, np.array
+    # what becomes a normal number of the dtype, exactly or rounded once, needs no care
+    plain = device is HOST and (kind is int or kind is float)
+    normal = plain and dtype in (dt.float32, dt.float64)
+    least, most = 1.0, 1e38 if normal else 0.0  # of the amount
+    if plain and kind is int and dt.is_int(dtype) and dtype.kind == "i":
+        most = int(np.iinfo(dtype).max)
+    elif kind is int:
+        most = min(most, float(1 << 24))
+    elif plain:
+        least = 1e-37
+
+    def make(value: Any) -> Any:
+        fits: bool = type(value) is kind
+        if not fits:
+            raise OverflowError(f"{shown(value)} is no {kind.__name__}")
+        made = _new(cls)
+        if least <= value <= most or least <= -value <= most or (plain and value == 0):
+            made._v = array(value, dtype)
+        elif dt.can_hold(dtype, value):
+            made._v = on_device(_number(value, dtype), device)
+        else:
+            raise OverflowError(f"{shown(value)} does not fit {dtype.name}")
+        made._a, made._node = record, None
+        return made
+
+    return make
+
+
+def literal_of(array: np.ndarray, dtype: np.dtype, device: Device) -> Any:
+    signature = (dtype, array.tobytes(), device)
+    tensor = LITERALS.get(signature)
+    if tensor is None:
+        array.flags.writeable = False
+        tensor = new_handle(on_device(array, device), aval((), dtype, device))
+        tensor._x = Literal(array)
+        keep(LITERALS, signature, tensor, _MOST_LITERALS, NUMBER_LITERALS)
+    return tensor
+
+
+def constant_of(tensor: Handle) -> np.ndarray | None:
+    """The NumPy value of a literal tensor, None for any other tensor."""
+    mark = getattr(tensor, "_x", None)
+    return mark.value if type(mark) is Literal else None
+
+
 # ---- NumPy scalars beside tensors
 class Widened(UserWarning):
     """A NumPy scalar made the result of an operation wider than its tensors; said once a line.
@@ -325,11 +429,11 @@ _MOST_LINES = 1024
 def tell_widened(values: Sequence[Any], fixed: tuple[int, ...], dtype: np.dtype | None) -> None:
     """Say once a line that a NumPy scalar, which is strong, made operands wider than the floating
     tensors among them; `dtype` is what they meet in."""
-    if not any([isinstance(v, np.floating) for v in values]) or dtype is None:
+    if not any([isinstance(v, np.inexact) for v in values]) or dtype is None:
         return
     tensors = [v for i, v in enumerate(values) if isinstance(v, Handle) and i not in fixed]
     own = reduce(dt.promote, [t._a.dtype for t in tensors]) if tensors else dtype
-    if own is dtype or not dt.is_float(own):
+    if own is dtype or not dt.is_inexact(own):
         return
     site = user_site(2)
     if site is None or site[:2] in _TOLD or len(_TOLD) >= _MOST_LINES:

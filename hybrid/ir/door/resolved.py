@@ -95,7 +95,9 @@ class Resolved:
         every = "*" in op.keeps
         self.keep_in = tuple(every or str(i) in op.keeps for i in range(len(inputs)))
         self.keep_out = "out" in op.keeps
-        self.differentiable = op.vjp is not NO_GRAD and any(dt.is_float(a.dtype) for a in self.outs)
+        self.differentiable = op.vjp is not NO_GRAD and any(
+            dt.is_inexact(a.dtype) for a in self.outs
+        )
 
 
 def _made_late(resolved: Resolved, fast: bool) -> Any:

@@ -138,11 +138,11 @@ def _scan(op: Op, operand: Tensor, axis: int | None, dtype: Any, initial: bool) 
     along = normalize_axis(0 if axis is None else axis, operand.ndim, op.name)
     if dtype is not None:
         wanted = dt.canonical(dtype)
-    elif dt.is_float(operand.dtype):
+    elif dt.is_inexact(operand.dtype):
         wanted = operand.dtype
     else:
         wanted = dt.uint64 if dt.kind(operand.dtype) == "u" else dt.int64
-    if dt.is_float(operand.dtype) and not dt.is_float(wanted):
+    if dt.is_inexact(operand.dtype) and not dt.is_inexact(wanted):
         operand = astype(operand, wanted)  # the one conversion that NumPy leaves undefined
     result = bind(op, operand, axis=along, dtype=wanted)
     return _begun(result, along, op is CUMPROD) if initial else result
@@ -161,7 +161,7 @@ def _begun(result: Tensor, axis: int, ones: bool) -> Tensor:
     return where(embed(first, shape, (0,) * result.ndim, step), 1, behind)
 
 
-@public(method=("cumulative_sum", "cumsum"))
+@public(method=True)
 def cumulative_sum(
     x: Tensor, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
 ) -> Tensor:

@@ -229,7 +229,7 @@ def _sum_dtype(operand: Tensor, dtype: Any) -> np.dtype:
     if dtype is not None:
         return dt.canonical(dtype)
     own: np.dtype = operand.dtype
-    if dt.is_float(own):
+    if dt.is_inexact(own):
         return own
     return dt.uint64 if dt.kind(own) == "u" else dt.int64
 
@@ -258,7 +258,8 @@ def _one(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Ten
 def _remember(
     op: Op, operand: Tensor, axis: Axis, dtype: Any, axes: Ints, params: dict[str, Any]
 ) -> None:
-    if axis is None or type(axis) is int or type(axis) is tuple:
+    plain = axis is None or type(axis) is int or type(axis) is tuple
+    if plain and not dt.is_complex(operand.dtype):
         plan = resolve(op, (operand,), params)[0], keep_shape(operand.shape, axes)
         keep(_ONE, (op, operand._a, axis, dtype), plan, TABLE_LIMIT)
 
@@ -274,7 +275,7 @@ def _additive(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -
     if wanted is dt.bool_:
         raise DTypeError(f"{op.name} does not work in bool; use any or all")
     if (
-        dt.is_float(operand.dtype)
+        dt.is_inexact(operand.dtype)
         and operand.dtype is not wanted
         and (dt.is_half(wanted) or not dt.is_half(operand.dtype))
     ):
@@ -336,10 +337,10 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
         return known
     given = x = as_tensor(x)
     axes = reduced_axes(axis, x.ndim, "mean")
-    wanted = dt.canonical(dtype or (x.dtype if dt.is_float(x.dtype) else dt.default_float))
+    wanted = dt.canonical(dtype or (x.dtype if dt.is_inexact(x.dtype) else dt.default_float))
     runs = groups(axes)
     if len(runs) == 1:
-        x = x if dt.is_half(x.dtype) or not dt.is_float(x.dtype) else astype(x, wanted)
+        x = x if dt.is_half(x.dtype) or not dt.is_inexact(x.dtype) else astype(x, wanted)
         if x is given:
             _remember(MEAN, x, axis, dtype, axes, {"axes": runs[0], "dtype": wanted})
         return finish(bind(MEAN, x, axes=runs[0], dtype=wanted), x.shape, axes, keepdims)

@@ -341,7 +341,8 @@ LOGSUMEXP = register(
 
 def _to_rows(operand: Tensor, axes: Ints) -> Tensor:
     """The axes moved to the end."""
-    return moveaxis(operand, axes, tuple(range(operand.ndim - len(axes), operand.ndim)))
+    last = tuple(range(operand.ndim - len(axes), operand.ndim))
+    return operand if axes == last else moveaxis(operand, axes, last)
 
 
 def row_value(op: Op, operand: Tensor, axis: Any, keepdims: bool, **params: Any) -> Tensor:

@@ -88,7 +88,7 @@ VAR = register(
 )
 
 
-_root = function_of(
+std_root = function_of(
     map_op(
         "std_root",
         1,
@@ -144,18 +144,20 @@ def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     (tensor(1.25), tensor(1.6667))
     """
     x = as_tensor(x)
-    x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
+    x = x if dt.is_inexact(x.dtype) else astype(x, dt.default_float)
     axes = reduced_axes(axis, x.ndim, "var")
     if not axes or axes == tuple(range(axes[0], x.ndim)) or x.size == 0:
         return row_value(VAR, x, axis, keepdims, correction=float(correction))
     widened = astype(x, dt.compute_type(x.dtype))
     extent = max(prod(x.shape[a] for a in axes) - correction, 0)
+    distance = subtract(widened, mean(widened, axis=axes, keepdims=True))
     total = sum_(
-        square(subtract(widened, mean(widened, axis=axes, keepdims=True))),
+        square(abs(distance) if dt.is_complex(x.dtype) else distance),
         axis=axes,
         keepdims=keepdims,
     )
-    return astype(multiply(total, float("nan")) if extent == 0 else divide(total, extent), x.dtype)
+    out = multiply(total, float("nan")) if extent == 0 else divide(total, extent)
+    return astype(out, dt.real_of(x.dtype))
 
 
 @public(method=True)
@@ -166,7 +168,7 @@ def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     >>> hybrid.std(hybrid.tensor([[1.0, 3.0], [5.0, 5.0]]), axis=1)
     tensor([1., 0.])
     """
-    return _root(var(x, axis, correction=correction, keepdims=keepdims))
+    return std_root(var(x, axis, correction=correction, keepdims=keepdims))
 
 
 @public(method=True)
@@ -182,7 +184,7 @@ def norm(x: Tensor, ord: float | None = 2, axis: Any = None, *, keepdims: bool =
     5.0
     """
     x = as_tensor(x)
-    x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
+    x = x if dt.is_inexact(x.dtype) else astype(x, dt.default_float)
     if ord is None or ord == 2:
         return row_value(NORM, x, axis, keepdims)
     if ord in (float("inf"), float("-inf")):

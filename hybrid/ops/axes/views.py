@@ -201,16 +201,6 @@ def squeeze(x: Tensor, axis: Any = None) -> Tensor:
     return reshape(x, tuple(d for i, d in enumerate(x.shape) if i not in axes))
 
 
-@public
-def atleast_1d(x: Tensor) -> Tensor:
-    """x, with one axis when it has none.
-
-    >>> hybrid.atleast_1d(hybrid.tensor(3.0)), hybrid.atleast_1d(hybrid.zeros(2, 3)).shape
-    (tensor([3.]), (2, 3))
-    """
-    return reshape(x, (1,)) if x.ndim == 0 else x
-
-
 # ---- permute_dims
 def _permute_vjp(gradient: Tensor, out: Tensor, operand: Tensor, axes: Ints) -> tuple[Tensor]:
     back = [0] * len(axes)
@@ -315,7 +305,7 @@ def swapaxes(x: Tensor, axis1: int, axis2: int) -> Tensor:
     return _swapped(x, key, tuple(order)) if left != right else x
 
 
-@public
+@public(linalg=True)
 def matrix_transpose(x: Tensor) -> Tensor:
     """The last two axes exchanged.
 

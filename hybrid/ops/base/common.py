@@ -111,7 +111,7 @@ def pairs_of(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     if hasattr(widths, "__index__"):
         count = operator.index(widths)
         return ((count, count),) * ndim
-    items = tuple(widths)
+    items = items_of(widths, "pad: widths")
     if len(items) == 2 and all(hasattr(i, "__index__") for i in items):
         return ((operator.index(items[0]), operator.index(items[1])),) * ndim
     out = tuple(pair(i, "pad") for i in items)

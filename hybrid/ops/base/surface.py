@@ -93,17 +93,24 @@ def _mark(function: Any, family: str, where: Visibility) -> Any:
     at_home = _names(where.get("hybrid", True), own)
     own = at_home[0] if at_home else own
     inplace = where.get("inplace", False)
+    spaces: dict[str, Any] = {space: _names(_said(where, space), own) for space in SPACES}
     SURFACE.append(
         Public(
             own,
             function,
             family,
-            at_home,
-            *[_names(where.get(space, False), own) for space in SPACES],  # type: ignore[misc]
-            _names(where.get("functional", False), own),
-            _names(where.get("method", False), own),
-            _names(inplace, own + "_"),
-            _names(where.get("operator", False), own),
+            hybrid=at_home,
+            functional=_names(where.get("functional", False), own),
+            method=_names(where.get("method", False), own),
+            inplace=_names(inplace, own + "_"),
+            operator=_names(where.get("operator", False), own),
+            **spaces,
         )
     )
     return function
+
+
+def _said(where: Any, space: str) -> Names:
+    """What a mark says of a module of SPACES."""
+    said: Names = where.get(space, False)
+    return said

@@ -81,7 +81,7 @@ def no_inputs(*rows: dict[str, Any]) -> Any:
 def finish(out: Tensor, requires_grad: bool) -> Tensor:
     """`out`, as a leaf when it shall have a gradient; DTypeError when it cannot."""
     if requires_grad:
-        if not dt.is_float(out.dtype):
+        if not dt.is_inexact(out.dtype):
             raise DTypeError(f"only floating tensors can require a gradient, not {out.dtype.name}")
         out._node = Leaf(out)
     return out
@@ -112,11 +112,14 @@ FULL = register(
 
 _FILLED: dict[Any, Resolved] = {}  # by record, type of number, number
 FAST.append(_FILLED)
-_NUMBERS = bool, int, float
+_NUMBERS = bool, int, float, complex
 
 
 def _filled(op: Op, record: Aval, value: Any) -> Tensor:
     """A tensor of that record that holds a number everywhere; `op` is FULL."""
+    if dt.is_complex(record.dtype):
+        assert op.on_complex is not None
+        return op.on_complex(record, complex(value))
     key = record, type(value), value
     found = _FILLED.get(key)
     if found is None:

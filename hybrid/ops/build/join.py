@@ -81,7 +81,7 @@ CONCAT = register(
 )
 
 
-@public
+@public(hybrid=("concat", "concatenate"))
 def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
     sequences of Python numbers take the dtype of the tensors.
@@ -122,7 +122,7 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     return concat([expand_dims(t, along_axis) for t in tensors], along_axis)
 
 
-@public
+@public(hybrid=("vstack", "row_stack"))
 def vstack(xs: Sequence[Tensor]) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows).
 

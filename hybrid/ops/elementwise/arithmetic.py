@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir.door.flat import function_of
 from ...ir.op import Fact, map_op
 from ...ir.scalar.program import Builder, Val
 from ..base.common import wide
@@ -125,6 +126,7 @@ divide: Function = public(
         tensor([ inf, -inf,  nan,  1.5])
         """,
     ),
+    hybrid=("divide", "true_divide"),
     method=("div", "divide"),
     inplace="div_",
     operator="truediv",
@@ -169,6 +171,19 @@ positive: Function = public(
     operator="pos",
 )
 
+afresh = function_of(
+    map_op(
+        "afresh",
+        1,
+        lambda algebra, operand: operand,
+        vjp=lambda gradient, out, operand: (gradient,),
+        reference=lambda operand: operand,
+        facts=frozenset(["effect"]),
+        doc="x itself, of which a plan does not know that it is x: what is computed of it is "
+        "computed again.",
+    )
+)
+
 clone: Function = public(
     map_op(
         "clone",
@@ -185,7 +200,8 @@ clone: Function = public(
         >>> x, y
         (tensor([1., 2.]), tensor([5., 2.]))
         """,
-    )
+    ),
+    hybrid=("clone", "copy"),
 )
 
 
@@ -210,6 +226,7 @@ abs: Function = public(
         tensor([-128,  127], dtype=int8)
         """,
     ),
+    hybrid=("abs", "absolute"),
     method=True,
     operator=True,
 )

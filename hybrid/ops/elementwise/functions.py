@@ -89,6 +89,7 @@ exp2: Function = public(
         tensor([5.0000e-01, 1.4142e+00, 1.0240e+03])
         """,
     ),
+    special=True,
     method=True,
 )
 expm1: Function = public(
@@ -104,6 +105,7 @@ expm1: Function = public(
         (True, 0.0)
         """,
     ),
+    special=True,
     method=True,
 )
 log: Function = public(
@@ -165,6 +167,7 @@ log1p: Function = public(
         """,
         domain=(-0.9, 3.0),
     ),
+    special=True,
     method=True,
 )
 
@@ -238,6 +241,8 @@ sigmoid: Function = public(
         tensor([3.784e-44, 5.000e-01, 8.808e-01])
         """,
     ),
+    hybrid=("sigmoid", "expit"),
+    special="expit",
     functional=True,
     method=True,
 )
@@ -289,7 +294,8 @@ cbrt: Function = public(
         tensor([ 3.    , -2.    ,  1.2599])
         """,
         domain=(0.1, 5.0),
-    )
+    ),
+    special=True,
 )
 
 
@@ -316,6 +322,7 @@ erf: Function = public(
         reference=by_element(math.erf),
         ulp=3.0,
     ),
+    special=True,
     method=True,
 )
 erfc: Function = public(
@@ -331,7 +338,8 @@ erfc: Function = public(
         """,
         reference=by_element(math.erfc),
         ulp=3.0,
-    )
+    ),
+    special=True,
 )
 
 

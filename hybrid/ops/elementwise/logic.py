@@ -355,7 +355,8 @@ bitwise_invert: Function = public(
         tensor([False,  True])
         """,
         facts=frozenset(["involution"]),
-    )
+    ),
+    hybrid=("bitwise_invert", "bitwise_not", "invert"),
 )
 bitwise_left_shift: Function = public(
     _bits(
@@ -371,6 +372,7 @@ bitwise_left_shift: Function = public(
         "iu",
         unit={1: 0},
     ),
+    hybrid=("bitwise_left_shift", "left_shift"),
     operator="lshift",
 )
 bitwise_right_shift: Function = public(
@@ -387,5 +389,6 @@ bitwise_right_shift: Function = public(
         "iu",
         unit={1: 0},
     ),
+    hybrid=("bitwise_right_shift", "right_shift"),
     operator="rshift",
 )

@@ -91,7 +91,7 @@ def _power_body(algebra: Builder, left: Val, right: Val) -> Val:
     return power(algebra, left, right)
 
 
-_power: Function = function_of(
+real_power: Function = function_of(
     map_op(
         "power",
         2,
@@ -104,7 +104,7 @@ _power: Function = function_of(
             lambda: where(
                 equal(right, 0.0),
                 0.0,
-                multiply(gradient, multiply(right, _power(left, subtract(right, 1.0)))),
+                multiply(gradient, multiply(right, real_power(left, subtract(right, 1.0)))),
             ),
             lambda: where(
                 logical_and(equal(left, 0.0), greater_equal(right, 0.0)),
@@ -132,14 +132,14 @@ def power(x: Tensor, y: Any) -> Tensor:
     if type(y) is not float and not (type(y) is int and y >= 0) and not isinstance(y, Handle):
         _refuse_negative(x, y)
     if type(y) in (int, float) and isinstance(x, Handle):
-        floating = dt.is_float(x._a.dtype)
+        floating = dt.is_inexact(x._a.dtype)
         if y == 2 and (floating or type(y) is int):
             return square(x)
         if y == 3 and (floating or type(y) is int):
             return multiply(square(x), x)
         if floating and y in (-1, 0.5):
             return sqrt(x) if y > 0 else reciprocal(x)
-    return _power(x, y)
+    return real_power(x, y)
 
 
 def _refuse_negative(left: Any, right: Any) -> None:
@@ -148,7 +148,7 @@ def _refuse_negative(left: Any, right: Any) -> None:
         return
     powers = data_of(right).array
     whole = powers.dtype.kind == "i" and (powers < 0).any()
-    if whole and not dt.is_float(
+    if whole and not dt.is_inexact(
         left._a.dtype if isinstance(left, Handle) else as_tensor(left).dtype
     ):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Elementwise rounding, and the divisions that round: floor_divide, remainder, fmod.
+"""Elementwise rounding, and the divisions that round: floor_divide, remainder, fmod, divmod.
 
 Invariant: remainders are exact for every quotient; integer division by zero gives 0.
 """
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...ir.door.bind import as_tensor
+from ...core.shapes import broadcast_shapes
+from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
 from ...ir.op import Op, map_op
@@ -82,6 +83,7 @@ trunc: Function = public(
         tensor([-1.,  0.,  2.])
         """,
     ),
+    hybrid=("trunc", "fix"),
     method=True,
 )
 _round: Function = function_of(
@@ -89,7 +91,7 @@ _round: Function = function_of(
 )
 
 
-@public
+@public(hybrid=("round", "around"))
 def round(x: Tensor, decimals: int = 0) -> Tensor:
     """x rounded to the nearest multiple of 10^-decimals, halves to even;
     computed as NumPy does, by scaling.
@@ -255,6 +257,7 @@ remainder: Function = public(
         tensor([ 1,  2, -2])
         """,
     ),
+    hybrid=("remainder", "mod"),
     operator="mod",
 )
 
@@ -280,3 +283,33 @@ fmod: Function = public(
         """,
     )
 )
+
+DIVMOD = map_op(
+    "divmod",
+    2,
+    lambda algebra, left, right: _divmod(algebra, left, right),
+    nout=2,
+    vjp=lambda gradient, out, left, right: (
+        gradient[1],
+        lambda: negative(multiply(gradient[1], floor_divide(left, right))),
+    ),
+    infer=lambda left, right: (
+        (left.with_(broadcast_shapes("divmod", left.shape, right.shape)),) * 2
+    ),
+    accepts="iuf",
+    reference=lambda left, right: tuple(
+        _reference_int(function)(left, right) for function in (np.floor_divide, np.remainder)
+    ),
+    ulp=2.0,
+    doc="Floored quotient and remainder.",
+)
+
+
+@public
+def divmod(x: Tensor, y: Any) -> tuple[Tensor, Tensor]:
+    """(floor_divide(x, y), remainder(x, y)) in one go, with their special values and gradients.
+
+    >>> hybrid.divmod(hybrid.tensor([7, -7]), 3)
+    (tensor([ 2, -3]), tensor([1, 2]))
+    """
+    return bind(DIVMOD, x, y)  # type: ignore[no-any-return]

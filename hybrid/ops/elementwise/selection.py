@@ -24,7 +24,7 @@ from ...ir.tensor import Handle
 from ..base.common import SHAPE_ONLY
 from ..base.surface import public
 from ..formulas import tools
-from .arithmetic import COMMUTATIVE, clone, is_bool, multiply, positive, reference_of, sign
+from .arithmetic import COMMUTATIVE, FLOATS, clone, is_bool, multiply, positive, reference_of, sign
 from .logic import equal, greater, less, less_equal, logical_and, logical_or
 
 Tensor = Any
@@ -32,7 +32,7 @@ Function = Callable[..., Any]
 
 
 # ---- where and conversion
-where: Function = public(
+where: Function = function_of(
     map_op(
         "where",
         3,
@@ -47,14 +47,8 @@ where: Function = public(
         ),
         keeps=frozenset(["0"]),
         reference=lambda condition, left, right: np.where(condition != 0, left, right),
-        doc="""x where the condition holds, else y.
-
-        >>> x = hybrid.tensor([-1.0, 2.0, -3.0])
-        >>> hybrid.where(x > 0, x, 0.0)
-        tensor([0., 2., 0.])
-        """,
-    ),
-    method=True,
+        doc="x where the condition holds, else y.",
+    )
 )
 
 
@@ -298,18 +292,23 @@ copysign: Function = public(
     )
 )
 
+
+def _signbit_body(algebra: Builder, operand: Val) -> Val:
+    if operand.type not in FLOATS:
+        whole = algebra.convert(operand, "i8") if is_bool(operand) else operand
+        return whole < 0
+    return algebra.bitcast(_no_nan(algebra, operand), tools.FORMAT[operand.type].signed) < 0
+
+
 signbit: Function = public(
     map_op(
         "signbit",
         1,
-        lambda algebra, operand: (
-            algebra.bitcast(_no_nan(algebra, operand), tools.FORMAT[operand.type].signed) < 0
-        ),
+        _signbit_body,
         vjp=NO_GRAD,
         result="bool",
-        accepts="f",
         reference=lambda operand: np.signbit(
-            np.where(np.isnan(operand), np.zeros_like(operand), operand)
+            np.where(np.isnan(operand), np.zeros_like(operand), operand).astype(np.longdouble)
         ),
         doc="""Whether x is negative, -0 and minus infinity included; false for every NaN: the
         sign bit of a NaN is unspecified here, and numpy.signbit of .numpy() reads it.

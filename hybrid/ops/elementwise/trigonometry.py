@@ -80,6 +80,7 @@ asin: Function = public(
         """,
         domain=(-0.9, 0.9),
     ),
+    hybrid=("asin", "arcsin"),
     method=True,
 )
 acos: Function = public(
@@ -97,6 +98,7 @@ acos: Function = public(
         """,
         domain=(-0.9, 0.9),
     ),
+    hybrid=("acos", "arccos"),
     method=True,
 )
 atan: Function = public(
@@ -111,6 +113,7 @@ atan: Function = public(
         tensor([ 0.    ,  0.7854, -1.5708])
         """,
     ),
+    hybrid=("atan", "arctan"),
     method=True,
 )
 sinh: Function = public(
@@ -171,6 +174,7 @@ asinh: Function = public(
         tensor([-0.8814,  0.    , 46.7449])
         """,
     ),
+    hybrid=("asinh", "arcsinh"),
     method=True,
 )
 acosh: Function = public(
@@ -186,6 +190,7 @@ acosh: Function = public(
         """,
         domain=(1.1, 5.0),
     ),
+    hybrid=("acosh", "arccosh"),
     method=True,
 )
 atanh: Function = public(
@@ -201,6 +206,7 @@ atanh: Function = public(
         """,
         domain=(-0.9, 0.9),
     ),
+    hybrid=("atanh", "arctanh"),
     method=True,
 )
 
@@ -229,7 +235,8 @@ atan2: Function = public(
         >>> hybrid.atan2(y, x)
         tensor([ 0.7854,  2.3562, -3.1416])
         """,
-    )
+    ),
+    hybrid=("atan2", "arctan2"),
 )
 
 tanh_grad: Function = function_of(

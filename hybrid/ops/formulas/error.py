@@ -12,7 +12,7 @@ from ...ir.scalar.program import Builder, Val
 from .exponential import exp_parts
 from .tools import Pair, clamp, divide_pair, fast_two_sum, horner, two_prod
 
-__all__ = ["erf", "erfc", "normal_tail"]
+__all__ = ["erf", "erf_near", "erfc", "erfcx_numerator", "normal_tail"]
 
 # erf(x)/x - 1 in x^2, |x| <= 1
 _NEAR = {
@@ -116,7 +116,7 @@ _NORMAL32 = tuple(
 )
 
 
-def _numerator(math: Builder, magnitude: Val) -> Val:
+def erfcx_numerator(math: Builder, magnitude: Val) -> Val:
     """(1 + 2a) erfcx(a). The transformed argument lies in [-1, 1) however large a is, and the
     factor keeps the polynomial between 1 and 1.3: erfcx itself falls like 1/a."""
     centre = _CENTRE[magnitude.type]
@@ -141,7 +141,7 @@ def _erfcx_pair(math: Builder, magnitude: Val) -> Pair:
     return divide_pair(math, numerator, denominator, numerator_low, denominator_low)
 
 
-def _near(math: Builder, x: Val) -> Val:
+def erf_near(math: Builder, x: Val) -> Val:
     """erf for |x| <= 1."""
     return math.fma(x, horner(math, x * x, _NEAR[x.type]), x)
 
@@ -159,7 +159,7 @@ def erfc(math: Builder, x: Val) -> Val:
     tail = product * power * power
     far = math.select(x < 0, 2.0 - tail, tail)
     # below 1/2 erf is not near 1 and nothing cancels
-    return math.select(magnitude < 0.5, 1.0 - _near(math, x), far)
+    return math.select(magnitude < 0.5, 1.0 - erf_near(math, x), far)
 
 
 def erf(math: Builder, x: Val) -> Val:
@@ -174,9 +174,9 @@ def erf(math: Builder, x: Val) -> Val:
         limited = clamp(math, magnitude, None, 6.0)
         excess, power, _ = exp_parts(math, -(limited * limited))
         mantissa = excess + 1.0
-        erfcx = _numerator(math, limited) / math.fma(limited, 2.0, 1.0)
+        erfcx = erfcx_numerator(math, limited) / math.fma(limited, 2.0, 1.0)
         tail = mantissa * erfcx * power * power
-    return math.select(magnitude < 1.0, _near(math, x), math.copysign(1.0 - tail, x))
+    return math.select(magnitude < 1.0, erf_near(math, x), math.copysign(1.0 - tail, x))
 
 
 def normal_tail(math: Builder, x: Val) -> Pair:
@@ -192,5 +192,5 @@ def normal_tail(math: Builder, x: Val) -> Pair:
         scaled = horner(math, (magnitude - 3.0 / _SQRT_HALF) * inverse, _NORMAL32) * inverse
     else:
         argument = magnitude * _SQRT_HALF
-        scaled = _numerator(math, argument) * 0.5 / math.fma(argument, 2.0, 1.0)
+        scaled = erfcx_numerator(math, argument) * 0.5 / math.fma(argument, 2.0, 1.0)
     return mantissa * scaled * power * power, mantissa * power * power

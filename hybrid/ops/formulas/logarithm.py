@@ -36,6 +36,7 @@ __all__ = [
     "acosh",
     "atanh",
     "log1p_pair",
+    "log_of_sum",
     "log1p_unit",
 ]
 
@@ -119,7 +120,7 @@ def split_exponent(algebra: Builder, x: Val, root: bool = False) -> Pair:
     return algebra.select(subnormal, exponent - float(layout.nmant + 2), exponent), fraction
 
 
-def _tail(algebra: Builder, fraction: Val) -> Val:
+def log_tail(algebra: Builder, fraction: Val) -> Val:
     """log(1 + fraction) - fraction."""
     if fraction.type == "f32":
         return fraction * fraction * horner(algebra, fraction, _TAIL32)
@@ -140,7 +141,7 @@ def _special(algebra: Builder, x: Val, result: Val) -> Val:
 
 def _natural(algebra: Builder, exponent: Val, fraction: Val) -> Val:
     high, low = _LN2[fraction.type]
-    rest = fraction + algebra.fma(exponent, low, _tail(algebra, fraction))
+    rest = fraction + algebra.fma(exponent, low, log_tail(algebra, fraction))
     return algebra.fma(exponent, high, rest)
 
 
@@ -152,7 +153,7 @@ def _log_base(algebra: Builder, x: Val, base: _Base) -> Val:
     exponent, fraction = split_exponent(algebra, x)
     # fraction*e_high is split exactly, so that the only rounding that counts is the last
     high, rest = two_prod(algebra, fraction, algebra.const(x.type, base.e_high))
-    rest = rest + algebra.fma(fraction, base.e_low, _tail(algebra, fraction) * base.e_high)
+    rest = rest + algebra.fma(fraction, base.e_low, log_tail(algebra, fraction) * base.e_high)
     if base.two_low:
         rest = algebra.fma(exponent, base.two_low, rest)
     return _special(algebra, x, algebra.fma(exponent, base.two_high, high + rest))
@@ -166,7 +167,7 @@ def log10(algebra: Builder, x: Val) -> Val:
     return _log_base(algebra, x, _LOG10[x.type])
 
 
-def _of_sum(algebra: Builder, total: Val, error: Val, extra: Val | None = None) -> Val:
+def log_of_sum(algebra: Builder, total: Val, error: Val, extra: Val | None = None) -> Val:
     """log(2^extra (total + error)) for total >= tiny, |error| a rounding error of total or less.
 
     The error, scaled as the total is, joins the fraction: it moves log(1 + f) by as much as f."""
@@ -183,12 +184,12 @@ def _of_sum(algebra: Builder, total: Val, error: Val, extra: Val | None = None) 
 def log1p_pair(algebra: Builder, x: Val, low: Val) -> Val:
     """log(1 + x + low), 1 + x a positive normal number and low a rounding error of x."""
     total, error = two_sum(algebra.const(x.type, 1.0), x)
-    return _of_sum(algebra, total, error + low)
+    return log_of_sum(algebra, total, error + low)
 
 
 def log1p(algebra: Builder, x: Val) -> Val:
     total, error = two_sum(algebra.const(x.type, 1.0), x)
-    result = _special(algebra, total, _of_sum(algebra, total, error))
+    result = _special(algebra, total, log_of_sum(algebra, total, error))
     # x itself where it is the result: the sum with 1 loses the sign of zero
     return algebra.select(algebra.abs(x) < FORMAT[x.type].eps / 4, x, result)
 
@@ -200,7 +201,7 @@ def log1p_unit(algebra: Builder, x: Val) -> Val:
     high, low = _LN2[x.type]
     zero = algebra.const(x.type, 0.0)
     return algebra.select(large, high, zero) + (
-        fraction + (_tail(algebra, fraction) + algebra.select(large, low, zero))
+        fraction + (log_tail(algebra, fraction) + algebra.select(large, low, zero))
     )
 
 
@@ -209,7 +210,7 @@ def _log_of_large(algebra: Builder, large: Val, magnitude: Val, x: Val, low: Val
     other. The factor 2 is added to the exponent, as twice the magnitude may overflow."""
     total, error = two_sum(algebra.const(x.type, 1.0), x)
     zero = algebra.const(x.type, 0.0)
-    return _of_sum(
+    return log_of_sum(
         algebra,
         algebra.select(large, magnitude, total),
         algebra.select(large, zero, error + low),

@@ -12,7 +12,7 @@ from ...ir.scalar.program import Builder, Val
 from .logarithm import split_exponent
 from .tools import FORMAT, INF, NAN, Pair, divide_pair, fast_two_sum, flip_sign, horner, two_prod
 
-__all__ = ["pow", "hypot", "rsqrt", "cbrt"]
+__all__ = ["pow", "hypot", "rsqrt", "cbrt", "log2_pair", "exp2_pair"]
 
 _THIRD = {
     "f32": (0.3333333432674408, -9.934107758624577e-09),
@@ -58,7 +58,7 @@ _EXP2 = {
 _LIMIT = {"f32": 160.0, "f64": 1100.0}  # 2^limit overflows, 2^-limit is 0
 
 
-def _log2_pair(math: Builder, magnitude: Val) -> Pair:
+def log2_pair(math: Builder, magnitude: Val) -> Pair:
     """log2(magnitude) to about 1.3 times the precision, for a positive finite magnitude.
 
     In pow its product with y goes up to 1100 (160 in f32), and 2^r turns the absolute error of that
@@ -90,7 +90,7 @@ def _log2_pair(math: Builder, magnitude: Val) -> Pair:
     return fast_two_sum(high, low + product_low)
 
 
-def _exp2_pair(math: Builder, x: Val, low: Val) -> Val:
+def exp2_pair(math: Builder, x: Val, low: Val) -> Val:
     """2^(x + low) with |x| <= limit; the power of two is applied in two halves, as 2^n itself need
     not be a normal number: only the second product may round, to a subnormal result."""
     layout = FORMAT[x.type]
@@ -108,7 +108,7 @@ def _exp2_pair(math: Builder, x: Val, low: Val) -> Val:
 
 def pow(math: Builder, x: Val, y: Val) -> Val:
     magnitude, layout = math.abs(x), FORMAT[x.type]
-    high, low = _log2_pair(math, magnitude)
+    high, low = log2_pair(math, magnitude)
     # bits of 0, inf and NaN have no logarithm: it is put in, and y * infinity gives the rest
     high = math.select(magnitude < INF, high, magnitude)
     high = math.select(magnitude == 0, math.const(x.type, -INF), high)
@@ -117,7 +117,7 @@ def pow(math: Builder, x: Val, y: Val) -> Val:
     limit = _LIMIT[x.type]
     inside = math.abs(product) < limit  # outside, the low part may be inf - inf
     product = math.select(product < -limit, -limit, math.select(product > limit, limit, product))
-    result = _exp2_pair(math, product, math.select(inside, product_low, 0.0))
+    result = exp2_pair(math, product, math.select(inside, product_low, 0.0))
     # C99: an odd whole y keeps the sign of x, a y that is not whole has no power of negative x; all
     # large numbers are whole and even, so trunc decides for every y
     half = y * 0.5

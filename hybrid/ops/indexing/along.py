@@ -1,4 +1,4 @@
-"""One index per element along an axis: take_along_axis and put_along_axis.
+"""One index per element along an axis: take_along_axis and the write where it reads.
 
 Invariant: records take int64 indices in range, which `index_check` returns.
 """
@@ -53,7 +53,7 @@ def _along_numbers(index: Tensor, shape: Ints, axis: int) -> Tensor:
             extent = index.shape[along]
             aligned = tuple(extent if b == along else 1 for b in range(len(shape)))
             number = reshape(arange(extent, device=index.device), aligned)
-        part = multiply(number, step)
+        part = multiply(number, step) if step != 1 else number
         total = part if total is None else add(total, part)
     return reshape(broadcast_to(total, index.shape), (index.size,))
 
@@ -115,9 +115,9 @@ def _along_index(operand: Tensor, indices: Any, axis: int) -> tuple[Tensor, int]
 
 
 @public(method=True)
-def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
-    """NumPy's take_along_axis: one index per result element along an axis; other axes
-    broadcast.
+def take_along_axis(x: Tensor, indices: Any, axis: int | None = -1) -> Tensor:
+    """NumPy's take_along_axis: one index per result element along an axis (None: of
+    the flattened tensor); other axes broadcast.
 
     ShapeError where the shapes do not fit, IndexOutOfRange for an index out of range.
 
@@ -127,23 +127,16 @@ def take_along_axis(x: Tensor, indices: Any, axis: int = -1) -> Tensor:
             [7, 8, 9]])
     """
     x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
     index, along = _along_index(x, indices, axis)
     shape = index.shape[:along] + x.shape[along : along + 1] + index.shape[along + 1 :]
     return bind(ALONG, broadcast_to(x, shape), index, axis=along)
 
 
-@public
-def put_along_axis(x: Tensor, indices: Any, values: Any, axis: int = -1) -> Tensor:
+def put_along(x: Tensor, indices: Any, values: Any, axis: int) -> Tensor:
     """A copy of x with `values` written where take_along_axis reads;
-    the last write to an element stays.
-
-    Errors are those of `take_along_axis`.
-
-    >>> hybrid.put_along_axis(hybrid.zeros(2, 3), hybrid.tensor([[1], [2]]), 5.0, axis=1)
-    tensor([[0., 5., 0.],
-            [0., 0., 5.]])
-    """
-    x = as_tensor(x)
+    the last write to an element stays."""
     index, along = _along_index(x, indices, axis)
     stored = broadcast_to(store(values, x.dtype, x.device), index.shape)
     numbers = _along_numbers(index, x.shape, along)

@@ -231,6 +231,7 @@ def _random_op(
             samples=samples,
             ulp=ulp,
             vjp=NO_GRAD,
+            facts=frozenset(["draw"]),
             fixed=tuple(range(nin)),
             accepts="uf",
             doc=doc,

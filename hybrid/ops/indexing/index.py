@@ -353,7 +353,14 @@ def scatter_add(rows: Tensor, update: Tensor, count: int) -> Tensor:
 
 
 def _set_rows(base: np.ndarray, index: np.ndarray, update: np.ndarray) -> np.ndarray:
-    """base with row index[i] replaced by update[i]; the last of equal indices stays."""
+    """base with row index[i] replaced by update[i]; NumPy assigns one after the other."""
+    out = base.copy()
+    out[np.ascontiguousarray(index)] = np.ascontiguousarray(update)
+    return out
+
+
+def _set_reference(base: np.ndarray, index: np.ndarray, update: np.ndarray) -> np.ndarray:
+    """The same by the number of the last update of each row."""
     out = base.copy()
     last = np.full(base.shape[0], -1, np.int64)
     np.maximum.at(last, index, np.arange(index.size))
@@ -391,7 +398,7 @@ SCATTER_SET = register(
         vjp=_set_vjp,
         keeps=frozenset("1"),
         facts=frozenset(["total"]),
-        reference=_set_rows,
+        reference=_set_reference,
         samples=_set_samples,
         ulp=0.0,
         doc="base[rows, inner] with row index[i] replaced by update[i]; the last write stays.",

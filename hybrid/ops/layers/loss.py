@@ -18,7 +18,7 @@ from ...ir.door.bind import convert as astype
 from ...ir.op import RowOp, register
 from ...ir.scalar.program import Builder, Val
 from ...ir.tensor import Handle
-from ..axes.reduce import mean
+from ..axes.reduce import dropped, keep_shape, mean
 from ..axes.reduce import sum as sum_
 from ..axes.rows import log_softmax
 from ..axes.views import RESHAPE, broadcast_to, expand_dims, moveaxis, reshape, squeeze
@@ -196,15 +196,18 @@ def _counted_body(algebra: Builder, operand: Val, target: Val, *, axes: Group) -
 def _counted_reference(
     operand: np.ndarray, target: np.ndarray, *, axes: Group
 ) -> tuple[np.ndarray, np.ndarray]:
-    count = np.asarray((target >= 0).sum(), np.float64)
+    over = tuple(range(*axes))
+    count = np.asarray((target >= 0).sum(over), np.float64)
     with np.errstate(all="ignore"):
-        return np.asarray(wide(operand).sum() / count), count
+        return np.asarray(wide(operand).sum(over) / count), count
 
 
 def _counted_vjp(
     gradients: tuple[Any, Any], outs: tuple[Any, Any], operand: Tensor, target: Tensor, axes: Group
 ) -> tuple[Any, None]:
-    return broadcast_to(divide(gradients[0], astype(outs[1], operand.dtype)), operand.shape), None
+    part = divide(gradients[0], astype(outs[1], operand.dtype))
+    kept = keep_shape(operand.shape, tuple(range(*axes)))
+    return broadcast_to(reshape(part, kept), operand.shape), None
 
 
 def _counted_samples(rng: np.random.Generator) -> Any:
@@ -217,8 +220,8 @@ COUNTED_MEAN = register(
         "counted_mean",
         2,
         lambda operand, target, axes: (
-            operand.with_(()),
-            operand.with_((), dt.compute_type(operand.dtype)),
+            operand.with_(dropped(operand.shape, axes)),
+            operand.with_(dropped(operand.shape, axes), dt.compute_type(operand.dtype)),
         ),
         body=_counted_body,
         params=("axes",),

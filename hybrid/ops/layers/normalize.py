@@ -251,6 +251,29 @@ def _layer_grad_vjp(
     *,
     axes: Group,
 ) -> tuple[Any, ...]:
+    # linear in the gradient, by a map that is its own transpose but for the weight
+    by_scaled = cache(lambda: bind(LAYER_GRAD, outer, operand, center, inverse, axes=axes))
+    rest = cache(lambda: _layer_grad_rest(outer, grad, operand, center, inverse, weight, axes))
+    others = (lambda: rest()[0], lambda: rest()[1], lambda: rest()[2])
+    if weight is None:
+        return (by_scaled, *others)
+    return (
+        lambda: multiply(by_scaled(), weight),
+        *others,
+        lambda: multiply(by_scaled(), grad),
+    )
+
+
+def _layer_grad_rest(
+    outer: Tensor,
+    grad: Tensor,
+    operand: Tensor,
+    center: Tensor,
+    inverse: Tensor,
+    weight: Tensor | None,
+    axes: Group,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of layer_norm_grad's operand, mean and 1 / sqrt(variance + eps)."""
     over = _over(axes)
     away = subtract(operand, center)
     unit = multiply(away, inverse)
@@ -261,20 +284,13 @@ def _layer_grad_vjp(
     )
     spread = multiply(outer, inverse)
     mean_vh = mean(multiply(spread, unit), axis=over, keepdims=True)
-    by_scaled = subtract(
-        subtract(spread, mean(spread, axis=over, keepdims=True)), multiply(unit, mean_vh)
-    )
     by_distance = multiply(add(multiply(spread, mean_ch), multiply(scaled, mean_vh)), -1)
     inner = subtract(subtract(scaled, mean_c), multiply(unit, mean_ch))
     by_inverse = add(
         _rows_of(multiply(outer, inner), over), _rows_of(multiply(by_distance, away), over)
     )
     by_operand = multiply(by_distance, inverse)
-    by_center = multiply(_rows_of(by_operand, over), -1)
-    rest = (by_operand, by_center, by_inverse)
-    if weight is None:
-        return (by_scaled, *rest)
-    return (multiply(by_scaled, weight), *rest, multiply(by_scaled, grad))
+    return by_operand, multiply(_rows_of(by_operand, over), -1), by_inverse
 
 
 def _layer_grad_samples(rng: np.random.Generator) -> Any:

@@ -111,7 +111,9 @@ def _factors(left: Tensor, right: Tensor, /) -> tuple[Tensor, Tensor]:
     return left, right
 
 
-matmul = public(flat(MATMUL, _factors), method=("matmul", "mm", "bmm", "dot"), operator=True)
+matmul = public(
+    flat(MATMUL, _factors), method=("matmul", "mm", "bmm", "dot"), operator=True, linalg=True
+)
 matmul.__name__ = matmul.__qualname__ = "matmul"
 matmul.__doc__ = """a @ b: matrices in the last two axes, leading axes broadcast.
 
@@ -245,7 +247,7 @@ def _axes_pair(
     )
 
 
-@public
+@public(linalg=True)
 def tensordot(a: Tensor, b: Tensor, /, axes: Any = 2) -> Tensor:
     """Sum of products over pairs of axes: an int (last of a with first of b) or two
     sequences.
@@ -270,7 +272,7 @@ def tensordot(a: Tensor, b: Tensor, /, axes: Any = 2) -> Tensor:
     return reshape(matmul(operand, result), rows + cols)
 
 
-@public
+@public(linalg=True)
 def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     """Dot products along an axis; the other axes broadcast.
 
@@ -315,7 +317,7 @@ def dot(a: Tensor, b: Tensor, /) -> Tensor:
     return matmul(a, b) if b.ndim <= 2 else tensordot(a, b, axes=((a.ndim - 1,), (b.ndim - 2,)))
 
 
-@public
+@public(linalg=True)
 def kron(a: Tensor, b: Tensor, /) -> Tensor:
     """Kronecker product of tensors of one rank.
 

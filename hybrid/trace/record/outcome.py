@@ -31,6 +31,7 @@ from .outputs import (
     New,
     Spec,
     Unfit,
+    ViewChain,
     canonical,
     moved_step,
     on_their_own,
@@ -100,6 +101,7 @@ class _Recipes:
         self.roles, self.values, self.host_reads = roles, roles.recorder.handles, host_reads
         self.outputs: dict[int, int] = {}  # value number -> output number
         self.on_tape: dict[int, Handle] = {}
+        self.bases: dict[int, Handle] = {}  # of views, by identity
 
     def output(self, number: int) -> int:
         """The output that is the value with this number."""
@@ -125,17 +127,35 @@ class _Recipes:
         return New(output, id(tensor), "tape", self.view(tensor))
 
     def view(self, tensor: Handle) -> Any:
-        """The live tensor that this one is a view of, when it outlives the call."""
-        alias = getattr(tensor, "_x", None)
+        """The live tensor that this one is a view of, when it outlives the call: the nearest input,
+        else the base of all."""
+        alias: Any = getattr(tensor, "_x", None)
         if not isinstance(alias, Alias) or alias.base is None:
             return None
-        parent = self.known(alias.base) if self.roles.is_input(alias.base) else id(alias.base)
-        step = alias.step if alias.parent is alias.base else None
-        starts = self.roles.recorder.starts_of(tensor)
+        steps: list[tuple[str, Any]] = []
+        starts: list[Any] = []
+        inner: Any = tensor
+        while inner is tensor or not (inner is alias.base or self.roles.is_input(inner)):
+            here: Any = inner._x
+            steps.append((here.how, here.step))
+            starts += self.roles.recorder.starts_of(inner)
+            inner = here.parent
+        parent = self.known(inner) if self.roles.is_input(inner) else id(alias.base)
+        self.bases[id(alias.base)] = alias.base
+        if len(steps) > 1:
+            whole = not starts and all(step is not None for _, step in steps)
+            return parent, alias.how, ViewChain(tuple(reversed(steps))) if whole else None
+        step = alias.step
         if step is not None and starts:
             found = tuple([(axis, self.roles.numbers[id(operand)]) for axis, operand in starts])
             step = moved_step(step, found)
         return parent, alias.how, step
+
+    def hidden(self, ident: int) -> New:
+        """The recipe of a base that nobody holds but views."""
+        spec = self.tensor(self.bases[ident])
+        assert isinstance(spec, New)
+        return spec
 
     def host(self, value: Any) -> HostValue | Computed | None:
         """The recipe of a Python value that was read from a tensor at the return, or that is a
@@ -227,7 +247,8 @@ def results_of(
         primitives = [_put(facts, key, tensor, left.settled) for key, tensor in stored]
         specs = [recipes.tensor(tensor) for _, tensor in stored]
         grads = [None if t is None else recipes.tensor(t) for _, t in left.final]
-        result, *rest = on_their_own([result, *specs, *grads, *actions.specs()])
+        left_behind = [result, *specs, *grads, *actions.specs()]
+        result, *rest = on_their_own(left_behind, recipes.hidden)
     except RecursionError:
         raise Unfit("returns a container that holds itself or is nested too deeply") from None
     count = len(specs)

@@ -7,13 +7,15 @@ or capture, is one object in a replay too; containers that the call made are mad
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ...autograd.backward import stop_gradient
 from ...core.errors import HybridError
-from ...ir.tensor import Handle, Leaf, link_view, new_handle
+from ...ir.door.bind import view_again
+from ...ir.tensor import SAME, Handle, Leaf, link_view, new_handle
 from ..follow.terms import OPERATORS, Collection, Constant, Made, Operation
 from ..heap.allowlist import is_a, is_tuple, plain
 from ..heap.arrays import dtype_key, scalar_key
@@ -24,6 +26,8 @@ from .kept.leaves import ArrayBehind, behind
 __all__ = [
     "New",
     "MovedStep",
+    "ViewChain",
+    "linked",
     "moved_step",
     "Known",
     "Plain",
@@ -50,8 +54,9 @@ class Unfit(HybridError):
 
 class New(NamedTuple):
     """A tensor made by the call: the output that is its value, identity among the results, what its
-    tape node is (none, a new leaf, or one on a tape), and the tensor it is a view of (a Known or
-    the identity of a New, how, and the step where it is the only one) if any."""
+    tape node is (none, a new leaf, or one on a tape), and the tensor it is a view of if any (a
+    Known, the identity of a New that is made for somebody, or a New that nobody holds), how, and
+    the step or steps."""
 
     output: int
     ident: int
@@ -86,6 +91,23 @@ def moved_step(step: Any, starts: tuple[tuple[int, int], ...]) -> MovedStep:
     for axis, _ in starts:
         begin[axis] = 0
     return MovedStep((step[0], tuple((params | {"begin": tuple(begin)}).items())), starts)
+
+
+class ViewChain(NamedTuple):
+    """How a view comes of its base by several steps: what each was made by, and the step."""
+
+    steps: tuple[tuple[str, tuple[Any, Any]], ...]
+
+
+def linked(view: Handle, base: Handle, method: str, step: Any) -> None:
+    """Make a tensor a view of a base, by one step or several."""
+    if type(step) is ViewChain:
+        for made_by, inner in step.steps[:-1]:
+            shown = stop_gradient(base) if inner is SAME else view_again(inner, base)
+            link_view(shown, base, made_by, inner)
+            base = shown
+        method, step = step.steps[-1]
+    link_view(view, base, method, step)
 
 
 class Known(NamedTuple):
@@ -202,7 +224,9 @@ def canonical(spec: Any, idents: dict[Any, int]) -> Any:
     """A comparable form, equal for two recordings that build the same."""
     if isinstance(spec, New):
         view = spec.view
-        if view is not None and isinstance(view[0], int):
+        if view is not None and type(view[0]) is New:
+            view = canonical(view[0], idents), *view[1:]
+        elif view is not None and isinstance(view[0], int):
             view = idents.setdefault(view[0], len(idents)), *view[1:]
         return "new", spec.output, idents.setdefault(spec.ident, len(idents)), spec.node, view
     if isinstance(spec, Known):
@@ -340,44 +364,47 @@ class Maker:
         return tensor
 
     def link(self) -> None:
-        """Make views of what eager code returns as views (a base nobody holds is stood in for)."""
+        """Make views of what eager code returns as views."""
         for tensor, base, method, step in self.views:
             if type(step) is MovedStep:
                 step = step.now(self.inputs)
-            parent = self.build(base) if isinstance(base, Known) else self.made.get(base)
-            link_view(
-                tensor,
-                parent if parent is not None else new_handle(tensor._v, tensor._a),
-                method,
-                None if parent is None else step,
-            )
+            parent = self.made[base] if isinstance(base, int) else self.build(base)
+            linked(tensor, parent, method, step)
 
 
-def on_their_own(specs: list[Any]) -> list[Any]:
-    """The recipes with no link from a view to a base nobody can see: there is nothing to share."""
+def on_their_own(specs: list[Any], hidden: Callable[[int], New]) -> list[Any]:
+    """The recipes with no link from a view to a base that nobody can see, where there is nothing to
+    share; a base of several views that nobody holds is made as well, by its recipe (`hidden`)."""
     made: dict[int, New] = {}
-
-    def visit(spec: Any) -> None:
-        if type(spec) is New:
-            made[spec.ident] = spec
-        elif type(spec) is Box:
-            for item in spec.items:
-                visit(item)
-
     for spec in specs:
-        visit(spec)
+        _tensors(spec, made)
     bases = Counter(s.view[0] for s in made.values() if s.view is not None)
+    alone = {base for base, count in bases.items() if count == 1 and base not in made}
+    shared: dict[int, New] = {
+        base: hidden(base)
+        for base in bases
+        if isinstance(base, int) and base not in made and base not in alone
+    }
+    return [_on_its_own(spec, alone, shared) for spec in specs]
 
-    def without_link(spec: Any) -> Any:
-        if (
-            type(spec) is New
-            and spec.view is not None
-            and spec.view[0] not in made
-            and bases[spec.view[0]] == 1
-        ):
-            return spec if isinstance(spec.view[0], Known) else spec._replace(view=None)
-        return (
-            spec._replace(items=tuple(map(without_link, spec.items))) if type(spec) is Box else spec
-        )
 
-    return [without_link(s) for s in specs]
+def _tensors(spec: Any, made: dict[int, New]) -> None:
+    """The tensors that a recipe makes, by identity."""
+    if type(spec) is New:
+        made[spec.ident] = spec
+    elif type(spec) is Box:
+        for item in spec.items:
+            _tensors(item, made)
+
+
+def _on_its_own(spec: Any, alone: Set[Any], shared: dict[int, New]) -> Any:
+    """A recipe whose views have no base in `alone`, and for those in `shared` a recipe of it."""
+    if type(spec) is Box:
+        items = tuple([_on_its_own(item, alone, shared) for item in spec.items])
+        return spec._replace(items=items)
+    if type(spec) is not New or spec.view is None or isinstance(spec.view[0], Known):
+        return spec
+    base, *step = spec.view
+    if base in shared:
+        return spec._replace(view=(shared[base], *step))
+    return spec._replace(view=None) if base in alone else spec

@@ -412,7 +412,7 @@ def _run(graph: Any, inputs: list[Any], reads: list[int]) -> list[Any]:
         for value in node.inputs:
             if isinstance(value, Const):
                 if value.aval.ndim == 0:
-                    tensor = door._literal_of(value.data, value.aval.dtype, value.aval.device)
+                    tensor = door.literal_of(value.data, value.aval.dtype, value.aval.device)
                 else:
                     tensor = new_handle(value.data, value.aval)
                 operands.append(tensor)

@@ -7,6 +7,7 @@ the same order of operations, so the bits of a result depend on the values of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -232,14 +233,21 @@ def _host(
     if function is None:
         raise BackendError(f"host op {op.name} has no function")
 
-    def call(*xs: np.ndarray) -> Any:
-        with plain_floats():
-            computed = function(*xs, **params)
-        results = computed if isinstance(computed, (tuple, list)) else (computed,)
-        arrays = tuple([np.asarray(r, a.dtype) for r, a in zip(results, outputs)])
-        return arrays[0] if len(outputs) == 1 else arrays
+    function = partial(function, **params) if params else function
+    first = outputs[0].dtype
 
-    return call
+    def one(*xs: np.ndarray) -> Any:
+        with plain_floats():
+            computed = function(*xs)
+            if isinstance(computed, (tuple, list)):
+                (computed,) = computed
+            return np.asarray(computed, first)
+
+    def several(*xs: np.ndarray) -> Any:
+        with plain_floats():
+            return tuple([np.asarray(r, a.dtype) for r, a in zip(function(*xs), outputs)])
+
+    return one if len(outputs) == 1 else several
 
 
 # ---- kind scatter

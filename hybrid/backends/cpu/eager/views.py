@@ -48,7 +48,8 @@ def view(
     layout = op.layout
     if layout is None:
         raise BackendError(f"view op {op.name} has no layout")
-    source, target, itemsize = inputs[0], outputs[0], inputs[0].dtype.itemsize
+    source, target = inputs[0], outputs[0]
+    itemsize, width = source.dtype.itemsize, target.dtype.itemsize
     if source.size == 0 or target.size == 0:
         return lambda array: arrays.empty(target)
 
@@ -57,8 +58,8 @@ def view(
         if placed is None:
             return None
         offset, steps = placed
-        nbytes = tuple(s * itemsize for s in steps)
-        return make_viewer(target, offset * itemsize, nbytes, fallback, arrays.functions)
+        nbytes = tuple(s * width for s in steps)
+        return make_viewer(target, offset * width, nbytes, fallback, arrays.functions)
 
     def of_strides(nbytes: Ints) -> Kernel:
         whole = not any(s % itemsize for s in nbytes)

@@ -98,8 +98,8 @@ def _parts(spec: Spec) -> Iterator[New | Known]:
         yield spec
         if spec.view is not None and isinstance(spec.view[2], MovedStep):
             yield from map(Known, spec.view[2].numbers)
-        if spec.view is not None and isinstance(spec.view[0], Known):
-            yield spec.view[0]
+        if spec.view is not None and not isinstance(spec.view[0], int):
+            yield from _parts(spec.view[0])
     elif isinstance(spec, Known):
         yield spec
     elif isinstance(spec, (Box, HostValue)):

@@ -20,7 +20,7 @@ from ....autograd.tape import PseudoOp
 from ....backends.api import CHECKED, Entry, Replay
 from ....core.signals import finish
 from ....ir.door.pending import COLLECTING, known
-from ....ir.tensor import RUNTIME, Leaf, link_view, new_handle
+from ....ir.tensor import RUNTIME, Leaf, new_handle
 from ...heap.allowlist import instance_dict, lookup
 from ...heap.facts import Holder, Key
 from ...heap.setters import Put
@@ -30,10 +30,10 @@ from ...record.guards import run_text
 from ...record.outcome import Outcome
 from ...record.outputs import (
     Computed,
-    Known,
     MovedStep,
     New,
     Plain,
+    linked,
 )
 from ...record.recording import Recording
 from ...record.result_tape import Replayed, ResultTape
@@ -252,17 +252,15 @@ class _Writer(ValueWriter):
         return made
 
     def _views(self) -> None:
-        """Views of what eager code returns as views; a base nobody holds is stood in for."""
+        """Views of what eager code returns as views."""
         for view, base, method, step in self.views:
-            parent = self.input(base.number) if type(base) is Known else self.made.get(base)
-            if parent is None:
-                parent, step = f"{self.const(new_handle)}({view}._v, {view}._a)", None
+            parent = self.made[base] if isinstance(base, int) else self.build(base)
             shown = self.const(step)
             if type(step) is MovedStep:
                 starts = ", ".join([f"{n}: {self.input(n)}" for n in step.numbers])
                 shown = f"{self.const(step.now)}({{{starts}}})"
             given = f"{view}, {parent}, {method!r}, {shown}"
-            self.lines.append(f"{self.const(link_view)}({given})")
+            self.lines.append(f"{self.const(linked)}({given})")
 
     def _tell(self) -> None:
         """The calls that come after everything else, with their arguments as they are now; an

@@ -16,7 +16,7 @@ from ...fallback.postponed import PostponingRecorder
 from ...heap.allowlist import is_tuple
 from ...heap.facts import same as known_same
 from ...heap.structure import fields_of
-from ...record.outputs import Box, Known, MovedStep, New, Plain, Spec, Unfit
+from ...record.outputs import Box, Known, MovedStep, New, Plain, Spec, Unfit, ViewChain
 
 __all__ = ["Recipes"]
 
@@ -76,9 +76,11 @@ class Recipes:
         base, how, step = spec.view
         if isinstance(base, Known):
             same = self.inputs[base.number] is base_now
+        elif isinstance(base, New):
+            same = self._tensor(base, base_now) is base
         else:
             same = self._same(base, base_now)
-        if isinstance(step, MovedStep) or alias.how != how or not same:
+        if isinstance(step, (MovedStep, ViewChain)) or alias.how != how or not same:
             raise Unfit("returns another view")
         if step is None:
             return spec

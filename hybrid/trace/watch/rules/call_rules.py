@@ -59,6 +59,7 @@ CALLABLE_KINDS = (
     staticmethod,
     types.ClassMethodDescriptorType,
 )
+OF_UFUNCS = ("reduce", "accumulate", "outer")  # methods that change nothing
 MADE_OF_TEXT = ("fromisoformat", "fromordinal", "combine")  # class methods that ask for no clock
 MODELLED = (functools.partial, *MAKERS_OF_READERS, types.MethodType)
 
@@ -99,10 +100,11 @@ def _makes_callee(code: CodeType, callee: Iterable[Expr]) -> bool:
     )
 
 
-def _plain_base(owner: Any) -> bool:
-    """Whether C methods of an object read no more than an immutable value."""
+def _plain_base(owner: Any, name: str) -> bool:
+    """Whether C methods of an object read no more than an immutable value, or what a call of the
+    object itself reads."""
     kinds = (int, float, complex, bytes, np.generic, slice, property, Handle, *FIXED)
-    return plain(owner) or is_a(owner, kinds)
+    return plain(owner) or is_a(owner, kinds) or (is_a(owner, np.ufunc) and name in OF_UFUNCS)
 
 
 class CallRules:
@@ -291,7 +293,7 @@ class CallRules:
         elif is_a(owner, type):
             if owner not in PURE_CLASS_METHODS and not (owner in FIXED and name in MADE_OF_TEXT):
                 why(f"calls {owner.__name__}.{name}", access)
-        elif _plain_base(owner) or name in ("__reduce__", "__init_subclass__"):
+        elif _plain_base(owner, name) or name in ("__reduce__", "__init_subclass__"):
             return
         elif type(owner) in TRANSIENT and not self.facts.existing(owner):
             pass

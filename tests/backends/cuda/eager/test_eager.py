@@ -34,13 +34,15 @@ def card():
     door.use(before)
 
 
-# branches and loops run graphs: on a card their steps are ops; what the host alone computes is refused
-NAMES = [
-    name
-    for name in ALL
-    if name not in ("while_loop", "scan", "switch")
-    and not (isinstance(OPS[name], HostOp) and OPS[name].algorithm is None)
-]
+def on_cards(name):
+    """Branches and loops run graphs: on a card their steps are ops.  What the host's libraries
+    compute, and no kernel, is refused there."""
+    op = OPS[name]
+    hosted = isinstance(op, HostOp) and op.algorithm is None
+    return not hosted and name not in ("while_loop", "scan", "switch")
+
+
+NAMES = [name for name in ALL if on_cards(name)]
 
 
 def params_on(params, kind):

@@ -1,0 +1,1 @@
+"""Transforms against what they stand for: loops, and calls of whole batches."""

@@ -1,0 +1,126 @@
+"""Numbers evenly spaced on a logarithmic scale.
+
+Invariant: ranges between Python numbers are computed in double precision and rounded once; those
+between tensors are ordinary operations, with their gradients.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.errors import HybridError, ShapeError
+from ...core.floating import plain_floats
+from ...ir.door.bind import as_tensor, operands, store
+from ...ir.door.bind import convert as astype
+from ...ir.door.foreign import data_of, holds_tensors
+from ..axes.views import expand_dims, moveaxis, reshape
+from ..base.surface import public
+from ..build.create import arange
+from ..build.join import concat
+from ..elementwise.arithmetic import add, divide, multiply, subtract
+from ..elementwise.powers import power
+
+Tensor = Any
+
+
+def _count(num: Any, what: str) -> int:
+    count = operator.index(num)
+    if count < 0:
+        raise ShapeError(f"{what}: {count} samples")
+    return count
+
+
+def _placed(made: Tensor, axis: int, dtype: Any) -> Tensor:
+    """A range along its first axis, moved to `axis`, in the dtype that was asked for."""
+    made = moveaxis(made, 0, axis) if made.ndim > 1 else made
+    return made if dtype is None else astype(made, dt.canonical(dtype))
+
+
+def _on_host(function: Callable[..., Any], ends: tuple[Any, ...], dtype: Any) -> Any:
+    """What NumPy makes of numbers and arrays, rounded to the dtype once."""
+    arrays = [data_of(v).array for v in ends]
+    weak = not any(isinstance(v, (np.ndarray, np.generic)) for v in ends)
+    with plain_floats():
+        made = function(*arrays)
+    wanted = dt.default_float if weak else dt.canonical(made.dtype)
+    return store(made, wanted if dtype is None else dt.canonical(dtype))
+
+
+@public
+def logspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Any = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Tensor:
+    """`num` numbers from base^start to base^stop whose logarithms are evenly spaced, along a new
+    axis where the ends are tensors; float32 for Python numbers.
+
+    ShapeError for a negative `num`.
+
+    >>> hybrid.logspace(0, 3, 4)
+    tensor([   1.,   10.,  100., 1000.])
+    """
+    count = _count(num, "logspace")
+    if not holds_tensors([start, stop, base]):
+        return _on_host(
+            lambda first, last, root: np.logspace(first, last, count, endpoint, root, axis=axis),
+            (start, stop, base),
+            dtype,
+        )
+    first, last, root = operands(start, stop, base)
+    steps = _steps(count, endpoint, first, last)
+    exponents = add(first, multiply(subtract(last, first), steps))
+    return _placed(power(root, exponents), axis, dtype)
+
+
+def _steps(count: int, endpoint: bool, first: Tensor, last: Tensor) -> Tensor:
+    """0 up to 1 in `count` steps, to be multiplied with what the ends broadcast to."""
+    dtype = dt.promote(first.dtype, last.dtype)
+    dtype = dtype if dt.is_float(dtype) else dt.default_float
+    parts = max(count - 1 if endpoint else count, 1)
+    steps = divide(astype(arange(count, device=first.device), dtype), parts)
+    return reshape(steps, (count,) + (1,) * max(first.ndim, last.ndim))
+
+
+@public
+def geomspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Tensor:
+    """`num` numbers from start to stop with a constant ratio, along a new axis where the ends are
+    tensors; the ends are exact; float32 for Python numbers.
+
+    ShapeError for a negative `num`, HybridError for an end that is 0.
+
+    >>> hybrid.geomspace(1, 1000, 4)
+    tensor([   1.,   10.,  100., 1000.])
+    """
+    count = _count(num, "geomspace")
+    if not holds_tensors([start, stop]):
+        if not all(data_of(v).array.all() for v in (start, stop)):
+            raise HybridError("geomspace: an end is 0, which no ratio leads to")
+        return _on_host(
+            lambda first, last: np.geomspace(first, last, count, endpoint, axis=axis),
+            (start, stop),
+            dtype,
+        )
+    first, last = [as_tensor(v) for v in operands(start, stop)]
+    steps = _steps(count, endpoint, first, last)
+    made = multiply(first, power(divide(last, first), steps))
+    if endpoint and count > 1:
+        top = expand_dims(add(last, multiply(first, 0.0)), 0)
+        made = concat([made[:-1], top], 0)
+    return _placed(made, axis, dtype)

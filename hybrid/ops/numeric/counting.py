@@ -1,0 +1,166 @@
+"""Counts of elements by their value: bincount, and places of elements in bins.
+
+Invariant: the records take int64 rows in range.  On the host sums are those of NumPy's bincount:
+in order, in float64, rounded once.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import HOST
+from ...core.errors import ArgumentError, DTypeError, ShapeError
+from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import convert as astype
+from ...ir.op import NO_GRAD, HostOp, register
+from ..axes.extremes import all as all_
+from ..axes.extremes import max as max_
+from ..axes.extremes import min as min_
+from ..axes.slices import flip, narrow
+from ..axes.views import reshape
+from ..base.common import draw, ints
+from ..base.surface import public
+from ..build.create import ones, zeros
+from ..elementwise.arithmetic import subtract
+from ..elementwise.logic import greater_equal, less_equal
+from ..indexing.index import gather_rows, scatter_add
+from .ranks import bucket
+
+Tensor = Any
+
+
+def _count_samples(rng: np.random.Generator) -> Any:
+    yield [ints(rng, 9, high=4)], {"rows": 5}
+    yield [ints(rng, 0)], {"rows": 3}
+
+
+def _sum_samples(rng: np.random.Generator) -> Any:
+    yield [ints(rng, 9, high=4), draw(rng, 9)], {"rows": 5}
+    yield [ints(rng, 0), draw(rng, 0)], {"rows": 3}
+
+
+def _sums(index: np.ndarray, weights: np.ndarray, rows: int) -> np.ndarray:
+    found = np.bincount(index, weights.astype(np.float64), rows)
+    return found.astype(weights.dtype)
+
+
+COUNTS = register(
+    HostOp(
+        "bin_counts",
+        1,
+        lambda index, rows: (index.with_((rows,), dt.int64),),
+        body=lambda index, rows: np.bincount(index, minlength=rows).astype(np.int64),
+        params=("rows",),
+        vjp=NO_GRAD,
+        facts=frozenset(["total"]),
+        reference=lambda index, rows: np.bincount(index, minlength=rows),
+        samples=_count_samples,
+        ulp=0.0,
+        doc="How often each row number occurs.",
+    )
+)
+SUMS = register(
+    HostOp(
+        "bin_sums",
+        2,
+        lambda index, weights, rows: (weights.with_((rows,)),),
+        body=_sums,
+        params=("rows",),
+        vjp=lambda gradient, out, index, weights, rows: (None, gather_rows(gradient, index)),
+        keeps=frozenset("0"),
+        facts=frozenset(["total"]),
+        reference=lambda index, weights, rows: np.bincount(index, weights.astype(np.float64), rows),
+        samples=_sum_samples,
+        ulp=2.0,
+        doc="Sums of weights by row number, in order.",
+    )
+)
+
+
+def counted(rows: Tensor, weights: Tensor | None, count: int) -> Tensor:
+    """How often each of `count` row numbers occurs, or the sums of their weights."""
+    if rows.device is HOST and (weights is None or dt.is_float(weights.dtype)):
+        if weights is None:
+            return bind(COUNTS, rows, rows=count)
+        return bind(SUMS, rows, weights, rows=count)
+    if weights is None:
+        weights = ones(rows.shape, dtype=dt.int64, device=rows.device)
+    return reshape(scatter_add(rows, reshape(weights, (rows.size, 1)), count), (count,))
+
+
+_NEGATIVE = "bincount takes integers that are 0 or more"
+
+
+@public
+def bincount(x: Tensor, /, weights: Any = None, minlength: int = 0) -> Tensor:
+    """How often each number from 0 to the largest element of x occurs (int64), or the sums of the
+    weights there; at least `minlength` numbers.
+
+    x is one-dimensional, of integers or bools, 0 or more; its largest element is read.  Sums have
+    the dtype of floating weights, float32 for others, and a gradient for the weights.  ShapeError,
+    DTypeError and ArgumentError for other x.
+
+    >>> hybrid.bincount(hybrid.tensor([1, 3, 1, 0]))
+    tensor([1, 2, 0, 1])
+    >>> hybrid.bincount(hybrid.tensor([1, 3, 1]), weights=[0.5, 2.0, 1.0], minlength=5)
+    tensor([0. , 1.5, 0. , 2. , 0. ])
+    """
+    x, least = as_tensor(x), operator.index(minlength)
+    if x.ndim != 1:
+        raise ShapeError(f"bincount takes one dimension, not {x.ndim}; flatten x first")
+    if least < 0:
+        raise ArgumentError(f"bincount: minlength is {least}; it has to be 0 or more")
+    if x.size == 0:
+        x = astype(x, dt.int64)
+    if dt.is_float(x.dtype):
+        raise DTypeError(f"bincount takes integers, not {x.dtype.name}; convert with .astype")
+    rows = astype(x, dt.int64)
+    if weights is not None:
+        weights = as_tensor(weights, x.device)
+        if weights.shape != x.shape:
+            raise ShapeError(f"bincount: weights of shape {weights.shape} for {x.shape}")
+        weights = weights if dt.is_float(weights.dtype) else astype(weights, dt.default_float)
+    if not x.size:
+        dtype = dt.int64 if weights is None else weights.dtype
+        return zeros((least,), dtype=dtype, device=x.device)
+    if weights is None and rows.device is HOST:
+        try:
+            return as_tensor(np.bincount(rows.numpy(), minlength=least))
+        except ValueError:
+            raise ArgumentError(_NEGATIVE) from None
+    if int(min_(rows)) < 0:
+        raise ArgumentError(_NEGATIVE)
+    return counted(rows, weights, max(int(max_(rows)) + 1, least))
+
+
+def ordered(edges: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether edges never fall, and whether they never rise."""
+    size = max(edges.shape[0] - 1, 0)
+    low, high = narrow(edges, 0, 0, size), narrow(edges, 0, min(1, edges.shape[0]), size)
+    return all_(greater_equal(high, low)), all_(less_equal(high, low))
+
+
+@public
+def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
+    """Which bin each element is in (int64): i where bins[i-1] <= x < bins[i], or with `right`
+    bins[i-1] < x <= bins[i]; 0 and len(bins) are below and above all.
+
+    bins are sorted, upwards or downwards (then the inequalities are the other way round); NaN is
+    above all.  ShapeError for bins of several dimensions, ArgumentError for unsorted ones.
+
+    >>> hybrid.digitize(hybrid.tensor([0.2, 6.4, 3.0, 1.6]), [0.0, 1.0, 2.5, 4.0, 10.0])
+    tensor([1, 4, 3, 2])
+    """
+    edges, x = operands(bins, x, compares=True)
+    if edges.ndim != 1:
+        raise ShapeError(f"digitize takes bins of one dimension, not {edges.ndim}")
+    rises, falls = ordered(edges)
+    if rises:
+        return bucket(edges, x, right=not right)
+    if not falls:
+        raise ArgumentError("digitize: bins have to be sorted, upwards or downwards")
+    return subtract(edges.shape[0], bucket(flip(edges), x, right=not right))

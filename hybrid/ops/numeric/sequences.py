@@ -1,0 +1,245 @@
+"""Convolutions and correlations of sequences, inner products, windows for spectra.
+
+Invariant: on the host a convolution is a host step in the order of NumPy; elsewhere it is a
+convolution of images of height 1.  Windows are computed in float64 and rounded once; one point has
+the weight 1.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ...core.aval import HOST, Aval
+from ...core.errors import ArgumentError, ShapeError
+from ...core.floating import plain_floats
+from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import convert as astype
+from ...ir.op import HostOp, register
+from ..axes.slices import embed, flip, narrow
+from ..axes.views import reshape
+from ..base.common import shapes_of, wide
+from ..base.surface import public
+from ..build.create import arange, ones
+from ..elementwise.arithmetic import abs, add, multiply, subtract
+from ..elementwise.trigonometry import cos
+from ..products.contract import matmul, tensordot
+from ..products.convolution import conv1d
+
+Tensor = Any
+MODES = ("full", "same", "valid")
+
+
+def _range(left: int, right: int, mode: str) -> tuple[int, int]:
+    """Where in the full convolution of two sizes the result of a mode begins, and its size."""
+    if mode == "full":
+        return 0, left + right - 1
+    short, long = min(left, right), max(left, right)
+    return ((short - 1) // 2, long) if mode == "same" else (short - 1, long - short + 1)
+
+
+def _infer(left: Aval, right: Aval, *, mode: str) -> tuple[Aval, ...]:
+    return (left.with_((_range(left.shape[0], right.shape[0], mode)[1],)),)
+
+
+def _host_convolve(left: np.ndarray, right: np.ndarray, mode: str) -> np.ndarray:
+    if dt.is_half(dt.canonical(left.dtype)):
+        found = np.convolve(left.astype(np.float32), right.astype(np.float32), mode)  # type: ignore[call-overload]
+        return np.asarray(found.astype(left.dtype))
+    return np.asarray(np.convolve(left, right, mode))  # type: ignore[call-overload]
+
+
+def _vjp(gradient: Tensor, out: Tensor, left: Tensor, right: Tensor, mode: str) -> tuple[Any, Any]:
+    begin, _ = _range(left.shape[0], right.shape[0], mode)
+    full = (left.shape[0] + right.shape[0] - 1,)
+
+    def by(other: Tensor) -> Tensor:
+        spread = gradient if mode == "full" else embed(gradient, full, (begin,), (1,))
+        return convolved(spread, flip(other), "valid")
+
+    return lambda: by(right), lambda: by(left)
+
+
+CONVOLVE = register(
+    HostOp(
+        "convolve",
+        2,
+        _infer,
+        body=_host_convolve,
+        params=("mode",),
+        vjp=_vjp,
+        keeps=frozenset("01"),
+        facts=frozenset(["total"]),
+        reference=lambda left, right, mode: np.convolve(wide(left), wide(right), mode),
+        ulp=80.0,
+        samples=shapes_of(
+            [
+                ((7,), (3,), {"mode": "full"}),
+                ((7,), (4,), {"mode": "same"}),
+                ((3,), (8,), {"mode": "same"}),
+                ((2,), (5,), {"mode": "valid"}),
+            ]
+        ),
+        doc="Convolution of two sequences: all of it, its middle, or where both overlap.",
+    )
+)
+
+
+def convolved(left: Tensor, right: Tensor, mode: str) -> Tensor:
+    """The convolution of two sequences of one dtype."""
+    if left.device is HOST:
+        return bind(CONVOLVE, left, right, mode=mode)
+    begin, size = _range(left.shape[0], right.shape[0], mode)
+    if left.shape[0] < right.shape[0]:
+        left, right = right, left
+    images, kernel = (reshape(t, (1, 1, t.size)) for t in (left, flip(right)))
+    found = reshape(conv1d(images, kernel, padding=right.shape[0] - 1), (-1,))
+    return narrow(found, 0, begin, size)
+
+
+def _sequences(what: str, a: Any, v: Any, mode: str) -> tuple[Tensor, Tensor]:
+    if mode not in MODES:
+        raise ArgumentError(f"{what}: mode {mode!r} is none of 'full', 'same' and 'valid'")
+    left, right = operands(a, v)
+    left, right = (reshape(t, (1,)) if t.ndim == 0 else t for t in (left, right))
+    if left.ndim != 1 or right.ndim != 1 or not left.size or not right.size:
+        raise ShapeError(
+            f"{what} takes sequences that are not empty, not shapes {left.shape} and {right.shape}"
+        )
+    wanted = dt.promote(left.dtype, right.dtype)
+    return astype(left, wanted), astype(right, wanted)
+
+
+@public
+def convolve(a: Any, v: Any, mode: str = "full") -> Tensor:
+    """The convolution of two sequences: sum over k of a[k] * v[n - k].
+
+    mode 'full' gives all len(a) + len(v) - 1 results, 'same' the middle max(len(a), len(v)) of
+    them, 'valid' those where the sequences overlap completely.  Dtypes promote.  ShapeError for
+    operands that are empty or have more than one dimension.
+
+    >>> hybrid.convolve(hybrid.tensor([1.0, 2.0, 3.0]), [0.0, 1.0, 0.5])
+    tensor([0. , 1. , 2.5, 4. , 1.5])
+    """
+    left, right = _sequences("convolve", a, v, mode)
+    return convolved(left, right, mode)
+
+
+@public
+def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
+    """The cross-correlation of two sequences: sum over n of a[n + k] * v[n]; modes are those of
+    `convolve`.
+
+    >>> hybrid.correlate(hybrid.tensor([1.0, 2.0, 3.0]), [0.0, 1.0, 0.5], "same")
+    tensor([2. , 3.5, 3. ])
+    """
+    left, right = _sequences("correlate", a, v, mode)
+    if left.shape[0] < right.shape[0]:  # NumPy exchanges them, which moves the middle
+        return flip(convolved(right, flip(left), mode))
+    return convolved(left, flip(right), mode)
+
+
+@public
+def inner(a: Any, b: Any, /) -> Tensor:
+    """Sums of products over the last axes of a and b; products where one of them is 0-d.
+
+    The result has a's other axes, then b's.  ShapeError where the last axes differ in size.
+
+    >>> hybrid.inner(hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([10, 1]))
+    tensor([12, 34])
+    """
+    a, b = operands(a, b)
+    if a.ndim == 0 or b.ndim == 0:
+        return multiply(a, b)
+    if a.ndim == 1 or b.ndim == 1:
+        return matmul(a, b) if b.ndim == 1 else matmul(b, a)
+    return tensordot(a, b, axes=((a.ndim - 1,), (b.ndim - 1,)))
+
+
+@public
+def vdot(a: Any, b: Any, /) -> Tensor:
+    """The sum of products of the elements of two flattened tensors of one size.
+
+    >>> hybrid.vdot(hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([[1, 1], [10, 10]]))
+    tensor(73)
+    """
+    a, b = operands(a, b)
+    return matmul(reshape(a, (a.size,)), reshape(b, (b.size,)))
+
+
+# ---- windows
+def _window(size: Any, weights: tuple[float, ...], dtype: Any, device: Any) -> Tensor:
+    """Cosines of 0, 1, ... periods over the points, by their weights."""
+    count = operator.index(size) if hasattr(size, "__index__") else math.ceil(size)
+    wanted = dt.canonical(dtype or dt.default_float)
+    if count <= 1:
+        return ones((max(count, 0),), dtype=wanted, device=device)
+    places = arange(1 - count, count, 2, dtype=dt.float64, device=device)
+    found: Any = weights[0]
+    for periods, weight in enumerate(weights[1:], 1):
+        angles = multiply(places, periods * math.pi / (count - 1))
+        found = add(multiply(cos(angles), weight), found)
+    return astype(found, wanted)
+
+
+@public
+def hanning(M: int, *, dtype: Any = None, device: Any = None) -> Tensor:  # noqa: N803
+    """The Hann window of M points: 0.5 - 0.5 cos(2 pi n / (M - 1)).
+
+    >>> hybrid.hanning(5)
+    tensor([0. , 0.5, 1. , 0.5, 0. ])
+    """
+    return _window(M, (0.5, 0.5), dtype, device)
+
+
+@public
+def hamming(M: int, *, dtype: Any = None, device: Any = None) -> Tensor:  # noqa: N803
+    """The Hamming window of M points: 0.54 - 0.46 cos(2 pi n / (M - 1)).
+
+    >>> hybrid.hamming(5)
+    tensor([0.08, 0.54, 1.  , 0.54, 0.08])
+    """
+    return _window(M, (0.54, 0.46), dtype, device)
+
+
+@public
+def blackman(M: int, *, dtype: Any = None, device: Any = None) -> Tensor:  # noqa: N803
+    """The Blackman window of M points: 0.42 - 0.5 cos(u) + 0.08 cos(2 u) with u = 2 pi n / (M - 1).
+
+    >>> hybrid.blackman(5).round(2)
+    tensor([-0.  ,  0.34,  1.  ,  0.34, -0.  ])
+    """
+    return _window(M, (0.42, 0.5, 0.08), dtype, device)
+
+
+@public
+def bartlett(M: int, *, dtype: Any = None, device: Any = None) -> Tensor:  # noqa: N803
+    """The triangle of M points from 0 to 1 and back.
+
+    >>> hybrid.bartlett(5)
+    tensor([0. , 0.5, 1. , 0.5, 0. ])
+    """
+    count = operator.index(M) if hasattr(M, "__index__") else math.ceil(M)
+    if count <= 1:
+        return _window(count, (1.0,), dtype, device)
+    places = arange(1 - count, count, 2, dtype=dt.float64, device=device)
+    found = subtract(1.0, multiply(abs(places), 1.0 / (count - 1)))
+    return astype(found, dt.canonical(dtype or dt.default_float))
+
+
+@public
+def kaiser(M: int, beta: float, *, dtype: Any = None, device: Any = None) -> Tensor:  # noqa: N803
+    """The Kaiser window of M points: I0(beta sqrt(1 - (2 n / (M - 1) - 1)^2)) / I0(beta), with the
+    modified Bessel function I0; its weights are computed on the host.
+
+    >>> hybrid.kaiser(5, 14.0)
+    tensor([7.7269e-06, 1.6493e-01, 1.0000e+00, 1.6493e-01, 7.7269e-06])
+    """
+    wanted = dt.canonical(dtype or dt.default_float)
+    with plain_floats():
+        weights = np.kaiser(M, float(beta)).astype(np.float64)
+    return astype(as_tensor(weights, ones((), device=device).device), wanted)

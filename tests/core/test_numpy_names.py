@@ -1,0 +1,68 @@
+"""Every public name of NumPy is there, or its absence says what to write.
+
+Invariant: PENDING holds names that are written elsewhere; none of them is there already.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import hybrid
+from hybrid.core.spelling import FUNCTIONS
+from hybrid.protocols.names import NUMPY
+
+PENDING = set(
+    """allclose angle apply_along_axis apply_over_axes array_equal array_equiv average bartlett
+    bincount blackman bool broadcast_shapes can_cast complex128 complex64 conj conjugate
+    convolve corrcoef correlate cov cross cumprod cumsum digitize ediff1d gradient hamming
+    hanning histogram histogram2d histogram_bin_edges histogramdd i0 imag inner interp
+    intersect1d isclose isdtype kaiser median nan_to_num nanargmax nanargmin nancumprod
+    nancumsum nanmax nanmean nanmedian nanmin nanpercentile nanprod nanquantile nanstd
+    nansum nanvar percentile poly polyadd polyder polydiv polyfit polyint polymul polysub
+    polyval ptp quantile real real_if_close roots setdiff1d setxor1d trapezoid trim_zeros
+    union1d unwrap vander vdot""".split()
+)
+NAMES = [n for n in dir(np) if not n.startswith("_")]
+
+
+def test_every_name_of_numpy_is_decided():
+    unknown = [
+        n
+        for n in NAMES
+        if not hasattr(hybrid, n) and n not in NUMPY and n not in FUNCTIONS and n not in PENDING
+    ]
+    assert not unknown, f"neither there nor in hybrid.protocols.names: {unknown}"
+
+
+def test_most_numeric_names_are_there():
+    absent = [n for n in NAMES if not hasattr(hybrid, n) and n not in NUMPY and n not in PENDING]
+    assert len(absent) < 0.05 * len(NAMES), absent
+
+
+@pytest.mark.parametrize("table", [NUMPY, FUNCTIONS], ids=["numpy", "functions"])
+def test_no_table_names_what_is_there(table):
+    there = [n for n in table if n in hybrid.__all__]
+    assert not there, f"in hybrid, so in no table: {there}"
+
+
+def test_the_error_says_the_way():
+    for name, way in {**FUNCTIONS, **NUMPY}.items():
+        with pytest.raises(AttributeError) as caught:
+            getattr(hybrid, name)
+        assert way in str(caught.value), name
+    with pytest.raises(AttributeError, match="use numpy.loadtxt, then hybrid.asarray"):
+        hybrid.loadtxt  # noqa: B018
+
+
+def test_what_a_way_names_is_there():
+    for name, way in NUMPY.items():
+        for word in way.replace("(", " ").replace(",", " ").split():
+            path = word.rstrip(".:;)")
+            if path.startswith("hybrid."):
+                first = path.split(".")[1]
+                assert hasattr(hybrid, first) or first in PENDING, (name, path)
+
+
+def test_nothing_is_pending_that_is_there():
+    assert not [n for n in PENDING if n in hybrid.__all__]
