@@ -133,6 +133,23 @@ def _path(terms: list[str], operands: list[Tensor], out: str) -> list[tuple[int,
     return path
 
 
+def _check(spec: str, terms: list[str], result: str, tensors: list[Tensor]) -> None:
+    """ShapeError unless each letter of the result is in a term and has one size."""
+    for letter in result:
+        if result.count(letter) > 1 or not any(letter in t for t in terms):
+            raise ShapeError(
+                f"einsum: {letter!r} in the result of {spec!r} repeats or is in no term"
+            )
+    size: dict[str, int] = {}
+    for letters, operand in zip(terms, tensors):
+        for letter, extent in zip(letters, operand.shape):
+            if size.setdefault(letter, extent) != extent and 1 not in (extent, size[letter]):
+                raise ShapeError(
+                    f"einsum: {letter!r} has sizes {size[letter]} and {extent} in {spec!r}"
+                )
+            size[letter] = max(size[letter], extent)
+
+
 @public
 def einsum(spec: str, *operands: Tensor) -> Tensor:
     """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``.
@@ -153,19 +170,7 @@ def einsum(spec: str, *operands: Tensor) -> Tensor:
     ):  # a sum of ones is zero only where none is
         return not_equal(einsum(spec, *[convert(x, dt.float32) for x in tensors]), 0)
     terms, result = _parse(spec, tensors)
-    for letter in result:
-        if result.count(letter) > 1 or not any(letter in t for t in terms):
-            raise ShapeError(
-                f"einsum: {letter!r} in the result of {spec!r} repeats or is in no term"
-            )
-    size: dict[str, int] = {}
-    for letters, operand in zip(terms, tensors):
-        for letter, extent in zip(letters, operand.shape):
-            if size.setdefault(letter, extent) != extent and 1 not in (extent, size[letter]):
-                raise ShapeError(
-                    f"einsum: {letter!r} has sizes {size[letter]} and {extent} in {spec!r}"
-                )
-            size[letter] = max(size[letter], extent)
+    _check(spec, terms, result, tensors)
     pool = {i: _no_repeats(x, t) for i, (x, t) in enumerate(zip(tensors, terms))}
     fresh = len(pool)
     for first, second in _path(
