@@ -39,6 +39,7 @@ from .core.dtypes import (
 )
 from .core.errors import (
     ArgumentError,
+    AxisError,
     BackendError,
     DeviceError,
     DTypeError,
@@ -108,6 +109,7 @@ asanyarray = asarray  # there are no subclasses of tensors
 __all__ = [
     "ArgumentError",
     "Aval",
+    "AxisError",
     "BackendError",
     "CacheInfo",
     "Comparison",

@@ -18,6 +18,7 @@ __all__ = [
     "DeviceError",
     "ArgumentError",
     "IndexOutOfRange",
+    "AxisError",
     "LinAlgError",
     "GraphError",
     "UnsupportedError",
@@ -90,6 +91,17 @@ class IndexOutOfRange(HybridError, IndexError):
     >>> hybrid.arange(3)[5]
     Traceback (most recent call last):
     hybrid.core.errors.IndexOutOfRange: ...
+    """
+
+
+class AxisError(ShapeError, IndexOutOfRange):
+    """An axis that the operand does not have; a ShapeError and an IndexError, as NumPy's of that
+    name.
+
+    >>> import hybrid
+    >>> hybrid.sum(hybrid.ones(2), axis=1)
+    Traceback (most recent call last):
+    hybrid.core.errors.AxisError: ...
     """
 
 

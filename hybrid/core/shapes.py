@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from .errors import ArgumentError, ShapeError, shape_text, value_text
+from .errors import ArgumentError, AxisError, ShapeError, shape_text, value_text
 
 __all__ = [
     "whole",
@@ -112,7 +112,7 @@ def normalize_axis(axis: int, ndim: int, what: str = "") -> int:
         raise ArgumentError(f"{what or 'axis'}: axis is {axis}: it has to be an integer")
     index = whole(axis, f"{what}: axis" if what else "axis")
     if not -ndim <= index < ndim:
-        raise ShapeError(
+        raise AxisError(
             f"{what or 'axis'}: axis {value_text(index)} is out of range for {ndim} dimensions"
         )
     return index % ndim

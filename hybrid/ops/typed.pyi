@@ -1297,8 +1297,8 @@ def iscomplexobj(x: Any) -> builtins.bool:
 def isfinite(x: ArrayLike, /) -> Tensor:
     """Whether x is a finite number."""
 
-def isin(x: Any, test: Any, *, invert: builtins.bool = False) -> Tensor:
-    """Whether each element of x equals some element of `test`."""
+def isin(x: Any, test: Any, /, *, invert: builtins.bool = False) -> Tensor:
+    """Whether each element of x equals some element of `test`; NaN equals nothing."""
 
 def isinf(x: ArrayLike, /) -> Tensor:
     """Whether x is infinite."""
@@ -1510,8 +1510,9 @@ def median(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -
 def meshgrid(
     *arrays: ArrayLike,
     indexing: builtins.str = 'xy',
+    sparse: builtins.bool = False,
 ) -> builtins.tuple[Tensor, ...]:
-    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix order), given one by one or as one list of tensors; each keeps its dtype."""
+    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix order), given one by one or as one list of tensors; each keeps its dtype. `sparse`: each of size 1 along the other axes, to be broadcast."""
 
 def min(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
@@ -2151,7 +2152,7 @@ def tan(x: ArrayLike, /) -> Tensor:
 def tanh(x: ArrayLike, /) -> Tensor:
     """Hyperbolic tangent."""
 
-def tensordot(a: ArrayLike, b: ArrayLike, /, *, axes: Any = 2) -> Tensor:
+def tensordot(a: ArrayLike, b: ArrayLike, /, axes: Any = 2) -> Tensor:
     """Sum of products over pairs of axes: an int (last of a with first of b) or two sequences."""
 
 def tile(x: ArrayLike, reps: Any) -> Tensor:
@@ -2230,8 +2231,16 @@ def unfold(x: ArrayLike, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Ten
 def union1d(ar1: Any, ar2: Any) -> Tensor:
     """The distinct values of two tensors, in increasing order; reads the data."""
 
-def unique(x: ArrayLike) -> Tensor:
-    """Distinct values in increasing order; reads the data on the host."""
+def unique(
+    x: ArrayLike,
+    return_index: builtins.bool = False,
+    return_inverse: builtins.bool = False,
+    return_counts: builtins.bool = False,
+    axis: builtins.int | None = None,
+    *,
+    equal_nan: builtins.bool = True,
+) -> Any:
+    """NumPy's unique: distinct values in increasing order (None: of the flattened tensor), or distinct slices along an axis; reads the data on the host."""
 
 def unique_all(x: ArrayLike) -> builtins.tuple[Tensor, ...]:
     """Distinct values in increasing order with positions and counts; reads the data on the host."""
@@ -2243,7 +2252,7 @@ def unique_inverse(x: ArrayLike) -> builtins.tuple[Tensor, ...]:
     """Distinct values and, for every element, the position of its value, as a named tuple (values, inverse_indices)."""
 
 def unique_values(x: ArrayLike) -> Tensor:
-    """Distinct values in increasing order; reads the data on the host."""
+    """Distinct values in increasing order, each NaN a value of its own; reads the data on the host."""
 
 def unpackbits(
     a: ArrayLike,

@@ -65,6 +65,14 @@ CALLS = {
     "roll all": (lambda x: hb.roll(x, (1, 4)), lambda a: np.roll(a, (1, 4))),
     "where of floats": (lambda x: hb.where(x % 2, x, -x), lambda a: np.where(a % 2, a, -a)),
     "sum of no axis": (lambda x: x[0, 0, 0].sum(axis=0), lambda a: a[0, 0, 0].sum(axis=0)),
+    "einsum of bools": (
+        lambda x: hb.einsum("abc,bc->ab", x % 5 > 1, x[0] % 3 > 1),
+        lambda a: np.einsum("abc,bc->ab", a % 5 > 1, a[0] % 3 > 1),
+    ),
+    "einsum of a bool": (
+        lambda x: hb.einsum("abc->b", x % 5 > 3),
+        lambda a: np.einsum("abc->b", a % 5 > 3),
+    ),
     "isin": (lambda x: hb.isin(x, A[1, :, ::2] * 1.5), lambda a: np.isin(a, A[1, :, ::2] * 1.5)),
     "isin of many": (lambda x: hb.isin(x, x * 2), lambda a: np.isin(a, a * 2)),
     "running sums": (
@@ -88,7 +96,9 @@ def test_calls_mean_what_they_mean_to_numpy(name):
         same(traced(T), want)
 
 
-@pytest.mark.parametrize("name", [n for n in CALLS if "ints" not in n and "isin" not in n])
+@pytest.mark.parametrize(
+    "name", [n for n in CALLS if not {"ints", "isin", "einsum"} & {*n.split()}]
+)
 def test_their_gradients(name):
     ours, _ = CALLS[name]
     x = hb.tensor(A + 0.5, dtype="float64", requires_grad=True)
@@ -125,6 +135,35 @@ def test_bounds_beyond_what_integers_hold():
         hb.clip(t, 300, None)
 
 
+@pytest.mark.parametrize("size", [0, 3, 40])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "float32"])
+def test_elements_that_are_among_others(size, dtype):
+    x = np.array([0, 1, 3, 7, 100, 0.0 * -1, 9]).astype(dtype)
+    test = np.arange(size).astype(dtype) * np.array(2, dtype)
+    f = hb.function(hb.isin)
+    for run in (hb.isin, f, f, f):
+        same(run(hb.tensor(x), hb.tensor(test)), np.isin(x, test))
+    same(hb.isin(hb.tensor(x), test, invert=True), ~np.isin(x, test))
+    nan = hb.tensor([hb.nan, 1.0, -0.0])
+    assert hb.isin(nan, [hb.nan, 0.0] * 20).tolist() == [False, False, True]
+    if size == 40 and dtype == "int8":
+        assert hb.isin(hb.tensor([300, 2]), hb.tensor(test)).tolist() == [False, True]
+        assert hb.isin(hb.tensor([2.5, 2.0]), hb.tensor(test)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float32", "float64"])
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_distinct_values(dtype, axis):
+    x = np.array([[3, 1, 3], [0, 2, 0], [3, 1, 3]]).astype(dtype)
+    for asked in itertools.product([False, True], repeat=3):
+        want, got = np.unique(x, *asked, axis), hb.unique(hb.tensor(x), *asked, axis)
+        for one, other in zip(got, want, strict=True) if any(asked) else [(got, want)]:
+            same(one, other)
+    nan = hb.tensor([hb.nan, 1.0, hb.nan])
+    assert [hb.unique(nan).size, hb.unique(nan, equal_nan=False).size] == [2, 3]
+    assert hb.unique_values(nan).size == 3 and hb.unique(nan.bfloat16()).dtype is hb.bfloat16
+
+
 def test_counts_of_repetitions():
     a = np.arange(3)
     for counts in ([1, 2, 0], np.array([3, 0, 1], np.uint8), [True, False, True], [0, 0, 0], [4]):
@@ -158,6 +197,8 @@ def test_the_axis_of_a_number(name, axis):
 
 def test_numbers_that_have_no_order_or_places():
     same(hb.cumulative_sum(ZERO, 0), np.cumsum(np.array(3, np.float32), 0))
+    with pytest.raises(IndexError, match="axis 3 is out of range"):  # and a ValueError, as NumPy's
+        hb.expand_dims(ZERO, 3)
     for call in (ZERO.sort, ZERO.argsort, ZERO.nonzero):
         with pytest.raises(hb.ShapeError, match="at least one dimension"):
             call()
@@ -186,6 +227,14 @@ def test_truth_values_and_dots_in_indices(length):
             same(got, there)
 
 
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3), (2, 0, 4), (0, 0, 0)])
+def test_a_mask_without_elements_fits(shape):
+    same(T[hb.zeros(shape, dtype=bool)], A[np.zeros(shape, bool)])
+    for wrong in ((1,), (2, 4)):
+        with pytest.raises(IndexError, match="mask"):
+            T[hb.zeros(wrong, dtype=bool)]
+
+
 def test_a_mask_that_is_a_number_in_replays():
     f = hb.function(lambda x, m: x[m].sum() + x[m].shape[0])
     for k in range(6):
@@ -205,6 +254,11 @@ MISTAKES = {
     "negative power": (lambda: WHOLE**-1, ValueError, "astype"),
     "nan in integers": (
         lambda: WHOLE.clone().__setitem__(0, math.nan),
+        OverflowError,
+        "nan does not fit int64",
+    ),
+    "NumPy's nan in integers": (
+        lambda: WHOLE.clone().__setitem__([0], np.float64("nan")),
         OverflowError,
         "nan does not fit int64",
     ),

@@ -115,9 +115,9 @@ _ANNOTATED = {
 }
 # by name, where the annotation says nothing
 _ARRAYS = """x y a b q v target weight index indices values mask source attn_mask pos_weight prepend
-append test p mean std low high min max other value data state gradient"""
+append test p mean std low high min max other value fill_value data state gradient"""
 _SIZES = """axis axes shape size sizes kernel_size stride dilation output_padding output_size shift
-normalized_shape destination pad_width reps kernel"""
+normalized_shape destination pad_width reps repeats indices_or_sections kernel"""
 _NUMBERS = "start stop step beta alpha eps lr"
 _NAMED = {
     **dict.fromkeys(_ARRAYS.split(), TENSOR),

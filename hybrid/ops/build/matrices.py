@@ -173,9 +173,10 @@ def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
 
 
 @public
-def meshgrid(*arrays: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
+def meshgrid(*arrays: Tensor, indexing: str = "xy", sparse: bool = False) -> tuple[Tensor, ...]:
     """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix
-    order), given one by one or as one list of tensors; each keeps its dtype.
+    order), given one by one or as one list of tensors; each keeps its dtype.  `sparse`: each of
+    size 1 along the other axes, to be broadcast.
 
     Raises ShapeError for a tensor of more than one dimension.
 
@@ -202,4 +203,4 @@ def meshgrid(*arrays: Tensor, indexing: str = "xy") -> tuple[Tensor, ...]:
         reshape(x, tuple(x.size if i == a else 1 for i in range(count)))
         for x, a in zip(xs, positions)
     ]
-    return tuple(broadcast_to(x, tuple(shape)) for x in aligned)
+    return tuple(aligned if sparse else [broadcast_to(x, tuple(shape)) for x in aligned])

@@ -242,7 +242,7 @@ def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     >>> hybrid.clip(hybrid.tensor([-2.0, 0.5, 9.0]), min=hybrid.tensor([0.0, 1.0, 2.0]))
     tensor([0., 1., 9.])
     """
-    if isinstance(x, Handle) and dt.is_int(x._a.dtype):
+    if (type(min) is int or type(max) is int) and isinstance(x, Handle):
         min, max = _harmless(x._a.dtype, min, max)
     if min is None:
         return positive(x) if max is None else _clip_high(x, max)
@@ -251,6 +251,8 @@ def clip(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 def _harmless(dtype: np.dtype, low: Any, high: Any) -> tuple[Any, Any]:
     """The bounds of integers without those, beyond what the dtype holds, that bound nothing."""
+    if not dt.is_int(dtype):
+        return low, high
     limits = np.iinfo(dtype)
     below = type(low) is int and low < limits.min
     above = type(high) is int and high > limits.max

@@ -161,7 +161,7 @@ class _Flag(NamedTuple):
 
 def _index_tensor(item: Any, axis: int, extent: int) -> Tensor:
     if isinstance(item, _Mask):
-        if item.mask.shape[item.axis] != extent:
+        if item.mask.shape[item.axis] not in (extent, 0):  # the standard lets a mask be empty
             raise IndexOutOfRange(
                 f"a mask of shape {item.mask.shape} does not fit axis {axis} of size {extent}"
             )
@@ -359,6 +359,8 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
     tensor([[0., 5., 0.],
             [0., 6., 0.]])
     """
+    if isinstance(value, np.floating) and dt.is_int(x.dtype) and not np.isfinite(value):
+        raise OverflowError(f"x[key] = value: {value} does not fit {x.dtype.name}")
     stored = store(value, x.dtype, x.device)
     plan = _plan(x, key)
     if plan is not None:

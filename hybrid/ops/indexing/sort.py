@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST
 from ...core.errors import ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import normalize_axis, whole
@@ -273,9 +274,35 @@ def unique_all(x: Tensor) -> Unique:
     )
 
 
+def _found(operand: np.ndarray, test: np.ndarray) -> np.ndarray:
+    return np.asarray(np.isin(_plain(operand), _plain(test)))
+
+
+def _found_samples(rng: np.random.Generator) -> Any:
+    yield [rng.integers(0, 9, (3, 4)), rng.integers(0, 9, 5)], {}
+    yield [np.array([-0.0, 1.0, 2.5]), np.array([[0.0, 3.0]])], {}
+    yield [np.arange(3), np.zeros(0, np.int64)], {}
+
+
+ISIN = register(
+    HostOp(
+        "isin",
+        2,
+        lambda operand, test: (operand.with_(dtype=dt.bool_),),
+        body=_found,
+        vjp=NO_GRAD,
+        facts=frozenset(["total"]),
+        reference=lambda operand, test: (operand[..., None] == test.ravel()).any(-1),
+        samples=_found_samples,
+        ulp=0.0,
+        doc="Whether each element equals some element of another tensor.",
+    )
+)
+
+
 @public
-def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
-    """Whether each element of x equals some element of `test`.
+def isin(x: Any, test: Any, /, *, invert: bool = False) -> Tensor:
+    """Whether each element of x equals some element of `test`; NaN equals nothing.
 
     The result is bool, of x's shape.
 
@@ -283,20 +310,58 @@ def isin(x: Any, test: Any, *, invert: bool = False) -> Tensor:
     tensor([ True, False,  True])
     """
     x, test = operands(x, test, compares=True)
-    if test.size > _FEW:
-        ordered = sort(reshape(test, (test.size,)))
+    flat = reshape(test, (test.size,))
+    if test.size <= _FEW:
+        found = any_(equal(expand_dims(x, -1), flat), axis=-1)
+    elif x.device is HOST:
+        common = dt.promote(x.dtype, test.dtype)
+        found = bind(ISIN, astype(x, common), astype(test, common))
+    else:  # a device searches
+        ordered = sort(flat)
         place = clip(searchsorted(ordered, x), None, test.size - 1)
         found = equal(take(ordered, place), x)
-        return logical_not(found) if invert else found
-    found = any_(equal(expand_dims(x, -1), reshape(test, (test.size,))), axis=-1)
     return logical_not(found) if invert else found
 
 
-@public(hybrid=("unique", "unique_values"))
-def unique(x: Tensor) -> Tensor:
-    """Distinct values in increasing order; reads the data on the host.
+@public
+def unique(
+    x: Tensor,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+) -> Any:
+    """NumPy's unique: distinct values in increasing order (None: of the flattened tensor), or
+    distinct slices along an axis; reads the data on the host.
+
+    With the `return_` arguments a tuple: the values, their first positions, the positions of all
+    elements among the values, how often each occurs.  `equal_nan`: NaN occurs once (in
+    `unique_values` each is a value of its own).
 
     >>> hybrid.unique(hybrid.tensor([3, 1, 3, 2]))
+    tensor([1, 2, 3])
+    >>> hybrid.unique(hybrid.tensor([3, 1, 3, 2]), return_counts=True)
+    (tensor([1, 2, 3]), tensor([1, 1, 2]))
+    """
+    x = as_tensor(x)
+    along = None if axis is None else normalize_axis(axis, x.ndim, "unique")
+    asked = return_index, return_inverse, return_counts
+    host = x.numpy()
+    with plain_floats():
+        found = np.unique(_plain(host), *map(bool, asked), along, equal_nan=bool(equal_nan))
+    parts = found if isinstance(found, tuple) else (found,)
+    values = astype(as_tensor(parts[0], x.device), x.dtype)
+    rest = [as_tensor(np.asarray(part), x.device) for part in parts[1:]]
+    return (values, *rest) if rest else values
+
+
+@public
+def unique_values(x: Tensor) -> Tensor:
+    """Distinct values in increasing order, each NaN a value of its own; reads the data on the host.
+
+    >>> hybrid.unique_values(hybrid.tensor([3, 1, 3, 2]))
     tensor([1, 2, 3])
     """
     return unique_all(x).values

@@ -248,7 +248,7 @@ def _axes_pair(
 
 
 @public(linalg=True)
-def tensordot(a: Tensor, b: Tensor, /, *, axes: Any = 2) -> Tensor:
+def tensordot(a: Tensor, b: Tensor, /, axes: Any = 2) -> Tensor:
     """Sum of products over pairs of axes: an int (last of a with first of b) or two
     sequences.
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...core import dtypes as dt
 from ...core.errors import ShapeError
+from ...ir.door.bind import convert
 from ...ir.door.bind import operands as together
 from ..axes.reduce import sum as sum_
 from ..axes.views import permute_dims, reshape
 from ..axes.windows import diagonal
 from ..base.surface import public
 from ..elementwise.arithmetic import multiply
+from ..elementwise.logic import not_equal
 from .contract import matmul
 
 Tensor = Any
@@ -130,21 +133,8 @@ def _path(terms: list[str], operands: list[Tensor], out: str) -> list[tuple[int,
     return path
 
 
-@public
-def einsum(spec: str, *operands: Tensor) -> Tensor:
-    """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``.
-
-    Pairs of operands are contracted as matrix products, the pair with the smallest result first.
-
-    ShapeError where a letter has two sizes or a term does not fit its operand.
-
-    >>> a, b = hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([[0, 1], [1, 0]])
-    >>> hybrid.einsum("ij,jk->ik", a, b)
-    tensor([[2, 1],
-            [4, 3]])
-    """
-    tensors = together(*operands)
-    terms, result = _parse(spec, tensors)
+def _check(spec: str, terms: list[str], result: str, tensors: list[Tensor]) -> None:
+    """ShapeError unless each letter of the result is in a term and has one size."""
     for letter in result:
         if result.count(letter) > 1 or not any(letter in t for t in terms):
             raise ShapeError(
@@ -158,6 +148,29 @@ def einsum(spec: str, *operands: Tensor) -> Tensor:
                     f"einsum: {letter!r} has sizes {size[letter]} and {extent} in {spec!r}"
                 )
             size[letter] = max(size[letter], extent)
+
+
+@public
+def einsum(spec: str, *operands: Tensor) -> Tensor:
+    """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``.
+
+    Pairs of operands are contracted as matrix products, the pair with the smallest result first.
+    Of bools the result is bool: whether some product holds.
+
+    ShapeError where a letter has two sizes or a term does not fit its operand.
+
+    >>> a, b = hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([[0, 1], [1, 0]])
+    >>> hybrid.einsum("ij,jk->ik", a, b)
+    tensor([[2, 1],
+            [4, 3]])
+    """
+    tensors = together(*operands)
+    if tensors and all(
+        [x._a.dtype is dt.bool_ for x in tensors]
+    ):  # a sum of ones is zero only where none is
+        return not_equal(einsum(spec, *[convert(x, dt.float32) for x in tensors]), 0)
+    terms, result = _parse(spec, tensors)
+    _check(spec, terms, result, tensors)
     pool = {i: _no_repeats(x, t) for i, (x, t) in enumerate(zip(tensors, terms))}
     fresh = len(pool)
     for first, second in _path(

@@ -15,7 +15,10 @@ from actions.harness import both, box, data, suite
 
 import hybrid as hb
 
-pytestmark = pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly"),
+    pytest.mark.filterwarnings("ignore::hybrid.Widened"),
+]
 
 PROGRAMS, program = suite()
 FIXED, fixed = suite()
