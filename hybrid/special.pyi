@@ -25,6 +25,12 @@ ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 def beta(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """gamma(a) gamma(b) / gamma(a + b). Infinite where a or b is 0, -1, -2, ... The error is 8 last places while all three are finite; beyond, the relative error is 10 last places of betaln(a, b)."""
 
+def betainc(a: ArrayLike, b: ArrayLike, x: ArrayLike, /) -> Tensor:
+    """The regularised incomplete beta function: the integral of t^(a-1) (1-t)^(b-1) from 0 to x, over beta(a, b). NaN for negative a or b and for x outside of [0, 1]."""
+
+def betaincc(a: ArrayLike, b: ArrayLike, x: ArrayLike) -> Tensor:
+    """1 - betainc(a, b, x), by betainc(b, a, 1 - x): small results keep their digits as far as 1 - x does."""
+
 def betaln(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """log |beta(a, b)|, exact for large arguments too. Infinite where a or b is 0, -1, ... Next to its zeros the error is 10 last places of 1."""
 
@@ -70,11 +76,17 @@ def exp1(x: ArrayLike, /) -> Tensor:
 def expi(x: ArrayLike, /) -> Tensor:
     """The exponential integral Ei: the principal value of that of e^t / t up to x; minus infinity at 0."""
 
+def expn(n: builtins.int, x: ArrayLike) -> Tensor:
+    """The exponential integral E_n: that of e^(-x t) / t^n from 1 to infinity; n is a whole number, 0 or more, not a tensor."""
+
 def exprel(x: ArrayLike, /) -> Tensor:
     """(e^x - 1) / x, 1 at 0."""
 
 def factorial(n: ArrayLike, exact: builtins.bool = False) -> Tensor:
     """n! = gamma(n + 1) as a floating number, 0 for n < 0."""
+
+def fdtr(dfn: ArrayLike, dfd: ArrayLike, x: ArrayLike) -> Tensor:
+    """The distribution function of the F distribution with dfn and dfd degrees of freedom."""
 
 def gamma(x: ArrayLike, /) -> Tensor:
     """The gamma function: (x - 1)! for whole x. Signed infinities at the zeros, NaN at the other poles."""
@@ -159,6 +171,9 @@ def rel_entr(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
 def softmax(x: ArrayLike, axis: Any = None) -> Tensor:
     """exp(x) divided by its sum over axes, all of them where axis is None; `hybrid.softmax` is over the last one."""
+
+def stdtr(df: ArrayLike, t: ArrayLike) -> Tensor:
+    """The distribution function of Student's t distribution with df degrees of freedom."""
 
 def xlog1py(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x log(1 + y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= -1."""

@@ -299,6 +299,60 @@ def test_binomials_of_small_whole_numbers_are_exact() -> None:
     np.testing.assert_array_equal(got, want)
 
 
+def by_quadrature(a: float, b: float, x: float) -> Any:
+    """betainc of large parameters: the density piece by piece around its mean."""
+    first, second, end = mp.mpf(a), mp.mpf(b), mp.mpf(x)
+    mean = first / (first + second)
+    width = mp.sqrt(mean * (1 - mean) / (first + second))
+    scale = mp.loggamma(first) + mp.loggamma(second) - mp.loggamma(first + second)
+    ends = [mean + k * width for k in range(-13, 14) if 0 < mean + k * width < end]
+
+    def density(t: Any) -> Any:
+        return mp.exp((first - 1) * mp.log(t) + (second - 1) * mp.log1p(-t) - scale)
+
+    return mp.quad(density, [*ends, end])
+
+
+BETAS = [(1, 20, 0.0, 10), (0.02, 3, 0.0, 24), (18, 90, -3.0, 12), (18, 40, 3.0, 12)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("row", BETAS, ids=str)
+def test_betainc(row: tuple[float, float, float, float], dtype: Any) -> None:
+    low, high, side, bound = row
+    rng = np.random.default_rng(11)
+    a, b = (np.exp(rng.uniform(np.log(low), np.log(high), 50)) for _ in range(2))
+    x = rng.uniform(0, 1, 50)
+    if side:  # around the mean, most on one side
+        x = a / (a + b) + np.sqrt(a * b / (a + b) ** 3) * (side + rng.uniform(-3, 3, 50))
+    a, b, x = (v.astype(dtype) for v in (a, b, np.clip(x, 0.01, 0.99)))
+    got = hybrid.special.betainc(*(hybrid.tensor(v) for v in (a, b, x))).numpy()
+    want = exact(lambda p, q, z: mp.betainc(p, q, 0, z, regularized=True), a, b, x)
+    above = x > (a + 1) / (a + b + 2)
+    sizes = np.where(above | (b < 1), 1.0, np.maximum(want, 1e-30))
+    assert last_places(got, want, sizes).max() <= bound
+
+
+@pytest.mark.parametrize("a", [3e3, 1e6, 4.5e8])
+@pytest.mark.parametrize("sigmas", [-5.0, 0.5, 4.0])
+def test_betainc_of_large_parameters(a: float, sigmas: float) -> None:
+    b = 0.7 * a
+    x = a / (a + b) + sigmas * math.sqrt(a * b / (a + b) ** 3)
+    got = hybrid.special.betainc(*(hybrid.tensor(v, dtype="float64") for v in (a, b, x))).item()
+    with mp.workprec(120):
+        assert abs(got / by_quadrature(a, b, x) - 1) < 2e-15
+
+
+def test_betainc_next_to_one_with_a_small_parameter() -> None:
+    """Where the continued fraction of the side of x converges slowly."""
+    for a, b, rest in ((632932.9, 0.104, 2.1372638e-06), (1e3, 0.3, 1.2e-3), (40.0, 0.01, 0.03)):
+        x = 1 - rest
+        got = hybrid.special.betainc(*(hybrid.tensor(v, dtype="float64") for v in (a, b, x)))
+        with mp.workprec(120):
+            want = mp.betainc(mp.mpf(b), mp.mpf(a), 1 - mp.mpf(x), 1, regularized=True)
+        assert abs(got.item() - want) < 1e-15
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_incomplete_gamma_of_large_parameters_is_nearly_normal(dtype: Any) -> None:
     """DLMF 8.11.11 in its second order, where the rest is below the last place."""

@@ -8,6 +8,7 @@ from .bessel import j0, j1, y0, y1
 from .beta import beta, betaln, binom
 from .gamma import digamma, gamma, gammaln, gammasgn
 from .incomplete import gammainc, gammaincc
+from .incomplete_beta import betainc
 from .information import (
     cosm1,
     entr,
@@ -27,6 +28,7 @@ from .zeta import polygamma, zeta
 
 __all__ = [
     "beta",
+    "betainc",
     "betaln",
     "binom",
     "cosm1",
