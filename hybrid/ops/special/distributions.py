@@ -13,16 +13,18 @@ import numpy as np
 
 from ...core.errors import UnsupportedError
 from ...ir.door.bind import as_tensor
+from ...ir.door.flat import function_of
 from ...ir.op import Op, map_op
 from ..base.common import draw, ints
 from ..base.surface import public
 from ..elementwise.arithmetic import add, divide, multiply, negative, square, subtract
-from ..elementwise.functions import exp
+from ..elementwise.functions import log, log1p
 from ..elementwise.logic import greater
 from ..elementwise.selection import where
 from ..formulas import special as F
-from .entropies import xlog1py, xlogy
-from .gammas import betaln, gammaln
+from .gammas import digamma
+from .oracles import beta as log_beta
+from .oracles import gammaln as log_gamma
 from .oracles import incomplete, incomplete_beta, oracle
 
 Tensor = Any
@@ -36,9 +38,37 @@ def _no_slope(*_: Any) -> NoReturn:
     )
 
 
-def _density(a: Tensor, x: Tensor) -> Tensor:
-    """x^(a - 1) e^-x / gamma(a)."""
-    return exp(subtract(subtract(xlogy(subtract(a, 1.0), x), x), gammaln(a)))
+def _positive(rng: np.random.Generator) -> Any:
+    for first, second in (((7,), (7,)), ((3, 5), (5,)), ((), ()), ((0, 2), (0, 2))):
+        yield [draw(rng, *s, low=0.5, high=12.0) for s in (first, second)], {}
+
+
+def _density_reference(a: np.ndarray, x: np.ndarray) -> Any:
+    result = np.exp((a - 1) * np.log(x) - x - log_gamma(a))
+    edge = np.where(a < 1, np.inf, np.where(a > 1, 0, 1))
+    result = np.where(x == 0, edge, np.where(np.isinf(x), 0, result))
+    return np.where((a > 0) & (x >= 0), result, np.nan)
+
+
+_density: Function = function_of(
+    map_op(
+        "gamma_density",
+        2,
+        F.gamma_density,
+        vjp=lambda gradient, out, left, right: (
+            lambda: multiply(gradient, multiply(out, subtract(log(right), digamma(left)))),
+            lambda: multiply(
+                gradient, multiply(out, subtract(divide(subtract(left, 1.0), right), 1.0))
+            ),
+        ),
+        reference=oracle(_density_reference),
+        result="float",
+        accepts="f",
+        samples=_positive,
+        ulp=8.0,
+        doc="x^(a - 1) e^-x / gamma(a): the derivative of gammainc by x.",
+    )
+)
 
 
 def _samples(rng: np.random.Generator) -> Any:
@@ -126,10 +156,48 @@ def chdtrc(v: Tensor, x: Tensor) -> Tensor:
     return gammaincc(multiply(v, 0.5), multiply(x, 0.5))
 
 
-def _beta_density(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
-    """x^(a - 1) (1 - x)^(b - 1) / beta(a, b)."""
-    powers = add(xlogy(subtract(a, 1.0), x), xlog1py(subtract(b, 1.0), negative(x)))
-    return exp(subtract(powers, betaln(a, b)))
+def _beta_positive(rng: np.random.Generator) -> Any:
+    for first, second in (((7,), (7,)), ((3, 5), (5,)), ((), ()), ((0, 2), (0, 2))):
+        sides = [draw(rng, *first, low=0.5, high=12.0) for _ in range(2)]
+        yield [*sides, draw(rng, *second, low=0.1, high=0.9)], {}
+
+
+def _beta_density_reference(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> Any:
+    powers = (a - 1) * np.log(x) + (b - 1) * np.log1p(-x)
+    result = np.exp(powers - log_beta(a, b)[1])
+    return np.where((a > 0) & (b > 0) & (x > 0) & (x < 1), result, np.nan)
+
+
+def _beta_density_vjp(
+    gradient: Tensor, out: Tensor, left: Tensor, right: Tensor, place: Tensor
+) -> tuple[Any, Any, Any]:
+    weighted, rest = multiply(gradient, out), subtract(1.0, place)
+
+    def by_x() -> Tensor:
+        rise = divide(subtract(left, 1.0), place)
+        return multiply(weighted, subtract(rise, divide(subtract(right, 1.0), rest)))
+
+    def by(side: Tensor, logarithm: Tensor) -> Tensor:
+        slope = subtract(digamma(add(left, right)), digamma(side))
+        return multiply(weighted, add(slope, logarithm))
+
+    return lambda: by(left, log(place)), lambda: by(right, log1p(negative(place))), by_x
+
+
+_beta_density: Function = function_of(
+    map_op(
+        "beta_density",
+        3,
+        F.beta_density,
+        vjp=_beta_density_vjp,
+        reference=oracle(_beta_density_reference),
+        result="float",
+        accepts="f",
+        samples=_beta_positive,
+        ulp=12.0,
+        doc="x^(a - 1) (1 - x)^(b - 1) / beta(a, b): the derivative of betainc by x.",
+    )
+)
 
 
 def _beta_samples(rng: np.random.Generator) -> Any:

@@ -7,8 +7,8 @@ Invariant: as in the formulas above; the error of each is what its record says. 
 from .bessel import j0, j1, y0, y1
 from .beta import beta, betaln, binom
 from .gamma import digamma, gamma, gammaln, gammasgn
-from .incomplete import gammainc, gammaincc
-from .incomplete_beta import betainc
+from .incomplete import gamma_density, gammainc, gammaincc
+from .incomplete_beta import beta_density, betainc
 from .information import (
     cosm1,
     entr,
@@ -28,6 +28,7 @@ from .zeta import polygamma, zeta
 
 __all__ = [
     "beta",
+    "beta_density",
     "betainc",
     "betaln",
     "binom",
@@ -43,6 +44,7 @@ __all__ = [
     "expn",
     "exprel",
     "gamma",
+    "gamma_density",
     "gammainc",
     "gammaincc",
     "gammaln",

@@ -20,7 +20,7 @@ from ..tools import INF, NAN, Pair, clamp, divide_pair, horner, two_prod, two_su
 from .gamma import gamma_small
 from .gamma_tables import GAMMA_FACTOR
 
-__all__ = ["betainc"]
+__all__ = ["beta_density", "betainc"]
 
 _LARGE = 20.0
 _REACH = 0.49  # T^2 / min(a, b) up to which the series serves
@@ -149,13 +149,18 @@ def _fraction(algebra: Builder, a: Val, b: Val, x: Val, total: Val) -> Val:
     return result
 
 
-def _smaller(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair) -> Val:
-    """The lower function for x below (a + 1)/(a + b + 2)."""
-    total = two_sum(a, b)
+def _front(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair, total: Pair) -> tuple[Val, Val, Val]:
+    """(x^a y^b / (a beta(a, b)), e^(-T^2/2), -T^2/2 in base 2)."""
     exponent, rest = _exponent(algebra, a, b, x, y, total)
     power = _power(algebra, exponent, rest)
     scales = [_gamma_scaled(algebra, z) for z in (a, b, total[0])]
-    front = power * (b / total[0] * scales[2] / (scales[0] * scales[1]))
+    return power * (b / total[0] * scales[2] / (scales[0] * scales[1])), power, exponent
+
+
+def _smaller(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair) -> Val:
+    """The lower function for x below (a + 1)/(a + b + 2)."""
+    total = two_sum(a, b)
+    front, power, exponent = _front(algebra, a, b, x, y, total)
     plain = front / _fraction(algebra, a, b, x[0], total[0])
     height = algebra.max(-exponent * _LN2, algebra.const(a.type, 0.0))  # T^2 / 2
     below = x[0] * b < y[0] * a
@@ -164,6 +169,15 @@ def _smaller(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair) -> Val:
     smallest = algebra.min(a, b)
     series = (smallest >= _LARGE) & (height + height <= smallest * _REACH)
     return algebra.select(series, _laplace(algebra, a, b, total[0], power, place), plain)
+
+
+def beta_density(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
+    """x^(a - 1) (1 - x)^(b - 1) / beta(a, b) for a, b > 0 and 0 < x < 1."""
+    rest = two_sum(algebra.const(a.type, 1.0), -x)
+    low = (x, algebra.const(a.type, 0.0))
+    front, _, _ = _front(algebra, a, b, low, rest, two_sum(a, b))
+    inside = (a > 0) & (b > 0) & (x > 0) & (x < 1.0)
+    return algebra.select(inside, front * (a / x / rest[0]), NAN)
 
 
 def betainc(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
