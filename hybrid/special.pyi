@@ -97,6 +97,12 @@ def gammainc(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 def gammaincc(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """The regularised upper incomplete gamma function, 1 - gammainc(a, x), with all digits where it is small. Domain and gradient are those of gammainc."""
 
+def gammainccinv(a: ArrayLike, q: ArrayLike) -> Tensor:
+    """x with gammaincc(a, x) = q, for the smallest q too; infinite for q = 0, 0 for q = 1."""
+
+def gammaincinv(a: ArrayLike, p: ArrayLike) -> Tensor:
+    """x with gammainc(a, x) = p; 0 for p = 0, infinite for p = 1, NaN unless a > 0 and p in [0, 1]."""
+
 def gammaln(x: ArrayLike, /) -> Tensor:
     """log |gamma(x)|; infinite at 0, -1, -2, ... Next to the zeros between those the error is 3 last places of the larger of 1 and log gamma(|x|)."""
 

@@ -30,5 +30,5 @@ from .elementwise import (
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
 from .products import attention, contract, convolution, einsum
-from .special import bessels, distributions, entropies, gammas, integrals, normal
+from .special import bessels, distributions, entropies, gammas, integrals, inverses, normal
 from .special import rows as special_rows

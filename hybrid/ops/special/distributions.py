@@ -31,7 +31,7 @@ Tensor = Any
 Function = Callable[..., Any]
 
 
-def _no_slope(*_: Any) -> NoReturn:
+def no_slope(*_: Any) -> NoReturn:
     raise UnsupportedError(
         "the incomplete gamma and beta functions have a gradient by their last argument alone; "
         "detach the first ones: gammainc(a.detach(), x)"
@@ -50,7 +50,7 @@ def _density_reference(a: np.ndarray, x: np.ndarray) -> Any:
     return np.where((a > 0) & (x >= 0), result, np.nan)
 
 
-_density: Function = function_of(
+density: Function = function_of(
     map_op(
         "gamma_density",
         2,
@@ -80,10 +80,10 @@ def _samples(rng: np.random.Generator) -> Any:
 def _record(name: str, formula: Callable[..., Any], place: int, sign: int, doc: str) -> Op:
     def vjp(gradient: Tensor, out: Tensor, left: Tensor, right: Tensor) -> tuple[Any, Any]:
         def by_x() -> Tensor:
-            slope = multiply(gradient, _density(left, right))
+            slope = multiply(gradient, density(left, right))
             return slope if sign > 0 else negative(slope)
 
-        return _no_slope, by_x
+        return no_slope, by_x
 
     return map_op(
         name,
@@ -213,8 +213,8 @@ betainc: Function = public(
         3,
         F.betainc,
         vjp=lambda gradient, out, left, right, place: (
-            _no_slope,
-            _no_slope,
+            no_slope,
+            no_slope,
             lambda: multiply(gradient, _beta_density(left, right, place)),
         ),
         reference=oracle(incomplete_beta),
