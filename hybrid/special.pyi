@@ -28,8 +28,14 @@ def beta(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 def betainc(a: ArrayLike, b: ArrayLike, x: ArrayLike, /) -> Tensor:
     """The regularised incomplete beta function: the integral of t^(a-1) (1-t)^(b-1) from 0 to x, over beta(a, b). NaN for negative a or b and for x outside of [0, 1]."""
 
-def betaincc(a: ArrayLike, b: ArrayLike, x: ArrayLike) -> Tensor:
-    """1 - betainc(a, b, x), by betainc(b, a, 1 - x): small results keep their digits as far as 1 - x does."""
+def betaincc(a: ArrayLike, b: ArrayLike, x: ArrayLike, /) -> Tensor:
+    """1 - betainc(a, b, x), with all digits where it is small and x above (a + 1) / (a + b + 2). Domain and gradient are those of betainc."""
+
+def betainccinv(a: ArrayLike, b: ArrayLike, y: ArrayLike) -> Tensor:
+    """x with betaincc(a, b, x) = y: 1 - betaincinv(b, a, y)."""
+
+def betaincinv(a: ArrayLike, b: ArrayLike, y: ArrayLike) -> Tensor:
+    """x with betainc(a, b, x) = y; NaN unless a, b > 0 and y in [0, 1]."""
 
 def betaln(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """log |beta(a, b)|, exact for large arguments too. Infinite where a or b is 0, -1, ... Next to its zeros the error is 10 last places of 1."""

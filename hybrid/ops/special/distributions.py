@@ -184,7 +184,7 @@ def _beta_density_vjp(
     return lambda: by(left, log(place)), lambda: by(right, log1p(negative(place))), by_x
 
 
-_beta_density: Function = function_of(
+beta_density: Function = function_of(
     map_op(
         "beta_density",
         3,
@@ -207,23 +207,39 @@ def _beta_samples(rng: np.random.Generator) -> Any:
         yield [*whole, draw(rng, *second, low=0.1, high=0.9)], {}
 
 
-betainc: Function = public(
-    map_op(
-        "betainc",
+def _beta_record(name: str, formula: Callable[..., Any], upper: bool, doc: str) -> Op:
+    def vjp(gradient: Tensor, out: Tensor, left: Tensor, right: Tensor, place: Tensor) -> Any:
+        def by_x() -> Tensor:
+            slope = multiply(gradient, beta_density(left, right, place))
+            return negative(slope) if upper else slope
+
+        return no_slope, no_slope, by_x
+
+    def exact(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return incomplete_beta(b, a, 1 - x) if upper else incomplete_beta(a, b, x)
+
+    return map_op(
+        name,
         3,
-        F.betainc,
-        vjp=lambda gradient, out, left, right, place: (
-            no_slope,
-            no_slope,
-            lambda: multiply(gradient, _beta_density(left, right, place)),
-        ),
-        reference=oracle(incomplete_beta),
+        formula,
+        vjp=vjp,
+        reference=oracle(exact),
         result="float",
         accepts="f",
         samples=_beta_samples,
         ulp=16.0,
-        doc="""The regularised incomplete beta function: the integral of t^(a-1) (1-t)^(b-1) from 0
-        to x, over beta(a, b).  NaN for negative a or b and for x outside of [0, 1].
+        keeps=frozenset(["0", "1", "2"]),
+        doc=doc,
+    )
+
+
+betainc: Function = public(
+    _beta_record(
+        "betainc",
+        F.betainc,
+        False,
+        """The regularised incomplete beta function: the integral of t^(a-1) (1-t)^(b-1) from 0 to
+        x, over beta(a, b).  NaN for negative a or b and for x outside of [0, 1].
 
         The side of (a + 1) / (a + b + 2) that x is on is computed.  Above it the error is 4 last
         places of 1: for b far below 1 small results have less digits.  The gradient is that by
@@ -236,17 +252,21 @@ betainc: Function = public(
     hybrid=False,
     special=True,
 )
+betaincc: Function = public(
+    _beta_record(
+        "betaincc",
+        F.betaincc,
+        True,
+        """1 - betainc(a, b, x), with all digits where it is small and x above (a + 1) / (a + b +
+        2).  Domain and gradient are those of betainc.
 
-
-@public(hybrid=False, special=True)
-def betaincc(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
-    """1 - betainc(a, b, x), by betainc(b, a, 1 - x): small results keep their digits as far
-    as 1 - x does.
-
-    >>> hybrid.special.betaincc(2.0, 3.0, hybrid.tensor([0.0, 0.25, 0.5, 1.0]))
-    tensor([1.    , 0.7383, 0.3125, 0.    ])
-    """
-    return betainc(b, a, subtract(1.0, x))
+        >>> hybrid.special.betaincc(2.0, 3.0, hybrid.tensor([0.0, 0.25, 0.5, 1.0]))
+        tensor([1.    , 0.7383, 0.3125, 0.    ])
+        """,
+    ),
+    hybrid=False,
+    special=True,
+)
 
 
 @public(hybrid=False, special=True)

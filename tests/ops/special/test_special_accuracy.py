@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import hybrid
+from hybrid import special
 
 LONG = np.longdouble
 Size = Callable[[float], float]
@@ -341,6 +342,22 @@ def test_betainc_of_large_parameters(a: float, sigmas: float) -> None:
     got = hybrid.special.betainc(*(hybrid.tensor(v, dtype="float64") for v in (a, b, x))).item()
     with mp.workprec(120):
         assert abs(got / by_quadrature(a, b, x) - 1) < 2e-15
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_betainc_of_a_large_and_a_small_parameter(dtype: Any) -> None:
+    """x near 0: 1 - x has lost digits that the continued fraction must not miss."""
+    rng = np.random.default_rng(12)
+    a, b = rng.uniform(1, 3, 30).astype(dtype), np.exp(rng.uniform(6, 14, 30)).astype(dtype)
+    x = (rng.uniform(0.3, 4, 30) / b).astype(dtype)
+    operands = [hybrid.tensor(v) for v in (a, b, x)]
+
+    def lower(p: Any, q: Any, z: Any) -> Any:
+        return mp.betainc(p, q, 0, z, regularized=True)
+
+    want = exact(lower, a, b, x)
+    assert last_places(special.betainc(*operands).numpy(), want, None).max() <= 16
+    assert last_places(special.betaincc(*operands).numpy(), 1 - want, None).max() <= 24
 
 
 def test_betainc_next_to_one_with_a_small_parameter() -> None:

@@ -1,4 +1,4 @@
-"""The inverses of the incomplete gamma functions solve their equations, with the gradient of a
+"""The inverses of the incomplete gamma and beta functions solve their equations, with the gradient of a
 solution."""
 
 from __future__ import annotations
@@ -95,3 +95,66 @@ def test_a_traced_call_gives_the_same_bits() -> None:
     with pytest.raises(hybrid.UnsupportedError, match="last argument"):
         a.requires_grad = True
         special.gammaincinv(a, p).sum().backward()
+
+
+# ---- beta
+PAIRS: dict[str, Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]] = {
+    "middle": lambda rng: (np.exp(rng.uniform(0, 3.4, COUNT)), np.exp(rng.uniform(0, 3.4, COUNT))),
+    "small": lambda rng: (np.exp(rng.uniform(-2, 0, COUNT)), np.exp(rng.uniform(-2, 0, COUNT))),
+    "large": lambda rng: (np.exp(rng.uniform(3, 14, COUNT)), np.exp(rng.uniform(3, 14, COUNT))),
+    "skew": lambda rng: (np.exp(rng.uniform(-1, 1, COUNT)), np.exp(rng.uniform(3, 13, COUNT))),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("tail", [False, True])
+@pytest.mark.parametrize("name", sorted(PAIRS))
+def test_solutions_of_betainc(name: str, tail: bool, dtype: Any) -> None:
+    rng = np.random.default_rng(4)
+    p = np.exp(rng.uniform(-60, -2, COUNT)) if tail else rng.uniform(0.01, 0.99, COUNT)
+    a, b, p = (v.astype(dtype) for v in (*PAIRS[name](rng), p))
+    x = special.betaincinv(*(hybrid.tensor(v) for v in (a, b, p))).numpy()
+    assert ((x >= 0) & (x <= 1)).all()
+    a, b, p, x = (v.astype(np.float64) for v in (a, b, p, x))
+    kept = (x > 1e-30) & (x < 1 - 2**-20)
+    value = special.betainc(*(hybrid.tensor(v) for v in (a, b, x))).numpy()
+    with np.errstate(all="ignore"):
+        scale = [np.vectorize(math.lgamma)(v) for v in (a + b, a, b)]
+        density = np.exp(
+            (a - 1) * np.log(x) + (b - 1) * np.log1p(-x) + scale[0] - scale[1] - scale[2]
+        )
+        moved = np.abs(value - p) / (density * x)
+        unit = np.finfo(dtype).eps * (1 + p / (density * x))
+    assert (moved / unit)[kept].max() <= 12
+
+
+def test_ends_of_betaincinv() -> None:
+    a = hybrid.tensor([2.0, 2.0, 2.0, 2.0, 0.0, 2.0, math.inf, math.nan])
+    b = hybrid.tensor([3.0, 3.0, 3.0, 3.0, 1.0, -1.0, 1.0, 1.0])
+    p = hybrid.tensor([0.0, 1.0, -0.1, 1.1, 0.5, 0.5, 0.5, 0.5])
+    got = special.betaincinv(a, b, p).numpy()
+    np.testing.assert_array_equal(got, [0.0, 1.0] + [math.nan] * 6)
+    got = special.betainccinv(a, b, p).numpy()
+    np.testing.assert_array_equal(got, [1.0, 0.0] + [math.nan] * 6)
+
+
+def test_derivatives_of_betaincinv_to_second_order() -> None:
+    a, b = (hybrid.tensor(v, dtype="float64") for v in ([0.7, 3.0, 25.0], [2.0, 1.5, 40.0]))
+    points, step = np.array([0.2, 0.5, 0.9]), 1e-5
+
+    def slopes(values: np.ndarray, order: int) -> np.ndarray:
+        p = hybrid.tensor(values, requires_grad=True)
+        inverse = special.betaincinv(a, b, p).sum()
+        (first,) = hybrid.gradients(inverse, [p], create_graph=order == 2)
+        return np.array(first if order == 1 else hybrid.gradients(first.sum(), [p])[0])
+
+    up, down = points + step, points - step
+    values = [special.betaincinv(a, b, hybrid.tensor(v)).numpy() for v in (up, down)]
+    np.testing.assert_allclose(slopes(points, 1), (values[0] - values[1]) / (2 * step), rtol=1e-7)
+    want = (slopes(up, 1) - slopes(down, 1)) / (2 * step)
+    np.testing.assert_allclose(slopes(points, 2), want, rtol=1e-6)
+
+
+def test_a_traced_betaincinv_gives_the_same_bits() -> None:
+    a, b, p = (hybrid.tensor(v) for v in ([0.5, 3.0, 100.0], [2.0, 0.3, 50.0], [0.1, 0.5, 0.99]))
+    assert hybrid.compare(lambda a, b, p: special.betaincinv(a, b, p), a, b, p).same_bits

@@ -8,7 +8,7 @@ from .bessel import j0, j1, y0, y1
 from .beta import beta, betaln, binom
 from .gamma import digamma, gamma, gammaln, gammasgn
 from .incomplete import gamma_density, gammainc, gammaincc
-from .incomplete_beta import beta_density, betainc
+from .incomplete_beta import beta_density, betainc, betaincc
 from .information import (
     cosm1,
     entr,
@@ -30,6 +30,7 @@ __all__ = [
     "beta",
     "beta_density",
     "betainc",
+    "betaincc",
     "betaln",
     "binom",
     "cosm1",

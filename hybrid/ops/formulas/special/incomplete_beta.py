@@ -20,7 +20,7 @@ from ..tools import INF, NAN, Pair, clamp, divide_pair, horner, two_prod, two_su
 from .gamma import gamma_small
 from .gamma_tables import GAMMA_FACTOR
 
-__all__ = ["beta_density", "betainc"]
+__all__ = ["beta_density", "betainc", "betaincc"]
 
 _LARGE = 20.0
 _REACH = 0.49  # T^2 / min(a, b) up to which the series serves
@@ -66,6 +66,13 @@ def _log2_ratio(algebra: Builder, x: Pair, total: Pair, a: Val) -> Pair:
     return high, algebra.fma(quotient_low / quotient, _LOG2E, rest)
 
 
+def _distance(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair) -> Val:
+    """b x - a y."""
+    first, first_low = two_prod(algebra, x[0], b)
+    second, second_low = two_prod(algebra, y[0], a)
+    return (first - second) + ((first_low - second_low) + (x[1] * b - y[1] * a))
+
+
 def _exponent(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair, total: Pair) -> Pair:
     """log2 of x^a y^b / (mean^a (1 - mean)^b), at most 0, and its low part."""
     parts = []
@@ -76,9 +83,7 @@ def _exponent(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair, total: Pair) -
     high, low = two_sum(parts[0][0], parts[1][0])
     high, low = two_sum(high, low + (parts[0][1] + parts[1][1]))
     # next to the mean the two cancel: there by differences
-    first, first_low = two_prod(algebra, x[0], b)
-    second, second_low = two_prod(algebra, y[0], a)
-    distance = (first - second) + ((first_low - second_low) + (x[1] * b - y[1] * a))
+    distance = _distance(algebra, a, b, x, y)
     left, right = distance / a, -distance / b
     near = a * log_tail(algebra, left) + b * log_tail(algebra, right)
     close = (algebra.abs(left) < _CLOSE[a.type]) & (algebra.abs(right) < _CLOSE[a.type])
@@ -134,19 +139,25 @@ def _laplace(algebra: Builder, a: Val, b: Val, total: Val, power: Val, place: Va
     return algebra.select(upper, 1.0 + part, part)
 
 
-def _fraction(algebra: Builder, a: Val, b: Val, x: Val, total: Val) -> Val:
-    """What x^a y^b / (a beta(a, b)) is divided by."""
-    result = algebra.const(a.type, 1.0)
-    after = 1.0 / (a + float(2 * _DEPTH[a.type] + 2))
-    for step in reversed(range(_DEPTH[a.type] + 1)):
-        middle = 1.0 / (a + float(2 * step + 1))
-        before = 1.0 / (a + float(2 * step)) if step else None
-        even = (float(step + 1) * middle) * ((b - float(step + 1)) * x * after)
-        share = (a + float(step)) * before if before is not None else 1.0
-        odd = share * ((total + float(step)) * x * middle)
-        result = 1.0 - odd / (1.0 + even / result)
-        after = before if before is not None else after
-    return result
+def _fraction(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair, total: Val) -> Val:
+    """What x^a y^b / (a beta(a, b)) is divided by: the even part of the continued fraction, whose
+    terms are positive on this side of the mean (DiDonato and Morris, ACM TOMS 18, 1992)."""
+    margin = 1.0 - _distance(algebra, a, b, x, y)  # a y - b x + 1 does not cancel in x near 1
+    above = y[0] + 1.0
+    result = _partial(a, b, x[0], above, margin, _DEPTH[a.type])
+    for step in reversed(range(1, _DEPTH[a.type] + 1)):
+        share = 1.0 / (a + float(2 * step - 1))
+        top = (a + float(step - 1)) * share * ((total + float(step - 1)) * x[0] * share)
+        top = top * ((b - float(step)) * x[0] * float(step))
+        result = _partial(a, b, x[0], above, margin, step - 1) + top / result
+    return result / a
+
+
+def _partial(a: Val, b: Val, x: Val, above: Val, margin: Val, step: int) -> Val:
+    result = (a + float(step)) / (a + float(2 * step + 1)) * (margin + above * float(step))
+    if step == 0:
+        return result
+    return result + (float(step) + (b - float(step)) * x * float(step) / (a + float(2 * step - 1)))
 
 
 def _front(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair, total: Pair) -> tuple[Val, Val, Val]:
@@ -161,7 +172,7 @@ def _smaller(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair) -> Val:
     """The lower function for x below (a + 1)/(a + b + 2)."""
     total = two_sum(a, b)
     front, power, exponent = _front(algebra, a, b, x, y, total)
-    plain = front / _fraction(algebra, a, b, x[0], total[0])
+    plain = front / _fraction(algebra, a, b, x, y, total[0])
     height = algebra.max(-exponent * _LN2, algebra.const(a.type, 0.0))  # T^2 / 2
     below = x[0] * b < y[0] * a
     place = algebra.sqrt(height + height)
@@ -180,7 +191,7 @@ def beta_density(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
     return algebra.select(inside, front * (a / x / rest[0]), NAN)
 
 
-def betainc(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
+def _either(algebra: Builder, a: Val, b: Val, x: Val, upper: bool) -> Val:
     zero, one = algebra.const(a.type, 0.0), algebra.const(a.type, 1.0)
     rest, lost = two_sum(one, -x)
     total, slow = a + b + 2.0, _SLOW[x.type]
@@ -190,10 +201,19 @@ def betainc(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
     low = (algebra.select(swap, rest, x), algebra.select(swap, lost, zero))
     high = (algebra.select(swap, x, rest), algebra.select(swap, zero, lost))
     tail = _smaller(algebra, first, second, low, high)
-    result = algebra.select(swap, 1.0 - tail, tail)
-    result = algebra.select((a == 0) | (b == INF), 1.0, result)
-    result = algebra.select((b == 0) | (a == INF), 0.0, result)
-    result = algebra.select(x == 0, 0.0, algebra.select(x == 1.0, 1.0, result))
+    result = algebra.select(~swap if upper else swap, 1.0 - tail, tail)
+    none, all_ = (one, zero) if upper else (zero, one)
+    result = algebra.select((a == 0) | (b == INF), all_, result)
+    result = algebra.select((b == 0) | (a == INF), none, result)
+    result = algebra.select(x == 0, none, algebra.select(x == 1.0, all_, result))
     unknown = ((a == 0) & (b == 0)) | ((a == INF) & (b == INF))
     good = (a >= 0) & (b >= 0) & (x >= 0) & (x <= 1.0) & ~unknown
     return algebra.select(good, result, NAN)
+
+
+def betainc(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
+    return _either(algebra, a, b, x, upper=False)
+
+
+def betaincc(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
+    return _either(algebra, a, b, x, upper=True)
