@@ -67,5 +67,5 @@ from .numeric import (
     sets,
 )
 from .products import attention, contract, convolution, einsum, vectors
-from .special import bessels, distributions, entropies, gammas, integrals, normal
+from .special import bessels, distributions, entropies, gammas, integrals, inverses, normal
 from .special import rows as special_rows
