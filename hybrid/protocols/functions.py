@@ -56,11 +56,13 @@ _JOINS = frozenset(["concatenate", "concat", "stack", "hstack", "vstack"])
 def _names() -> dict[int, str]:
     """By the identity of NumPy's functions that ask for the protocol, their path in hybrid."""
     found: dict[int, str] = {}
+    asks: Any = type(np.sum)
     for module, prefix in ((np, ""), (np.linalg, "linalg."), (np.fft, "fft.")):
         for name, value in vars(module).items():
-            if isinstance(value, type(np.sum)):
-                own = value.__name__ if getattr(module, value.__name__, None) is value else name
-                found.setdefault(id(value), prefix + own)
+            if isinstance(value, asks):
+                own = str(value.__name__)
+                known = getattr(module, own, None) is value
+                found.setdefault(id(value), prefix + (own if known else name))
     return found
 
 
