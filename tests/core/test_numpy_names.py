@@ -48,6 +48,8 @@ def test_no_table_names_what_is_there(table):
 
 def test_the_error_says_the_way():
     for name, way in {**FUNCTIONS, **NUMPY}.items():
+        if name in vars(hybrid):  # a module of that name
+            continue
         with pytest.raises(AttributeError) as caught:
             getattr(hybrid, name)
         assert way in str(caught.value), name
