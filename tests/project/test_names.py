@@ -49,8 +49,26 @@ ELSEWHERE = {
 }
 
 
+def named_by_others(tree):
+    """The parameters of public functions, whose names are NumPy's, SciPy's or PyTorch's."""
+    found = set()
+    for node in ast.walk(tree):
+        marks = [ast.unparse(m) for m in getattr(node, "decorator_list", ())]
+        if isinstance(node, FUNCTIONS) and any(m.partition("(")[0] == "public" for m in marks):
+            given = node.args
+            found.update(map(id, (*given.posonlyargs, *given.args, *given.kwonlyargs)))
+            names = {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+            found.update(
+                id(inner)
+                for inner in ast.walk(node)
+                if isinstance(inner, ast.Name) and inner.id in names
+            )
+    return found
+
+
 def names_of(tree):
-    """Every bound name and parameter, as often as it is bound: no self, cls or comprehension."""
+    """Every bound name and parameter, as often as it is bound: no self, cls or comprehension, and
+    no parameter of a public function."""
     inside = {
         id(node)
         for comprehension in ast.walk(tree)
@@ -58,12 +76,14 @@ def names_of(tree):
         for generator in comprehension.generators
         for node in ast.walk(generator.target)
     }
+    inside |= named_by_others(tree)
     for node in ast.walk(tree):
+        if id(node) in inside:
+            continue
         if isinstance(node, ast.arg) and node.arg not in ("self", "cls"):
             yield node.arg
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            if id(node) not in inside:
-                yield node.id
+            yield node.id
 
 
 def nested_of(tree):
