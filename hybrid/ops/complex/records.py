@@ -18,6 +18,7 @@ from ...core.shapes import broadcast_shapes
 from ...ir.door.bind import bind
 from ...ir.op import Op, extend, map_op
 from ...ir.scalar.program import Val
+from ..axes.views import broadcast_arrays
 from ..build.pairs import complex_of, parts_of
 from ..elementwise.arithmetic import multiply, negative
 
@@ -71,11 +72,18 @@ def _samples(nin: int, domain: tuple[float, float]) -> Callable[..., Any]:
     return samples
 
 
+def _together(real: Tensor, imaginary: Tensor) -> Tensor:
+    """The complex tensor with these parts, one of which may have more axes."""
+    if real.shape == imaginary.shape:
+        return complex_of(real, imaginary)
+    return complex_of(*broadcast_arrays(real, imaginary))
+
+
 def _vjp(slopes: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     """The gradients of all parts; `slopes(out, *operands)` gives the derivative by each."""
 
     def vjp(gradient: Any, out: Any, *parts: Tensor) -> tuple[Any, ...]:
-        whole, numbers = complex_of(*gradient), list(map(complex_of, parts[::2], parts[1::2]))
+        whole, numbers = complex_of(*gradient), list(map(_together, parts[::2], parts[1::2]))
         pulled: list[Any] = []
         for slope in slopes(complex_of(*out), *numbers):
             pulled += parts_of(multiply(whole, conjugate(slope)))
