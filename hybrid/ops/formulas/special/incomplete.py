@@ -1,12 +1,9 @@
-"""The regularised incomplete gamma functions.
+"""The regularised incomplete gamma functions; alpha and point are DLMF's a and x.
 
 Invariant: the smaller of the two is computed, the other is 1 minus it; every sum has a fixed number
 of terms, enough wherever it is taken.
-Method: from a = 20 on, for x between a/4 and 3a, Temme's uniform expansion (DLMF 8.12.3, 8.12.7 to
-8.12.11), whose coefficients are polynomials in eta; for x < a the series DLMF 8.7.1 in its form
-without signs; beyond, the continued fraction DLMF 8.9.2 from its end; for small a and x the
-series 8.7.1 beside x^a - 1, which keeps the digits of a small upper function.  The factor x^a
-e^-x is taken through base 2 in pairs.
+Method: Temme's uniform expansion (DLMF 8.12.3 to 8.12.11) from a = 20 on for x between a/4 and 3a;
+else the series DLMF 8.7.1 without signs, the continued fraction DLMF 8.9.2, or `_little`.
 """
 
 from __future__ import annotations

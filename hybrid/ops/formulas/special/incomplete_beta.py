@@ -1,13 +1,9 @@
-"""The regularised incomplete beta function.
+"""The regularised incomplete beta function; alpha, omega and point are DLMF's a, b and x.
 
 Invariant: the side of the mean that x is on is computed, the other is 1 minus it; every sum has a
 fixed number of terms, enough wherever it is taken.
-Method: the continued fraction DLMF 8.17.22 from its end for x < (a + 1)/(a + b + 2).  Where a and b
-are both at least 20 and x is near the mean, Laplace's method to all orders in t = log(x/(1 - x)):
-the integrand is e^(-T^2/2), and dt/dT is a power series whose coefficients follow from W W' = T (1
-+ rho W - W^2/(a + b)), W the scaled derivative of the exponent, by which the logistic function's
-q' = q (1 - q) becomes an equation in T alone; integrated by parts it gives the normal distribution
-and terms of e^(-T^2/2).
+Method: a continued fraction (DLMF 8.17.22) from its end; where a and b are at least 20 and x is
+near the mean, Laplace's method to all orders (`_slopes`).
 """
 
 from __future__ import annotations
@@ -94,7 +90,9 @@ def _exponent(
 
 
 def _slopes(algebra: Builder, alpha: Val, omega: Val, total: Val) -> list[Val]:
-    """Coefficients of dt/dT in powers of T."""
+    """Coefficients of dt/dT in powers of T, where t = log(x/(1 - x)) and the integrand is
+    e^(-T^2/2): W, the scaled derivative of its exponent, obeys W W' = T (1 + skew W - W^2/(a + b)),
+    as the logistic function's q' = q (1 - q) makes it an equation in T alone, and dt/dT = T/W."""
     count = _TERMS[alpha.type]
     inverse = 1.0 / total
     skew = (omega / total - alpha / total) / (algebra.sqrt(alpha) * algebra.sqrt(omega / total))
