@@ -25,10 +25,10 @@ ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 def beta(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """gamma(a) gamma(b) / gamma(a + b). Infinite where a or b is 0, -1, -2, ... The error is 8 last places while all three are finite; beyond, the relative error is 10 last places of betaln(a, b)."""
 
-def betainc(a: ArrayLike, b: ArrayLike, x: ArrayLike, /) -> Tensor:
+def betainc(alpha: ArrayLike, omega: ArrayLike, point: ArrayLike, /) -> Tensor:
     """The regularised incomplete beta function: the integral of t^(a-1) (1-t)^(b-1) from 0 to x, over beta(a, b). NaN for negative a or b and for x outside of [0, 1]."""
 
-def betaincc(a: ArrayLike, b: ArrayLike, x: ArrayLike, /) -> Tensor:
+def betaincc(alpha: ArrayLike, omega: ArrayLike, point: ArrayLike, /) -> Tensor:
     """1 - betainc(a, b, x), with all digits where it is small and x above (a + 1) / (a + b + 2). Domain and gradient are those of betainc."""
 
 def betainccinv(a: ArrayLike, b: ArrayLike, y: ArrayLike) -> Tensor:

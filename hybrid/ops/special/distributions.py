@@ -215,9 +215,8 @@ def _beta_record(name: str, formula: Callable[..., Any], upper: bool, doc: str) 
 
         return no_slope, no_slope, by_x
 
-    def exact(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
-        found: np.ndarray = incomplete_beta(*((b, a, 1 - x) if upper else (a, b, x)))
-        return found
+    def exact(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> Any:
+        return incomplete_beta(b, a, 1 - x) if upper else incomplete_beta(a, b, x)
 
     return map_op(
         name,

@@ -32,38 +32,38 @@ Tensor = Any
 _STEPS, _BETA_STEPS = 6, 9
 
 
-def _step_body(algebra: Builder, start: Val, a: Val, target: Val, *, upper: bool) -> Val:
-    value = (F.gammaincc if upper else F.gammainc)(algebra, a, start)
-    step = (target - value) / F.gamma_density(algebra, a, start)
+def _step_body(algebra: Builder, start: Val, alpha: Val, target: Val, *, upper: bool) -> Val:
+    value = (F.gammaincc if upper else F.gammainc)(algebra, alpha, start)
+    step = (target - value) / F.gamma_density(algebra, alpha, start)
     step = algebra.select(algebra.abs(step) < 0.25 * start, step, 0.0)  # NaN at the ends, too
     return start - step if upper else start + step
 
 
 def _step_vjp(
-    gradient: Tensor, out: Tensor, start: Tensor, a: Tensor, target: Tensor, upper: bool
+    gradient: Tensor, out: Tensor, start: Tensor, alpha: Tensor, target: Tensor, upper: bool
 ) -> tuple[Any, Any, Any]:
     def by_target() -> Tensor:
-        slope = divide(gradient, density(a, out))
+        slope = divide(gradient, density(alpha, out))
         return negative(slope) if upper else slope
 
     return None, no_slope, by_target
 
 
-def _step_reference(x: np.ndarray, a: np.ndarray, p: np.ndarray, upper: bool) -> Any:
-    value = incomplete(a, x)[int(upper)]
-    step = (p - value) / np.exp((a - 1) * np.log(x) - x - log_gamma(a))
-    return x - step if upper else x + step
+def _step_reference(point: np.ndarray, alpha: np.ndarray, chance: np.ndarray, upper: bool) -> Any:
+    value = incomplete(alpha, point)[int(upper)]
+    step = (chance - value) / np.exp((alpha - 1) * np.log(point) - point - log_gamma(alpha))
+    return point - step if upper else point + step
 
 
 def _solved(rng: np.random.Generator) -> Any:
     """Starts that solve the equation: whole a, the start has no gradient."""
     for shape, upper in (((7,), False), ((3, 5), True), ((), False), ((0, 2), True)):
-        a = ints(rng, *shape, low=1, high=12)
-        x = a * rng.uniform(0.6, 1.5, shape)
+        alpha = ints(rng, *shape, low=1, high=12)
+        point = alpha * rng.uniform(0.6, 1.5, shape)
         with np.errstate(all="ignore"):
-            wide = [np.asarray(v, np.longdouble).reshape(-1) for v in (a, x)]
-            p = incomplete(*wide)[int(upper)].reshape(shape).astype(np.float64)
-        yield [x, a, p], {"upper": upper}
+            wide = [np.asarray(each, np.longdouble).reshape(-1) for each in (alpha, point)]
+            chance = incomplete(*wide)[int(upper)].reshape(shape).astype(np.float64)
+        yield [point, alpha, chance], {"upper": upper}
 
 
 STEP: Op = map_op(
@@ -83,45 +83,45 @@ STEP: Op = map_op(
 )
 
 
-def _start(a: Tensor, p: Tensor, q: Tensor) -> Tensor:
+def _start(alpha: Tensor, chance: Tensor, remainder: Tensor) -> Tensor:
     """The cube of Wilson and Hilferty (1931); for small results the first term of the series at 0,
     for small a or q that of the tail."""
-    z = where(less(p, q), ndtri(p), negative(ndtri(q)))
-    ninth = divide(1.0, multiply(a, 9.0))
-    root = add(subtract(1.0, ninth), multiply(z, sqrt(ninth)))
-    cube = multiply(a, multiply(root, square(root)))
-    first = exp(divide(add(log(p), gammaln(add(a, 1.0))), a))
-    start = where(logical_or(less(a, 1.0), less(cube, multiply(a, 0.2))), first, cube)
-    tail = negative(add(log(q), gammaln(a)))
-    tail = add(tail, multiply(subtract(a, 1.0), log(maximum(tail, 1.0))))
-    few = logical_or(less(a, 1.0), logical_and(less(a, 8.0), less(q, 1e-5)))
-    late = logical_and(few, logical_and(greater(tail, 1.5), less(q, 0.3)))
+    quantile = where(less(chance, remainder), ndtri(chance), negative(ndtri(remainder)))
+    ninth = divide(1.0, multiply(alpha, 9.0))
+    root = add(subtract(1.0, ninth), multiply(quantile, sqrt(ninth)))
+    cube = multiply(alpha, multiply(root, square(root)))
+    first = exp(divide(add(log(chance), gammaln(add(alpha, 1.0))), alpha))
+    start = where(logical_or(less(alpha, 1.0), less(cube, multiply(alpha, 0.2))), first, cube)
+    tail = negative(add(log(remainder), gammaln(alpha)))
+    tail = add(tail, multiply(subtract(alpha, 1.0), log(maximum(tail, 1.0))))
+    few = logical_or(less(alpha, 1.0), logical_and(less(alpha, 8.0), less(remainder, 1e-5)))
+    late = logical_and(few, logical_and(greater(tail, 1.5), less(remainder, 0.3)))
     return where(late, tail, start)
 
 
-def _solve(a: Any, p: Tensor, q: Tensor, upper: bool) -> Tensor:
-    a = as_tensor(a)
-    start = _start(a, p, q)
-    lower_is_small = less_equal(p, q)
-    target = where(lower_is_small, p, q)
+def _solve(alpha: Any, chance: Tensor, remainder: Tensor, upper: bool) -> Tensor:
+    alpha = as_tensor(alpha)
+    start = _start(alpha, chance, remainder)
+    lower_is_small = less_equal(chance, remainder)
+    target = where(lower_is_small, chance, remainder)
     for _ in range(_STEPS):
-        value = where(lower_is_small, gammainc(a, start), gammaincc(a, start))
-        slope = divide(multiply(start, density(a, start)), value)
+        value = where(lower_is_small, gammainc(alpha, start), gammaincc(alpha, start))
+        slope = divide(multiply(start, density(alpha, start)), value)
         step = divide(subtract(log(target), log(value)), slope)
         # where the function vanished at the start, back towards the median
         step = where(equal(step, step), step, 0.25)
         step = clip(where(lower_is_small, step, negative(step)), -2.0, 2.0)
         start = multiply(start, exp(step))
-    given = q if upper else p
-    result = bind(STEP, start, a, given, upper=upper)
-    result = where(equal(p, 0.0), 0.0, where(equal(q, 0.0), np.inf, result))
-    inside = logical_and(greater(a, 0.0), less(a, np.inf))
-    inside = logical_and(inside, logical_and(less_equal(0.0, p), less_equal(0.0, q)))
+    given = remainder if upper else chance
+    result = bind(STEP, start, alpha, given, upper=upper)
+    result = where(equal(chance, 0.0), 0.0, where(equal(remainder, 0.0), np.inf, result))
+    inside = logical_and(greater(alpha, 0.0), less(alpha, np.inf))
+    inside = logical_and(inside, logical_and(less_equal(0.0, chance), less_equal(0.0, remainder)))
     return where(inside, result, np.nan)
 
 
-def _operands(a: Any, value: Any) -> tuple[Tensor, Tensor]:
-    return as_tensor(a), as_tensor(value)
+def _operands(alpha: Any, value: Any) -> tuple[Tensor, Tensor]:
+    return as_tensor(alpha), as_tensor(value)
 
 
 @public(hybrid=False, special=True)
@@ -152,26 +152,30 @@ def gammainccinv(a: Tensor, q: Tensor) -> Tensor:
 
 
 # ---- beta
-def _beta_step_body(algebra: Builder, start: Val, a: Val, b: Val, target: Val) -> Val:
-    value = F.betainc(algebra, a, b, start)
-    step = (target - value) / F.beta_density(algebra, a, b, start)
+def _beta_step_body(algebra: Builder, start: Val, alpha: Val, omega: Val, target: Val) -> Val:
+    value = F.betainc(algebra, alpha, omega, start)
+    step = (target - value) / F.beta_density(algebra, alpha, omega, start)
     inside = (algebra.abs(step) < 0.25 * start) & (algebra.abs(step) < 1.0 - start)
     return start + algebra.select(inside, step, 0.0)
 
 
-def _beta_step_reference(x: np.ndarray, a: np.ndarray, b: np.ndarray, p: np.ndarray) -> Any:
-    powers = (a - 1) * np.log(x) + (b - 1) * np.log1p(-x)
-    return x + (p - incomplete_beta(a, b, x)) / np.exp(powers - log_beta(a, b)[1])
+def _beta_step_reference(
+    point: np.ndarray, alpha: np.ndarray, omega: np.ndarray, chance: np.ndarray
+) -> Any:
+    powers = (alpha - 1) * np.log(point) + (omega - 1) * np.log1p(-point)
+    return point + (chance - incomplete_beta(alpha, omega, point)) / np.exp(
+        powers - log_beta(alpha, omega)[1]
+    )
 
 
 def _beta_solved(rng: np.random.Generator) -> Any:
     for shape in ((7,), (3, 5), (), (0, 2)):
-        a, b = (ints(rng, *shape, low=1, high=12) for _ in range(2))
-        x = a / (a + b) * rng.uniform(0.7, 1.05, shape)
-        wide = [np.asarray(v, np.longdouble).reshape(-1) for v in (a, b, x)]
+        alpha, omega = (ints(rng, *shape, low=1, high=12) for _ in range(2))
+        point = alpha / (alpha + omega) * rng.uniform(0.7, 1.05, shape)
+        wide = [np.asarray(each, np.longdouble).reshape(-1) for each in (alpha, omega, point)]
         with np.errstate(all="ignore"):
-            p = incomplete_beta(*wide).reshape(shape).astype(np.float64)
-        yield [x, a, b, p], {}
+            chance = incomplete_beta(*wide).reshape(shape).astype(np.float64)
+        yield [point, alpha, omega, chance], {}
 
 
 BETA_STEP: Op = map_op(
@@ -201,55 +205,55 @@ def _odds_of_power(logarithm: Tensor) -> Tensor:
     return subtract(logarithm, log1p(negative(exp(below))))
 
 
-def _normal_start(a: Tensor, b: Tensor, z: Tensor) -> Tensor:
+def _normal_start(alpha: Tensor, omega: Tensor, quantile: Tensor) -> Tensor:
     """Abramowitz and Stegun 26.5.22, as a logit."""
-    left, right = (divide(1.0, subtract(multiply(v, 2.0), 1.0)) for v in (a, b))
-    part = divide(subtract(square(z), 3.0), 6.0)
+    left, right = (divide(1.0, subtract(multiply(each, 2.0), 1.0)) for each in (alpha, omega))
+    part = divide(subtract(square(quantile), 3.0), 6.0)
     height = divide(2.0, add(left, right))
-    first = divide(multiply(negative(z), sqrt(add(part, height))), height)
+    first = divide(multiply(negative(quantile), sqrt(add(part, height))), height)
     rest = subtract(add(part, 5.0 / 6.0), divide(2.0 / 3.0, height))
     shift = subtract(first, multiply(subtract(right, left), rest))
-    return subtract(subtract(log(a), log(b)), multiply(shift, 2.0))
+    return subtract(subtract(log(alpha), log(omega)), multiply(shift, 2.0))
 
 
-def _beta_start(a: Tensor, b: Tensor, p: Tensor, q: Tensor) -> Tensor:
+def _beta_start(alpha: Tensor, omega: Tensor, chance: Tensor, remainder: Tensor) -> Tensor:
     """A logit near that of the solution: by the normal distribution, or by the first term at an
     end."""
-    z = where(less(p, q), ndtri(p), negative(ndtri(q)))
-    scale = betaln(a, b)
-    low = divide(add(log(p), add(log(a), scale)), a)
-    high = divide(add(log(q), add(log(b), scale)), b)
+    quantile = where(less(chance, remainder), ndtri(chance), negative(ndtri(remainder)))
+    scale = betaln(alpha, omega)
+    low = divide(add(log(chance), add(log(alpha), scale)), alpha)
+    high = divide(add(log(remainder), add(log(omega), scale)), omega)
     at_low, at_high = _odds_of_power(low), negative(_odds_of_power(high))
-    mean = log(a) - log(add(a, b)), log(b) - log(add(a, b))
-    start = _normal_start(a, b, z)
+    mean = log(alpha) - log(add(alpha, omega)), log(omega) - log(add(alpha, omega))
+    start = _normal_start(alpha, omega, quantile)
     # the second term at an end is about b x
-    near_low = logical_and(less(add(low, log(b)), 0.7), less(low, subtract(mean[0], 1.0)))
-    near_high = logical_and(less(add(high, log(a)), 0.7), less(high, subtract(mean[1], 1.0)))
-    start = where(logical_and(near_low, less(p, q)), at_low, start)
-    start = where(logical_and(near_high, less(q, p)), at_high, start)
-    plain = logical_and(greater(a, 1.0), greater(b, 1.0))
+    near_low = logical_and(less(add(low, log(omega)), 0.7), less(low, subtract(mean[0], 1.0)))
+    near_high = logical_and(less(add(high, log(alpha)), 0.7), less(high, subtract(mean[1], 1.0)))
+    start = where(logical_and(near_low, less(chance, remainder)), at_low, start)
+    start = where(logical_and(near_high, less(remainder, chance)), at_high, start)
+    plain = logical_and(greater(alpha, 1.0), greater(omega, 1.0))
     return where(plain, start, where(less(low, high), at_low, at_high))
 
 
-def _beta_solve(a: Any, b: Any, p: Tensor, q: Tensor) -> Tensor:
-    a, b = as_tensor(a), as_tensor(b)
-    odds = _beta_start(a, b, p, q)
-    lower_is_small = less_equal(p, q)
-    target = where(lower_is_small, p, q)
+def _beta_solve(alpha: Any, omega: Any, chance: Tensor, remainder: Tensor) -> Tensor:
+    alpha, omega = as_tensor(alpha), as_tensor(omega)
+    odds = _beta_start(alpha, omega, chance, remainder)
+    lower_is_small = less_equal(chance, remainder)
+    target = where(lower_is_small, chance, remainder)
     for _ in range(_BETA_STEPS):
-        x, rest = sigmoid(odds), sigmoid(negative(odds))
-        left = less(x, rest)  # from the side where x or 1 - x has its digits
-        operands = where(left, a, b), where(left, b, a), where(left, x, rest)
+        point, rest = sigmoid(odds), sigmoid(negative(odds))
+        left = less(point, rest)  # from the side where x or 1 - x has its digits
+        operands = where(left, alpha, omega), where(left, omega, alpha), where(left, point, rest)
         value = where(equal(left, lower_is_small), betainc(*operands), betaincc(*operands))
-        slope = divide(multiply(multiply(x, rest), beta_density(*operands)), value)
+        slope = divide(multiply(multiply(point, rest), beta_density(*operands)), value)
         step = divide(subtract(log(target), log(value)), slope)
         step = where(equal(step, step), step, 0.5)
         step = clip(where(lower_is_small, step, negative(step)), -3.0, 3.0)
         odds = add(odds, step)
-    result = bind(BETA_STEP, sigmoid(odds), a, b, p)
-    result = where(equal(p, 0.0), 0.0, where(equal(q, 0.0), 1.0, result))
-    inside = logical_and(less_equal(0.0, p), less_equal(0.0, q))
-    for side in (a, b):
+    result = bind(BETA_STEP, sigmoid(odds), alpha, omega, chance)
+    result = where(equal(chance, 0.0), 0.0, where(equal(remainder, 0.0), 1.0, result))
+    inside = logical_and(less_equal(0.0, chance), less_equal(0.0, remainder))
+    for side in (alpha, omega):
         inside = logical_and(inside, logical_and(greater(side, 0.0), less(side, np.inf)))
     return where(inside, result, np.nan)
 

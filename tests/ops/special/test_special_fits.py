@@ -8,13 +8,13 @@ from pathlib import Path
 import mpmath as mp
 import pytest
 
-from hybrid.ops.formulas.special import gamma_tables, modified_tables, normal_tables
+from hybrid.ops.formulas.special.tables import gamma, modified, normal
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = [
-    (normal_tables, "normal", "CENTRAL"),
-    (gamma_tables, "gamma", "STIRLING"),
-    (modified_tables, "modified", "I0_NEAR"),
+    (normal, "normal", "CENTRAL"),
+    (gamma, "gamma", "STIRLING"),
+    (modified, "modified", "I0_NEAR"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 Each row is a function that is smooth on an interval of its variable; the polynomial is its Chebyshev expansion in 50
 digits, cut where what is left is below a fraction of the last place of the smallest value, in powers of the variable.
-Invariant: hybrid/ops/formulas/special/*_tables.py hold what this program writes, and nothing else.
+Invariant: hybrid/ops/formulas/special/tables/ holds what this program writes, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import mpmath as mp
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[3]
-TABLES = ROOT / "hybrid" / "ops" / "formulas" / "special"
+TABLES = ROOT / "hybrid" / "ops" / "formulas" / "special" / "tables"
 POINTS = 64
 BITS = {"f32": 27, "f64": 56}
 Function = Callable[[mp.mpf], mp.mpf]
@@ -64,7 +64,8 @@ def powers(chebyshev: list[mp.mpf], low: mp.mpf, high: mp.mpf) -> list[mp.mpf]:
     return plus(plus([chebyshev[0]], times(one)), [-x for x in two])
 
 
-def coefficients(fit: Fit, kind: str) -> list[mp.mpf]:
+def coefficients(fit: Fit, kind: str) -> tuple[list[mp.mpf], mp.mpf]:
+    """Those of a polynomial, and the error that it may have."""
     low, high = mp.mpf(fit.low), mp.mpf(fit.high)
     chebyshev = expansion(fit.function, low, high)
     smallest = min(abs(fit.function(low + (high - low) * k / 16)) for k in range(17))
@@ -74,21 +75,30 @@ def coefficients(fit: Fit, kind: str) -> list[mp.mpf]:
         size -= 1
     if size > POINTS - 8:
         raise ValueError(f"{fit}: {POINTS} points are not enough")
-    return powers(chebyshev[:size], low, high)[:size]
+    return powers(chebyshev[:size], low, high)[:size], allowed
+
+
+def shortest(value: mp.mpf, kind: str, allowed: mp.mpf) -> str:
+    """The number in as many digits as the error needs: in later powers fewer and fewer."""
+    most = 9 if kind == "f32" else 17
+    for digits in range(1, most + 1):
+        word = f"{float(value):.{digits}g}"
+        if abs(mp.mpf(float(word)) - value) <= allowed:
+            break
+    else:
+        word = f"{float(np.float32(float(value))):.9g}" if kind == "f32" else repr(float(value))
+    return word if any(mark in word for mark in ".en") else word + ".0"
 
 
 def text_of(name: str, fit: Fit) -> str:
-    """The assignment of one row; the last entry of a type is what the first lost in rounding."""
+    """The assignment of one row."""
     lines = [f"{name} = {{"]
     for kind in ("f32", "f64"):
         if fit.only not in ("", kind):
             continue
-        found = coefficients(fit, kind)
-        if kind == "f32":
-            words = [f"{float(np.float32(float(c))):.9g}" for c in found]
-        else:
-            words = [repr(float(c)) for c in found]
-        words = [w if any(x in w for x in ".en") else w + ".0" for w in words]
+        found, allowed = coefficients(fit, kind)
+        reach = max(abs(mp.mpf(fit.low)), abs(mp.mpf(fit.high)))
+        words = [shortest(c, kind, allowed / 64 / reach**k) for k, c in enumerate(found)]
         lines.append(f'    "{kind}": (')
         row = "       "
         for word in words:
@@ -108,7 +118,7 @@ def write(file: str, rows: dict[str, Fit]) -> None:
     export = f"__all__ = [{names}]  # fmt: skip"
     if len(export) > 99:
         export = "__all__ = [\n" + "".join(f'    "{n}",\n' for n in rows) + "]"
-    (TABLES / f"{file}_tables.py").write_text(f"{head}\n{export}\n\n{body}\n")
+    (TABLES / f"{file}.py").write_text(f"{head}\n{export}\n\n{body}\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Special functions written in the scalar algebra, for f32 and f64.
 
 Invariant: as in the formulas above; the error of each is what its record says.  The coefficients in
-`*_tables.py` are made by tests/support/fits/make.py.
+`tables/` are made by tests/support/fits/make.py.
 """
 
 from .bessel import j0, j1, y0, y1

@@ -16,7 +16,7 @@ from ....ir.scalar.program import Builder, Val
 from ..logarithm import log
 from ..tools import INF, NAN, clamp, horner
 from ..trig import cos, sin
-from .bessel_tables import (
+from .tables.bessel import (
     J0_FIRST,
     J0_NEAR,
     J0_SECOND,

@@ -17,7 +17,7 @@ from ..logarithm import log
 from ..power import exp2_pair, log2_pair
 from ..tools import FORMAT, INF, NAN, clamp, fast_two_sum, horner, two_prod, two_sum
 from ..trig import cos_turns, sin_turns
-from .gamma_tables import (
+from .tables.gamma import (
     DIGAMMA_MIDDLE,
     DIGAMMA_NEAR,
     DIGAMMA_REST,

@@ -1,13 +1,9 @@
-"""The regularised incomplete beta function.
+"""The regularised incomplete beta function; alpha, omega and point are DLMF's a, b and x.
 
 Invariant: the side of the mean that x is on is computed, the other is 1 minus it; every sum has a
 fixed number of terms, enough wherever it is taken.
-Method: the continued fraction DLMF 8.17.22 from its end for x < (a + 1)/(a + b + 2).  Where a and b
-are both at least 20 and x is near the mean, Laplace's method to all orders in t = log(x/(1 - x)):
-the integrand is e^(-T^2/2), and dt/dT is a power series whose coefficients follow from W W' = T (1
-+ rho W - W^2/(a + b)), W the scaled derivative of the exponent, by which the logistic function's
-q' = q (1 - q) becomes an equation in T alone; integrated by parts it gives the normal distribution
-and terms of e^(-T^2/2).
+Method: a continued fraction (DLMF 8.17.22) from its end; where a and b are at least 20 and x is
+near the mean, Laplace's method to all orders (`_slopes`).
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from ..logarithm import log_tail
 from ..power import exp2_pair, log2_pair
 from ..tools import INF, NAN, Pair, clamp, divide_pair, horner, two_prod, two_sum
 from .gamma import gamma_small
-from .gamma_tables import GAMMA_FACTOR
+from .tables.gamma import GAMMA_FACTOR
 
 __all__ = ["beta_density", "betainc", "betaincc"]
 
@@ -42,91 +38,95 @@ def _power(algebra: Builder, total: Val, rest: Val) -> Val:
     )
 
 
-def _gamma_scaled(algebra: Builder, z: Val) -> Val:
+def _gamma_scaled(algebra: Builder, argument: Val) -> Val:
     """gamma(z + 1) e^z z^-z: 1 at 0, sqrt(2 pi z) for large z."""
-    small = z < 8.0
-    limited = clamp(algebra, z, None, 8.0)
+    small = argument < 8.0
+    limited = clamp(algebra, argument, None, 8.0)
     value = gamma_small(algebra, limited)
-    value = algebra.select(z < 1.0, value, value * z)
+    value = algebra.select(argument < 1.0, value, value * argument)
     high, low = log2_pair(algebra, limited)
     product, product_low = two_prod(algebra, limited, high)
     product_low = algebra.fma(limited, low, product_low)
     total, lost = two_sum(limited * _LOG2E, -product)
     near = value * _power(algebra, total, lost - product_low)
-    far = algebra.sqrt(z) * horner(algebra, 1.0 / z, GAMMA_FACTOR[z.type])
-    return algebra.select(small, algebra.select(z > 0, near, 1.0), far)
+    far = algebra.sqrt(argument) * horner(algebra, 1.0 / argument, GAMMA_FACTOR[argument.type])
+    return algebra.select(small, algebra.select(argument > 0, near, 1.0), far)
 
 
-def _log2_ratio(algebra: Builder, x: Pair, total: Pair, a: Val) -> Pair:
+def _log2_ratio(algebra: Builder, point: Pair, total: Pair, alpha: Val) -> Pair:
     """log2(x (a + b) / a)."""
-    product, low = two_prod(algebra, x[0], total[0])
-    low = low + algebra.fma(x[0], total[1], x[1] * total[0])
-    quotient, quotient_low = divide_pair(algebra, product, a, low)
+    product, low = two_prod(algebra, point[0], total[0])
+    low = low + algebra.fma(point[0], total[1], point[1] * total[0])
+    quotient, quotient_low = divide_pair(algebra, product, alpha, low)
     high, rest = log2_pair(algebra, quotient)
     return high, algebra.fma(quotient_low / quotient, _LOG2E, rest)
 
 
-def _distance(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair) -> Val:
+def _distance(algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair) -> Val:
     """b x - a y."""
-    first, first_low = two_prod(algebra, x[0], b)
-    second, second_low = two_prod(algebra, y[0], a)
-    return (first - second) + ((first_low - second_low) + (x[1] * b - y[1] * a))
+    first, first_low = two_prod(algebra, point[0], omega)
+    second, second_low = two_prod(algebra, opposite[0], alpha)
+    return (first - second) + ((first_low - second_low) + (point[1] * omega - opposite[1] * alpha))
 
 
-def _exponent(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair, total: Pair) -> Pair:
+def _exponent(
+    algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair, total: Pair
+) -> Pair:
     """log2 of x^a y^b / (mean^a (1 - mean)^b), at most 0, and its low part."""
     parts = []
-    for power, value in ((a, x), (b, y)):
+    for power, value in ((alpha, point), (omega, opposite)):
         high, low = _log2_ratio(algebra, value, total, power)
         product, product_low = two_prod(algebra, power, high)
         parts.append((product, algebra.fma(power, low, product_low)))
     high, low = two_sum(parts[0][0], parts[1][0])
     high, low = two_sum(high, low + (parts[0][1] + parts[1][1]))
     # next to the mean the two cancel: there by differences
-    distance = _distance(algebra, a, b, x, y)
-    left, right = distance / a, -distance / b
-    near = a * log_tail(algebra, left) + b * log_tail(algebra, right)
-    close = (algebra.abs(left) < _CLOSE[a.type]) & (algebra.abs(right) < _CLOSE[a.type])
-    zero = algebra.const(a.type, 0.0)
+    distance = _distance(algebra, alpha, omega, point, opposite)
+    left, right = distance / alpha, -distance / omega
+    near = alpha * log_tail(algebra, left) + omega * log_tail(algebra, right)
+    close = (algebra.abs(left) < _CLOSE[alpha.type]) & (algebra.abs(right) < _CLOSE[alpha.type])
+    zero = algebra.const(alpha.type, 0.0)
     return algebra.select(close, near * _LOG2E, high), algebra.select(close, zero, low)
 
 
-def _slopes(algebra: Builder, a: Val, b: Val, total: Val) -> list[Val]:
-    """Coefficients of dt/dT in powers of T."""
-    count = _TERMS[a.type]
+def _slopes(algebra: Builder, alpha: Val, omega: Val, total: Val) -> list[Val]:
+    """Coefficients of dt/dT in powers of T, where t = log(x/(1 - x)) and the integrand is
+    e^(-T^2/2): W, the scaled derivative of its exponent, obeys W W' = T (1 + skew W - W^2/(a + b)),
+    as the logistic function's q' = q (1 - q) makes it an equation in T alone, and dt/dT = T/W."""
+    count = _TERMS[alpha.type]
     inverse = 1.0 / total
-    skew = (b / total - a / total) / (algebra.sqrt(a) * algebra.sqrt(b / total))
-    zero, one = algebra.const(a.type, 0.0), algebra.const(a.type, 1.0)
+    skew = (omega / total - alpha / total) / (algebra.sqrt(alpha) * algebra.sqrt(omega / total))
+    zero, one = algebra.const(alpha.type, 0.0), algebra.const(alpha.type, 1.0)
     waves, squares = [zero, one], [zero, zero, one]  # of W and W^2
     for place in range(2, count + 1):
         right = skew * waves[place - 1] - inverse * squares[place - 1]
         squares.append(right * (2.0 / (place + 1)))
         inner = zero
-        for k in range(2, (place + 1) // 2 + 1):
-            other = place + 1 - k
-            weight = 1.0 if other == k else 2.0
-            if other >= k:
-                inner = algebra.fma(waves[k] * weight, waves[other], inner)
+        for index in range(2, (place + 1) // 2 + 1):
+            other = place + 1 - index
+            weight = 1.0 if other == index else 2.0
+            if other >= index:
+                inner = algebra.fma(waves[index] * weight, waves[other], inner)
         waves.append((squares[place + 1] - inner) * 0.5)
     slopes = [one]
     for place in range(1, count):
         inner = zero
-        for k in range(1, place + 1):
-            inner = algebra.fma(waves[k + 1], slopes[place - k], inner)
+        for index in range(1, place + 1):
+            inner = algebra.fma(waves[index + 1], slopes[place - index], inner)
         slopes.append(-inner)
     return slopes
 
 
-def _laplace(algebra: Builder, a: Val, b: Val, total: Val, power: Val, place: Val) -> Val:
+def _laplace(algebra: Builder, alpha: Val, omega: Val, total: Val, power: Val, place: Val) -> Val:
     """The lower function for x at T = `place`, power = e^(-T^2/2)."""
     root = algebra.abs(place) * _ROOT_HALF
     normal = erfcx_numerator(algebra, root) * 0.25 / (root + 0.5)
-    front = horner(algebra, 1.0 / total, GAMMA_FACTOR[a.type]) / (
-        horner(algebra, 1.0 / a, GAMMA_FACTOR[a.type])
-        * horner(algebra, 1.0 / b, GAMMA_FACTOR[a.type])
+    front = horner(algebra, 1.0 / total, GAMMA_FACTOR[alpha.type]) / (
+        horner(algebra, 1.0 / alpha, GAMMA_FACTOR[alpha.type])
+        * horner(algebra, 1.0 / omega, GAMMA_FACTOR[alpha.type])
     )
-    slopes = _slopes(algebra, a, b, total)
-    zero, one = algebra.const(a.type, 0.0), algebra.const(a.type, 1.0)
+    slopes = _slopes(algebra, alpha, omega, total)
+    zero, one = algebra.const(alpha.type, 0.0), algebra.const(alpha.type, 1.0)
     moments, power_of = [zero, one], place
     for order in range(2, len(slopes)):
         moments.append(algebra.fma(moments[order - 2], float(order - 1), power_of))
@@ -139,81 +139,89 @@ def _laplace(algebra: Builder, a: Val, b: Val, total: Val, power: Val, place: Va
     return algebra.select(upper, 1.0 + part, part)
 
 
-def _fraction(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair, total: Val) -> Val:
+def _fraction(
+    algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair, total: Val
+) -> Val:
     """What x^a y^b / (a beta(a, b)) is divided by: the even part of the continued fraction, whose
     terms are positive on this side of the mean (DiDonato and Morris, ACM TOMS 18, 1992)."""
-    margin = 1.0 - _distance(algebra, a, b, x, y)  # a y - b x + 1 does not cancel in x near 1
-    above = y[0] + 1.0
-    result = _partial(a, b, x[0], above, margin, _DEPTH[a.type])
-    for step in reversed(range(1, _DEPTH[a.type] + 1)):
-        share = 1.0 / (a + float(2 * step - 1))
-        top = (a + float(step - 1)) * share * ((total + float(step - 1)) * x[0] * share)
-        top = top * ((b - float(step)) * x[0] * float(step))
-        result = _partial(a, b, x[0], above, margin, step - 1) + top / result
-    return result / a
+    margin = 1.0 - _distance(
+        algebra, alpha, omega, point, opposite
+    )  # a y - b x + 1 does not cancel in x near 1
+    above = opposite[0] + 1.0
+    result = _partial(alpha, omega, point[0], above, margin, _DEPTH[alpha.type])
+    for step in reversed(range(1, _DEPTH[alpha.type] + 1)):
+        share = 1.0 / (alpha + float(2 * step - 1))
+        top = (alpha + float(step - 1)) * share * ((total + float(step - 1)) * point[0] * share)
+        top = top * ((omega - float(step)) * point[0] * float(step))
+        result = _partial(alpha, omega, point[0], above, margin, step - 1) + top / result
+    return result / alpha
 
 
-def _partial(a: Val, b: Val, x: Val, above: Val, margin: Val, step: int) -> Val:
-    result = (a + float(step)) / (a + float(2 * step + 1)) * (margin + above * float(step))
+def _partial(alpha: Val, omega: Val, point: Val, above: Val, margin: Val, step: int) -> Val:
+    result = (alpha + float(step)) / (alpha + float(2 * step + 1)) * (margin + above * float(step))
     if step == 0:
         return result
-    return result + (float(step) + (b - float(step)) * x * float(step) / (a + float(2 * step - 1)))
+    return result + (
+        float(step) + (omega - float(step)) * point * float(step) / (alpha + float(2 * step - 1))
+    )
 
 
-def _front(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair, total: Pair) -> tuple[Val, Val, Val]:
+def _front(
+    algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair, total: Pair
+) -> tuple[Val, Val, Val]:
     """(x^a y^b / (a beta(a, b)), e^(-T^2/2), -T^2/2 in base 2)."""
-    exponent, rest = _exponent(algebra, a, b, x, y, total)
+    exponent, rest = _exponent(algebra, alpha, omega, point, opposite, total)
     power = _power(algebra, exponent, rest)
-    scales = [_gamma_scaled(algebra, z) for z in (a, b, total[0])]
-    return power * (b / total[0] * scales[2] / (scales[0] * scales[1])), power, exponent
+    scales = [_gamma_scaled(algebra, argument) for argument in (alpha, omega, total[0])]
+    return power * (omega / total[0] * scales[2] / (scales[0] * scales[1])), power, exponent
 
 
-def _smaller(algebra: Builder, a: Val, b: Val, x: Pair, y: Pair) -> Val:
+def _smaller(algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair) -> Val:
     """The lower function for x below (a + 1)/(a + b + 2)."""
-    total = two_sum(a, b)
-    front, power, exponent = _front(algebra, a, b, x, y, total)
-    plain = front / _fraction(algebra, a, b, x, y, total[0])
-    height = algebra.max(-exponent * _LN2, algebra.const(a.type, 0.0))  # T^2 / 2
-    below = x[0] * b < y[0] * a
+    total = two_sum(alpha, omega)
+    front, power, exponent = _front(algebra, alpha, omega, point, opposite, total)
+    plain = front / _fraction(algebra, alpha, omega, point, opposite, total[0])
+    height = algebra.max(-exponent * _LN2, algebra.const(alpha.type, 0.0))  # T^2 / 2
+    below = point[0] * omega < opposite[0] * alpha
     place = algebra.sqrt(height + height)
     place = algebra.select(below, -place, place)
-    smallest = algebra.min(a, b)
+    smallest = algebra.min(alpha, omega)
     series = (smallest >= _LARGE) & (height + height <= smallest * _REACH)
-    return algebra.select(series, _laplace(algebra, a, b, total[0], power, place), plain)
+    return algebra.select(series, _laplace(algebra, alpha, omega, total[0], power, place), plain)
 
 
-def beta_density(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
+def beta_density(algebra: Builder, alpha: Val, omega: Val, point: Val) -> Val:
     """x^(a - 1) (1 - x)^(b - 1) / beta(a, b) for a, b > 0 and 0 < x < 1."""
-    rest = two_sum(algebra.const(a.type, 1.0), -x)
-    low = (x, algebra.const(a.type, 0.0))
-    front, _, _ = _front(algebra, a, b, low, rest, two_sum(a, b))
-    inside = (a > 0) & (b > 0) & (x > 0) & (x < 1.0)
-    return algebra.select(inside, front * (a / x / rest[0]), NAN)
+    rest = two_sum(algebra.const(alpha.type, 1.0), -point)
+    low = (point, algebra.const(alpha.type, 0.0))
+    front, _, _ = _front(algebra, alpha, omega, low, rest, two_sum(alpha, omega))
+    inside = (alpha > 0) & (omega > 0) & (point > 0) & (point < 1.0)
+    return algebra.select(inside, front * (alpha / point / rest[0]), NAN)
 
 
-def _either(algebra: Builder, a: Val, b: Val, x: Val, upper: bool) -> Val:
-    zero, one = algebra.const(a.type, 0.0), algebra.const(a.type, 1.0)
-    rest, lost = two_sum(one, -x)
-    total, slow = a + b + 2.0, _SLOW[x.type]
-    swap = x > (a + 1.0) / total
-    swap = (swap | (rest * total < slow)) & ((rest * total < slow) | (x * total >= slow))
-    first, second = algebra.select(swap, b, a), algebra.select(swap, a, b)
-    low = (algebra.select(swap, rest, x), algebra.select(swap, lost, zero))
-    high = (algebra.select(swap, x, rest), algebra.select(swap, zero, lost))
+def _either(algebra: Builder, alpha: Val, omega: Val, point: Val, upper: bool) -> Val:
+    zero, one = algebra.const(alpha.type, 0.0), algebra.const(alpha.type, 1.0)
+    rest, lost = two_sum(one, -point)
+    total, slow = alpha + omega + 2.0, _SLOW[point.type]
+    swap = point > (alpha + 1.0) / total
+    swap = (swap | (rest * total < slow)) & ((rest * total < slow) | (point * total >= slow))
+    first, second = algebra.select(swap, omega, alpha), algebra.select(swap, alpha, omega)
+    low = (algebra.select(swap, rest, point), algebra.select(swap, lost, zero))
+    high = (algebra.select(swap, point, rest), algebra.select(swap, zero, lost))
     tail = _smaller(algebra, first, second, low, high)
     result = algebra.select(~swap if upper else swap, 1.0 - tail, tail)
     none, all_ = (one, zero) if upper else (zero, one)
-    result = algebra.select((a == 0) | (b == INF), all_, result)
-    result = algebra.select((b == 0) | (a == INF), none, result)
-    result = algebra.select(x == 0, none, algebra.select(x == 1.0, all_, result))
-    unknown = ((a == 0) & (b == 0)) | ((a == INF) & (b == INF))
-    good = (a >= 0) & (b >= 0) & (x >= 0) & (x <= 1.0) & ~unknown
+    result = algebra.select((alpha == 0) | (omega == INF), all_, result)
+    result = algebra.select((omega == 0) | (alpha == INF), none, result)
+    result = algebra.select(point == 0, none, algebra.select(point == 1.0, all_, result))
+    unknown = ((alpha == 0) & (omega == 0)) | ((alpha == INF) & (omega == INF))
+    good = (alpha >= 0) & (omega >= 0) & (point >= 0) & (point <= 1.0) & ~unknown
     return algebra.select(good, result, NAN)
 
 
-def betainc(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
-    return _either(algebra, a, b, x, upper=False)
+def betainc(algebra: Builder, alpha: Val, omega: Val, point: Val) -> Val:
+    return _either(algebra, alpha, omega, point, upper=False)
 
 
-def betaincc(algebra: Builder, a: Val, b: Val, x: Val) -> Val:
-    return _either(algebra, a, b, x, upper=True)
+def betaincc(algebra: Builder, alpha: Val, omega: Val, point: Val) -> Val:
+    return _either(algebra, alpha, omega, point, upper=True)

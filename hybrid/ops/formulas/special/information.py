@@ -29,17 +29,17 @@ __all__ = [
 ]
 
 
-def _times(algebra: Builder, x: Val, y: Val, logarithm: Val) -> Val:
+def _times(algebra: Builder, x: Val, other: Val, logarithm: Val) -> Val:
     """x times the logarithm of y, 0 for x = 0 unless y is NaN."""
-    return algebra.select((x == 0) & (y == y), 0.0, x * logarithm)
+    return algebra.select((x == 0) & (other == other), 0.0, x * logarithm)
 
 
-def xlogy(algebra: Builder, x: Val, y: Val) -> Val:
-    return _times(algebra, x, y, log(algebra, y))
+def xlogy(algebra: Builder, x: Val, other: Val) -> Val:
+    return _times(algebra, x, other, log(algebra, other))
 
 
-def xlog1py(algebra: Builder, x: Val, y: Val) -> Val:
-    return _times(algebra, x, y, log1p(algebra, y))
+def xlog1py(algebra: Builder, x: Val, other: Val) -> Val:
+    return _times(algebra, x, other, log1p(algebra, other))
 
 
 def entr(algebra: Builder, x: Val) -> Val:
@@ -48,39 +48,39 @@ def entr(algebra: Builder, x: Val) -> Val:
     return algebra.select(x == x, result, x)
 
 
-def _log_ratio(algebra: Builder, x: Val, y: Val) -> Val:
+def _log_ratio(algebra: Builder, x: Val, other: Val) -> Val:
     """log(x / y) for x, y > 0, to the last place where x is next to y, too."""
     exponent, fraction = split_exponent(algebra, x)
-    below, part = split_exponent(algebra, y)
+    below, part = split_exponent(algebra, other)
     ratio = divide_pair(algebra, fraction + 1.0, part + 1.0)
     result = log_of_sum(algebra, *ratio, exponent - below)
     infinite = algebra.const(x.type, INF)
-    result = algebra.select(x == INF, infinite, algebra.select(y == INF, -infinite, result))
-    return algebra.select((x == INF) & (y == INF), NAN, result)
+    result = algebra.select(x == INF, infinite, algebra.select(other == INF, -infinite, result))
+    return algebra.select((x == INF) & (other == INF), NAN, result)
 
 
-def _divergence(algebra: Builder, x: Val, y: Val, inside: Val, edge: Val) -> Val:
+def _divergence(algebra: Builder, x: Val, other: Val, inside: Val, edge: Val) -> Val:
     """`inside` for positive x and y, `edge` for x = 0 <= y, infinity elsewhere, NaN for NaN."""
     infinite = algebra.const(x.type, INF)
-    result = algebra.select((x == 0) & (y >= 0), edge, infinite)
-    result = algebra.select((x > 0) & (y > 0), inside, result)
-    return algebra.select((x == x) & (y == y), result, NAN)
+    result = algebra.select((x == 0) & (other >= 0), edge, infinite)
+    result = algebra.select((x > 0) & (other > 0), inside, result)
+    return algebra.select((x == x) & (other == other), result, NAN)
 
 
-def rel_entr(algebra: Builder, x: Val, y: Val) -> Val:
+def rel_entr(algebra: Builder, x: Val, other: Val) -> Val:
     zero = algebra.const(x.type, 0.0)
-    return _divergence(algebra, x, y, x * _log_ratio(algebra, x, y), zero)
+    return _divergence(algebra, x, other, x * _log_ratio(algebra, x, other), zero)
 
 
-def kl_div(algebra: Builder, x: Val, y: Val) -> Val:
+def kl_div(algebra: Builder, x: Val, other: Val) -> Val:
     """x log(x/y) - x + y = x (d - log(1 + d)) with d = (y - x)/x, whose difference is exact where
     the logarithm would cancel."""
-    excess = y - x
+    excess = other - x
     distance = excess / x
     near = -(x * log_tail(algebra, distance))
-    far = x * _log_ratio(algebra, x, y) + excess
+    far = x * _log_ratio(algebra, x, other) + excess
     close = algebra.abs(distance) <= 1.0 / 3.0
-    return _divergence(algebra, x, y, algebra.select(close, near, far), y)
+    return _divergence(algebra, x, other, algebra.select(close, near, far), other)
 
 
 def logit(algebra: Builder, x: Val) -> Val:

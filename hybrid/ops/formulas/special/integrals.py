@@ -14,7 +14,7 @@ from ....ir.scalar.program import Builder, Val
 from ..exponential import exp_limits, exp_parts
 from ..logarithm import log, log1p
 from ..tools import INF, NAN, clamp, horner
-from .integrals_tables import (
+from .tables.integrals import (
     DAWSON_FAR,
     DAWSON_FIRST,
     DAWSON_NEAR,

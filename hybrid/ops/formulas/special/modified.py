@@ -12,7 +12,7 @@ from ....ir.scalar.program import Builder, Val
 from ..exponential import exp_limits, exp_parts
 from ..logarithm import log
 from ..tools import INF, NAN, clamp, fast_two_sum, horner
-from .modified_tables import (
+from .tables.modified import (
     I0_FAR,
     I0_NEAR,
     I1_FAR,

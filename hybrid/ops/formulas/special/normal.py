@@ -15,7 +15,7 @@ from ..error import erf_near, erfcx_numerator, normal_tail
 from ..exponential import exp_limits, exp_parts
 from ..logarithm import log, log_of_sum
 from ..tools import INF, NAN, clamp, fast_two_sum, horner, two_prod, two_sum
-from .normal_tables import CENTRAL, ERFCX_FAR, FAR_TAIL, TAIL
+from .tables.normal import CENTRAL, ERFCX_FAR, FAR_TAIL, TAIL
 
 __all__ = ["erfcinv", "erfcx", "erfinv", "log_ndtr", "ndtr", "ndtri"]
 

@@ -30,7 +30,9 @@ def _bernoulli(count: int) -> list[float]:
     """B(2j) / (2j)! for j = 1 .. count."""
     numbers = [Fraction(1)]
     for size in range(1, 2 * count + 1):
-        total = sum((math.comb(size + 1, k) * numbers[k] for k in range(size)), Fraction(0))
+        total = sum(
+            (math.comb(size + 1, index) * numbers[index] for index in range(size)), Fraction(0)
+        )
         numbers.append(-total / (size + 1))
     return [float(numbers[2 * j] / math.factorial(2 * j)) for j in range(1, count + 1)]
 
@@ -51,30 +53,30 @@ def _series(algebra: Builder, order: Val | float, inverse: Val) -> Val:
     return total + parts[0]
 
 
-def zeta(algebra: Builder, x: Val, q: Val) -> Val:
+def zeta(algebra: Builder, x: Val, offset: Val) -> Val:
     """sum of (q + k)^-x over k >= 0."""
     total = algebra.const(x.type, 0.0)
     count = _WHOLE[x.type]
     for step in reversed(range(1, count)):
-        place, lost = two_sum(q, algebra.const(x.type, float(step)))
+        place, lost = two_sum(offset, algebra.const(x.type, float(step)))
         term = pow(algebra, place, -x)
         # what q + k lost in rounding counts x times
         total = total + algebra.fma(term, -x * (lost / place), term)
-    place = q + float(count)
+    place = offset + float(count)
     half = pow(algebra, place, x * -0.5)  # place^-x vanishes before place^(1 - x) does
     inverse = 1.0 / place
     integral = half * place / (x - 1.0) * half
     order = algebra.min(x, place * _STEEP)
     behind = half * half * _series(algebra, order, inverse)
     total = total + (integral + behind)
-    result = algebra.select(q > 0, pow(algebra, q, -x) + total, NAN)
-    result = algebra.select((q == INF) & (x == x), 0.0, result)
+    result = algebra.select(offset > 0, pow(algebra, offset, -x) + total, NAN)
+    result = algebra.select((offset == INF) & (x == x), 0.0, result)
     infinite = algebra.const(x.type, INF)
-    pole = (x == 1.0) | ((q <= 0) & (algebra.floor(q) == q))
-    result = algebra.select(pole & (q == q), infinite, result)
+    pole = (x == 1.0) | ((offset <= 0) & (algebra.floor(offset) == offset))
+    result = algebra.select(pole & (offset == offset), infinite, result)
     one = algebra.const(x.type, 1.0)
-    large = algebra.select(q < 1.0, infinite, algebra.select(q == 1.0, one, 0.0))
-    result = algebra.select((x == INF) & (q > 0), large, result)
+    large = algebra.select(offset < 1.0, infinite, algebra.select(offset == 1.0, one, 0.0))
+    result = algebra.select((x == INF) & (offset > 0), large, result)
     return algebra.select(x >= 1.0, result, NAN)
 
 
@@ -108,11 +110,11 @@ def _cotangent_derivative(n: int) -> list[int]:
     derivative of the last."""
     poly = [0, 1]
     for _ in range(n):
-        slope = [k * c for k, c in enumerate(poly)][1:]
+        slope = [index * factor for index, factor in enumerate(poly)][1:]
         poly = [0] * (len(slope) + 2)
-        for k, c in enumerate(slope):
-            poly[k] -= c
-            poly[k + 2] -= c
+        for index, factor in enumerate(slope):
+            poly[index] -= factor
+            poly[index + 2] -= factor
     return poly
 
 
