@@ -25,6 +25,18 @@ ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 def beta(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """gamma(a) gamma(b) / gamma(a + b). Infinite where a or b is 0, -1, -2, ... The error is 8 last places while all three are finite; beyond, the relative error is 10 last places of betaln(a, b)."""
 
+def betainc(a: ArrayLike, b: ArrayLike, x: ArrayLike, /) -> Tensor:
+    """The regularised incomplete beta function: the integral of t^(a-1) (1-t)^(b-1) from 0 to x, over beta(a, b). NaN for negative a or b and for x outside of [0, 1]."""
+
+def betaincc(a: ArrayLike, b: ArrayLike, x: ArrayLike, /) -> Tensor:
+    """1 - betainc(a, b, x), with all digits where it is small and x above (a + 1) / (a + b + 2). Domain and gradient are those of betainc."""
+
+def betainccinv(a: ArrayLike, b: ArrayLike, y: ArrayLike) -> Tensor:
+    """x with betaincc(a, b, x) = y: 1 - betaincinv(b, a, y)."""
+
+def betaincinv(a: ArrayLike, b: ArrayLike, y: ArrayLike) -> Tensor:
+    """x with betainc(a, b, x) = y; NaN unless a, b > 0 and y in [0, 1]."""
+
 def betaln(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """log |beta(a, b)|, exact for large arguments too. Infinite where a or b is 0, -1, ... Next to its zeros the error is 10 last places of 1."""
 
@@ -79,6 +91,9 @@ def exprel(x: ArrayLike, /) -> Tensor:
 def factorial(n: ArrayLike, exact: builtins.bool = False) -> Tensor:
     """n! = gamma(n + 1) as a floating number, 0 for n < 0."""
 
+def fdtr(dfn: ArrayLike, dfd: ArrayLike, x: ArrayLike) -> Tensor:
+    """The distribution function of the F distribution with dfn and dfd degrees of freedom."""
+
 def gamma(x: ArrayLike, /) -> Tensor:
     """The gamma function: (x - 1)! for whole x. Signed infinities at the zeros, NaN at the other poles."""
 
@@ -87,6 +102,12 @@ def gammainc(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
 def gammaincc(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """The regularised upper incomplete gamma function, 1 - gammainc(a, x), with all digits where it is small. Domain and gradient are those of gammainc."""
+
+def gammainccinv(a: ArrayLike, q: ArrayLike) -> Tensor:
+    """x with gammaincc(a, x) = q, for the smallest q too; infinite for q = 0, 0 for q = 1."""
+
+def gammaincinv(a: ArrayLike, p: ArrayLike) -> Tensor:
+    """x with gammainc(a, x) = p; 0 for p = 0, infinite for p = 1, NaN unless a > 0 and p in [0, 1]."""
 
 def gammaln(x: ArrayLike, /) -> Tensor:
     """log |gamma(x)|; infinite at 0, -1, -2, ... Next to the zeros between those the error is 3 last places of the larger of 1 and log gamma(|x|)."""
@@ -162,6 +183,9 @@ def rel_entr(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
 def softmax(x: ArrayLike, axis: Any = None) -> Tensor:
     """exp(x) divided by its sum over axes, all of them where axis is None; `hybrid.softmax` is over the last one."""
+
+def stdtr(df: ArrayLike, t: ArrayLike) -> Tensor:
+    """The distribution function of Student's t distribution with df degrees of freedom."""
 
 def xlog1py(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """x log(1 + y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= -1."""

@@ -258,15 +258,13 @@ def scan(
     (7.0, [1.0, 3.0, 7.0])
     """
     need_callable("scan: f", f)
-    carry, inputs = carried("scan: init", init), carried("scan: xs", xs)
-    count = _extent(inputs.leaves, length)
-    steps: list[Carry] = []
+    carry, inputs, steps = carried("scan: init", init), carried("scan: xs", xs), list[Carry]()
     step = partial(_scan_step, f, carry, inputs, steps)
 
     def row(i: int) -> list[Any]:
         return [fresh(getitem(leaf, i)) for leaf in inputs.leaves]
 
-    order, mode = range(count - 1, -1, -1) if reverse else range(count), _recording()
+    order, mode = range(_extent(inputs.leaves, length))[:: -1 if reverse else 1], _recording()
     last, known = carry.leaves, [*carry.leaves, *inputs.leaves]
     if _lifted(order, known):
         last = step([fresh(leaf) for leaf in last], row(order[0]))[0]
@@ -280,8 +278,7 @@ def scan(
     else:
         for i in order:
             last = step([fresh(leaf) for leaf in last], row(i))[0]
-        last = [fresh(leaf) for leaf in last]
-    tree = carry.tree(last)
+    tree = _owned(carry, last)
     return tree, _stacked(f, tree, inputs, steps[::-1] if reverse else steps)
 
 

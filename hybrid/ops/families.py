@@ -47,7 +47,7 @@ from .elementwise import (
     trigonometry,
     updates,
 )
-from .fourier import frequencies
+from .fourier import frequencies, transforms
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
 from .linalg import determinants, factors, least, matrix_powers, norms, small, solving, spectra
@@ -67,5 +67,5 @@ from .numeric import (
     sets,
 )
 from .products import attention, contract, convolution, einsum, vectors
-from .special import bessels, distributions, entropies, gammas, integrals, normal
+from .special import bessels, distributions, entropies, gammas, integrals, inverses, normal
 from .special import rows as special_rows

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..core import dtypes as dt
 from ..core.errors import ArgumentError
 from ..ir.door.bind import as_tensor
 from ..ir.tensor import Handle
@@ -41,7 +42,7 @@ class _Grid:
         if not isinstance(key, tuple):
             return _range(key)
         lines = [_range(part) for part in parts]
-        floating = [line for line in lines if line.dtype.kind == "f"]
+        floating = [line for line in lines if dt.is_float(line.dtype)]
         if floating:
             lines = [ops.astype(line, floating[0].dtype) for line in lines]
         rank = len(lines)

@@ -124,7 +124,12 @@ class Batching(Layer):
 
     # ---- ops
     def on_op(self, op: Any, params: Any, xs: Any, outs: Any) -> None:
-        if not any([self._rows(x) is not None for x in xs]) and not op.has("draw"):
+        table, some = self.table, op.has("draw")
+        for x in xs:
+            entry = table.get(id(x))
+            if entry is not None and entry[1] is not None:
+                some = True
+        if not some:
             for out in outs:
                 self._set(out, None)
             self.below.on_op(op, params, xs, outs)
@@ -132,10 +137,8 @@ class Batching(Layer):
         local = door.LOCAL  # `_beneath` written out: this runs for every op
         before, local.mode = local.mode, None if self.below is NOTHING else self.below
         try:
-            pairs = [self.given(x) for x in xs]
-            inputs, flags = [t for t, _ in pairs], [flag for _, flag in pairs]
-            avals = [out._a for out in outs]
-            made = batched(op, dict(params), inputs, flags, self.size, avals)
+            inputs, flags = zip(*map(self.given, xs)) if xs else ((), ())
+            made = batched(op, params, inputs, flags, self.size, [out._a for out in outs])
         finally:
             local.mode = before
         for out, tensor in zip(outs, made):

@@ -13,7 +13,8 @@ from ..core.cache import keep
 from ..core.errors import HybridError
 from ..core.shapes import broadcast_shapes
 from ..core.sites import user_site
-from ..ir.door.bind import FAST, bind
+from ..ir.door.bind import FAST, bind, resolved_for, run
+from ..ir.door.resolved import Resolved, has_zero
 from ..ir.op import MapOp, Op
 from ..ir.scalar.compose import op_program
 from ..ir.scalar.program import POSITIONS
@@ -29,11 +30,26 @@ Flags = Sequence[bool]
 Params = dict[str, Any]
 
 
+# maps whose rows need no alignment: what they resolve to, by op, parameters, records and flags
+_PLAIN: dict[Any, Resolved] = {}
+FAST.append(_PLAIN)
+
+
 def batched(
-    op: Op, params: Params, inputs: Sequence[Tensor], flags: Flags, size: int, rows: Sequence[Any]
+    op: Op,
+    ordered: tuple[tuple[str, Any], ...],
+    inputs: tuple[Tensor, ...],
+    flags: tuple[bool, ...],
+    size: int,
+    rows: Sequence[Any],
 ) -> tuple[Tensor, ...]:
     """The outputs of an op for all rows; `rows`: the records of those of one row."""
-    made = None
+    key = op, ordered, flags, *[x._a for x in inputs]
+    plain = _PLAIN.get(key)
+    if plain is not None:
+        found = run(plain, inputs)
+        return (found,) if plain.single else found
+    made, params = None, dict(ordered)
     if op.batch is not None:
         made = op.batch(inputs, flags, size, **params)
     elif op.has("draw"):
@@ -42,12 +58,30 @@ def batched(
         made = _KINDS[op.kind](op, params, inputs, flags, size)
     outputs = made if isinstance(made, tuple) else (made,)
     if made is not None and all(map(_fits, outputs, rows, [size] * len(rows))):
+        if op.kind == "map" and op.batch is None and not op.has("draw"):
+            _learn(key, op, ordered, inputs, flags)
         return outputs
     return _one_by_one(op, params, inputs, flags, size)
 
 
 def _fits(output: Tensor, row: Any, size: int) -> bool:
     return bool(output._a.shape == (size, *row.shape) and output._a.dtype is row.dtype)
+
+
+def _learn(
+    key: Any, op: Op, ordered: Any, inputs: tuple[Tensor, ...], flags: tuple[bool, ...]
+) -> None:
+    """Remember a map that was called with its inputs as they are."""
+    ranks = list(map(inner_rank, inputs, flags))
+    as_given = all(rank == max(ranks) for rank, flag in zip(ranks, flags) if flag)
+    params = tuple([value for _, value in ordered])
+    if as_given and not has_zero(params) and not _moved(op, dict(ordered), inputs):
+        avals = tuple([x._a for x in inputs])
+        keep(_PLAIN, key, resolved_for(op, avals, ordered), 4096)
+
+
+def _moved(op: Op, params: Params, inputs: Sequence[Tensor]) -> bool:
+    return not isinstance(op, MapOp) or bool(op.gathers) or _tells_positions(op, params, inputs)
 
 
 # ---- by kind

@@ -53,23 +53,27 @@ def vmap(fun: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callab
 
     @functools.wraps(fun, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        leaves, structure = trees.flatten((args, kwargs))
-        axes = _axes_of(args, kwargs, in_axes)
-        rows = [_rows(leaf, axis) for leaf, axis in zip(leaves, axes)]
-        batching = Batching(_size([r for r, axis in zip(rows, axes) if axis is not None], fun))
-        with batching.on():
-            given = [
-                leaf if axis is None else batching.enter(r)
-                for leaf, r, axis in zip(leaves, rows, axes)
-            ]
-            inner_args, inner_kwargs = trees.unflatten(structure, given)
-            returned, shape = trees.flatten(fun(*inner_args, **inner_kwargs))
-            results = [batching.leave(_tensor(leaf)) for leaf in returned]
+        results, shape, size = _run(fun, args, kwargs, _axes_of(args, kwargs, in_axes))
         places = _prefix("out_axes", shape, out_axes)
-        made = [_placed(t, f, p, batching.size) for (t, f), p in zip(results, places)]
+        made = [_placed(t, flag, place, size) for (t, flag), place in zip(results, places)]
         return trees.unflatten(shape, made)
 
     return wrapped
+
+
+def _run(fun: Any, args: Any, kwargs: Any, axes: list[Any]) -> tuple[list[Any], Any, int]:
+    """A call with rows: the leaves of its result and whether they have rows, their structure, and
+    the number of rows."""
+    leaves, structure = trees.flatten((args, kwargs))
+    rows = [_rows(leaf, axis) for leaf, axis in zip(leaves, axes)]
+    batching = Batching(_size([tensor for tensor, axis in zip(rows, axes) if axis is not None]))
+    with batching.on():
+        given = [
+            tensor if axis is None else batching.enter(tensor) for tensor, axis in zip(rows, axes)
+        ]
+        inner_args, inner_kwargs = trees.unflatten(structure, given)
+        returned, shape = trees.flatten(fun(*inner_args, **inner_kwargs))
+        return [batching.leave(_tensor(leaf)) for leaf in returned], shape, batching.size
 
 
 def _axes_of(args: tuple[Any, ...], kwargs: dict[str, Any], in_axes: Any) -> list[Any]:
@@ -107,7 +111,7 @@ def _rows(leaf: Any, axis: int | None) -> Tensor:
     return moveaxis(tensor, place, 0) if place else tensor
 
 
-def _size(rows: list[Tensor], fun: Any) -> int:
+def _size(rows: list[Tensor]) -> int:
     """The number of rows."""
     sizes = {tensor._a.shape[0] for tensor in rows}
     if not sizes:

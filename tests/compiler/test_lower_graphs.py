@@ -22,7 +22,7 @@ from hybrid.core.errors import HybridError
 from hybrid.ir.door.evaluate import evaluate, evaluate_eager, host_kernel
 from hybrid.ir.graph.graph import Graph
 from hybrid.ir.graph.verify import verify
-from hybrid.ir.op import OPS
+from hybrid.ir.op import OPS, HostOp, Op
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -155,8 +155,13 @@ def test_regions_are_in_a_valid_order():
 
 
 # ---- the records of the package
+def answers(op: Op) -> bool:
+    """Whether a record has a result for all numbers; a program with one that has not ends there."""
+    return not isinstance(op, HostOp) or op.has("total") or op.algorithm is not None
+
+
 def package_graph(seed: int) -> tuple[Graph, list[tuple[int, int]]]:
-    records = [op for name, op in OPS.items() if not name.startswith("test_")]
+    records = [op for name, op in OPS.items() if not name.startswith("test_") and answers(op)]
     r = Random(random.Random(seed).randrange, records, DTYPES[seed % len(DTYPES)])
     for _ in range(3):
         r.input(r.pick(SHAPES), r.pick(r.dtypes))

@@ -12,17 +12,7 @@ import hybrid
 from hybrid.core.spelling import FUNCTIONS
 from hybrid.protocols.names import NUMPY
 
-PENDING = set(
-    """allclose angle apply_along_axis apply_over_axes array_equal array_equiv average bartlett
-    bincount blackman bool broadcast_shapes can_cast complex128 complex64 conj conjugate
-    convolve corrcoef correlate cov cross cumprod cumsum digitize ediff1d gradient hamming
-    hanning histogram histogram2d histogram_bin_edges histogramdd i0 imag inner interp
-    intersect1d isclose isdtype kaiser median nan_to_num nanargmax nanargmin nancumprod
-    nancumsum nanmax nanmean nanmedian nanmin nanpercentile nanprod nanquantile nanstd
-    nansum nanvar percentile poly polyadd polyder polydiv polyfit polyint polymul polysub
-    polyval ptp quantile real real_if_close roots setdiff1d setxor1d trapezoid trim_zeros
-    union1d unwrap vander vdot""".split()
-)
+PENDING = set("""real_if_close roots""".split())
 NAMES = [n for n in dir(np) if not n.startswith("_")]
 
 
@@ -48,6 +38,8 @@ def test_no_table_names_what_is_there(table):
 
 def test_the_error_says_the_way():
     for name, way in {**FUNCTIONS, **NUMPY}.items():
+        if name in vars(hybrid):  # a module of that name
+            continue
         with pytest.raises(AttributeError) as caught:
             getattr(hybrid, name)
         assert way in str(caught.value), name

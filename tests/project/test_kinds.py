@@ -49,11 +49,15 @@ FOREIGN = {
     ("ops/build/join.py", "mode"),
     ("ops/arrange", "bitorder"),
     ("ops/arrange", "mode"),
+    ("ops/arrange/writing.py", "casting"),
     ("ops/build/matrices.py", "indexing"),
     ("ops/indexing/sort.py", "side"),
     ("ops/layers", "reduction"),
     ("ops/products/convolution.py", "padding"),
     ("trace/watch/versioned.py", "name"),
+    # NumPy's: ufuncs, their methods, arguments of functions
+    ("protocols/ufuncs.py", "method"),
+    ("protocols", "name"),
     # texts that are read: of a graph, of the machine
     ("backends/cpu/machine/host.py", "sys.platform"),
     ("backends/cpu/machine/host.py", "platform.machine()"),

@@ -447,3 +447,27 @@ def test_on_every_device(kind: str) -> None:
     assert drawn.shape == (6, 4)
     tangent = hb.jvp(lambda i: cnn_loss(p, i, labels[0]), (images[0],), (images[1],))[1]
     near(tangent, (hb.grad(cnn_loss, 1)(p, images[0], labels[0]) * images[1]).sum(), 1e-4)
+
+
+ASKED = {
+    "rule": lambda x: MADE[0]()(x, 2),
+    "checkpoint": hb.checkpoint(lambda x: hb.sin(hb.exp(x))),
+    "vmap": lambda x: hb.vmap(lambda a: hb.grad(quartic)(a) * MADE[1]()(a, 2))(x),
+    "jvp": lambda x: hb.jvp(quartic, (x[0],), (x[1],))[1],
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.filterwarnings("ignore::hybrid.RunsEagerly")
+def test_gradients_that_are_asked_for_outside_of_a_recorded_call(name: str) -> None:
+    f, x = ASKED[name], hb.tensor(np.asarray(X), requires_grad=True)
+    reads = lambda x: (float(f(x).sum()), f(x))[1]  # noqa: E731
+
+    def gradient(call: Any) -> bytes:
+        x.grad = None
+        call(x).sum().backward()
+        return np.asarray(x.grad).tobytes()
+
+    want = gradient(f)
+    for call in (hb.function(f, wait=True), hb.function(reads, wait=True)):
+        assert [gradient(call) for _ in range(4)] == [want] * 4

@@ -124,7 +124,7 @@ def ravel_multi_index(
     total = None
     for index, extent, step, how in zip(given, sizes, steps, modes):
         place = positions(index, extent, how, "ravel_multi_index", device=index.device, wrap=False)
-        part = multiply(place, step)
+        part = multiply(place, step) if step != 1 else place
         total = part if total is None else add(total, part)
     if total is None:
         raise ShapeError("ravel_multi_index takes at least one axis")

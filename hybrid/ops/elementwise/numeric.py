@@ -411,8 +411,7 @@ def iscomplexobj(x: Any) -> bool:
     >>> hybrid.iscomplexobj(hybrid.tensor([1.0]))
     False
     """
-    kind: str = as_tensor(x).dtype.kind
-    return kind == "c"
+    return np.issubdtype(as_tensor(x).dtype, np.complexfloating)
 
 
 @public

@@ -350,7 +350,8 @@ def unique(
     asked = return_index, return_inverse, return_counts
     host = x.numpy()
     with plain_floats():
-        found = np.unique(_plain(host), *map(bool, asked), along, equal_nan=bool(equal_nan))
+        unique_of: Any = np.unique
+        found = unique_of(_plain(host), *map(bool, asked), along, equal_nan=bool(equal_nan))
     parts = found if isinstance(found, tuple) else (found,)
     values = astype(as_tensor(parts[0], x.device), x.dtype)
     rest = [as_tensor(np.asarray(part), x.device) for part in parts[1:]]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Library", "find"]
+__all__ = ["WheelRoutines", "find"]
 
 WHEEL = "libscipy_openblas64_*.so"  # its integers have 64 bits, its names this form:
 ROUTINE = "scipy_{}_64_"
@@ -24,7 +24,7 @@ def _address(array: np.ndarray) -> int:
     return place
 
 
-class Library:
+class WheelRoutines:
     """The routines, as functions of arrays."""
 
     def __init__(self, handle: Any) -> None:
@@ -68,11 +68,11 @@ class Library:
         return None if sizes[3] else solved
 
 
-def find() -> Library | None:
+def find() -> WheelRoutines | None:
     """The routines of the library that this NumPy came with."""
     for path in sorted((Path(np.__file__).parent.parent / "numpy.libs").glob(WHEEL)):
         try:
-            return Library(ctypes.CDLL(str(path)))
+            return WheelRoutines(ctypes.CDLL(str(path)))
         except (OSError, AttributeError):
             continue
     return None

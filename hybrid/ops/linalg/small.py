@@ -105,9 +105,15 @@ def _by_columns(square: Aval, columns: Aval) -> tuple[Aval, ...]:
     return (*[part] * square.shape[-1], part.with_(part.shape, dt.bool_))
 
 
-def _rows_reference(result: np.ndarray) -> tuple[np.ndarray, ...]:
+def _rows_reference(function: Any, *operands: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Rows of what NumPy gives, all wrong where it gives nothing."""
+    widened = [operand.astype(np.float64) for operand in operands]
+    try:
+        result = function(*widened)
+    except np.linalg.LinAlgError:
+        result = np.full_like(widened[-1], np.nan)
     parts = np.moveaxis(result, -2, 0)
-    return (*parts, np.zeros(parts.shape[1:], bool))
+    return (*parts, np.isnan(parts).any(0))
 
 
 def _stacked(parts: Any) -> Tensor:
@@ -218,7 +224,7 @@ INVERSES = {
             vjp=_inverse_vjp,
             accepts="f",
             facts=frozenset(["optional_grads"]),
-            reference=lambda operand: _rows_reference(np.linalg.inv(operand.astype(np.float64))),
+            reference=lambda operand: _rows_reference(np.linalg.inv, operand),
             samples=of_matrices(((3, size, size), {})),
             ulp=64.0,
             doc="Rows of the inverses of small matrices, and where there is none.",
@@ -271,9 +277,7 @@ SYSTEMS = {
             vjp=_system_vjp,
             accepts="f",
             facts=frozenset(["optional_grads"]),
-            reference=lambda square, right: _rows_reference(
-                np.linalg.solve(square.astype(np.float64), right.astype(np.float64))
-            ),
+            reference=lambda square, right: _rows_reference(np.linalg.solve, square, right),
             samples=of_matrices(
                 ((3, size, size), (3, size, 1), {}), ((2, size, size), (2, size, 3), {})
             ),
@@ -344,9 +348,7 @@ def small_choleskys(vjp: Any) -> dict[int, Op]:
                 vjp=rows_vjp,
                 accepts="f",
                 facts=frozenset(["optional_grads"]),
-                reference=lambda operand: _rows_reference(
-                    np.linalg.cholesky(operand.astype(np.float64))
-                ),
+                reference=lambda operand: _rows_reference(np.linalg.cholesky, operand),
                 samples=of_matrices(((3, size, size), {}), make=symmetric),
                 ulp=16.0,
                 doc="Rows of the Cholesky factors of small matrices, and where there is none.",

@@ -130,6 +130,14 @@ def test_large_stacks_of_small_matrices(size, dtype):
     assert not np.asarray(L.det(zero)).any()
 
 
+def test_what_float32_cannot_hold_is_infinite_without_a_word_in_both_modes():
+    x = hybrid.tensor(np.eye(40, dtype="float32") * 1e3)
+    traced = hybrid.function(lambda t: L.det(t * 1))
+    for _ in range(4):
+        assert traced(x).item() == L.det(x).item() == np.inf
+    assert "REPLAY" in traced.explain()
+
+
 def test_results_are_named_as_the_standard_names_them():
     x = hybrid.tensor(definite(3, 3))
     assert L.qr(x)._fields == ("Q", "R")

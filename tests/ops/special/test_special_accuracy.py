@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import hybrid
+from hybrid import special
 
 LONG = np.longdouble
 Size = Callable[[float], float]
@@ -297,6 +298,76 @@ def test_binomials_of_small_whole_numbers_are_exact() -> None:
     want = np.vectorize(math.comb)(n.astype(int), k.astype(int))
     got = hybrid.special.comb(hybrid.tensor(n), hybrid.tensor(k)).numpy()
     np.testing.assert_array_equal(got, want)
+
+
+def by_quadrature(a: float, b: float, x: float) -> Any:
+    """betainc of large parameters: the density piece by piece around its mean."""
+    first, second, end = mp.mpf(a), mp.mpf(b), mp.mpf(x)
+    mean = first / (first + second)
+    width = mp.sqrt(mean * (1 - mean) / (first + second))
+    scale = mp.loggamma(first) + mp.loggamma(second) - mp.loggamma(first + second)
+    ends = [mean + k * width for k in range(-13, 14) if 0 < mean + k * width < end]
+
+    def density(t: Any) -> Any:
+        return mp.exp((first - 1) * mp.log(t) + (second - 1) * mp.log1p(-t) - scale)
+
+    return mp.quad(density, [*ends, end])
+
+
+BETAS = [(1, 20, 0.0, 10), (0.02, 3, 0.0, 24), (18, 90, -3.0, 12), (18, 40, 3.0, 12)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("row", BETAS, ids=str)
+def test_betainc(row: tuple[float, float, float, float], dtype: Any) -> None:
+    low, high, side, bound = row
+    rng = np.random.default_rng(11)
+    a, b = (np.exp(rng.uniform(np.log(low), np.log(high), 50)) for _ in range(2))
+    x = rng.uniform(0, 1, 50)
+    if side:  # around the mean, most on one side
+        x = a / (a + b) + np.sqrt(a * b / (a + b) ** 3) * (side + rng.uniform(-3, 3, 50))
+    a, b, x = (v.astype(dtype) for v in (a, b, np.clip(x, 0.01, 0.99)))
+    got = hybrid.special.betainc(*(hybrid.tensor(v) for v in (a, b, x))).numpy()
+    want = exact(lambda p, q, z: mp.betainc(p, q, 0, z, regularized=True), a, b, x)
+    above = x > (a + 1) / (a + b + 2)
+    sizes = np.where(above | (b < 1), 1.0, np.maximum(want, 1e-30))
+    assert last_places(got, want, sizes).max() <= bound
+
+
+@pytest.mark.parametrize("a", [3e3, 1e6, 4.5e8])
+@pytest.mark.parametrize("sigmas", [-5.0, 0.5, 4.0])
+def test_betainc_of_large_parameters(a: float, sigmas: float) -> None:
+    b = 0.7 * a
+    x = a / (a + b) + sigmas * math.sqrt(a * b / (a + b) ** 3)
+    got = hybrid.special.betainc(*(hybrid.tensor(v, dtype="float64") for v in (a, b, x))).item()
+    with mp.workprec(120):
+        assert abs(got / by_quadrature(a, b, x) - 1) < 2e-15
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_betainc_of_a_large_and_a_small_parameter(dtype: Any) -> None:
+    """x near 0: 1 - x has lost digits that the continued fraction must not miss."""
+    rng = np.random.default_rng(12)
+    a, b = rng.uniform(1, 3, 30).astype(dtype), np.exp(rng.uniform(6, 14, 30)).astype(dtype)
+    x = (rng.uniform(0.3, 4, 30) / b).astype(dtype)
+    operands = [hybrid.tensor(v) for v in (a, b, x)]
+
+    def lower(p: Any, q: Any, z: Any) -> Any:
+        return mp.betainc(p, q, 0, z, regularized=True)
+
+    want = exact(lower, a, b, x)
+    assert last_places(special.betainc(*operands).numpy(), want, None).max() <= 16
+    assert last_places(special.betaincc(*operands).numpy(), 1 - want, None).max() <= 24
+
+
+def test_betainc_next_to_one_with_a_small_parameter() -> None:
+    """Where the continued fraction of the side of x converges slowly."""
+    for a, b, rest in ((632932.9, 0.104, 2.1372638e-06), (1e3, 0.3, 1.2e-3), (40.0, 0.01, 0.03)):
+        x = 1 - rest
+        got = hybrid.special.betainc(*(hybrid.tensor(v, dtype="float64") for v in (a, b, x)))
+        with mp.workprec(120):
+            want = mp.betainc(mp.mpf(b), mp.mpf(a), 1 - mp.mpf(x), 1, regularized=True)
+        assert abs(got.item() - want) < 1e-15
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

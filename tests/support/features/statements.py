@@ -108,6 +108,19 @@ CALLED = (
     "with hb.no_grad():\n    x = x * {number}",
     "x = x * len(', '.join(sorted(table)))",
 )
+VIEWS = (
+    "board.assign(board * 0.5 + {number})",
+    "board[::2].add_({number})\nx = x + board[:4]",
+    "v = board.reshape(2, 4)[0]\nlog.append(n)\nv.mul_(0.5)\nx = x + board[4:]",
+    "v = board.reshape(2, 4).T\nprint(n)\nv[1] = {number}\nx = x * board[2:6]",
+    "y = x * 1.0\na, b = y[..., :2], y[..., 2:]\nprint(n)\na += {number}\n"
+    "x = hb.concat([b, a], axis=-1)",
+    "y = x * 1.0\na, b = y[..., :3], y[..., 1:]\nlog.append(n)\na *= {number}\nx = x + b.sum()",
+    "y = (x * 2.0).reshape(-1)\nv = y[1:3]\nprint(n)\nv.sub_(1.0)\nx = x + y[:4]",
+    "y = x.detach()[..., ::2]\nprint(n)\ny = y + 1",
+    "C.hidden = board[:4]",
+    "bag['w'] = board.reshape(2, 4)[1]",
+)
 KEPT = (
     "C.hidden = x.detach()",
     "C.hidden = C.hidden * 0.9 + x.detach() * 0.1",
@@ -252,6 +265,7 @@ LINES = (
     (14, 16, CALLED),
     (8, 10, WRITES),
     (8, 8, KEPT),
+    (6, 0, VIEWS),
     (14, 0, STATE),
     (5, 6, TRAINED),
     (12, 4, NUMBERS),
@@ -333,4 +347,7 @@ RESULTS = (
     "Point(x, n)",
     "Pair(x, f)",
     "x, weight",
+    "board[::2]",
+    "x[..., :2], x[..., 1:]",
+    "board.reshape(2, 4)[0]",
 )

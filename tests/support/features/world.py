@@ -73,6 +73,7 @@ class Inner:
     def __init__(self, bias):
         self.bias = bias
 """,
+    "view of what nobody holds": "board = T(14, 2, 4).T.reshape(8)\n",
     "config": """\
 class Config:
     share = 0.75

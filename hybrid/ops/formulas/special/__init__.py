@@ -7,7 +7,8 @@ Invariant: as in the formulas above; the error of each is what its record says. 
 from .bessel import j0, j1, y0, y1
 from .beta import beta, betaln, binom
 from .gamma import digamma, gamma, gammaln, gammasgn
-from .incomplete import gammainc, gammaincc
+from .incomplete import gamma_density, gammainc, gammaincc
+from .incomplete_beta import beta_density, betainc, betaincc
 from .information import (
     cosm1,
     entr,
@@ -27,6 +28,9 @@ from .zeta import polygamma, zeta
 
 __all__ = [
     "beta",
+    "beta_density",
+    "betainc",
+    "betaincc",
     "betaln",
     "binom",
     "cosm1",
@@ -41,6 +45,7 @@ __all__ = [
     "expn",
     "exprel",
     "gamma",
+    "gamma_density",
     "gammainc",
     "gammaincc",
     "gammaln",

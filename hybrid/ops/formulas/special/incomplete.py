@@ -23,7 +23,7 @@ from . import incomplete_tables as tables
 from .gamma import gamma_small, log_gamma_ratio
 from .gamma_tables import GAMMA_FACTOR
 
-__all__ = ["gammainc", "gammaincc"]
+__all__ = ["gamma_density", "gammainc", "gammaincc"]
 
 _LARGE = 20.0
 _TERMS = {"f32": 40, "f64": 64}  # of the series
@@ -130,16 +130,21 @@ def _little(algebra: Builder, a: Val, x: Val) -> Val:
     return algebra.fma((grown + 1.0) * a, x * total, -grown)
 
 
-def _smaller(algebra: Builder, a: Val, x: Val) -> tuple[Val, Val]:
-    """(the smaller function or near it, whether that is the lower one), for a, x > 0, finite."""
+def _front(algebra: Builder, a: Val, x: Val) -> Val:
+    """x^a e^-x / gamma(a + 1)."""
     small = a < 8.0
     zero = algebra.const(a.type, 0.0)
-    uniform = _uniform(algebra, a, x)
     plain = _power(algebra, *_exponent(algebra, a, x, algebra.select(small, zero, a)))
     whole = gamma_small(algebra, a)
     whole = algebra.select(a < 1.0, whole, whole * a)  # gamma(a + 1)
     stirling = algebra.sqrt(a) * horner(algebra, 1.0 / a, GAMMA_FACTOR[a.type])
-    front = plain / algebra.select(small, whole, stirling)
+    return plain / algebra.select(small, whole, stirling)
+
+
+def _smaller(algebra: Builder, a: Val, x: Val) -> tuple[Val, Val]:
+    """(the smaller function or near it, whether that is the lower one), for a, x > 0, finite."""
+    uniform = _uniform(algebra, a, x)
+    front = _front(algebra, a, x)
     lower = front * _series(algebra, a, x)
     upper = front * a / _fraction(algebra, a, x)
     # for small x and a the median is far below a
@@ -160,6 +165,15 @@ def _edges(algebra: Builder, a: Val, x: Val, result: Val, upper: bool) -> Val:
     result = algebra.select(at_edge, edge, result)
     unknown = ((x == 0) & (a == 0)) | ((x == INF) & (a == INF))
     return algebra.select((a >= 0) & (x >= 0) & ~unknown, result, NAN)
+
+
+def gamma_density(algebra: Builder, a: Val, x: Val) -> Val:
+    """x^(a - 1) e^-x / gamma(a) for a > 0."""
+    result = _front(algebra, a, x) * (a / x)
+    one, zero = algebra.const(a.type, 1.0), algebra.const(a.type, 0.0)
+    edge = algebra.select(a < 1.0, algebra.const(a.type, INF), algebra.select(a > 1.0, zero, one))
+    result = algebra.select(x == 0, edge, algebra.select(x == INF, zero, result))
+    return algebra.select((a > 0) & (x >= 0), result, NAN)
 
 
 def gammainc(algebra: Builder, a: Val, x: Val) -> Val:

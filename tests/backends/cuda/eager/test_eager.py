@@ -34,15 +34,11 @@ def card():
     door.use(before)
 
 
-def on_cards(name):
-    """Branches and loops run graphs: on a card their steps are ops.  What the host's libraries
-    compute, and no kernel, is refused there."""
-    op = OPS[name]
-    hosted = isinstance(op, HostOp) and op.algorithm is None
-    return not hosted and name not in ("while_loop", "scan", "switch")
-
-
-NAMES = [name for name in ALL if on_cards(name)]
+# branches and loops run graphs: on a card their steps are ops
+PLAIN = [name for name in ALL if name not in ("while_loop", "scan", "switch")]
+# what only libraries of the host compute
+REFUSED = [n for n in PLAIN if isinstance(OPS[n], HostOp) and OPS[n].algorithm is None]
+NAMES = [name for name in PLAIN if name not in REFUSED]
 
 
 def params_on(params, kind):
@@ -80,6 +76,14 @@ def test_the_bits_are_those_of_the_host(name):
     first = dt.float32 if dt.float32 in types else types[0]
     for arrays, params in calls(op, [first], 1):
         same(op, arrays, params)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_libraries_of_the_host_compute_is_refused(name):
+    op = OPS[name]
+    arrays, params = next(iter(calls(op, [dt.float32], 1)))
+    with pytest.raises(hybrid.UnsupportedError, match=rf"(?s){name}.*cuda"):
+        results(op, arrays, params, "cuda")
 
 
 @pytest.mark.slow

@@ -1,0 +1,286 @@
+"""Discrete Fourier transforms under NumPy's names.
+
+Invariant: an axis is cut, or filled with zeros behind, to the size that is asked for, in public
+ops; the transforms are records of kind host.  Integers and float16, bfloat16 are taken as float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...core import dtypes as dt
+from ...core.errors import ArgumentError, ShapeError
+from ...core.shapes import normalize_axis, whole
+from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import convert as astype
+from ..axes.slices import embed, narrow
+from ..base.surface import public
+from ..build.pairs import PAIRS, numbers_of
+from ..complex.arithmetic import conj
+from .records import FULL_FFT, HALF_FFT, HALF_INVERSE, OTHER, Norm
+
+Tensor = Any
+Sizes = Sequence[int] | None
+
+
+# ---- arguments
+def _norm(given: str | None) -> Norm:
+    norm = given or "backward"
+    if norm not in OTHER:
+        raise ArgumentError(f"norm is {given!r}; it is 'backward', 'ortho' or 'forward'")
+    return OTHER[OTHER[norm]]
+
+
+def _number(x: Any, name: str, real: bool = False) -> Tensor:
+    """A tensor that can be transformed: real, or complex."""
+    x = as_tensor(x)
+    if x.ndim == 0:
+        raise ShapeError(f"{name} takes at least one dimension")
+    if real and dt.is_complex(x.dtype):
+        raise ArgumentError(f"{name} takes real tensors; fft takes complex ones")
+    if not dt.is_inexact(x.dtype) or dt.is_half(x.dtype):
+        x = astype(x, dt.float32)
+    return x if real else astype(x, dt.complex_of(x.dtype))
+
+
+def _size(given: Any, name: str) -> int:
+    size = whole(given, "n")
+    if size < 1:
+        raise ArgumentError(f"{name}: {size} is no number of samples; it is at least 1")
+    return size
+
+
+def _fitted(x: Tensor, axis: int, size: int, name: str) -> Tensor:
+    """The axis cut, or filled with zeros behind."""
+    extent = x.shape[axis]
+    size = _size(size, name)
+    if size == extent:
+        return x
+    if size < extent:
+        return narrow(x, axis, 0, size)
+    shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
+    return embed(x, shape, (0,) * x.ndim, (1,) * x.ndim)
+
+
+def _axes(x: Tensor, s: Sizes, axes: Any, name: str) -> tuple[int, ...]:
+    """The axes of a transform over several, in the order in which they are given."""
+    if axes is None:
+        count = x.ndim if s is None else len(s)
+        axes = range(x.ndim - count, x.ndim)
+    found = tuple(normalize_axis(a, x.ndim, name) for a in axes)
+    if s is not None and len(s) != len(found):
+        raise ArgumentError(f"{name}: {len(s)} sizes for {len(found)} axes")
+    return found
+
+
+def _shaped(x: Tensor, s: Sizes, axes: tuple[int, ...], name: str) -> Tensor:
+    for axis, size in zip(axes, s or ()):
+        if size != -1:  # NumPy: the axis as it is
+            x = _fitted(x, axis, size, name)
+    if not all(x.shape[a] for a in axes):
+        raise ArgumentError(f"{name}: an axis of shape {x.shape} has no samples")
+    return x
+
+
+def _full(x: Any, s: Sizes, axes: Any, norm: str | None, inverse: bool, name: str) -> Tensor:
+    x = _number(x, name)
+    over = _axes(x, s, axes, name)
+    x = _shaped(x, s, over, name)
+    if not over:
+        return x
+    return numbers_of(bind(FULL_FFT, bind(PAIRS, x), axes=over, inverse=inverse, norm=_norm(norm)))
+
+
+def _one(n: int | None) -> Sizes:
+    return None if n is None else (n,)
+
+
+# ---- one axis
+@public(hybrid=False, fft=True)
+def fft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = None) -> Tensor:
+    """The discrete Fourier transform along an axis, cut or filled with zeros to n samples: complex,
+    sum over k of x[k] e^(-2 pi i j k / n).
+
+    complex64 of float32 and shorter ones, complex128 of float64.  `norm`: 'backward' scales the
+    inverse by 1/n, 'forward' this one, 'ortho' both by 1/sqrt(n).  ShapeError for an axis out of
+    range, ArgumentError for n below 1.
+
+    >>> hybrid.fft.fft(hybrid.tensor([1.0, 0.0, -1.0, 0.0]))
+    tensor([0.+0.j, 2.+0.j, 0.+0.j, 2.+0.j], dtype=complex64)
+    """
+    return _full(x, _one(n), (axis,), norm, False, "fft")
+
+
+@public(hybrid=False, fft=True)
+def ifft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = None) -> Tensor:
+    """The inverse of `fft`.
+
+    >>> hybrid.fft.ifft(hybrid.fft.fft(hybrid.tensor([1.0, 2.0, 3.0, 4.0]))).real
+    tensor([1., 2., 3., 4.])
+    """
+    return _full(x, _one(n), (axis,), norm, True, "ifft")
+
+
+@public(hybrid=False, fft=True)
+def rfft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = None) -> Tensor:
+    """`fft` of real numbers, its frequencies from 0 up to n // 2: the others are their conjugates.
+
+    ArgumentError for complex tensors and for n below 1.
+
+    >>> hybrid.fft.rfft(hybrid.tensor([1.0, 0.0, -1.0, 0.0]))
+    tensor([0.+0.j, 2.+0.j, 0.+0.j], dtype=complex64)
+    """
+    return rfftn(x, _one(n), (axis,), norm)
+
+
+@public(hybrid=False, fft=True)
+def irfft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = None) -> Tensor:
+    """The inverse of `rfft`: n real numbers, 2 (m - 1) of m frequencies by default.
+
+    The imaginary parts of the first frequency, and for an even n of the last one, play no part.
+
+    >>> hybrid.fft.irfft(hybrid.fft.rfft(hybrid.tensor([1.0, 2.0, 3.0])), 3)
+    tensor([1., 2., 3.])
+    """
+    return irfftn(x, _one(n), (axis,), norm)
+
+
+@public(hybrid=False, fft=True)
+def hfft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = None) -> Tensor:
+    """The transform, which is real, of a signal that is its own conjugate read backwards, given by
+    its first half.
+
+    >>> hybrid.fft.hfft(hybrid.tensor([1.0, 2.0, 3.0]))
+    tensor([12., -4.,  0., -4.])
+    """
+    return irfft(conj(as_tensor(x)), n, axis, OTHER[_norm(norm)])
+
+
+@public(hybrid=False, fft=True)
+def ihfft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = None) -> Tensor:
+    """The inverse of `hfft`.
+
+    >>> hybrid.fft.ihfft(hybrid.tensor([12.0, -4.0, 0.0, -4.0])).real
+    tensor([1., 2., 3.])
+    """
+    return conj(rfft(x, n, axis, OTHER[_norm(norm)]))
+
+
+# ---- several axes
+@public(hybrid=False, fft=True)
+def fftn(
+    x: Tensor, s: Sequence[int] | None = None, axes: Any = None, norm: str | None = None
+) -> Tensor:
+    """`fft` along several axes: all, or the last len(s); s are their sizes.
+
+    >>> hybrid.fft.fftn(hybrid.ones((2, 2))).real
+    tensor([[4., 0.],
+            [0., 0.]])
+    """
+    return _full(x, s, axes, norm, False, "fftn")
+
+
+@public(hybrid=False, fft=True)
+def ifftn(
+    x: Tensor, s: Sequence[int] | None = None, axes: Any = None, norm: str | None = None
+) -> Tensor:
+    """The inverse of `fftn`.
+
+    >>> hybrid.fft.ifftn(hybrid.ones((2, 2))).real
+    tensor([[1., 0.],
+            [0., 0.]])
+    """
+    return _full(x, s, axes, norm, True, "ifftn")
+
+
+@public(hybrid=False, fft=True)
+def rfftn(
+    x: Tensor, s: Sequence[int] | None = None, axes: Any = None, norm: str | None = None
+) -> Tensor:
+    """`fftn` of real numbers, with half of the frequencies of the last of the axes.
+
+    >>> hybrid.fft.rfftn(hybrid.ones((2, 4))).real
+    tensor([[8., 0., 0.],
+            [0., 0., 0.]])
+    """
+    x = _number(x, "rfftn", real=True)
+    over = _axes(x, s, axes, "rfftn")
+    if not over:
+        raise ArgumentError("rfftn takes at least one axis")
+    x = _shaped(x, s, over, "rfftn")
+    half = numbers_of(bind(HALF_FFT, x, axis=over[-1], norm=_norm(norm)))
+    return _full(half, None, over[:-1], norm, False, "rfftn")
+
+
+@public(hybrid=False, fft=True)
+def irfftn(
+    x: Tensor, s: Sequence[int] | None = None, axes: Any = None, norm: str | None = None
+) -> Tensor:
+    """The inverse of `rfftn`; the size of the last of the axes is 2 (m - 1) by default.
+
+    >>> hybrid.fft.irfftn(hybrid.fft.rfftn(hybrid.ones((2, 4)))).tolist()[0]
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    x = _number(x, "irfftn")
+    over = _axes(x, s, axes, "irfftn")
+    if not over:
+        raise ArgumentError("irfftn takes at least one axis")
+    last = over[-1]
+    asked = None if s is None or s[-1] == -1 else s[-1]
+    size = _size(2 * (x.shape[last] - 1) if asked is None else asked, "irfftn")
+    x = _shaped(x, None if s is None else s[:-1], over[:-1], "irfftn")
+    x = _full(x, None, over[:-1], norm, True, "irfftn")
+    x = _fitted(x, last, size // 2 + 1, "irfftn")
+    return bind(HALF_INVERSE, bind(PAIRS, x), axis=last, size=size, norm=_norm(norm))
+
+
+@public(hybrid=False, fft=True)
+def fft2(
+    x: Tensor, s: Sequence[int] | None = None, axes: Any = (-2, -1), norm: str | None = None
+) -> Tensor:
+    """`fftn` along the last two axes.
+
+    >>> hybrid.fft.fft2(hybrid.ones((2, 2))).real
+    tensor([[4., 0.],
+            [0., 0.]])
+    """
+    return fftn(x, s, axes, norm)
+
+
+@public(hybrid=False, fft=True)
+def ifft2(
+    x: Tensor, s: Sequence[int] | None = None, axes: Any = (-2, -1), norm: str | None = None
+) -> Tensor:
+    """The inverse of `fft2`.
+
+    >>> hybrid.fft.ifft2(hybrid.ones((2, 2))).real
+    tensor([[1., 0.],
+            [0., 0.]])
+    """
+    return ifftn(x, s, axes, norm)
+
+
+@public(hybrid=False, fft=True)
+def rfft2(
+    x: Tensor, s: Sequence[int] | None = None, axes: Any = (-2, -1), norm: str | None = None
+) -> Tensor:
+    """`rfftn` along the last two axes.
+
+    >>> hybrid.fft.rfft2(hybrid.ones((2, 2))).real
+    tensor([[4., 0.],
+            [0., 0.]])
+    """
+    return rfftn(x, s, axes, norm)
+
+
+@public(hybrid=False, fft=True)
+def irfft2(
+    x: Tensor, s: Sequence[int] | None = None, axes: Any = (-2, -1), norm: str | None = None
+) -> Tensor:
+    """The inverse of `rfft2`.
+
+    >>> hybrid.fft.irfft2(hybrid.ones((2, 2))).shape
+    (2, 2)
+    """
+    return irfftn(x, s, axes, norm)
