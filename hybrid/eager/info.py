@@ -66,6 +66,7 @@ class Limits:
 def finfo(type: Any, /) -> Limits:
     """Limits (`.max`, `.min`, `.eps`, `.smallest_normal`, `.bits`, `.dtype`, ...) of a floating
     dtype (IEEE 754; bfloat16: float32 with 7 bits of fraction), or of a tensor's; Python floats.
+    Those of a complex dtype are its parts'.
 
     Raises DTypeError for other dtypes.
 
@@ -73,7 +74,7 @@ def finfo(type: Any, /) -> Limits:
     >>> hybrid.finfo("bfloat16").eps, hybrid.finfo(hybrid.float32).bits
     (0.0078125, 32)
     """
-    target = _dtype(type)
+    target = dt.real_of(_dtype(type))
     if not dt.is_float(target):
         raise DTypeError(f"finfo takes a floating dtype, not {target.name}; use iinfo")
     return Limits(target)

@@ -2301,7 +2301,7 @@ def vdot(a: Any, b: Any, /) -> Tensor:
     """The sum of products of the elements of two flattened tensors of one size."""
 
 def vecdot(a: ArrayLike, b: ArrayLike, /, *, axis: builtins.int = -1) -> Tensor:
-    """Dot products along an axis; the other axes broadcast."""
+    """Dot products along an axis; the other axes broadcast. Of complex tensors the first is conjugated, as in NumPy."""
 
 def vecmat(x1: ArrayLike, x2: Any) -> Tensor:
     """x1 @ x2 of vectors x1[..., n] and matrices x2[..., n, m], as [..., m]; stacks broadcast."""

@@ -1,7 +1,7 @@
 """The Python array API standard 2025.12: its namespace, its signatures, its answers about dtypes.
 
 The signatures are the standard's own
-(https://data-apis.org/array-api/2025.12/API_specification/), but for real, imag and conj."""
+(https://data-apis.org/array-api/2025.12/API_specification/)."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ bitwise_right_shift(x1, x2, /)
 bitwise_xor(x1, x2, /)
 ceil(x, /)
 clip(x, /, min=None, max=None)
+conj(x, /)
 copysign(x1, x2, /)
 cos(x, /)
 cosh(x, /)
@@ -70,6 +71,7 @@ floor_divide(x1, x2, /)
 greater(x1, x2, /)
 greater_equal(x1, x2, /)
 hypot(x1, x2, /)
+imag(x, /)
 isfinite(x, /)
 isinf(x, /)
 isnan(x, /)
@@ -92,6 +94,7 @@ nextafter(x1, x2, /)
 not_equal(x1, x2, /)
 positive(x, /)
 pow(x1, x2, /)
+real(x, /)
 reciprocal(x, /)
 remainder(x1, x2, /)
 round(x, /)
@@ -288,6 +291,11 @@ def test_limits_of_floats_are_python_numbers(dtype):
     assert (hb.zeros(1, dtype=dtype) + ours.eps).dtype is dtype and "eps=" in repr(ours)
     with pytest.raises(AttributeError):
         _ = ours.nothing
+
+
+def test_limits_of_complex_numbers_are_their_parts():
+    assert hb.finfo(hb.complex64).max == hb.finfo("float32").max
+    assert hb.finfo(hb.zeros(1, dtype="complex128")).dtype is hb.float64
 
 
 def test_limits_of_integers():

@@ -182,6 +182,11 @@ def test_counts_of_repetitions():
             hb.repeat(hb.tensor(a), counts)
 
 
+def test_products_of_complex_vectors_conjugate_the_first():
+    x, y = np.array([1j, 2j, 3 - 1j], np.complex64), np.array([1, 2j, 3], np.complex64)
+    same(hb.vecdot(hb.tensor(x), hb.tensor(y)), np.vecdot(x, y))
+
+
 # ---- 0-d tensors
 @pytest.mark.parametrize("name", "sum prod max min mean std var all any argmax argmin".split())
 @pytest.mark.parametrize("axis", [0, -1, None, ()])
