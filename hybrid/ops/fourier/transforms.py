@@ -152,7 +152,7 @@ def hfft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = Non
     its first half.
 
     >>> hybrid.fft.hfft(hybrid.tensor([1.0, 2.0, 3.0]))
-    tensor([12., -4.,  0., -4.])
+    tensor([ 8., -2.,  0., -2.])
     """
     return irfft(conj(as_tensor(x)), n, axis, OTHER[_norm(norm)])
 
@@ -161,7 +161,7 @@ def hfft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = Non
 def ihfft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = None) -> Tensor:
     """The inverse of `hfft`.
 
-    >>> hybrid.fft.ihfft(hybrid.tensor([12.0, -4.0, 0.0, -4.0])).real
+    >>> hybrid.fft.ihfft(hybrid.tensor([8.0, -2.0, 0.0, -2.0])).real
     tensor([1., 2., 3.])
     """
     return conj(rfft(x, n, axis, OTHER[_norm(norm)]))
