@@ -129,7 +129,7 @@ def expm1(algebra: Builder, re: Val, im: Val) -> Pair:
     half = F.sin(algebra, 0.5 * im)
     whole, imaginary = exp(algebra, re, im)
     near = F.expm1(algebra, re) * F.cos(algebra, im) - 2.0 * half * half
-    straight = algebra.select(im == 0.0, F.expm1(algebra, re), near)
+    straight = algebra.select(im == 0.0, F.expm1(algebra, re) + 0.0, near)
     usual = _finite(algebra, im) & (re < 1.0) & (re > -INF)
     return algebra.select(usual | (im == 0.0), straight, whole - 1.0), imaginary
 
@@ -260,7 +260,7 @@ def tanh(algebra: Builder, re: Val, im: Val) -> Pair:
     turn = algebra.select(_finite(algebra, im), F.sin(algebra, im + im), zero)
     far, endless = algebra.abs(re) > flat, algebra.abs(re) == INF
     beyond = algebra.select(
-        endless, algebra.copysign(zero, turn), turn * 2.0 * F.exp(algebra, -2.0 * algebra.abs(re))
+        endless, algebra.copysign(zero, im), turn * 2.0 * F.exp(algebra, -2.0 * algebra.abs(re))
     )
     known = endless | _finite(algebra, im)
     real_part = algebra.select(far & known, algebra.copysign(one, re), real_part)
