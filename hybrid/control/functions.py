@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from ..autograd.scopes import need_callable, no_grad
 from ..core import dtypes as dt
@@ -64,7 +64,12 @@ def _varies(tensor: Tensor) -> bool:
     return mode is not None and mode.varies(tensor)
 
 
-def _selected(name: str, index: Tensor, branches: Sequence[Any], operands: Sequence[Any]) -> Any:
+def _selected(
+    name: Literal["cond", "switch"],
+    index: Tensor,
+    branches: Sequence[Any],
+    operands: Sequence[Any],
+) -> Any:
     """All branches, and for each row the results of one."""
     given = [results_of(f"{name}'s branch {k}", b(*operands)) for k, b in enumerate(branches)]
     first = given[0]

@@ -148,7 +148,17 @@ class custom_vjp(_Custom):  # noqa: N801  (used as a decorator)
     bwd: Any = None
 
     def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any]) -> None:
-        """Give the function its rule."""
+        """Give the function its rule: fwd(*args) -> (value, residuals), bwd(residuals, gradient) ->
+        the gradients of the arguments.
+
+        >>> import hybrid
+        >>> @hybrid.custom_vjp
+        ... def double(x):
+        ...     return x * 2
+        >>> double.defvjp(lambda x: (x * 2, None), lambda residuals, g: (g * 10,))
+        >>> hybrid.grad(double)(hybrid.tensor(1.0))
+        tensor(10.)
+        """
         need_callable("defvjp: fwd", fwd)
         need_callable("defvjp: bwd", bwd)
         self.fwd, self.bwd = fwd, bwd
@@ -231,13 +241,33 @@ class custom_jvp(_Custom):  # noqa: N801  (used as a decorator)
     rule: Any = None
 
     def defjvp(self, jvp: Callable[..., Any]) -> Callable[..., Any]:
-        """Give the function its rule, which is returned: usable as a decorator."""
+        """Give the function its rule, which is returned: usable as a decorator.
+
+        >>> import hybrid
+        >>> @hybrid.custom_jvp
+        ... def double(x):
+        ...     return x * 2
+        >>> @double.defjvp
+        ... def rule(primals, tangents):
+        ...     return double(*primals), tangents[0] * 10
+        >>> hybrid.grad(double)(hybrid.tensor(1.0))
+        tensor(10.)
+        """
         need_callable("defjvp: jvp", jvp)
         self.rule = jvp
         return jvp
 
     def defjvps(self, *jvps: Callable[..., Any] | None) -> None:
-        """Give the function a rule for each argument (None: no derivative)."""
+        """Give the function a rule for each argument (None: no derivative).
+
+        >>> import hybrid
+        >>> @hybrid.custom_jvp
+        ... def double(x):
+        ...     return x * 2
+        >>> double.defjvps(lambda tangent, out, x: tangent * 10)
+        >>> hybrid.grad(double)(hybrid.tensor(1.0))
+        tensor(10.)
+        """
 
         def rule(*given: Any) -> tuple[Any, Any]:
             *fixed, primals, tangents = given

@@ -53,8 +53,18 @@ FOREIGN = {
     ("ops/build/matrices.py", "indexing"),
     ("ops/indexing/sort.py", "side"),
     ("ops/layers", "reduction"),
+    ("ops/linalg", "mode"),
+    ("ops/linalg", "ord"),
+    ("ops/linalg", "triangle"),
+    ("ops/numeric", "cov"),
+    ("ops/numeric", "ends"),
+    ("ops/numeric", "method"),
+    ("ops/numeric", "mode"),
+    ("ops/numeric/moments.py", "name"),
+    ("transforms/rules.py", "name"),  # of a record's parameter
     ("ops/products/convolution.py", "padding"),
     ("trace/watch/versioned.py", "name"),
+    ("ir/door/bind.py", "kind"),  # of another library's dtype
     # NumPy's: ufuncs, their methods, arguments of functions
     ("protocols/ufuncs.py", "method"),
     ("protocols", "name"),
