@@ -60,7 +60,7 @@ def test_what_equals_an_axis_need_not_be_one(function):
     expected = function(x, 1).numpy()
     assert (function(x, 1).numpy() == expected).all()
     assert both(lambda: function(x, 1.0)) == before
-    assert both(lambda: function(x, 5)) == [hb.ShapeError] * 2
+    assert all(issubclass(error, hb.ShapeError) for error in both(lambda: function(x, 5)))
 
 
 def test_layer_norm_tells_its_arguments_apart():
