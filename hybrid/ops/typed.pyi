@@ -335,6 +335,7 @@ __all__ = [
     "rms_norm",
     "roll",
     "rollaxis",
+    "roots",
     "rot90",
     "round",
     "row_stack",
@@ -1786,7 +1787,7 @@ def place(arr: ArrayLike, mask: Any, vals: Any) -> None:
     """Write values where the mask (of arr's size) is true, in place, repeated as needed: the n-th true element takes the n-th value. The mask is read on the host."""
 
 def poly(seq_of_zeros: Any) -> Tensor:
-    """The coefficients of the polynomial with these zeros and the leading coefficient 1."""
+    """The coefficients of the polynomial with these zeros, or with the eigenvalues of a square matrix, and the leading coefficient 1."""
 
 def polyadd(a1: Any, a2: Any) -> Tensor:
     """The coefficients of the sum of two polynomials."""
@@ -1983,6 +1984,9 @@ def roll(x: ArrayLike, shift: Any, axis: Any = None) -> Tensor:
 
 def rollaxis(a: ArrayLike, axis: builtins.int, start: builtins.int = 0) -> Tensor:
     """Axis `axis` moved before position `start`; `moveaxis` says more clearly where it goes."""
+
+def roots(p: Any) -> Tensor:
+    """The zeros of the polynomial with these coefficients, complex numbers always: the eigenvalues of its companion matrix (R. Horn, C. Johnson, "Matrix analysis", 1985)."""
 
 def rot90(m: ArrayLike, k: builtins.int = 1, axes: Sequence[builtins.int] = ...) -> Tensor:
     """m turned k times by a right angle in the plane of two axes, from the first to the second."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.errors import ArgumentError, ShapeError, UnsupportedError
+from ...core.errors import ArgumentError, ShapeError
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import MapOp, register
@@ -24,8 +24,11 @@ from ..base.common import draw, wide
 from ..base.surface import public
 from ..build.create import arange, ones, zeros, zeros_like
 from ..build.join import concat, stack
+from ..build.matrices import eye
+from ..complex.arithmetic import real
 from ..elementwise.arithmetic import abs, add, divide, multiply, negative, subtract
 from ..elementwise.logic import less_equal
+from ..linalg.eigen import eigvals
 from ..products.contract import matmul
 from .ranks import floating
 from .sequences import convolve
@@ -227,17 +230,25 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Tensor:
 
 @public
 def poly(seq_of_zeros: Any) -> Tensor:
-    """The coefficients of the polynomial with these zeros and the leading coefficient 1.
+    """The coefficients of the polynomial with these zeros, or with the eigenvalues of a square
+    matrix, and the leading coefficient 1.
 
-    UnsupportedError for a matrix, whose eigenvalues NumPy takes.
+    Those of complex zeros are complex, also where NumPy finds them real; those of a real matrix are
+    real.  ShapeError for what is neither a sequence nor a square matrix.
 
     >>> hybrid.poly([1.0, 2.0])  # (x - 1) (x - 2)
     tensor([ 1., -3.,  2.])
     """
-    roots = as_tensor(seq_of_zeros)
-    if roots.ndim > 1:
-        raise UnsupportedError("poly takes zeros in one dimension; give it eigenvalues of a matrix")
-    roots = floating(reshape(roots, (roots.size,)))
+    given = as_tensor(seq_of_zeros)
+    if given.ndim > 2 or (given.ndim == 2 and given.shape[0] != given.shape[1]):
+        raise ShapeError(f"poly takes zeros or a square matrix, not shape {given.shape}")
+    if given.ndim < 2:
+        return _of_zeros(floating(reshape(given, (given.size,))))
+    found = _of_zeros(eigvals(given))
+    return found if dt.is_complex(given.dtype) else real(found)
+
+
+def _of_zeros(roots: Tensor) -> Tensor:
     if not roots.shape[0]:
         return ones((), dtype=roots.dtype, device=roots.device)
     one = ones((1,), dtype=roots.dtype, device=roots.device)
@@ -245,6 +256,33 @@ def poly(seq_of_zeros: Any) -> Tensor:
     for place in range(roots.shape[0]):
         found = convolve(found, concat([one, negative(narrow(roots, 0, place, 1))], 0))
     return found
+
+
+@public
+def roots(p: Any) -> Tensor:
+    """The zeros of the polynomial with these coefficients, complex numbers always: the eigenvalues
+    of its companion matrix (R. Horn, C. Johnson, "Matrix analysis", 1985).
+
+    First coefficients that are 0 are left out, last ones give zeros at 0: that reads the data.
+    ShapeError for coefficients that are not in one dimension; the gradient is that of `eigvals`.
+
+    >>> hybrid.roots([1.0, -3.0, 2.0]).real.sort()
+    tensor([1., 2.])
+    """
+    (coefficients,) = _coefficients("roots", p)
+    coefficients = floating(coefficients)
+    places = np.flatnonzero(coefficients.numpy())
+    kind = dt.complex_of(coefficients.dtype)
+    if not places.size:
+        return zeros((0,), dtype=kind, device=coefficients.device)
+    first, last = int(places[0]), int(places[-1])
+    nothing = zeros((coefficients.shape[0] - last - 1,), dtype=kind, device=coefficients.device)
+    if first == last:
+        return nothing
+    head = narrow(coefficients, 0, first, 1)
+    row = negative(divide(narrow(coefficients, 0, first + 1, last - first), head))
+    ones_below = eye(last - first - 1, last - first, dtype=row.dtype, device=row.device)
+    return concat([eigvals(concat([reshape(row, (1, last - first)), ones_below], 0)), nothing], 0)
 
 
 @public
