@@ -26,6 +26,7 @@ from .axes import (
 )
 from .batched import indices as _indices
 from .batched import layers as _layers
+from .batched import matrices as _matrices
 from .batched import places as _places
 from .batched import products as _products
 from .build import create, join, matrices, pairs, parts, pieces, stack

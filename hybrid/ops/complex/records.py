@@ -18,10 +18,10 @@ from ...core.shapes import broadcast_shapes
 from ...ir.door.bind import bind
 from ...ir.op import Op, extend, map_op
 from ...ir.scalar.program import Val
-from ..build.pairs import complex_of, parts_of
-from ..elementwise.arithmetic import multiply, negative
+from ..build.pairs import complex_of, conjugate, parts_of
+from ..elementwise.arithmetic import multiply
 
-__all__ = ["analytic", "apply", "conjugate", "each_part", "enter", "joined"]
+__all__ = ["analytic", "apply", "each_part", "enter", "joined"]
 
 Tensor = Any
 Parts = tuple[Val, Val]
@@ -37,12 +37,6 @@ def joined(real: Any, imaginary: Any) -> np.ndarray:
 def apply(op: Op, *numbers: Tensor) -> Tensor:
     """A record over parts on complex tensors."""
     return complex_of(*bind(op, *[part for x in numbers for part in parts_of(x)]))
-
-
-def conjugate(x: Tensor) -> Tensor:
-    """The complex conjugate of a complex tensor."""
-    real, imaginary = parts_of(x)
-    return complex_of(real, negative(imaginary))
 
 
 def _infer(name: str) -> Callable[..., tuple[Aval, ...]]:

@@ -123,8 +123,8 @@ EIG = register(
 @public(hybrid=False, linalg=True)
 def eig(a: Tensor, /) -> EigResult:
     """Eigenvalues [..., n] and eigenvectors [..., n, n] (columns of length 1) of square matrices,
-    in LAPACK's order: complex64 of float32, complex128 of float64, also where NumPy finds all of them
-    real.  Other dtypes as in `inv`.
+    in LAPACK's order: complex64 of float32, complex128 of float64, also where NumPy gives real
+    ones.  Other dtypes as in `inv`.
 
     The gradient is right for what does not depend on the phases of vectors, infinite or NaN where
     eigenvalues are equal and vectors are asked for; it needs matrices that have n independent

@@ -27,6 +27,7 @@ from .solving import INV, SOLVE, TRIANGULAR
 from .spectra import EIGH, EIGVALSH, SVD, SVDVALS
 
 Tensor = Any
+TWINS: dict[str, HostOp] = {}  # by the name of the record
 Samples = Callable[[np.random.Generator], Any]
 
 
@@ -157,6 +158,7 @@ def twin(record: HostOp, real: tuple[int, ...] = (), samples: Samples | None = N
         return tuple(made.outs(numbers_of, found))
 
     extend(record, on_complex=rule)
+    TWINS[record.name] = over_pairs
     return over_pairs
 
 

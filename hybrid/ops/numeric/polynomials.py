@@ -113,7 +113,7 @@ def polyval(p: Any, x: Any) -> Tensor:
     wanted = dt.promote(p.dtype, x.dtype)
     wanted = dt.default_int if wanted is dt.bool_ else wanted
     p, x = astype(p, wanted), astype(x, wanted)
-    if 0 < p.shape[0] <= _MOST:
+    if 0 < p.shape[0] <= _MOST and not dt.is_complex(wanted):
         return bind(VALUES, p, x)
     result = zeros_like(x)
     for place in range(p.shape[0]):

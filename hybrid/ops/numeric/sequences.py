@@ -25,6 +25,7 @@ from ..axes.views import reshape
 from ..base.common import shapes_of, wide
 from ..base.surface import public
 from ..build.create import arange, ones
+from ..build.pairs import complex_of, conjugate, parts_of
 from ..elementwise.arithmetic import abs, add, multiply, subtract
 from ..elementwise.trigonometry import cos
 from ..products.contract import matmul, tensordot
@@ -90,7 +91,11 @@ CONVOLVE = register(
 
 
 def convolved(left: Tensor, right: Tensor, mode: str) -> Tensor:
-    """The convolution of two sequences of one dtype."""
+    """The convolution of two sequences of one dtype; of complex ones four of their parts."""
+    if dt.is_complex(left.dtype):
+        (a, b), (c, d) = parts_of(left), parts_of(right)
+        real_part = subtract(convolved(a, c, mode), convolved(b, d, mode))
+        return complex_of(real_part, add(convolved(a, d, mode), convolved(b, c, mode)))
     if left.device is HOST:
         return bind(CONVOLVE, left, right, mode=mode)
     begin, size = _range(left.shape[0], right.shape[0], mode)
@@ -131,13 +136,14 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Tensor:
 
 @public
 def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
-    """The cross-correlation of two sequences: sum over n of a[n + k] * v[n]; modes are those of
-    `convolve`.
+    """The cross-correlation of two sequences: sum over n of a[n + k] * conj(v[n]); modes are those
+    of `convolve`.
 
     >>> hybrid.correlate(hybrid.tensor([1.0, 2.0, 3.0]), [0.0, 1.0, 0.5], "same")
     tensor([2. , 3.5, 3. ])
     """
     left, right = _sequences("correlate", a, v, mode)
+    right = conjugate(right)
     if left.shape[0] < right.shape[0]:  # NumPy exchanges them, which moves the middle
         return flip(convolved(right, flip(left), mode))
     return convolved(left, flip(right), mode)
@@ -162,13 +168,14 @@ def inner(a: Any, b: Any, /) -> Tensor:
 
 @public
 def vdot(a: Any, b: Any, /) -> Tensor:
-    """The sum of products of the elements of two flattened tensors of one size.
+    """The sum of products of the elements of two flattened tensors of one size, of complex ones
+    with the conjugate of a.
 
     >>> hybrid.vdot(hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([[1, 1], [10, 10]]))
     tensor(73)
     """
     a, b = operands(a, b)
-    return matmul(reshape(a, (a.size,)), reshape(b, (b.size,)))
+    return matmul(conjugate(reshape(a, (a.size,))), reshape(b, (b.size,)))
 
 
 # ---- windows
