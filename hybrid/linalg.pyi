@@ -35,7 +35,7 @@ def diagonal(x: ArrayLike, /, *, offset: builtins.int = 0) -> Tensor:
     """The diagonals of matrices, which are the last two axes (array API)."""
 
 def eig(a: ArrayLike, /) -> builtins.tuple[Tensor, ...]:
-    """Eigenvalues [..., n] and eigenvectors [..., n, n] (columns, of length 1) of square matrices, in LAPACK's order: complex64 of float32, complex128 of float64, also where NumPy finds all of them real. Other dtypes as in `inv`."""
+    """Eigenvalues [..., n] and eigenvectors [..., n, n] (columns of length 1) of square matrices, in LAPACK's order: complex64 of float32, complex128 of float64, also where NumPy gives real ones. Other dtypes as in `inv`."""
 
 def eigh(a: ArrayLike, UPLO: builtins.str = 'L') -> builtins.tuple[Tensor, ...]:
     """Eigenvalues [..., n] in increasing order and eigenvectors [..., n, n] (columns) of symmetric (Hermitian) matrices, of which the lower ('L') or upper ('U') triangle is read. Dtypes as in `inv`; eigenvalues are real."""

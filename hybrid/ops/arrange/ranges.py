@@ -20,7 +20,7 @@ from ...ir.door.bind import convert as astype
 from ...ir.door.foreign import data_of, holds_tensors
 from ..axes.views import broadcast_to, expand_dims, moveaxis, reshape
 from ..base.surface import public
-from ..build.create import arange, real_linspace
+from ..build.create import arange, finish, real_linspace
 from ..build.join import concat
 from ..build.pairs import complex_of
 from ..elementwise.arithmetic import add, divide, multiply, subtract
@@ -81,19 +81,26 @@ def linspace(
         getattr(end, "ndim", 0) or isinstance(end, (list, tuple)) for end in (start, stop)
     )
     if not single:
-        made = _between(*operands(start, stop), _count(num, "linspace"), endpoint)
-        return _placed(made, axis, dtype)
-    given = {"device": device, "requires_grad": requires_grad}
-    if not is_complex((start, stop)):
-        return real_linspace(start, stop, num, endpoint, dtype=dtype, **given)
-    ends = [complex(end) for end in (start, stop)]
+        first, last = operands(start, stop)
+        made = _between(first, last, _count(num, "linspace"), endpoint)
+        made = _placed(made, axis, dtype)
+    elif is_complex((start, stop)):
+        made = _complex_linspace(complex(start), complex(stop), num, endpoint, dtype, device)
+    else:
+        made = real_linspace(start, stop, num, endpoint, dtype=dtype, device=device)
+    return finish(made, requires_grad)
+
+
+def _complex_linspace(
+    start: complex, stop: complex, num: int, endpoint: bool, dtype: Any, device: Any
+) -> Tensor:
     wanted = dt.complex64 if dtype is None else dt.canonical(dtype)
     if not dt.is_complex(wanted):
         raise DTypeError(f"linspace: complex ends do not fit {wanted.name}; take a complex dtype")
-    given["dtype"] = dt.real_of(wanted)
+    given = {"dtype": dt.real_of(wanted), "device": device}
     return complex_of(
-        real_linspace(ends[0].real, ends[1].real, num, endpoint, **given),
-        real_linspace(ends[0].imag, ends[1].imag, num, endpoint, **given),
+        real_linspace(start.real, stop.real, num, endpoint, **given),
+        real_linspace(start.imag, stop.imag, num, endpoint, **given),
     )
 
 

@@ -49,9 +49,8 @@ def _with_cutoff(op: Op, inner: int) -> Any:
     return rule
 
 
-_BROADCAST = (INV, SOLVE, TRIANGULAR, DET, COFACTORS, SLOGDET, MATRIX_EXP, CHOLESKY, QR, LU)
-_BROADCAST += (EIG, EIGVALS, EIGH, EIGVALSH, SVD, SVDVALS)
-for _record in _BROADCAST:
+_FACTORS: tuple[Op, ...] = (CHOLESKY, QR, LU, EIG, EIGVALS, EIGH, EIGVALSH, SVD, SVDVALS)
+for _record in (INV, SOLVE, TRIANGULAR, DET, COFACTORS, SLOGDET, MATRIX_EXP, *_FACTORS):
     for _one in (_record, TWINS[_record.name]):
         extend(_one, batch=over_last_axes(_one))
 for _record in (LSTSQ, TWINS[LSTSQ.name], ROW_ORDER, REFUSE, SMALL_DET, PAIR, PAIRS, NUMBERS):

@@ -426,7 +426,6 @@ def real_linspace(
     *,
     dtype: Any = None,
     device: Any = None,
-    requires_grad: bool = False,
 ) -> Tensor:
     """`num` evenly spaced numbers between two numbers."""
     count = operator.index(num)
@@ -439,15 +438,12 @@ def real_linspace(
         step = (float(stop) - float(start)) / parts
     if count > 1:
         last = float(stop) if endpoint else float(start) + step * (count - 1)
-    return finish(
-        bind(
-            LINSPACE,
-            shape=(count,),
-            dtype=wanted,
-            start=_f64_bits(start),
-            step=_f64_bits(step if count > 1 else 0.0),
-            last=_f64_bits(last),
-            device=to_device(device),
-        ),
-        requires_grad,
+    return bind(
+        LINSPACE,
+        shape=(count,),
+        dtype=wanted,
+        start=_f64_bits(start),
+        step=_f64_bits(step if count > 1 else 0.0),
+        last=_f64_bits(last),
+        device=to_device(device),
     )

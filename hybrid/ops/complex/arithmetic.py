@@ -173,8 +173,8 @@ def _convert(x: Tensor, dtype: np.dtype) -> Tensor:
 
 
 extend(converter(), on_complex=_convert)
-for _function in (rint, ROUND):
-    each_part(_function)
+each_part(rint)
+each_part(ROUND)
 enter(iscomplex, lambda x: not_equal(parts_of(x)[1], 0))
 enter(isreal, lambda x: equal(parts_of(x)[1], 0))
 

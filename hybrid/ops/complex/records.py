@@ -18,6 +18,7 @@ from ...core.shapes import broadcast_shapes
 from ...ir.door.bind import bind
 from ...ir.op import Op, extend, map_op
 from ...ir.scalar.program import Val
+from ..axes.views import broadcast_arrays
 from ..build.pairs import complex_of, conjugate, parts_of
 from ..elementwise.arithmetic import multiply
 
@@ -69,7 +70,11 @@ def _vjp(slopes: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     """The gradients of all parts; `slopes(out, *operands)` gives the derivative by each."""
 
     def vjp(gradient: Any, out: Any, *parts: Tensor) -> tuple[Any, ...]:
-        whole, numbers = complex_of(*gradient), list(map(complex_of, parts[::2], parts[1::2]))
+        whole = complex_of(*gradient)
+        numbers = [
+            complex_of(*broadcast_arrays(real, imaginary))
+            for real, imaginary in zip(parts[::2], parts[1::2])
+        ]
         pulled: list[Any] = []
         for slope in slopes(complex_of(*out), *numbers):
             pulled += parts_of(multiply(whole, conjugate(slope)))

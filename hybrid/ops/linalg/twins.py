@@ -13,10 +13,10 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Aval
-from ...core.errors import ShapeError
+from ...core.errors import DTypeError, ShapeError
 from ...ir.door.bind import bind
 from ...ir.door.bind import convert as astype
-from ...ir.op import HostOp, extend, register
+from ...ir.op import HostOp, Op, extend, register
 from ..build.pairs import PAIRS, numbers_of
 from .determinants import COFACTORS, DET, SLOGDET
 from .eigen import EIG, EIGVALS
@@ -50,14 +50,17 @@ def _matrices_of(record: Aval) -> Aval:
     """The record of the numbers that pairs stand for, but for their dtype, which stays real."""
     if not record.ndim or record.shape[-1] != 2:
         raise ShapeError(f"shape {record.shape} has no last axis of pairs")
+    if record.dtype not in (dt.float32, dt.float64):
+        raise DTypeError(f"complex numbers are pairs of float32 or float64, not {record.dtype}")
     return record.with_(record.shape[:-1])
 
 
 class _Twin:
     """The fields of the record over pairs; `real`: outputs that are no complex numbers."""
 
-    def __init__(self, record: HostOp, real: tuple[int, ...]) -> None:
-        self.record, self.real = record, frozenset(real)
+    def __init__(self, record: Op, real: tuple[int, ...]) -> None:
+        assert record.body is not None
+        self.record, self.real, self.compute = record, frozenset(real), record.body
 
     def each(self, change: Callable[..., Any], inputs: Any) -> list[Any]:
         """The operands that are pairs, changed."""
@@ -77,7 +80,7 @@ class _Twin:
         return tuple(self.outs(lambda out: out.with_((*out.shape, 2)), outs))
 
     def body(self, *arrays: np.ndarray, **params: Any) -> Any:
-        return self._results(self.record.body(*self.each(_numbers, arrays), **params))
+        return self._results(self.compute(*self.each(_numbers, arrays), **params))
 
     def reference(self, *arrays: np.ndarray, **params: Any) -> Any:
         function = self.record.reference
@@ -122,7 +125,7 @@ def _sample(matrix: np.ndarray) -> np.ndarray:
     return made
 
 
-def twin(record: HostOp, real: tuple[int, ...] = (), samples: Samples | None = None) -> HostOp:
+def twin(record: Op, real: tuple[int, ...] = (), samples: Samples | None = None) -> HostOp:
     """Enter what a record does with complex matrices: a record over their pairs, which has the
     record's own body, gradient and oracle.
 
@@ -162,7 +165,7 @@ def twin(record: HostOp, real: tuple[int, ...] = (), samples: Samples | None = N
     return over_pairs
 
 
-def _without_gradients(record: HostOp) -> Samples:
+def _without_gradients(record: Op) -> Samples:
     """Samples in float32, which are not checked for gradients: those of what depends on phases,
     which nobody fixes, are not defined (tests/ops/linalg checks what does not)."""
 

@@ -134,15 +134,16 @@ def _along_segments(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:
     return bind(LINE, x, bucket(xp, x, right=True), xp, fp)
 
 
-def _complex_interp(x: Tensor, xp: Tensor, fp: Tensor, *rest: Any) -> Tensor:
+def _complex_interp(
+    x: Tensor, xp: Tensor, fp: Tensor, ends: tuple[Any, Any], period: Any
+) -> Tensor:
     """Both parts of complex values, one by one."""
-    *ends, period = rest
     fp = fp if dt.is_complex(fp.dtype) else astype(fp, dt.complex_of(floating(fp).dtype))
     parts = [
         [None] * 2 if end is None else parts_of(store(end, fp.dtype, fp.device)) for end in ends
     ]
     found = [
-        interp(x, xp, part, *[end[number] for end in parts], period=period)
+        interp(x, xp, part, parts[0][number], parts[1][number], period)
         for number, part in enumerate(parts_of(fp))
     ]
     return complex_of(*found)
@@ -165,7 +166,7 @@ def interp(
     """
     x, xp, fp = operands(x, xp, fp)
     if is_complex((fp, left, right)):
-        return _complex_interp(x, xp, fp, left, right, period)
+        return _complex_interp(x, xp, fp, (left, right), period)
     real_only("interp", x, xp)
     wanted = dt.promote(dt.promote(x.dtype, xp.dtype), fp.dtype)
     wanted = wanted if dt.is_float(wanted) else dt.default_float

@@ -156,8 +156,7 @@ def polyfit(
     the precision of the dtype by default) of the largest are left out; NumPy warns there.  `cov`
     gives the covariances of the coefficients too, scaled by the residuals unless it is "unscaled";
     `full` the sum of the squares, the rank, the singular values and rcond, for which it reads the
-    data.  Floats and complex numbers keep their dtype, integers give float32.  Gradients for x, y
-    and w.
+    data.  Integers give float32.  Gradients for x, y and w.
 
     ShapeError for points that do not fit, ArgumentError for a negative degree or too few points
     for `cov`.

@@ -191,5 +191,7 @@ def test_ranges_between_tensors() -> None:
         np.testing.assert_allclose(found.numpy(), np.linspace(first, last, 4, endpoint, axis=axis))
     assert hb.linspace([0.0, 1.0], [1, 2], 2).dtype is hb.float32
     assert hb.linspace(1j, 2, 0).shape == (0,)
+    for end in (1j, 1.0, hb.ones(2)):
+        assert hb.linspace(0, end, 3, requires_grad=True).requires_grad
     with pytest.raises(hb.DTypeError, match="linspace"):
         hb.linspace(0, 1j, 3, dtype="float32")
