@@ -28,6 +28,7 @@ from ..build.create import arange, ones
 from ..build.pairs import complex_of, conjugate, parts_of
 from ..elementwise.arithmetic import abs, add, multiply, subtract
 from ..elementwise.trigonometry import cos
+from ..linalg.twins import twin
 from ..products.contract import matmul, tensordot
 from ..products.convolution import conv1d
 
@@ -60,9 +61,15 @@ def _vjp(gradient: Tensor, out: Tensor, left: Tensor, right: Tensor, mode: str) 
 
     def by(other: Tensor) -> Tensor:
         spread = gradient if mode == "full" else embed(gradient, full, (begin,), (1,))
-        return convolved(spread, flip(other), "valid")
+        return convolved(spread, conjugate(flip(other)), "valid")
 
     return lambda: by(right), lambda: by(left)
+
+
+def _reference(left: np.ndarray, right: np.ndarray, mode: Any) -> np.ndarray:
+    if left.dtype.kind != "c":
+        left, right = wide(left), wide(right)
+    return np.convolve(left, right, mode)
 
 
 CONVOLVE = register(
@@ -75,7 +82,7 @@ CONVOLVE = register(
         vjp=_vjp,
         keeps=frozenset("01"),
         facts=frozenset(["total"]),
-        reference=lambda left, right, mode: np.convolve(wide(left), wide(right), mode),
+        reference=_reference,
         ulp=80.0,
         samples=shapes_of(
             [
@@ -90,14 +97,21 @@ CONVOLVE = register(
 )
 
 
+twin(
+    CONVOLVE,
+    samples=shapes_of([((7, 2), (3, 2), {"mode": "full"}), ((2, 2), (5, 2), {"mode": "same"})]),
+)
+
+
 def convolved(left: Tensor, right: Tensor, mode: str) -> Tensor:
-    """The convolution of two sequences of one dtype; of complex ones four of their parts."""
+    """The convolution of two sequences of one dtype; of complex ones, where no host step is, four
+    of their parts."""
+    if left.device is HOST:
+        return bind(CONVOLVE, left, right, mode=mode)
     if dt.is_complex(left.dtype):
         (a, b), (c, d) = parts_of(left), parts_of(right)
         real_part = subtract(convolved(a, c, mode), convolved(b, d, mode))
         return complex_of(real_part, add(convolved(a, d, mode), convolved(b, c, mode)))
-    if left.device is HOST:
-        return bind(CONVOLVE, left, right, mode=mode)
     begin, size = _range(left.shape[0], right.shape[0], mode)
     if left.shape[0] < right.shape[0]:
         left, right = right, left
