@@ -15,7 +15,7 @@ from ...core import dtypes as dt
 from ...core.errors import ArgumentError, ShapeError
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import MapOp, register
+from ...ir.op import MapOp, extend, register
 from ...ir.scalar.program import Builder, Val
 from ..axes.cumulative import cumulative_prod
 from ..axes.slices import flip, narrow
@@ -25,7 +25,10 @@ from ..base.surface import public
 from ..build.create import arange, ones, zeros, zeros_like
 from ..build.join import concat, stack
 from ..build.matrices import eye
+from ..build.pairs import complex_of, conjugate, parts_of
 from ..complex.arithmetic import real
+from ..complex.formulas import multiply as multiply_parts
+from ..complex.records import joined
 from ..elementwise.arithmetic import abs, add, divide, multiply, negative, subtract
 from ..elementwise.logic import less_equal
 from ..linalg.eigen import eigvals
@@ -100,6 +103,58 @@ VALUES = register(
 )
 
 
+def _complex_body(algebra: Builder, p_re: Any, p_im: Any, re: Val, im: Val) -> tuple[Val, Val]:
+    zero = algebra.const(re.type, 0)
+    found = zero, zero
+    for number in range(p_re.shape[0]):
+        place = algebra.const("i64", number)
+        left, right = multiply_parts(algebra, *found, re, im)
+        found = left + p_re.at_coords(place), right + p_im.at_coords(place)
+    return found
+
+
+def _complex_vjp(
+    gradient: Any, out: Any, p_re: Tensor, p_im: Tensor, re: Tensor, im: Tensor
+) -> tuple[Any, ...]:
+    given, p, x = complex_of(*gradient), complex_of(p_re, p_im), complex_of(re, im)
+    powers = vander(reshape(x, (x.size,)), p.shape[0])
+    by_coefficients = matmul(reshape(given, (x.size,)), conjugate(powers))
+    by_place = multiply(given, conjugate(polyval(polyder(p), x)))
+    return *parts_of(by_coefficients), *parts_of(by_place)
+
+
+def _complex_reference(*parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = np.polyval(joined(*parts[:2]), joined(*parts[2:]))
+    return found.real, found.imag
+
+
+def _complex_samples(rng: np.random.Generator) -> Any:
+    yield [draw(rng, 4), draw(rng, 4), draw(rng, 3, 5), draw(rng, 3, 5)], {}
+
+
+COMPLEX_VALUES = register(
+    MapOp(
+        "complex_polynomial_values",
+        4,
+        lambda p_re, p_im, re, im: (re, re),
+        body=_complex_body,
+        gathers=(0, 1),
+        nout=2,
+        vjp=_complex_vjp,
+        accepts="f",
+        facts=frozenset(["modulus"]),
+        reference=_complex_reference,
+        samples=_complex_samples,
+        ulp=400.0,
+        doc="`polynomial_values` of complex numbers, over their parts.",
+    )
+)
+extend(
+    VALUES,
+    on_complex=lambda p, x: complex_of(*bind(COMPLEX_VALUES, *parts_of(p), *parts_of(x))),
+)
+
+
 @public
 def polyval(p: Any, x: Any) -> Tensor:
     """The values at x of the polynomial with the coefficients p, by Horner's rule.
@@ -113,7 +168,7 @@ def polyval(p: Any, x: Any) -> Tensor:
     wanted = dt.promote(p.dtype, x.dtype)
     wanted = dt.default_int if wanted is dt.bool_ else wanted
     p, x = astype(p, wanted), astype(x, wanted)
-    if 0 < p.shape[0] <= _MOST and not dt.is_complex(wanted):
+    if 0 < p.shape[0] <= _MOST:
         return bind(VALUES, p, x)
     result = zeros_like(x)
     for place in range(p.shape[0]):
