@@ -42,8 +42,8 @@ def _numbers(pairs: np.ndarray) -> np.ndarray:
 
 def _pairs(numbers: np.ndarray) -> np.ndarray:
     """Complex numbers as pairs."""
-    whole = np.asarray(numbers, np.complex128, order="C")
-    return np.stack([whole.real, whole.imag], -1)
+    whole = np.ascontiguousarray(numbers, np.complex128)
+    return whole.view(np.float64).reshape(*np.shape(numbers), 2)
 
 
 def _matrices_of(record: Aval) -> Aval:
