@@ -17,7 +17,7 @@ from .ops.typed import vecdot as vecdot
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 
 def cholesky(a: ArrayLike, /, *, upper: builtins.bool = False) -> Tensor:
-    """The lower triangle L with a = L @ L.mT, or the upper one U with a = U.mT @ U; only that triangle of a is read. [..., n, n]; dtypes as in `inv`."""
+    """The lower triangle L with a = L @ L.mH, or the upper one U with a = U.mH @ U; only that triangle of a is read. [..., n, n]; dtypes as in `inv`."""
 
 def cholesky_solve(b: ArrayLike, factor: ArrayLike, upper: builtins.bool = False) -> Tensor:
     """The x of a @ x = b from the Cholesky factor of a (what `cholesky` gives), as PyTorch's `cholesky_solve(b, factor)`."""
@@ -34,14 +34,20 @@ def det(a: ArrayLike) -> Tensor:
 def diagonal(x: ArrayLike, /, *, offset: builtins.int = 0) -> Tensor:
     """The diagonals of matrices, which are the last two axes (array API)."""
 
+def eig(a: ArrayLike, /) -> builtins.tuple[Tensor, ...]:
+    """Eigenvalues [..., n] and eigenvectors [..., n, n] (columns of length 1) of square matrices, in LAPACK's order: complex64 of float32, complex128 of float64, also where NumPy gives real ones. Other dtypes as in `inv`."""
+
 def eigh(a: ArrayLike, UPLO: builtins.str = 'L') -> builtins.tuple[Tensor, ...]:
-    """Eigenvalues [..., n] in increasing order and eigenvectors [..., n, n] (columns) of symmetric matrices, of which the lower ('L') or upper ('U') triangle is read. Dtypes as in `inv`."""
+    """Eigenvalues [..., n] in increasing order and eigenvectors [..., n, n] (columns) of symmetric (Hermitian) matrices, of which the lower ('L') or upper ('U') triangle is read. Dtypes as in `inv`; eigenvalues are real."""
+
+def eigvals(a: ArrayLike, /) -> Tensor:
+    """Eigenvalues of square matrices alone, complex numbers; see `eig`. Their gradient is finite where the matrix has n independent vectors."""
 
 def eigvalsh(a: ArrayLike, UPLO: builtins.str = 'L') -> Tensor:
     """Eigenvalues of symmetric matrices alone; see `eigh`. Their gradient is finite everywhere."""
 
 def inv(a: ArrayLike) -> Tensor:
-    """Inverses of square matrices, [..., n, n]; float32 and float64 keep their dtype, integers and bools give float32, half types raise DTypeError."""
+    """Inverses of square matrices, [..., n, n]; float32, float64, complex64 and complex128 stay, integers and bools give float32, half types raise DTypeError."""
 
 def lstsq(
     a: ArrayLike,
@@ -64,7 +70,7 @@ def lu_solve(
     left: builtins.bool = True,
     adjoint: builtins.bool = False,
 ) -> Tensor:
-    """The x of a @ x = B from what `lu_factor` gives of a; `adjoint`: of a.mT @ x = B; `left=False`: of x @ a = B. PyTorch's."""
+    """The x of a @ x = B from what `lu_factor` gives of a; `adjoint`: of a.mH @ x = B; `left=False`: of x @ a = B. PyTorch's."""
 
 def matrix_exp(a: ArrayLike) -> Tensor:
     """Exponentials of square matrices: 1 + a + a @ a / 2 + ...; [..., n, n], dtypes as in `inv`."""
@@ -117,7 +123,7 @@ def qr(a: ArrayLike, mode: builtins.str = 'reduced') -> Any:
     """Q with orthonormal columns and an upper triangle R with a = Q @ R."""
 
 def slogdet(a: ArrayLike) -> builtins.tuple[Tensor, ...]:
-    """Sign (-1, 0 or 1) and logarithm of the size of determinants, which may be too large or small for a number; 0 and -inf of singular matrices. Shapes and dtypes as in `det`."""
+    """Sign (-1, 0 or 1; of complex matrices det / |det|) and logarithm of the size of determinants, which may be too large or small for a number; 0 and -inf of singular matrices. Shapes and dtypes as in `det`, the logarithm of complex ones is real."""
 
 def solve(a: ArrayLike, b: ArrayLike) -> Tensor:
     """The x of a @ x = b. a: [..., n, n]; b: [..., n, k], or [n], which is one vector (and gives [..., n]); leading axes broadcast."""

@@ -51,7 +51,18 @@ from .elementwise import (
 from .fourier import frequencies, transforms
 from .indexing import along, generators, getitem, index, random, sort, window
 from .layers import channels, likelihood, loss, normalize, pool
-from .linalg import determinants, factors, least, matrix_powers, norms, small, solving, spectra
+from .linalg import (
+    determinants,
+    eigen,
+    factors,
+    least,
+    matrix_powers,
+    norms,
+    small,
+    solving,
+    spectra,
+    twins,
+)
 from .numeric import (
     applied,
     calculus,

@@ -323,6 +323,7 @@ __all__ = [
     "ravel",
     "ravel_multi_index",
     "real",
+    "real_if_close",
     "reciprocal",
     "relu",
     "relu6",
@@ -335,6 +336,7 @@ __all__ = [
     "rms_norm",
     "roll",
     "rollaxis",
+    "roots",
     "rot90",
     "round",
     "row_stack",
@@ -537,7 +539,7 @@ def argwhere(a: ArrayLike) -> Tensor:
     """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
 
 def around(x: ArrayLike, decimals: builtins.int = 0) -> Tensor:
-    """x rounded to the nearest multiple of 10^-decimals, halves to even; computed as NumPy does, by scaling."""
+    """x rounded to the nearest multiple of 10^-decimals, halves to even; computed as NumPy does, by scaling; both parts of complex numbers."""
 
 def array_equal(a1: Any, a2: Any, equal_nan: builtins.bool = False) -> Tensor:
     """Whether two tensors have one shape and equal elements; a 0-d bool tensor."""
@@ -808,10 +810,10 @@ def corrcoef(
     *,
     dtype: Any = None,
 ) -> Tensor:
-    """The correlation coefficients of variables, as `cov` takes them: between -1 and 1."""
+    """The correlation coefficients of variables, as `cov` takes them: between -1 and 1 (both parts of complex ones)."""
 
 def correlate(a: Any, v: Any, mode: builtins.str = 'valid') -> Tensor:
-    """The cross-correlation of two sequences: sum over n of a[n + k] * v[n]; modes are those of `convolve`."""
+    """The cross-correlation of two sequences: sum over n of a[n + k] * conj(v[n]); modes are those of `convolve`."""
 
 def cos(x: ArrayLike, /) -> Tensor:
     """Cosine, exact for huge arguments too."""
@@ -847,7 +849,7 @@ def cov(
     *,
     dtype: Any = None,
 ) -> Tensor:
-    """The covariances of variables: rows of m (columns where not rowvar), and of y if given."""
+    """The covariances of variables: rows of m (columns where not rowvar), and of y if given; of complex ones with the conjugate of the second."""
 
 def cross(
     a: Any,
@@ -1063,7 +1065,7 @@ def flipud(m: ArrayLike) -> Tensor:
     """m in reverse order along axis 0; ShapeError for a tensor without axes."""
 
 def float_power(x: ArrayLike, y: Any) -> Tensor:
-    """x to the power y in float64, whatever the operands are: NumPy's float_power, whose result hybrid's default of float32 does not change."""
+    """x to the power y in float64 (complex128 where one is complex), whatever the operands are: NumPy's float_power, whose result hybrid's default of float32 does not change."""
 
 def floor(x: ArrayLike, /) -> Tensor:
     """The largest integer not above x. Integers stay as they are; the gradient is zero."""
@@ -1129,7 +1131,7 @@ def geomspace(
     dtype: Any = None,
     axis: builtins.int = 0,
 ) -> Tensor:
-    """`num` numbers from start to stop with a constant ratio, along a new axis where the ends are tensors; the ends are exact; float32 for Python numbers."""
+    """`num` numbers from start to stop with a constant ratio, along a new axis where the ends are tensors; the ends are exact; float32 (or complex64) for Python numbers. Complex numbers lie on a spiral."""
 
 def getitem(x: ArrayLike, key: Any) -> Tensor:
     """x[key]: ints, slices, None, ..., integer and bool tensors, or a tuple of them, as in NumPy."""
@@ -1343,7 +1345,7 @@ def kl_div(
     """PyTorch's kl_div: t * (log t - x) for log probabilities x; 'batchmean' divides by the first size."""
 
 def kron(a: ArrayLike, b: ArrayLike, /) -> Tensor:
-    """Kronecker product of tensors of one rank."""
+    """Kronecker product of tensors; one of fewer dimensions gets axes of size 1 before its own."""
 
 def l1_loss(x: ArrayLike, target: Any, *, reduction: builtins.str = 'mean') -> Tensor:
     """Absolute differences; ShapeError unless x and target have one shape."""
@@ -1382,16 +1384,17 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> Te
     """x[..., in] @ weight[out, in].T + bias[out], rounded once; the result is [..., out]."""
 
 def linspace(
-    start: builtins.float,
-    stop: builtins.float,
+    start: Any,
+    stop: Any,
     num: builtins.int = 50,
     endpoint: builtins.bool = True,
     *,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
+    axis: builtins.int = 0,
 ) -> Tensor:
-    """`num` evenly spaced numbers from start to stop; the end is exact."""
+    """`num` evenly spaced numbers from start to stop, along a new axis where these are no single numbers; the end is exact."""
 
 def log(x: ArrayLike, /) -> Tensor:
     """Natural logarithm."""
@@ -1441,7 +1444,7 @@ def logspace(
     dtype: Any = None,
     axis: builtins.int = 0,
 ) -> Tensor:
-    """`num` numbers from base^start to base^stop whose logarithms are evenly spaced, along a new axis where the ends are tensors; float32 for Python numbers."""
+    """`num` numbers from base^start to base^stop whose logarithms are evenly spaced, along a new axis where the ends are tensors; float32 (or complex64) for Python numbers."""
 
 def logsumexp(x: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
     """log(sum(exp(x))) over axes, without overflow."""
@@ -1787,7 +1790,7 @@ def place(arr: ArrayLike, mask: Any, vals: Any) -> None:
     """Write values where the mask (of arr's size) is true, in place, repeated as needed: the n-th true element takes the n-th value. The mask is read on the host."""
 
 def poly(seq_of_zeros: Any) -> Tensor:
-    """The coefficients of the polynomial with these zeros and the leading coefficient 1."""
+    """The coefficients of the polynomial with these zeros, or with the eigenvalues of a square matrix, and the leading coefficient 1."""
 
 def polyadd(a1: Any, a2: Any) -> Tensor:
     """The coefficients of the sum of two polynomials."""
@@ -1944,6 +1947,9 @@ def ravel_multi_index(
 def real(x: ArrayLike) -> Tensor:
     """The real part of each element, as a view of a complex tensor; a real tensor itself."""
 
+def real_if_close(a: ArrayLike, tol: builtins.float = 100) -> Tensor:
+    """The real part of a complex tensor whose imaginary parts are all below `tol` times the precision of the dtype (below `tol` itself where that is at most 1); else the tensor."""
+
 def reciprocal(x: ArrayLike, /) -> Tensor:
     """1 / x."""
 
@@ -1985,11 +1991,14 @@ def roll(x: ArrayLike, shift: Any, axis: Any = None) -> Tensor:
 def rollaxis(a: ArrayLike, axis: builtins.int, start: builtins.int = 0) -> Tensor:
     """Axis `axis` moved before position `start`; `moveaxis` says more clearly where it goes."""
 
+def roots(p: Any) -> Tensor:
+    """The zeros of the polynomial with these coefficients, complex numbers always: the eigenvalues of its companion matrix (R. Horn, C. Johnson, "Matrix analysis", 1985)."""
+
 def rot90(m: ArrayLike, k: builtins.int = 1, axes: Sequence[builtins.int] = ...) -> Tensor:
     """m turned k times by a right angle in the plane of two axes, from the first to the second."""
 
 def round(x: ArrayLike, decimals: builtins.int = 0) -> Tensor:
-    """x rounded to the nearest multiple of 10^-decimals, halves to even; computed as NumPy does, by scaling."""
+    """x rounded to the nearest multiple of 10^-decimals, halves to even; computed as NumPy does, by scaling; both parts of complex numbers."""
 
 def row_stack(xs: Sequence[ArrayLike]) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows)."""
@@ -2298,13 +2307,13 @@ def var(
     """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""
 
 def vdot(a: Any, b: Any, /) -> Tensor:
-    """The sum of products of the elements of two flattened tensors of one size."""
+    """The sum of products of the elements of two flattened tensors of one size, of complex ones with the conjugate of a."""
 
 def vecdot(a: ArrayLike, b: ArrayLike, /, *, axis: builtins.int = -1) -> Tensor:
-    """Dot products along an axis; the other axes broadcast. Of complex tensors the first is conjugated, as in NumPy."""
+    """Dot products along an axis, of complex tensors with the conjugate of a; the other axes broadcast."""
 
 def vecmat(x1: ArrayLike, x2: Any) -> Tensor:
-    """x1 @ x2 of vectors x1[..., n] and matrices x2[..., n, m], as [..., m]; stacks broadcast."""
+    """conj(x1) @ x2 of vectors x1[..., n] and matrices x2[..., n, m], as [..., m]; stacks broadcast."""
 
 def vsplit(ary: ArrayLike, indices_or_sections: Any) -> builtins.list[Tensor]:
     """ary cut along axis 0 into equal pieces, or at the given positions."""

@@ -98,6 +98,9 @@ def array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) -> 
     return result if out is None else written(out, result)
 
 
+_AHEAD = (_KINDS.POSITIONAL_ONLY, _KINDS.POSITIONAL_OR_KEYWORD)  # of what a star takes
+
+
 def _called(
     path: str, function: Function, theirs: tuple[inspect.Parameter, ...], given: Given
 ) -> Any:
@@ -113,7 +116,8 @@ def _called(
         for name in spare:
             if name not in [p.name for p in _parameters(function)]:
                 raise refuse(path, f" with {name}=")
-        result = function(*leading, **spare, **keywords)
+        before = [spare.pop(p.name) for p in theirs if p.kind in _AHEAD and p.name in spare]
+        result = function(*before, *leading, **spare, **keywords)
     else:
         result = _by_name(path, function, theirs, taken, keywords)
     return in_dtype(result, dtype)

@@ -1,4 +1,4 @@
-"""Numbers evenly spaced on a logarithmic scale.
+"""Numbers evenly spaced between two ends, or on a logarithmic scale.
 
 Invariant: ranges between Python numbers are computed in double precision and rounded once; those
 between tensors are ordinary operations, with their gradients.
@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.errors import HybridError, ShapeError
+from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.floating import plain_floats
-from ...ir.door.bind import as_tensor, operands, store
+from ...ir.door.bind import as_tensor, is_complex, operands, store
 from ...ir.door.bind import convert as astype
 from ...ir.door.foreign import data_of, holds_tensors
-from ..axes.views import expand_dims, moveaxis, reshape
+from ..axes.views import broadcast_to, expand_dims, moveaxis, reshape
 from ..base.surface import public
-from ..build.create import arange
+from ..build.create import arange, finish, real_linspace
 from ..build.join import concat
+from ..build.pairs import complex_of
 from ..elementwise.arithmetic import add, divide, multiply, subtract
 from ..elementwise.powers import power
 
@@ -47,8 +48,70 @@ def _on_host(function: Callable[..., Any], ends: tuple[Any, ...], dtype: Any) ->
     weak = not any(isinstance(v, (np.ndarray, np.generic)) for v in ends)
     with plain_floats():
         made = function(*arrays)
-    wanted = dt.default_float if weak else dt.canonical(made.dtype)
+    wanted = dt.canonical(made.dtype)
+    if weak:
+        wanted = dt.complex64 if dt.is_complex(wanted) else dt.default_float
     return store(made, wanted if dtype is None else dt.canonical(dtype))
+
+
+@public
+def linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    axis: int = 0,
+) -> Tensor:
+    """`num` evenly spaced numbers from start to stop, along a new axis where these are no single
+    numbers; the end is exact.
+
+    float32 by default (complex64 where an end is complex; of tensors their dtype), and rounded down
+    to an integer dtype, as NumPy's; ShapeError for a negative `num`.
+
+    >>> hybrid.linspace(0, 1, 5), hybrid.linspace(0, 1, 4, endpoint=False)
+    (tensor([0.  , 0.25, 0.5 , 0.75, 1.  ]), tensor([0.  , 0.25, 0.5 , 0.75]))
+    >>> hybrid.linspace(0, 1 + 2j, 3)
+    tensor([0. +0.j, 0.5+1.j, 1. +2.j], dtype=complex64)
+    """
+    single = not any(
+        getattr(end, "ndim", 0) or isinstance(end, (list, tuple)) for end in (start, stop)
+    )
+    if not single:
+        first, last = operands(start, stop)
+        made = _between(first, last, _count(num, "linspace"), endpoint)
+        made = _placed(made, axis, dtype)
+    elif is_complex((start, stop)):
+        made = _complex_linspace(complex(start), complex(stop), num, endpoint, dtype, device)
+    else:
+        made = real_linspace(start, stop, num, endpoint, dtype=dtype, device=device)
+    return finish(made, requires_grad)
+
+
+def _complex_linspace(
+    start: complex, stop: complex, num: int, endpoint: bool, dtype: Any, device: Any
+) -> Tensor:
+    wanted = dt.complex64 if dtype is None else dt.canonical(dtype)
+    if not dt.is_complex(wanted):
+        raise DTypeError(f"linspace: complex ends do not fit {wanted.name}; take a complex dtype")
+    given = {"dtype": dt.real_of(wanted), "device": device}
+    return complex_of(
+        real_linspace(start.real, stop.real, num, endpoint, **given),
+        real_linspace(start.imag, stop.imag, num, endpoint, **given),
+    )
+
+
+def _between(first: Tensor, last: Tensor, count: int, endpoint: bool) -> Tensor:
+    """Evenly spaced tensors from one to the other, along a new first axis."""
+    steps = _steps(count, endpoint, first, last)
+    made = add(multiply(steps, subtract(last, first)), first)
+    if endpoint and count > 1:
+        top = expand_dims(astype(broadcast_to(last, made.shape[1:]), made.dtype), 0)
+        made = concat([made[:-1], top], 0)
+    return made
 
 
 @public
@@ -62,7 +125,7 @@ def logspace(
     axis: int = 0,
 ) -> Tensor:
     """`num` numbers from base^start to base^stop whose logarithms are evenly spaced, along a new
-    axis where the ends are tensors; float32 for Python numbers.
+    axis where the ends are tensors; float32 (or complex64) for Python numbers.
 
     ShapeError for a negative `num`.
 
@@ -85,7 +148,7 @@ def logspace(
 def _steps(count: int, endpoint: bool, first: Tensor, last: Tensor) -> Tensor:
     """0 up to 1 in `count` steps, to be multiplied with what the ends broadcast to."""
     dtype = dt.promote(first.dtype, last.dtype)
-    dtype = dtype if dt.is_float(dtype) else dt.default_float
+    dtype = dt.real_of(dtype) if dt.is_inexact(dtype) else dt.default_float
     parts = max(count - 1 if endpoint else count, 1)
     steps = divide(astype(arange(count, device=first.device), dtype), parts)
     return reshape(steps, (count,) + (1,) * max(first.ndim, last.ndim))
@@ -101,7 +164,8 @@ def geomspace(
     axis: int = 0,
 ) -> Tensor:
     """`num` numbers from start to stop with a constant ratio, along a new axis where the ends are
-    tensors; the ends are exact; float32 for Python numbers.
+    tensors; the ends are exact; float32 (or complex64) for Python numbers.  Complex numbers lie on
+    a spiral.
 
     ShapeError for a negative `num`, HybridError for an end that is 0.
 

@@ -197,7 +197,7 @@ def _casts(dst: Tensor, src: Any, casting: str) -> bool:
     source = number_dtype(src) if is_number(src) else as_tensor(src).dtype
     weak = is_number(src) or isinstance(src, (list, tuple))
     if weak and casting != "unsafe" and source.kind in "iuf":
-        return dt.is_float(dst.dtype) or (dt.is_int(dst.dtype) and not dt.is_float(source))
+        return dt.is_inexact(dst.dtype) or (dt.is_int(dst.dtype) and not dt.is_float(source))
     return bool(np.can_cast(source, dst.dtype, casting))  # type: ignore[arg-type]
 
 

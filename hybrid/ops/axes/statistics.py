@@ -190,7 +190,7 @@ def norm(x: Tensor, ord: float | None = 2, axis: Any = None, *, keepdims: bool =
     if ord in (float("inf"), float("-inf")):
         return (max_ if ord > 0 else min_)(abs(x), axis, keepdims=keepdims)
     if ord == 0:
-        return sum_(astype(not_equal(x, 0), x.dtype), axis=axis, keepdims=keepdims)
+        return sum_(astype(not_equal(x, 0), dt.real_of(x.dtype)), axis=axis, keepdims=keepdims)
     if ord == 1:
         return sum_(abs(x), axis=axis, keepdims=keepdims)
     return _power_norm(x, axis, float(ord), keepdims)

@@ -131,6 +131,14 @@ def need_float(what: str, *avals: Aval) -> None:
             )
 
 
+def real_only(what: str, *tensors: Any) -> None:
+    """Raise DTypeError where one of the tensors is complex."""
+    if any(dt.is_complex(x.dtype) for x in tensors):
+        raise DTypeError(
+            f"{what} does not take complex numbers; take their real and imaginary parts"
+        )
+
+
 def same_infer(*avals: Aval, **params: Any) -> tuple[Aval, ...]:
     """One output like the first input."""
     return (avals[0],)

@@ -1,6 +1,6 @@
-"""Rules of linear algebra, of complex numbers' pairs and of what else works on the last axes.
+"""Rules of stacks of matrices, and of complex numbers as pairs: one axis more before all others.
 
-Invariant: the records here take any axes before those that they work on.
+Invariant: a record and its twin for complex matrices have one rule.
 """
 
 from __future__ import annotations
@@ -12,42 +12,54 @@ from ...ir.door.bind import bind
 from ...ir.op import Op, extend
 from ..axes.views import broadcast_to
 from ..build.pairs import NUMBERS, PAIR, PAIRS
-from ..linalg.determinants import COFACTORS, DET, SLOGDET
-from ..linalg.factors import CHOLESKY, LU, QR, ROW_ORDER
+from ..linalg.determinants import COFACTORS, DET, SLOGDET, SMALL_DET
+from ..linalg.eigen import EIG, EIGVALS
+from ..linalg.factors import CHOLESKY, LU, QR, ROW_ORDER, SMALL_CHOLESKY
 from ..linalg.least import LSTSQ, PINV
 from ..linalg.matrix_powers import MATRIX_EXP
+from ..linalg.small import INVERSES, REFUSE, SYSTEMS
 from ..linalg.solving import INV, SOLVE, TRIANGULAR
 from ..linalg.spectra import EIGH, EIGVALSH, SVD, SVDVALS
+from ..linalg.twins import TWINS
 from ..numeric.ranks import ELEMENTS, POSITIONS
 from .tools import Flags, aligned, every, filled, over_last_axes
 
 Tensor = Any
-
-_FACTORS = (CHOLESKY, LU, QR, ROW_ORDER, EIGH, EIGVALSH, SVD, SVDVALS)
-_SYSTEMS = (COFACTORS, DET, SLOGDET, INV, SOLVE, TRIANGULAR, MATRIX_EXP)
-for _record in (*_FACTORS, *_SYSTEMS, ELEMENTS, POSITIONS, NUMBERS, PAIRS):
-    extend(_record, batch=over_last_axes(_record))
+Inputs = Sequence[Tensor]
 
 
-def _of_every_row(op: Op) -> None:
-    """Enter the rule of a record whose inputs have the same axes before."""
+def _alike(op: Op) -> Any:
+    """Operands whose stacks do not broadcast."""
 
-    def rule(inputs: Sequence[Tensor], flags: Flags, size: int, **params: Any) -> Any:
+    def rule(inputs: Inputs, flags: Flags, size: int, **params: Any) -> Any:
         return bind(op, *every(inputs, flags, size), **params)
 
-    extend(op, batch=rule)
+    return rule
 
 
-for _record in (LSTSQ, PAIR):
-    _of_every_row(_record)
+def _with_cutoff(op: Op, inner: int) -> Any:
+    """A matrix of that many axes, and a cutoff for each or for all."""
+
+    def rule(inputs: Inputs, flags: Flags, size: int, **params: Any) -> Any:
+        operand, cutoff = filled(inputs[0], flags[0], size), inputs[1]
+        stack = operand._a.shape[: operand._a.ndim - inner]
+        if flags[1] or cutoff._a.ndim:
+            cutoff = broadcast_to(aligned(cutoff, flags[1], len(stack) - 1), stack)
+        return bind(op, operand, cutoff, **params)
+
+    return rule
 
 
-def _pinv(inputs: Sequence[Tensor], flags: Flags, size: int, **params: Any) -> Tensor:
-    """The cutoffs have the axes before those of matrices."""
-    matrix = filled(inputs[0], flags[0], size)
-    stack = matrix._a.shape[:-2]
-    cutoff = aligned(filled(inputs[1], flags[1], size), True, len(stack) - 1)
-    return bind(PINV, matrix, broadcast_to(cutoff, stack), **params)
-
-
-extend(PINV, batch=_pinv)
+_FACTORS: tuple[Op, ...] = (CHOLESKY, QR, LU, EIG, EIGVALS, EIGH, EIGVALSH, SVD, SVDVALS)
+for _record in (INV, SOLVE, TRIANGULAR, DET, COFACTORS, SLOGDET, MATRIX_EXP, *_FACTORS):
+    for _one in (_record, TWINS[_record.name]):
+        extend(_one, batch=over_last_axes(_one))
+for _record in (ELEMENTS, POSITIONS):
+    extend(_record, batch=over_last_axes(_record))
+for _record in (LSTSQ, TWINS[LSTSQ.name], ROW_ORDER, REFUSE, SMALL_DET, PAIR, PAIRS, NUMBERS):
+    extend(_record, batch=_alike(_record))
+for _records in (INVERSES, SYSTEMS, SMALL_CHOLESKY):
+    for _record in _records.values():
+        extend(_record, batch=_alike(_record))
+extend(PINV, batch=_with_cutoff(PINV, 2))
+extend(TWINS[PINV.name], batch=_with_cutoff(TWINS[PINV.name], 3))

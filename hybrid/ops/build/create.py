@@ -417,26 +417,17 @@ LINSPACE = register(
 )
 
 
-@public
 @in_plain_floats
-def linspace(
+def real_linspace(
     start: float,
     stop: float,
-    num: int = 50,
-    endpoint: bool = True,
+    num: int,
+    endpoint: bool,
     *,
     dtype: Any = None,
     device: Any = None,
-    requires_grad: bool = False,
 ) -> Tensor:
-    """`num` evenly spaced numbers from start to stop; the end is exact.
-
-    float32 by default, and rounded down to an integer dtype, as NumPy's; ShapeError for a negative
-    `num`.
-
-    >>> hybrid.linspace(0, 1, 5), hybrid.linspace(0, 1, 4, endpoint=False)
-    (tensor([0.  , 0.25, 0.5 , 0.75, 1.  ]), tensor([0.  , 0.25, 0.5 , 0.75]))
-    """
+    """`num` evenly spaced numbers between two numbers."""
     count = operator.index(num)
     if count < 0:
         raise ShapeError(f"linspace: {count} samples")
@@ -447,15 +438,12 @@ def linspace(
         step = (float(stop) - float(start)) / parts
     if count > 1:
         last = float(stop) if endpoint else float(start) + step * (count - 1)
-    return finish(
-        bind(
-            LINSPACE,
-            shape=(count,),
-            dtype=wanted,
-            start=_f64_bits(start),
-            step=_f64_bits(step if count > 1 else 0.0),
-            last=_f64_bits(last),
-            device=to_device(device),
-        ),
-        requires_grad,
+    return bind(
+        LINSPACE,
+        shape=(count,),
+        dtype=wanted,
+        start=_f64_bits(start),
+        step=_f64_bits(step if count > 1 else 0.0),
+        last=_f64_bits(last),
+        device=to_device(device),
     )

@@ -19,6 +19,7 @@ from ...ir.door.bind import bind, constant_of, literal, resolve, run
 from ...ir.op import OPS, Fact, Op, PlaceOp, ViewOp, extend, register
 from ..axes.slices import SLICE, narrow
 from ..base.common import SHAPE_ONLY, draw, shapes_of
+from ..elementwise.arithmetic import negative
 from .create import FULL, full
 
 Ints = tuple[int, ...]
@@ -165,6 +166,14 @@ PAIR = register(
 def complex_of(real: Tensor, imaginary: Tensor) -> Tensor:
     """The complex tensor with these parts, tensors of one shape and dtype."""
     return numbers_of(bind(PAIR, real, imaginary))
+
+
+def conjugate(x: Tensor) -> Tensor:
+    """The complex conjugate of a complex tensor; a real one itself."""
+    if not dt.is_complex(x.dtype):
+        return x
+    real, imaginary = parts_of(x)
+    return complex_of(real, negative(imaginary))
 
 
 def _full(record: Aval, value: complex) -> Tensor:

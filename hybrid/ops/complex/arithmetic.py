@@ -19,7 +19,7 @@ from ...ir.op import Op, extend
 from ..base.surface import public
 from ..build.create import LINSPACE, RANGE, zeros_like
 from ..build.matrices import EYE
-from ..build.pairs import complex_of, part_of, parts_of
+from ..build.pairs import complex_of, conjugate, part_of, parts_of
 from ..elementwise.arithmetic import (
     abs as abs_,
 )
@@ -40,17 +40,20 @@ from ..elementwise.logic import (
     isfinite,
     isinf,
     isnan,
+    less,
     logical_and,
     logical_not,
     logical_or,
     logical_xor,
     not_equal,
 )
+from ..elementwise.numeric import iscomplex, isreal, rint
 from ..elementwise.powers import hypot
+from ..elementwise.rounding import ROUND
 from ..elementwise.selection import where
 from ..elementwise.trigonometry import atan2
 from . import formulas
-from .records import analytic, conjugate, each_part, enter
+from .records import analytic, each_part, enter
 
 Tensor = Any
 
@@ -170,6 +173,10 @@ def _convert(x: Tensor, dtype: np.dtype) -> Tensor:
 
 
 extend(converter(), on_complex=_convert)
+each_part(rint)
+each_part(ROUND)
+enter(iscomplex, lambda x: not_equal(parts_of(x)[1], 0))
+enter(isreal, lambda x: equal(parts_of(x)[1], 0))
 
 
 def _as_real(record: Op) -> None:
@@ -219,8 +226,7 @@ def conj(x: Tensor) -> Tensor:
     >>> hybrid.conj(hybrid.tensor([1 + 2j, 3 - 1j]))
     tensor([1.-2.j, 3.+1.j], dtype=complex64)
     """
-    x = as_tensor(x)
-    return conjugate(x) if dt.is_complex(x.dtype) else x
+    return conjugate(as_tensor(x))
 
 
 @public(method=True)
@@ -238,3 +244,21 @@ def angle(x: Tensor, deg: bool = False) -> Tensor:
         floating = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
         turned = atan2(zeros_like(floating), floating)
     return multiply(turned, 180.0 / np.pi) if deg else turned
+
+
+@public
+def real_if_close(a: Tensor, tol: float = 100) -> Tensor:
+    """The real part of a complex tensor whose imaginary parts are all below `tol` times the
+    precision of the dtype (below `tol` itself where that is at most 1); else the tensor.
+
+    Reads the data; a real tensor itself.
+
+    >>> hybrid.real_if_close(hybrid.tensor([2.0 + 1e-9j, 3.0]))
+    tensor([2., 3.])
+    """
+    x = as_tensor(a)
+    if not dt.is_complex(x.dtype):
+        return x
+    bound = tol * float(np.finfo(x.dtype).eps) if tol > 1 else tol
+    small = less(abs_(part_of(x, 1)), bound)
+    return part_of(x, 0) if small.numpy().all() else x

@@ -19,10 +19,10 @@ from ...ir.door.bind import bind
 from ...ir.op import Op, extend, map_op
 from ...ir.scalar.program import Val
 from ..axes.views import broadcast_arrays
-from ..build.pairs import complex_of, parts_of
-from ..elementwise.arithmetic import multiply, negative
+from ..build.pairs import complex_of, conjugate, parts_of
+from ..elementwise.arithmetic import multiply
 
-__all__ = ["analytic", "apply", "conjugate", "each_part", "enter", "joined"]
+__all__ = ["analytic", "apply", "each_part", "enter", "joined"]
 
 Tensor = Any
 Parts = tuple[Val, Val]
@@ -38,12 +38,6 @@ def joined(real: Any, imaginary: Any) -> np.ndarray:
 def apply(op: Op, *numbers: Tensor) -> Tensor:
     """A record over parts on complex tensors."""
     return complex_of(*bind(op, *[part for x in numbers for part in parts_of(x)]))
-
-
-def conjugate(x: Tensor) -> Tensor:
-    """The complex conjugate of a complex tensor."""
-    real, imaginary = parts_of(x)
-    return complex_of(real, negative(imaginary))
 
 
 def _infer(name: str) -> Callable[..., tuple[Aval, ...]]:
@@ -72,18 +66,15 @@ def _samples(nin: int, domain: tuple[float, float]) -> Callable[..., Any]:
     return samples
 
 
-def _together(real: Tensor, imaginary: Tensor) -> Tensor:
-    """The complex tensor with these parts, one of which may have more axes."""
-    if real.shape == imaginary.shape:
-        return complex_of(real, imaginary)
-    return complex_of(*broadcast_arrays(real, imaginary))
-
-
 def _vjp(slopes: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     """The gradients of all parts; `slopes(out, *operands)` gives the derivative by each."""
 
     def vjp(gradient: Any, out: Any, *parts: Tensor) -> tuple[Any, ...]:
-        whole, numbers = complex_of(*gradient), list(map(_together, parts[::2], parts[1::2]))
+        whole = complex_of(*gradient)
+        numbers = [
+            complex_of(*broadcast_arrays(real, imaginary))
+            for real, imaginary in zip(parts[::2], parts[1::2])
+        ]
         pulled: list[Any] = []
         for slope in slopes(complex_of(*out), *numbers):
             pulled += parts_of(multiply(whole, conjugate(slope)))

@@ -19,7 +19,7 @@ from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, MapOp, map_op
 from ...ir.scalar.program import Builder, Val
-from ..base.common import draw, ints
+from ..base.common import draw, ints, real_only
 from ..base.surface import public
 from ..formulas import tools
 from .arithmetic import FLOATS, negative, subtract
@@ -30,9 +30,10 @@ Tensor = Any
 Function = Callable[..., Any]
 
 
-def _floating(x: Any) -> Tensor:
+def _floating(x: Any, what: str) -> Tensor:
     """A floating tensor of an operand; integers and bools as float32."""
     x = as_tensor(x)
+    real_only(what, x)
     return x if dt.is_float(x.dtype) else astype(x, dt.default_float)
 
 
@@ -162,7 +163,7 @@ def frexp(x: Tensor) -> tuple[Tensor, Tensor]:
     >>> hybrid.frexp(hybrid.tensor([6.0, -0.25, 0.0]))
     (tensor([ 0.75, -0.5 ,  0.  ]), tensor([ 3, -1,  0], dtype=int32))
     """
-    return bind(_FREXP, _floating(x))  # type: ignore[no-any-return]
+    return bind(_FREXP, _floating(x, "frexp"))  # type: ignore[no-any-return]
 
 
 # ---- fraction and whole part
@@ -200,7 +201,7 @@ def modf(x: Tensor) -> tuple[Tensor, Tensor]:
     >>> hybrid.modf(hybrid.tensor([3.5, -0.25, -hybrid.inf]))
     (tensor([ 0.5 , -0.25, -0.  ]), tensor([  3.,  -0., -inf]))
     """
-    return bind(_MODF, _floating(x))  # type: ignore[no-any-return]
+    return bind(_MODF, _floating(x, "modf"))  # type: ignore[no-any-return]
 
 
 # ---- the last place
@@ -212,7 +213,7 @@ def spacing(x: Tensor) -> Tensor:
     >>> (hybrid.spacing(hybrid.tensor(1.0)) == hybrid.finfo("float32").eps).item()
     True
     """
-    x = _floating(x)
+    x = _floating(x, "spacing")
     if dt.is_half(x.dtype):
         raise DTypeError(f"spacing takes float32 and float64, not {x.dtype.name}")
     away = where(less(x, 0.0), -tools.INF, tools.INF)

@@ -17,7 +17,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST
 from ...core.errors import DTypeError
 from ...core.shapes import broadcast_shapes
-from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import as_tensor, bind, is_complex, operands
 from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
 from ...ir.op import NO_GRAD, HostOp, map_op, register
@@ -246,8 +246,8 @@ logaddexp2: Function = public(
 
 @public
 def float_power(x: Tensor, y: Any) -> Tensor:
-    """x to the power y in float64, whatever the operands are: NumPy's float_power, whose result
-    hybrid's default of float32 does not change.
+    """x to the power y in float64 (complex128 where one is complex), whatever the operands are:
+    NumPy's float_power, whose result hybrid's default of float32 does not change.
 
     Shapes broadcast, or ShapeError.
 
@@ -255,7 +255,8 @@ def float_power(x: Tensor, y: Any) -> Tensor:
     tensor([0.25, 0.01], dtype=float64)
     """
     base, exponent = operands(x, y)
-    return power(astype(base, dt.float64), astype(exponent, dt.float64))
+    wanted = dt.complex128 if is_complex((base, exponent)) else dt.float64
+    return power(astype(base, wanted), astype(exponent, wanted))
 
 
 # ---- integers

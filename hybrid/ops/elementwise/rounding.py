@@ -91,10 +91,13 @@ _round: Function = function_of(
 )
 
 
+ROUND: Op = _round.op  # type: ignore[attr-defined]
+
+
 @public(hybrid=("round", "around"))
 def round(x: Tensor, decimals: int = 0) -> Tensor:
     """x rounded to the nearest multiple of 10^-decimals, halves to even;
-    computed as NumPy does, by scaling.
+    computed as NumPy does, by scaling; both parts of complex numbers.
 
     >>> hybrid.round(hybrid.tensor([0.5, 1.5, -2.5]))
     tensor([ 0.,  2., -2.])
@@ -105,7 +108,7 @@ def round(x: Tensor, decimals: int = 0) -> Tensor:
         return _round(x)
     dtype, scale = as_tensor(x)._a.dtype, 10.0 ** builtins.abs(decimals)
     if decimals > 0:
-        return divide(_round(multiply(x, scale)), scale) if dt.is_float(dtype) else _round(x)
+        return divide(_round(multiply(x, scale)), scale) if dt.is_inexact(dtype) else _round(x)
     return astype(multiply(_round(divide(x, scale)), scale), dtype)
 
 

@@ -9,15 +9,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...ir.door.bind import bind
 from ...ir.op import HostOp, Op, register
 from ..axes.reduce import sum as sum_
 from ..axes.views import expand_dims, matrix_transpose
 from ..base.surface import public
+from ..build.create import zeros_like
+from ..build.pairs import complex_of
+from ..complex.arithmetic import conj, imag
 from ..elementwise.arithmetic import divide, multiply, subtract
 from ..products.contract import matmul
-from .host import floating, lapack, matrices, of_matrices, plain, square_infer
+from .host import adjoint, floating, lapack, matrices, of_matrices, plain, square_infer
 from .small import SIZE, small_det
 from .solving import INV
 
@@ -25,7 +29,7 @@ Tensor = Any
 
 
 class SlogdetResult(NamedTuple):
-    """The sign of a determinant (-1, 0 or 1) and the logarithm of its size."""
+    """The sign of a determinant (-1, 0 or 1, or complex of size 1), the logarithm of its size."""
 
     sign: Tensor
     logabsdet: Tensor
@@ -49,7 +53,7 @@ _slogdet = lapack("slogdet", np.linalg.slogdet)
 
 
 def _det_vjp(grad: Tensor, out: Tensor, operand: Tensor) -> tuple[Any]:
-    return (lambda: multiply(_spread(grad), bind(COFACTORS, operand)),)
+    return (lambda: multiply(_spread(grad), conj(bind(COFACTORS, operand))),)
 
 
 _SAMPLES = of_matrices(((3, 3), {}), ((2, 4, 4), {}), ((1, 1), {}), ((2, 0, 0), {}))
@@ -63,7 +67,7 @@ DET = register(
         vjp=_det_vjp,
         accepts="f",
         facts=frozenset(["total"]),
-        reference=lambda operand: np.linalg.det(operand.astype(np.float64)),
+        reference=lambda operand: np.linalg.det(plain(operand)),
         samples=_SAMPLES,
         ulp=100.0,
         doc="Determinant of each matrix of a stack.",
@@ -74,8 +78,8 @@ SMALL_DET = small_det(_det_vjp)
 
 # ---- cofactors
 def _cofactors(operand: np.ndarray) -> np.ndarray:
-    """det(a) a^-T where LAPACK can invert a; else det(U) det(V) U adj(S) V^T from its singular
-    values, of which those of a singular matrix need no division."""
+    """det(a) a^-T where LAPACK can invert a; else det(U) det(V^H) conj(U adj(S) V^H) from its
+    singular values, of which those of a singular matrix need no division."""
     operand = plain(operand)
     sizes = np.linalg.det(operand)
     regular = np.isfinite(sizes) & (sizes != 0)
@@ -95,17 +99,19 @@ def _singular_cofactors(operand: np.ndarray) -> np.ndarray:
     others = np.repeat(values[:, None, :], values.shape[-1], 1)
     np.einsum("...ii->...i", others)[...] = 1
     scale = (np.linalg.det(left) * np.linalg.det(right))[:, None] * others.prod(-1)
-    found = (left * scale[:, None, :]) @ right
+    found = (left.conj() * scale[:, None, :]) @ right.conj()
     return np.where(wrong[:, None, None], np.nan, found)
 
 
 def _cofactors_vjp(grad: Tensor, out: Tensor, operand: Tensor) -> tuple[Any]:
-    """(<g, C> C - C g^T C) / det(a): only where a is not singular."""
+    """(<g, C> C - C g^T C) / det(a), with the conjugates of C and det(a): only where a is not
+    singular."""
 
     def by_operand() -> Tensor:
-        along = sum_(multiply(grad, out), axis=(-2, -1))
-        across = matmul(matmul(out, matrix_transpose(grad)), out)
-        return divide(subtract(multiply(_spread(along), out), across), _spread(bind(DET, operand)))
+        factor, size = conj(out), conj(bind(DET, operand))
+        along = sum_(multiply(grad, factor), axis=(-2, -1))
+        across = matmul(matmul(factor, matrix_transpose(grad)), factor)
+        return divide(subtract(multiply(_spread(along), factor), across), _spread(size))
 
     return (by_operand,)
 
@@ -113,8 +119,8 @@ def _cofactors_vjp(grad: Tensor, out: Tensor, operand: Tensor) -> tuple[Any]:
 def _cofactors_reference(operand: np.ndarray) -> np.ndarray:
     """Determinants of what is left without a row and a column."""
     size = operand.shape[-1]
-    widened = operand.astype(np.float64)
-    found = np.empty(operand.shape)
+    widened = plain(operand)
+    found = np.empty_like(widened)
     for row in range(size):
         for column in range(size):
             rest = np.delete(np.delete(widened, row, -2), column, -1)
@@ -150,19 +156,24 @@ def det(a: Tensor) -> Tensor:
     tensor(-2.)
     """
     a = floating(a, "det")
-    small = a.ndim > 1 and 0 < a.shape[-1] <= SIZE
+    small = a.ndim > 1 and 0 < a.shape[-1] <= SIZE and not dt.is_complex(a.dtype)
     return bind(SMALL_DET if small else DET, a)
 
 
 # ---- sign and logarithm
 def _slogdet_vjp(grads: Any, outs: Any, operand: Tensor) -> tuple[Any]:
-    to_size = grads[1]
+    """g a^-H, with the gradient of the angle of a complex sign as imaginary part of g."""
+    to_sign, to_size = grads
+    turns = to_sign is not None and dt.is_complex(operand.dtype)
 
     def by_operand() -> Tensor:
-        inverse = bind(INV, operand, checked=True)
-        return multiply(_spread(to_size), matrix_transpose(inverse))
+        weight = to_size
+        if turns:
+            angle = imag(multiply(to_sign, conj(outs[0])))
+            weight = complex_of(zeros_like(angle) if to_size is None else to_size, angle)
+        return multiply(_spread(weight), adjoint(bind(INV, operand, checked=True)))
 
-    return (None if to_size is None else by_operand,)
+    return (by_operand if turns or to_size is not None else None,)
 
 
 SLOGDET = register(
@@ -175,7 +186,7 @@ SLOGDET = register(
         vjp=_slogdet_vjp,
         accepts="f",
         facts=frozenset(["total", "optional_grads"]),
-        reference=lambda operand: tuple(np.linalg.slogdet(operand.astype(np.float64))),
+        reference=lambda operand: tuple(np.linalg.slogdet(plain(operand))),
         samples=_SAMPLES,
         ulp=100.0,
         doc="Sign of the determinant of each matrix, and the logarithm of its size.",
@@ -185,8 +196,9 @@ SLOGDET = register(
 
 @public(hybrid=False, linalg=True)
 def slogdet(a: Tensor) -> SlogdetResult:
-    """Sign (-1, 0 or 1) and logarithm of the size of determinants, which may be too large or small
-    for a number; 0 and -inf of singular matrices.  Shapes and dtypes as in `det`.
+    """Sign (-1, 0 or 1; of complex matrices det / |det|) and logarithm of the size of determinants,
+    which may be too large or small for a number; 0 and -inf of singular matrices.  Shapes and
+    dtypes as in `det`, the logarithm of complex ones is real.
 
     The gradient of a singular matrix raises LinAlgError.
 

@@ -17,17 +17,19 @@ from ...core.errors import ArgumentError, ShapeError, UnsupportedError
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
-from ..axes.views import broadcast_to, expand_dims, matrix_transpose
+from ..axes.views import broadcast_to, expand_dims
 from ..base.surface import public
 from ..build.create import arange, zeros
 from ..build.join import concat
 from ..build.matrices import eye, tril, triu
+from ..complex.arithmetic import conj
 from ..elementwise.arithmetic import add, divide, multiply, subtract
 from ..elementwise.logic import equal
 from ..indexing.along import take_along_axis
 from ..indexing.sort import argsort
 from ..products.contract import matmul
 from .host import (
+    adjoint,
     columns_of,
     floating,
     lapack,
@@ -80,14 +82,19 @@ def upper_solve(factor: Tensor, right: Tensor, unit: bool = False) -> Tensor:
 _cholesky = lapack("cholesky_lo", np.linalg.cholesky, "cholesky: a matrix is not positive definite")
 
 
+def _halved(operand: Tensor) -> Tensor:
+    """The lower triangle with half of the diagonal."""
+    return divide(add(tril(operand), tril(operand, k=-1)), 2)
+
+
 def _cholesky_grad(grad: Tensor, factor: Tensor) -> Tensor:
-    """L^-T S L^-1 with S the symmetric part of the lower triangle of L^T g, its diagonal halved
+    """L^-H S L^-1 with S the Hermitian part of the lower triangle of L^H g, its diagonal halved
     (Giles 2008; I. Murray, "Differentiation of the Cholesky decomposition", 2016)."""
-    turned = matrix_transpose(factor)
-    inner = matmul(turned, grad)
-    inner = divide(add(tril(inner), matrix_transpose(tril(inner, k=-1))), 2)
+    turned = adjoint(factor)
+    inner = _halved(matmul(turned, grad))
+    inner = divide(add(inner, adjoint(inner)), 2)
     half = upper_solve(turned, inner)
-    return upper_solve(turned, matrix_transpose(half))
+    return upper_solve(turned, adjoint(half))
 
 
 CHOLESKY = register(
@@ -98,7 +105,7 @@ CHOLESKY = register(
         body=lambda operand: _cholesky(operand),
         vjp=lambda grad, out, operand: (lambda: _cholesky_grad(grad, out),),
         accepts="f",
-        reference=lambda operand: np.linalg.cholesky(operand.astype(np.float64)),
+        reference=lambda operand: np.linalg.cholesky(plain(operand)),
         samples=of_matrices(((3, 3), {}), ((2, 4, 4), {}), ((2, 0, 0), {}), make=symmetric),
         ulp=100.0,
         doc="Lower triangle L with a = L @ L.mT, read from the lower triangle of a.",
@@ -108,18 +115,18 @@ SMALL_CHOLESKY = small_choleskys(_cholesky_grad)
 
 
 def _lower_factor(operand: Tensor) -> Tensor:
-    if is_small(operand.shape):
+    if is_small(operand):
         return small_cholesky(SMALL_CHOLESKY, operand)
     return bind(CHOLESKY, operand)
 
 
 @public(hybrid=False, linalg=True)
 def cholesky(a: Tensor, /, *, upper: bool = False) -> Tensor:
-    """The lower triangle L with a = L @ L.mT, or the upper one U with a = U.mT @ U; only that
+    """The lower triangle L with a = L @ L.mH, or the upper one U with a = U.mH @ U; only that
     triangle of a is read.  [..., n, n]; dtypes as in `inv`.
 
-    The gradient is symmetric.  ShapeError for matrices that are not square, LinAlgError for one
-    that is not positive definite.
+    The gradient is symmetric (Hermitian).  ShapeError for matrices that are not square, LinAlgError
+    for one that is not positive definite.
 
     >>> hybrid.linalg.cholesky(hybrid.tensor([[4.0, 2.0], [2.0, 5.0]]))
     tensor([[2., 0.],
@@ -128,7 +135,7 @@ def cholesky(a: Tensor, /, *, upper: bool = False) -> Tensor:
     a = floating(a, "cholesky")
     if not upper:
         return _lower_factor(a)
-    return matrix_transpose(_lower_factor(matrix_transpose(a)))
+    return adjoint(_lower_factor(adjoint(a)))
 
 
 # ---- QR
@@ -144,14 +151,15 @@ def _qr(operand: np.ndarray, mode: Any) -> tuple[np.ndarray, ...]:
 
 
 def _mirrored(operand: Tensor) -> Tensor:
-    """The lower triangle, and its mirror image above the diagonal."""
-    return add(tril(operand), matrix_transpose(tril(operand, k=-1)))
+    """The lower triangle, and its mirror image above the diagonal, which is real."""
+    lower = _halved(operand)
+    return add(lower, adjoint(lower))
 
 
 def _qr_vjp(grads: Any, outs: Any, operand: Tensor, mode: str) -> tuple[Any]:
-    """(gQ + Q mirrored(R gR^T - gQ^T Q)) R^-T (S. F. Walter, L. Lehmann, "Algorithmic
+    """(gQ + Q mirrored(R gR^H - gQ^H Q)) R^-H (S. F. Walter, L. Lehmann, "Algorithmic
     differentiation of linear algebra functions with application in optimum experimental design",
-    2010); columns of a wide matrix behind the square X, with V = Q^T Y, give Q gV, and gV to gQ."""
+    2010); columns of a wide matrix behind the square X, with V = Q^H Y, give Q gV, and gV to gQ."""
     grad_q, grad_r = grads
     factor, triangle = outs
     rows, columns = operand.shape[-2:]
@@ -169,15 +177,15 @@ def _qr_vjp(grads: Any, outs: Any, operand: Tensor, mode: str) -> tuple[Any]:
                 beside = columns_of(grad_r, rows, columns - rows)
                 to_r = columns_of(grad_r, 0, rows)
                 rest = matmul(factor, beside)
-                part = matmul(columns_of(operand, rows, columns - rows), matrix_transpose(beside))
+                part = matmul(columns_of(operand, rows, columns - rows), adjoint(beside))
                 to_q = part if to_q is None else add(to_q, part)
-        inner = None if to_r is None else matmul(square, matrix_transpose(triu(to_r)))
+        inner = None if to_r is None else matmul(square, adjoint(triu(to_r)))
         if to_q is not None:
-            part = matmul(matrix_transpose(to_q), factor)
+            part = matmul(adjoint(to_q), factor)
             inner = multiply(part, -1) if inner is None else subtract(inner, part)
         whole = matmul(factor, _mirrored(inner))
         whole = whole if to_q is None else add(to_q, whole)
-        found = matrix_transpose(upper_solve(square, matrix_transpose(whole)))
+        found = adjoint(upper_solve(square, adjoint(whole)))
         if columns <= rows:
             return found
         if rest is None:
@@ -189,7 +197,7 @@ def _qr_vjp(grads: Any, outs: Any, operand: Tensor, mode: str) -> tuple[Any]:
 
 
 def _qr_reference(operand: np.ndarray, mode: Any) -> tuple[np.ndarray, ...]:
-    return tuple(np.linalg.qr(operand.astype(np.float64), mode))
+    return tuple(np.linalg.qr(plain(operand), mode))
 
 
 QR = register(
@@ -247,10 +255,10 @@ def _lu_infer(operand: Aval, pivot: bool) -> tuple[Aval, ...]:
 
 
 def _lu_vjp(grads: Any, outs: Any, operand: Tensor, pivot: bool) -> tuple[Any]:
-    """P L^-T X U^-T with X = (L^T gL below the diagonal, gU U^T in the upper triangle).
+    """P L^-H X U^-H with X = (L^H gL below the diagonal, gU U^H in the upper triangle).
 
     What a matrix that is not square has beside its square part: its own gradient goes through
-    L^-T or U^-T, and X of the square part is less that gradient's product with it."""
+    L^-H or U^-H, and X of the square part is less that gradient's product with it."""
     grad, (packed, _, order) = grads[0], outs
     rows, columns = operand.shape[-2:]
     least = min(rows, columns)
@@ -260,24 +268,24 @@ def _lu_vjp(grads: Any, outs: Any, operand: Tensor, pivot: bool) -> tuple[Any]:
             return rows_of(columns_of(whole, 0, least), 0, least)
 
         inside, given = corner(packed), corner(grad)
-        turned = matrix_transpose(inside)  # an upper triangle with ones, a lower one
+        turned = adjoint(inside)  # an upper triangle with ones, a lower one
         lower, upper = unit_lower(inside), triu(inside)
-        below = matmul(matrix_transpose(lower), tril(given, k=-1))
-        above = matmul(triu(given), matrix_transpose(upper))
+        below = matmul(adjoint(lower), tril(given, k=-1))
+        above = matmul(triu(given), adjoint(upper))
         extra = None
         if columns > rows:
             extra = columns_of(grad, rows, columns - rows)
-            beside = matrix_transpose(columns_of(packed, rows, columns - rows))
+            beside = adjoint(columns_of(packed, rows, columns - rows))
             below = subtract(below, matmul(extra, beside))
         elif rows > columns:
             extra = rows_of(grad, columns, rows - columns)
-            beside = matrix_transpose(rows_of(packed, columns, rows - columns))
+            beside = adjoint(rows_of(packed, columns, rows - columns))
             above = subtract(above, matmul(beside, extra))
         inner = add(tril(below, k=-1), triu(above))
         left = upper_solve(turned, inner, unit=True)
         if rows > columns:
             left = concat([left, extra], -2)
-        found = matrix_transpose(upper_solve(inside, matrix_transpose(left)))
+        found = adjoint(upper_solve(inside, adjoint(left)))
         if columns > rows:
             found = concat([found, upper_solve(turned, extra, unit=True)], -1)
         return take_rows(found, argsort(order, -1))
@@ -301,7 +309,7 @@ def take_rows(operand: Tensor, order: Tensor) -> Tensor:
 def _lu_reference(operand: np.ndarray, pivot: bool) -> tuple[np.ndarray, ...]:
     """Row by row: the largest element of a column first, what is left of the matrix after it."""
     *batch, rows, columns = operand.shape
-    packed = operand.astype(np.float64).reshape(prod(batch), rows, columns)
+    packed = plain(operand).reshape(prod(batch), rows, columns).copy()
     least = min(rows, columns)
     pivots = np.zeros((len(packed), least), np.int32)
     orders = np.zeros((len(packed), rows), np.int64)
@@ -422,7 +430,7 @@ def lu_solve(
     left: bool = True,
     adjoint: bool = False,
 ) -> Tensor:
-    """The x of a @ x = B from what `lu_factor` gives of a; `adjoint`: of a.mT @ x = B;
+    """The x of a @ x = B from what `lu_factor` gives of a; `adjoint`: of a.mH @ x = B;
     `left=False`: of x @ a = B.  PyTorch's.
 
     Shapes and dtypes as in `solve`.  LinAlgError for a singular matrix, or pivots that are none.
@@ -433,20 +441,24 @@ def lu_solve(
     """
     packed, right = together(LU, B, name="lu_solve")
     if not left:
-        turned = right if right.ndim == 1 else matrix_transpose(right)
-        found = lu_solve(packed, pivots, turned, adjoint=not adjoint)
-        return found if right.ndim == 1 else matrix_transpose(found)
+        found = lu_solve(packed, pivots, _turned(right), adjoint=not adjoint)
+        return _turned(found)
     order = bind(ROW_ORDER, as_tensor(pivots), rows=packed.shape[-2])
 
     def solved(columns: Tensor) -> Tensor:
         if adjoint:
-            turned = matrix_transpose(packed)
+            turned = _turned(packed)
             half = upper_solve(turned, lower_solve(turned, columns), unit=True)
             return _ordered(half, argsort(order, -1))
         half = lower_solve(packed, _ordered(columns, order), unit=True)
         return upper_solve(packed, half)
 
     return with_columns(solved, right)
+
+
+def _turned(operand: Tensor) -> Tensor:
+    """The conjugate transpose; of a vector the conjugate."""
+    return conj(operand) if operand.ndim == 1 else adjoint(operand)
 
 
 def _ordered(operand: Tensor, order: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """What the records of linear algebra share: rules for their inputs, and calls of NumPy's LAPACK.
 
-Invariant: a body computes in float64, on contiguous copies in one layout, and float32 results are
-rounded once, as NumPy's; so eager calls and replays have the same bits.  Whatever fails raises
-LinAlgError.
+Invariant: a body computes in float64 or complex128, on contiguous copies in one layout, and results
+are rounded once, as NumPy's; so eager calls and replays have the same bits.  Whatever fails raises
+LinAlgError.  Gradients are written with the conjugate transpose, which real matrices have, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,15 @@ from ...core.errors import DTypeError, LinAlgError, ShapeError
 from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
 from ..axes.slices import narrow
+from ..axes.views import matrix_transpose
 from ..base.common import draw
+from ..complex.arithmetic import conj
 
 Tensor = Any
 Ints = tuple[int, ...]
 Arrays = Any  # an array, or a tuple of them
 
-NATIVE = (dt.float32, dt.float64)  # the dtypes that LAPACK has
+NATIVE = (dt.float32, dt.float64, dt.complex64, dt.complex128)  # the dtypes that LAPACK has
 
 
 # ---- what functions and records take
@@ -41,7 +44,7 @@ def floating(value: Any, name: str) -> Tensor:
 
 def _no_half(name: str, dtype: np.dtype) -> DTypeError:
     return DTypeError(
-        f"{name} takes float32 or float64 tensors, not {dtype.name}; "
+        f"{name} takes float32, float64 or complex tensors, not {dtype.name}; "
         "convert with .astype(hybrid.float32)"
     )
 
@@ -51,7 +54,8 @@ def together(*values: Any, name: str) -> list[Tensor]:
     tensors = [floating(value, name) for value in operands(*values)]
     if len({tensor.dtype for tensor in tensors}) == 1:
         return tensors
-    return [astype(tensor, dt.float64) for tensor in tensors]
+    dtype = reduce(dt.promote, [tensor.dtype for tensor in tensors])
+    return [astype(tensor, dtype) for tensor in tensors]
 
 
 def matrices(name: str, *avals: Aval, square: bool = False) -> None:
@@ -76,6 +80,11 @@ def square_infer(name: str) -> Callable[..., tuple[Aval, ...]]:
     return infer
 
 
+def adjoint(operand: Tensor) -> Tensor:
+    """The conjugate of each matrix, transposed."""
+    return matrix_transpose(conj(operand))
+
+
 def rows_of(operand: Tensor, start: int, count: int) -> Tensor:
     """So many rows of each matrix."""
     return narrow(operand, operand.ndim - 2, start, count)
@@ -89,7 +98,8 @@ def columns_of(operand: Tensor, start: int, count: int) -> Tensor:
 # ---- calls of LAPACK
 def plain(operand: np.ndarray) -> np.ndarray:
     """What a body works on."""
-    return np.ascontiguousarray(operand, np.float64)
+    wide = np.complex128 if operand.dtype.kind == "c" else np.float64
+    return np.ascontiguousarray(operand, wide)
 
 
 def _gufunc(name: str) -> Callable[..., Any] | None:
@@ -114,7 +124,7 @@ def lapack(
             raise LinAlgError(failure) from None
 
     def call(*arrays: np.ndarray) -> Arrays:
-        arrays = tuple([np.ascontiguousarray(x, np.float64) for x in arrays])
+        arrays = tuple(map(plain, arrays))
         if loop is None:
             return checked(*arrays)
         got = loop(*arrays)

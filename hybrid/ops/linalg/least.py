@@ -18,13 +18,13 @@ from ...ir.op import HostOp, register
 from ..axes.extremes import any as any_
 from ..axes.extremes import max as max_
 from ..axes.reduce import sum as sum_
-from ..axes.views import broadcast_to, expand_dims, matrix_transpose, squeeze
+from ..axes.views import broadcast_to, expand_dims, squeeze
 from ..base.surface import public
 from ..build.create import zeros
 from ..elementwise.arithmetic import abs, add, multiply, square, subtract
 from ..elementwise.logic import greater, not_equal
 from ..products.contract import matmul
-from .host import floating, matrices, of_matrices, plain, together
+from .host import adjoint, floating, matrices, of_matrices, plain, together
 from .spectra import SVD, eigvalsh, svdvals
 
 Tensor = Any
@@ -63,10 +63,10 @@ def _pinv(operand: np.ndarray, cutoff: np.ndarray, hermitian: bool) -> np.ndarra
 
 
 def _pinv_grad(grad: Tensor, inverse: Tensor, operand: Tensor) -> Tensor:
-    """-P^T g P^T + (g' - a (P g')) P P^T + P^T P (g' - (g' P) a) with g' = g^T (G. Golub, V.
+    """-P^H g P^H + (g' - a (P g')) P P^H + P^H P (g' - (g' P) a) with g' = g^H (G. Golub, V.
     Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
     variables separate", 1973)."""
-    turned, given = matrix_transpose(inverse), matrix_transpose(grad)
+    turned, given = adjoint(inverse), adjoint(grad)
     outside = subtract(given, matmul(operand, matmul(inverse, given)))
     beside = subtract(given, matmul(matmul(given, inverse), operand))
     first = matmul(matmul(outside, inverse), turned)
@@ -97,7 +97,7 @@ PINV = register(
         vjp=_pinv_vjp,
         accepts="f",
         reference=lambda operand, cutoff, hermitian: np.linalg.pinv(
-            operand.astype(np.float64), rtol=cutoff, hermitian=hermitian
+            plain(operand), rtol=cutoff, hermitian=hermitian
         ),
         samples=_pinv_samples,
         ulp=200.0,
@@ -124,7 +124,8 @@ def pinv(a: Tensor, rcond: Any = None, hermitian: bool = False, *, rtol: Any = N
     if a.ndim < 2:
         raise ShapeError(f"pinv takes matrices in the last two axes, not shape {a.shape}")
     cutoff = _cutoff(a, rcond, rtol, "pinv")
-    cutoff = astype(cutoff if cutoff.ndim == 0 else broadcast_to(cutoff, a.shape[:-2]), a.dtype)
+    cutoff = cutoff if cutoff.ndim == 0 else broadcast_to(cutoff, a.shape[:-2])
+    cutoff = astype(cutoff, dt.real_of(a.dtype))
     return bind(PINV, a, cutoff, hermitian=bool(hermitian))
 
 
@@ -133,7 +134,7 @@ def _cutoff(operand: Tensor, absolute: Any, relative: Any, name: str) -> Tensor:
         raise ArgumentError(f"{name}: give one of the two tolerances, not both")
     given = absolute if relative is None else relative
     given = _precision(operand) if given is None else given
-    return as_tensor(given, operand.device, operand.dtype)
+    return as_tensor(given, operand.device, dt.real_of(operand.dtype))
 
 
 # ---- least squares
@@ -151,7 +152,7 @@ def _lstsq_infer(operand: Aval, right: Aval, cutoff: float) -> tuple[Aval, ...]:
 
 def _lstsq(operand: np.ndarray, right: np.ndarray, cutoff: float) -> tuple[np.ndarray, ...]:
     *batch, rows, columns = operand.shape
-    solution = np.empty((*batch, columns, right.shape[-1]))
+    solution = np.empty((*batch, columns, right.shape[-1]), plain(right).dtype)
     rank = np.empty(batch, np.int64)
     values = np.empty((*batch, min(rows, columns)))
     try:
@@ -178,7 +179,7 @@ def _lstsq_vjp(
     def by_operand() -> Tensor:
         found = None
         if to_solution is not None:
-            product = matmul(to_solution, matrix_transpose(right))
+            product = matmul(to_solution, adjoint(right))
             found = _pinv_grad(product, pseudo(), operand)
         if to_values is not None:
             left, _, turned = bind(SVD, operand, full=False)
@@ -187,7 +188,7 @@ def _lstsq_vjp(
         return found
 
     def by_right() -> Tensor:
-        return matmul(matrix_transpose(pseudo()), to_solution)
+        return matmul(adjoint(pseudo()), to_solution)
 
     return by_operand, None if to_solution is None else by_right
 
@@ -195,10 +196,10 @@ def _lstsq_vjp(
 def _lstsq_reference(
     operand: np.ndarray, right: np.ndarray, cutoff: float
 ) -> tuple[np.ndarray, ...]:
-    operand = operand.astype(np.float64)
+    operand = plain(operand)
     values = np.linalg.svd(operand, compute_uv=False)
     rank = np.linalg.matrix_rank(operand, rtol=cutoff)
-    return np.linalg.pinv(operand, rtol=cutoff) @ right.astype(np.float64), rank, values
+    return np.linalg.pinv(operand, rtol=cutoff) @ plain(right), rank, values
 
 
 LSTSQ = register(
@@ -257,8 +258,9 @@ def lstsq(a: Tensor, b: Tensor, rcond: float | None = None) -> LstsqResult:
 def _residuals(operand: Tensor, right: Tensor, solution: Tensor, rank: Tensor) -> Tensor:
     rows, columns = operand.shape[-2:]
     if rows <= columns or not bool((rank.numpy() == columns).all()):
-        return zeros(0, dtype=operand.dtype, device=operand.device)
-    return sum_(square(subtract(right, matmul(operand, solution))), axis=-2)
+        return zeros(0, dtype=dt.real_of(operand.dtype), device=operand.device)
+    rest = subtract(right, matmul(operand, solution))
+    return sum_(square(abs(rest) if dt.is_complex(rest.dtype) else rest), axis=-2)
 
 
 # ---- ranks

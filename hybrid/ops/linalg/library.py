@@ -2,7 +2,7 @@
 
 Invariant: the library is the one that NumPy has loaded, with the threads that NumPy has; with a
 NumPy that was built otherwise there is none (`find` gives None), and nothing here is called.
-Matrices are float64; LAPACK takes the rows of an array for columns.
+Matrices are float64 or complex128; LAPACK takes the rows of an array for columns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ class WheelRoutines:
     """The routines, as functions of arrays."""
 
     def __init__(self, handle: Any) -> None:
-        self.getrf, self.trtrs = (self._routine(handle, n) for n in ("dgetrf", "dtrtrs"))
+        self.getrf, self.trtrs = (
+            {
+                kind: self._routine(handle, letter + name)
+                for kind, letter in (("f", "d"), ("c", "z"))
+            }
+            for name in ("getrf", "trtrs")
+        )
 
     @staticmethod
     def _routine(handle: Any, name: str) -> Any:
@@ -44,7 +50,7 @@ class WheelRoutines:
         sizes = (ctypes.c_int64 * 4)(rows, columns, max(rows, 1), 0)
         first = ctypes.addressof(sizes)
         where = [first, first + 8, _address(packed), first + 16, _address(pivots), first + 24]
-        self.getrf(*map(ctypes.c_void_p, where))
+        self.getrf[matrix.dtype.kind](*map(ctypes.c_void_p, where))
         return packed, pivots
 
     def substitute(
@@ -57,7 +63,7 @@ class WheelRoutines:
         sizes = (ctypes.c_int64 * 4)(size, columns, max(size, 1), 0)
         first = ctypes.addressof(sizes)
         numbers = [first, first + 8, _address(factor), first + 16, _address(solved), first + 16]
-        self.trtrs(
+        self.trtrs[factor.dtype.kind](
             b"L" if upper else b"U",
             b"T",
             b"U" if unit else b"N",

@@ -14,14 +14,14 @@ import numpy as np
 from ...core.errors import ArgumentError, ShapeError
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.op import HostOp, register
-from ..axes.views import broadcast_to, expand_dims, matrix_transpose
+from ..axes.views import broadcast_to, expand_dims
 from ..base.surface import public
 from ..build.create import zeros_like
 from ..build.join import concat
 from ..build.matrices import eye
 from ..elementwise.arithmetic import multiply
 from ..products.contract import matmul
-from .host import columns_of, floating, of_matrices, plain, rows_of, square_infer
+from .host import adjoint, columns_of, floating, of_matrices, plain, rows_of, square_infer
 from .solving import inv
 
 Tensor = Any
@@ -58,7 +58,8 @@ def _exponential(operand: np.ndarray) -> np.ndarray:
     finite = np.isfinite(size)
     _, powers = np.frexp(np.where(finite, size, 0) / _BOUND)
     powers = np.maximum(powers, 0)
-    scaled = np.ldexp(np.where(finite[..., None, None], operand, 0), -powers[..., None, None])
+    small = np.ldexp(1.0, -powers)[..., None, None]
+    scaled = np.where(finite[..., None, None], operand, 0) * small
     result = _approximant(scaled)
     for number in range(int(powers.max())):
         more = (powers > number)[..., None, None]
@@ -79,11 +80,11 @@ def _approximant(operand: np.ndarray) -> np.ndarray:
 
 
 def _exponential_vjp(grad: Tensor, out: Tensor, operand: Tensor) -> tuple[Any]:
-    """What stands beside the diagonal of the exponential of ((a^T, g), (0, a^T)) (R. Mathias, "A
+    """What stands beside the diagonal of the exponential of ((a^H, g), (0, a^H)) (R. Mathias, "A
     chain rule for matrix functions and applications", 1996)."""
 
     def by_operand() -> Tensor:
-        turned, size = matrix_transpose(operand), operand.shape[-1]
+        turned, size = adjoint(operand), operand.shape[-1]
         above = concat([turned, grad], -1)
         below = concat([zeros_like(turned), turned], -1)
         whole = bind(MATRIX_EXP, concat([above, below], -2))
@@ -94,8 +95,8 @@ def _exponential_vjp(grad: Tensor, out: Tensor, operand: Tensor) -> tuple[Any]:
 
 def _exponential_reference(operand: np.ndarray) -> np.ndarray:
     """The series, of a matrix divided by 2^10, squared ten times."""
-    scaled = operand.astype(np.longdouble) / 1024
-    term = total = np.broadcast_to(np.eye(operand.shape[-1], dtype=np.longdouble), operand.shape)
+    scaled = operand.astype(np.result_type(operand, np.longdouble)) / 1024
+    term = total = np.broadcast_to(np.eye(operand.shape[-1], dtype=scaled.dtype), operand.shape)
     for number in range(1, 20):
         term = np.einsum("...ij,...jk->...ik", term, scaled) / number
         total = total + term

@@ -33,11 +33,12 @@ SIZE = 6  # rows of the largest such matrix: programs grow with the third power
 STACK = 8  # matrices in the smallest such stack
 
 
-def is_small(shape: Ints) -> bool:
-    """Whether a stack is one of small square matrices, and many."""
-    if len(shape) < 3 or not 0 < shape[-1] <= SIZE:
+def is_small(operand: Tensor, batch: Ints | None = None) -> bool:
+    """Whether a stack is one of small square matrices of real numbers, and many (of `batch`)."""
+    rows, columns = operand.shape[-2:] if operand.ndim > 1 else (0, 0)
+    if not 0 < columns <= SIZE or rows != columns or dt.is_complex(operand.dtype):
         return False
-    return shape[-2] == shape[-1] and prod(shape[:-2]) >= STACK
+    return prod(operand.shape[:-2] if batch is None else batch) >= STACK
 
 
 # ---- programs

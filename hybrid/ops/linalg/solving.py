@@ -22,7 +22,7 @@ from ..base.surface import public
 from ..build.matrices import tril, triu
 from ..elementwise.arithmetic import negative
 from ..products.contract import matmul
-from .host import floating, lapack, matrices, of_matrices, plain, square_infer, together
+from .host import adjoint, floating, lapack, matrices, of_matrices, plain, square_infer, together
 from .small import is_small, small_inv, small_solve
 from .triangles import substitute
 
@@ -46,7 +46,7 @@ def _inv(operand: np.ndarray, checked: bool) -> np.ndarray:
 
 
 def _inv_vjp(grad: Tensor, out: Tensor, operand: Tensor, checked: bool) -> tuple[Any]:
-    turned = matrix_transpose(out)
+    turned = adjoint(out)
     return (lambda: negative(matmul(matmul(turned, grad), turned)),)
 
 
@@ -59,7 +59,7 @@ INV = register(
         params=("checked",),
         vjp=_inv_vjp,
         accepts="f",
-        reference=lambda operand, checked: np.linalg.inv(operand.astype(np.float64)),
+        reference=lambda operand, checked: np.linalg.inv(plain(operand)),
         samples=of_matrices(
             ((3, 3), {"checked": True}),
             ((2, 4, 4), {"checked": False}),
@@ -74,8 +74,8 @@ INV = register(
 
 @public(hybrid=False, linalg=True)
 def inv(a: Tensor) -> Tensor:
-    """Inverses of square matrices, [..., n, n]; float32 and float64 keep their dtype, integers and
-    bools give float32, half types raise DTypeError.
+    """Inverses of square matrices, [..., n, n]; float32, float64, complex64 and complex128 stay,
+    integers and bools give float32, half types raise DTypeError.
 
     ShapeError for matrices that are not square, LinAlgError for a singular one.
 
@@ -84,7 +84,7 @@ def inv(a: Tensor) -> Tensor:
             [-0.5,  1. ]])
     """
     a = floating(a, "inv")
-    return small_inv(a) if is_small(a.shape) else bind(INV, a, checked=True)
+    return small_inv(a) if is_small(a) else bind(INV, a, checked=True)
 
 
 # ---- general systems
@@ -107,10 +107,10 @@ def system_infer(name: str) -> Any:
 
 
 def _solve_vjp(grad: Tensor, out: Tensor, square: Tensor, right: Tensor) -> tuple[Any, Any]:
-    to_right = bind(SOLVE, matrix_transpose(square), grad)
+    to_right = bind(SOLVE, adjoint(square), grad)
 
     def by_square() -> Tensor:
-        return sum_like(negative(matmul(to_right, matrix_transpose(out))), square.shape)
+        return sum_like(negative(matmul(to_right, adjoint(out))), square.shape)
 
     return by_square, lambda: sum_like(to_right, right.shape)
 
@@ -125,9 +125,7 @@ SOLVE = register(
         body=lambda square, right: _solution(square, right),
         vjp=_solve_vjp,
         accepts="f",
-        reference=lambda square, right: np.linalg.solve(
-            square.astype(np.float64), right.astype(np.float64)
-        ),
+        reference=lambda square, right: np.linalg.solve(plain(square), plain(right)),
         samples=of_matrices(*[(*row, {}) for row in SYSTEMS]),
         ulp=200.0,
         doc="Solutions of a @ x = b for stacks of matrices.",
@@ -161,7 +159,7 @@ def _solved(square: Tensor, right: Tensor) -> Tensor:
     many = (square.ndim > 2 or right.ndim > 2) and 0 < right.shape[-1] <= MOST_COLUMNS
     if many and square.shape[-1:] == right.shape[-2:-1]:
         batch = broadcast_shapes("solve", square.shape[:-2], right.shape[:-2])
-        if is_small((*batch, *square.shape[-2:])):
+        if is_small(square, batch):
             return small_solve(square, right)
     return bind(SOLVE, square, right)
 
@@ -170,10 +168,10 @@ def _solved(square: Tensor, right: Tensor) -> Tensor:
 def _triangular_vjp(
     grad: Tensor, out: Tensor, factor: Tensor, right: Tensor, upper: bool, unit: bool
 ) -> tuple[Any, Any]:
-    to_right = bind(TRIANGULAR, matrix_transpose(factor), grad, upper=not upper, unit=unit)
+    to_right = bind(TRIANGULAR, adjoint(factor), grad, upper=not upper, unit=unit)
 
     def by_factor() -> Tensor:
-        whole = sum_like(negative(matmul(to_right, matrix_transpose(out))), factor.shape)
+        whole = sum_like(negative(matmul(to_right, adjoint(out))), factor.shape)
         return triu(whole, k=int(unit)) if upper else tril(whole, k=-int(unit))
 
     return by_factor, lambda: sum_like(to_right, right.shape)
@@ -182,10 +180,10 @@ def _triangular_vjp(
 def _triangular_reference(
     factor: np.ndarray, right: np.ndarray, upper: bool, unit: bool
 ) -> np.ndarray:
-    triangle = (np.triu if upper else np.tril)(factor.astype(np.float64))
+    triangle = (np.triu if upper else np.tril)(plain(factor))
     if unit:
         np.einsum("...ii->...i", triangle)[...] = 1
-    return np.linalg.solve(triangle, right.astype(np.float64))
+    return np.linalg.solve(triangle, plain(right))
 
 
 TRIANGULAR = register(
@@ -249,9 +247,9 @@ def cholesky_solve(b: Tensor, factor: Tensor, upper: bool = False) -> Tensor:
     tensor([1., 2.])
     """
     right, lower = together(b, factor, name="cholesky_solve")
-    lower = matrix_transpose(lower) if upper else lower
+    lower = adjoint(lower) if upper else lower
     half = solve_triangular(lower, right, upper=False)
-    return solve_triangular(matrix_transpose(lower), half, upper=True)
+    return solve_triangular(adjoint(lower), half, upper=True)
 
 
 # ---- any rank

@@ -1,7 +1,8 @@
 """Eigenvalues of symmetric matrices and singular values, with their vectors.
 
-Invariant: vectors are defined up to a sign (and, where values are equal, a rotation); gradients are
-right for what does not depend on that choice, as PyTorch's, and infinite or NaN where it must.
+Invariant: values are real; vectors are defined up to a sign or phase (and, where values are equal,
+a rotation); gradients are right for what does not depend on that choice, as PyTorch's, and infinite
+or NaN where it must.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import ArgumentError
 from ...ir.door.bind import bind
 from ...ir.op import HostOp, register
-from ..axes.views import broadcast_to, expand_dims, matrix_transpose
+from ..axes.views import broadcast_to, expand_dims
 from ..base.surface import public
 from ..build.matrices import eye
 from ..elementwise.arithmetic import abs, add, divide, multiply, square, subtract
@@ -23,7 +25,17 @@ from ..elementwise.selection import where
 from ..indexing.along import take_along_axis
 from ..indexing.sort import argsort, sort
 from ..products.contract import matmul
-from .host import columns_of, floating, lapack, matrices, of_matrices, rows_of, symmetric
+from .host import (
+    adjoint,
+    columns_of,
+    floating,
+    lapack,
+    matrices,
+    of_matrices,
+    plain,
+    rows_of,
+    symmetric,
+)
 
 Tensor = Any
 
@@ -75,24 +87,24 @@ def _eigh_infer(operand: Aval, lower: bool) -> tuple[Aval, ...]:
 
 
 def _eigh_vjp(grads: Any, outs: Any, operand: Tensor, lower: bool) -> tuple[Any]:
-    """V (gw + V^T gV / (w[j] - w[i])) V^T (Giles 2008, 3.1), its symmetric part."""
+    """V (gw + V^H gV / (w[j] - w[i])) V^H (Giles 2008, 3.1), its symmetric part."""
     (to_values, to_vectors), (values, vectors) = grads, outs
 
     def by_operand() -> Tensor:
-        turned = matrix_transpose(vectors)
+        turned = adjoint(vectors)
         if to_vectors is None:
             return matmul(_columns(to_values, vectors), turned)
         same = eye(values.shape[-1], dtype=bool, device=values.device)
         inner = divide(matmul(turned, to_vectors), _differences(values))
         inner = where(same, 0.0 if to_values is None else expand_dims(to_values, -1), inner)
-        inner = divide(add(inner, matrix_transpose(inner)), 2)
+        inner = divide(add(inner, adjoint(inner)), 2)
         return matmul(matmul(vectors, inner), turned)
 
     return (by_operand,)
 
 
 def _eigh_reference(operand: np.ndarray, lower: bool) -> tuple[np.ndarray, ...]:
-    return tuple(np.linalg.eigh(operand.astype(np.float64), "L" if lower else "U"))
+    return tuple(np.linalg.eigh(plain(operand), "L" if lower else "U"))
 
 
 SYMMETRIC = of_matrices(
@@ -128,7 +140,7 @@ def _eigvalsh_infer(operand: Aval, lower: bool) -> tuple[Aval, ...]:
 def _eigvalsh_vjp(grad: Tensor, out: Tensor, operand: Tensor, lower: bool) -> tuple[Any]:
     def by_operand() -> Tensor:
         vectors = bind(EIGH, operand, lower=lower)[1]
-        return matmul(_columns(grad, vectors), matrix_transpose(vectors))
+        return matmul(_columns(grad, vectors), adjoint(vectors))
 
     return (by_operand,)
 
@@ -159,10 +171,12 @@ def _is_lower(triangle: str, name: str) -> bool:
 @public(hybrid=False, linalg=True)
 def eigh(a: Tensor, UPLO: str = "L") -> EighResult:  # noqa: N803
     """Eigenvalues [..., n] in increasing order and eigenvectors [..., n, n] (columns) of symmetric
-    matrices, of which the lower ('L') or upper ('U') triangle is read.  Dtypes as in `inv`.
+    (Hermitian) matrices, of which the lower ('L') or upper ('U') triangle is read.  Dtypes as in
+    `inv`; eigenvalues are real.
 
-    The gradient is symmetric; it is infinite or NaN where eigenvalues are equal and vectors are
-    asked for.  LinAlgError where LAPACK does not converge (NaN, infinities).
+    The gradient is symmetric, and right for what does not depend on the phases of vectors; it is
+    infinite or NaN where eigenvalues are equal and vectors are asked for.  LinAlgError where LAPACK
+    does not converge (NaN, infinities).
 
     >>> values, vectors = hybrid.linalg.eigh(hybrid.tensor([[2.0, 1.0], [1.0, 2.0]]))
     >>> values
@@ -206,10 +220,11 @@ def _svd_infer(operand: Aval, full: bool) -> tuple[Aval, ...]:
 
 
 def _svd_vjp(grads: Any, outs: Any, operand: Tensor, full: bool) -> tuple[Any]:
-    """U ((skew(U^T gU) / E) S + S (skew(V^T gV) / E) + gS) V^T, and what gU and gV have outside of
-    the columns of U and V, divided by S; skew(x) = x - x^T, E[i, j] = s[j]^2 - s[i]^2 (J. Townsend,
-    "Differentiating the singular value decomposition", 2016, and PyTorch's gauge).  The vectors
-    that only `full` has are any basis of what is left: they have no gradient."""
+    """U ((skew(U^H gU) / E) S + S (skew(V^H gV) / E) + gS) V^H, and what gU and gV have outside of
+    the columns of U and V, divided by S; skew(x) = x - x^H, E[i, j] = s[j]^2 - s[i]^2 (J. Townsend,
+    "Differentiating the singular value decomposition", 2016, and PyTorch's gauge); for complex
+    matrices half the diagonal of skew(U^H gU), divided by S, too.  The vectors that only `full` has
+    are any basis of what is left: they have no gradient."""
     to_left, to_values, to_right = grads
     left, values, right = outs
     least = values.shape[-1]
@@ -227,7 +242,7 @@ def _svd_vjp(grads: Any, outs: Any, operand: Tensor, full: bool) -> tuple[Any]:
 
 
 def _skew(operand: Tensor) -> Tensor:
-    return subtract(operand, matrix_transpose(operand))
+    return subtract(operand, adjoint(operand))
 
 
 def _svd_part(
@@ -238,16 +253,19 @@ def _svd_part(
     inner = where(same, 0.0 if to_values is None else expand_dims(to_values, -1), 0.0)
     outer = None
     if to_left is not None:
-        seen = matmul(matrix_transpose(left), to_left)
+        seen = matmul(adjoint(left), to_left)
         inner = add(inner, _columns(values, divide(_skew(seen), gaps)))
+        if to_right is not None and dt.is_complex(seen.dtype):
+            turned = divide(_skew(seen), expand_dims(multiply(values, 2), -1))
+            inner = add(inner, where(same, turned, 0.0))
         if left.shape[-2] > left.shape[-1]:
             rest = _columns(divide(1.0, values), subtract(to_left, matmul(left, seen)))
             outer = matmul(rest, right)
     if to_right is not None:
-        seen = matmul(right, matrix_transpose(to_right))
+        seen = matmul(right, adjoint(to_right))
         inner = add(inner, multiply(divide(_skew(seen), gaps), expand_dims(values, -1)))
         if right.shape[-1] > right.shape[-2]:
-            rest = subtract(to_right, matmul(matrix_transpose(seen), right))
+            rest = subtract(to_right, matmul(adjoint(seen), right))
             part = matmul(_columns(divide(1.0, values), left), rest)
             outer = part if outer is None else add(outer, part)
     found = matmul(matmul(left, inner), right)
@@ -255,7 +273,7 @@ def _svd_part(
 
 
 def _svd_reference(operand: np.ndarray, full: bool) -> tuple[np.ndarray, ...]:
-    return tuple(np.linalg.svd(operand.astype(np.float64), full_matrices=full))
+    return tuple(np.linalg.svd(plain(operand), full_matrices=full))
 
 
 SVD = register(
@@ -324,7 +342,8 @@ def svd(
 
     Gradients as PyTorch's: infinite or NaN where singular values are equal (or zero, in a matrix
     that is not square) and vectors are asked for; none through the vectors that only
-    `full_matrices` has.  LinAlgError where LAPACK does not converge (NaN, infinities).
+    `full_matrices` has; right for what does not depend on the phases of complex vectors.  Singular
+    values are real.  LinAlgError where LAPACK does not converge (NaN, infinities).
 
     >>> u, s, vh = hybrid.linalg.svd(hybrid.tensor([[0.0, 2.0], [3.0, 0.0]]))
     >>> s
@@ -348,7 +367,7 @@ def _symmetric_svd(operand: Tensor, vectors_too: bool) -> Any:
     wide = broadcast_to(expand_dims(order, -2), vectors.shape)
     vectors = take_along_axis(vectors, wide, -1)
     signs = where(less(values, 0), -1.0, 1.0)
-    right = matrix_transpose(_columns(signs, vectors))
+    right = adjoint(_columns(signs, vectors))
     return SVDResult(vectors, abs(values), right)
 
 

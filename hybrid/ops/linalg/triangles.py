@@ -1,8 +1,8 @@
 """Triangular systems and LU factorizations of stacks, which NumPy does not show.
 
-Invariant: float64 arrays of NumPy in one layout; results are fresh.  Large matrices go to the
-library of NumPy's wheel one by one; small ones, and all where there is no such library, are
-computed with NumPy's own functions, a stack at once.  Shapes alone decide.
+Invariant: float64 or complex128 arrays of NumPy in one layout; results are fresh.  Large matrices
+go to the library of NumPy's wheel one by one; small ones, and all where there is no such library,
+are computed with NumPy's own functions, a stack at once.  Shapes alone decide.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def substitute(
         return _by_blocks(factor, right, upper, unit)
     factor = np.broadcast_to(factor, (*batch, size, size))
     right = np.broadcast_to(right, (*batch, *right.shape[-2:]))
-    solved = np.empty(right.shape)
+    solved = np.empty_like(right)
     for number in np.ndindex(*batch):
         one = LIBRARY.substitute(np.ascontiguousarray(factor[number]), right[number], upper, unit)  # type: ignore[union-attr]
         if one is None:
@@ -61,7 +61,7 @@ def _by_blocks(factor: np.ndarray, right: np.ndarray, upper: bool, unit: bool) -
     if size <= BLOCK:
         return _solve(triangle, right)  # type: ignore[no-any-return]
     batch = np.broadcast_shapes(factor.shape[:-2], right.shape[:-2])
-    solved = np.empty((*batch, *right.shape[-2:]))
+    solved = np.empty((*batch, *right.shape[-2:]), right.dtype)
     stop = size
     while stop:
         start = max(stop - BLOCK, 0)
@@ -105,7 +105,8 @@ def _eliminate_all(packed: np.ndarray, pivots: np.ndarray, pivot: bool) -> None:
 def _eliminate(packed: np.ndarray, pivots: np.ndarray, column: int, stop: int, pivot: bool) -> None:
     """One column of a panel that ends before `stop`; where no pivot is left it stays."""
     if pivot:
-        chosen = column + np.abs(packed[:, column:, column]).argmax(-1)
+        left = packed[:, column:, column]
+        chosen = column + (np.abs(left.real) + np.abs(left.imag)).argmax(-1)  # as LAPACK does
         pivots[:, column] = chosen + 1
         numbers = np.arange(packed.shape[0])
         moved = packed[numbers, chosen]

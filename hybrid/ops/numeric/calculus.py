@@ -14,7 +14,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes, normalize_axes, normalize_axis
-from ...ir.door.bind import as_tensor, bind, operands, store
+from ...ir.door.bind import as_tensor, bind, is_complex, operands, store
 from ...ir.door.bind import convert as astype
 from ...ir.op import MapOp, register
 from ...ir.scalar.program import Builder, Val
@@ -23,9 +23,10 @@ from ..axes.cumulative import cumulative_sum
 from ..axes.reduce import sum as sum_
 from ..axes.slices import narrow
 from ..axes.views import broadcast_to, moveaxis, reshape
-from ..base.common import draw
+from ..base.common import draw, real_only
 from ..base.surface import public
 from ..build.join import concat, stack
+from ..build.pairs import complex_of, parts_of
 from ..elementwise.arithmetic import abs, add, divide, multiply, negative, subtract
 from ..elementwise.logic import equal, greater, less, less_equal, logical_and
 from ..elementwise.rounding import remainder
@@ -133,6 +134,21 @@ def _along_segments(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:
     return bind(LINE, x, bucket(xp, x, right=True), xp, fp)
 
 
+def _complex_interp(
+    x: Tensor, xp: Tensor, fp: Tensor, ends: tuple[Any, Any], period: Any
+) -> Tensor:
+    """Both parts of complex values, one by one."""
+    fp = fp if dt.is_complex(fp.dtype) else astype(fp, dt.complex_of(floating(fp).dtype))
+    parts = [
+        [None] * 2 if end is None else parts_of(store(end, fp.dtype, fp.device)) for end in ends
+    ]
+    found = [
+        interp(x, xp, part, parts[0][number], parts[1][number], period)
+        for number, part in enumerate(parts_of(fp))
+    ]
+    return complex_of(*found)
+
+
 @public
 def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
@@ -141,14 +157,17 @@ def interp(
 
     Below the first point it is `left` (the first value by default), above the last one `right`.
     With `period` positions wrap, and xp need not be sorted.  The dtype is that of the operands,
-    float32 for integers; there are gradients for x (at a point, that of the segment behind it), xp
-    and fp.  ShapeError for points that are not
-    in one dimension.
+    float32 for integers; values may be complex, positions not.  There are gradients for x (at a
+    point, that of the segment behind it), xp and fp.  ShapeError for points that are not in one
+    dimension.
 
     >>> hybrid.interp(hybrid.tensor([0.5, 2.0, 9.0]), [0.0, 1.0, 3.0], [0.0, 10.0, 20.0])
     tensor([ 5., 15., 20.])
     """
     x, xp, fp = operands(x, xp, fp)
+    if is_complex((fp, left, right)):
+        return _complex_interp(x, xp, fp, (left, right), period)
+    real_only("interp", x, xp)
     wanted = dt.promote(dt.promote(x.dtype, xp.dtype), fp.dtype)
     wanted = wanted if dt.is_float(wanted) else dt.default_float
     inner = dt.compute_type(wanted)
@@ -342,6 +361,7 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * mat
     tensor([ 0.,  3.,  6.,  9., 12.])
     """
     x = as_tensor(p)
+    real_only("unwrap", x)
     whole = dt.is_int(x.dtype) and hasattr(period, "__index__")
     x = x if whole else floating(x)
     along = normalize_axis(axis, x.ndim, "unwrap")

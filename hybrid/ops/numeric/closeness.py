@@ -23,8 +23,18 @@ from ...ir.scalar.program import Builder, Val
 from ..axes.extremes import all as all_
 from ..base.common import draw
 from ..base.surface import public
-from ..elementwise.arithmetic import clone
-from ..elementwise.logic import equal, isfinite, isinf, isnan, less, logical_and, logical_or
+from ..build.pairs import complex_of, parts_of
+from ..elementwise.arithmetic import abs, add, clone, multiply, subtract
+from ..elementwise.logic import (
+    equal,
+    isfinite,
+    isinf,
+    isnan,
+    less,
+    less_equal,
+    logical_and,
+    logical_or,
+)
 from ..elementwise.selection import where
 
 Function = Callable[..., Any]
@@ -72,6 +82,12 @@ _close: Function = function_of(
 )
 
 
+def _complex_close(left: Tensor, right: Tensor, relative: Any, absolute: Any) -> Tensor:
+    bound = add(absolute, multiply(relative, abs(right)))
+    near = logical_and(less_equal(abs(subtract(left, right)), bound), isfinite(right))
+    return logical_or(near, equal(left, right))
+
+
 @public(method=True)
 def isclose(
     a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False
@@ -86,9 +102,12 @@ def isclose(
     """
     left, right = operands(a, b, compares=True)
     wanted = dt.promote(left.dtype, right.dtype)
-    wanted = wanted if dt.is_float(wanted) else dt.float64
+    wanted = wanted if dt.is_inexact(wanted) else dt.float64
     left, right = astype(left, wanted), astype(right, wanted)
-    near = _close(left, right, rtol, atol)
+    if dt.is_complex(wanted):
+        near = _complex_close(left, right, rtol, atol)
+    else:
+        near = _close(left, right, rtol, atol)
     return logical_or(near, logical_and(isnan(left), isnan(right))) if equal_nan else near
 
 
@@ -118,7 +137,7 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Tensor:
     if left.shape != right.shape:
         return literal(False, dt.bool_, left.device)
     same = equal(left, right)
-    if equal_nan and dt.is_float(left.dtype) and dt.is_float(right.dtype):
+    if equal_nan and dt.is_inexact(left.dtype) and dt.is_inexact(right.dtype):
         same = logical_or(same, logical_and(isnan(left), isnan(right)))
     return all_(same)
 
@@ -180,13 +199,15 @@ def nan_to_num(
     """x with numbers in the place of NaN and of the infinities: by default 0 and the largest and
     smallest number of the dtype.
 
-    The elements replaced have the gradient 0.  Integers stay as they are.  `copy` is accepted for
-    NumPy's sake: values never alias.
+    The elements replaced have the gradient 0.  Integers stay as they are; of complex numbers both
+    parts are replaced.  `copy` is accepted for NumPy's sake: values never alias.
 
     >>> hybrid.nan_to_num(hybrid.tensor([1.0, hybrid.nan, hybrid.inf]), posinf=9.0)
     tensor([1., 0., 9.])
     """
     x = as_tensor(x)
+    if dt.is_complex(x.dtype):
+        return complex_of(*[nan_to_num(part, copy, nan, posinf, neginf) for part in parts_of(x)])
     if not dt.is_float(x.dtype):
         return clone(x)
     largest = _LARGEST[x.dtype]

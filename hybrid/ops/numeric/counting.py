@@ -22,7 +22,7 @@ from ..axes.extremes import max as max_
 from ..axes.extremes import min as min_
 from ..axes.slices import flip, narrow
 from ..axes.views import reshape
-from ..base.common import draw, ints
+from ..base.common import draw, ints, real_only
 from ..base.surface import public
 from ..build.create import ones, zeros
 from ..elementwise.arithmetic import subtract
@@ -110,6 +110,7 @@ def bincount(x: Tensor, /, weights: Any = None, minlength: int = 0) -> Tensor:
     tensor([0. , 1.5, 0. , 2. , 0. ])
     """
     x, least = as_tensor(x), operator.index(minlength)
+    real_only("bincount", x)
     if x.ndim != 1:
         raise ShapeError(f"bincount takes one dimension, not {x.ndim}; flatten x first")
     if least < 0:
@@ -156,6 +157,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     tensor([1, 4, 3, 2])
     """
     edges, x = operands(bins, x, compares=True)
+    real_only("digitize", edges, x)
     if edges.ndim != 1:
         raise ShapeError(f"digitize takes bins of one dimension, not {edges.ndim}")
     rises, falls = ordered(edges)

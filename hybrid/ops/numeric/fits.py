@@ -18,12 +18,14 @@ from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import HostOp, register
 from ..axes.reduce import sum as sum_
-from ..axes.views import expand_dims, matrix_transpose, reshape
+from ..axes.views import expand_dims, reshape
 from ..base.common import draw
 from ..base.surface import public
 from ..build.create import zeros
-from ..elementwise.arithmetic import add, divide, multiply, square, subtract
+from ..elementwise.arithmetic import abs, add, divide, multiply, square, subtract
 from ..elementwise.functions import sqrt
+from ..linalg.host import adjoint, plain
+from ..linalg.twins import twin
 from ..products.contract import matmul, outer
 from .polynomials import vander
 
@@ -39,7 +41,7 @@ def _inverse(columns: np.ndarray, rcond: float) -> np.ndarray:
 def _inverse_vjp(gradient: Tensor, out: Tensor, columns: Tensor, rcond: float) -> tuple[Tensor]:
     """The derivative of a pseudo-inverse of constant rank (G. H. Golub and V. Pereyra, SIAM Journal
     on Numerical Analysis 10, 1973): the inverse, and the two spaces that it leaves out."""
-    turned, back = matrix_transpose(out), matrix_transpose(gradient)
+    turned, back = adjoint(out), adjoint(gradient)
     inside = matmul(matmul(turned, gradient), turned)
     rows = subtract(back, matmul(columns, matmul(out, back)))
     rows = matmul(matmul(rows, out), turned)
@@ -63,24 +65,27 @@ INVERSE = register(
         params=("rcond",),
         accepts="f",
         vjp=_inverse_vjp,
-        reference=lambda columns, rcond: np.linalg.pinv(columns.astype(np.float64), rcond),
+        reference=lambda columns, rcond: np.linalg.pinv(plain(columns), rcond),
         samples=_inverse_samples,
         ulp=4000.0,
         doc="The matrix that gives the coefficients of columns with the least squares.",
     )
 )
+twin(INVERSE)
 
 
 # ---- fits
 def _points(x: Any, y: Any, degree: int, w: Any) -> tuple[Tensor, Tensor, Tensor | None, np.dtype]:
-    """Points and their weights, checked, in float64, and the dtype of results."""
+    """Points and their weights, checked, in double precision, and the dtype of results."""
     given = [t for t in (x, y, w) if t is not None]
     tensors = operands(*given)
     wanted = tensors[0].dtype
     for tensor in tensors[1:]:
         wanted = dt.promote(wanted, tensor.dtype)
-    wanted = wanted if dt.is_float(wanted) else dt.default_float
-    places, values, *weights = (astype(t, dt.float64) for t in tensors)
+    wanted = wanted if dt.is_inexact(wanted) else dt.default_float
+    places, values, *weights = (
+        astype(t, dt.complex128 if dt.is_complex(t.dtype) else dt.float64) for t in tensors
+    )
     if degree < 0:
         raise ArgumentError(f"polyfit: deg is {degree}; it has to be 0 or more")
     if places.ndim != 1 or not places.size:
@@ -92,6 +97,10 @@ def _points(x: Any, y: Any, degree: int, w: Any) -> tuple[Tensor, Tensor, Tensor
     return places, values, weights[0] if weights else None, wanted
 
 
+def _squares(operand: Tensor) -> Tensor:
+    return square(abs(operand) if dt.is_complex(operand.dtype) else operand)
+
+
 def _system(
     places: Tensor, values: Tensor, weights: Tensor | None, degree: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,7 +109,7 @@ def _system(
     if weights is not None:
         columns = multiply(columns, expand_dims(weights, -1))
         values = multiply(values, weights if values.ndim == 1 else expand_dims(weights, -1))
-    scale = sqrt(sum_(square(columns), axis=0))
+    scale = sqrt(sum_(_squares(columns), axis=0))
     return divide(columns, scale), values, scale
 
 
@@ -125,7 +134,7 @@ def _spread(inverse: Tensor, scale: Tensor, squares: Tensor, free: int | None) -
     than coefficients there are, None for covariances that are not scaled."""
     if free is not None and free <= 0:
         raise ArgumentError("polyfit: cov takes more points than coefficients, or cov='unscaled'")
-    found = divide(matmul(inverse, matrix_transpose(inverse)), outer(scale, scale))
+    found = divide(matmul(inverse, adjoint(inverse)), outer(scale, scale))
     left = 1.0 if free is None else divide(squares, free)
     return multiply(found if squares.ndim == 0 else expand_dims(found, -1), left)
 
@@ -147,7 +156,7 @@ def polyfit(
     the precision of the dtype by default) of the largest are left out; NumPy warns there.  `cov`
     gives the covariances of the coefficients too, scaled by the residuals unless it is "unscaled";
     `full` the sum of the squares, the rank, the singular values and rcond, for which it reads the
-    data.  Floats keep their dtype, integers give float32.  Gradients for x, y and w.
+    data.  Integers give float32.  Gradients for x, y and w.
 
     ShapeError for points that do not fit, ArgumentError for a negative degree or too few points
     for `cov`.
@@ -166,8 +175,8 @@ def polyfit(
     found = astype(found, wanted)
     if not full and not cov:
         return found
-    squares = sum_(square(subtract(matmul(columns, scaled), right)), axis=0)
+    squares = sum_(_squares(subtract(matmul(columns, scaled), right)), axis=0)
     if full:
-        return found, *_quality(columns, squares, rcond, wanted), rcond
+        return found, *_quality(columns, squares, rcond, dt.real_of(wanted)), rcond
     free = None if cov == "unscaled" else places.shape[0] - degree - 1
     return found, astype(_spread(inverse, scale, squares, free), wanted)

@@ -25,7 +25,7 @@ from ..axes.extremes import min as min_
 from ..axes.reduce import sum as sum_
 from ..axes.slices import narrow, slice_
 from ..axes.views import reshape
-from ..base.common import draw
+from ..base.common import draw, real_only
 from ..base.surface import public
 from ..build.create import arange
 from ..build.join import concat
@@ -74,6 +74,7 @@ def _even_of(what: str, low: Tensor, high: Tensor, count: int) -> Tensor:
 
 def _edges(what: str, x: Tensor, bins: Any, range: Any, weighted: bool) -> Tensor:
     """The edges that `bins` ask for: their number, themselves, or the name of an estimator."""
+    real_only(what, x)
     if isinstance(bins, str):
         if weighted:
             raise ArgumentError(f"{what}: bins={bins!r} cannot be estimated of weighted elements")

@@ -19,9 +19,12 @@ from ..axes.reduce import mean
 from ..axes.reduce import sum as sum_
 from ..axes.views import broadcast_to, matrix_transpose, reshape
 from ..axes.windows import diagonal
+from ..base.common import real_only
 from ..base.surface import public
 from ..build.create import full_like, zeros
 from ..build.join import concat
+from ..build.pairs import complex_of, parts_of
+from ..complex.arithmetic import conj, real
 from ..elementwise.arithmetic import divide, multiply, reciprocal, subtract
 from ..elementwise.functions import sqrt
 from ..elementwise.logic import less
@@ -41,6 +44,7 @@ def ptp(a: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     >>> hybrid.ptp(hybrid.tensor([[4, 9, 2], [1, 1, 1]]), axis=1)
     tensor([7, 0])
     """
+    real_only("ptp", as_tensor(a))
     return subtract(max_(a, axis, keepdims=keepdims), min_(a, axis, keepdims=keepdims))
 
 
@@ -115,7 +119,7 @@ def _checked_weights(weights: Any, name: str, count: int, x: Tensor) -> Tensor:
         raise ShapeError(f"cov: {name} of shape {loads.shape} for {count} observations")
     if any_(less(loads, 0)):
         raise ArgumentError(f"cov: {name} have to be 0 or more")
-    return astype(loads, x.dtype)
+    return astype(loads, dt.real_of(x.dtype))
 
 
 def _scale(x: Tensor, loads: Tensor, aloads: Any, ddof: float) -> tuple[Any, Any]:
@@ -138,7 +142,7 @@ def _products(x: Tensor, fewer: int, fweights: Any, aweights: Any) -> Tensor:
     )
     if floads is None and aloads is None:
         x = subtract(x, mean(x, 1, keepdims=True))
-        products = matmul(x, matrix_transpose(x))
+        products = matmul(x, matrix_transpose(conj(x)))
         left: Any = max(count - fewer, 0)
         scale = 1.0 / left if left else float("inf")
     else:
@@ -148,7 +152,7 @@ def _products(x: Tensor, fewer: int, fweights: Any, aweights: Any) -> Tensor:
         total, left = _scale(x, loads, aloads, fewer)
         center = divide(sum_(multiply(x, loads), 1, keepdims=True), total)
         x = subtract(x, center)
-        products = matmul(x, matrix_transpose(multiply(x, loads)))
+        products = matmul(x, matrix_transpose(conj(multiply(x, loads))))
         scale = reciprocal(where(less(left, 0), 0.0, left))
     return multiply(products, scale)
 
@@ -165,7 +169,8 @@ def cov(
     *,
     dtype: Any = None,
 ) -> Tensor:
-    """The covariances of variables: rows of m (columns where not rowvar), and of y if given.
+    """The covariances of variables: rows of m (columns where not rowvar), and of y if given; of
+    complex ones with the conjugate of the second.
 
     Sums are divided by the number of observations less ddof (1, or 0 for `bias`).  fweights are how
     often each observation counts, aweights its importance.  Floats keep their dtype, integers give
@@ -182,7 +187,9 @@ def cov(
     if not x.shape[0]:
         return zeros((0, 0), dtype=x.dtype, device=x.device)
     if y is not None:
-        x = concat([x, astype(_variables("cov", y, rowvar, False, dtype), x.dtype)], 0)
+        other = _variables("cov", y, rowvar, False, dtype)
+        both = x.dtype if not dt.is_complex(other.dtype) else dt.promote(x.dtype, other.dtype)
+        x = concat([astype(x, both), astype(other, both)], 0)
     wanted = x.dtype
     x = astype(x, dt.compute_type(wanted))
     fewer = int(not bias) if ddof is None else int(ddof)
@@ -192,7 +199,8 @@ def cov(
 
 @public
 def corrcoef(x: Tensor, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Tensor:
-    """The correlation coefficients of variables, as `cov` takes them: between -1 and 1.
+    """The correlation coefficients of variables, as `cov` takes them: between -1 and 1 (both
+    parts of complex ones).
 
     >>> hybrid.corrcoef(hybrid.tensor([[1.0, 2.0, 4.0], [3.0, 2.0, 0.0]]))
     tensor([[ 1., -1.],
@@ -201,6 +209,8 @@ def corrcoef(x: Tensor, y: Any = None, rowvar: bool = True, *, dtype: Any = None
     found = cov(x, y, rowvar, dtype=dtype)
     if found.ndim == 0:
         return divide(found, found)
-    spread = sqrt(diagonal(found))
+    spread = sqrt(real(diagonal(found)))
     scaled = divide(divide(found, reshape(spread, (-1, 1))), spread)
+    if dt.is_complex(scaled.dtype):
+        return complex_of(*[clip(part, -1.0, 1.0) for part in parts_of(scaled)])
     return clip(scaled, -1.0, 1.0)

@@ -29,9 +29,9 @@ from ..axes.reduce import cases, finish, infer_nonempty, keep_shape, mean, prod
 from ..axes.reduce import sum as sum_
 from ..axes.statistics import std_root
 from ..axes.views import broadcast_to, expand_dims, reshape
-from ..base.common import groups, shapes_of, wide
+from ..base.common import groups, real_only, shapes_of, wide
 from ..base.surface import public
-from ..elementwise.arithmetic import add, clone, divide, multiply, square, subtract
+from ..elementwise.arithmetic import abs, add, clone, divide, multiply, square, subtract
 from ..elementwise.logic import equal, greater, isnan, logical_not
 from ..elementwise.selection import maximum, minimum
 from ..elementwise.selection import where as where_
@@ -63,12 +63,16 @@ REPLACED = map_op(
 
 def without_nans(operand: Tensor, number: float) -> Tensor:
     """x with a number in the place of NaN."""
+    if dt.is_complex(operand.dtype):
+        return where_(isnan(operand), number, operand)
     return bind(REPLACED, operand, number=number) if dt.is_float(operand.dtype) else operand
 
 
 def _present(operand: Tensor, axis: Axis, keepdims: bool, dtype: np.dtype) -> Tensor:
-    """How many elements are no NaN, in a floating dtype."""
-    return sum_(astype(logical_not(isnan(operand)), dtype), axis=axis, keepdims=keepdims)
+    """How many elements are no NaN, in a floating dtype (the real one of a complex one)."""
+    return sum_(
+        astype(logical_not(isnan(operand)), dt.real_of(dtype)), axis=axis, keepdims=keepdims
+    )
 
 
 # ---- extremes
@@ -148,6 +152,7 @@ def _extreme_of(
 ) -> Tensor:
     plain, better = functions
     x = as_tensor(a)
+    real_only(op.name, x)
     if mask is not True:
         if start is None:
             raise ArgumentError(f"{op.name}: where= takes initial=, for what it leaves nothing of")
@@ -204,6 +209,7 @@ def nanmin(
 
 def _place(what: str, find: Any, fill: float, a: Any, axis: int | None, keepdims: bool) -> Tensor:
     x = as_tensor(a)
+    real_only(what, x)
     found = find(without_nans(x, fill), axis, keepdims=keepdims)
     if dt.is_float(x.dtype) and x.size and any_(isnan(_there(x, found, axis))):
         if any_(all_(isnan(x), axis)):  # else infinities stand behind NaN
@@ -349,7 +355,7 @@ def _counting(a: Any, mask: Any) -> Tensor:
     x = as_tensor(a)
     if mask is True:
         return x
-    x = x if dt.is_float(x.dtype) else astype(x, dt.default_float)
+    x = x if dt.is_inexact(x.dtype) else astype(x, dt.default_float)
     return where_(mask, x, float("nan"))
 
 
@@ -371,7 +377,7 @@ def nanmean(
     tensor([1. , 3.5])
     """
     x = _counting(a, where)
-    if not dt.is_float(x.dtype):
+    if not dt.is_inexact(x.dtype):
         return mean(x, axis, dtype=dtype, keepdims=keepdims)
     wanted = x.dtype if dtype is None else dt.canonical(dtype)
     inner = dt.compute_type(wanted)
@@ -401,7 +407,7 @@ def nanvar(
     reduced by `ddof` (or `correction`).
 
     `mean` is the mean, with the axes kept, where it is known.  NaN where no more elements than that
-    are left.  Integers and bools give float32.
+    are left.  Integers and bools give float32, complex numbers the mean of |x - mean|^2.
 
     >>> hybrid.nanvar(hybrid.tensor([[1.0, hybrid.nan, 3.0], [3.0, 4.0, 8.0]]), axis=1)
     tensor([1.    , 4.6667])
@@ -415,6 +421,8 @@ def nanvar(
     if mean is None:
         mean = divide(sum_(without_nans(x, 0.0), axis, keepdims=True), count)
     distance = where_(isnan(x), 0.0, subtract(x, mean))
+    if dt.is_complex(inner):
+        wanted, distance = dt.real_of(wanted), abs(distance)
     squares = sum_(square(distance), axis, keepdims=True)
     left = subtract(count, fewer)
     result = where_(greater(left, 0), divide(squares, left), float("nan"))

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.errors import ArgumentError, ShapeError, UnsupportedError
+from ...core.errors import ArgumentError, ShapeError
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import MapOp, register
+from ...ir.op import MapOp, extend, register
 from ...ir.scalar.program import Builder, Val
 from ..axes.cumulative import cumulative_prod
 from ..axes.slices import flip, narrow
@@ -24,8 +24,14 @@ from ..base.common import draw, wide
 from ..base.surface import public
 from ..build.create import arange, ones, zeros, zeros_like
 from ..build.join import concat, stack
+from ..build.matrices import eye
+from ..build.pairs import complex_of, conjugate, parts_of
+from ..complex.arithmetic import real
+from ..complex.formulas import multiply as multiply_parts
+from ..complex.records import joined
 from ..elementwise.arithmetic import abs, add, divide, multiply, negative, subtract
 from ..elementwise.logic import less_equal
+from ..linalg.eigen import eigvals
 from ..products.contract import matmul
 from .ranks import floating
 from .sequences import convolve
@@ -94,6 +100,58 @@ VALUES = register(
         ulp=400.0,  # where terms cancel
         doc="A polynomial by Horner's rule; every product and sum is rounded.",
     )
+)
+
+
+def _complex_body(algebra: Builder, p_re: Any, p_im: Any, re: Val, im: Val) -> tuple[Val, Val]:
+    zero = algebra.const(re.type, 0)
+    found = zero, zero
+    for number in range(p_re.shape[0]):
+        place = algebra.const("i64", number)
+        left, right = multiply_parts(algebra, *found, re, im)
+        found = left + p_re.at_coords(place), right + p_im.at_coords(place)
+    return found
+
+
+def _complex_vjp(
+    gradient: Any, out: Any, p_re: Tensor, p_im: Tensor, re: Tensor, im: Tensor
+) -> tuple[Any, ...]:
+    given, p, x = complex_of(*gradient), complex_of(p_re, p_im), complex_of(re, im)
+    powers = vander(reshape(x, (x.size,)), p.shape[0])
+    by_coefficients = matmul(reshape(given, (x.size,)), conjugate(powers))
+    by_place = multiply(given, conjugate(polyval(polyder(p), x)))
+    return *parts_of(by_coefficients), *parts_of(by_place)
+
+
+def _complex_reference(*parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = np.polyval(joined(*parts[:2]), joined(*parts[2:]))
+    return found.real, found.imag
+
+
+def _complex_samples(rng: np.random.Generator) -> Any:
+    yield [draw(rng, 4), draw(rng, 4), draw(rng, 3, 5), draw(rng, 3, 5)], {}
+
+
+COMPLEX_VALUES = register(
+    MapOp(
+        "complex_polynomial_values",
+        4,
+        lambda p_re, p_im, re, im: (re, re),
+        body=_complex_body,
+        gathers=(0, 1),
+        nout=2,
+        vjp=_complex_vjp,
+        accepts="f",
+        facts=frozenset(["modulus"]),
+        reference=_complex_reference,
+        samples=_complex_samples,
+        ulp=400.0,
+        doc="`polynomial_values` of complex numbers, over their parts.",
+    )
+)
+extend(
+    VALUES,
+    on_complex=lambda p, x: complex_of(*bind(COMPLEX_VALUES, *parts_of(p), *parts_of(x))),
 )
 
 
@@ -227,17 +285,25 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Tensor:
 
 @public
 def poly(seq_of_zeros: Any) -> Tensor:
-    """The coefficients of the polynomial with these zeros and the leading coefficient 1.
+    """The coefficients of the polynomial with these zeros, or with the eigenvalues of a square
+    matrix, and the leading coefficient 1.
 
-    UnsupportedError for a matrix, whose eigenvalues NumPy takes.
+    Those of complex zeros are complex, also where NumPy finds them real; those of a real matrix are
+    real.  ShapeError for what is neither a sequence nor a square matrix.
 
     >>> hybrid.poly([1.0, 2.0])  # (x - 1) (x - 2)
     tensor([ 1., -3.,  2.])
     """
-    roots = as_tensor(seq_of_zeros)
-    if roots.ndim > 1:
-        raise UnsupportedError("poly takes zeros in one dimension; give it eigenvalues of a matrix")
-    roots = floating(reshape(roots, (roots.size,)))
+    given = as_tensor(seq_of_zeros)
+    if given.ndim > 2 or (given.ndim == 2 and given.shape[0] != given.shape[1]):
+        raise ShapeError(f"poly takes zeros or a square matrix, not shape {given.shape}")
+    if given.ndim < 2:
+        return _of_zeros(floating(reshape(given, (given.size,))))
+    found = _of_zeros(eigvals(given))
+    return found if dt.is_complex(given.dtype) else real(found)
+
+
+def _of_zeros(roots: Tensor) -> Tensor:
     if not roots.shape[0]:
         return ones((), dtype=roots.dtype, device=roots.device)
     one = ones((1,), dtype=roots.dtype, device=roots.device)
@@ -245,6 +311,33 @@ def poly(seq_of_zeros: Any) -> Tensor:
     for place in range(roots.shape[0]):
         found = convolve(found, concat([one, negative(narrow(roots, 0, place, 1))], 0))
     return found
+
+
+@public
+def roots(p: Any) -> Tensor:
+    """The zeros of the polynomial with these coefficients, complex numbers always: the eigenvalues
+    of its companion matrix (R. Horn, C. Johnson, "Matrix analysis", 1985).
+
+    First coefficients that are 0 are left out, last ones give zeros at 0: that reads the data.
+    ShapeError for coefficients that are not in one dimension; the gradient is that of `eigvals`.
+
+    >>> hybrid.roots([1.0, -3.0, 2.0]).real.sort()
+    tensor([1., 2.])
+    """
+    (coefficients,) = _coefficients("roots", p)
+    coefficients = floating(coefficients)
+    places = np.flatnonzero(coefficients.numpy())
+    kind = dt.complex_of(coefficients.dtype)
+    if not places.size:
+        return zeros((0,), dtype=kind, device=coefficients.device)
+    first, last = int(places[0]), int(places[-1])
+    nothing = zeros((coefficients.shape[0] - last - 1,), dtype=kind, device=coefficients.device)
+    if first == last:
+        return nothing
+    head = narrow(coefficients, 0, first, 1)
+    row = negative(divide(narrow(coefficients, 0, first + 1, last - first), head))
+    ones_below = eye(last - first - 1, last - first, dtype=row.dtype, device=row.device)
+    return concat([eigvals(concat([reshape(row, (1, last - first)), ones_below], 0)), nothing], 0)
 
 
 @public

@@ -23,6 +23,7 @@ from ..axes.reduce import mean
 from ..axes.reduce import sum as sum_
 from ..axes.slices import narrow
 from ..axes.views import broadcast_to, expand_dims, moveaxis, reshape
+from ..base.common import real_only
 from ..base.surface import public
 from ..elementwise.arithmetic import add, divide, multiply, subtract
 from ..elementwise.logic import equal, greater_equal, isnan, less, logical_not
@@ -127,6 +128,7 @@ def _between(low: Tensor, high: Tensor, upper: Tensor) -> Tensor:
 
 
 def _check(what: str, x: Tensor, method: str, weights: Any) -> None:
+    real_only(what, x)
     if method not in _METHODS:
         raise ArgumentError(f"{what}: method {method!r} is none of {', '.join(_METHODS)}")
     if weights is not None and method != "inverted_cdf":
@@ -288,6 +290,7 @@ def median(a: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     tensor(2.5)
     """
     x = as_tensor(a)
+    real_only("median", x)
     rows, kept = lines(x, axis, "median")
     count = rows.shape[-1]
     if not count:
@@ -308,6 +311,7 @@ def _nan_quantile(
 ) -> Tensor:
     """Quantiles of the elements that are no NaN: how many there are is known for each line."""
     x = as_tensor(a)
+    real_only(what, x)
     if not dt.is_float(x.dtype):
         return _quantile(what, x, q, shares, axis, method, keepdims)
     _check(what, x, method, None)
@@ -384,6 +388,7 @@ def nanmedian(a: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     tensor([2.5, 5. ])
     """
     x = as_tensor(a)
+    real_only("nanmedian", x)
     if not dt.is_float(x.dtype):
         return median(x, axis, keepdims=keepdims)
     rows, kept = lines(x, axis, "nanmedian")

@@ -31,9 +31,9 @@ Tensor = Any
 
 
 def floating(operand: Any) -> Tensor:
-    """A tensor of floats: integers and bools are converted to float32."""
+    """A tensor of floats or complex numbers: integers and bools are converted to float32."""
     operand = as_tensor(operand)
-    return operand if dt.is_float(operand.dtype) else astype(operand, dt.default_float)
+    return operand if dt.is_inexact(operand.dtype) else astype(operand, dt.default_float)
 
 
 def lines(operand: Tensor, axis: Any, what: str) -> tuple[Tensor, Ints]:

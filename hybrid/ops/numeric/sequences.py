@@ -25,8 +25,10 @@ from ..axes.views import reshape
 from ..base.common import shapes_of, wide
 from ..base.surface import public
 from ..build.create import arange, ones
+from ..build.pairs import complex_of, conjugate, parts_of
 from ..elementwise.arithmetic import abs, add, multiply, subtract
 from ..elementwise.trigonometry import cos
+from ..linalg.twins import twin
 from ..products.contract import matmul, tensordot
 from ..products.convolution import conv1d
 
@@ -59,9 +61,15 @@ def _vjp(gradient: Tensor, out: Tensor, left: Tensor, right: Tensor, mode: str) 
 
     def by(other: Tensor) -> Tensor:
         spread = gradient if mode == "full" else embed(gradient, full, (begin,), (1,))
-        return convolved(spread, flip(other), "valid")
+        return convolved(spread, conjugate(flip(other)), "valid")
 
     return lambda: by(right), lambda: by(left)
+
+
+def _reference(left: np.ndarray, right: np.ndarray, mode: Any) -> np.ndarray:
+    if left.dtype.kind != "c":
+        left, right = wide(left), wide(right)
+    return np.convolve(left, right, mode)
 
 
 CONVOLVE = register(
@@ -74,7 +82,7 @@ CONVOLVE = register(
         vjp=_vjp,
         keeps=frozenset("01"),
         facts=frozenset(["total"]),
-        reference=lambda left, right, mode: np.convolve(wide(left), wide(right), mode),
+        reference=_reference,
         ulp=80.0,
         samples=shapes_of(
             [
@@ -89,10 +97,21 @@ CONVOLVE = register(
 )
 
 
+twin(
+    CONVOLVE,
+    samples=shapes_of([((7, 2), (3, 2), {"mode": "full"}), ((2, 2), (5, 2), {"mode": "same"})]),
+)
+
+
 def convolved(left: Tensor, right: Tensor, mode: str) -> Tensor:
-    """The convolution of two sequences of one dtype."""
+    """The convolution of two sequences of one dtype; of complex ones, where no host step is, four
+    of their parts."""
     if left.device is HOST:
         return bind(CONVOLVE, left, right, mode=mode)
+    if dt.is_complex(left.dtype):
+        (a, b), (c, d) = parts_of(left), parts_of(right)
+        real_part = subtract(convolved(a, c, mode), convolved(b, d, mode))
+        return complex_of(real_part, add(convolved(a, d, mode), convolved(b, c, mode)))
     begin, size = _range(left.shape[0], right.shape[0], mode)
     if left.shape[0] < right.shape[0]:
         left, right = right, left
@@ -131,13 +150,14 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Tensor:
 
 @public
 def correlate(a: Any, v: Any, mode: str = "valid") -> Tensor:
-    """The cross-correlation of two sequences: sum over n of a[n + k] * v[n]; modes are those of
-    `convolve`.
+    """The cross-correlation of two sequences: sum over n of a[n + k] * conj(v[n]); modes are those
+    of `convolve`.
 
     >>> hybrid.correlate(hybrid.tensor([1.0, 2.0, 3.0]), [0.0, 1.0, 0.5], "same")
     tensor([2. , 3.5, 3. ])
     """
     left, right = _sequences("correlate", a, v, mode)
+    right = conjugate(right)
     if left.shape[0] < right.shape[0]:  # NumPy exchanges them, which moves the middle
         return flip(convolved(right, flip(left), mode))
     return convolved(left, flip(right), mode)
@@ -162,13 +182,14 @@ def inner(a: Any, b: Any, /) -> Tensor:
 
 @public
 def vdot(a: Any, b: Any, /) -> Tensor:
-    """The sum of products of the elements of two flattened tensors of one size.
+    """The sum of products of the elements of two flattened tensors of one size, of complex ones
+    with the conjugate of a.
 
     >>> hybrid.vdot(hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([[1, 1], [10, 10]]))
     tensor(73)
     """
     a, b = operands(a, b)
-    return matmul(reshape(a, (a.size,)), reshape(b, (b.size,)))
+    return matmul(conjugate(reshape(a, (a.size,))), reshape(b, (b.size,)))
 
 
 # ---- windows

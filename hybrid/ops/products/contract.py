@@ -26,6 +26,7 @@ from ..axes.views import expand_dims, matrix_transpose, moveaxis, permute_dims, 
 from ..base.common import Part, draw, inferred, wide
 from ..base.surface import public
 from ..build.join import concat
+from ..build.pairs import conjugate
 from ..elementwise.arithmetic import multiply
 
 Ints = tuple[int, ...]
@@ -274,8 +275,8 @@ def tensordot(a: Tensor, b: Tensor, /, axes: Any = 2) -> Tensor:
 
 @public(linalg=True)
 def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
-    """Dot products along an axis; the other axes broadcast.  Of complex tensors the first is
-    conjugated, as in NumPy.
+    """Dot products along an axis, of complex tensors with the conjugate of a; the other axes
+    broadcast.
 
     ShapeError where the sizes along the axis differ.
 
@@ -287,7 +288,7 @@ def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     operand, result = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
     if operand.shape[-1] != result.shape[-1]:
         raise ShapeError(f"vecdot: axis {axis} has size {operand.shape[-1]} and {result.shape[-1]}")
-    out = matmul(expand_dims(operand, -2), expand_dims(result, -1))
+    out = matmul(expand_dims(conjugate(operand), -2), expand_dims(result, -1))
     return reshape(out, out.shape[:-2])
 
 
@@ -321,17 +322,14 @@ def dot(a: Tensor, b: Tensor, /) -> Tensor:
 
 @public(linalg=True)
 def kron(a: Tensor, b: Tensor, /) -> Tensor:
-    """Kronecker product of tensors of one rank.
-
-    ShapeError for tensors of different ranks.
+    """Kronecker product of tensors; one of fewer dimensions gets axes of size 1 before its own.
 
     >>> hybrid.kron(hybrid.eye(2), hybrid.tensor([[1.0, 2.0]]))
     tensor([[1., 2., 0., 0.],
             [0., 0., 1., 2.]])
     """
     a, b = operands(a, b)
-    if a.ndim != b.ndim:
-        raise ShapeError(f"kron takes tensors of one rank, not {a.shape} and {b.shape}")
-    operand = reshape(a, tuple(v for n in a.shape for v in (n, 1)))
-    result = reshape(b, tuple(v for n in b.shape for v in (1, n)))
-    return reshape(multiply(operand, result), tuple(m * n for m, n in zip(a.shape, b.shape)))
+    left, right = ((1,) * (b.ndim - a.ndim) + a.shape, (1,) * (a.ndim - b.ndim) + b.shape)
+    operand = reshape(a, tuple(v for n in left for v in (n, 1)))
+    result = reshape(b, tuple(v for n in right for v in (1, n)))
+    return reshape(multiply(operand, result), tuple(m * n for m, n in zip(left, right)))

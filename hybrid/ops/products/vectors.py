@@ -11,6 +11,7 @@ from ...core.errors import ShapeError
 from ...ir.door.bind import operands
 from ..axes.views import expand_dims, squeeze
 from ..base.surface import public
+from ..build.pairs import conjugate
 from .contract import matmul
 
 Tensor = Any
@@ -41,7 +42,8 @@ def matvec(x1: Tensor, x2: Any) -> Tensor:
 
 @public
 def vecmat(x1: Tensor, x2: Any) -> Tensor:
-    """x1 @ x2 of vectors x1[..., n] and matrices x2[..., n, m], as [..., m]; stacks broadcast.
+    """conj(x1) @ x2 of vectors x1[..., n] and matrices x2[..., n, m], as [..., m]; stacks
+    broadcast.
 
     ShapeError where the shapes do not fit.
 
@@ -49,4 +51,4 @@ def vecmat(x1: Tensor, x2: Any) -> Tensor:
     tensor([-2., -2.])
     """
     left, right = _checked("vecmat", x1, x2, 1)
-    return squeeze(matmul(expand_dims(left, -2), right), -2)
+    return squeeze(matmul(expand_dims(conjugate(left), -2), right), -2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.op import map_op
+from ...ir.op import extend, map_op
 from ..base.surface import public
 from ..elementwise.arithmetic import (
     abs,
@@ -298,6 +298,15 @@ sinc: Function = public(
     special=True,
     method=True,
 )
+
+
+def _complex_sinc(x: Tensor) -> Tensor:
+    none = equal(x, 0)
+    angle = multiply(where(none, 1.0, x), math.pi)
+    return where(none, 1.0, divide(sin(angle), angle))
+
+
+extend(sinc.op, on_complex=_complex_sinc)  # type: ignore[attr-defined]
 
 
 def _exprel_reference(x: np.ndarray) -> Any:

@@ -163,7 +163,7 @@ ERRORS = [
     (ArgumentError, lambda x: hybrid.polyint(x, 3, [1, 2])),
     (hybrid.ShapeError, lambda x: hybrid.polyadd(hybrid.ones(2, 2), x)),
     (hybrid.ShapeError, lambda x: hybrid.polyval(hybrid.ones(2, 2), x)),
-    (hybrid.UnsupportedError, lambda x: hybrid.poly(hybrid.ones(2, 2))),
+    (hybrid.ShapeError, lambda x: hybrid.poly(hybrid.ones(2, 3))),
     (ArgumentError, lambda x: hybrid.polyfit(x, x, -1)),
     (ArgumentError, lambda x: hybrid.polyfit(x, x, 2, cov=True)),
     (hybrid.ShapeError, lambda x: hybrid.polyfit(x, x[:2], 1)),
