@@ -11,7 +11,7 @@ import numpy as np
 from ...core import dtypes as dt
 from .sources import Number, Source, sampler
 
-__all__ = ["CAUCHY", "EXPONENTIAL", "GAMMA", "LAPLACE", "VON_MISES"]
+__all__ = ["CAUCHY", "EXPONENTIAL", "GAMMA", "LAPLACE", "VON_MISES", "WALD"]
 
 _PAIRS = 8  # of tries of a gamma number: each fails with a probability of 0.049 or less
 _BOOST = _PAIRS  # the attempt that draws the power of a small shape
@@ -98,6 +98,18 @@ def _von_mises(source: Source, kappa: Number) -> Number:
     return source.select(kappa >= 0.0, 2.0 * source.atan(kept), source.const(float("nan")))
 
 
+def _wald(source: Source, mean: Number, scale: Number) -> Number:
+    """Michael, Schucany and Haas, American Statistician 30 (1976): the smaller root of a
+    chi-squared number, without a difference, or the larger one."""
+    words = source.words(0)
+    radius = source.log(source.unit(words[0])) * -2.0
+    wave = source.cos_turns(source.unit(words[1]))
+    part = radius * (wave * wave) * (mean / (2.0 * scale))
+    grown = 1.0 + part + source.sqrt(part * (2.0 + part))
+    smaller = source.unit(words[2]) * (1.0 + 1.0 / grown) <= 1.0
+    return mean * source.select(smaller, 1.0 / grown, grown)
+
+
 EXPONENTIAL = sampler(
     "random_exponential",
     _exponential,
@@ -137,4 +149,13 @@ VON_MISES = sampler(
     operands=1,
     ulp=4096.0,
     doc="Angles around 0 of the von Mises distribution of a concentration.",
+)
+WALD = sampler(
+    "random_wald",
+    _wald,
+    ((14, 5), _EDGE.astype(np.float32), np.array(2.0, np.float32), {"dtype": dt.float32}),
+    ((3, 5), np.array(2.0), _EDGE, {"dtype": dt.float64}),
+    operands=2,
+    ulp=4096.0,
+    doc="Inverse Gaussian numbers of a mean and a scale.",
 )

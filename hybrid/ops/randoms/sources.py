@@ -131,7 +131,9 @@ def sampler(
 
     inner: the floating type inside, where it is not that of the result; rows: see `states`."""
 
-    def body(algebra: Builder, seed: Val, offset: Val, *given: Val, shape: Ints, **more: Any) -> Val:
+    def body(
+        algebra: Builder, seed: Val, offset: Val, *given: Val, shape: Ints, **more: Any
+    ) -> Val:
         dtype = more.pop("dtype")
         kind = inner or TYPE[dtype]
         result = formula(Scalars(algebra, seed, offset, kind), *given, **more)
