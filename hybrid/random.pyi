@@ -188,6 +188,15 @@ def lognormal(
 ) -> Tensor:
     """e^x with x normal, of mean `mean` and standard deviation sigma; size and dtype as for `uniform`."""
 
+def logseries(
+    p: Any,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """Numbers of the logarithmic series distribution, -p^k / (k log(1 - p)), int64; size as for `uniform`."""
+
 def multinomial(
     n: Any,
     pvals: Any,
@@ -232,6 +241,18 @@ def noncentral_chisquare(
     device: Any = None,
 ) -> Tensor:
     """Noncentral chi-squared numbers: chi-squared with df plus twice a Poisson number (of the rate nonc / 2) of degrees of freedom; size and dtype as for `uniform`."""
+
+def noncentral_f(
+    dfnum: Any,
+    dfden: Any,
+    nonc: Any,
+    size: Any = None,
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """Noncentral F numbers: as for `f`, with a noncentral chi-squared number above."""
 
 def normal(
     loc: Any = 0.0,

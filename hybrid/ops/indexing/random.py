@@ -12,7 +12,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Device
 from ...core.aval import device as to_device
-from ...core.errors import DeviceError, DTypeError, HybridError
+from ...core.errors import ArgumentError, DeviceError, DTypeError, HybridError
 from ...core.shapes import as_shape
 from ...ir.door.bind import as_tensor, literal
 from ...ir.door.bind import convert as astype
@@ -163,7 +163,7 @@ def randint(
 ) -> Tensor:
     """Integers low..high-1 (or 0..low-1), int64 by default.
 
-    HybridError where there is no such integer or the dtype cannot hold it.
+    ArgumentError where there is no such integer or the dtype cannot hold it.
 
     >>> hybrid.randint(1, 7, 5, generator=hybrid.Generator(0))
     tensor([6, 3, 2, 3, 5])
@@ -176,7 +176,7 @@ def randint(
         or high <= low
         or not (dt.can_hold(wanted, int(low)) and dt.can_hold(wanted, int(high) - 1))
     ):
-        raise HybridError(f"randint: {low}..{high - 1} is empty or does not fit {wanted.name}")
+        raise ArgumentError(f"randint: {low}..{high - 1} is empty or does not fit {wanted.name}")
     source = source_of(generator, device)
     first, count = (
         literal(v % 2**64, dt.uint64, source.device) for v in (int(low), int(high) - int(low))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...core.errors import ArgumentError
 from ..base.surface import public
 from ..elementwise.arithmetic import add, divide, multiply, negative, subtract
 from ..elementwise.functions import exp, expm1, log, sqrt
@@ -17,7 +18,7 @@ from ..elementwise.selection import clip, where
 from ..indexing.draws import NORMAL, UNIFORM
 from ..indexing.generators import Generator
 from ..special.normal import ndtr, ndtri
-from .parameters import ANY, AT_LEAST_ZERO, POSITIVE, Call
+from .parameters import ANY, AT_LEAST_ZERO, POSITIVE, Drawing
 from .samplers import CAUCHY, EXPONENTIAL, LAPLACE
 
 Tensor = Any
@@ -45,7 +46,7 @@ def uniform(
     >>> hybrid.random.uniform(-1, 1, (2, 3)).shape
     (2, 3)
     """
-    call = Call(
+    call = Drawing(
         "uniform", size, (dtype, generator, device), {"low": (low, ANY), "high": (high, ANY)}
     )
     low, high = call.values
@@ -73,7 +74,7 @@ def normal(
     >>> hybrid.round(x.std(axis=0), 3)
     tensor([0.001, 0.999])
     """
-    call = Call(
+    call = Drawing(
         "normal",
         size,
         (dtype, generator, device),
@@ -100,7 +101,9 @@ def exponential(
     >>> hybrid.random.exponential(2.0, 3, generator=hybrid.Generator(0))
     tensor([1.8374, 0.0563, 7.8799])
     """
-    call = Call("exponential", size, (dtype, generator, device), {"scale": (scale, AT_LEAST_ZERO)})
+    call = Drawing(
+        "exponential", size, (dtype, generator, device), {"scale": (scale, AT_LEAST_ZERO)}
+    )
     (scale,) = call.values
     return multiply(call.draw(EXPONENTIAL), scale)
 
@@ -123,7 +126,7 @@ def laplace(
     >>> hybrid.random.laplace(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([-0.9187, -0.0282,  3.9399])
     """
-    call = Call(
+    call = Drawing(
         "laplace",
         size,
         (dtype, generator, device),
@@ -143,15 +146,15 @@ def logistic(
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """Logistic numbers, whose distribution function is sigmoid((x - loc) / scale); size and dtype as
-    for `uniform`.
+    """Logistic numbers, whose distribution function is sigmoid((x - loc) / scale); size and dtype
+    as for `uniform`.
 
     ArgumentError for a negative scale (NaN in a tensor).  Gradients flow to both.
 
     >>> hybrid.random.logistic(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([ 0.4094, -3.5561,  3.9203])
     """
-    call = Call(
+    call = Drawing(
         "logistic",
         size,
         (dtype, generator, device),
@@ -179,7 +182,7 @@ def gumbel(
     >>> hybrid.random.gumbel(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([ 0.0848,  3.5702, -1.3712])
     """
-    call = Call(
+    call = Drawing(
         "gumbel",
         size,
         (dtype, generator, device),
@@ -206,7 +209,7 @@ def cauchy(
     >>> hybrid.random.cauchy(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([-1.3807,  0.0436, 32.7219])
     """
-    call = Call(
+    call = Drawing(
         "cauchy",
         size,
         (dtype, generator, device),
@@ -226,14 +229,15 @@ def lognormal(
     generator: Generator | None = None,
     device: Any = None,
 ) -> Tensor:
-    """e^x with x normal, of mean `mean` and standard deviation sigma; size and dtype as for `uniform`.
+    """e^x with x normal, of mean `mean` and standard deviation sigma; size and dtype as for
+    `uniform`.
 
     ArgumentError for a negative sigma (NaN in a tensor).  Gradients flow to both.
 
     >>> hybrid.random.lognormal(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([2.6943, 0.8576, 0.3053])
     """
-    call = Call(
+    call = Drawing(
         "lognormal",
         size,
         (dtype, generator, device),
@@ -259,7 +263,7 @@ def rayleigh(
     >>> hybrid.random.rayleigh(1.0, 3, generator=hybrid.Generator(0))
     tensor([1.3555, 0.2373, 2.8071])
     """
-    call = Call("rayleigh", size, (dtype, generator, device), {"scale": (scale, AT_LEAST_ZERO)})
+    call = Drawing("rayleigh", size, (dtype, generator, device), {"scale": (scale, AT_LEAST_ZERO)})
     (scale,) = call.values
     return multiply(sqrt(multiply(call.draw(EXPONENTIAL), 2.0)), scale)
 
@@ -281,7 +285,7 @@ def weibull(
     >>> hybrid.random.weibull(2.0, 3, generator=hybrid.Generator(0))
     tensor([0.9585, 0.1678, 1.9849])
     """
-    call = Call("weibull", size, (dtype, generator, device), {"a": (a, AT_LEAST_ZERO)})
+    call = Drawing("weibull", size, (dtype, generator, device), {"a": (a, AT_LEAST_ZERO)})
     (a,) = call.values
     drawn = call.draw(EXPONENTIAL)
     a = call.operand(a)
@@ -304,7 +308,7 @@ def pareto(
     >>> hybrid.random.pareto(3.0, 3, generator=hybrid.Generator(0))
     tensor([0.3583, 0.0094, 2.7185])
     """
-    call = Call("pareto", size, (dtype, generator, device), {"a": (a, POSITIVE)})
+    call = Drawing("pareto", size, (dtype, generator, device), {"a": (a, POSITIVE)})
     (a,) = call.values
     return expm1(divide(call.draw(EXPONENTIAL), a))
 
@@ -325,7 +329,7 @@ def power(
     >>> hybrid.random.power(3.0, 3, generator=hybrid.Generator(0))
     tensor([0.7362, 0.9907, 0.2689])
     """
-    call = Call("power", size, (dtype, generator, device), {"a": (a, POSITIVE)})
+    call = Drawing("power", size, (dtype, generator, device), {"a": (a, POSITIVE)})
     (a,) = call.values
     return exp(negative(divide(call.draw(EXPONENTIAL), a)))
 
@@ -350,13 +354,16 @@ def triangular(
     >>> hybrid.random.triangular(0.0, 1.0, 4.0, 3, generator=hybrid.Generator(0))
     tensor([1.3146, 3.4228, 0.2789])
     """
-    call = Call(
+    call = Drawing(
         "triangular",
         size,
         (dtype, generator, device),
         {"left": (left, ANY), "mode": (mode, ANY), "right": (right, ANY)},
     )
     left, mode, right = call.values
+    if all(isinstance(v, float) for v in call.values):
+        if not left <= mode <= right or not left < right:
+            raise ArgumentError(f"triangular: not {left} <= {mode} <= {right}, or both ends equal")
     left, mode, right = [call.operand(v) for v in call.values]
     drawn = call.draw(UNIFORM)
     width, rise, fall = subtract(right, left), subtract(mode, left), subtract(right, mode)
@@ -391,7 +398,7 @@ def truncated_normal(
     >>> hybrid.random.truncated_normal(0.0, 1.0, 1.0, 2.0, 3, generator=hybrid.Generator(0))
     tensor([1.4257, 1.0157, 1.9533])
     """
-    call = Call(
+    call = Drawing(
         "truncated_normal",
         size,
         (dtype, generator, device),

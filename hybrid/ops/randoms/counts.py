@@ -162,8 +162,8 @@ def _binomial(source: Source, number: Number, chance: Number) -> Number:
 POISSON = sampler(
     "random_poisson",
     _poisson,
-    ((12, 6), np.array([0.0, 0.3, 9.0, 11.0, 500.0, 1e9]), {"dtype": dt.int64}),
-    operands=1,
+    ((12, 6), np.array([0.0, 0.3, 9.0, 11.0, 500.0, 6e4]), {"dtype": dt.int64}),
+    takes=1,
     inner="f64",
     doc="Poisson numbers of a rate.",
 )
@@ -172,11 +172,11 @@ BINOMIAL = sampler(
     _binomial,
     (
         (12, 6),
-        np.array([0.0, 5.0, 100.0, 100.0, 1e6, 60.0]),
+        np.array([0.0, 5.0, 100.0, 100.0, 5e4, 60.0]),
         np.array([0.5, 0.3, 0.02, 0.7, 0.5, 1.0]),
         {"dtype": dt.int64},
     ),
-    operands=2,
+    takes=2,
     inner="f64",
     doc="Numbers of successes in so many trials of a probability.",
 )

@@ -12,15 +12,15 @@ from ...core import dtypes as dt
 from ...ir.door.bind import convert as astype
 from ..base.surface import public
 from ..elementwise.arithmetic import add, divide, multiply, negative, subtract
-from ..elementwise.functions import log1p, sigmoid, sqrt
-from ..elementwise.logic import isnan, less
+from ..elementwise.functions import expm1, log, log1p, sigmoid, sqrt
+from ..elementwise.logic import greater_equal, isnan, less
 from ..elementwise.numeric import rint
 from ..elementwise.rounding import floor
-from ..elementwise.selection import where
-from ..indexing.draws import NORMAL
+from ..elementwise.selection import maximum, where
+from ..indexing.draws import NORMAL, UNIFORM
 from ..indexing.generators import Generator
 from .counts import BINOMIAL, POISSON
-from .parameters import ANY, AT_LEAST_ZERO, CHANCE, POSITIVE, SOME_CHANCE, Call
+from .parameters import ANY, AT_LEAST_ZERO, CHANCE, POSITIVE, RATE, SOME_CHANCE, Drawing, Limits
 from .samplers import EXPONENTIAL, GAMMA, VON_MISES, WALD
 
 Tensor = Any
@@ -30,6 +30,13 @@ TURN = 6.283185307179586
 
 def _half(degrees: Any) -> Any:
     return degrees * 0.5 if isinstance(degrees, float) else multiply(degrees, 0.5)
+
+
+def _noncentral(call: Drawing, df: Any, nonc: Any) -> Tensor:
+    rate = astype(call.operand(_half(nonc)), dt.float64)
+    more = call.draw(POISSON, rate, dtype=dt.int64)
+    known = where(less(more, 0), float("nan"), astype(more, call.dtype))
+    return multiply(call.draw(GAMMA, add(known, _half(df)), log=False), 2.0)
 
 
 @public(hybrid=False, random=True)
@@ -51,7 +58,7 @@ def gamma(
     >>> hybrid.random.gamma(3.0, 2.0, 3, generator=hybrid.Generator(0))
     tensor([9.2694, 4.8471, 2.3213])
     """
-    call = Call(
+    call = Drawing(
         "gamma",
         size,
         (dtype, generator, device),
@@ -75,7 +82,7 @@ def standard_gamma(
     >>> hybrid.random.standard_gamma(3.0, 3, generator=hybrid.Generator(0))
     tensor([4.6347, 2.4236, 1.1606])
     """
-    call = Call(
+    call = Drawing(
         "standard_gamma", size, (dtype, generator, device), {"shape": (shape, AT_LEAST_ZERO)}
     )
     (shape,) = call.values
@@ -101,7 +108,9 @@ def beta(
     >>> hybrid.random.beta(2.0, 3.0, 3, generator=hybrid.Generator(0))
     tensor([0.4066, 0.3037, 0.1753])
     """
-    call = Call("beta", size, (dtype, generator, device), {"a": (a, POSITIVE), "b": (b, POSITIVE)})
+    call = Drawing(
+        "beta", size, (dtype, generator, device), {"a": (a, POSITIVE), "b": (b, POSITIVE)}
+    )
     a, b = call.values
     first, second = call.draw(GAMMA, a, log=True), call.draw(GAMMA, b, log=True)
     return sigmoid(subtract(first, second))
@@ -123,7 +132,7 @@ def chisquare(
     >>> hybrid.random.chisquare(3.0, 3, generator=hybrid.Generator(0))
     tensor([5.1961, 2.0169, 0.5943])
     """
-    call = Call("chisquare", size, (dtype, generator, device), {"df": (df, POSITIVE)})
+    call = Drawing("chisquare", size, (dtype, generator, device), {"df": (df, POSITIVE)})
     (df,) = call.values
     return multiply(call.draw(GAMMA, _half(df), log=False), 2.0)
 
@@ -147,17 +156,14 @@ def noncentral_chisquare(
     >>> hybrid.random.noncentral_chisquare(3.0, 2.0, 3, generator=hybrid.Generator(0))
     tensor([ 8.2973, 10.0983,  2.2692])
     """
-    call = Call(
+    call = Drawing(
         "noncentral_chisquare",
         size,
         (dtype, generator, device),
         {"df": (df, POSITIVE), "nonc": (nonc, AT_LEAST_ZERO)},
     )
     df, nonc = call.values
-    rate = astype(call.operand(_half(nonc)), dt.float64)
-    more = call.draw(POISSON, rate, dtype=dt.int64)
-    known = where(less(more, 0), float("nan"), astype(more, call.dtype))
-    return multiply(call.draw(GAMMA, add(known, _half(df)), log=False), 2.0)
+    return _noncentral(call, df, nonc)
 
 
 @public(hybrid=False, random=True)
@@ -179,7 +185,7 @@ def f(
     >>> hybrid.random.f(3.0, 4.0, 3, generator=hybrid.Generator(0))
     tensor([1.0013, 0.5987, 0.2433])
     """
-    call = Call(
+    call = Drawing(
         "f",
         size,
         (dtype, generator, device),
@@ -189,6 +195,32 @@ def f(
     dfnum, dfden = [call.cut(v) for v in call.values]
     above = divide(call.draw(GAMMA, _half(dfnum), log=False), dfnum)
     return divide(above, divide(call.draw(GAMMA, _half(dfden), log=False), dfden))
+
+
+@public(hybrid=False, random=True)
+def noncentral_f(
+    dfnum: Any,
+    dfden: Any,
+    nonc: Any,
+    size: Any = None,
+    *,
+    dtype: Any = None,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """Noncentral F numbers: as for `f`, with a noncentral chi-squared number above.
+
+    Three draws.  ArgumentError unless dfnum, dfden > 0 and nonc >= 0 (NaN in tensors).  No gradient
+    flows to them.
+
+    >>> hybrid.random.noncentral_f(3.0, 4.0, 1.0, 3, generator=hybrid.Generator(0))
+    tensor([3.7261, 1.7813, 0.7715])
+    """
+    given = {"dfnum": (dfnum, POSITIVE), "dfden": (dfden, POSITIVE), "nonc": (nonc, AT_LEAST_ZERO)}
+    call = Drawing("noncentral_f", size, (dtype, generator, device), given)
+    dfnum, dfden, nonc = [call.cut(v) for v in call.values]
+    above = divide(_noncentral(call, dfnum, nonc), dfnum)
+    return divide(above, multiply(divide(call.draw(GAMMA, _half(dfden), log=False), dfden), 2.0))
 
 
 @public(hybrid=False, random=True)
@@ -207,7 +239,7 @@ def standard_t(
     >>> hybrid.random.standard_t(4.0, 3, generator=hybrid.Generator(0))
     tensor([ 0.7536, -0.145 , -1.3148])
     """
-    call = Call("standard_t", size, (dtype, generator, device), {"df": (df, POSITIVE)})
+    call = Drawing("standard_t", size, (dtype, generator, device), {"df": (df, POSITIVE)})
     (df,) = call.values
     half = _half(call.cut(df))
     normal = call.draw(NORMAL)
@@ -234,7 +266,7 @@ def vonmises(
     >>> hybrid.random.vonmises(0.0, 4.0, 3, generator=hybrid.Generator(0))
     tensor([-0.1634,  0.3448, -0.9687])
     """
-    call = Call(
+    call = Drawing(
         "vonmises",
         size,
         (dtype, generator, device),
@@ -263,7 +295,7 @@ def wald(
     >>> hybrid.random.wald(1.0, 2.0, 3, generator=hybrid.Generator(0))
     tensor([1.9882, 1.1147, 0.4422])
     """
-    call = Call(
+    call = Drawing(
         "wald",
         size,
         (dtype, generator, device),
@@ -292,9 +324,7 @@ def poisson(
     >>> hybrid.random.poisson(4.0, 5, generator=hybrid.Generator(0))
     tensor([3, 8, 1, 6, 7])
     """
-    call = Call(
-        "poisson", size, (None, generator, device), {"lam": (lam, AT_LEAST_ZERO)}, counts=True
-    )
+    call = Drawing("poisson", size, (None, generator, device), {"lam": (lam, RATE)}, counts=True)
     (lam,) = call.values
     return call.draw(POISSON, lam, dtype=dt.int64)
 
@@ -318,11 +348,11 @@ def binomial(
     >>> hybrid.random.binomial(10, 0.5, 5, generator=hybrid.Generator(0))
     tensor([5, 8, 2, 6, 7])
     """
-    call = Call(
+    call = Drawing(
         "binomial",
         size,
         (None, generator, device),
-        {"n": (n, AT_LEAST_ZERO), "p": (p, CHANCE)},
+        {"n": (n, RATE), "p": (p, CHANCE)},
         counts=True,
     )
     n, p = call.values
@@ -346,7 +376,7 @@ def negative_binomial(
     >>> hybrid.random.negative_binomial(3, 0.5, 5, generator=hybrid.Generator(0))
     tensor([5, 4, 2, 0, 4])
     """
-    call = Call(
+    call = Drawing(
         "negative_binomial",
         size,
         (None, generator, device),
@@ -375,8 +405,33 @@ def geometric(
     >>> hybrid.random.geometric(0.3, 5, generator=hybrid.Generator(0))
     tensor([ 3,  1, 12,  1,  1])
     """
-    call = Call("geometric", size, (None, generator, device), {"p": (p, SOME_CHANCE)}, counts=True)
+    call = Drawing(
+        "geometric", size, (None, generator, device), {"p": (p, SOME_CHANCE)}, counts=True
+    )
     (p,) = call.values
     rate = negative(log1p(negative(call.operand(p))))
     trials = add(floor(divide(call.draw(EXPONENTIAL), rate)), 1.0)
     return astype(where(isnan(trials), -1.0, trials), dt.int64)
+
+
+@public(hybrid=False, random=True)
+def logseries(
+    p: Any, size: Any = None, *, generator: Generator | None = None, device: Any = None
+) -> Tensor:
+    """Numbers of the logarithmic series distribution, -p^k / (k log(1 - p)), int64; size as for
+    `uniform`.
+
+    By Kemp's method (Applied Statistics 30, 1981), two draws.  ArgumentError unless 0 <= p < 1
+    (-1 in the place of such elements of a tensor).
+
+    >>> hybrid.random.logseries(0.6, 5, generator=hybrid.Generator(0))
+    tensor([1, 1, 1, 4, 1])
+    """
+    below = Limits("0 or more, and below 1", 0.0, 1.0 - 2.0**-53)
+    call = Drawing("logseries", size, (None, generator, device), {"p": (p, below)}, counts=True)
+    level = log1p(negative(call.operand(call.values[0])))
+    part = negative(expm1(multiply(level, call.draw(UNIFORM))))
+    height = maximum(call.draw(UNIFORM), 2.0**-54)
+    count = add(floor(divide(log(height), log(part))), 1.0)
+    count = where(greater_equal(height, part), 1.0, count)
+    return astype(where(isnan(level), -1.0, count), dt.int64)

@@ -149,10 +149,10 @@ def choice(
 
 def _look(count: int, wanted: int, replace: bool, p: Any) -> None:
     """Raise the errors of `choice`."""
-    if wanted > (0 if count <= 0 else wanted if replace else count):
-        raise ArgumentError(
-            f"choice: {wanted} elements {'' if replace else 'without replacement '}of {count}"
-        )
+    most = wanted if replace and count > 0 else count
+    if wanted > most:
+        without = "" if replace else " without replacement"
+        raise ArgumentError(f"choice: {wanted} elements{without} of {count}")
     known = None if p is None else host_numbers(p)
     if p is not None and tuple(np.shape(p) if known is not None else p.shape) != (count,):
         raise ShapeError(f"choice: p has a probability for each of {count} elements")

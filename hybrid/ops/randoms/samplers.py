@@ -17,7 +17,7 @@ _PAIRS = 8  # of tries of a gamma number: each fails with a probability of 0.049
 _BOOST = _PAIRS  # the attempt that draws the power of a small shape
 _ANGLES = 20  # pairs of tries of an angle: each fails with a probability of 0.343 or less
 
-_EDGE = np.array([0.3, 1.0, 2.5, 50.0, 1e6])
+_EDGE = np.array([0.3, 1.0, 2.5, 50.0, 2e4])
 
 
 def _exponential(source: Source) -> Number:
@@ -136,7 +136,7 @@ GAMMA = sampler(
     _gamma,
     ((14, 5), _EDGE.astype(np.float32), {"dtype": dt.float32, "log": False}),
     ((3, 5), _EDGE, {"dtype": dt.float64, "log": True}),
-    operands=1,
+    takes=1,
     params=("log",),
     ulp=4096.0,
     doc="Standard gamma numbers of a shape, or their logarithms.",
@@ -146,7 +146,7 @@ VON_MISES = sampler(
     _von_mises,
     ((14, 5), _EDGE.astype(np.float32), {"dtype": dt.float32}),
     ((3, 5), _EDGE, {"dtype": dt.float64}),
-    operands=1,
+    takes=1,
     ulp=4096.0,
     doc="Angles around 0 of the von Mises distribution of a concentration.",
 )
@@ -155,7 +155,7 @@ WALD = sampler(
     _wald,
     ((14, 5), _EDGE.astype(np.float32), np.array(2.0, np.float32), {"dtype": dt.float32}),
     ((3, 5), np.array(2.0), _EDGE, {"dtype": dt.float64}),
-    operands=2,
+    takes=2,
     ulp=4096.0,
     doc="Inverse Gaussian numbers of a mean and a scale.",
 )

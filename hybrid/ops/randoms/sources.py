@@ -18,13 +18,13 @@ from .. import formulas as F
 from ..formulas.logarithm import log_of_sum
 from ..indexing.draws import oracle_words, random_op, states, words_of
 
-__all__ = ["Arrays", "Number", "Scalars", "Source", "sampler"]
+__all__ = ["ArraySource", "Number", "ScalarSource", "Source", "sampler"]
 
 Number = Any  # a Val, or an array of the oracle
 Ints = tuple[int, ...]
 
 
-class Scalars:
+class ScalarSource:
     """Numbers of an element in the algebra, of one floating type."""
 
     def __init__(self, algebra: Builder, seed: Val, offset: Val, kind: ScalarType) -> None:
@@ -73,7 +73,7 @@ class Scalars:
         return -log_of_sum(algebra, total, error)
 
 
-class Arrays:
+class ArraySource:
     """The same with NumPy, in float64."""
 
     def __init__(self, seed: np.ndarray, offset: np.ndarray, shape: Ints, kind: str) -> None:
@@ -114,14 +114,27 @@ class Arrays:
         return -np.where(word > flipped, np.log1p(-part), np.log(part))
 
 
-Source = Scalars | Arrays
+Source = ScalarSource | ArraySource
+
+
+def _inside(dtype: np.dtype) -> ScalarType:
+    return TYPE[dtype] if dt.is_float(dtype) else "f64"
+
+
+def _rounded(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Whole numbers as their dtype, the nearest that it has."""
+    if dt.is_float(dtype):
+        return result
+    limits = np.iinfo(dtype)
+    inside: np.ndarray = np.clip(result, float(limits.min), float(limits.max // 2 * 2))
+    return inside.astype(dtype)
 
 
 def sampler(
     name: str,
     formula: Callable[..., Number],
     *rows: tuple[Any, ...],
-    operands: int = 0,
+    takes: int = 0,
     inner: ScalarType | None = None,
     params: tuple[str, ...] = (),
     ulp: float = 64.0,
@@ -135,20 +148,20 @@ def sampler(
         algebra: Builder, seed: Val, offset: Val, *given: Val, shape: Ints, **more: Any
     ) -> Val:
         dtype = more.pop("dtype")
-        kind = inner or TYPE[dtype]
-        result = formula(Scalars(algebra, seed, offset, kind), *given, **more)
+        kind = inner or _inside(dtype)
+        operands = [algebra.convert(x, kind) for x in given]
+        result = formula(ScalarSource(algebra, seed, offset, kind), *operands, **more)
         return algebra.convert(result, TYPE[dtype])
 
     def reference(
         seed: np.ndarray, offset: np.ndarray, *given: np.ndarray, shape: Ints, **more: Any
     ) -> np.ndarray:
         dtype = more.pop("dtype")
-        kind = inner or TYPE[dtype]
+        kind = inner or _inside(dtype)
         with np.errstate(all="ignore"):
             wide = [np.broadcast_to(x, shape).astype(np.float64) for x in given]
-            result = formula(Arrays(seed, offset, shape, kind), *wide, **more)
-        made: np.ndarray = np.asarray(result)
-        return made if dt.is_float(dtype) else made.astype(dtype)
+            result = formula(ArraySource(seed, offset, shape, kind), *wide, **more)
+        return _rounded(np.asarray(result), dtype)
 
     return random_op(
         name,
@@ -156,7 +169,7 @@ def sampler(
         reference,
         states(*rows),
         params=("shape", "dtype", *params),
-        nin=2 + operands,
+        nin=2 + takes,
         ulp=ulp,
         doc=doc,
     )

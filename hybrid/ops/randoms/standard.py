@@ -110,25 +110,35 @@ def integers(
         last = int(high) + bool(endpoint)
         how = {"dtype": dtype, "generator": generator, "device": device}
         return randint(int(low), last, _size(size), **how)
-    if generator is None and device is None:
-        device = next((v._a.device for v in (low, high) if isinstance(v, Handle)), None)
-    source = source_of(generator, device)
-    numbers = host_numbers(low), host_numbers(high)
-    if numbers[0] is not None and numbers[1] is not None:
-        if not np.all(numbers[0] < numbers[1] + bool(endpoint)):
-            raise ArgumentError("integers: low is not below high")
-    first, last = [tensor_on(v, source) for v in (low, high)]
-    if not dt.is_int(first.dtype) or not dt.is_int(last.dtype):
-        raise ArgumentError(f"integers: bounds are {first.dtype.name} and {last.dtype.name}")
-    last = add(last, 1) if endpoint else last
-    width = where(greater(last, first), subtract(last, first), 1)
+    source = source_of(generator, _beside(generator, device, low, high))
+    first, last = _bounds(low, high, bool(endpoint), source)
     both = broadcast_shapes("integers", first.shape, last.shape)
     shape = both if size is None else as_shape(size)
     if broadcast_shapes("integers", both, shape) != shape:
         raise ShapeError(f"integers: bounds of shape {both} do not broadcast to {size}")
+    width = where(greater(last, first), subtract(last, first), 1)
     words = [broadcast_to(astype(v, dt.uint64), shape) for v in (first, width)]
     wanted = dt.default_int if dtype is None else dt.canonical(dtype)
     return source.draw(INTEGER, *words, shape=shape, dtype=wanted)
+
+
+def _beside(generator: Generator | None, device: Any, *bounds: Any) -> Any:
+    """Where to draw: where a tensor among the bounds is, if nothing else is said."""
+    if generator is None and device is None:
+        return next((v._a.device for v in bounds if isinstance(v, Handle)), None)
+    return device
+
+
+def _bounds(low: Any, high: Any, endpoint: bool, source: Generator) -> tuple[Tensor, Tensor]:
+    """Tensors of the first integers and of those behind the last ones."""
+    numbers = host_numbers(low), host_numbers(high)
+    if numbers[0] is not None and numbers[1] is not None:
+        if not np.all(numbers[0] < numbers[1] + endpoint):
+            raise ArgumentError("integers: low is not below high")
+    first, last = [tensor_on(v, source) for v in (low, high)]
+    if not dt.is_int(first.dtype) or not dt.is_int(last.dtype):
+        raise ArgumentError(f"integers: bounds are {first.dtype.name} and {last.dtype.name}")
+    return first, add(last, 1) if endpoint else last
 
 
 def _tensors(*values: Any) -> bool:
