@@ -1,8 +1,8 @@
 """The records of whole random numbers: Poisson and binomial.
 
 Invariant: small means by inversion of the distribution function, large ones by transformed
-rejection with a fixed number of tries, computed in float64; -1 where a parameter is no number that
-the distribution takes.
+rejection with a fixed number of tries, in float64 (what is accepted is decided in float32); -1
+where a parameter is no number that the distribution takes.
 """
 
 from __future__ import annotations
@@ -28,16 +28,23 @@ def _stirling(source: Source, above: Number) -> Number:
     series = (
         (((1 / 1188 * square - 1 / 1680) * square + 1 / 1260) * square - 1 / 360) * square + 1 / 12
     ) * inverse
-    return source.select(above < 1.5, source.const(_AT_ONE), series)
+    return source.select(above < 1.5, _AT_ONE, series)
 
 
-def _deviance(source: Source, above: Number, mean: Number) -> Number:
+def _deviance(source: Source, above: Number, mean: Number, inverse: Number) -> Number:
     """mean h((above - mean) / mean) - log(above / mean) / 2 and Stirling's rest, with h(x) =
-    (1 + x) log(1 + x) - x: -log of a probability, up to what the mean decides."""
-    ratio = (above - mean) / mean
+    (1 + x) log(1 + x) - x: -log of a probability, up to what the mean decides.  In float32; near 0
+    h is the series of x^k / (k (k - 1)), signs alternating from k = 2 on."""
+    ratio = source.narrow((above - mean) * inverse)
     logarithm = source.log1p(ratio)
-    bent = (1.0 + ratio) * logarithm - ratio
-    return mean * bent - 0.5 * logarithm + _stirling(source, above)
+    straight = (1.0 + ratio) * logarithm - ratio
+    series = ratio * (1 / 56) - 1 / 42
+    for order in (6, 5, 4, 3):
+        series = ratio * series + (1 if order % 2 == 0 else -1) / (order * (order - 1))
+    series = (ratio * series + 0.5) * (ratio * ratio)
+    bent = source.select(source.abs(ratio) < 0.125, series, straight)
+    rest = _stirling(source, source.narrow(above))
+    return source.narrow(mean) * bent - 0.5 * logarithm + rest
 
 
 def _near_normal(source: Source, mean: Number, spread: Number, skew: Number) -> Number:
@@ -57,15 +64,17 @@ def _tries(
     Hörmann, Insurance: Mathematics and Economics 12 (1993): k = floor((2a/us + b) u + c), taken
     where alpha v / (a/us^2 + b) is below the probability of k; judge: k -> (possible, its log)."""
     width, centre, factor = hat
+    narrow = source.narrow(width), source.narrow(slope), source.narrow(factor)
     kept, open_ = first, None
     for attempt in range(1, _PAIRS + 1):
         words = source.words(attempt)
         for one, other in (words[:2], words[2:]):
             part = source.unit(one) - 0.5
-            side = 0.5 - source.abs(part)
-            found = source.floor((2.0 * width / side + slope) * part + centre)
+            inverse = 1.0 / source.narrow(0.5 - source.abs(part))
+            found = source.floor((2.0 * width * source.widen(inverse) + slope) * part + centre)
             possible, level = judge(found)
-            height = source.unit(other) * factor / (width / (side * side) + slope)
+            height = source.narrow_unit(other) * narrow[2]
+            height = height / (narrow[0] * (inverse * inverse) + narrow[1])
             good = possible & (source.log(height) <= level)
             good = good if open_ is None else open_ & good
             kept = source.select(good, found, kept)
@@ -79,11 +88,12 @@ def _poisson_large(source: Source, rate: Number) -> Number:
     slope = 0.931 + 2.53 * root
     width = slope * 0.02483 - 0.059
     factor = 1.1239 + 1.1328 / (slope - 3.4)
-    rest = 0.5 * source.log(rate) + _LOG_ROOT
+    rest = source.narrow(0.5 * source.log(rate) + _LOG_ROOT)
+    inverse = 1.0 / rate
 
     def judge(found: Number) -> tuple[Number, Number]:
         above = source.maximum(found, source.const(0.0)) + 1.0
-        return found >= 0.0, -_deviance(source, above, rate) - rest
+        return found >= 0.0, -_deviance(source, above, rate, inverse) - rest
 
     first = _near_normal(source, rate, root, 1.0 / root)
     return _tries(source, first, slope, (width, rate + 0.43, factor), judge)
@@ -117,10 +127,12 @@ def _binomial_large(source: Source, number: Number, chance: Number) -> Number:
     width = 0.0248 * slope + 0.01 * chance - 0.0873
     factor = (2.83 + 5.1 / slope) * spread
 
+    inverse, other_inverse = 1.0 / mean, 1.0 / other
+
     def cost(found: Number) -> Number:
         inside = source.minimum(source.maximum(found, source.const(0.0)), number)
-        return _deviance(source, inside + 1.0, mean) + _deviance(
-            source, number - inside + 1.0, other
+        return _deviance(source, inside + 1.0, mean, inverse) + _deviance(
+            source, number - inside + 1.0, other, other_inverse
         )
 
     least = cost(source.floor((number + 1.0) * chance))

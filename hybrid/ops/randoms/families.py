@@ -51,7 +51,7 @@ def gamma(
 ) -> Tensor:
     """Gamma numbers of a shape and a scale; size and dtype as for `uniform`.
 
-    By Marsaglia and Tsang's method (ACM TOMS 26, 2000): 16 tries, each from words of its own, of
+    By Marsaglia and Tsang's method (ACM TOMS 26, 2000): 12 tries, each from words of its own, of
     which none is accepted with a probability below 2^-64.  ArgumentError for a negative shape or
     scale (NaN in tensors).  The gradient flows to scale only.
 

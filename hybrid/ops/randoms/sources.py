@@ -48,6 +48,18 @@ class ScalarSource:
         """The word as a number in (0, 1]: the middle of its interval, rounded."""
         return self.algebra.convert(word, self.kind) * 2.0**-32 + 2.0**-33
 
+    def narrow(self, value: Val) -> Val:
+        """A number as f32, in which decisions are made."""
+        return self.algebra.convert(value, "f32")
+
+    def widen(self, value: Val) -> Val:
+        """Such a number in the source's own type."""
+        return self.algebra.convert(value, self.kind)
+
+    def narrow_unit(self, word: Val) -> Val:
+        """`unit` as f32."""
+        return self.algebra.convert(word, "f32") * 2.0**-32 + 2.0**-33
+
     def wide(self, low: Val, high: Val) -> Val:
         """Two words as a number in (0, 1), for f64."""
         word = self._long(low, high)
@@ -58,7 +70,8 @@ class ScalarSource:
         return (convert(high, "u64") << 32) | convert(low, "u64")
 
     def exponential(self, words: tuple[Val, ...]) -> Val:
-        """-log(u), u a number of its whole precision near 0 and near 1; of the first two words."""
+        """-log(u), u a number with its whole precision near 0 and near 1, of the first two
+        words."""
         algebra = self.algebra
         wide = self.kind == "f64"
         word = self._long(words[1], words[0]) if wide else words[0]
@@ -92,6 +105,14 @@ class ArraySource:
     def unit(self, word: Number) -> Number:
         middle = (word.astype(np.float64) + 0.5) * 2.0**-32
         return middle.astype(np.float32).astype(np.float64) if self.kind == "f32" else middle
+
+    def narrow(self, value: Number) -> Number:
+        return value
+
+    widen = narrow
+
+    def narrow_unit(self, word: Number) -> Number:
+        return (word.astype(np.float64) + 0.5) * 2.0**-32
 
     def wide(self, low: Number, high: Number) -> Number:
         word = (high << np.uint64(32)) | low
