@@ -78,7 +78,8 @@ def shuffle(x: Tensor, axis: int = 0, *, generator: Generator | None = None) -> 
     """
     if not isinstance(x, Handle):
         raise ArgumentError("shuffle changes a tensor; permutation gives a new one for other data")
-    x.assign(permutation(x, axis, generator=generator))
+    kept: Tensor = x
+    kept.assign(permutation(x, axis, generator=generator))
 
 
 @public(hybrid=False, random=True)
@@ -134,7 +135,7 @@ def choice(
     """
     if not _is_count(a):
         if generator is None and device is None and isinstance(a, Handle):
-            device = a.device
+            device = a._a.device
         a = _placed(a, generator, device)
         if a.ndim == 0:
             raise ShapeError("choice of a 0-d tensor; pass an int to draw from 0..n-1")

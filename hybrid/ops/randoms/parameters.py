@@ -93,11 +93,11 @@ def _record(name: str, vjp: Any, doc: str) -> Op:
 
 
 KEPT = _record(
-    "random_parameter",
+    "distribution_parameter",
     lambda gradient, out, operand, least, most, open: (gradient,),
     "A parameter, NaN where the distribution does not take it.",
 )
-CUT = _record("random_parameter_cut", NO_GRAD, "The same, cut from the tape.")
+CUT = _record("distribution_parameter_cut", NO_GRAD, "The same, cut from the tape.")
 
 
 def _read(value: Any) -> Any:

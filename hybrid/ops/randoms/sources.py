@@ -21,6 +21,7 @@ from ..indexing.draws import oracle_words, random_op, states, words_of
 __all__ = ["ArraySource", "Number", "ScalarSource", "Source", "sampler"]
 
 Number = Any  # a Val, or an array of the oracle
+Source = Any  # a ScalarSource or an ArraySource
 Ints = tuple[int, ...]
 
 
@@ -133,9 +134,6 @@ class ArraySource:
         else:
             part = self.unit(nearer)
         return -np.where(word > flipped, np.log1p(-part), np.log(part))
-
-
-Source = ScalarSource | ArraySource
 
 
 def _inside(dtype: np.dtype) -> ScalarType:
