@@ -18,7 +18,7 @@ from ..elementwise.selection import clip, where
 from ..indexing.draws import NORMAL, UNIFORM
 from ..indexing.generators import Generator
 from ..special.normal import ndtr, ndtri
-from .parameters import ANY, AT_LEAST_ZERO, POSITIVE, Drawing
+from .parameters import ANY, AT_LEAST_ZERO, POSITIVE, Sampling
 from .samplers import CAUCHY, EXPONENTIAL, LAPLACE
 
 Tensor = Any
@@ -46,7 +46,7 @@ def uniform(
     >>> hybrid.random.uniform(-1, 1, (2, 3)).shape
     (2, 3)
     """
-    call = Drawing(
+    call = Sampling(
         "uniform", size, (dtype, generator, device), {"low": (low, ANY), "high": (high, ANY)}
     )
     low, high = call.values
@@ -74,7 +74,7 @@ def normal(
     >>> hybrid.round(x.std(axis=0), 3)
     tensor([0.001, 0.999])
     """
-    call = Drawing(
+    call = Sampling(
         "normal",
         size,
         (dtype, generator, device),
@@ -101,7 +101,7 @@ def exponential(
     >>> hybrid.random.exponential(2.0, 3, generator=hybrid.Generator(0))
     tensor([1.8374, 0.0563, 7.8799])
     """
-    call = Drawing(
+    call = Sampling(
         "exponential", size, (dtype, generator, device), {"scale": (scale, AT_LEAST_ZERO)}
     )
     (scale,) = call.values
@@ -126,7 +126,7 @@ def laplace(
     >>> hybrid.random.laplace(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([-0.9187, -0.0282,  3.9399])
     """
-    call = Drawing(
+    call = Sampling(
         "laplace",
         size,
         (dtype, generator, device),
@@ -154,7 +154,7 @@ def logistic(
     >>> hybrid.random.logistic(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([ 0.4094, -3.5561,  3.9203])
     """
-    call = Drawing(
+    call = Sampling(
         "logistic",
         size,
         (dtype, generator, device),
@@ -182,7 +182,7 @@ def gumbel(
     >>> hybrid.random.gumbel(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([ 0.0848,  3.5702, -1.3712])
     """
-    call = Drawing(
+    call = Sampling(
         "gumbel",
         size,
         (dtype, generator, device),
@@ -209,7 +209,7 @@ def cauchy(
     >>> hybrid.random.cauchy(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([-1.3807,  0.0436, 32.7219])
     """
-    call = Drawing(
+    call = Sampling(
         "cauchy",
         size,
         (dtype, generator, device),
@@ -237,7 +237,7 @@ def lognormal(
     >>> hybrid.random.lognormal(0.0, 1.0, 3, generator=hybrid.Generator(0))
     tensor([2.6943, 0.8576, 0.3053])
     """
-    call = Drawing(
+    call = Sampling(
         "lognormal",
         size,
         (dtype, generator, device),
@@ -263,7 +263,7 @@ def rayleigh(
     >>> hybrid.random.rayleigh(1.0, 3, generator=hybrid.Generator(0))
     tensor([1.3555, 0.2373, 2.8071])
     """
-    call = Drawing("rayleigh", size, (dtype, generator, device), {"scale": (scale, AT_LEAST_ZERO)})
+    call = Sampling("rayleigh", size, (dtype, generator, device), {"scale": (scale, AT_LEAST_ZERO)})
     (scale,) = call.values
     return multiply(sqrt(multiply(call.draw(EXPONENTIAL), 2.0)), scale)
 
@@ -285,7 +285,7 @@ def weibull(
     >>> hybrid.random.weibull(2.0, 3, generator=hybrid.Generator(0))
     tensor([0.9585, 0.1678, 1.9849])
     """
-    call = Drawing("weibull", size, (dtype, generator, device), {"a": (a, AT_LEAST_ZERO)})
+    call = Sampling("weibull", size, (dtype, generator, device), {"a": (a, AT_LEAST_ZERO)})
     (a,) = call.values
     drawn = call.draw(EXPONENTIAL)
     a = call.operand(a)
@@ -308,7 +308,7 @@ def pareto(
     >>> hybrid.random.pareto(3.0, 3, generator=hybrid.Generator(0))
     tensor([0.3583, 0.0094, 2.7185])
     """
-    call = Drawing("pareto", size, (dtype, generator, device), {"a": (a, POSITIVE)})
+    call = Sampling("pareto", size, (dtype, generator, device), {"a": (a, POSITIVE)})
     (a,) = call.values
     return expm1(divide(call.draw(EXPONENTIAL), a))
 
@@ -329,7 +329,7 @@ def power(
     >>> hybrid.random.power(3.0, 3, generator=hybrid.Generator(0))
     tensor([0.7362, 0.9907, 0.2689])
     """
-    call = Drawing("power", size, (dtype, generator, device), {"a": (a, POSITIVE)})
+    call = Sampling("power", size, (dtype, generator, device), {"a": (a, POSITIVE)})
     (a,) = call.values
     return exp(negative(divide(call.draw(EXPONENTIAL), a)))
 
@@ -354,7 +354,7 @@ def triangular(
     >>> hybrid.random.triangular(0.0, 1.0, 4.0, 3, generator=hybrid.Generator(0))
     tensor([1.3146, 3.4228, 0.2789])
     """
-    call = Drawing(
+    call = Sampling(
         "triangular",
         size,
         (dtype, generator, device),
@@ -398,7 +398,7 @@ def truncated_normal(
     >>> hybrid.random.truncated_normal(0.0, 1.0, 1.0, 2.0, 3, generator=hybrid.Generator(0))
     tensor([1.4257, 1.0157, 1.9533])
     """
-    call = Drawing(
+    call = Sampling(
         "truncated_normal",
         size,
         (dtype, generator, device),

@@ -24,13 +24,22 @@ from ..axes.views import broadcast_to
 from ..indexing.generators import Generator
 from ..indexing.random import place_of, source_of
 
-__all__ = ["ANY", "AT_LEAST_ZERO", "CHANCE", "POSITIVE", "RATE", "SOME_CHANCE", "Drawing", "Limits"]
+__all__ = [
+    "ANY",
+    "AT_LEAST_ZERO",
+    "CHANCE",
+    "POSITIVE",
+    "RATE",
+    "SOME_CHANCE",
+    "Sampling",
+    "Allowed",
+]
 
 Ints = tuple[int, ...]
 Tensor = Any
 
 
-class Limits(NamedTuple):
+class Allowed(NamedTuple):
     """Which numbers a parameter takes: least..most, without `least` itself if `open`."""
 
     said: str
@@ -45,12 +54,12 @@ class Limits(NamedTuple):
         return not self.least <= number <= self.most or (self.open and number == self.least)
 
 
-ANY = Limits("a number", float("-inf"))
-AT_LEAST_ZERO = Limits("0 or more", 0.0)
-POSITIVE = Limits("more than 0", 0.0, open=True)
-RATE = Limits("0 or more, and below 2^63", 0.0, 9.223372006484771e18)
-CHANCE = Limits("in [0, 1]", 0.0, 1.0)
-SOME_CHANCE = Limits("in (0, 1]", 0.0, 1.0, open=True)
+ANY = Allowed("a number", float("-inf"))
+AT_LEAST_ZERO = Allowed("0 or more", 0.0)
+POSITIVE = Allowed("more than 0", 0.0, open=True)
+RATE = Allowed("0 or more, and below 2^63", 0.0, 9.223372006484771e18)
+CHANCE = Allowed("in [0, 1]", 0.0, 1.0)
+SOME_CHANCE = Allowed("in (0, 1]", 0.0, 1.0, open=True)
 
 
 def _kept(algebra: Builder, value: Val, *, least: float, most: float, open: bool) -> Val:
@@ -121,7 +130,7 @@ def _dtype(read: list[Any], dtype: Any) -> np.dtype:
     return wanted
 
 
-class Drawing:
+class Sampling:
     """One call of a distribution's function: its parameters by name, each with its rule.
 
     dtype None: float32, float64 where a parameter is a float64 tensor or array; `counts`: computed
@@ -132,7 +141,7 @@ class Drawing:
         name: str,
         size: Any,
         how: tuple[Any, Generator | None, Any],
-        parameters: dict[str, tuple[Any, Limits]],
+        parameters: dict[str, tuple[Any, Allowed]],
         *,
         counts: bool = False,
     ) -> None:
@@ -153,7 +162,7 @@ class Drawing:
         if size is not None and broadcast_shapes(name, shape, self.shape) != self.shape:
             raise ShapeError(f"{name}: parameters of shape {shape} do not broadcast to {size}")
 
-    def _one(self, said: str, rule: Limits, value: Any, place: Any) -> Any:
+    def _one(self, said: str, rule: Allowed, value: Any, place: Any) -> Any:
         if isinstance(value, complex):
             raise DTypeError(f"{self.name}: {said} is complex")
         if is_number(value):
@@ -186,7 +195,7 @@ class Drawing:
         return self.source.draw(op, *spread, shape=self.shape, dtype=wanted, **params)
 
 
-def _limits(rule: Limits) -> dict[str, Any]:
+def _limits(rule: Allowed) -> dict[str, Any]:
     return {"least": rule.least, "most": rule.most, "open": rule.open}
 
 

@@ -140,6 +140,10 @@ def _inside(dtype: np.dtype) -> ScalarType:
     return TYPE[dtype] if dt.is_float(dtype) else "f64"
 
 
+def _spread(given: np.ndarray, shape: Ints) -> np.ndarray:
+    return np.broadcast_to(given, shape).astype(np.float64)
+
+
 def _rounded(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Whole numbers as their dtype, the nearest that it has."""
     if dt.is_float(dtype):
@@ -167,28 +171,18 @@ def sampler(
         algebra: Builder, seed: Val, offset: Val, *given: Val, shape: Ints, **more: Any
     ) -> Val:
         dtype = more.pop("dtype")
-        kind = inner or _inside(dtype)
-        operands = [algebra.convert(x, kind) for x in given]
-        result = formula(ScalarSource(algebra, seed, offset, kind), *operands, **more)
+        source = ScalarSource(algebra, seed, offset, inner or _inside(dtype))
+        result = formula(source, *[algebra.convert(x, source.kind) for x in given], **more)
         return algebra.convert(result, TYPE[dtype])
 
     def reference(
         seed: np.ndarray, offset: np.ndarray, *given: np.ndarray, shape: Ints, **more: Any
     ) -> np.ndarray:
         dtype = more.pop("dtype")
-        kind = inner or _inside(dtype)
+        source = ArraySource(seed, offset, shape, inner or _inside(dtype))
         with np.errstate(all="ignore"):
-            wide = [np.broadcast_to(x, shape).astype(np.float64) for x in given]
-            result = formula(ArraySource(seed, offset, shape, kind), *wide, **more)
+            result = formula(source, *[_spread(x, shape) for x in given], **more)
         return _rounded(np.asarray(result), dtype)
 
-    return random_op(
-        name,
-        body,
-        reference,
-        states(*rows),
-        params=("shape", "dtype", *params),
-        nin=2 + takes,
-        ulp=ulp,
-        doc=doc,
-    )
+    more: dict[str, Any] = {"params": ("shape", "dtype", *params), "ulp": ulp, "doc": doc}
+    return random_op(name, body, reference, states(*rows), nin=2 + takes, **more)
