@@ -459,3 +459,12 @@ def weibull(
     device: Any = None,
 ) -> Tensor:
     """Weibull numbers of shape a: e^(1/a), e standard exponential, and 0 for a = 0; size and dtype as for `uniform`."""
+
+def zipf(
+    a: Any,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """Numbers k = 1, 2, ... with probabilities k^-a / zeta(a), cut at 2^63, int64; size as for `uniform`."""

@@ -1,4 +1,4 @@
-"""The records of whole random numbers: Poisson and binomial.
+"""The records of whole random numbers: Poisson, binomial and Zipf.
 
 Invariant: small means by inversion of the distribution function, large ones by transformed
 rejection with a fixed number of tries, in float64 (what is accepted is decided in float32); -1
@@ -12,11 +12,13 @@ import numpy as np
 from ...core import dtypes as dt
 from .sources import Number, Source, sampler
 
-__all__ = ["BINOMIAL", "POISSON"]
+__all__ = ["BINOMIAL", "POISSON", "ZIPF"]
 
 _STEPS = 46  # of an inversion: a mean of 10 is passed by more with a probability below 2^-53
 _PAIRS = 6  # of tries: each fails with a probability of 1/3 or less
+_ZIPF_PAIRS = 12  # of tries: each fails with a probability of 0.29 or less
 _SMALL = 10.0
+_LOG_2, _LOG_MOST = 0.6931471805599453, 43.66827237527655  # of 2 and 2^63
 _LOG_ROOT = 0.9189385332046727  # log(2 pi) / 2
 _AT_ONE = 0.08106146679532726  # 1 - log(2 pi) / 2
 
@@ -171,6 +173,26 @@ def _binomial(source: Source, number: Number, chance: Number) -> Number:
     return source.select(known, result, source.const(-1.0))
 
 
+def _zipf(source: Source, power: Number) -> Number:
+    """Devroye, Non-Uniform Random Variate Generation (1986), X.6.1: the whole part of a Pareto
+    number that is below 2^63."""
+    less = power - 1.0
+    least = source.exp(less * -_LOG_MOST)
+    bound = -source.expm1(less * -_LOG_2)
+    kept, open_ = source.const(1.0), power > 1.0
+    for attempt in range(_ZIPF_PAIRS):
+        words = source.words(attempt)
+        for one, other in (words[:2], words[2:]):
+            share = source.unit(one)
+            level = source.log(share + (1.0 - share) * least)
+            found = source.floor(source.exp(-level / less))
+            step = -source.expm1(-(less * source.log1p(1.0 / found)))
+            good = open_ & (source.unit(other) * found * step <= bound)
+            kept = source.select(good, found, kept)
+            open_ = open_ & ~good
+    return source.select(power > 1.0, kept, source.const(-1.0))
+
+
 POISSON = sampler(
     "random_poisson",
     _poisson,
@@ -191,4 +213,12 @@ BINOMIAL = sampler(
     takes=2,
     inner="f64",
     doc="Numbers of successes in so many trials of a probability.",
+)
+ZIPF = sampler(
+    "random_zipf",
+    _zipf,
+    ((12, 4), np.array([1.1, 2.0, 3.5, 40.0]), {"dtype": dt.int64}),
+    takes=1,
+    inner="f64",
+    doc="Zipf numbers of an exponent.",
 )

@@ -19,7 +19,7 @@ from ..elementwise.rounding import floor
 from ..elementwise.selection import maximum, where
 from ..indexing.draws import NORMAL, UNIFORM
 from ..indexing.generators import Generator
-from .counts import BINOMIAL, POISSON
+from .counts import BINOMIAL, POISSON, ZIPF
 from .parameters import ANY, AT_LEAST_ZERO, CHANCE, POSITIVE, RATE, SOME_CHANCE, Allowed, Sampling
 from .samplers import EXPONENTIAL, GAMMA, VON_MISES, WALD
 
@@ -435,3 +435,22 @@ def logseries(
     count = add(floor(divide(log(height), log(part))), 1.0)
     count = where(greater_equal(height, part), 1.0, count)
     return astype(where(isnan(level), -1.0, count), dt.int64)
+
+
+@public(hybrid=False, random=True)
+def zipf(
+    a: Any, size: Any = None, *, generator: Generator | None = None, device: Any = None
+) -> Tensor:
+    """Numbers k = 1, 2, ... with probabilities k^-a / zeta(a), cut at 2^63, int64; size as for
+    `uniform`.
+
+    By Devroye's rejection (Non-Uniform Random Variate Generation, 1986): 24 tries, each from words
+    of its own, of which none is accepted with a probability below 2^-42, and 1 is taken then.
+    ArgumentError unless a > 1 (-1 in the place of such elements of a tensor).
+
+    >>> hybrid.random.zipf(2.0, 5, generator=hybrid.Generator(0))
+    tensor([ 1,  1, 51,  1,  1])
+    """
+    above = Allowed("more than 1", 1.0, open=True)
+    call = Sampling("zipf", size, (None, generator, device), {"a": (a, above)}, counts=True)
+    return call.draw(ZIPF, *call.values, dtype=dt.int64)

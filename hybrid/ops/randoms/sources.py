@@ -96,6 +96,7 @@ class ArraySource:
         self.minimum, self.maximum = np.minimum, np.maximum
         self.abs, self.copysign = np.abs, np.copysign
         self.log, self.log1p, self.exp, self.atan = np.log, np.log1p, np.exp, np.arctan
+        self.expm1 = np.expm1
 
     def const(self, value: float) -> Number:
         return np.float64(value)

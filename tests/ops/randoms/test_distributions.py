@@ -55,6 +55,7 @@ COUNTS = {
     ],
     "geometric": [((0.3,), stats.geom(0.3)), ((0.01,), stats.geom(0.01))],
     "logseries": [((0.6,), stats.logser(0.6)), ((0.99,), stats.logser(0.99))],
+    "zipf": [((a,), stats.zipf(a)) for a in (1.5, 2.0, 4.0)],
     "negative_binomial": [((3.5, 0.3), stats.nbinom(3.5, 0.3))],
 }
 
@@ -137,6 +138,7 @@ BAD = [
     ("binomial", (3, 1.5)),
     ("binomial", (3, float("nan"))),
     ("geometric", (0.0,)),
+    ("zipf", (1.0,)),
     ("logseries", (1.0,)),
     ("logseries", (-0.1,)),
     ("negative_binomial", (0, 0.5)),
