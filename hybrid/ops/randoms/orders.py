@@ -142,9 +142,8 @@ def choice(
         axis = normalize_axis(axis, a.ndim, "choice")
     count = int(a) if _is_count(a) else a.shape[axis]
     shape = () if size is None else as_shape(size)
-    how = {"generator": generator, "device": device}
     _look(count, math.prod(shape), replace, p)
-    positions = _positions(count, shape, replace, p, how)
+    positions = _positions(count, shape, replace, p, {"generator": generator, "device": device})
     return positions if _is_count(a) else take(a, positions, axis)
 
 
