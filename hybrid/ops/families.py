@@ -79,5 +79,6 @@ from .numeric import (
     sets,
 )
 from .products import attention, contract, convolution, einsum, vectors
+from .randoms import methods as _methods
 from .special import bessels, distributions, entropies, gammas, integrals, inverses, normal
 from .special import rows as special_rows

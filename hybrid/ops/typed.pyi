@@ -1930,8 +1930,14 @@ def random_bits(
 ) -> Tensor:
     """Random words of an unsigned dtype."""
 
-def randperm(x: Any, *, generator: Generator | None = None, device: Any = None) -> Tensor:
-    """0..x-1 in random order for an int, else x with its first axis in random order."""
+def randperm(
+    x: Any,
+    axis: builtins.int = 0,
+    *,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """0..x-1 in random order for an int, else x with the slices along an axis in random order."""
 
 def ravel(a: ArrayLike, order: builtins.str = 'C') -> Tensor:
     """All elements as one axis, the last index running fastest, or the first with order 'F'."""

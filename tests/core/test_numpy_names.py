@@ -12,7 +12,7 @@ import hybrid
 from hybrid.core.spelling import FUNCTIONS
 from hybrid.protocols.names import NUMPY
 
-PENDING = set("""real_if_close roots""".split())
+PENDING: set[str] = set()
 NAMES = [n for n in dir(np) if not n.startswith("_")]
 
 

@@ -64,6 +64,7 @@ ROOMS = {
         "layers",
         "special",
         "numeric",
+        "randoms",
         "batched",
         "families",
     ),

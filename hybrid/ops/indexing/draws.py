@@ -20,6 +20,10 @@ from ..formulas import log as log_
 
 __all__ = [
     "philox",
+    "words_of",
+    "oracle_words",
+    "random_op",
+    "states",
     "BITS",
     "UNIFORM",
     "NORMAL",
@@ -52,8 +56,14 @@ def philox(
     return first, second, third, fourth
 
 
-def _words(algebra: Builder, seed: Val, offset: Val) -> tuple[Val, Val, Val, Val]:
+def words_of(
+    algebra: Builder, seed: Val, offset: Val, attempt: int = 0
+) -> tuple[Val, Val, Val, Val]:
+    """The four words of an element in a draw; `attempt` (below 256) counts the elements' further
+    words, in the top byte of the counter's second word: there are fewer than 2^56 elements."""
     element = algebra.convert(algebra.index(), "u64")
+    if attempt:
+        element = element | algebra.const("u64", attempt << 56)
 
     def halves(word: Val) -> tuple[Val, Val]:
         return algebra.convert(word, "u32"), algebra.convert(word >> 32, "u32")
@@ -65,9 +75,11 @@ def _long(algebra: Builder, low: Val, high: Val) -> Val:
     return (algebra.convert(high, "u64") << 32) | algebra.convert(low, "u64")
 
 
-def _oracle(seed: np.ndarray, offset: np.ndarray, shape: Ints) -> list[np.ndarray]:
+def oracle_words(
+    seed: np.ndarray, offset: np.ndarray, shape: Ints, attempt: int = 0
+) -> list[np.ndarray]:
     """The same words by NumPy in uint64."""
-    elements = np.arange(math.prod(shape), dtype=np.uint64)
+    elements = np.arange(math.prod(shape), dtype=np.uint64) | np.uint64(attempt << 56)
     low = np.uint64(0xFFFFFFFF)
     counter = [
         elements & low,
@@ -97,13 +109,18 @@ _FRACTION = {
 
 
 def _drawn(
-    seed: Aval, offset: Aval, *rest: Aval, shape: Ints, dtype: np.dtype | None = None
+    seed: Aval,
+    offset: Aval,
+    *rest: Aval,
+    shape: Ints,
+    dtype: np.dtype | None = None,
+    **more: Any,
 ) -> tuple[Aval, ...]:
     return (seed.with_(shape, dtype or dt.bool_),)
 
 
 def _bits_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
-    words = _words(algebra, seed, offset)
+    words = words_of(algebra, seed, offset)
     return (
         _long(algebra, words[0], words[1])
         if dtype.itemsize == 8
@@ -135,12 +152,12 @@ def _unit_oracle(words: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
 
 
 def _uniform_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
-    return _unit(algebra, _words(algebra, seed, offset), dtype)
+    return _unit(algebra, words_of(algebra, seed, offset), dtype)
 
 
 def _normal_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtype: np.dtype) -> Val:
     """Box and Muller: sqrt(-2 log radius) cos(2 pi turns), radius in (0, 1]."""
-    words = _words(algebra, seed, offset)
+    words = words_of(algebra, seed, offset)
     if dtype is dt.float64:
         radius = (algebra.convert(_long(algebra, words[1], words[0]) >> 11, "f64") + 1.0) * 2.0**-53
         turns = algebra.convert(_long(algebra, words[3], words[2]) >> 11, "f64") * 2.0**-53
@@ -153,7 +170,7 @@ def _normal_body(algebra: Builder, seed: Val, offset: Val, *, shape: Ints, dtype
 def _normal_oracle(
     seed: np.ndarray, offset: np.ndarray, shape: Ints, dtype: np.dtype
 ) -> np.ndarray:
-    words = _oracle(seed, offset, shape)
+    words = oracle_words(seed, offset, shape)
     if dtype is dt.float64:
         radius = (
             (((words[0] << np.uint64(32)) | words[1]) >> np.uint64(11)).astype(np.float64) + 1
@@ -172,7 +189,7 @@ def _normal_oracle(
 def _integer_body(
     algebra: Builder, seed: Val, offset: Val, low: Val, count: Val, *, shape: Ints, dtype: np.dtype
 ) -> Val:
-    words = _words(algebra, seed, offset)
+    words = words_of(algebra, seed, offset)
     word = _long(algebra, words[0], words[1])
     return algebra.convert(
         algebra.select(count == 0, word, algebra.mulhi(word, count)) + low, TYPE[dtype]
@@ -187,7 +204,7 @@ def _integer_oracle(
     shape: Ints,
     dtype: np.dtype,
 ) -> np.ndarray:
-    words = _oracle(seed, offset, shape)
+    words = oracle_words(seed, offset, shape)
     both = zip((words[0] | (words[1] << np.uint64(32))).ravel().tolist(), range(math.prod(shape)))
     n = int(count) or 2**64
     got = [(((v * n) >> 64) + int(low)) & (2**64 - 1) for v, _ in both]
@@ -195,10 +212,12 @@ def _integer_oracle(
 
 
 def _bernoulli_body(algebra: Builder, seed: Val, offset: Val, chance: Val, *, shape: Ints) -> Val:
-    return _unit(algebra, _words(algebra, seed, offset), dt.float32) < chance
+    return _unit(algebra, words_of(algebra, seed, offset), dt.float32) < chance
 
 
-def _state(*rows: tuple[Any, ...]) -> Any:
+def states(*rows: tuple[Any, ...]) -> Any:
+    """Samples for a record of draws: rows (shape, operands behind seed and offset, parameters)."""
+
     def samples(rng: np.random.Generator) -> Any:
         for shape, *extra, params in rows:
             yield (
@@ -209,7 +228,7 @@ def _state(*rows: tuple[Any, ...]) -> Any:
     return samples
 
 
-def _random_op(
+def random_op(
     name: str,
     body: Any,
     reference: Any,
@@ -220,6 +239,7 @@ def _random_op(
     ulp: float = 0.0,
     doc: str,
 ) -> Op:
+    """A record of draws: inputs seed, offset and more; its result has the shape and dtype said."""
     return register(
         MapOp(
             name,
@@ -239,22 +259,22 @@ def _random_op(
     )
 
 
-BITS = _random_op(
+BITS = random_op(
     "random_bits",
     _bits_body,
     lambda seed, offset, shape, dtype: (
         lambda words: (words[0] | (words[1] << np.uint64(32))) if dtype.itemsize == 8 else words[0]
-    )(_oracle(seed, offset, shape)),
-    _state(
+    )(oracle_words(seed, offset, shape)),
+    states(
         ((3, 5), {"dtype": dt.uint32}), ((70,), {"dtype": dt.uint64}), ((), {"dtype": dt.uint32})
     ),
     doc="Random words.",
 )
-UNIFORM = _random_op(
+UNIFORM = random_op(
     "random_uniform",
     _uniform_body,
-    lambda seed, offset, shape, dtype: _unit_oracle(_oracle(seed, offset, shape), dtype),
-    _state(
+    lambda seed, offset, shape, dtype: _unit_oracle(oracle_words(seed, offset, shape), dtype),
+    states(
         ((70,), {"dtype": dt.float32}),
         ((3, 5), {"dtype": dt.float64}),
         ((9,), {"dtype": dt.bfloat16}),
@@ -262,32 +282,32 @@ UNIFORM = _random_op(
     ),
     doc="Uniform numbers in [0, 1).",
 )
-NORMAL = _random_op(
+NORMAL = random_op(
     "random_normal",
     _normal_body,
     _normal_oracle,
-    _state(((70,), {"dtype": dt.float32}), ((3, 5), {"dtype": dt.float64})),
+    states(((70,), {"dtype": dt.float32}), ((3, 5), {"dtype": dt.float64})),
     ulp=64.0,
     doc="Standard normal numbers.",
 )
-INTEGER = _random_op(
+INTEGER = random_op(
     "random_integer",
     _integer_body,
     _integer_oracle,
-    _state(
+    states(
         ((70,), np.array(2**64 - 5, np.uint64), np.array(10, np.uint64), {"dtype": dt.int64}),
         ((9,), np.array(2**63, np.uint64), np.array(0, np.uint64), {"dtype": dt.int64}),
     ),
     nin=4,
     doc="low + a uniform integer below count (0: below 2**64), modulo 2**64.",
 )
-BERNOULLI = _random_op(
+BERNOULLI = random_op(
     "random_bernoulli",
     _bernoulli_body,
     lambda seed, offset, chance, shape: (
-        _unit_oracle(_oracle(seed, offset, shape), dt.float32) < chance
+        _unit_oracle(oracle_words(seed, offset, shape), dt.float32) < chance
     ),
-    _state(
+    states(
         ((70,), np.array(0.3, np.float32), {}), ((2, 3), np.array([0.0, 0.5, 1.0], np.float32), {})
     ),
     params=("shape",),

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import HOST, Device
 from ...core.aval import device as to_device
-from ...core.errors import HybridError
+from ...core.errors import ArgumentError, HybridError
 from ...ir.door.bind import as_tensor, bind, literal
 from ...ir.door.pending import value_of
 from ...ir.mode import ROOTS, Versioned
@@ -24,6 +25,7 @@ from ...ir.op import Op
 from ..base.surface import public
 from ..build.join import stack
 from ..elementwise.arithmetic import add
+from .draws import BITS
 from .index import take
 
 Tensor = Any
@@ -43,6 +45,10 @@ class Generator(Versioned):
     >>> a == hybrid.rand(3, generator=g.manual_seed(0)).tolist()
     True
     """
+
+    if TYPE_CHECKING:  # the functions that draw are methods, too (ops/randoms/methods.py)
+
+        def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
 
     def __init__(self, seed: int | None = None, device: Any = None) -> None:
         count = int.from_bytes(os.urandom(8), "little") if seed is None else int(seed)
@@ -71,6 +77,35 @@ class Generator(Versioned):
         self.seed.assign(take(tensor, 0))
         self.offset.assign(take(tensor, 1))
         return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Seed and offset as they are now, for `load_state_dict`."""
+        state = self.get_state()
+        return {"seed": take(state, 0), "offset": take(state, 1)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Generator:
+        """Go on from a state of `state_dict`."""
+        if set(state) != {"seed", "offset"}:
+            raise ArgumentError(f"a generator's state has 'seed' and 'offset', not {list(state)}")
+        return self.set_state(
+            stack([as_tensor(state[name], self.device) for name in ("seed", "offset")])
+        )
+
+    def spawn(self, n_children: int) -> list[Generator]:
+        """Generators of streams of their own, whose seeds are the 64-bit words of one draw of this
+        one: other children in each call, the same ones after the same state."""
+        if n_children < 0:
+            raise ArgumentError(f"spawn: {n_children} generators")
+        words = self.draw(BITS, shape=(int(n_children),), dtype=dt.uint64)
+        return [Generator._of(take(words, i)) for i in range(int(n_children))]
+
+    split = spawn
+
+    @classmethod
+    def _of(cls, seed: Tensor) -> Generator:
+        made = cls(0, seed.device)
+        made.seed.assign(seed)
+        return made
 
     def draw(self, op: Op, *inputs: Tensor, **params: Any) -> Tensor:
         """The next draw; the offset moves on."""

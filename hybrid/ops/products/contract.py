@@ -284,7 +284,6 @@ def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     tensor([12, 34])
     """
     a, b = operands(a, b)
-    a = a.conj() if dt.is_complex(a.dtype) else a
     operand, result = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
     if operand.shape[-1] != result.shape[-1]:
         raise ShapeError(f"vecdot: axis {axis} has size {operand.shape[-1]} and {result.shape[-1]}")
