@@ -1,6 +1,6 @@
 """Every public name of NumPy is there, or its absence says what to write.
 
-Invariant: PENDING holds names that are written elsewhere; none of them is there already.
+Invariant: no table names what is there.
 """
 
 from __future__ import annotations
@@ -12,21 +12,16 @@ import hybrid
 from hybrid.core.spelling import FUNCTIONS
 from hybrid.protocols.names import NUMPY
 
-PENDING: set[str] = set()
 NAMES = [n for n in dir(np) if not n.startswith("_")]
 
 
 def test_every_name_of_numpy_is_decided():
-    unknown = [
-        n
-        for n in NAMES
-        if not hasattr(hybrid, n) and n not in NUMPY and n not in FUNCTIONS and n not in PENDING
-    ]
+    unknown = [n for n in NAMES if not hasattr(hybrid, n) and n not in NUMPY and n not in FUNCTIONS]
     assert not unknown, f"neither there nor in hybrid.protocols.names: {unknown}"
 
 
 def test_most_numeric_names_are_there():
-    absent = [n for n in NAMES if not hasattr(hybrid, n) and n not in NUMPY and n not in PENDING]
+    absent = [n for n in NAMES if not hasattr(hybrid, n) and n not in NUMPY]
     assert len(absent) < 0.05 * len(NAMES), absent
 
 
@@ -54,7 +49,3 @@ def test_what_a_way_names_is_there():
             if path.startswith("hybrid."):
                 first = path.split(".")[1]
                 assert hasattr(hybrid, first) or first in PENDING, (name, path)
-
-
-def test_nothing_is_pending_that_is_there():
-    assert not [n for n in PENDING if n in hybrid.__all__]
