@@ -47,6 +47,8 @@ FOREIGN = {
     ("nn/layers.py", "padding_mode"),
     ("nn/module.py", "name"),
     ("ops/build/join.py", "mode"),
+    ("ops/randoms/methods.py", "p.name"),
+    ("ops/randoms/vectors.py", "method"),
     ("ops/arrange", "bitorder"),
     ("ops/arrange", "mode"),
     ("ops/arrange/writing.py", "casting"),

@@ -120,7 +120,8 @@ def _region_in_pairs(value: Any) -> Any:
 
 def in_pairs(graph: Graph) -> Graph:
     """The graph with every complex value as pairs."""
-    listed = (*graph.inputs, *[v for node in graph.nodes for v in node.outputs], *graph.outputs)
+    made = [v for node in graph.nodes for v in (*node.inputs, *node.outputs)]
+    listed = (*graph.inputs, *made, *graph.outputs)
     if not any(dt.is_complex(value.aval.dtype) for value in listed):
         return graph
     return _InPairs(graph).run()

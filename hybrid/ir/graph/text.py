@@ -64,6 +64,8 @@ def _param_text(value: Any) -> str:
 def _scalar_text(array: np.ndarray) -> str:
     """A number that reads back to the same bits, else the pattern after '#'."""
     dtype = array.dtype
+    if dt.is_complex(dtype):
+        return f"#{int.from_bytes(array.tobytes(), 'little'):0{2 * dtype.itemsize}x}"
     if not dt.is_float(dtype):
         return str(array.item())
     value = float(array)

@@ -26,6 +26,13 @@ Ints = tuple[int, ...]
 Tensor = Any
 
 
+def check_parts(name: str, *parts: Aval) -> None:
+    """Only float32 and float64 numbers are the parts of complex ones."""
+    for part in parts:
+        if dt.real_of(dt.complex_of(part.dtype)) is not part.dtype:
+            raise DTypeError(f"{name} takes float32 and float64, not {part.dtype.name}")
+
+
 # ---- the views
 def _pairs_infer(operand: Aval) -> tuple[Aval, ...]:
     if not dt.is_complex(operand.dtype):
@@ -40,8 +47,7 @@ def _pairs_layout(operand: Aval, strides: Ints, offset: int = 0) -> tuple[int, I
 def _numbers_infer(operand: Aval) -> tuple[Aval, ...]:
     if not operand.ndim or operand.shape[-1] != 2:
         raise ShapeError(f"complex_numbers: shape {operand.shape} has no last axis of pairs")
-    if dt.real_of(dt.complex_of(operand.dtype)) is not operand.dtype:
-        raise DTypeError(f"complex_numbers takes float32 and float64, not {operand.dtype.name}")
+    check_parts("complex_numbers", operand)
     return (operand.with_(operand.shape[:-1], dt.complex_of(operand.dtype)),)
 
 

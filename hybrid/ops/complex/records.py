@@ -19,7 +19,7 @@ from ...ir.door.bind import bind
 from ...ir.op import Op, extend, map_op
 from ...ir.scalar.program import Val
 from ..axes.views import broadcast_arrays
-from ..build.pairs import complex_of, conjugate, parts_of
+from ..build.pairs import check_parts, complex_of, conjugate, parts_of
 from ..elementwise.arithmetic import multiply
 
 __all__ = ["analytic", "apply", "each_part", "enter", "joined"]
@@ -42,6 +42,7 @@ def apply(op: Op, *numbers: Tensor) -> Tensor:
 
 def _infer(name: str) -> Callable[..., tuple[Aval, ...]]:
     def infer(*avals: Aval) -> tuple[Aval, ...]:
+        check_parts(name, *avals)
         return (avals[0].with_(broadcast_shapes(name, *[a.shape for a in avals])),) * 2
 
     return infer

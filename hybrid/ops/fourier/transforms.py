@@ -32,16 +32,16 @@ def _norm(given: str | None) -> Norm:
     return OTHER[OTHER[norm]]
 
 
-def _number(x: Any, name: str, real: bool = False) -> Tensor:
+def _number(samples: Any, name: str, real: bool = False) -> Tensor:
     """A tensor that can be transformed: real, or complex."""
-    x = as_tensor(x)
-    if x.ndim == 0:
+    samples = as_tensor(samples)
+    if samples.ndim == 0:
         raise ShapeError(f"{name} takes at least one dimension")
-    if real and dt.is_complex(x.dtype):
+    if real and dt.is_complex(samples.dtype):
         raise ArgumentError(f"{name} takes real tensors; fft takes complex ones")
-    if not dt.is_inexact(x.dtype) or dt.is_half(x.dtype):
-        x = astype(x, dt.float32)
-    return x if real else astype(x, dt.complex_of(x.dtype))
+    if not dt.is_inexact(samples.dtype) or dt.is_half(samples.dtype):
+        samples = astype(samples, dt.float32)
+    return samples if real else astype(samples, dt.complex_of(samples.dtype))
 
 
 def _size(given: Any, name: str) -> int:
@@ -51,45 +51,49 @@ def _size(given: Any, name: str) -> int:
     return size
 
 
-def _fitted(x: Tensor, axis: int, size: int, name: str) -> Tensor:
+def _fitted(samples: Tensor, axis: int, size: int, name: str) -> Tensor:
     """The axis cut, or filled with zeros behind."""
-    extent = x.shape[axis]
+    extent = samples.shape[axis]
     size = _size(size, name)
     if size == extent:
-        return x
+        return samples
     if size < extent:
-        return narrow(x, axis, 0, size)
-    shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
-    return embed(x, shape, (0,) * x.ndim, (1,) * x.ndim)
+        return narrow(samples, axis, 0, size)
+    shape = (*samples.shape[:axis], size, *samples.shape[axis + 1 :])
+    return embed(samples, shape, (0,) * samples.ndim, (1,) * samples.ndim)
 
 
-def _axes(x: Tensor, s: Sizes, axes: Any, name: str) -> tuple[int, ...]:
+def _axes(samples: Tensor, sizes: Sizes, axes: Any, name: str) -> tuple[int, ...]:
     """The axes of a transform over several, in the order in which they are given."""
     if axes is None:
-        count = x.ndim if s is None else len(s)
-        axes = range(x.ndim - count, x.ndim)
-    found = tuple(normalize_axis(a, x.ndim, name) for a in axes)
-    if s is not None and len(s) != len(found):
-        raise ArgumentError(f"{name}: {len(s)} sizes for {len(found)} axes")
+        count = samples.ndim if sizes is None else len(sizes)
+        axes = range(samples.ndim - count, samples.ndim)
+    found = tuple(normalize_axis(a, samples.ndim, name) for a in axes)
+    if sizes is not None and len(sizes) != len(found):
+        raise ArgumentError(f"{name}: {len(sizes)} sizes for {len(found)} axes")
     return found
 
 
-def _shaped(x: Tensor, s: Sizes, axes: tuple[int, ...], name: str) -> Tensor:
-    for axis, size in zip(axes, s or ()):
+def _shaped(samples: Tensor, sizes: Sizes, axes: tuple[int, ...], name: str) -> Tensor:
+    for axis, size in zip(axes, sizes or ()):
         if size != -1:  # NumPy: the axis as it is
-            x = _fitted(x, axis, size, name)
-    if not all(x.shape[a] for a in axes):
-        raise ArgumentError(f"{name}: an axis of shape {x.shape} has no samples")
-    return x
+            samples = _fitted(samples, axis, size, name)
+    if not all(samples.shape[a] for a in axes):
+        raise ArgumentError(f"{name}: an axis of shape {samples.shape} has no samples")
+    return samples
 
 
-def _full(x: Any, s: Sizes, axes: Any, norm: str | None, inverse: bool, name: str) -> Tensor:
-    x = _number(x, name)
-    over = _axes(x, s, axes, name)
-    x = _shaped(x, s, over, name)
+def _full(
+    samples: Any, sizes: Sizes, axes: Any, norm: str | None, inverse: bool, name: str
+) -> Tensor:
+    samples = _number(samples, name)
+    over = _axes(samples, sizes, axes, name)
+    samples = _shaped(samples, sizes, over, name)
     if not over:
-        return x
-    return numbers_of(bind(FULL_FFT, bind(PAIRS, x), axes=over, inverse=inverse, norm=_norm(norm)))
+        return samples
+    return numbers_of(
+        bind(FULL_FFT, bind(PAIRS, samples), axes=over, inverse=inverse, norm=_norm(norm))
+    )
 
 
 def _one(n: int | None) -> Sizes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import Aval
 from ...core.errors import ArgumentError, ShapeError
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
@@ -25,7 +26,7 @@ from ..base.surface import public
 from ..build.create import arange, ones, zeros, zeros_like
 from ..build.join import concat, stack
 from ..build.matrices import eye
-from ..build.pairs import complex_of, conjugate, parts_of
+from ..build.pairs import check_parts, complex_of, conjugate, parts_of
 from ..complex.arithmetic import real
 from ..complex.formulas import multiply as multiply_parts
 from ..complex.records import joined
@@ -113,6 +114,11 @@ def _complex_body(algebra: Builder, p_re: Any, p_im: Any, re: Val, im: Val) -> t
     return found
 
 
+def _complex_infer(p_re: Aval, p_im: Aval, re: Aval, im: Aval) -> tuple[Aval, ...]:
+    check_parts("complex_polynomial_values", p_re, p_im, re, im)
+    return re, re
+
+
 def _complex_vjp(
     gradient: Any, out: Any, p_re: Tensor, p_im: Tensor, re: Tensor, im: Tensor
 ) -> tuple[Any, ...]:
@@ -136,7 +142,7 @@ COMPLEX_VALUES = register(
     MapOp(
         "complex_polynomial_values",
         4,
-        lambda p_re, p_im, re, im: (re, re),
+        _complex_infer,
         body=_complex_body,
         gathers=(0, 1),
         nout=2,

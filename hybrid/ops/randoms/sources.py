@@ -90,7 +90,7 @@ class ScalarSource:
 class ArraySource:
     """The same with NumPy, in float64."""
 
-    def __init__(self, seed: np.ndarray, offset: np.ndarray, shape: Ints, kind: str) -> None:
+    def __init__(self, seed: np.ndarray, offset: np.ndarray, shape: Ints, kind: ScalarType) -> None:
         self.seed, self.offset, self.shape, self.kind = seed, offset, shape, kind
         self.select, self.sqrt, self.floor = np.where, np.sqrt, np.floor
         self.minimum, self.maximum = np.minimum, np.maximum
