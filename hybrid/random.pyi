@@ -143,6 +143,17 @@ def gumbel(
 ) -> Tensor:
     """Gumbel numbers: loc - scale log(e), e standard exponential; size and dtype as for `uniform`."""
 
+def hypergeometric(
+    ngood: Any,
+    nbad: Any,
+    nsample: Any,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """How many of nsample balls are good, taken without replacement from ngood good and nbad bad ones: int64; size as for `uniform`."""
+
 def integers(
     low: Any,
     high: Any = None,
@@ -206,6 +217,16 @@ def multinomial(
     device: Any = None,
 ) -> Tensor:
     """Counts of n throws among k outcomes of probabilities pvals (their last axis), int64, of shape (*size, k); n may be a tensor that broadcasts with the other axes of pvals."""
+
+def multivariate_hypergeometric(
+    colors: Any,
+    nsample: builtins.int,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    device: Any = None,
+) -> Tensor:
+    """How many balls of each colour are among nsample, taken without replacement from colors[i] balls of the colour i: int64 of shape (*size, number of colours)."""
 
 def multivariate_normal(
     mean: Any,

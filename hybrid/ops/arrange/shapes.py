@@ -27,9 +27,9 @@ Tensor = Any
 
 
 # ---- at least so many axes
-def _each(xs: tuple[Any, ...], lift: Any) -> Any:
+def _each(operands: tuple[Any, ...], lift: Any) -> Any:
     """The one result of a function of several tensors, or a tuple of them."""
-    results = tuple([lift(as_tensor(x)) for x in xs])
+    results = tuple([lift(as_tensor(x)) for x in operands])
     return results[0] if len(results) == 1 else results
 
 

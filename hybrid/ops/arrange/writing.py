@@ -67,15 +67,15 @@ def fill_diagonal(a: Tensor, val: Any, wrap: bool = False) -> None:
     a = _written(a, "fill_diagonal")
     if a.ndim < 2:
         raise ShapeError(f"fill_diagonal takes at least two dimensions, not shape {a.shape}")
-    columns, end = a.shape[1], a.size
+    columns, stop = a.shape[1], a.size
     if a.ndim == 2:
         step = columns + 1
-        end = a.size if wrap else min(a.size, columns * columns)
+        stop = a.size if wrap else min(a.size, columns * columns)
     elif len(set(a.shape)) != 1:
         raise ShapeError(f"fill_diagonal takes more than two axes of one size, not shape {a.shape}")
     else:
         step = sum(a.shape[0] ** power for power in range(a.ndim))
-    count = len(range(0, end, step))
+    count = len(range(0, stop, step))
     values = cycled(store(val, a.dtype, a.device), count)
     if count:
         _give(a, reshape(slice_set(ravel(a), values, (0,), (step,)), a.shape))
@@ -181,36 +181,36 @@ def copyto(dst: Tensor, src: Any, casting: str = "same_kind", where: Any = True)
     >>> x
     tensor([1., 0., 3.])
     """
-    dst = _written(dst, "copyto")
-    own = _casts(dst, src, casting)
+    target = _written(dst, "copyto")
+    own = _casts(target, src, casting)
     if not own:
         raise DTypeError(
-            f"copyto: casting {casting!r} does not allow to write this into {dst.dtype.name}; "
+            f"copyto: casting {casting!r} does not allow to write this into {target.dtype.name}; "
             "pass casting='unsafe' to convert"
         )
-    given = store(src, dst.dtype, dst.device)
-    _give(dst, _copied(dst, given, where))
+    given = store(src, target.dtype, target.device)
+    _give(target, _copied(target, given, where))
 
 
-def _casts(dst: Tensor, src: Any, casting: str) -> bool:
+def _casts(target: Tensor, src: Any, casting: str) -> bool:
     """Whether NumPy's rule of that name lets `src` be written; numbers are weak."""
     source = number_dtype(src) if is_number(src) else as_tensor(src).dtype
     weak = is_number(src) or isinstance(src, (list, tuple))
     if weak and casting != "unsafe" and source.kind in "iuf":
-        return dt.is_inexact(dst.dtype) or (dt.is_int(dst.dtype) and not dt.is_float(source))
-    return bool(np.can_cast(source, dst.dtype, casting))  # type: ignore[arg-type]
+        return dt.is_inexact(target.dtype) or (dt.is_int(target.dtype) and not dt.is_float(source))
+    return bool(np.can_cast(source, target.dtype, casting))  # type: ignore[arg-type]
 
 
-def _copied(dst: Tensor, given: Tensor, mask: Any) -> Tensor:
-    if broadcast_shapes("copyto", given.shape, dst.shape) != dst.shape:
-        raise ShapeError(f"copyto: shape {given.shape} does not fit shape {dst.shape}")
-    given = broadcast_to(given, dst.shape)
+def _copied(target: Tensor, given: Tensor, mask: Any) -> Tensor:
+    if broadcast_shapes("copyto", given.shape, target.shape) != target.shape:
+        raise ShapeError(f"copyto: shape {given.shape} does not fit shape {target.shape}")
+    given = broadcast_to(given, target.shape)
     if mask is True:
         return clone(given)
-    mask = as_tensor(mask, dst.device)
+    mask = as_tensor(mask, target.device)
     if mask.dtype is not dt.bool_:
         raise DTypeError(f"copyto: where is a bool tensor, not {mask.dtype.name}")
-    return where(broadcast_to(mask, dst.shape), given, dst)
+    return where(broadcast_to(mask, target.shape), given, target)
 
 
 @public

@@ -12,7 +12,7 @@ import numpy as np
 from ...core import dtypes as dt
 from .sources import Number, Source, sampler
 
-__all__ = ["BINOMIAL", "POISSON", "ZIPF"]
+__all__ = ["BINOMIAL", "POISSON", "ZIPF", "stirling"]
 
 _STEPS = 46  # of an inversion: a mean of 10 is passed by more with a probability below 2^-53
 _PAIRS = 6  # of tries: each fails with a probability of 1/3 or less
@@ -23,7 +23,7 @@ _LOG_ROOT = 0.9189385332046727  # log(2 pi) / 2
 _AT_ONE = 0.08106146679532726  # 1 - log(2 pi) / 2
 
 
-def _stirling(source: Source, above: Number) -> Number:
+def stirling(source: Source, above: Number) -> Number:
     """log gamma(x) less (x - 1/2) log x - x + log(2 pi)/2, for x = 1, 2, 3, ... (DLMF 5.11.1)."""
     inverse = 1.0 / above
     square = inverse * inverse
@@ -45,7 +45,7 @@ def _deviance(source: Source, above: Number, mean: Number, inverse: Number) -> N
         series = ratio * series + (1 if order % 2 == 0 else -1) / (order * (order - 1))
     series = (ratio * series + 0.5) * (ratio * ratio)
     bent = source.select(source.abs(ratio) < 0.125, series, straight)
-    rest = _stirling(source, source.narrow(above))
+    rest = stirling(source, source.narrow(above))
     return source.narrow(mean) * bent - 0.5 * logarithm + rest
 
 

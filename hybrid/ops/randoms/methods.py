@@ -11,11 +11,18 @@ from typing import Any
 
 from ..base.surface import SURFACE, Public
 from ..indexing.generators import Generator
-from . import continuous, families, orders, standard, vectors
+from . import continuous, families, orders, standard, urns, vectors
 
 __all__ = ["MODULES"]
 
-MODULES = (continuous, families, orders, standard, vectors)  # whose marks are in SURFACE by now
+MODULES = (
+    continuous,
+    families,
+    orders,
+    standard,
+    urns,
+    vectors,
+)  # whose marks are in SURFACE by now
 
 
 def _method(function: Callable[..., Any], name: str) -> Callable[..., Any]:

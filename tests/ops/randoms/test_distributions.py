@@ -57,6 +57,19 @@ COUNTS = {
     "logseries": [((0.6,), stats.logser(0.6)), ((0.99,), stats.logser(0.99))],
     "zipf": [((a,), stats.zipf(a)) for a in (1.5, 2.0, 4.0)],
     "negative_binomial": [((3.5, 0.3), stats.nbinom(3.5, 0.3))],
+    "hypergeometric": [
+        ((good, bad, sample), stats.hypergeom(good + bad, good, sample))
+        for good, bad, sample in (
+            (5, 3, 4),
+            (30, 20, 10),
+            (20, 400, 300),
+            (400, 20, 30),
+            (300, 500, 200),
+            (500, 300, 650),
+            (10**6, 3 * 10**6, 10**5),
+            (4 * 10**8, 10**9, 20),
+        )
+    ],
 }
 
 
@@ -143,6 +156,11 @@ BAD = [
     ("logseries", (-0.1,)),
     ("negative_binomial", (0, 0.5)),
     ("negative_binomial", (1, 0.0)),
+    ("hypergeometric", (-1, 3, 2)),
+    ("hypergeometric", (1, 3, 5)),
+    ("hypergeometric", (10**10, 3, 5)),
+    ("multivariate_hypergeometric", ([1, -1], 0)),
+    ("multivariate_hypergeometric", ([1, 3], 5)),
     ("multinomial", (3, [0.7, 0.7, 0.1])),
     ("multinomial", (-1, [0.5, 0.5])),
     ("dirichlet", ([1.0, -1.0],)),

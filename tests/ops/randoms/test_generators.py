@@ -28,6 +28,21 @@ def test_dirichlet() -> None:
         random.dirichlet(1.0)
 
 
+def test_urns_of_many_colours() -> None:
+    colours = [3, 50, 20, 0, 7]
+    values = np.asarray(
+        random.multivariate_hypergeometric(colours, 40, size=(20000,), generator=seeded())
+    )
+    assert values.dtype == np.int64 and (values.sum(1) == 40).all()
+    assert (values >= 0).all() and (values <= colours).all()
+    assert np.abs(values.mean(0) - np.array(colours) / 2).max() < 0.1
+    assert random.multivariate_hypergeometric([4], 3, size=(2,)).tolist() == [[3], [3]]
+    mixed = random.hypergeometric(
+        hybrid.tensor([3, -1, 5]), hybrid.tensor([0, 2, 5]), hybrid.tensor([2, 1, 11])
+    )
+    assert mixed.tolist() == [2, -1, -1]
+
+
 def test_multinomial() -> None:
     chances = [0.2, 0.0, 0.5, 0.3]
     values = np.asarray(random.multinomial(30, chances, 20000, generator=seeded()))
@@ -146,7 +161,7 @@ def test_every_function_is_a_method() -> None:
     for name in names - {"manual_seed", "seed"}:
         assert callable(getattr(random.Generator, name)), name
     numpy = {n for n in dir(np.random.Generator) if not n.startswith("_")}
-    missing = {"bit_generator", "bytes", "hypergeometric", "multivariate_hypergeometric"}
+    missing = {"bit_generator", "bytes"}
     assert numpy - set(dir(random.Generator)) == missing
 
 
