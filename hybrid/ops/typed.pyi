@@ -1393,7 +1393,8 @@ def linspace(
     device: Any = None,
     requires_grad: builtins.bool = False,
     axis: builtins.int = 0,
-) -> Tensor:
+    retstep: builtins.bool = False,
+) -> Any:
     """`num` evenly spaced numbers from start to stop, along a new axis where these are no single numbers; the end is exact."""
 
 def log(x: ArrayLike, /) -> Tensor:

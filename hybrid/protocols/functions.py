@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..core import dtypes as dt
-from ..ir.door.bind import as_tensor, operands
+from ..ir.door.bind import as_tensor
 from ..ir.tensor import Handle
 from .results import NOT_GIVEN, in_dtype, on_host, refuse, spelled, written
 from .ufuncs import reduced
@@ -238,27 +237,9 @@ def _searched(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) ->
     return ops.searchsorted(given["a"], given["v"], side=side, sorter=sorter)
 
 
-def _spaced(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) -> Any:
-    """linspace between tensors, whose gradient it keeps."""
-    if given.get("retstep"):
-        raise refuse(path, " with retstep=")
-    start, stop = operands(given["start"], given["stop"])
-    dtype = dt.promote(start.dtype, stop.dtype)
-    dtype = dtype if dt.is_float(dtype) else dt.default_float
-    count, endpoint = given.get("num", 50), given.get("endpoint", True)
-    steps = ops.linspace(0.0, 1.0, count, endpoint=endpoint, dtype=dtype, device=start.device)
-    steps = ops.reshape(steps, (steps.size,) + (1,) * max(start.ndim, stop.ndim))
-    made = ops.add(start, ops.multiply(ops.subtract(stop, start), steps))
-    made = ops.where(ops.equal(steps, 1.0), stop, made)
-    wanted = given.get("dtype")
-    made = ops.floor(made) if wanted is not None and dt.is_int(dt.canonical(wanted)) else made
-    return in_dtype(ops.moveaxis(made, 0, given.get("axis", 0)), wanted)
-
-
 _ADAPTED: dict[str, Function] = {
     **dict.fromkeys(_OF_UFUNCS, _reduction),
     **dict.fromkeys(_OTHERWISE, _running),
-    "linspace": _spaced,
     "split": _split,
     "sort": _sorted,
     "argsort": _sorted,

@@ -17,7 +17,7 @@ from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.floating import plain_floats
 from ...ir.door.bind import as_tensor, is_complex, operands, store
 from ...ir.door.bind import convert as astype
-from ...ir.door.foreign import data_of, holds_tensors
+from ...ir.door.foreign import data_of, holds_tensors, is_number
 from ..axes.views import broadcast_to, expand_dims, moveaxis, reshape
 from ..base.surface import public
 from ..build.create import arange, finish, real_linspace
@@ -65,12 +65,14 @@ def linspace(
     device: Any = None,
     requires_grad: bool = False,
     axis: int = 0,
-) -> Tensor:
+    retstep: bool = False,
+) -> Any:
     """`num` evenly spaced numbers from start to stop, along a new axis where these are no single
     numbers; the end is exact.
 
     float32 by default (complex64 where an end is complex; of tensors their dtype), and rounded down
-    to an integer dtype, as NumPy's; ShapeError for a negative `num`.
+    to an integer dtype, as NumPy's; ShapeError for a negative `num`.  With `retstep` the result is
+    (numbers, step): a number between numbers, NaN where there is no step.
 
     >>> hybrid.linspace(0, 1, 5), hybrid.linspace(0, 1, 4, endpoint=False)
     (tensor([0.  , 0.25, 0.5 , 0.75, 1.  ]), tensor([0.  , 0.25, 0.5 , 0.75]))
@@ -88,7 +90,16 @@ def linspace(
         made = _complex_linspace(complex(start), complex(stop), num, endpoint, dtype, device)
     else:
         made = real_linspace(start, stop, num, endpoint, dtype=dtype, device=device)
-    return finish(made, requires_grad)
+    made = finish(made, requires_grad)
+    return (made, _step(start, stop, int(num), endpoint)) if retstep else made
+
+
+def _step(start: Any, stop: Any, count: int, endpoint: bool) -> Any:
+    parts = count - 1 if endpoint else count
+    if is_number(start) and is_number(stop):
+        return (stop - start) / parts if parts > 0 else float("nan")
+    first, last = operands(start, stop)
+    return divide(subtract(last, first), parts if parts > 0 else float("nan"))
 
 
 def _complex_linspace(

@@ -236,3 +236,22 @@ def test_errors(case):
     call, error = WRONG[case]
     with pytest.raises(error):
         call(hybrid.tensor(MATRIX))
+
+
+@pytest.mark.parametrize("endpoint", (True, False))
+@pytest.mark.parametrize("given", [(0, 1, 5), (0, 1, 1), (2, 5, 0), (1 + 2j, 3, 4)])
+def test_the_step_between_numbers(given, endpoint) -> None:
+    found, step = hybrid.linspace(*given, endpoint=endpoint, retstep=True)
+    want, their = np.linspace(*given, endpoint=endpoint, retstep=True)
+    np.testing.assert_allclose(found.numpy(), want, rtol=1e-6)
+    np.testing.assert_equal(step, their)
+
+
+def test_the_step_between_tensors() -> None:
+    first, last = np.array([0.0, 1.0]), np.array([[3.0, 5.0]])
+    want, their = np.linspace(first, last, 4, retstep=True, axis=1)
+    for linspace in (hybrid.linspace, np.linspace):
+        found, step = linspace(hybrid.tensor(first), hybrid.tensor(last), 4, retstep=True, axis=1)
+        assert isinstance(found, hybrid.Tensor) and isinstance(step, hybrid.Tensor)
+        np.testing.assert_allclose(found.numpy(), want)
+        np.testing.assert_allclose(step.numpy(), their)
