@@ -7,10 +7,12 @@ where a parameter is no number that the distribution takes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ...core import dtypes as dt
-from .sources import Number, Source, sampler
+from .sources import Number, Source, first_accepted, pairs_of_words, sampler
 
 __all__ = ["BINOMIAL", "POISSON", "ZIPF", "stirling"]
 
@@ -67,21 +69,18 @@ def _tries(
     where alpha v / (a/us^2 + b) is below the probability of k; judge: k -> (possible, its log)."""
     width, centre, factor = hat
     narrow = source.narrow(width), source.narrow(slope), source.narrow(factor)
-    kept, open_ = first, None
-    for attempt in range(1, _PAIRS + 1):
-        words = source.words(attempt)
-        for one, other in (words[:2], words[2:]):
+
+    def tries() -> Iterator[tuple[Number, Number]]:
+        for one, other in pairs_of_words(source, range(1, _PAIRS + 1)):
             part = source.unit(one) - 0.5
             inverse = 1.0 / source.narrow(0.5 - source.abs(part))
             found = source.floor((2.0 * width * source.widen(inverse) + slope) * part + centre)
             possible, level = judge(found)
             height = source.narrow_unit(other) * narrow[2]
             height = height / (narrow[0] * (inverse * inverse) + narrow[1])
-            good = possible & (source.log(height) <= level)
-            good = good if open_ is None else open_ & good
-            kept = source.select(good, found, kept)
-            open_ = ~good if open_ is None else open_ & ~good
-    return kept
+            yield found, possible & (source.log(height) <= level)
+
+    return first_accepted(source, first, tries())
 
 
 def _poisson_large(source: Source, rate: Number) -> Number:
@@ -179,17 +178,16 @@ def _zipf(source: Source, power: Number) -> Number:
     less = power - 1.0
     least = source.exp(less * -_LOG_MOST)
     bound = -source.expm1(less * -_LOG_2)
-    kept, open_ = source.const(1.0), power > 1.0
-    for attempt in range(_ZIPF_PAIRS):
-        words = source.words(attempt)
-        for one, other in (words[:2], words[2:]):
+
+    def tries() -> Iterator[tuple[Number, Number]]:
+        for one, other in pairs_of_words(source, range(_ZIPF_PAIRS)):
             share = source.unit(one)
             level = source.log(share + (1.0 - share) * least)
             found = source.floor(source.exp(-level / less))
             step = -source.expm1(-(less * source.log1p(1.0 / found)))
-            good = open_ & (source.unit(other) * found * step <= bound)
-            kept = source.select(good, found, kept)
-            open_ = open_ & ~good
+            yield found, source.unit(other) * found * step <= bound
+
+    kept = first_accepted(source, source.const(1.0), tries(), power > 1.0)
     return source.select(power > 1.0, kept, source.const(-1.0))
 
 

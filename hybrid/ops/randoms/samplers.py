@@ -6,10 +6,12 @@ keeps the first that is accepted; none is with a probability below 2^-64 (von Mi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ...core import dtypes as dt
-from .sources import Number, Source, sampler
+from .sources import Number, Source, first_accepted, pairs_of_words, sampler
 
 __all__ = ["CAUCHY", "EXPONENTIAL", "GAMMA", "LAPLACE", "VON_MISES", "WALD"]
 
@@ -61,19 +63,20 @@ def _gamma(source: Source, shape_: Number, *, log: bool) -> Number:
     scale = (shape_ + more) - 1.0 / 3.0
     slope = (1.0 / 3.0) / source.sqrt(scale)
     judged = source.narrow(source.minimum(scale, source.const(1e30)))
-    kept, open_ = source.const(1.0), shape_ >= 0.0
-    for attempt in range(_PAIRS):
-        words = source.words(attempt)
-        radius = source.sqrt(source.log(source.unit(words[0])) * -2.0)
-        turns = source.unit(words[1])
-        for wave, word in ((source.cos_turns, words[2]), (source.sin_turns, words[3])):
-            normal = radius * wave(turns)
-            bend = slope * normal
-            level = _log_accept(source, judged, source.narrow(normal), source.narrow(bend))
-            good = (bend > -1.0) & (source.log(source.narrow_unit(word)) < level)
-            good = open_ & good
-            kept = source.select(good, 1.0 + bend, kept)
-            open_ = open_ & ~good
+
+    def tries() -> Iterator[tuple[Number, Number]]:
+        for attempt in range(_PAIRS):
+            words = source.words(attempt)
+            radius = source.sqrt(source.log(source.unit(words[0])) * -2.0)
+            turns = source.unit(words[1])
+            for wave, word in ((source.cos_turns, words[2]), (source.sin_turns, words[3])):
+                normal = radius * wave(turns)
+                bend = slope * normal
+                level = _log_accept(source, judged, source.narrow(normal), source.narrow(bend))
+                good = (bend > -1.0) & (source.log(source.narrow_unit(word)) < level)
+                yield 1.0 + bend, good
+
+    kept = first_accepted(source, source.const(1.0), tries(), shape_ >= 0.0)
     words, none = source.words(_BOOST), source.const(0.0)
     boost = source.select(low, source.exponential(words) / shape_, none)
     boost = boost + source.select(lower, source.exponential(words[2:]) / (shape_ + 1.0), none)
@@ -90,16 +93,15 @@ def _von_mises(source: Source, kappa: Number) -> Number:
     root = source.sqrt(4.0 * kappa * kappa + 1.0)
     level = 0.5 + 0.5 / (root + 2.0 * kappa)
     slope = source.sqrt(level / (level + 2.0 * kappa))
-    kept, open_ = slope, kappa >= 0.0
-    for attempt in range(_ANGLES):
-        words = source.words(attempt)
-        for turn, word in (words[:2], words[2:]):
+
+    def tries() -> Iterator[tuple[Number, Number]]:
+        for turn, word in pairs_of_words(source, range(_ANGLES)):
             turns = (source.unit(turn) - 0.5) * 0.5
             tangent = slope * (source.sin_turns(turns) / source.cos_turns(turns))
             cost = level + kappa * (2.0 / (1.0 + 1.0 / (tangent * tangent)))
-            good = open_ & (source.log(cost / source.unit(word)) + 1.0 - cost >= 0.0)
-            kept = source.select(good, tangent, kept)
-            open_ = open_ & ~good
+            yield tangent, source.log(cost / source.unit(word)) + 1.0 - cost >= 0.0
+
+    kept = first_accepted(source, slope, tries(), kappa >= 0.0)
     return source.select(kappa >= 0.0, 2.0 * source.atan(kept), source.const(float("nan")))
 
 

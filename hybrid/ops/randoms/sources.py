@@ -6,7 +6,7 @@ so a sampler is written once; the oracle rounds in float64 whatever the record d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,15 @@ from .. import formulas as F
 from ..formulas.logarithm import log_of_sum
 from ..indexing.draws import oracle_words, random_op, states, words_of
 
-__all__ = ["ArraySource", "Number", "ScalarSource", "Source", "sampler"]
+__all__ = [
+    "ArraySource",
+    "Number",
+    "ScalarSource",
+    "Source",
+    "first_accepted",
+    "pairs_of_words",
+    "sampler",
+]
 
 Number = Any  # a Val, or an array of the oracle
 Source = Any  # a ScalarSource or an ArraySource
@@ -135,6 +143,30 @@ class ArraySource:
         else:
             part = self.unit(nearer)
         return -np.where(word > flipped, np.log1p(-part), np.log(part))
+
+
+def pairs_of_words(source: Source, attempts: range) -> Iterator[tuple[Number, Number]]:
+    """The words of attempts, two by two."""
+    for attempt in attempts:
+        words = source.words(attempt)
+        yield words[0], words[1]
+        yield words[2], words[3]
+
+
+def first_accepted(
+    source: Source,
+    otherwise: Number,
+    tries: Iterable[tuple[Number, Number]],
+    open_: Number | None = None,
+) -> Number:
+    """The first number of (number, whether it is accepted); `otherwise` if none is, and where
+    `open_` is false from the start."""
+    kept = otherwise
+    for found, good in tries:
+        good = good if open_ is None else open_ & good
+        kept = source.select(good, found, kept)
+        open_ = ~good if open_ is None else open_ & ~good
+    return kept
 
 
 def _inside(dtype: np.dtype) -> ScalarType:

@@ -6,6 +6,7 @@ large ones by the ratio of uniforms with a fixed number of tries, all in float64
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ from ...core import dtypes as dt
 from ...core.errors import ArgumentError
 from ...core.shapes import as_shape
 from ...ir.door.bind import convert as astype
+from ..axes.views import broadcast_to
 from ..base.surface import public
 from ..build.join import stack
 from ..elementwise.arithmetic import subtract
 from ..indexing.generators import Generator
 from .counts import stirling
 from .parameters import Allowed, Sampling
-from .sources import Number, Source, sampler
+from .sources import Number, Source, first_accepted, pairs_of_words, sampler
 
 __all__ = ["HYPERGEOMETRIC"]
 
@@ -73,18 +75,15 @@ def _large(source: Source, rarer: Number, other: Number, taken: Number) -> Numbe
 
     mode = source.floor((taken + 1.0) * ((rarer + 1.0) / (total + 2.0)))
     least = cost(mode)
-    kept, open_ = mode, None
-    for attempt in range(1, _PAIRS + 1):
-        words = source.words(attempt)
-        for first, second in (words[:2], words[2:]):
+
+    def tries() -> Iterator[tuple[Number, Number]]:
+        for first, second in pairs_of_words(source, range(1, _PAIRS + 1)):
             part = source.unit(first)
             found = source.floor(mean + 0.5 + width * (source.unit(second) - 0.5) / part)
             good = (found >= 0.0) & (found <= top)
-            good = good & (2.0 * source.log(part) <= least - cost(found))
-            good = good if open_ is None else open_ & good
-            kept = source.select(good, found, kept)
-            open_ = ~good if open_ is None else open_ & ~good
-    return kept
+            yield found, good & (2.0 * source.log(part) <= least - cost(found))
+
+    return first_accepted(source, mode, tries())
 
 
 def _hypergeometric(source: Source, good: Number, bad: Number, sample: Number) -> Number:
@@ -178,23 +177,23 @@ def multivariate_hypergeometric(
         raise ArgumentError("multivariate_hypergeometric: colors is a sequence of numbers of balls")
     if not 0 <= nsample <= left:
         raise ArgumentError(f"multivariate_hypergeometric: {nsample} of {left} balls")
-    open_: Any = float(nsample)
+    taken: Any = float(nsample)
     found = []
     for count in counts[:-1]:
         left -= count
-        rules = {"ngood": (count, BALLS), "nbad": (left, BALLS), "nsample": (open_, BALLS)}
+        rules = {"ngood": (count, BALLS), "nbad": (left, BALLS), "nsample": (taken, BALLS)}
         call = Sampling(
             "multivariate_hypergeometric", shape, (None, generator, device), rules, counts=True
         )
         found.append(call.draw(HYPERGEOMETRIC, *call.values, dtype=dt.int64))
-        open_ = subtract(open_, astype(found[-1], dt.float64))
+        taken = subtract(taken, astype(found[-1], dt.float64))
     call = Sampling(
         "multivariate_hypergeometric",
         shape,
         (None, generator, device),
-        {"n": (open_, BALLS)},
+        {"n": (taken, BALLS)},
         counts=True,
     )
     last = call.operand(call.values[0])
-    found.append(astype(last if last.shape == shape else last.expand(shape), dt.int64))
+    found.append(astype(broadcast_to(last, shape), dt.int64))
     return stack(found, -1)
