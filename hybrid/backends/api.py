@@ -21,12 +21,13 @@ import numpy as np
 
 from ..core.aval import HOST, Aval, Device, use_kinds
 from ..core.aval import device as to_device
-from ..core.errors import ArgumentError, BackendError, DeviceError, Site, UnsupportedError
+from ..core.errors import BackendError, DeviceError, Site, UnsupportedError
 from ..core.extents import Unsized
 from ..ir.door.bind import aside, use_backends
 from ..ir.graph.graph import Graph
 from ..ir.op import Op
 from .events import EventFilter, PlainHooks
+from .exchange import host_capsule
 from .interpret import checker, graph_runner, interpreted, plan_runner
 from .layout import ObjectLayout
 from .plan import Plan
@@ -267,13 +268,9 @@ class Backend(ABC):
         return (1, 0)
 
     def dlpack(self, value: Any, device: Device, **asked: Any) -> Any:
-        """A DLPack capsule of a value, for what a consumer asked of `__dlpack__`."""
-        if asked.pop("stream", None) is not None:
-            raise ArgumentError(f"a tensor on {device} has no streams: stream has to be None")
-        target = asked.get("dl_device")
-        if target is not None and (not isinstance(target, tuple) or len(target) != 2):
-            raise ArgumentError("dl_device is a tuple: the type and the number of a device")
-        return self.to_numpy(value).copy().__dlpack__(**asked)
+        """A DLPack capsule of a value, for what a consumer asked of `__dlpack__`: a copy unless it
+        refuses one and knows of values that do not change."""
+        return host_capsule(self.to_numpy(value), device, self.dlpack_device(device), **asked)
 
     def imported(self, foreign: Any, copy: bool) -> tuple[Any, Device]:
         """The value of an array of another library that is on a device of this kind, and where it

@@ -1,7 +1,7 @@
 """Exception types of hybrid, and the formatting of a user's source line into a message.
 
 Invariant: every error raised on purpose derives from HybridError and from the built-in type a NumPy
-or PyTorch user would catch (TypeError, ValueError, IndexError, RuntimeError).
+or PyTorch user would catch (TypeError, ValueError, IndexError, RuntimeError, BufferError).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "GraphError",
     "UnsupportedError",
     "BackendError",
+    "ExchangeError",
     "Site",
     "blame",
     "blamed",
@@ -143,6 +144,17 @@ class BackendError(HybridError, RuntimeError):
     >>> import hybrid
     >>> issubclass(hybrid.BackendError, RuntimeError)
     True
+    """
+
+
+class ExchangeError(HybridError, BufferError):
+    """A tensor cannot be handed to another library in the way that it asks for; a BufferError, as
+    DLPack wants it.
+
+    >>> import hybrid
+    >>> hybrid.ones(2).__dlpack__(dl_device=(2, 0))
+    Traceback (most recent call last):
+    hybrid.core.errors.ExchangeError: ...
     """
 
 

@@ -11,18 +11,26 @@ from typing import Any
 
 import optree
 
+from .errors import ArgumentError
+
 __all__ = ["flatten", "unflatten", "map_tree", "leaves", "prefix"]
 
 
 def flatten(tree: Any) -> tuple[list[Any], optree.PyTreeSpec]:
-    """Leaves in order and the structure to rebuild the tree.
+    """Leaves in order and the structure to rebuild the tree; ArgumentError where it has no end.
 
     >>> flatten({"a": 1, "b": (2, None)})[0]
     [1, 2]
     """
     # optree sorts keys unless told otherwise, which is told for a namespace
     with optree.dict_insertion_ordered(True, namespace="hybrid"):
-        found, structure = optree.tree_flatten(tree, namespace="hybrid")
+        try:
+            found, structure = optree.tree_flatten(tree, namespace="hybrid")
+        except RecursionError:
+            raise ArgumentError(
+                f"a {type(tree).__name__} holds itself or is nested too deeply: only containers "
+                "that end can be taken apart"
+            ) from None
     return found, structure
 
 

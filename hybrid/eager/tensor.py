@@ -20,6 +20,7 @@ from ..core.errors import ArgumentError, DeviceError, DTypeError, HybridError, S
 from ..core.floating import in_plain_floats, sees_subnormals
 from ..core.sites import read_to_be_called
 from ..ir.door import bind as door
+from ..ir.door.exchange import capsule_of
 from ..ir.door.flat import set_tensor_class
 from ..ir.door.pending import value_of
 from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view
@@ -465,12 +466,7 @@ class Tensor(TensorMethods):
         dl_device: Any = None,
         copy: Any = None,
     ) -> Any:
-        mode, device = door.current_mode(), self._a.device
-        if mode is not None:
-            mode.on_host_read(self, "DLPack")
-        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
-        asked = {name: value for name, value in given.items() if value is not None}
-        return door.aside(lambda: door.backend_of(device).dlpack(value_of(self), device, **asked))
+        return capsule_of(self, stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         device = self._a.device

@@ -218,6 +218,8 @@ def verdict(error: BaseException) -> str | None:
         return f"its text speaks of the inside: {found.group()!r}" if found else None
     if not below and isinstance(error, (TypeError, ValueError)):
         return None  # Python itself: the number or the names of arguments
+    if isinstance(error, hybrid.Widened):
+        return None  # it says what a NumPy scalar does, wrong or not
     if isinstance(error, (MemoryError, Warning, StopIteration)):
         return None if text and isinstance(error, MemoryError) else "no text, or a warning"
     if _on_purpose(error) and isinstance(

@@ -191,6 +191,7 @@ ROOMS = {
         "interpret",
         "layout",
         "events",
+        "exchange",
         "api",
         "reference",
         "emit",

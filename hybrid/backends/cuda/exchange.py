@@ -16,7 +16,7 @@ import numpy as np
 from ...core.aval import Device
 from ...core.aval import device as to_device
 from ...core.dtypes import bfloat16
-from ...core.errors import DeviceError, DTypeError
+from ...core.errors import DeviceError, DTypeError, ExchangeError
 from ..cpu.machine.asm import UNLIKELY, Fn
 from ..cpu.machine.host import keep_forever, python_address
 from ..cpu.machine.jit import compile_ir
@@ -174,7 +174,7 @@ def capsule_of(
     """A DLPack capsule over an array, by the rules of the Python array API."""
     state = device_state(device_of(value))
     if dl_device is not None and tuple(dl_device) != (CUDA, state.index):
-        raise BufferError("a tensor goes to its own device only; move it with .to(device) first")
+        raise ExchangeError("a tensor goes to its own device only; move it with .to(device) first")
     versioned = max_version is not None and max_version[0] >= 1
     # who asks in the old way is not told that values do not change, and gets a copy to write
     copy = copy or (copy is None and not versioned)

@@ -119,25 +119,31 @@ def holds_tensors(given: Any, depth: int = 0) -> bool:
     """Whether a nested sequence holds a tensor; ShapeError for one nested beyond 64 levels."""
     if not isinstance(given, (list, tuple)):
         return isinstance(given, Handle)
-    if depth > _DEEPEST:
-        raise ShapeError(f"a sequence is nested more than {_DEEPEST} levels deep")
+    _check_depth(depth)
     kinds = set(map(type, given))
     if kinds <= _EXACT:
         return False
     return any(holds_tensors(v, depth + 1) for v in given)
 
 
-def leaves(given: Any) -> Iterator[Any]:
-    """The elements of nested lists and tuples; of many scalars of one type one stands for all."""
+def _check_depth(depth: int) -> None:
+    if depth > _DEEPEST:
+        raise ShapeError(f"a sequence holds itself or is nested more than {_DEEPEST} levels deep")
+
+
+def leaves(given: Any, depth: int = 0) -> Iterator[Any]:
+    """The elements of nested lists and tuples; of many scalars of one type one stands for all.
+    ShapeError for what is nested beyond 64 levels."""
     if not isinstance(given, (list, tuple)):
         yield given
         return
+    _check_depth(depth)
     kinds = set(map(type, given))
     if all(issubclass(kind, (np.generic, *_NUMBERS)) for kind in kinds):
         yield from {type(v): v for v in given}.values()
         return
     for item in given:
-        yield from leaves(item)
+        yield from leaves(item, depth + 1)
 
 
 def data_of(given: Any) -> Data:

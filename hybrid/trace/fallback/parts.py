@@ -12,6 +12,7 @@ from typing import Any
 
 from ...core import trees
 from ...core.cache import keep
+from ...core.errors import ArgumentError
 from ...ir.collector import Collector
 from ...ir.door.context import begin_collecting, current_mode, grad_enabled, set_aside
 from ...ir.tensor import Handle
@@ -92,7 +93,11 @@ class Parts:
 
 
 def _on_tape(result: Any) -> bool:
-    return any(isinstance(t, Handle) and t._node is not None for t in trees.flatten(result)[0])
+    try:
+        found = trees.leaves(result)
+    except ArgumentError:  # it holds itself
+        return True
+    return any(isinstance(t, Handle) and t._node is not None for t in found)
 
 
 def _silent(reason: str, text: str) -> None:
