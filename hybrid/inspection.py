@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import platform
-from importlib import metadata
+import sys
 from math import prod
 from typing import Any
 
@@ -206,14 +206,9 @@ def describe_system() -> str:
     >>> hybrid.describe_system().splitlines()[0].split()[0]
     'hybrid'
     """
-    rows = []
-    for name in ("hybrid", "numpy", "llvmlite", "ml_dtypes", "optree"):
-        try:
-            rows.append((name, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            rows.append(
-                (name, "runs from its source tree" if name == "hybrid" else "not installed")
-            )
+    # what the modules say, since importlib.metadata takes a tenth of the time of the whole import
+    names = ("hybrid", "numpy", "llvmlite", "ml_dtypes", "optree")
+    rows = [(name, sys.modules[name].__version__) for name in names]
     rows += [
         ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("system", platform.platform()),

@@ -41,7 +41,6 @@ FOREIGN = {
     ("ir/door/arguments.py", "value"),
     ("ir/door/guard.py", "n"),
     ("ir/door/guard.py", "name"),
-    ("ir/door/guard.py", "p.name"),
     ("nn/functional.py", "approximate"),
     ("nn/functional.py", "mode"),
     ("nn/layers.py", "padding_mode"),

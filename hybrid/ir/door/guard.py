@@ -7,11 +7,12 @@ purpose, and errors out of the user's own code, pass unchanged.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dis import opmap
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange
 from ...core.sites import users_code
@@ -101,18 +102,18 @@ def guarded({head}):
 
 
 @lru_cache(None)
-def _template(spec: tuple[tuple[str, int, bool], ...]) -> CodeType:
-    """The code of a guarded function with these parameters (name, kind, whether it has a default),
-    compiled once per list."""
+def _template(spec: tuple[tuple[int, bool, bool], ...]) -> CodeType:
+    """The code of a guarded function whose parameters are p0, p1, ... (their kinds, whether each
+    has a default, whether it may not be left out), compiled once per list."""
     head, call, held, refuse = [], [], [], []
-    kinds = [kind for _, kind, _ in spec]
-    for number, (name, kind, default) in enumerate(spec):
+    kinds = [kind for kind, _, _ in spec]
+    for number, (kind, default, needed) in enumerate(spec):
+        name = f"p{number}"
         if number and kinds[number - 1] == _KINDS.POSITIONAL_ONLY != kind:
             head.append("/")
         if kind == _KINDS.KEYWORD_ONLY and kinds.index(kind) == number:
             head += ["*"] if _KINDS.VAR_POSITIONAL not in kinds else []
         star = _STAR.get(kind, "")
-        needed = kind == _KINDS.POSITIONAL_OR_KEYWORD and not default and name != "self"
         refuse += [f"{name} is _missing"] if needed else []
         head.append(f"{star}{name}" + ("=None" if default or needed else ""))
         call.append(f"{name}={name}" if kind == _KINDS.KEYWORD_ONLY else f"{star}{name}")
@@ -133,14 +134,76 @@ def _template(spec: tuple[tuple[str, int, bool], ...]) -> CodeType:
     return next(c for c in compiled.co_consts if isinstance(c, CodeType))
 
 
+def _named(template: CodeType, names: Sequence[str], shown: str, qualified: str) -> CodeType:
+    """A template whose parameters have names: far cheaper than a compilation of its own."""
+    stars = ("", "*", "**")
+    to = {f"{star}p{n}": f"{star}{name}" for n, name in enumerate(names) for star in stars}
+
+    def renamed(constant: Any) -> Any:
+        if isinstance(constant, tuple):
+            return tuple(map(renamed, constant))
+        return to.get(constant, constant) if isinstance(constant, str) else constant
+
+    return template.replace(
+        co_varnames=renamed(template.co_varnames),
+        co_consts=renamed(template.co_consts),
+        co_name=shown,
+        co_qualname=qualified,
+        co_filename=f"<hybrid {shown}>",
+    )
+
+
+class _Parameter(NamedTuple):
+    """What `inspect.Parameter` says, without its checks; no default is `_MISSING`."""
+
+    name: str
+    kind: int
+    default: Any
+
+
+def _needed(parameter: _Parameter) -> bool:
+    """Whether a call without it gets an error of ours, which says how others spell it."""
+    name, kind, default = parameter
+    return kind == _KINDS.POSITIONAL_OR_KEYWORD and name != "self" and default is _MISSING
+
+
+def _parameters(function: Any) -> list[_Parameter]:
+    if not isinstance(function, FunctionType) or "__wrapped__" in vars(function):
+        given = inspect.signature(function).parameters.values()
+        return [
+            _Parameter(p.name, p.kind, _MISSING if p.default is p.empty else p.default)
+            for p in given
+        ]
+    code, defaults = function.__code__, function.__defaults__ or ()
+    count, only = code.co_argcount, code.co_kwonlyargcount
+    names, keywords = iter(code.co_varnames), function.__kwdefaults__ or {}
+    first, found = count - len(defaults), []
+    for number, name in enumerate(itertools.islice(names, count)):
+        positional = number < code.co_posonlyargcount
+        kind = _KINDS.POSITIONAL_ONLY if positional else _KINDS.POSITIONAL_OR_KEYWORD
+        found.append(
+            _Parameter(name, kind, defaults[number - first] if number >= first else _MISSING)
+        )
+    last = [
+        _Parameter(name, _KINDS.KEYWORD_ONLY, keywords.get(name, _MISSING))
+        for name in itertools.islice(names, only)
+    ]
+    if code.co_flags & inspect.CO_VARARGS:
+        found.append(_Parameter(next(names), _KINDS.VAR_POSITIONAL, _MISSING))
+    found += last
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        found.append(_Parameter(next(names), _KINDS.VAR_KEYWORD, _MISSING))
+    return found
+
+
 class _Skin:
     """What a guarded function does when a call is not as it should be."""
 
     def __init__(self, function: Any, name: str) -> None:
         self.f, self.name = function, name
-        self.parameters = list(inspect.signature(function).parameters.values())
+        self.parameters = _parameters(function)
         self.annotations = getattr(function, "__annotations__", {})
-        self.defaults = {p.name: p.default for p in self.parameters if p.default is not p.empty}
+        self.defaults = {p.name: p.default for p in self.parameters if p.default is not _MISSING}
 
     def clear(self, error: Exception, given: Mapping[str, Any]) -> Exception | None:
         """What to raise in place of an error, or None."""
@@ -203,30 +266,26 @@ def guarded(function: Any, name: str, module: str) -> Any:
     """A function under a skin: the same signature, results and errors of its own, and a clear error
     where one would come from the inside or a keyword is spelt as elsewhere."""
     skin = _Skin(function, name)
-    spec = tuple((p.name, int(p.kind), p.default is not p.empty) for p in skin.parameters)
-    template = _template(spec).replace(
-        co_name=name,
-        co_qualname=getattr(function, "__qualname__", name),
-        co_filename=f"<hybrid {name}>",
-    )
+    spec = tuple((int(p.kind), p.default is not _MISSING, _needed(p)) for p in skin.parameters)
+    names = [p.name for p in skin.parameters]
+    template = _named(_template(spec), names, name, getattr(function, "__qualname__", name))
     space = {"_inner": function, "_clear": skin.clear, "_other": skin.other, "_missing": _MISSING}
     guard = skin.guard = FunctionType(template, space | {"__name__": module}, name)
     guard.__dict__.update(function.__dict__)
     guard.__dict__["__wrapped__"] = function
     guard.__doc__, guard.__module__ = function.__doc__, module
     guard.__annotations__ = dict(skin.annotations)
-    given = [_MISSING if p.default is p.empty else p.default for p in skin.parameters]
-    ordered = [
-        v
-        for p, v in zip(skin.parameters, given)
-        if (p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self")
-        or (p.kind is p.POSITIONAL_ONLY and v is not _MISSING)
-    ]
-    guard.__defaults__ = tuple(ordered)
+    guard.__defaults__ = tuple(
+        [
+            p.default
+            for p in skin.parameters
+            if _needed(p) or (p.kind <= _KINDS.POSITIONAL_OR_KEYWORD and p.default is not _MISSING)
+        ]
+    )
     keywords = {
-        p.name: v
-        for p, v in zip(skin.parameters, given)
-        if p.kind is p.KEYWORD_ONLY and v is not _MISSING
+        p.name: p.default
+        for p in skin.parameters
+        if p.kind == _KINDS.KEYWORD_ONLY and p.default is not _MISSING
     }
     guard.__kwdefaults__ = keywords or None  # as plain functions have it
     return guard
