@@ -106,6 +106,28 @@ def drawn(rows: list[Row], path: Path) -> None:
     figure.savefig(path)
 
 
+def measured(chosen: dict[str, tuple[Any, Any]], seconds: float) -> list[Row]:
+    """A row for each function, printed as it is known."""
+    print(f"{'':28} {'hybrid us':>11} {'NumPy us':>11}    ratio, its spread over pairs of calls")
+    rows = []
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for name, pair in tqdm(chosen.items(), desc="functions", mininterval=0.5):
+            rows.append(compared(name, *pair, seconds))
+            tqdm.write(line(rows[-1]))
+    return rows
+
+
+def written(rows: list[Row], folder: Path) -> None:
+    """The table as CSV, and its picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "arrays.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(FIELDS)
+        table.writerows(rows)
+    drawn(rows, folder / "arrays.svg")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line entry."""
     parser = argparse.ArgumentParser(prog="benchmarks.arrays", description=__doc__)
@@ -117,23 +139,12 @@ def main(argv: list[str] | None = None) -> int:
     chosen = {n: pair for n, pair in calls(options.size).items() if options.only in n}
     if not chosen:
         parser.error(f"no function has {options.only!r} in its name")
-    rows = []
-    print(f"{'':28} {'hybrid us':>11} {'NumPy us':>11}    ratio, its spread over pairs of calls")
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        for name, pair in tqdm(chosen.items(), desc="functions", mininterval=0.5):
-            rows.append(compared(name, *pair, options.seconds))
-            tqdm.write(line(rows[-1]))
+    rows = measured(chosen, options.seconds)
     slow = sorted((row for row in rows if row.ratio > 1), key=lambda row: -row.ratio)
     print(f"\n{len(slow)} of {len(rows)} functions take longer than NumPy's:")
     print("\n".join(map(line, slow)))
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        with open(options.out / "arrays.csv", "w", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(FIELDS)
-            table.writerows(rows)
-        drawn(rows, options.out / "arrays.svg")
+        written(rows, options.out)
     return 0
 
 

@@ -14,54 +14,69 @@ import numpy as np
 __all__ = ["cases", "untimed", "scope"]
 
 
-def arrays(size: int) -> dict[str, np.ndarray]:
-    """The arguments by name, of `size` elements (matrices: as many rows as columns)."""
-    rng = np.random.default_rng(0)
+def _lines(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    def uniform(low: float, high: float) -> np.ndarray:
+        return rng.uniform(low, high, size).astype(np.float32)
+
+    ends = np.zeros(9, np.float32)
+    return {
+        "a": normal(size),
+        "b": normal(size),
+        "z": normal(size),
+        "p": uniform(0.1, 3),
+        "u": uniform(-0.99, 0.99),
+        "q": uniform(1.1, 3),
+        "i": rng.integers(0, 1000, size),
+        "j": rng.integers(1, 1000, size),
+        "s": rng.integers(0, 20, size),
+        "k": rng.integers(0, size, size),
+        "e": rng.integers(-10, 10, size).astype(np.int32),
+        "m": rng.random(size) < 0.5,
+        "n": rng.random(size) < 0.5,
+        "c": normal(size) + 1j * normal(size),
+        "d": normal(size) + 1j * normal(size),
+        "S": np.sort(normal(size)),
+        "B": rng.integers(0, 255, size, np.uint8),
+        "f": np.where(rng.random(size) < 0.5, normal(size), np.float32(np.nan)),
+        "r": rng.integers(0, 3, size // 2),
+        "h": normal(size // 2),
+        "o": np.concatenate([ends, normal(size - 18), ends]),
+        "x": rng.standard_normal(size),
+        "w": rng.uniform(0.1, 3, size),
+    }
+
+
+def _matrices(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
     side = isqrt(size)
 
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape, dtype=np.float32)
 
-    def whole(low: int, high: int) -> np.ndarray:
-        return rng.integers(low, high, size)
-
-    made = {
-        "a": normal(size),
-        "b": normal(size),
-        "p": rng.uniform(0.1, 3, size).astype(np.float32),
-        "u": rng.uniform(-0.99, 0.99, size).astype(np.float32),
-        "q": rng.uniform(1.1, 3, size).astype(np.float32),
-        "i": whole(0, 1000),
-        "j": whole(1, 1000),
-        "s": whole(0, 20),
-        "k": whole(0, size),
-        "e": whole(-10, 10).astype(np.int32),
-        "m": rng.random(size) < 0.5,
-        "n": rng.random(size) < 0.5,
-        "M": normal(side, side),
+    square = normal(side, side)
+    positive = (square @ square.T / side + np.eye(side)).astype(np.float32)
+    return {
+        "M": square,
         "W": normal(side, side),
+        "Z": normal(side, side),
         "I": rng.integers(0, side, (side, side)),
-        "c": normal(size) + 1j * normal(size),
-        "d": normal(size) + 1j * normal(size),
-        "S": np.sort(normal(size)),
-        "B": rng.integers(0, 255, size, np.uint8),
         "v": normal(100),
         "t": normal(side),
         "T": normal(size // 3, 3),
         "U": normal(size // 3, 3),
-        "r": rng.integers(0, 3, size // 2),
-        "h": normal(size // 2),
-        "o": np.concatenate([np.zeros(9, np.float32), normal(size - 18), np.zeros(9, np.float32)]),
         "y": normal(100, size // 100),
-        "z": normal(size),
-        "Z": normal(side, side),
+        "P": positive,
+        "D": square[:200, :200].copy(),
+        "Q": positive[:200, :200].copy(),
     }
-    made["P"] = (made["M"] @ made["M"].T / side + np.eye(side)).astype(np.float32)
-    made["x"], made["w"] = rng.standard_normal(size), rng.uniform(0.1, 3, size)
-    made["D"] = made["M"][:200, :200].copy()
-    made["Q"] = made["P"][:200, :200].copy()
-    made["f"] = np.where(made["m"], made["a"], np.float32(np.nan))
-    return made
+
+
+def arrays(size: int) -> dict[str, np.ndarray]:
+    """The arguments by name, of `size` elements (matrices: as many rows as columns)."""
+    rng = np.random.default_rng(0)
+    return {**_lines(rng, size), **_matrices(rng, size)}
 
 
 # arguments -> functions

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import HOST
 from ...core.errors import IndexOutOfRange, ShapeError
 from ...core.shapes import items_of, normalize_axis, whole
-from ...ir.algorithm import Order
 from ...ir.door.bind import as_tensor, bind, host_array
 from ...ir.op import NO_GRAD, HostOp, register
 from ...ir.tensor import Handle
@@ -30,6 +28,7 @@ Ints = tuple[int, ...]
 Tensor = Any
 
 
+# NumPy computes both for every device: the order within the parts is nothing that a sort repeats
 def _partitioned(operand: np.ndarray, axis: int, kth: Ints) -> np.ndarray:
     half = dt.is_half(dt.canonical(operand.dtype))
     return np.argpartition(operand.astype(np.float32) if half else operand, kth, axis=axis)
@@ -41,7 +40,6 @@ ARGPARTITION = register(
         1,
         lambda operand, axis, kth: (operand.with_(dtype=dt.int64),),
         body=_partitioned,
-        algorithm=lambda axis, kth: Order(axis, False),
         params=("axis", "kth"),
         vjp=NO_GRAD,
         facts=frozenset(["total"]),
@@ -141,7 +139,7 @@ def partition(a: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
     if axis is None:
         a, axis = ravel(a), 0
     along = normalize_axis(axis, a.ndim, "partition")
-    if a.device is not HOST or not a.size:  # elsewhere by positions, which a device may sort
+    if not a.size:
         return take_along_axis(a, argpartition(a, kth, along), along)
     return bind(PARTITION, a, axis=along, kth=_ranks(kth, a.shape[along], "partition"))
 

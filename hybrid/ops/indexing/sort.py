@@ -30,6 +30,7 @@ from ..elementwise.arithmetic import subtract
 from ..elementwise.logic import equal, logical_not, not_equal
 from ..elementwise.selection import clip
 from .along import take_along_axis
+from .host_sort import distinct, order_of, plain, sorted_lines
 from .index import take
 
 Tensor = Any
@@ -65,40 +66,35 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Tensor
 
 
-def _plain(operand: np.ndarray) -> np.ndarray:
-    """Half types as float32, which NumPy sorts natively with NaN last."""
-    return operand.astype(np.float32) if dt.is_half(dt.canonical(operand.dtype)) else operand
-
-
-def _order(operand: np.ndarray, axis: int, descending: bool) -> np.ndarray:
-    """Stable order; descending keeps equal elements in their order too."""
-    operand = _plain(operand)
+def _order_by_comparing(operand: np.ndarray, axis: int, descending: bool) -> np.ndarray:
+    values = plain(operand)
     if not descending:
-        return np.argsort(operand, axis=axis, kind="stable")
-    extent = operand.shape[axis]
-    back = np.argsort(np.flip(operand, axis), axis=axis, kind="stable")
-    return np.flip(extent - 1 - back, axis)
+        return np.argsort(values, axis=axis, kind="stable")
+    back = np.argsort(np.flip(values, axis), axis=axis, kind="stable")
+    return np.flip(values.shape[axis] - 1 - back, axis)
 
 
+_SAMPLES = shapes_of(
+    [
+        ((7,), {"axis": 0, "descending": False}),
+        ((3, 5), {"axis": 0, "descending": True}),
+        ((2, 0), {"axis": 1, "descending": False}),
+        ((40, 41), {"axis": 1, "descending": True}),
+    ]
+)
 ARGSORT = register(
     HostOp(
         "argsort",
         1,
         lambda operand, axis, descending: (operand.with_(dtype=dt.int64),),
-        body=_order,
+        body=order_of,
         algorithm=Order,
         params=("axis", "descending"),
         vjp=NO_GRAD,
         facts=frozenset(["total"]),
-        reference=_order,
+        reference=_order_by_comparing,
         ulp=0.0,
-        samples=shapes_of(
-            [
-                ((7,), {"axis": 0, "descending": False}),
-                ((3, 5), {"axis": 0, "descending": True}),
-                ((2, 0), {"axis": 1, "descending": False}),
-            ]
-        ),
+        samples=_SAMPLES,
         doc="Stable order of the elements along an axis.",
     )
 )
@@ -122,6 +118,32 @@ def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool
     )
 
 
+def _sort_vjp(
+    gradient: Tensor, out: Tensor, operand: Tensor, axis: int, descending: bool
+) -> tuple[Tensor]:
+    order = argsort(operand, axis, descending=descending)
+    return (take_along_axis(gradient, argsort(order, axis), axis),)
+
+
+SORT = register(
+    HostOp(
+        "sort",
+        1,
+        lambda operand, axis, descending: (operand,),
+        body=sorted_lines,
+        params=("axis", "descending"),
+        vjp=_sort_vjp,
+        facts=frozenset(["total"]),
+        reference=lambda operand, axis, descending: np.take_along_axis(
+            operand, _order_by_comparing(operand, axis, descending), axis
+        ),
+        ulp=0.0,
+        samples=_SAMPLES,
+        doc="The elements along an axis in their order.",
+    )
+)
+
+
 @public(method=True)
 def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
     """x sorted along an axis; equal elements keep their order, NaN is largest.
@@ -133,6 +155,11 @@ def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = 
             [9, 8, 7]])
     """
     x = as_tensor(x)
+    if x.ndim == 0:
+        raise ShapeError("sort takes at least one dimension")
+    axis = normalize_axis(axis, x.ndim, "sort")
+    if x.device is HOST and not dt.is_complex(x.dtype):
+        return bind(SORT, x, axis=axis, descending=bool(descending))
     return take_along_axis(x, argsort(x, axis, descending=descending), axis)
 
 
@@ -155,7 +182,7 @@ def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
 
 
 def _search(edges: np.ndarray, operand: np.ndarray, right: bool) -> np.ndarray:
-    common = np.result_type(_plain(edges), _plain(operand))
+    common = np.result_type(plain(edges), plain(operand))
     return np.searchsorted(
         edges.astype(common), operand.astype(common), side="right" if right else "left"
     ).astype(np.int64)
@@ -256,26 +283,20 @@ def unique_all(x: Tensor) -> Unique:
     (tensor([1, 3]), tensor([1, 2]))
     """
     x = as_tensor(x)
-    host = x.numpy()
+    return Unique(*_distinct(x, True, True, True, False))
+
+
+def _distinct(
+    x: Tensor, first: bool, inverse: bool, counts: bool, equal_nan: bool
+) -> list[Tensor | None]:
+    """The distinct values and what else was asked, on the tensor's device."""
     with plain_floats():
-        values, first, inverse, counts = np.unique(
-            _plain(host),
-            return_index=True,
-            return_inverse=True,
-            return_counts=True,
-            equal_nan=False,
-        )
-    inverse = np.asarray(inverse).reshape(x.shape)
-    return Unique(
-        astype(as_tensor(values, x.device), x.dtype),
-        as_tensor(first, x.device),
-        as_tensor(inverse, x.device),
-        as_tensor(counts, x.device),
-    )
+        found = distinct(x.numpy(), first, inverse, counts, equal_nan)
+    return [None if part is None else as_tensor(part, x.device) for part in found]
 
 
 def _found(operand: np.ndarray, test: np.ndarray) -> np.ndarray:
-    return np.asarray(np.isin(_plain(operand), _plain(test)))
+    return np.asarray(np.isin(plain(operand), plain(test)))
 
 
 def _found_samples(rng: np.random.Generator) -> Any:
@@ -346,15 +367,18 @@ def unique(
     (tensor([1, 2, 3]), tensor([1, 1, 2]))
     """
     x = as_tensor(x)
-    along = None if axis is None else normalize_axis(axis, x.ndim, "unique")
-    asked = return_index, return_inverse, return_counts
-    host = x.numpy()
-    with plain_floats():
-        unique_of: Any = np.unique
-        found = unique_of(_plain(host), *map(bool, asked), along, equal_nan=bool(equal_nan))
-    parts = found if isinstance(found, tuple) else (found,)
-    values = astype(as_tensor(parts[0], x.device), x.dtype)
-    rest = [as_tensor(np.asarray(part), x.device) for part in parts[1:]]
+    asked = bool(return_index), bool(return_inverse), bool(return_counts)
+    if axis is None:
+        found = _distinct(x, *asked, bool(equal_nan))
+    else:
+        along = normalize_axis(axis, x.ndim, "unique")
+        with plain_floats():
+            unique_of: Any = np.unique
+            parts = unique_of(plain(x.numpy()), *asked, along, equal_nan=bool(equal_nan))
+        parts = parts if isinstance(parts, tuple) else (parts,)
+        found = [as_tensor(np.asarray(part), x.device) for part in parts]
+        found[0] = astype(found[0], x.dtype)
+    values, *rest = [part for part in found if part is not None]
     return (values, *rest) if rest else values
 
 
@@ -365,7 +389,8 @@ def unique_values(x: Tensor) -> Tensor:
     >>> hybrid.unique_values(hybrid.tensor([3, 1, 3, 2]))
     tensor([1, 2, 3])
     """
-    return unique_all(x).values
+    values, *_ = _distinct(as_tensor(x), False, False, False, False)
+    return values
 
 
 @public
@@ -376,8 +401,8 @@ def unique_counts(x: Tensor) -> UniqueCounts:
     >>> values, counts
     (tensor([1, 2, 3]), tensor([1, 1, 2]))
     """
-    found = unique_all(x)
-    return UniqueCounts(found.values, found.counts)
+    values, _, _, counts = _distinct(as_tensor(x), False, False, True, False)
+    return UniqueCounts(values, counts)
 
 
 @public
@@ -389,5 +414,5 @@ def unique_inverse(x: Tensor) -> UniqueInverse:
     >>> values.tolist(), inverse.tolist(), values[inverse].tolist()
     ([1, 2, 3], [[2, 0], [2, 1]], [[3, 1], [3, 2]])
     """
-    found = unique_all(x)
-    return UniqueInverse(found.values, found.inverse_indices)
+    values, _, inverse, _ = _distinct(as_tensor(x), False, True, False, False)
+    return UniqueInverse(values, inverse)

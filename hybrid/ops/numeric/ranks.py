@@ -23,6 +23,8 @@ from ..base.common import draw, shapes_of
 from ..build.create import arange, zeros_like
 from ..elementwise.arithmetic import add, multiply
 from ..indexing.along import take_along_axis
+from ..indexing.host_sort import order_of, sorted_lines
+from ..indexing.host_sort import plain as _plain
 from ..indexing.index import scatter_add, take
 from ..indexing.sort import argsort
 
@@ -65,14 +67,10 @@ def _back(moved: Ints, rest: Ints, axes: Ints) -> Ints:
 _MANY = 8  # places, from which on sorting is faster
 
 
-def _plain(operand: np.ndarray) -> np.ndarray:
-    return operand.astype(np.float32) if dt.is_half(dt.canonical(operand.dtype)) else operand
-
-
 def _elements(operand: np.ndarray, places: Ints | None) -> np.ndarray:
     values = _plain(operand)
     if places is None or len(places) > _MANY:
-        found = np.sort(values, -1)
+        found = sorted_lines(values, -1)
     else:
         found = _parted(np.array(values, order="C"), places)
     found = found if places is None else np.take(found, np.array(places, np.intp), -1)
@@ -92,8 +90,8 @@ def _parted(values: np.ndarray, places: Ints) -> np.ndarray:
 def _positions(operand: np.ndarray, places: Ints | None) -> np.ndarray:
     values = _plain(operand)
     if places is None:
-        return np.argsort(values, -1, kind="stable")
-    found = np.argpartition(values, places, -1) if places else np.argsort(values, -1)
+        return order_of(values, -1)
+    found = np.argpartition(values, places, -1) if places else order_of(values, -1)
     return np.take(found, np.array(places, np.intp), -1).astype(np.int64)
 
 
