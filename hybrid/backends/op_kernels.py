@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from ..core.aval import Aval
 from ..core.errors import BackendError, IndexOutOfRange
 from ..core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
@@ -39,6 +41,7 @@ __all__ = [
 Ints = tuple[int, ...]
 Avals = tuple[Aval, ...]
 _PATTERNS: dict[int, ScalarType] = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
+_WIDE = {size: np.dtype(f"u{size}") for size in (2, 4, 8)}
 
 
 class OpKernels:
@@ -184,11 +187,35 @@ class PlaceKernels(OpKernels):
         if len(self.regions) + self.first != len(inputs):
             counts = f"{len(self.regions)} regions for {len(inputs)} operands"
             raise BackendError(f"place op {op.name} has {counts}")
+        width = len(self.regions) * outputs[0].dtype.itemsize
+        self.between = not self.before and width in _WIDE and self._lie_between_each_other()
+
+    def _lie_between_each_other(self) -> bool:
+        """Whether the operands' elements take turns in the result: pairs, stacks of a last axis."""
+        count, (_, shape, _) = len(self.regions), self.regions[0]
+        turns = [count * step for step in contiguous_strides(tuple(shape))]
+        return count > 1 and all(
+            offset == k
+            and tuple(box) == tuple(shape)
+            and all(size == 1 or a == b for size, a, b in zip(box, steps, turns))
+            for k, (offset, box, steps) in enumerate(self.regions)
+        )
+
+    def _woven(self, strides: Sequence[Ints]) -> LoopKernel:
+        """Each turn is written as one wide number, where copies would write far apart."""
+        dtype, shape = self.outs[0].dtype, tuple(self.regions[0][1])
+        count = len(self.regions)
+        wide = _WIDE[count * dtype.itemsize]
+        reads = tuple([self._read(k, steps, shape) for k, steps in enumerate(strides)])
+        target = Access(count, wide, 0, contiguous_strides(shape))
+        return LoopKernel(shape, None, _weave(dtype.itemsize, count), reads, (target,))
 
     def kernels(self, strides: Sequence[Ints]) -> list[Kernel]:
         out, slot = self.outs[0], len(self.ins)
         whole = Access(slot, out.dtype, 0, contiguous_strides(out.shape))
         made: list[Kernel] = []
+        if self.between:
+            return [self._woven(strides)]
         if self.first:
             made.append(copy_kernel(out.shape, self._read(0, strides[0], out.shape), whole))
         elif self.op.has("zeros"):
@@ -254,6 +281,19 @@ def _copy(itemsize: int) -> Program:
 def _zero(itemsize: int) -> Program:
     builder = Builder()
     return builder.program(builder.bits(_PATTERNS[itemsize], 0))
+
+
+@lru_cache(None)
+def _weave(itemsize: int, count: int) -> Program:
+    """Several patterns as one number, the first in its lowest bits: that is the first in memory."""
+    build, narrow = Builder(), _PATTERNS[itemsize]
+    parts = [build.arg(narrow) for _ in range(count)]
+    wide = _PATTERNS[count * itemsize]
+    made = build.convert(parts[0], wide)
+    for number, part in enumerate(parts[1:], 1):
+        shift = build.bits(wide, 8 * itemsize * number)
+        made = made | (build.convert(part, wide) << shift)
+    return build.program(made)
 
 
 def copy_kernel(shape: Ints, source: Access, target: Access) -> LoopKernel:

@@ -106,6 +106,11 @@ def numbers_of(pairs: Tensor) -> Tensor:
     return _shown(NUMBERS, pairs)
 
 
+def pairs_in(x: Tensor) -> Tensor:
+    """The pairs of a complex tensor, which nobody writes through."""
+    return _shown(PAIRS, x)
+
+
 def part_of(x: Tensor, number: int) -> Tensor:
     """The real (0) or imaginary part (1) of a complex tensor, as a view."""
     return narrow(bind(PAIRS, x), x.ndim, number, 1, drop=True)

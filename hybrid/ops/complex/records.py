@@ -15,11 +15,11 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.shapes import broadcast_shapes
-from ...ir.door.bind import bind
+from ...ir.door.bind import bind, constant_of, current_mode
 from ...ir.op import Op, extend, map_op
 from ...ir.scalar.program import Val
 from ..axes.views import broadcast_arrays
-from ..build.pairs import check_parts, complex_of, conjugate, parts_of
+from ..build.pairs import check_parts, complex_of, conjugate, numbers_of, pairs_in, parts_of
 from ..elementwise.arithmetic import multiply
 
 __all__ = ["analytic", "apply", "each_part", "enter", "joined"]
@@ -121,13 +121,23 @@ def enter(function: Any, rule: Callable[..., Any]) -> None:
     extend(function.op, on_complex=rule)
 
 
+def _whole(tensors: tuple[Tensor, ...]) -> bool:
+    """Whether an eager call takes one walk over pairs; a graph keeps parts, which fuse with all."""
+    shape = tensors[0].shape
+    alike = all(dt.is_complex(x.dtype) and x.shape == shape for x in tensors)
+    return alike and current_mode() is None and all(constant_of(x) is None for x in tensors)
+
+
 def each_part(function: Any) -> None:
     """Enter that a record, or that behind a public function, does with complex tensors what it does
     with their parts, one by one."""
     record: Op = getattr(function, "op", function)
+    elementwise = record.kind == "map" and not record.gathers
 
     def rule(*tensors: Tensor, **params: Any) -> Tensor:
         given = {k: dt.real_of(v) if isinstance(v, np.dtype) else v for k, v in params.items()}
+        if elementwise and _whole(tensors):
+            return numbers_of(bind(record, *[pairs_in(x) for x in tensors], **given))
         parts = [parts_of(x) if dt.is_complex(x.dtype) else (x, x) for x in tensors]
         return complex_of(*[bind(record, *[p[k] for p in parts], **given) for k in (0, 1)])
 

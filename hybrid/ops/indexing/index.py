@@ -27,6 +27,7 @@ from ..axes.views import RESHAPE, broadcast_to, expand_dims, reshape
 from ..base.common import draw, ints
 from ..base.surface import public
 from ..build.create import arange, zeros, zeros_like
+from ..build.join import stack
 from ..elementwise.arithmetic import add, multiply
 from ..elementwise.logic import equal
 from ..elementwise.selection import where
@@ -264,8 +265,14 @@ def repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
         positions = np.repeat(np.arange(extent), counts)
         return gather_axes(x, [as_tensor(positions, x.device)], along)
     shape.insert(along + 1, int(counts))
-    wide = broadcast_to(expand_dims(x, along + 1), tuple(shape))
+    if 1 < counts <= _FEW_TIMES and prod(shape[along + 2 :]) == 1:
+        wide = stack([x] * int(counts), along + 1)  # they take turns: no walk of two steps a row
+    else:
+        wide = broadcast_to(expand_dims(x, along + 1), tuple(shape))
     return reshape(wide, (*shape[:along], extent * int(counts), *shape[along + 2 :]))
+
+
+_FEW_TIMES = 8
 
 
 def _counts(repeats: Any, extent: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from ...op_kernels import (
     ContractKernels,
     LoopKernels,
     OpKernels,
+    PlaceKernels,
     ScatterKernels,
     check_failure,
 )
@@ -39,6 +40,8 @@ __all__ = ["eager", "SMALL"]
 
 SMALL = 1 << 16  # bytes of all operands up to which a loop stays on its thread and keeps the GIL
 SMALL_PRODUCT = 1 << 18  # multiplications up to which a product does
+SMALL_PLACE = 1 << 18  # bytes of a result up to which placements are NumPy's copies
+_FEW_REGIONS = 8
 _STRIDES_LIMIT = 64
 
 Kernel = Callable[..., Any]
@@ -225,6 +228,18 @@ def _attend(
     return NativeOp(source, _attention_small(source)).caller()
 
 
+# ---- kind place
+def _place(
+    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
+) -> Kernel:
+    """NumPy's copies where they are small or many, else kernels on all threads."""
+    source = PlaceKernels(op, params, inputs, outputs)
+    few = source.between or len(source.regions) <= _FEW_REGIONS
+    if outputs[0].nbytes > SMALL_PLACE and few:
+        return NativeOp(source, small=False).caller()
+    return place(op, params, inputs, outputs)
+
+
 # ---- kind host
 def _host(
     op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
@@ -273,7 +288,7 @@ _KINDS: dict[str, Callable[..., Kernel]] = {
     "map": _loop,
     "row": _loop,
     "view": view,
-    "place": place,
+    "place": _place,
     "contract": _contract,
     "attend": _attend,
     "scatter": _scatter,
