@@ -195,10 +195,10 @@ class PlaceKernels(OpKernels):
         count, (_, shape, _) = len(self.regions), self.regions[0]
         turns = [count * step for step in contiguous_strides(tuple(shape))]
         return count > 1 and all(
-            offset == k
+            offset == number
             and tuple(box) == tuple(shape)
-            and all(size == 1 or a == b for size, a, b in zip(box, steps, turns))
-            for k, (offset, box, steps) in enumerate(self.regions)
+            and all(size == 1 or step == turn for size, step, turn in zip(box, steps, turns))
+            for number, (offset, box, steps) in enumerate(self.regions)
         )
 
     def _woven(self, strides: Sequence[Ints]) -> LoopKernel:

@@ -174,7 +174,8 @@ def asarray_chkfinite(a: Any, dtype: Any = None) -> Tensor:
     tensor([1., 2.])
     """
     made = asarray(a, dtype)
-    if not np.isfinite(door.host_array(made).astype(np.float64)).all():
+    host = door.host_array(made)
+    if not np.isfinite(host.astype(np.float32) if dt.is_half(made.dtype) else host).all():
         raise ValueError("asarray_chkfinite: an element is infinite or NaN")
     return made
 

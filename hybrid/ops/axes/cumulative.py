@@ -54,7 +54,9 @@ def _in_blocks(combine: np.ufunc, values: np.ndarray, axis: int) -> np.ndarray:
 
 def _cumulative(combine: np.ufunc) -> Callable[..., np.ndarray]:
     def run(operand: np.ndarray, axis: int, dtype: np.dtype) -> np.ndarray:
-        values = operand.astype(dt.compute_type(dtype))
+        values = operand.astype(dt.compute_type(dtype), copy=False)
+        if values.dtype.kind in "iu":  # any order gives the same
+            return combine.accumulate(values, axis, values.dtype).astype(dtype, copy=False)
         return _in_blocks(combine, values, axis).astype(dtype, copy=False)
 
     return run

@@ -60,7 +60,7 @@ Tensor = Any
 
 # ---- arithmetic
 for _function in (add, subtract, negative, positive, clone):
-    each_part(_function)
+    each_part(_function, anywhere=True)
 
 analytic(
     multiply,
@@ -173,8 +173,8 @@ def _convert(x: Tensor, dtype: np.dtype) -> Tensor:
 
 
 extend(converter(), on_complex=_convert)
-each_part(rint)
-each_part(ROUND)
+each_part(rint, anywhere=True)
+each_part(ROUND, anywhere=True)
 enter(iscomplex, lambda x: not_equal(parts_of(x)[1], 0))
 enter(isreal, lambda x: equal(parts_of(x)[1], 0))
 

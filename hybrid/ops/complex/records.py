@@ -128,15 +128,14 @@ def _whole(tensors: tuple[Tensor, ...]) -> bool:
     return alike and current_mode() is None and all(constant_of(x) is None for x in tensors)
 
 
-def each_part(function: Any) -> None:
+def each_part(function: Any, anywhere: bool = False) -> None:
     """Enter that a record, or that behind a public function, does with complex tensors what it does
-    with their parts, one by one."""
+    with their parts, one by one; `anywhere`: whatever the place of an element."""
     record: Op = getattr(function, "op", function)
-    elementwise = record.kind == "map" and not record.gathers
 
     def rule(*tensors: Tensor, **params: Any) -> Tensor:
         given = {k: dt.real_of(v) if isinstance(v, np.dtype) else v for k, v in params.items()}
-        if elementwise and _whole(tensors):
+        if anywhere and _whole(tensors):
             return numbers_of(bind(record, *[pairs_in(x) for x in tensors], **given))
         parts = [parts_of(x) if dt.is_complex(x.dtype) else (x, x) for x in tensors]
         return complex_of(*[bind(record, *[p[k] for p in parts], **given) for k in (0, 1)])

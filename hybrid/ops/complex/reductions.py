@@ -24,7 +24,7 @@ from ..build.join import concat
 from ..build.pairs import complex_of, parts_of
 from ..elementwise.arithmetic import add, multiply, subtract
 from ..elementwise.powers import hypot
-from ..products.contract import LINEAR, MATMUL
+from ..products.contract import LINEAR, MATMUL, dot_of_numbers
 from .arithmetic import truth
 from .records import each_part
 
@@ -100,5 +100,10 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out if bias is None else add(out, bias)
 
 
-extend(MATMUL, on_complex=lambda left, right: _joined(MATMUL, left, right))
+def _matmul(left: Tensor, right: Tensor) -> Tensor:
+    lines = left.ndim == right.ndim == 1 and left.shape == right.shape
+    return dot_of_numbers(left, right) if lines else _joined(MATMUL, left, right)
+
+
+extend(MATMUL, on_complex=_matmul)
 extend(LINEAR, on_complex=_linear)

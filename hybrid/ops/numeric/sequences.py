@@ -29,7 +29,7 @@ from ..build.pairs import complex_of, conjugate, parts_of
 from ..elementwise.arithmetic import abs, add, multiply, subtract
 from ..elementwise.trigonometry import cos
 from ..linalg.twins import twin
-from ..products.contract import matmul, tensordot
+from ..products.contract import matmul, tensordot, vecdot
 from ..products.convolution import conv1d
 
 Tensor = Any
@@ -189,7 +189,7 @@ def vdot(a: Any, b: Any, /) -> Tensor:
     tensor(73)
     """
     a, b = operands(a, b)
-    return matmul(conjugate(reshape(a, (a.size,))), reshape(b, (b.size,)))
+    return vecdot(reshape(a, (a.size,)), reshape(b, (b.size,)))
 
 
 # ---- windows

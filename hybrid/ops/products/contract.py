@@ -26,8 +26,8 @@ from ..axes.views import expand_dims, matrix_transpose, moveaxis, permute_dims, 
 from ..base.common import Part, draw, inferred, wide
 from ..base.surface import public
 from ..build.join import concat
-from ..build.pairs import conjugate
-from ..elementwise.arithmetic import multiply
+from ..build.pairs import complex_of, conjugate, pairs_in
+from ..elementwise.arithmetic import add, multiply, subtract
 
 Ints = tuple[int, ...]
 Pair = tuple[int, int]
@@ -273,6 +273,16 @@ def tensordot(a: Tensor, b: Tensor, /, axes: Any = 2) -> Tensor:
     return reshape(matmul(operand, result), rows + cols)
 
 
+def dot_of_numbers(left: Tensor, right: Tensor, conjugated: bool = False) -> Tensor:
+    """The sum of products of two lines of complex numbers, from one product of their pairs."""
+    found = bind(MATMUL, permute_dims(pairs_in(left), (1, 0)), pairs_in(right))
+    reals, imaginaries = found[0, 0], found[1, 1]  # products of parts of one kind
+    across, back = found[0, 1], found[1, 0]
+    if conjugated:
+        return complex_of(add(reals, imaginaries), subtract(across, back))
+    return complex_of(subtract(reals, imaginaries), add(across, back))
+
+
 @public(linalg=True)
 def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     """Dot products along an axis, of complex tensors with the conjugate of a; the other axes
@@ -287,6 +297,8 @@ def vecdot(a: Tensor, b: Tensor, /, *, axis: int = -1) -> Tensor:
     operand, result = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
     if operand.shape[-1] != result.shape[-1]:
         raise ShapeError(f"vecdot: axis {axis} has size {operand.shape[-1]} and {result.shape[-1]}")
+    if operand.ndim == result.ndim == 1 and all(dt.is_complex(t.dtype) for t in (a, b)):
+        return dot_of_numbers(operand, result, conjugated=True)
     out = matmul(expand_dims(conjugate(operand), -2), expand_dims(result, -1))
     return reshape(out, out.shape[:-2])
 
