@@ -15,6 +15,8 @@ def fft(
     n: builtins.int | None = None,
     axis: builtins.int = -1,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """The discrete Fourier transform along an axis, cut or filled with zeros to n samples: complex, sum over k of x[k] e^(-2 pi i j k / n)."""
 
@@ -23,6 +25,8 @@ def fft2(
     s: Sequence[builtins.int] | None = None,
     axes: Any = ...,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """`fftn` along the last two axes."""
 
@@ -40,6 +44,8 @@ def fftn(
     s: Sequence[builtins.int] | None = None,
     axes: Any = None,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """`fft` along several axes: all, or the last len(s); s are their sizes."""
 
@@ -51,6 +57,8 @@ def hfft(
     n: builtins.int | None = None,
     axis: builtins.int = -1,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """The transform, which is real, of a signal that is its own conjugate read backwards, given by its first half."""
 
@@ -59,6 +67,8 @@ def ifft(
     n: builtins.int | None = None,
     axis: builtins.int = -1,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """The inverse of `fft`."""
 
@@ -67,6 +77,8 @@ def ifft2(
     s: Sequence[builtins.int] | None = None,
     axes: Any = ...,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """The inverse of `fft2`."""
 
@@ -75,6 +87,8 @@ def ifftn(
     s: Sequence[builtins.int] | None = None,
     axes: Any = None,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """The inverse of `fftn`."""
 
@@ -86,6 +100,8 @@ def ihfft(
     n: builtins.int | None = None,
     axis: builtins.int = -1,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """The inverse of `hfft`."""
 
@@ -94,6 +110,8 @@ def irfft(
     n: builtins.int | None = None,
     axis: builtins.int = -1,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """The inverse of `rfft`: n real numbers, 2 (m - 1) of m frequencies by default."""
 
@@ -102,6 +120,8 @@ def irfft2(
     s: Sequence[builtins.int] | None = None,
     axes: Any = ...,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """The inverse of `rfft2`."""
 
@@ -110,6 +130,8 @@ def irfftn(
     s: Sequence[builtins.int] | None = None,
     axes: Any = None,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """The inverse of `rfftn`; the size of the last of the axes is 2 (m - 1) by default."""
 
@@ -118,6 +140,8 @@ def rfft(
     n: builtins.int | None = None,
     axis: builtins.int = -1,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """`fft` of real numbers, its frequencies from 0 up to n // 2: the others are their conjugates."""
 
@@ -126,6 +150,8 @@ def rfft2(
     s: Sequence[builtins.int] | None = None,
     axes: Any = ...,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """`rfftn` along the last two axes."""
 
@@ -143,5 +169,7 @@ def rfftn(
     s: Sequence[builtins.int] | None = None,
     axes: Any = None,
     norm: builtins.str | None = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """`fftn` of real numbers, with half of the frequencies of the last of the axes."""

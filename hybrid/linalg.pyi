@@ -96,7 +96,7 @@ def matrix_rank(
 ) -> Tensor:
     """How many singular values of each matrix [..., m, n] exceed `tol`, or `rtol` times the largest (by default max(m, n) times the precision of the dtype): int64 [...]."""
 
-def multi_dot(arrays: Sequence[ArrayLike]) -> Tensor:
+def multi_dot(arrays: Sequence[ArrayLike], *, out: Any = None) -> Tensor:
     """The product of two or more matrices, in the order of multiplications that takes the fewest; the first may be a row (one axis), the last a column."""
 
 def norm(
@@ -107,7 +107,7 @@ def norm(
 ) -> Tensor:
     """NumPy's norm: of vectors along an axis, of matrices in two axes (ord as in `vector_norm` and `matrix_norm`)."""
 
-def outer(x1: ArrayLike, x2: ArrayLike, /) -> Tensor:
+def outer(x1: ArrayLike, x2: ArrayLike, /, *, out: Any = None) -> Tensor:
     """All products of the elements of two vectors, as a matrix; `hybrid.outer` flattens tensors."""
 
 def pinv(
@@ -155,7 +155,14 @@ def tensorinv(a: ArrayLike, ind: builtins.int = 2) -> Tensor:
 def tensorsolve(a: ArrayLike, b: ArrayLike, axes: Any = None) -> Tensor:
     """The x of tensordot(a, x, axes=x.ndim) = b; the `axes` of a are moved to its end first."""
 
-def trace(x: ArrayLike, /, *, offset: builtins.int = 0, dtype: Any = None) -> Tensor:
+def trace(
+    x: ArrayLike,
+    /,
+    *,
+    offset: builtins.int = 0,
+    dtype: Any = None,
+    out: Any = None,
+) -> Tensor:
     """The sums along the diagonals of matrices, which are the last two axes (array API), with the dtype rule of `sum`."""
 
 def vector_norm(

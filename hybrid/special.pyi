@@ -22,7 +22,7 @@ from .ops.typed import xlogy as xlogy
 
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 
-def beta(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def beta(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """gamma(a) gamma(b) / gamma(a + b). Infinite where a or b is 0, -1, -2, ... The error is 8 last places while all three are finite; beyond, the relative error is 10 last places of betaln(a, b)."""
 
 def betainc(alpha: ArrayLike, omega: ArrayLike, point: ArrayLike, /) -> Tensor:
@@ -37,10 +37,10 @@ def betainccinv(a: ArrayLike, b: ArrayLike, y: ArrayLike) -> Tensor:
 def betaincinv(a: ArrayLike, b: ArrayLike, y: ArrayLike) -> Tensor:
     """x with betainc(a, b, x) = y; NaN unless a, b > 0 and y in [0, 1]."""
 
-def betaln(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def betaln(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """log |beta(a, b)|, exact for large arguments too. Infinite where a or b is 0, -1, ... Next to its zeros the error is 10 last places of 1."""
 
-def binom(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def binom(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The binomial coefficient of real arguments: gamma(n + 1) / (gamma(k + 1) gamma(n - k + 1)). Exact for whole n and k < 20 while products are whole numbers of the dtype; else the relative error is that of `beta`. NaN for n = -1, -2, ..."""
 
 def chdtr(v: ArrayLike, x: ArrayLike) -> Tensor:
@@ -58,34 +58,34 @@ def comb(
 ) -> Tensor:
     """The number of ways to choose k things out of N, as a floating number; 0 where k > N or one is negative. `repetition` counts choices that may take a thing again."""
 
-def cosm1(x: ArrayLike, /) -> Tensor:
+def cosm1(x: ArrayLike, /, out: Any = None) -> Tensor:
     """cos(x) - 1, exact near 0."""
 
-def dawsn(x: ArrayLike, /) -> Tensor:
+def dawsn(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Dawson's integral: e^(-x^2) times the integral of e^(t^2) from 0 to x."""
 
-def digamma(x: ArrayLike, /) -> Tensor:
+def digamma(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The derivative of gammaln. Signed infinities at the zeros, NaN at the other poles. Next to its negative zeros the error is 3 last places of the larger of log |x| and cot(pi x)."""
 
-def entr(x: ArrayLike, /) -> Tensor:
+def entr(x: ArrayLike, /, out: Any = None) -> Tensor:
     """-x log(x), 0 at 0, minus infinity below: the terms of an entropy."""
 
-def erfcinv(x: ArrayLike, /) -> Tensor:
+def erfcinv(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The inverse of erfc: y with erfc(y) = x, for the smallest x too; infinite at 0 and 2, NaN beyond."""
 
-def erfcx(x: ArrayLike, /) -> Tensor:
+def erfcx(x: ArrayLike, /, out: Any = None) -> Tensor:
     """e^(x^2) erfc(x): erfc without the factor that makes its tail vanish."""
 
-def exp1(x: ArrayLike, /) -> Tensor:
+def exp1(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The exponential integral E1: that of e^-t / t from x to infinity; infinite at 0, NaN below."""
 
-def expi(x: ArrayLike, /) -> Tensor:
+def expi(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The exponential integral Ei: the principal value of that of e^t / t up to x; minus infinity at 0."""
 
 def expn(n: builtins.int, x: ArrayLike) -> Tensor:
     """The exponential integral E_n: that of e^(-x t) / t^n from 1 to infinity; n is a whole number, 0 or more, not a tensor."""
 
-def exprel(x: ArrayLike, /) -> Tensor:
+def exprel(x: ArrayLike, /, out: Any = None) -> Tensor:
     """(e^x - 1) / x, 1 at 0."""
 
 def factorial(n: ArrayLike, exact: builtins.bool = False) -> Tensor:
@@ -94,13 +94,13 @@ def factorial(n: ArrayLike, exact: builtins.bool = False) -> Tensor:
 def fdtr(dfn: ArrayLike, dfd: ArrayLike, x: ArrayLike) -> Tensor:
     """The distribution function of the F distribution with dfn and dfd degrees of freedom."""
 
-def gamma(x: ArrayLike, /) -> Tensor:
+def gamma(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The gamma function: (x - 1)! for whole x. Signed infinities at the zeros, NaN at the other poles."""
 
-def gammainc(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def gammainc(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The regularised lower incomplete gamma function: the integral of t^(a-1) e^-t from 0 to x, over gamma(a). NaN for negative a or x. The gradient is that by x; by a it raises UnsupportedError."""
 
-def gammaincc(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def gammaincc(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The regularised upper incomplete gamma function, 1 - gammainc(a, x), with all digits where it is small. Domain and gradient are those of gammainc."""
 
 def gammainccinv(a: ArrayLike, q: ArrayLike) -> Tensor:
@@ -109,46 +109,46 @@ def gammainccinv(a: ArrayLike, q: ArrayLike) -> Tensor:
 def gammaincinv(a: ArrayLike, p: ArrayLike) -> Tensor:
     """x with gammainc(a, x) = p; 0 for p = 0, infinite for p = 1, NaN unless a > 0 and p in [0, 1]."""
 
-def gammaln(x: ArrayLike, /) -> Tensor:
+def gammaln(x: ArrayLike, /, out: Any = None) -> Tensor:
     """log |gamma(x)|; infinite at 0, -1, -2, ... Next to the zeros between those the error is 3 last places of the larger of 1 and log gamma(|x|)."""
 
-def gammasgn(x: ArrayLike, /) -> Tensor:
+def gammasgn(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The sign of gamma(x): 1 or -1, that of x at the zeros, NaN at the other poles. Its gradient is zero."""
 
-def i0e(x: ArrayLike, /) -> Tensor:
+def i0e(x: ArrayLike, /, out: Any = None) -> Tensor:
     """i0(x) e^-|x|, which does not overflow."""
 
-def i1(x: ArrayLike, /) -> Tensor:
+def i1(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The modified Bessel function of the first kind of order 1; infinite at both infinities."""
 
-def i1e(x: ArrayLike, /) -> Tensor:
+def i1e(x: ArrayLike, /, out: Any = None) -> Tensor:
     """i1(x) e^-|x|, which does not overflow."""
 
-def j0(x: ArrayLike, /) -> Tensor:
+def j0(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The Bessel function of the first kind of order 0. From 8 on, and for y0 next to its first zero, the error is 3 last places of the amplitude, sqrt(2 / (pi |x|)) and at most 1; 0 at infinity."""
 
-def j1(x: ArrayLike, /) -> Tensor:
+def j1(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The Bessel function of the first kind of order 1. From 8 on, and for y0 next to its first zero, the error is 3 last places of the amplitude, sqrt(2 / (pi |x|)) and at most 1; 0 at infinity."""
 
-def k0(x: ArrayLike, /) -> Tensor:
+def k0(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The modified Bessel function of the second kind of order 0; infinite at 0, NaN below."""
 
-def k0e(x: ArrayLike, /) -> Tensor:
+def k0e(x: ArrayLike, /, out: Any = None) -> Tensor:
     """k0(x) e^x, which does not vanish."""
 
-def k1(x: ArrayLike, /) -> Tensor:
+def k1(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The modified Bessel function of the second kind of order 1; infinite at 0, NaN below."""
 
-def k1e(x: ArrayLike, /) -> Tensor:
+def k1e(x: ArrayLike, /, out: Any = None) -> Tensor:
     """k1(x) e^x, which does not vanish."""
 
-def kl_div(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def kl_div(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x log(x / y) - x + y, without cancellation for y next to x; y for x = 0 <= y, infinite for other x or y that are not positive. `nn.functional.kl_div` is the loss."""
 
-def log_expit(x: ArrayLike, /) -> Tensor:
+def log_expit(x: ArrayLike, /, out: Any = None) -> Tensor:
     """log(expit(x)) = -log(1 + e^-x), exact in both tails."""
 
-def log_ndtr(x: ArrayLike, /) -> Tensor:
+def log_ndtr(x: ArrayLike, /, out: Any = None) -> Tensor:
     """log(ndtr(x)), exact in both tails."""
 
 def log_softmax(x: ArrayLike, axis: Any = None) -> Tensor:
@@ -166,19 +166,19 @@ def logsumexp(
 def multigammaln(a: ArrayLike, d: builtins.int) -> Tensor:
     """log of the multivariate gamma function of dimension d; NaN unless a > (d - 1) / 2."""
 
-def ndtr(x: ArrayLike, /) -> Tensor:
+def ndtr(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The distribution function of the standard normal distribution: P(Z <= x)."""
 
-def ndtri(x: ArrayLike, /) -> Tensor:
+def ndtri(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The inverse of ndtr: the quantile of the standard normal distribution; infinite at 0 and 1, NaN beyond."""
 
 def polygamma(n: builtins.int, x: ArrayLike) -> Tensor:
     """The n-th derivative of digamma; n is a whole number, 0 or more, not a tensor."""
 
-def psi(x: ArrayLike, /) -> Tensor:
+def psi(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The derivative of gammaln. Signed infinities at the zeros, NaN at the other poles. Next to its negative zeros the error is 3 last places of the larger of log |x| and cot(pi x)."""
 
-def rel_entr(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def rel_entr(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x log(x / y), exact for y next to x; 0 for x = 0 <= y, infinite for other x or y that are not positive: the terms of a relative entropy."""
 
 def softmax(x: ArrayLike, axis: Any = None) -> Tensor:
@@ -187,13 +187,13 @@ def softmax(x: ArrayLike, axis: Any = None) -> Tensor:
 def stdtr(df: ArrayLike, t: ArrayLike) -> Tensor:
     """The distribution function of Student's t distribution with df degrees of freedom."""
 
-def xlog1py(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def xlog1py(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x log(1 + y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= -1."""
 
-def y0(x: ArrayLike, /) -> Tensor:
+def y0(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The Bessel function of the second kind of order 0; minus infinity at 0, NaN below. From 8 on, and for y0 next to its first zero, the error is 3 last places of the amplitude, sqrt(2 / (pi |x|)) and at most 1; 0 at infinity."""
 
-def y1(x: ArrayLike, /) -> Tensor:
+def y1(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The Bessel function of the second kind of order 1; minus infinity at 0, NaN below. From 8 on, and for y0 next to its first zero, the error is 3 last places of the amplitude, sqrt(2 / (pi |x|)) and at most 1; 0 at infinity."""
 
 def zeta(x: ArrayLike, q: Any = None) -> Tensor:

@@ -382,7 +382,9 @@ is of another shape or of a dtype that does not fit this one.
 def _inplace_doc(name: str, function: Callable[..., Any]) -> str:
     """The docstring of an in-place method: its example has a number for each other operand."""
     operands = [
-        p for p in inspect.signature(function).parameters.values() if p.kind < p.VAR_POSITIONAL
+        p
+        for p in inspect.signature(function).parameters.values()
+        if p.kind < p.VAR_POSITIONAL and p.name != "out"
     ]
     given = ["2.0", "3.0"][: max(len(operands) - 1, 0)]
     own = function.__name__

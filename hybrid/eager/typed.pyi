@@ -12,22 +12,29 @@ from .tensor import Tensor
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 
 class TensorMethods(Handle):
-    def abs(self, /) -> Tensor:
+    def abs(self, /, out: Any = None) -> Tensor:
         """|x|; the most negative integer stays as it is. The gradient at 0 is 0."""
 
-    def acos(self, /) -> Tensor:
+    def acos(self, /, out: Any = None) -> Tensor:
         """Arccosine."""
 
-    def acosh(self, /) -> Tensor:
+    def acosh(self, /, out: Any = None) -> Tensor:
         """Inverse hyperbolic cosine."""
 
-    def add(self, y: ArrayLike, /) -> Tensor:
+    def add(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x + y; on bool tensors logical or, as in NumPy."""
 
     def add_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`add` whose result this tensor takes; returns self."""
 
-    def all(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def all(
+        self,
+        /,
+        axis: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        out: Any = None,
+    ) -> Tensor:
         """Whether every element over the axes is nonzero (NaN is)."""
 
     def allclose(
@@ -39,16 +46,37 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Whether all elements are close, as `isclose` says; a 0-d bool tensor."""
 
-    def amax(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def amax(
+        self,
+        /,
+        axis: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        out: Any = None,
+    ) -> Tensor:
         """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
 
-    def amin(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def amin(
+        self,
+        /,
+        axis: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        out: Any = None,
+    ) -> Tensor:
         """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
 
     def angle(self, deg: builtins.bool = False) -> Tensor:
         """The angle of each element with the positive real axis, in radians from -pi to pi, in degrees with `deg`; NaN for NaN."""
 
-    def any(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def any(
+        self,
+        /,
+        axis: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        out: Any = None,
+    ) -> Tensor:
         """Whether some element over the axes is nonzero (NaN is)."""
 
     def argmax(
@@ -57,6 +85,7 @@ class TensorMethods(Handle):
         axis: builtins.int | None = None,
         *,
         keepdims: builtins.bool = False,
+        out: Any = None,
     ) -> Tensor:
         """Position (int64) of the first maximum along an axis, or in the flattened tensor."""
 
@@ -66,6 +95,7 @@ class TensorMethods(Handle):
         axis: builtins.int | None = None,
         *,
         keepdims: builtins.bool = False,
+        out: Any = None,
     ) -> Tensor:
         """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
 
@@ -84,10 +114,10 @@ class TensorMethods(Handle):
     def argwhere(self) -> Tensor:
         """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
 
-    def asin(self, /) -> Tensor:
+    def asin(self, /, out: Any = None) -> Tensor:
         """Arcsine."""
 
-    def asinh(self, /) -> Tensor:
+    def asinh(self, /, out: Any = None) -> Tensor:
         """Inverse hyperbolic sine."""
 
     def astype(
@@ -100,16 +130,16 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`) a tensor that has the dtype is returned as it is."""
 
-    def atan(self, /) -> Tensor:
+    def atan(self, /, out: Any = None) -> Tensor:
         """Arctangent."""
 
-    def atanh(self, /) -> Tensor:
+    def atanh(self, /, out: Any = None) -> Tensor:
         """Inverse hyperbolic tangent."""
 
     def bfloat16(self) -> Tensor:
         """Elements as bfloat16."""
 
-    def bmm(self, y: ArrayLike, /) -> Any:
+    def bmm(self, y: ArrayLike, /, out: Any = None) -> Any:
         """a @ b: matrices in the last two axes, leading axes broadcast."""
 
     def bool(self) -> Tensor:
@@ -118,10 +148,10 @@ class TensorMethods(Handle):
     def broadcast_to(self, shape: Any) -> Tensor:
         """x repeated along axes of size 1 and new leading axes, as a view."""
 
-    def ceil(self, /) -> Tensor:
+    def ceil(self, /, out: Any = None) -> Tensor:
         """The smallest integer not below x. Integers stay as they are; the gradient is zero."""
 
-    def choose(self, choices: Any, *, mode: builtins.str = 'raise') -> Tensor:
+    def choose(self, choices: Any, *, mode: builtins.str = 'raise', out: Any = None) -> Tensor:
         """Element [a[i]][i] of the choices, which broadcast with a and each other."""
 
     def chunk(
@@ -137,19 +167,25 @@ class TensorMethods(Handle):
     def clamp_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`clip` whose result this tensor takes; returns self."""
 
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+    def clip(self, min: Any = None, max: Any = None, *, out: Any = None) -> Tensor:
         """x limited to [min, max]; either may be None, a number or a tensor that broadcasts."""
 
     def clone(self) -> Tensor:
         """A tensor of its own with the same value; gradients flow through it."""
 
-    def compress(self, condition: Any, axis: builtins.int | None = None) -> Tensor:
+    def compress(
+        self,
+        condition: Any,
+        axis: builtins.int | None = None,
+        *,
+        out: Any = None,
+    ) -> Tensor:
         """Slices along an axis where a condition holds, as `hybrid.compress(condition, x, axis)`."""
 
-    def conj(self) -> Tensor:
+    def conj(self, *, out: Any = None) -> Tensor:
         """The complex conjugate of each element; a real tensor itself."""
 
-    def conjugate(self) -> Tensor:
+    def conjugate(self, *, out: Any = None) -> Tensor:
         """The complex conjugate of each element; a real tensor itself."""
 
     def contiguous(self) -> Tensor:
@@ -161,10 +197,10 @@ class TensorMethods(Handle):
     def copy_(self, other: Any) -> Tensor:
         """Take another tensor's elements (broadcast, cast, moved to this device); gradients follow."""
 
-    def cos(self, /) -> Tensor:
+    def cos(self, /, out: Any = None) -> Tensor:
         """Cosine, exact for huge arguments too."""
 
-    def cosh(self, /) -> Tensor:
+    def cosh(self, /, out: Any = None) -> Tensor:
         """Hyperbolic cosine."""
 
     def count_nonzero(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
@@ -176,10 +212,22 @@ class TensorMethods(Handle):
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
         """This tensor on a CUDA device, given by its number or name (None: the current one)."""
 
-    def cumprod(self, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+    def cumprod(
+        self,
+        axis: builtins.int | None = None,
+        dtype: Any = None,
+        *,
+        out: Any = None,
+    ) -> Tensor:
         """Running products along an axis, or of the flattened tensor; otherwise as `cumsum`."""
 
-    def cumsum(self, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+    def cumsum(
+        self,
+        axis: builtins.int | None = None,
+        dtype: Any = None,
+        *,
+        out: Any = None,
+    ) -> Tensor:
         """Running sums along an axis, or of the flattened tensor (`cumulative_sum` asks for an axis)."""
 
     def cumulative_sum(
@@ -188,6 +236,7 @@ class TensorMethods(Handle):
         *,
         dtype: Any = None,
         include_initial: builtins.bool = False,
+        out: Any = None,
     ) -> Tensor:
         """Running sums along an axis (optional for one dimension), behind a zero if `include_initial`."""
 
@@ -202,16 +251,16 @@ class TensorMethods(Handle):
     def dim(self) -> builtins.int:
         """Number of axes."""
 
-    def div(self, y: ArrayLike, /) -> Tensor:
+    def div(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
     def div_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`divide` whose result this tensor takes; returns self."""
 
-    def divide(self, y: ArrayLike, /) -> Tensor:
+    def divide(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
-    def dot(self, y: ArrayLike, /) -> Any:
+    def dot(self, y: ArrayLike, /, out: Any = None) -> Any:
         """a @ b: matrices in the last two axes, leading axes broadcast."""
 
     def double(self) -> Tensor:
@@ -220,19 +269,19 @@ class TensorMethods(Handle):
     def element_size(self) -> builtins.int:
         """Bytes of one element."""
 
-    def eq(self, y: ArrayLike, /) -> Tensor:
+    def eq(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x == y."""
 
-    def erf(self, /) -> Tensor:
+    def erf(self, /, out: Any = None) -> Tensor:
         """The error function."""
 
-    def erfinv(self, /) -> Tensor:
+    def erfinv(self, /, out: Any = None) -> Tensor:
         """The inverse of erf: y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
 
-    def exp(self, /) -> Tensor:
+    def exp(self, /, out: Any = None) -> Tensor:
         """e^x."""
 
-    def exp2(self, /) -> Tensor:
+    def exp2(self, /, out: Any = None) -> Tensor:
         """2^x."""
 
     def exp_(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -244,7 +293,7 @@ class TensorMethods(Handle):
     def expand_dims(self, axis: Any = 0) -> Tensor:
         """x with axes of size 1 inserted at the positions `axis` of the result."""
 
-    def expm1(self, /) -> Tensor:
+    def expm1(self, /, out: Any = None) -> Tensor:
         """e^x - 1, exact near 0."""
 
     def fill_(self, value: Any) -> Tensor:
@@ -259,25 +308,25 @@ class TensorMethods(Handle):
     def float(self) -> Tensor:
         """Elements as float32."""
 
-    def floor(self, /) -> Tensor:
+    def floor(self, /, out: Any = None) -> Tensor:
         """The largest integer not above x. Integers stay as they are; the gradient is zero."""
 
     def gather(self, dim: builtins.int, index: Any) -> Tensor:
         """One element per position of `index` along an axis (PyTorch's order of `take_along_axis`)."""
 
-    def ge(self, y: ArrayLike, /) -> Tensor:
+    def ge(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x >= y."""
 
-    def gelu(self, /) -> Tensor:
+    def gelu(self, /, out: Any = None) -> Tensor:
         """x * Phi(x), Phi the normal distribution function; -0 at minus infinity."""
 
-    def gt(self, y: ArrayLike, /) -> Tensor:
+    def gt(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x > y."""
 
     def half(self) -> Tensor:
         """Elements as float16."""
 
-    def i0(self, /) -> Tensor:
+    def i0(self, /, out: Any = None) -> Tensor:
         """The modified Bessel function of the first kind of order 0; infinite at both infinities."""
 
     def index_select(self, dim: builtins.int, index: Any) -> Tensor:
@@ -301,40 +350,40 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Whether |a - b| <= atol + rtol * |b|, element by element, or a equals b (infinities too)."""
 
-    def isfinite(self, /) -> Tensor:
+    def isfinite(self, /, out: Any = None) -> Tensor:
         """Whether x is a finite number."""
 
-    def isinf(self, /) -> Tensor:
+    def isinf(self, /, out: Any = None) -> Tensor:
         """Whether x is infinite."""
 
-    def isnan(self, /) -> Tensor:
+    def isnan(self, /, out: Any = None) -> Tensor:
         """Whether x is NaN."""
 
     def item(self) -> Any:
         """The only element as a Python number; ShapeError when there is not exactly one."""
 
-    def le(self, y: ArrayLike, /) -> Tensor:
+    def le(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x <= y."""
 
-    def log(self, /) -> Tensor:
+    def log(self, /, out: Any = None) -> Tensor:
         """Natural logarithm."""
 
-    def log10(self, /) -> Tensor:
+    def log10(self, /, out: Any = None) -> Tensor:
         """Logarithm to base 10."""
 
-    def log1p(self, /) -> Tensor:
+    def log1p(self, /, out: Any = None) -> Tensor:
         """log(1 + x), exact near 0."""
 
-    def log2(self, /) -> Tensor:
+    def log2(self, /, out: Any = None) -> Tensor:
         """Logarithm to base 2."""
 
     def log_softmax(self, axis: builtins.int = -1) -> Tensor:
         """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0."""
 
-    def logical_not(self, /) -> Tensor:
+    def logical_not(self, /, out: Any = None) -> Tensor:
         """not x."""
 
-    def logit(self, /) -> Tensor:
+    def logit(self, /, out: Any = None) -> Tensor:
         """log(x / (1 - x)), the inverse of expit, exact next to 1/2; infinite at 0 and 1, NaN beyond."""
 
     def logsumexp(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
@@ -343,19 +392,26 @@ class TensorMethods(Handle):
     def long(self) -> Tensor:
         """Elements as int64."""
 
-    def lt(self, y: ArrayLike, /) -> Tensor:
+    def lt(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x < y."""
 
     def masked_fill(self, mask: Any, value: Any) -> Tensor:
         """`value` (a number, or a tensor that broadcasts) where mask is true, else this tensor."""
 
-    def matmul(self, y: ArrayLike, /) -> Any:
+    def matmul(self, y: ArrayLike, /, out: Any = None) -> Any:
         """a @ b: matrices in the last two axes, leading axes broadcast."""
 
-    def max(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def max(
+        self,
+        /,
+        axis: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        out: Any = None,
+    ) -> Tensor:
         """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
 
-    def maximum(self, y: ArrayLike, /) -> Tensor:
+    def maximum(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
 
     def mean(
@@ -365,31 +421,45 @@ class TensorMethods(Handle):
         *,
         dtype: Any = None,
         keepdims: builtins.bool = False,
+        out: Any = None,
     ) -> Tensor:
         """Mean over axes, as `sum` takes them; NaN of no elements."""
 
-    def median(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def median(
+        self,
+        axis: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        out: Any = None,
+    ) -> Tensor:
         """The middle element over the axes (all by default), or the mean of the two in the middle."""
 
-    def min(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def min(
+        self,
+        /,
+        axis: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        out: Any = None,
+    ) -> Tensor:
         """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
 
-    def minimum(self, y: ArrayLike, /) -> Tensor:
+    def minimum(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
 
-    def mm(self, y: ArrayLike, /) -> Any:
+    def mm(self, y: ArrayLike, /, out: Any = None) -> Any:
         """a @ b: matrices in the last two axes, leading axes broadcast."""
 
     def moveaxis(self, source: Any, destination: Any) -> Tensor:
         """Axes of x moved to new positions; the others keep their order."""
 
-    def mul(self, y: ArrayLike, /) -> Tensor:
+    def mul(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x * y; on bool tensors logical and, as in NumPy."""
 
     def mul_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`multiply` whose result this tensor takes; returns self."""
 
-    def multiply(self, y: ArrayLike, /) -> Tensor:
+    def multiply(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x * y; on bool tensors logical and, as in NumPy."""
 
     def nan_to_num(
@@ -408,10 +478,17 @@ class TensorMethods(Handle):
         *,
         keepdims: builtins.bool = False,
         where: Any = True,
+        out: Any = None,
     ) -> Tensor:
         """Mean of the elements over axes that are not NaN, and in the mask `where`; NaN where there is none."""
 
-    def nanmedian(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def nanmedian(
+        self,
+        axis: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        out: Any = None,
+    ) -> Tensor:
         """`median` of the elements that are not NaN; NaN where there is none."""
 
     def nanquantile(
@@ -422,6 +499,7 @@ class TensorMethods(Handle):
         method: builtins.str = 'linear',
         keepdims: builtins.bool = False,
         weights: Any = None,
+        out: Any = None,
     ) -> Tensor:
         """`quantile` of the elements that are not NaN; NaN where there is none."""
 
@@ -433,13 +511,14 @@ class TensorMethods(Handle):
         keepdims: builtins.bool = False,
         initial: Any = 0,
         where: Any = True,
+        out: Any = None,
     ) -> Tensor:
         """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial` is added."""
 
-    def ne(self, y: ArrayLike, /) -> Tensor:
+    def ne(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x != y."""
 
-    def neg(self, /) -> Tensor:
+    def neg(self, /, out: Any = None) -> Tensor:
         """-x; unsigned integers wrap."""
 
     def neg_(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -466,7 +545,7 @@ class TensorMethods(Handle):
     def numpy(self) -> np.ndarray:
         """A NumPy view of the value (on a GPU: a copy), of the same shape and dtype, that cannot be made writable."""
 
-    def outer(self, b: ArrayLike, /) -> Tensor:
+    def outer(self, b: ArrayLike, /, *, out: Any = None) -> Tensor:
         """All products of the elements of two tensors (flattened), as a matrix."""
 
     def permute(self, *axes: Any) -> Tensor:
@@ -478,7 +557,7 @@ class TensorMethods(Handle):
     def pin_memory(self) -> Tensor:
         """This tensor of the host in memory that a CUDA device reads directly, so that `.to("cuda", non_blocking=True)` does not wait for the copy."""
 
-    def pow(self, y: Any) -> Tensor:
+    def pow(self, y: Any, *, out: Any = None) -> Tensor:
         """x to the power y. The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a reciprocal and a square root."""
 
     def pow_(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -491,10 +570,17 @@ class TensorMethods(Handle):
         *,
         dtype: Any = None,
         keepdims: builtins.bool = False,
+        out: Any = None,
     ) -> Tensor:
         """Product over axes (all by default), with the dtype rule of `sum`."""
 
-    def ptp(self, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+    def ptp(
+        self,
+        axis: Any = None,
+        *,
+        keepdims: builtins.bool = False,
+        out: Any = None,
+    ) -> Tensor:
         """The largest element less the smallest one, over axes (all by default)."""
 
     def put(self, ind: Any, v: Any, mode: builtins.str = 'raise') -> None:
@@ -508,16 +594,17 @@ class TensorMethods(Handle):
         method: builtins.str = 'linear',
         keepdims: builtins.bool = False,
         weights: Any = None,
+        out: Any = None,
     ) -> Tensor:
         """The values below which the shares q (0 to 1) of the elements over the axes lie."""
 
     def ravel(self, order: builtins.str = 'C') -> Tensor:
         """All elements as one axis, the last index running fastest, or the first with order 'F'."""
 
-    def reciprocal(self, /) -> Tensor:
+    def reciprocal(self, /, out: Any = None) -> Tensor:
         """1 / x."""
 
-    def relu(self, /) -> Tensor:
+    def relu(self, /, out: Any = None) -> Tensor:
         """x, or 0 where x is negative: -0 and NaN stay. The gradient is 0 at both zeros, as in PyTorch."""
 
     def relu_(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -532,28 +619,28 @@ class TensorMethods(Handle):
     def roll(self, shift: Any, axis: Any = None) -> Tensor:
         """Elements moved along axes, those pushed out at one end re-entering at the other."""
 
-    def round(self, decimals: builtins.int = 0) -> Tensor:
+    def round(self, decimals: builtins.int = 0, *, out: Any = None) -> Tensor:
         """Rounded to a number of decimals, halves to even (NumPy's formula: scaled, rounded, scaled back)."""
 
-    def rsqrt(self, /) -> Tensor:
+    def rsqrt(self, /, out: Any = None) -> Tensor:
         """1 / sqrt(x)."""
 
-    def sigmoid(self, /) -> Tensor:
+    def sigmoid(self, /, out: Any = None) -> Tensor:
         """1 / (1 + e^-x), accurate in both tails."""
 
-    def sign(self, /) -> Tensor:
+    def sign(self, /, out: Any = None) -> Tensor:
         """-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero."""
 
-    def silu(self, /) -> Tensor:
+    def silu(self, /, out: Any = None) -> Tensor:
         """x * sigmoid(x); -0 at minus infinity."""
 
-    def sin(self, /) -> Tensor:
+    def sin(self, /, out: Any = None) -> Tensor:
         """Sine, exact for huge arguments too."""
 
-    def sinc(self, /) -> Tensor:
+    def sinc(self, /, out: Any = None) -> Tensor:
         """sin(pi x) / (pi x), 1 at 0 and exactly 0 at other whole numbers; NaN at infinity."""
 
-    def sinh(self, /) -> Tensor:
+    def sinh(self, /, out: Any = None) -> Tensor:
         """Hyperbolic sine."""
 
     def softmax(self, axis: builtins.int = -1) -> Tensor:
@@ -578,10 +665,10 @@ class TensorMethods(Handle):
     ) -> builtins.tuple[Tensor, ...]:
         """NumPy's split: that many equal sections, or the pieces between the positions of a sequence."""
 
-    def sqrt(self, /) -> Tensor:
+    def sqrt(self, /, out: Any = None) -> Tensor:
         """Square root, correctly rounded."""
 
-    def square(self, /) -> Tensor:
+    def square(self, /, out: Any = None) -> Tensor:
         """x * x."""
 
     def squeeze(self, axis: Any = None) -> Tensor:
@@ -593,16 +680,17 @@ class TensorMethods(Handle):
         *,
         correction: builtins.float = 0.0,
         keepdims: builtins.bool = False,
+        out: Any = None,
     ) -> Tensor:
         """Standard deviation over axes; see `var`. Its gradient where all elements are equal is zero, as in PyTorch."""
 
-    def sub(self, y: ArrayLike, /) -> Tensor:
+    def sub(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x - y."""
 
     def sub_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`subtract` whose result this tensor takes; returns self."""
 
-    def subtract(self, y: ArrayLike, /) -> Tensor:
+    def subtract(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x - y."""
 
     def sum(
@@ -612,22 +700,29 @@ class TensorMethods(Handle):
         *,
         dtype: Any = None,
         keepdims: builtins.bool = False,
+        out: Any = None,
     ) -> Tensor:
         """Sum over axes: an int, a tuple, or None for all; the reduced axes go unless `keepdims`."""
 
     def swapaxes(self, axis1: builtins.int, axis2: builtins.int) -> Tensor:
         """x with two axes exchanged."""
 
-    def take(self, indices: Any, axis: builtins.int | None = None) -> Tensor:
+    def take(
+        self,
+        indices: Any,
+        axis: builtins.int | None = None,
+        *,
+        out: Any = None,
+    ) -> Tensor:
         """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""
 
     def take_along_axis(self, indices: Any, axis: builtins.int | None = -1) -> Tensor:
         """NumPy's take_along_axis: one index per result element along an axis (None: of the flattened tensor); other axes broadcast."""
 
-    def tan(self, /) -> Tensor:
+    def tan(self, /, out: Any = None) -> Tensor:
         """Tangent, exact for huge arguments too."""
 
-    def tanh(self, /) -> Tensor:
+    def tanh(self, /, out: Any = None) -> Tensor:
         """Hyperbolic tangent."""
 
     def tile(self, reps: Any) -> Tensor:
@@ -663,6 +758,8 @@ class TensorMethods(Handle):
         axis1: builtins.int = 0,
         axis2: builtins.int = 1,
         dtype: Any = None,
+        *,
+        out: Any = None,
     ) -> Tensor:
         """Sum along the diagonal of two axes (the first two by default, as NumPy's; `hybrid.linalg.trace` is that of the last two), with the dtype rule of `sum`."""
 
@@ -675,7 +772,7 @@ class TensorMethods(Handle):
     def triu(self, k: builtins.int = 0) -> Tensor:
         """x with zeros below diagonal k of the last two axes."""
 
-    def trunc(self, /) -> Tensor:
+    def trunc(self, /, out: Any = None) -> Tensor:
         """x without its fraction. Integers stay as they are; the gradient is zero."""
 
     def type(self, /, dtype: Any, *, copy: builtins.bool = True, device: Any = None) -> Tensor:
@@ -699,6 +796,7 @@ class TensorMethods(Handle):
         *,
         correction: builtins.float = 0.0,
         keepdims: builtins.bool = False,
+        out: Any = None,
     ) -> Tensor:
         """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""
 
@@ -708,7 +806,7 @@ class TensorMethods(Handle):
     def where(self, x: Any = ..., y: Any = ..., /) -> Any:
         """x where the condition holds, else y; of a condition alone, its `nonzero`."""
 
-    def xlogy(self, y: ArrayLike, /) -> Tensor:
+    def xlogy(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x log(y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= 0, as PyTorch's."""
 
     def zero_(self) -> Tensor:
@@ -726,7 +824,7 @@ class TensorMethods(Handle):
     @property
     def real(self) -> Tensor: ...
 
-    def __abs__(self, /) -> Tensor: ...
+    def __abs__(self, /, out: Any = None) -> Tensor: ...
 
     def __add__(self, other: Any, /) -> Tensor: ...
 
@@ -790,7 +888,7 @@ class TensorMethods(Handle):
 
     def __ne__(self, other: Any, /) -> Tensor: ...  # type: ignore[override]
 
-    def __neg__(self, /) -> Tensor: ...
+    def __neg__(self, /, out: Any = None) -> Tensor: ...
 
     def __or__(self, other: Any, /) -> Tensor: ...
 
@@ -798,7 +896,7 @@ class TensorMethods(Handle):
 
     def __ior__(self, other: Any, /) -> Tensor: ...
 
-    def __pos__(self, /) -> Tensor: ...
+    def __pos__(self, /, out: Any = None) -> Tensor: ...
 
     def __pow__(self, other: Any, /) -> Tensor: ...
 

@@ -77,14 +77,16 @@ SAME = object()
 
 class Runtime:
     """What the floors above this one give it, each once, at import: the public class of tensors,
-    a function from device kind to backend, and how a sequence with tensors in it becomes one."""
+    a function from device kind to backend, how a sequence with tensors in it becomes one, and how
+    `out` takes a result."""
 
-    __slots__ = ("tensor", "backend", "join")
+    __slots__ = ("tensor", "backend", "join", "written")
 
     def __init__(self) -> None:
         self.tensor: Any = Handle
         self.backend: Callable[[str], Any] | None = None
         self.join: Any = None
+        self.written: Any = None
 
 
 RUNTIME = Runtime()

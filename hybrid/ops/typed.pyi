@@ -416,25 +416,32 @@ __all__ = [
     "zeros_like",
 ]
 
-def abs(x: ArrayLike, /) -> Tensor:
+def abs(x: ArrayLike, /, out: Any = None) -> Tensor:
     """|x|; the most negative integer stays as it is. The gradient at 0 is 0."""
 
-def absolute(x: ArrayLike, /) -> Tensor:
+def absolute(x: ArrayLike, /, out: Any = None) -> Tensor:
     """|x|; the most negative integer stays as it is. The gradient at 0 is 0."""
 
-def acos(x: ArrayLike, /) -> Tensor:
+def acos(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Arccosine."""
 
-def acosh(x: ArrayLike, /) -> Tensor:
+def acosh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Inverse hyperbolic cosine."""
 
 def adaptive_avg_pool2d(x: ArrayLike, output_size: Any) -> Tensor:
     """Means over equal windows so that the result has `output_size`, which must divide the image."""
 
-def add(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def add(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x + y; on bool tensors logical or, as in NumPy."""
 
-def all(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def all(
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    out: Any = None,
+) -> Tensor:
     """Whether every element over the axes is nonzero (NaN is)."""
 
 def allclose(
@@ -446,16 +453,37 @@ def allclose(
 ) -> Tensor:
     """Whether all elements are close, as `isclose` says; a 0-d bool tensor."""
 
-def amax(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def amax(
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    out: Any = None,
+) -> Tensor:
     """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
 
-def amin(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def amin(
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    out: Any = None,
+) -> Tensor:
     """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
 
 def angle(x: ArrayLike, deg: builtins.bool = False) -> Tensor:
     """The angle of each element with the positive real axis, in radians from -pi to pi, in degrees with `deg`; NaN for NaN."""
 
-def any(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def any(
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    out: Any = None,
+) -> Tensor:
     """Whether some element over the axes is nonzero (NaN is)."""
 
 def append(arr: ArrayLike, values: Any, axis: builtins.int | None = None) -> Tensor:
@@ -484,25 +512,25 @@ def arange(
 ) -> Tensor:
     """start, start + step, ... below stop; int64 for ints, float32 when one is a float."""
 
-def arccos(x: ArrayLike, /) -> Tensor:
+def arccos(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Arccosine."""
 
-def arccosh(x: ArrayLike, /) -> Tensor:
+def arccosh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Inverse hyperbolic cosine."""
 
-def arcsin(x: ArrayLike, /) -> Tensor:
+def arcsin(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Arcsine."""
 
-def arcsinh(x: ArrayLike, /) -> Tensor:
+def arcsinh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Inverse hyperbolic sine."""
 
-def arctan(x: ArrayLike, /) -> Tensor:
+def arctan(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Arctangent."""
 
-def arctan2(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def arctan2(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The angle of the point (x, y), quadrants and signed zeros as in C."""
 
-def arctanh(x: ArrayLike, /) -> Tensor:
+def arctanh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Inverse hyperbolic tangent."""
 
 def argmax(
@@ -511,6 +539,7 @@ def argmax(
     axis: builtins.int | None = None,
     *,
     keepdims: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Position (int64) of the first maximum along an axis, or in the flattened tensor."""
 
@@ -520,6 +549,7 @@ def argmin(
     axis: builtins.int | None = None,
     *,
     keepdims: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
 
@@ -538,7 +568,7 @@ def argsort(
 def argwhere(a: ArrayLike) -> Tensor:
     """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
 
-def around(x: ArrayLike, decimals: builtins.int = 0) -> Tensor:
+def around(x: ArrayLike, decimals: builtins.int = 0, *, out: Any = None) -> Tensor:
     """x rounded to the nearest multiple of 10^-decimals, halves to even; computed as NumPy does, by scaling; both parts of complex numbers."""
 
 def array_equal(a1: Any, a2: Any, equal_nan: builtins.bool = False) -> Tensor:
@@ -557,10 +587,10 @@ def array_split(
 def ascontiguousarray(a: Any, dtype: Any = None) -> Tensor:
     """a as a tensor of at least one axis, converted to `dtype` where one is given: how a value lies in memory is nothing that code can see."""
 
-def asin(x: ArrayLike, /) -> Tensor:
+def asin(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Arcsine."""
 
-def asinh(x: ArrayLike, /) -> Tensor:
+def asinh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Inverse hyperbolic sine."""
 
 def astype(
@@ -573,13 +603,13 @@ def astype(
 ) -> Tensor:
     """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`) a tensor that has the dtype is returned as it is."""
 
-def atan(x: ArrayLike, /) -> Tensor:
+def atan(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Arctangent."""
 
-def atan2(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def atan2(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The angle of the point (x, y), quadrants and signed zeros as in C."""
 
-def atanh(x: ArrayLike, /) -> Tensor:
+def atanh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Inverse hyperbolic tangent."""
 
 def atleast_1d(*xs: ArrayLike) -> Any:
@@ -665,28 +695,28 @@ def binary_cross_entropy_with_logits(
 def bincount(x: ArrayLike, /, weights: Any = None, minlength: builtins.int = 0) -> Tensor:
     """How often each number from 0 to the largest element of x occurs (int64), or the sums of the weights there; at least `minlength` numbers."""
 
-def bitwise_and(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def bitwise_and(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """Bits set in both."""
 
-def bitwise_count(x: ArrayLike) -> Tensor:
+def bitwise_count(x: ArrayLike, *, out: Any = None) -> Tensor:
     """The number of ones in the binary form of |x|, as uint8."""
 
-def bitwise_invert(x: ArrayLike, /) -> Tensor:
+def bitwise_invert(x: ArrayLike, /, out: Any = None) -> Tensor:
     """All bits flipped."""
 
-def bitwise_left_shift(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def bitwise_left_shift(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x * 2^n, wrapping; counts outside 0..width-1 give 0."""
 
-def bitwise_not(x: ArrayLike, /) -> Tensor:
+def bitwise_not(x: ArrayLike, /, out: Any = None) -> Tensor:
     """All bits flipped."""
 
-def bitwise_or(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def bitwise_or(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """Bits set in either."""
 
-def bitwise_right_shift(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def bitwise_right_shift(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """floor(x / 2^n); counts outside 0..width-1 give 0 or -1."""
 
-def bitwise_xor(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def bitwise_xor(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """Bits set in one only."""
 
 def blackman(M: builtins.int, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -709,16 +739,22 @@ def categorical(
 ) -> Tensor:
     """One class per row, drawn with the probabilities softmax(logits)."""
 
-def cbrt(x: ArrayLike, /) -> Tensor:
+def cbrt(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Cube root."""
 
-def ceil(x: ArrayLike, /) -> Tensor:
+def ceil(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The smallest integer not below x. Integers stay as they are; the gradient is zero."""
 
 def celu(x: ArrayLike, alpha: builtins.float = 1.0) -> Tensor:
     """x where positive, alpha * (e^(x/alpha) - 1) elsewhere."""
 
-def choose(a: ArrayLike, choices: Any, *, mode: builtins.str = 'raise') -> Tensor:
+def choose(
+    a: ArrayLike,
+    choices: Any,
+    *,
+    mode: builtins.str = 'raise',
+    out: Any = None,
+) -> Tensor:
     """Element [a[i]][i] of the choices, which broadcast with a and each other."""
 
 def chunk(
@@ -728,28 +764,44 @@ def chunk(
 ) -> builtins.tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size (the last may be smaller), as PyTorch's chunk."""
 
-def clip(x: ArrayLike, min: Any = None, max: Any = None) -> Tensor:
+def clip(x: ArrayLike, min: Any = None, max: Any = None, *, out: Any = None) -> Tensor:
     """x limited to [min, max]; either may be None, a number or a tensor that broadcasts."""
 
-def clone(x: ArrayLike, /) -> Tensor:
+def clone(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The same elements in a tensor of their own."""
 
 def column_stack(tup: Sequence[ArrayLike]) -> Tensor:
     """1-D tensors as the columns of a matrix; matrices side by side."""
 
-def compress(condition: Any, a: ArrayLike, axis: builtins.int | None = None) -> Tensor:
+def compress(
+    condition: Any,
+    a: ArrayLike,
+    axis: builtins.int | None = None,
+    *,
+    out: Any = None,
+) -> Tensor:
     """Slices along an axis (None: of the flattened tensor) where a 1-D condition, which may be shorter, is not zero; reads the condition on the host."""
 
-def concat(xs: Sequence[ArrayLike], axis: builtins.int | None = 0) -> Tensor:
+def concat(
+    xs: Sequence[ArrayLike],
+    axis: builtins.int | None = 0,
+    *,
+    out: Any = None,
+) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and sequences of Python numbers take the dtype of the tensors."""
 
-def concatenate(xs: Sequence[ArrayLike], axis: builtins.int | None = 0) -> Tensor:
+def concatenate(
+    xs: Sequence[ArrayLike],
+    axis: builtins.int | None = 0,
+    *,
+    out: Any = None,
+) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and sequences of Python numbers take the dtype of the tensors."""
 
-def conj(x: ArrayLike) -> Tensor:
+def conj(x: ArrayLike, *, out: Any = None) -> Tensor:
     """The complex conjugate of each element; a real tensor itself."""
 
-def conjugate(x: ArrayLike) -> Tensor:
+def conjugate(x: ArrayLike, *, out: Any = None) -> Tensor:
     """The complex conjugate of each element; a real tensor itself."""
 
 def conv1d(
@@ -789,10 +841,10 @@ def conv_transpose2d(
 def convolve(a: Any, v: Any, mode: builtins.str = 'full') -> Tensor:
     """The convolution of two sequences: sum over k of a[k] * v[n - k]."""
 
-def copy(x: ArrayLike, /) -> Tensor:
+def copy(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The same elements in a tensor of their own."""
 
-def copysign(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def copysign(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """|x| with the sign of y, that of zeros and infinities too; a NaN y counts as positive, whatever its sign bit: the sign of a NaN is unspecified here, and numpy.copysign of .numpy() reads it. The gradient at x = 0 is zero."""
 
 def copyto(
@@ -815,10 +867,10 @@ def corrcoef(
 def correlate(a: Any, v: Any, mode: builtins.str = 'valid') -> Tensor:
     """The cross-correlation of two sequences: sum over n of a[n + k] * conj(v[n]); modes are those of `convolve`."""
 
-def cos(x: ArrayLike, /) -> Tensor:
+def cos(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Cosine, exact for huge arguments too."""
 
-def cosh(x: ArrayLike, /) -> Tensor:
+def cosh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Hyperbolic cosine."""
 
 def cosine_similarity(
@@ -872,10 +924,22 @@ def cross_entropy(
 ) -> Tensor:
     """PyTorch's cross_entropy of logits [N, C, ...] (or [C])."""
 
-def cumprod(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+def cumprod(
+    a: ArrayLike,
+    axis: builtins.int | None = None,
+    dtype: Any = None,
+    *,
+    out: Any = None,
+) -> Tensor:
     """Running products along an axis, or of the flattened tensor; otherwise as `cumsum`."""
 
-def cumsum(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+def cumsum(
+    a: ArrayLike,
+    axis: builtins.int | None = None,
+    dtype: Any = None,
+    *,
+    out: Any = None,
+) -> Tensor:
     """Running sums along an axis, or of the flattened tensor (`cumulative_sum` asks for an axis)."""
 
 def cumulative_prod(
@@ -884,6 +948,7 @@ def cumulative_prod(
     *,
     dtype: Any = None,
     include_initial: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Running products along an axis (optional for one dimension), behind a one if `include_initial`."""
 
@@ -893,16 +958,17 @@ def cumulative_sum(
     *,
     dtype: Any = None,
     include_initial: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Running sums along an axis (optional for one dimension), behind a zero if `include_initial`."""
 
 def default_generator(device: Any = None) -> Generator:
     """The generator of a device, which functions use when none is given."""
 
-def deg2rad(x: ArrayLike, /) -> Tensor:
+def deg2rad(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Degrees as radians: x * (pi / 180)."""
 
-def degrees(x: ArrayLike, /) -> Tensor:
+def degrees(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Radians as degrees: x * (180 / pi)."""
 
 def delete(arr: ArrayLike, obj: Any, axis: builtins.int | None = None) -> Tensor:
@@ -941,13 +1007,13 @@ def diff(
 def digitize(x: Any, bins: Any, right: builtins.bool = False) -> Tensor:
     """Which bin each element is in (int64): i where bins[i-1] <= x < bins[i], or with `right` bins[i-1] < x <= bins[i]; 0 and len(bins) are below and above all."""
 
-def divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def divide(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
-def divmod(x: ArrayLike, y: Any) -> builtins.tuple[Tensor, Tensor]:
+def divmod(x: ArrayLike, y: Any, *, out: Any = None) -> builtins.tuple[Tensor, Tensor]:
     """(floor_divide(x, y), remainder(x, y)) in one go, with their special values and gradients."""
 
-def dot(a: ArrayLike, b: ArrayLike, /) -> Tensor:
+def dot(a: ArrayLike, b: ArrayLike, /, *, out: Any = None) -> Tensor:
     """NumPy's dot: products with scalars, inner products, matmul; with more dimensions, sums over the last axis of a and the second last of b."""
 
 def dropout(
@@ -968,7 +1034,7 @@ def dstack(tup: Sequence[ArrayLike]) -> Tensor:
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
     """Differences of neighbours in the flattened tensor, between to_begin and to_end."""
 
-def einsum(spec: builtins.str, *operands: ArrayLike) -> Tensor:
+def einsum(spec: builtins.str, *operands: ArrayLike, out: Any = None) -> Tensor:
     """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``."""
 
 def elu(x: ArrayLike, alpha: builtins.float = 1.0) -> Tensor:
@@ -998,31 +1064,31 @@ def empty_like(
 ) -> Tensor:
     """Zeros with the shape, dtype and device of x."""
 
-def equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def equal(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x == y."""
 
-def erf(x: ArrayLike, /) -> Tensor:
+def erf(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The error function."""
 
-def erfc(x: ArrayLike, /) -> Tensor:
+def erfc(x: ArrayLike, /, out: Any = None) -> Tensor:
     """1 - erf(x), accurate in the tail."""
 
-def erfinv(x: ArrayLike, /) -> Tensor:
+def erfinv(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The inverse of erf: y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
 
-def exp(x: ArrayLike, /) -> Tensor:
+def exp(x: ArrayLike, /, out: Any = None) -> Tensor:
     """e^x."""
 
-def exp2(x: ArrayLike, /) -> Tensor:
+def exp2(x: ArrayLike, /, out: Any = None) -> Tensor:
     """2^x."""
 
 def expand_dims(x: ArrayLike, axis: Any = 0) -> Tensor:
     """x with axes of size 1 inserted at the positions `axis` of the result."""
 
-def expit(x: ArrayLike, /) -> Tensor:
+def expit(x: ArrayLike, /, out: Any = None) -> Tensor:
     """1 / (1 + e^-x), accurate in both tails."""
 
-def expm1(x: ArrayLike, /) -> Tensor:
+def expm1(x: ArrayLike, /, out: Any = None) -> Tensor:
     """e^x - 1, exact near 0."""
 
 def extract(condition: Any, arr: ArrayLike) -> Tensor:
@@ -1040,13 +1106,13 @@ def eye(
 ) -> Tensor:
     """A matrix (square by default) with ones on diagonal k."""
 
-def fabs(x: ArrayLike, /) -> Tensor:
+def fabs(x: ArrayLike, /, out: Any = None) -> Tensor:
     """|x| as a floating number. The gradient at 0 is 0."""
 
 def fill_diagonal(a: ArrayLike, val: Any, wrap: builtins.bool = False) -> None:
     """Write `val` (a number, or values that are repeated) on the main diagonal of `a`, in place; `wrap` goes on below it in a tall matrix."""
 
-def fix(x: ArrayLike, /) -> Tensor:
+def fix(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x without its fraction. Integers stay as they are; the gradient is zero."""
 
 def flatnonzero(a: ArrayLike) -> Tensor:
@@ -1064,25 +1130,25 @@ def fliplr(m: ArrayLike) -> Tensor:
 def flipud(m: ArrayLike) -> Tensor:
     """m in reverse order along axis 0; ShapeError for a tensor without axes."""
 
-def float_power(x: ArrayLike, y: Any) -> Tensor:
+def float_power(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
     """x to the power y in float64 (complex128 where one is complex), whatever the operands are: NumPy's float_power, whose result hybrid's default of float32 does not change."""
 
-def floor(x: ArrayLike, /) -> Tensor:
+def floor(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The largest integer not above x. Integers stay as they are; the gradient is zero."""
 
-def floor_divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def floor_divide(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """floor(x / y); integer division by zero gives 0, and a finite number divided by an infinity a zero of either sign, as the array API has it. Not differentiable."""
 
-def fmax(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def fmax(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The larger of x and y; of a number and NaN the number; -0 is below +0. Ties give the gradient to x, as in PyTorch."""
 
-def fmin(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def fmin(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The smaller of x and y; of a number and NaN the number; -0 is below +0. Ties give the gradient to x, as in PyTorch."""
 
-def fmod(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def fmod(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x - y*trunc(x/y), exactly, with the sign of x (C's fmod)."""
 
-def frexp(x: ArrayLike) -> builtins.tuple[Tensor, Tensor]:
+def frexp(x: ArrayLike, *, out: Any = None) -> builtins.tuple[Tensor, Tensor]:
     """(mantissa, exponent) with x = mantissa * 2^exponent and a mantissa in [0.5, 1), int32 exponents; zeros, infinities and NaN are their own mantissa, with exponent 0."""
 
 def fromfunction(
@@ -1114,13 +1180,13 @@ def full_like(
 ) -> Tensor:
     """`full` with the shape, dtype and device of x."""
 
-def gcd(x: ArrayLike, y: Any) -> Tensor:
+def gcd(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
     """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|. NumPy computes it on the host."""
 
-def gelu(x: ArrayLike, /) -> Tensor:
+def gelu(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x * Phi(x), Phi the normal distribution function; -0 at minus infinity."""
 
-def gelu_tanh(x: ArrayLike, /) -> Tensor:
+def gelu_tanh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """gelu in Hendrycks and Gimpel's tanh form."""
 
 def geomspace(
@@ -1139,10 +1205,10 @@ def getitem(x: ArrayLike, key: Any) -> Tensor:
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: builtins.int = 1) -> Any:
     """The slopes of samples along axes: central differences inside, one-sided ones of the first or second order (`edge_order`) at the ends."""
 
-def greater(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def greater(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x > y."""
 
-def greater_equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def greater_equal(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x >= y."""
 
 def group_norm(
@@ -1173,7 +1239,7 @@ def hardtanh(
 ) -> Tensor:
     """x limited to [min_val, max_val]; its gradient is 0 at the borders, unlike clip's."""
 
-def heaviside(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def heaviside(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """0 below zero, 1 above, y where x is zero, NaN for NaN. The gradient goes to y."""
 
 def histogram(
@@ -1227,10 +1293,10 @@ def huber_loss(
 ) -> Tensor:
     """Quadratic up to `delta`, linear above (PyTorch's huber_loss)."""
 
-def hypot(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def hypot(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's."""
 
-def i0(x: ArrayLike, /) -> Tensor:
+def i0(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The modified Bessel function of the first kind of order 0; infinite at both infinities."""
 
 def identity(n: builtins.int, dtype: Any = None) -> Tensor:
@@ -1278,7 +1344,7 @@ def intersect1d(
 ) -> Any:
     """The distinct values that both tensors hold, in increasing order; reads the data."""
 
-def invert(x: ArrayLike, /) -> Tensor:
+def invert(x: ArrayLike, /, out: Any = None) -> Tensor:
     """All bits flipped."""
 
 def isclose(
@@ -1290,31 +1356,31 @@ def isclose(
 ) -> Tensor:
     """Whether |a - b| <= atol + rtol * |b|, element by element, or a equals b (infinities too)."""
 
-def iscomplex(x: ArrayLike, /) -> Tensor:
+def iscomplex(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Whether x has an imaginary part that is not zero."""
 
 def iscomplexobj(x: Any) -> builtins.bool:
     """Whether x has a complex dtype, whatever its elements are."""
 
-def isfinite(x: ArrayLike, /) -> Tensor:
+def isfinite(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Whether x is a finite number."""
 
 def isin(x: Any, test: Any, /, *, invert: builtins.bool = False) -> Tensor:
     """Whether each element of x equals some element of `test`; NaN equals nothing."""
 
-def isinf(x: ArrayLike, /) -> Tensor:
+def isinf(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Whether x is infinite."""
 
-def isnan(x: ArrayLike, /) -> Tensor:
+def isnan(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Whether x is NaN."""
 
-def isneginf(x: ArrayLike, /) -> Tensor:
+def isneginf(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Whether x is negative infinity."""
 
-def isposinf(x: ArrayLike, /) -> Tensor:
+def isposinf(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Whether x is positive infinity."""
 
-def isreal(x: ArrayLike, /) -> Tensor:
+def isreal(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Whether x has no imaginary part, or one of zero."""
 
 def isrealobj(x: Any) -> builtins.bool:
@@ -1359,22 +1425,22 @@ def layer_norm(
 ) -> Tensor:
     """PyTorch's layer_norm over the last axes: (x - mean) / sqrt(var + eps) * weight + bias."""
 
-def lcm(x: ArrayLike, y: Any) -> Tensor:
+def lcm(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
     """The least common multiple of |x| and |y|; lcm(0, y) is 0. NumPy computes it on the host."""
 
-def ldexp(x: ArrayLike, y: Any) -> Tensor:
+def ldexp(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
     """x * 2^y for integers y, rounded once: without the overflow of the power on its own."""
 
 def leaky_relu(x: ArrayLike, negative_slope: builtins.float = 0.01) -> Tensor:
     """x where positive, negative_slope * x elsewhere."""
 
-def left_shift(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def left_shift(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x * 2^n, wrapping; counts outside 0..width-1 give 0."""
 
-def less(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def less(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x < y."""
 
-def less_equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def less_equal(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x <= y."""
 
 def lexsort(keys: Any, axis: builtins.int = -1) -> Tensor:
@@ -1397,43 +1463,43 @@ def linspace(
 ) -> Any:
     """`num` evenly spaced numbers from start to stop, along a new axis where these are no single numbers; the end is exact."""
 
-def log(x: ArrayLike, /) -> Tensor:
+def log(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Natural logarithm."""
 
-def log10(x: ArrayLike, /) -> Tensor:
+def log10(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Logarithm to base 10."""
 
-def log1p(x: ArrayLike, /) -> Tensor:
+def log1p(x: ArrayLike, /, out: Any = None) -> Tensor:
     """log(1 + x), exact near 0."""
 
-def log2(x: ArrayLike, /) -> Tensor:
+def log2(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Logarithm to base 2."""
 
-def log_sigmoid(x: ArrayLike, /) -> Tensor:
+def log_sigmoid(x: ArrayLike, /, out: Any = None) -> Tensor:
     """log(sigmoid(x)) without overflow."""
 
 def log_softmax(x: ArrayLike, axis: builtins.int = -1) -> Tensor:
     """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0."""
 
-def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def logaddexp(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too."""
 
-def logaddexp2(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def logaddexp2(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """log2(2^x + 2^y) without overflow. Equal operands share the gradient."""
 
-def logical_and(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def logical_and(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x and y."""
 
-def logical_not(x: ArrayLike, /) -> Tensor:
+def logical_not(x: ArrayLike, /, out: Any = None) -> Tensor:
     """not x."""
 
-def logical_or(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def logical_or(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x or y."""
 
-def logical_xor(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def logical_xor(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x exclusive or y."""
 
-def logit(x: ArrayLike, /) -> Tensor:
+def logit(x: ArrayLike, /, out: Any = None) -> Tensor:
     """log(x / (1 - x)), the inverse of expit, exact next to 1/2; infinite at 0 and 1, NaN beyond."""
 
 def logspace(
@@ -1463,16 +1529,23 @@ def mask_indices(
 def masked_select(x: ArrayLike, mask: ArrayLike) -> Tensor:
     """Elements of x where the mask (of x's shape) is true, in order, as one axis."""
 
-def matmul(x: ArrayLike, y: ArrayLike, /) -> Any:
+def matmul(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Any:
     """a @ b: matrices in the last two axes, leading axes broadcast."""
 
 def matrix_transpose(x: ArrayLike) -> Tensor:
     """The last two axes exchanged."""
 
-def matvec(x1: ArrayLike, x2: Any) -> Tensor:
+def matvec(x1: ArrayLike, x2: Any, *, out: Any = None) -> Tensor:
     """x1 @ x2 of matrices x1[..., m, n] and vectors x2[..., n], as [..., m]; stacks broadcast."""
 
-def max(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def max(
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    out: Any = None,
+) -> Tensor:
     """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
 
 def max_pool1d(
@@ -1495,7 +1568,7 @@ def max_pool2d(
 ) -> Any:
     """PyTorch's max_pool2d: maxima over windows (padding counts as -inf); the gradient goes to the first maximum."""
 
-def maximum(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def maximum(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
 
 def mean(
@@ -1505,10 +1578,17 @@ def mean(
     *,
     dtype: Any = None,
     keepdims: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Mean over axes, as `sum` takes them; NaN of no elements."""
 
-def median(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def median(
+    a: ArrayLike,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    out: Any = None,
+) -> Tensor:
     """The middle element over the axes (all by default), or the mean of the two in the middle."""
 
 def meshgrid(
@@ -1518,19 +1598,26 @@ def meshgrid(
 ) -> builtins.tuple[Tensor, ...]:
     """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix order), given one by one or as one list of tensors; each keeps its dtype. `sparse`: each of size 1 along the other axes, to be broadcast."""
 
-def min(x: ArrayLike, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def min(
+    x: ArrayLike,
+    /,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    out: Any = None,
+) -> Tensor:
     """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
 
-def minimum(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def minimum(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
 
 def mish(x: ArrayLike) -> Tensor:
     """x * tanh(softplus(x))."""
 
-def mod(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def mod(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero is 0."""
 
-def modf(x: ArrayLike) -> builtins.tuple[Tensor, Tensor]:
+def modf(x: ArrayLike, *, out: Any = None) -> builtins.tuple[Tensor, Tensor]:
     """(fraction, whole part) of x, both with its sign; an infinity has the fraction 0."""
 
 def moveaxis(x: ArrayLike, source: Any, destination: Any) -> Tensor:
@@ -1539,7 +1626,7 @@ def moveaxis(x: ArrayLike, source: Any, destination: Any) -> Tensor:
 def mse_loss(x: ArrayLike, target: Any, *, reduction: builtins.str = 'mean') -> Tensor:
     """Squared differences; ShapeError unless x and target have one shape (nothing broadcasts)."""
 
-def multiply(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def multiply(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x * y; on bool tensors logical and, as in NumPy."""
 
 def nan_to_num(
@@ -1556,6 +1643,7 @@ def nanargmax(
     axis: builtins.int | None = None,
     *,
     keepdims: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Position (int64) of the first largest element that is not NaN, along an axis or in the flattened tensor."""
 
@@ -1564,13 +1652,26 @@ def nanargmin(
     axis: builtins.int | None = None,
     *,
     keepdims: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Position (int64) of the first smallest element that is not NaN; otherwise as `nanargmax`."""
 
-def nancumprod(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+def nancumprod(
+    a: ArrayLike,
+    axis: builtins.int | None = None,
+    dtype: Any = None,
+    *,
+    out: Any = None,
+) -> Tensor:
     """`cumprod` with 1 in the place of NaN."""
 
-def nancumsum(a: ArrayLike, axis: builtins.int | None = None, dtype: Any = None) -> Tensor:
+def nancumsum(
+    a: ArrayLike,
+    axis: builtins.int | None = None,
+    dtype: Any = None,
+    *,
+    out: Any = None,
+) -> Tensor:
     """`cumsum` with 0 in the place of NaN."""
 
 def nanmax(
@@ -1580,6 +1681,7 @@ def nanmax(
     keepdims: builtins.bool = False,
     initial: Any = None,
     where: Any = True,
+    out: Any = None,
 ) -> Tensor:
     """Largest element over axes that is not NaN, NaN where there is none; at least `initial`."""
 
@@ -1590,10 +1692,17 @@ def nanmean(
     *,
     keepdims: builtins.bool = False,
     where: Any = True,
+    out: Any = None,
 ) -> Tensor:
     """Mean of the elements over axes that are not NaN, and in the mask `where`; NaN where there is none."""
 
-def nanmedian(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def nanmedian(
+    a: ArrayLike,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    out: Any = None,
+) -> Tensor:
     """`median` of the elements that are not NaN; NaN where there is none."""
 
 def nanmin(
@@ -1603,6 +1712,7 @@ def nanmin(
     keepdims: builtins.bool = False,
     initial: Any = None,
     where: Any = True,
+    out: Any = None,
 ) -> Tensor:
     """Smallest element over axes that is not NaN; otherwise as `nanmax`."""
 
@@ -1614,6 +1724,7 @@ def nanpercentile(
     method: builtins.str = 'linear',
     keepdims: builtins.bool = False,
     weights: Any = None,
+    out: Any = None,
 ) -> Tensor:
     """`nanquantile` with q from 0 to 100."""
 
@@ -1625,6 +1736,7 @@ def nanprod(
     keepdims: builtins.bool = False,
     initial: Any = 1,
     where: Any = True,
+    out: Any = None,
 ) -> Tensor:
     """`prod` with 1 in the place of NaN and of elements that are not in the mask `where`, times `initial`."""
 
@@ -1636,6 +1748,7 @@ def nanquantile(
     method: builtins.str = 'linear',
     keepdims: builtins.bool = False,
     weights: Any = None,
+    out: Any = None,
 ) -> Tensor:
     """`quantile` of the elements that are not NaN; NaN where there is none."""
 
@@ -1649,6 +1762,7 @@ def nanstd(
     where: Any = True,
     mean: Any = None,
     correction: builtins.float | None = None,
+    out: Any = None,
 ) -> Tensor:
     """Standard deviation of the elements over axes that are not NaN; see `nanvar`."""
 
@@ -1660,6 +1774,7 @@ def nansum(
     keepdims: builtins.bool = False,
     initial: Any = 0,
     where: Any = True,
+    out: Any = None,
 ) -> Tensor:
     """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial` is added."""
 
@@ -1673,16 +1788,17 @@ def nanvar(
     where: Any = True,
     mean: Any = None,
     correction: builtins.float | None = None,
+    out: Any = None,
 ) -> Tensor:
     """Variance of the elements over axes that are not NaN, and in the mask `where`; their number is reduced by `ddof` (or `correction`)."""
 
 def ndim(a: Any) -> builtins.int:
     """The number of axes of a tensor, a number or a nested sequence."""
 
-def negative(x: ArrayLike, /) -> Tensor:
+def negative(x: ArrayLike, /, out: Any = None) -> Tensor:
     """-x; unsigned integers wrap."""
 
-def nextafter(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def nextafter(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The next representable number after x towards y (float32 and float64). The gradient goes to x unless x is y already, as in PyTorch."""
 
 def nll_loss(
@@ -1718,7 +1834,7 @@ def normalize(
 ) -> Tensor:
     """x divided by its norm along an axis (at least eps)."""
 
-def not_equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def not_equal(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x != y."""
 
 def one_hot(index: ArrayLike, num_classes: builtins.int, *, dtype: Any = None) -> Tensor:
@@ -1742,7 +1858,7 @@ def ones_like(
 ) -> Tensor:
     """Ones with the shape, dtype and device of x."""
 
-def outer(a: ArrayLike, b: ArrayLike, /) -> Tensor:
+def outer(a: ArrayLike, b: ArrayLike, /, *, out: Any = None) -> Tensor:
     """All products of the elements of two tensors (flattened), as a matrix."""
 
 def packbits(
@@ -1772,6 +1888,7 @@ def percentile(
     method: builtins.str = 'linear',
     keepdims: builtins.bool = False,
     weights: Any = None,
+    out: Any = None,
 ) -> Tensor:
     """`quantile` with q from 0 to 100."""
 
@@ -1825,13 +1942,13 @@ def polysub(a1: Any, a2: Any) -> Tensor:
 def polyval(p: Any, x: Any) -> Tensor:
     """The values at x of the polynomial with the coefficients p, by Horner's rule."""
 
-def positive(x: ArrayLike, /) -> Tensor:
+def positive(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x itself."""
 
-def pow(x: ArrayLike, y: Any) -> Tensor:
+def pow(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
     """x to the power y. The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a reciprocal and a square root."""
 
-def power(x: ArrayLike, y: Any) -> Tensor:
+def power(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
     """x to the power y. The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a reciprocal and a square root."""
 
 def prod(
@@ -1841,10 +1958,17 @@ def prod(
     *,
     dtype: Any = None,
     keepdims: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Product over axes (all by default), with the dtype rule of `sum`."""
 
-def ptp(a: ArrayLike, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
+def ptp(
+    a: ArrayLike,
+    axis: Any = None,
+    *,
+    keepdims: builtins.bool = False,
+    out: Any = None,
+) -> Tensor:
     """The largest element less the smallest one, over axes (all by default)."""
 
 def put(a: ArrayLike, ind: Any, v: Any, mode: builtins.str = 'raise') -> None:
@@ -1869,13 +1993,14 @@ def quantile(
     method: builtins.str = 'linear',
     keepdims: builtins.bool = False,
     weights: Any = None,
+    out: Any = None,
 ) -> Tensor:
     """The values below which the shares q (0 to 1) of the elements over the axes lie."""
 
-def rad2deg(x: ArrayLike, /) -> Tensor:
+def rad2deg(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Radians as degrees: x * (180 / pi)."""
 
-def radians(x: ArrayLike, /) -> Tensor:
+def radians(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Degrees as radians: x * (pi / 180)."""
 
 def rand(
@@ -1957,16 +2082,16 @@ def real(x: ArrayLike) -> Tensor:
 def real_if_close(a: ArrayLike, tol: builtins.float = 100) -> Tensor:
     """The real part of a complex tensor whose imaginary parts are all below `tol` times the precision of the dtype (below `tol` itself where that is at most 1); else the tensor."""
 
-def reciprocal(x: ArrayLike, /) -> Tensor:
+def reciprocal(x: ArrayLike, /, out: Any = None) -> Tensor:
     """1 / x."""
 
-def relu(x: ArrayLike, /) -> Tensor:
+def relu(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x, or 0 where x is negative: -0 and NaN stay. The gradient is 0 at both zeros, as in PyTorch."""
 
 def relu6(x: ArrayLike) -> Tensor:
     """x limited to [0, 6]."""
 
-def remainder(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def remainder(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero is 0."""
 
 def repeat(x: ArrayLike, repeats: Any, axis: builtins.int | None = None) -> Tensor:
@@ -1978,10 +2103,10 @@ def reshape(x: ArrayLike, shape: Any, *, copy: builtins.bool | None = None) -> T
 def resize(a: ArrayLike, new_shape: Any) -> Tensor:
     """The elements of a in row-major order, repeated or cut off to fill a new shape."""
 
-def right_shift(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def right_shift(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """floor(x / 2^n); counts outside 0..width-1 give 0 or -1."""
 
-def rint(x: ArrayLike, /) -> Tensor:
+def rint(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The nearest integer as a floating number, halves to even. Its gradient is zero."""
 
 def rms_norm(
@@ -2004,13 +2129,13 @@ def roots(p: Any) -> Tensor:
 def rot90(m: ArrayLike, k: builtins.int = 1, axes: Sequence[builtins.int] = ...) -> Tensor:
     """m turned k times by a right angle in the plane of two axes, from the first to the second."""
 
-def round(x: ArrayLike, decimals: builtins.int = 0) -> Tensor:
+def round(x: ArrayLike, decimals: builtins.int = 0, *, out: Any = None) -> Tensor:
     """x rounded to the nearest multiple of 10^-decimals, halves to even; computed as NumPy does, by scaling; both parts of complex numbers."""
 
 def row_stack(xs: Sequence[ArrayLike]) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows)."""
 
-def rsqrt(x: ArrayLike, /) -> Tensor:
+def rsqrt(x: ArrayLike, /, out: Any = None) -> Tensor:
     """1 / sqrt(x)."""
 
 def scaled_dot_product_attention(
@@ -2054,25 +2179,25 @@ def setxor1d(ar1: Any, ar2: Any, assume_unique: builtins.bool = False) -> Tensor
 def shape(a: Any) -> builtins.tuple[builtins.int, ...]:
     """The sizes of the axes of a tensor, a number or a nested sequence."""
 
-def sigmoid(x: ArrayLike, /) -> Tensor:
+def sigmoid(x: ArrayLike, /, out: Any = None) -> Tensor:
     """1 / (1 + e^-x), accurate in both tails."""
 
-def sign(x: ArrayLike, /) -> Tensor:
+def sign(x: ArrayLike, /, out: Any = None) -> Tensor:
     """-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero."""
 
-def signbit(x: ArrayLike, /) -> Tensor:
+def signbit(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Whether x is negative, -0 and minus infinity included; false for every NaN: the sign bit of a NaN is unspecified here, and numpy.signbit of .numpy() reads it."""
 
-def silu(x: ArrayLike, /) -> Tensor:
+def silu(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x * sigmoid(x); -0 at minus infinity."""
 
-def sin(x: ArrayLike, /) -> Tensor:
+def sin(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Sine, exact for huge arguments too."""
 
-def sinc(x: ArrayLike, /) -> Tensor:
+def sinc(x: ArrayLike, /, out: Any = None) -> Tensor:
     """sin(pi x) / (pi x), 1 at 0 and exactly 0 at other whole numbers; NaN at infinity."""
 
-def sinh(x: ArrayLike, /) -> Tensor:
+def sinh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Hyperbolic sine."""
 
 def size(a: Any, axis: Any = None) -> builtins.int:
@@ -2109,7 +2234,7 @@ def sort(
 ) -> Tensor:
     """x sorted along an axis; equal elements keep their order, NaN is largest."""
 
-def spacing(x: ArrayLike) -> Tensor:
+def spacing(x: ArrayLike, *, out: Any = None) -> Tensor:
     """The distance from x to the next number away from zero, with the sign of x (float32 and float64); NaN for infinities. Its gradient is zero."""
 
 def split(
@@ -2119,16 +2244,16 @@ def split(
 ) -> builtins.tuple[Tensor, ...]:
     """NumPy's split: that many equal sections, or the pieces between the positions of a sequence."""
 
-def sqrt(x: ArrayLike, /) -> Tensor:
+def sqrt(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Square root, correctly rounded."""
 
-def square(x: ArrayLike, /) -> Tensor:
+def square(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x * x."""
 
 def squeeze(x: ArrayLike, axis: Any = None) -> Tensor:
     """x without axes of size 1: all of them, or those of `axis`, which must have size 1."""
 
-def stack(xs: Sequence[ArrayLike], axis: builtins.int = 0) -> Tensor:
+def stack(xs: Sequence[ArrayLike], axis: builtins.int = 0, *, out: Any = None) -> Tensor:
     """Tensors of one shape joined along a new axis, dtypes as in `concat`."""
 
 def std(
@@ -2137,10 +2262,11 @@ def std(
     *,
     correction: builtins.float = 0.0,
     keepdims: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Standard deviation over axes; see `var`. Its gradient where all elements are equal is zero, as in PyTorch."""
 
-def subtract(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def subtract(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x - y."""
 
 def sum(
@@ -2150,22 +2276,29 @@ def sum(
     *,
     dtype: Any = None,
     keepdims: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Sum over axes: an int, a tuple, or None for all; the reduced axes go unless `keepdims`."""
 
 def swapaxes(x: ArrayLike, axis1: builtins.int, axis2: builtins.int) -> Tensor:
     """x with two axes exchanged."""
 
-def take(x: ArrayLike, indices: Any, axis: builtins.int | None = None) -> Tensor:
+def take(
+    x: ArrayLike,
+    indices: Any,
+    axis: builtins.int | None = None,
+    *,
+    out: Any = None,
+) -> Tensor:
     """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""
 
 def take_along_axis(x: ArrayLike, indices: Any, axis: builtins.int | None = -1) -> Tensor:
     """NumPy's take_along_axis: one index per result element along an axis (None: of the flattened tensor); other axes broadcast."""
 
-def tan(x: ArrayLike, /) -> Tensor:
+def tan(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Tangent, exact for huge arguments too."""
 
-def tanh(x: ArrayLike, /) -> Tensor:
+def tanh(x: ArrayLike, /, out: Any = None) -> Tensor:
     """Hyperbolic tangent."""
 
 def tensordot(a: ArrayLike, b: ArrayLike, /, axes: Any = 2) -> Tensor:
@@ -2189,6 +2322,8 @@ def trace(
     axis1: builtins.int = 0,
     axis2: builtins.int = 1,
     dtype: Any = None,
+    *,
+    out: Any = None,
 ) -> Tensor:
     """Sum along the diagonal of two axes (the first two by default, as NumPy's; `hybrid.linalg.trace` is that of the last two), with the dtype rule of `sum`."""
 
@@ -2235,10 +2370,10 @@ def triu_indices(
 def triu_indices_from(arr: ArrayLike, k: builtins.int = 0) -> builtins.tuple[Tensor, ...]:
     """`triu_indices` for the shape of a matrix; ShapeError for other numbers of dimensions."""
 
-def true_divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def true_divide(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
-def trunc(x: ArrayLike, /) -> Tensor:
+def trunc(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x without its fraction. Integers stay as they are; the gradient is zero."""
 
 def unfold(x: ArrayLike, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor:
@@ -2310,16 +2445,24 @@ def var(
     *,
     correction: builtins.float = 0.0,
     keepdims: builtins.bool = False,
+    out: Any = None,
 ) -> Tensor:
     """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""
 
 def vdot(a: Any, b: Any, /) -> Tensor:
     """The sum of products of the elements of two flattened tensors of one size, of complex ones with the conjugate of a."""
 
-def vecdot(a: ArrayLike, b: ArrayLike, /, *, axis: builtins.int = -1) -> Tensor:
+def vecdot(
+    a: ArrayLike,
+    b: ArrayLike,
+    /,
+    *,
+    axis: builtins.int = -1,
+    out: Any = None,
+) -> Tensor:
     """Dot products along an axis, of complex tensors with the conjugate of a; the other axes broadcast."""
 
-def vecmat(x1: ArrayLike, x2: Any) -> Tensor:
+def vecmat(x1: ArrayLike, x2: Any, *, out: Any = None) -> Tensor:
     """conj(x1) @ x2 of vectors x1[..., n] and matrices x2[..., n, m], as [..., m]; stacks broadcast."""
 
 def vsplit(ary: ArrayLike, indices_or_sections: Any) -> builtins.list[Tensor]:
@@ -2331,7 +2474,7 @@ def vstack(xs: Sequence[ArrayLike]) -> Tensor:
 def where(condition: Any, x: Any = ..., y: Any = ..., /) -> Any:
     """x where the condition holds, else y; of a condition alone, its `nonzero`."""
 
-def xlogy(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+def xlogy(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x log(y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= 0, as PyTorch's."""
 
 def zeros(

@@ -17,10 +17,13 @@ import numpy as np
 from .. import ops
 from ..core import dtypes as dt
 from ..core import trees
-from ..core.errors import ArgumentError, DTypeError, HybridError, UnsupportedError
+from ..core.aval import HOST
+from ..core.errors import ArgumentError, DTypeError, HybridError, ShapeError, UnsupportedError
+from ..core.shapes import broadcast_shapes
 from ..core.spelling import FUNCTIONS
+from ..ir.door.arguments import described
 from ..ir.door.bind import as_tensor, convert, grad_enabled
-from ..ir.tensor import Handle
+from ..ir.tensor import RUNTIME, Handle
 from .names import NUMPY
 
 __all__ = ["NOT_GIVEN", "copied_to_host", "in_dtype", "on_host", "refuse", "spelled", "written"]
@@ -69,18 +72,22 @@ def on_host(function: Function, args: Any, kwargs: Any) -> Any:
 
 def written(out: Any, result: Any, casting: str = "same_kind") -> Any:
     """`out`, a tensor or an array, after it took a result, which broadcasts to its shape."""
-    if isinstance(out, np.ndarray):
-        np.copyto(out, copied_to_host(result), casting=casting)  # type: ignore[arg-type]
-        return out
-    if not isinstance(out, Handle):
-        raise ArgumentError(f"out is a tensor or an array, not a {type(out).__name__}")
+    if not isinstance(out, (Handle, np.ndarray)):
+        raise ArgumentError(f"out is {described(out)}: it has to be a tensor or an array")
     target: Any = out
-    made = as_tensor(result, out._a.device)
+    made = as_tensor(result, HOST if isinstance(out, np.ndarray) else out._a.device)
     if not np.can_cast(made.dtype, target.dtype, casting):  # type: ignore[arg-type]
         raise DTypeError(
-            f"cannot write a {made.dtype.name} result into a {target.dtype.name} tensor with "
-            f"casting {casting!r}"
+            f"cannot write a {made.dtype.name} result into {described(out)} of dtype "
+            f"{target.dtype.name} with casting {casting!r}"
         )
+    if broadcast_shapes("out", made.shape, target.shape) != target.shape:
+        raise ShapeError(f"a result of shape {made.shape} does not fit out of {target.shape}")
+    if isinstance(out, np.ndarray):
+        if not out.flags.writeable:
+            raise ArgumentError("out is an array that cannot be written")
+        np.copyto(out, copied_to_host(result), casting=casting)  # type: ignore[arg-type]
+        return out
     made = convert(made, target.dtype)
     if made.shape != target.shape:
         made = ops.broadcast_to(made, target.shape)
@@ -90,3 +97,6 @@ def written(out: Any, result: Any, casting: str = "same_kind") -> Any:
 def in_dtype(value: Any, dtype: Any) -> Any:
     """An operand converted to a dtype, if one is asked for."""
     return value if dtype is None else convert(as_tensor(value), dt.canonical(dtype))
+
+
+RUNTIME.written = written

@@ -24,6 +24,7 @@ if __name__ == "__main__":
 from hybrid.core import dtypes as dt  # noqa: E402
 from hybrid.core.aval import aval  # noqa: E402
 from hybrid.eager.methods import COMPARISONS, CONVERSIONS, IN_PLACE  # noqa: E402
+from hybrid.ir.door.guard import takes_out  # noqa: E402
 from hybrid.ir.op import NO_GRAD, OPS, MapOp, Op  # noqa: E402
 from hybrid.ops.base.surface import SPACES, SURFACE, Public  # noqa: E402
 
@@ -106,12 +107,19 @@ def definition(name: str, function: Callable[..., Any], owner: str = "") -> str:
         text = f"{star}{p.name}: {annotation(p.annotation, space, True)}"
         if owner and not place:
             text = owner
+        if p.name == "out" and p.annotation is p.empty:
+            text = "out: Any"
         if p.default is not p.empty:
             text += f" = {_default(p.default)}"
         parts.append(text)
         last = place + 1 == len(parameters) or kinds[place + 1] is not p.POSITIONAL_ONLY
         if p.kind is p.POSITIONAL_ONLY and last:
             parts.append("/")
+    names = {p.name for p in parameters}
+    if takes_out(name) and names.isdisjoint(["out", "generator"]):  # the guard around it has that
+        lone = {p.VAR_POSITIONAL, p.KEYWORD_ONLY}.isdisjoint(kinds)
+        tail = parts.pop() if p.VAR_KEYWORD in kinds else ""
+        parts += [*(["*"] if lone else []), "out: Any = None", *([tail] if tail else [])]
     said = inspect.signature(function).return_annotation
     result = "Tensor" if isinstance(getattr(function, "op", None), Op) else ""
     result = result or annotation(said, space, False)

@@ -18,7 +18,7 @@ from ..op import Op, in_words
 from ..tensor import RUNTIME, Handle
 from .bind import bind, constant_of, is_complex, of_parts, resolve, run
 from .context import LOCAL, STATE
-from .guard import shielded
+from .guard import into, shielded
 from .pending import COLLECTING
 from .resolved import FAST, TABLE_LIMIT, Resolved
 
@@ -34,7 +34,8 @@ _SPACES: list[dict[str, Any]] = []
 _NUMBERS = frozenset([float, int])
 Accept = Callable[..., tuple[Any, ...]]  # arguments -> tensors
 _BINARY = """
-def {name}(x, y, /):
+def {name}(x, y, /, out=None):
+    if out is not None: return into(out, again(x, y))
     try:
         a = x._a; b = y._a
         if STATE.special: return slow(OP, (x, y))
@@ -56,7 +57,8 @@ def {name}(x, y, /):
     return out
 """
 _UNARY = """
-def {name}(x, /):
+def {name}(x, /, out=None):
+    if out is not None: return into(out, again(x))
     try:
         a = x._a
         if STATE.special: return slow(OP, (x,))
@@ -244,13 +246,16 @@ def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
         "scalars": tables.scalars,
         "H": Handle,
         "NUMBERS": _NUMBERS,
+        "into": into,
     }
     _SPACES.append(space)
-    return FunctionType(
+    function = space["again"] = FunctionType(
         code.replace(co_name=op.name, co_qualname=op.name, co_filename=f"<hybrid {op.name}>"),
         space,
         op.name,
+        (None,),
     )
+    return function
 
 
 @lru_cache(None)

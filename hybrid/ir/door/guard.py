@@ -10,16 +10,19 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dis import opmap
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange
 from ...core.sites import users_code
 from ...core.spelling import SPELLINGS, hint
+from ..tensor import RUNTIME
 from .arguments import blame, described
 
-__all__ = ["guarded", "guard_all", "guard_methods", "shielded"]
+__all__ = ["guarded", "guard_all", "guard_methods", "shielded", "takes_out", "into"]
 
 _RAISE = opmap["RAISE_VARARGS"]
 _PLANNED = (TypeError, ValueError, IndexError, KeyError, OverflowError, AttributeError)
@@ -167,8 +170,12 @@ def _needed(parameter: _Parameter) -> bool:
     return kind == _KINDS.POSITIONAL_OR_KEYWORD and name != "self" and default is _MISSING
 
 
+_SIGNATURES = {"__wrapped__", "__signature__"}  # what says more of a function than its code
+
+
 def _parameters(function: Any) -> list[_Parameter]:
-    if not isinstance(function, FunctionType) or "__wrapped__" in vars(function):
+    told = isinstance(function, FunctionType) and not vars(function).keys() & _SIGNATURES
+    if not told:
         given = inspect.signature(function).parameters.values()
         return [
             _Parameter(p.name, p.kind, _MISSING if p.default is p.empty else p.default)
@@ -196,6 +203,35 @@ def _parameters(function: Any) -> list[_Parameter]:
     return found
 
 
+# ---- `out`
+@lru_cache(None)
+def takes_out(name: str) -> bool:
+    """Whether NumPy's function of a name has the parameter `out`."""
+    for module in (np, np.linalg, np.fft):
+        function = getattr(module, name, None)
+        if isinstance(function, np.ufunc):
+            return True
+        if callable(function):
+            try:
+                return "out" in inspect.signature(function).parameters
+            except (TypeError, ValueError):
+                continue
+    return False
+
+
+def into(out: Any, result: Any) -> Any:
+    """`out` after it took a result, or each part of it that of a result; None takes nothing."""
+    if out is None:
+        return result
+    if isinstance(out, tuple):
+        parts = result if isinstance(result, tuple) else (result,)
+        if len(out) != len(parts):
+            raise ArgumentError(f"out has {len(out)} parts for {len(parts)} results")
+        taken = tuple(map(into, out, parts))
+        return taken if isinstance(result, tuple) else taken[0]
+    return RUNTIME.written(out, result)
+
+
 class _Skin:
     """What a guarded function does when a call is not as it should be."""
 
@@ -216,7 +252,12 @@ class _Skin:
 
     def other(self, given: Mapping[str, Any]) -> Any:
         """A call with a keyword that is no parameter, or without an argument that is needed."""
-        unknown, name = given.get("**_unknown", {}), self.shown(given)
+        unknown, name = dict(given.get("**_unknown", ())), self.shown(given)
+        draws = "generator" in given  # not NumPy's function of that name (random.power)
+        if "out" in unknown and not draws and takes_out(self.f.__name__):
+            out = unknown.pop("out")
+            again = self.guard if not unknown else partial(self.guard, **unknown)
+            return into(out, self._again(given, again))
         if unknown:
             values = dict(given)
             for spelled, value in unknown.items():
@@ -245,7 +286,7 @@ class _Skin:
             )
         return own
 
-    def _again(self, values: Mapping[str, Any]) -> Any:
+    def _again(self, values: Mapping[str, Any], call: Any = None) -> Any:
         """The call with these values of the parameters."""
         placed: list[Any] = []
         keywords: dict[str, Any] = {}
@@ -257,7 +298,7 @@ class _Skin:
                 placed += [values[name]] if name in values else values[f"*{name}"]
             elif parameter.kind != _KINDS.VAR_KEYWORD:
                 placed.append(values[name])
-        return self.guard(*placed, **keywords)
+        return (call or self.guard)(*placed, **keywords)
 
     guard: Any = None
 
