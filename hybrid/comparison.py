@@ -126,6 +126,9 @@ def _copy(arrays: Arrays) -> Arrays:
 def _unequal(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Where two arrays of one shape and dtype differ in bits; any NaN equals any NaN."""
     left, right = np.asarray(first, order="C"), np.asarray(second, order="C")  # keeps 0-d
+    if left.dtype.kind == "c":
+        parts = zip((left.real, left.imag), (right.real, right.imag))
+        return np.logical_or(*[_unequal(*part) for part in parts])
     width = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[left.itemsize]
     differs = left.view(width) != right.view(width)
     if left.dtype.kind in "fV" and differs.any():

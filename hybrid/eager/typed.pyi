@@ -300,7 +300,7 @@ class TensorMethods(Handle):
         """Take one number everywhere as the new value; returns self."""
 
     def flatten(self, start: builtins.int = 0, stop: builtins.int = -1) -> Tensor:
-        """Axes start..stop (inclusive) as one axis."""
+        """Axes start..stop (inclusive) as one axis, as a tensor of its own: as NumPy's, it is no view, and writes to it stay in it (`reshape` and `ravel` are views where NumPy's are)."""
 
     def flip(self, axis: Any = None) -> Tensor:
         """x in reverse order along the axes (all by default)."""

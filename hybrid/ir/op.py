@@ -55,6 +55,7 @@ Fact = Literal[
     "pure_copy",  # map: the elements as they are
     "convert",  # map: to the dtype in its parameters
     "constant",  # map: one number everywhere
+    "copies",  # view: a copy of what does not lie in a base as it needs (reshape)
     "to_pairs",  # view: complex numbers as the pairs of their parts, a last axis of 2
     "of_pairs",  # view: such pairs as complex numbers
     "in_pairs",  # view, place: what another record does with complex numbers, with their pairs

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.aval import Aval
+from ..core.shapes import contiguous_strides
 
 __all__ = ["Handle", "Leaf", "Alias", "new_handle", "link_view", "RUNTIME", "Literal", "SAME"]
 
@@ -43,15 +44,16 @@ class Alias:
     """Links a view to the tensor it was made of (`parent`) and to the one that owns the value
     (`base`), and a base to its live views, oldest first.  `step` is how the parent gives the view:
     an (op, params), SAME for the whole value cut from the tape, or None where that is not known;
-    then writes are refused."""
+    then writes are refused.  `strides`: in elements of the base, once somebody asked."""
 
-    __slots__ = ("base", "parent", "step", "how", "views", "limit")
+    __slots__ = ("base", "parent", "step", "how", "views", "limit", "strides")
 
     def __init__(self) -> None:
         self.base: Handle | None = None
         self.parent: Handle | None = None
         self.step: Any = None
         self.how = ""
+        self.strides: tuple[int, ...] | None = None
         self.views: list[weakref.ref[Any]] = []
         self.limit = 32
 
@@ -100,9 +102,39 @@ def new_handle(value: Any, aval: Aval, node: Any = None) -> Any:
     return tensor
 
 
+def _copies(parent: Handle, step: Any) -> bool:
+    """Whether a step shows elements of a view that no strides in its base reach."""
+    if type(step) is not tuple or not step[0].has("copies"):
+        return False
+    return step[0].layout(parent._a, _strides(parent), 0, **dict(step[1])) is None
+
+
+def _strides(view: Any) -> tuple[int, ...]:
+    """Where the elements of a view lie in its base, which counts as contiguous."""
+    chain, alias = [], getattr(view, "_x", None)
+    while type(alias) is Alias and alias.parent is not None and alias.strides is None:
+        chain.append((view, alias))
+        view = alias.parent
+        alias = getattr(view, "_x", None)
+    known = alias.strides if type(alias) is Alias else None
+    strides = contiguous_strides(view._a.shape) if known is None else known
+    for shown, alias in reversed(chain):
+        if type(alias.step) is tuple:
+            op, params = alias.step
+            placed = op.layout(alias.parent._a, strides, 0, **dict(params))
+            strides = contiguous_strides(shown._a.shape) if placed is None else placed[1]
+        elif alias.step is not SAME:
+            strides = contiguous_strides(shown._a.shape)
+        alias.strides = strides
+    return strides
+
+
 def link_view(view: Handle, base: Handle, made_by: str, step: Any = None) -> None:
-    """Note that `view` shows elements of `base`; see Alias for `step`."""
+    """Note that `view` shows elements of `base`; see Alias for `step`.  What only a copy of a view
+    can show, as in NumPy and PyTorch (`x.T.reshape(-1)`), is no view."""
     alias = getattr(base, "_x", None)
+    if type(alias) is Alias and alias.parent is not None and _copies(base, step):
+        return
     if type(alias) is not Alias:
         if type(alias) is Literal:
             return

@@ -1119,7 +1119,7 @@ def flatnonzero(a: ArrayLike) -> Tensor:
     """Row-major positions (int64) of the elements that are not zero; reads the data on the host."""
 
 def flatten(x: ArrayLike, start: builtins.int = 0, stop: builtins.int = -1) -> Tensor:
-    """Axes start..stop (inclusive) as one axis."""
+    """Axes start..stop (inclusive) as one axis, as a tensor of its own: as NumPy's, it is no view, and writes to it stay in it (`reshape` and `ravel` are views where NumPy's are)."""
 
 def flip(x: ArrayLike, axis: Any = None) -> Tensor:
     """x in reverse order along the axes (all by default)."""

@@ -54,6 +54,62 @@ def test_writes_through_views_reach_the_base_and_its_other_views():
     same(copied, X)
 
 
+RESHAPES = [
+    lambda a: a.reshape(-1),
+    lambda a: a.ravel(),
+    lambda a: a.flatten(),
+    lambda a: a.T.ravel(),
+    lambda a: a.T.reshape(-1),
+    lambda a: a.transpose(1, 0, 2).reshape(3, 8),
+    lambda a: a.transpose(0, 2, 1).reshape(2, 12),
+    lambda a: a[:, :, ::2].reshape(-1),
+    lambda a: a[:, ::2].reshape(2, 8),
+    lambda a: a[1].reshape(-1),
+    lambda a: a[..., 1].reshape(6),
+    lambda a: a[..., 1].reshape(3, 2),
+    lambda a: a[::-1].reshape(2, 12),
+    lambda a: a[::-1].reshape(24),
+    lambda a: a.reshape(6, 4).T.reshape(2, 2, 6),
+    lambda a: a[:1].transpose(1, 0, 2).reshape(12),
+    lambda a: a.reshape(24)[::2].reshape(3, 4),
+    lambda a: a.transpose(2, 0, 1).reshape(4, 6).reshape(24),
+]
+
+
+@pytest.mark.parametrize("make", RESHAPES)
+@pytest.mark.parametrize("decorated", [False, True])
+def test_reshapes_are_views_where_numpys_are(make, decorated):
+    """Copies of what does not lie so: writes to them stay in them, and they see none."""
+
+    def write(a):
+        shown = make(a)
+        shown[(0,) * shown.ndim] = -1.0
+        a[1, 0, 0] = -2.0
+        return shown
+
+    array = np.arange(24.0).reshape(2, 3, 4)
+    call = hb.function(write) if decorated else write
+    for _ in range(4):
+        base, wanted_base = hb.tensor(array), array.copy()
+        shown, wanted = call(base), write(wanted_base)
+        same(base, wanted_base)
+        same(shown, wanted)
+        shown += 1.0  # what was returned lives on as what it is
+        wanted += 1.0
+        same(base, wanted_base)
+        same(shown, wanted)
+
+
+def test_what_is_repeated_and_reshaped_can_be_written():
+    x = hb.arange(3.0)
+    wide = hb.broadcast_to(x, (2, 3))
+    with pytest.raises(hb.HybridError, match="cannot be written in their base"):
+        wide[0, 0] = 5.0
+    flat = wide.reshape(-1)
+    flat[0] = 5.0
+    assert flat.tolist() == [5.0, 1.0, 2.0, 0.0, 1.0, 2.0] and x.tolist() == [0.0, 1.0, 2.0]
+
+
 def test_views_of_the_whole_value_cut_from_the_tape():
     p = hb.tensor([1.0, 2.0], requires_grad=True)
     d = p.detach()

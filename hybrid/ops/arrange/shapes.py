@@ -18,7 +18,7 @@ from ...core.shapes import as_shape, normalize_axes, normalize_axis, whole
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
 from ..axes.slices import flip, narrow
-from ..axes.views import broadcast_to, flatten, moveaxis, permute_dims, reshape
+from ..axes.views import broadcast_to, moveaxis, permute_dims, reshape
 from ..base.surface import public
 from ..build.create import zeros
 
@@ -114,7 +114,7 @@ def ravel(a: Tensor, order: str = "C") -> Tensor:
     (tensor([1, 2, 3, 4]), tensor([1, 3, 2, 4]))
     """
     a = as_tensor(a)
-    return flatten(transpose(a) if in_columns(order, "ravel") else a)
+    return reshape(transpose(a) if in_columns(order, "ravel") else a, (a.size,))
 
 
 def in_columns(order: str, what: str) -> bool:

@@ -79,6 +79,7 @@ RESHAPE: Op = register(
         1,
         _reshape_infer,
         layout=_reshape_layout,
+        facts=frozenset(["copies"]),
         params=("shape",),
         keeps=SHAPE_ONLY,
         vjp=lambda gradient, out, operand, shape: (bind(RESHAPE, gradient, shape=operand.shape),),
@@ -142,7 +143,8 @@ def _reshaped(x: Tensor, key: Any, shape: Ints) -> Tensor:
 
 @public(method=True)
 def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
-    """Axes start..stop (inclusive) as one axis.
+    """Axes start..stop (inclusive) as one axis, as a tensor of its own: as NumPy's, it is no view,
+    and writes to it stay in it (`reshape` and `ravel` are views where NumPy's are).
 
     ShapeError for an axis out of range, or where stop comes before start.
 
@@ -150,12 +152,16 @@ def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
     (2, 12, 5)
     """
     x = as_tensor(x)
-    if x.ndim == 0:
-        return reshape(x, (1,))
-    left, right = normalize_axis(start, x.ndim, "flatten"), normalize_axis(stop, x.ndim, "flatten")
-    if right < left:
-        raise ShapeError(f"flatten: axis {stop} comes before axis {start} of {x.ndim} dimensions")
-    return reshape(x, x.shape[:left] + (prod(x.shape[left : right + 1]),) + x.shape[right + 1 :])
+    shape: Ints = (1,)
+    if x.ndim:
+        left, right = (normalize_axis(end, x.ndim, "flatten") for end in (start, stop))
+        if right < left:
+            raise ShapeError(
+                f"flatten: axis {stop} comes before axis {start} of {x.ndim} dimensions"
+            )
+        shape = x.shape[:left] + (prod(x.shape[left : right + 1]),) + x.shape[right + 1 :]
+    resolved, tensors = resolve(RESHAPE, (x,), {"shape": shape})
+    return run(resolved, tensors, link=False)
 
 
 @public(method=True)

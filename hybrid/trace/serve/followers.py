@@ -55,6 +55,9 @@ def around(bases: Bases, replay: Callable[[], Any]) -> Any:
 def _follow(bases: Bases) -> None:
     """Link the views again and give them what they show now; may be repeated."""
     for tensor, alias in bases:
+        made = getattr(tensor, "_x", None)
+        if type(made) is Alias and made is not alias:  # views that the replay returned
+            alias.views += made.views
         tensor._x = alias
     before = door.set_grad(False)
     try:

@@ -5,6 +5,7 @@ import pytest
 
 import hybrid as hb
 from hybrid import function
+from hybrid.comparison import same_bits
 
 SHAPES = [(), (1,), (5,), (3, 4), (0, 2), (2, 3, 4)]
 CALLS = [
@@ -65,3 +66,20 @@ def test_products_of_lines():
     assert hb.vdot(x[:0], y[:0]).item() == 0
     with pytest.raises(hb.ShapeError):
         x @ y[1:]
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_compare_takes_complex_numbers(dtype):
+    x = numbers((5,), dtype, 6)
+    compared = hb.compare(lambda a: (a * a, hb.real(a)), x)
+    assert compared.same_bits
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_bits_of_complex_arrays(dtype):
+    same = np.array([complex(np.nan, 1), complex(-0.0, 2), 3], dtype)
+    other = np.array([complex(-np.nan, 1), complex(-0.0, 2), 3], dtype)
+    assert same_bits(same, other) and same_bits(same[:0], other[:0])
+    for changed in (complex(0.0, 2), complex(-0.0, np.nan), complex(-0.0, 2.5)):
+        other[1] = changed
+        assert not same_bits(same, other)

@@ -171,3 +171,35 @@ def test_a_base_is_written_only_while_its_view_is_one(change, view, before):
         warnings.simplefilter("ignore")
         got = written_through(function(shrink), view, change, before)
     assert got == written_through(shrink, view, change, before)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda b: b[:4],
+        lambda b: b.reshape(2, 4)[0],
+        lambda b: b.detach(),
+        lambda b: (b[1:], {"row": b.reshape(2, 4)}),
+    ],
+)
+@pytest.mark.parametrize("held", [0, 1])
+def test_views_that_replays_returned_follow_later_writes(shown, held):
+    """Also while views that somebody held before are kept apart from the replay."""
+    seen = []
+    for jit in (lambda fn: fn, function):
+        base, last = hb.arange(8.0), []
+        kept = [base[2:] for _ in range(held)]
+
+        def step(x, base=base):
+            base[:4] *= 0.5
+            base.add_(x)
+            return shown(base)
+
+        call, found = jit(step), []
+        for k in range(8):
+            last = [call(hb.ones(1) * k), *last][:1]
+            base[0] += 3.0
+            found += [leaf.tolist() for leaf in hb.core.trees.leaves((last, kept))]
+        seen.append(found)
+    assert seen[0] == seen[1]
+    assert call.cache_info().replays >= 2
