@@ -183,10 +183,10 @@ class TensorMethods(Handle):
         """Slices along an axis where a condition holds, as `hybrid.compress(condition, x, axis)`."""
 
     def conj(self, *, out: Any = None) -> Tensor:
-        """The complex conjugate of each element; a real tensor itself."""
+        """The complex conjugate of each element; the elements of a real tensor."""
 
     def conjugate(self, *, out: Any = None) -> Tensor:
-        """The complex conjugate of each element; a real tensor itself."""
+        """The complex conjugate of each element; the elements of a real tensor."""
 
     def contiguous(self) -> Tensor:
         """This tensor: how a value lies in memory is nothing that code can see."""

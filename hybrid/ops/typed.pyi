@@ -799,10 +799,10 @@ def concatenate(
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and sequences of Python numbers take the dtype of the tensors."""
 
 def conj(x: ArrayLike, *, out: Any = None) -> Tensor:
-    """The complex conjugate of each element; a real tensor itself."""
+    """The complex conjugate of each element; the elements of a real tensor."""
 
 def conjugate(x: ArrayLike, *, out: Any = None) -> Tensor:
-    """The complex conjugate of each element; a real tensor itself."""
+    """The complex conjugate of each element; the elements of a real tensor."""
 
 def conv1d(
     x: ArrayLike,
@@ -1595,8 +1595,9 @@ def meshgrid(
     *arrays: ArrayLike,
     indexing: builtins.str = 'xy',
     sparse: builtins.bool = False,
+    copy: builtins.bool = True,
 ) -> builtins.tuple[Tensor, ...]:
-    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix order), given one by one or as one list of tensors; each keeps its dtype. `sparse`: each of size 1 along the other axes, to be broadcast."""
+    """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix order), given one by one or as one list of tensors; each keeps its dtype. `sparse`: each of size 1 along the other axes, to be broadcast; `copy`: False gives views of the tensors."""
 
 def min(
     x: ArrayLike,

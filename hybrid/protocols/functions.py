@@ -140,7 +140,7 @@ def _by_name(
     given: Given,
     keywords: Given,
 ) -> Any:
-    ours = _parameters(function)
+    ours = tuple([p for p in _parameters(function) if p.name != "out"])  # which is apart
     pairs = _paired(ours, theirs)
     known = {p.name: p for p in ours}
     chosen: Given = dict(keywords)

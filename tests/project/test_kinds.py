@@ -68,6 +68,7 @@ FOREIGN = {
     ("trace/watch/versioned.py", "name"),
     ("ir/door/bind.py", "kind"),  # of another library's dtype
     # NumPy's: ufuncs, their methods, arguments of functions
+    ("protocols/functions.py", "p.name"),
     ("protocols/ufuncs.py", "method"),
     ("protocols", "name"),
     # texts that are read: of a graph, of the machine

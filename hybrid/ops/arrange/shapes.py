@@ -18,7 +18,7 @@ from ...core.shapes import as_shape, normalize_axes, normalize_axis, whole
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
 from ..axes.slices import flip, narrow
-from ..axes.views import broadcast_to, moveaxis, permute_dims, reshape
+from ..axes.views import RESHAPE, apart, broadcast_to, moveaxis, permute_dims, reshape
 from ..base.surface import public
 from ..build.create import zeros
 
@@ -190,7 +190,7 @@ def resize(a: Tensor, new_shape: Any) -> Tensor:
             [2, 3, 1, 2]])
     """
     a, shape = as_tensor(a), as_shape(new_shape)
-    return reshape(cycled(a, prod(shape)), shape)
+    return apart(RESHAPE, cycled(a, prod(shape)), shape=shape)
 
 
 def cycled(x: Tensor, count: int) -> Tensor:

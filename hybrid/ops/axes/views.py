@@ -141,6 +141,12 @@ def _reshaped(x: Tensor, key: Any, shape: Ints) -> Tensor:
     return _viewed(RESHAPE, x, key, {"shape": shape})
 
 
+def apart(op: Op, x: Tensor, **params: Any) -> Tensor:
+    """What a view shows, as a tensor of its own: writes to one of them stay in it."""
+    resolved, tensors = resolve(op, (x,), params)
+    return run(resolved, tensors, link=False)
+
+
 @public(method=True)
 def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
     """Axes start..stop (inclusive) as one axis, as a tensor of its own: as NumPy's, it is no view,
@@ -160,8 +166,7 @@ def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
                 f"flatten: axis {stop} comes before axis {start} of {x.ndim} dimensions"
             )
         shape = x.shape[:left] + (prod(x.shape[left : right + 1]),) + x.shape[right + 1 :]
-    resolved, tensors = resolve(RESHAPE, (x,), {"shape": shape})
-    return run(resolved, tensors, link=False)
+    return apart(RESHAPE, x, shape=shape)
 
 
 @public(method=True)

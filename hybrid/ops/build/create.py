@@ -36,7 +36,7 @@ from ...ir.door.foreign import is_number, number_dtype, rounded
 from ...ir.op import MapOp, Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
 from ...ir.tensor import Leaf
-from ..axes.views import broadcast_to
+from ..axes.views import BROADCAST, apart
 from ..base.surface import public
 
 Ints = tuple[int, ...]
@@ -159,7 +159,7 @@ def full(
         tensor = (
             as_tensor(value, target) if dtype is None else store(value, dt.canonical(dtype), target)
         )
-        return finish(broadcast_to(tensor, shape), requires_grad)
+        return finish(apart(BROADCAST, tensor, shape=shape), requires_grad)
     own = value.dtype if isinstance(value, np.generic) else number_dtype(value)
     wanted = dt.canonical(own if dtype is None else dtype)
     return finish(_filled(FULL, aval(shape, wanted, to_device(device)), value), requires_grad)

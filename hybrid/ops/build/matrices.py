@@ -18,7 +18,7 @@ from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import MapOp, Op, register
 from ...ir.scalar.program import TYPE, Builder, Val
-from ..axes.views import broadcast_to, expand_dims, reshape
+from ..axes.views import BROADCAST, apart, broadcast_to, expand_dims, reshape
 from ..base.common import shapes_of
 from ..base.surface import public
 from ..elementwise.logic import equal
@@ -173,10 +173,12 @@ def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
 
 
 @public
-def meshgrid(*arrays: Tensor, indexing: str = "xy", sparse: bool = False) -> tuple[Tensor, ...]:
+def meshgrid(
+    *arrays: Tensor, indexing: str = "xy", sparse: bool = False, copy: bool = True
+) -> tuple[Tensor, ...]:
     """Coordinate matrices of one-dimensional tensors ('xy' as NumPy's default, 'ij' for matrix
     order), given one by one or as one list of tensors; each keeps its dtype.  `sparse`: each of
-    size 1 along the other axes, to be broadcast.
+    size 1 along the other axes, to be broadcast; `copy`: False gives views of the tensors.
 
     Raises ShapeError for a tensor of more than one dimension.
 
@@ -203,4 +205,6 @@ def meshgrid(*arrays: Tensor, indexing: str = "xy", sparse: bool = False) -> tup
         reshape(x, tuple(x.size if i == a else 1 for i in range(count)))
         for x, a in zip(xs, positions)
     ]
-    return tuple(aligned if sparse else [broadcast_to(x, tuple(shape)) for x in aligned])
+    if not copy:
+        return tuple(aligned if sparse else [broadcast_to(x, tuple(shape)) for x in aligned])
+    return tuple([apart(BROADCAST, x, shape=x.shape if sparse else tuple(shape)) for x in aligned])

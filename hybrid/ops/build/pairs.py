@@ -15,9 +15,10 @@ from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import contiguous_strides
-from ...ir.door.bind import bind, constant_of, literal, resolve, run
+from ...ir.door.bind import bind, constant_of, literal
 from ...ir.op import OPS, Fact, Op, PlaceOp, ViewOp, extend, register
 from ..axes.slices import SLICE, narrow
+from ..axes.views import apart
 from ..base.common import SHAPE_ONLY, draw, shapes_of
 from ..elementwise.arithmetic import negative
 from .create import FULL, full
@@ -103,12 +104,12 @@ NUMBERS = register(
 
 def numbers_of(pairs: Tensor) -> Tensor:
     """Pairs as complex numbers, which nobody writes the pairs through."""
-    return _shown(NUMBERS, pairs)
+    return apart(NUMBERS, pairs)
 
 
 def pairs_in(x: Tensor) -> Tensor:
     """The pairs of a complex tensor, which nobody writes through."""
-    return _shown(PAIRS, x)
+    return apart(PAIRS, x)
 
 
 def part_of(x: Tensor, number: int) -> Tensor:
@@ -124,18 +125,12 @@ def parts_of(x: Tensor) -> tuple[Tensor, Tensor]:
         dtype = dt.real_of(x.dtype)
         number = constant.item()
         return literal(number.real, dtype, x.device), literal(number.imag, dtype, x.device)
-    pairs = _shown(PAIRS, x)
+    pairs = apart(PAIRS, x)
     box = {"sizes": (*x.shape, 1), "step": (1,) * pairs.ndim, "drop": (x.ndim,)}
     lead = (0,) * x.ndim
-    return _shown(SLICE, pairs, begin=(*lead, 0), **box), _shown(
+    return apart(SLICE, pairs, begin=(*lead, 0), **box), apart(
         SLICE, pairs, begin=(*lead, 1), **box
     )
-
-
-def _shown(op: Op, x: Tensor, **params: Any) -> Tensor:
-    """A view that is not kept up to date."""
-    resolved, tensors = resolve(op, (x,), params)
-    return run(resolved, tensors, link=False)
 
 
 # ---- pairs put together

@@ -14,7 +14,7 @@ from ...core.errors import ShapeError
 from ...core.shapes import items_of, normalize_axis, whole
 from ...ir.door.bind import as_tensor
 from ..axes.slices import narrow
-from ..axes.views import broadcast_to, reshape
+from ..axes.views import RESHAPE, apart, broadcast_to, reshape
 from ..base.surface import public
 from ..elementwise.arithmetic import clone
 from .join import concat
@@ -111,7 +111,7 @@ def tile(x: Tensor, reps: Any) -> Tensor:
     shape = (1,) * (rank - x.ndim) + x.shape
     both = tuple(v for r, d in zip(counts, shape) for v in (r, d))
     wide = broadcast_to(reshape(x, tuple(v for d in shape for v in (1, d))), both)
-    return reshape(wide, tuple(r * d for r, d in zip(counts, shape)))
+    return apart(RESHAPE, wide, shape=tuple(r * d for r, d in zip(counts, shape)))
 
 
 @public(method=True)

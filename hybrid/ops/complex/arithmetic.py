@@ -16,6 +16,7 @@ from ...core.errors import DTypeError
 from ...ir.door.bind import as_tensor, bind, converter
 from ...ir.door.bind import convert as astype
 from ...ir.op import Op, extend
+from ..axes.views import RESHAPE, apart
 from ..base.surface import public
 from ..build.create import LINSPACE, RANGE, zeros_like
 from ..build.matrices import EYE
@@ -221,12 +222,13 @@ def imag(x: Tensor) -> Tensor:
 
 @public(hybrid=("conj", "conjugate"), method=("conj", "conjugate"))
 def conj(x: Tensor) -> Tensor:
-    """The complex conjugate of each element; a real tensor itself.
+    """The complex conjugate of each element; the elements of a real tensor.
 
     >>> hybrid.conj(hybrid.tensor([1 + 2j, 3 - 1j]))
     tensor([1.-2.j, 3.+1.j], dtype=complex64)
     """
-    return conjugate(as_tensor(x))
+    x = as_tensor(x)
+    return conjugate(x) if dt.is_complex(x.dtype) else apart(RESHAPE, x, shape=x.shape)
 
 
 @public(method=True)

@@ -23,7 +23,7 @@ from ...ir.door.foreign import data_of
 from ...ir.op import NO_GRAD, HostOp, MapOp, ScatterOp, register
 from ...ir.scalar.program import Builder, Val
 from ...ir.tensor import Handle
-from ..axes.views import RESHAPE, broadcast_to, expand_dims, reshape
+from ..axes.views import RESHAPE, apart, broadcast_to, expand_dims, reshape
 from ..base.common import draw, ints
 from ..base.surface import public
 from ..build.create import arange, zeros, zeros_like
@@ -269,7 +269,8 @@ def repeat(x: Tensor, repeats: Any, axis: int | None = None) -> Tensor:
         wide = stack([x] * int(counts), along + 1)  # they take turns: no walk of two steps a row
     else:
         wide = broadcast_to(expand_dims(x, along + 1), tuple(shape))
-    return reshape(wide, (*shape[:along], extent * int(counts), *shape[along + 2 :]))
+    shape[along : along + 2] = [extent * int(counts)]
+    return apart(RESHAPE, wide, shape=tuple(shape))
 
 
 _FEW_TIMES = 8
