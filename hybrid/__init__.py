@@ -93,6 +93,7 @@ from .ops import *  # noqa: F403
 from .profiling import Profile, profile
 from .protocols.indexers import c_, mgrid, ogrid, r_
 from .protocols.names import NUMPY as _NUMPY
+from .protocols.torch_names import torch_way as _torch_way
 from .threads import get_num_threads, num_threads, set_num_threads
 from .trace.serve.told.versions import Version
 from .transforms.checkpoint import checkpoint
@@ -244,4 +245,9 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = _elsewhere(__name__, _NUMPY | _FUNCTIONS, globals())
+    __getattr__ = _elsewhere(
+        __name__,
+        _NUMPY | _FUNCTIONS,
+        globals(),
+        lambda name: _torch_way(name, __all__, dir(Tensor)),
+    )

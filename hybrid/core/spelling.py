@@ -423,12 +423,16 @@ def hint(keyword: str, parameters: tuple[str, ...]) -> str:
 
 
 def elsewhere(
-    module: str, names: Mapping[str, str], namespace: Mapping[str, Any]
+    module: str,
+    names: Mapping[str, str],
+    namespace: Mapping[str, Any],
+    further: Callable[[str], str | None] = lambda name: None,
 ) -> Callable[[str], None]:
-    """A `__getattr__` for a module: it says what a name of NumPy, PyTorch or JAX is called here."""
+    """A `__getattr__` for a module: it says what a name of NumPy, PyTorch or JAX is called here;
+    `further` is asked for names that are not in the table."""
 
     def missing(name: str) -> None:
-        spelled = names.get(name)
+        spelled = names.get(name) or further(name)
         if spelled is None:
             suggestion = ""
         elif " " not in spelled and spelled.partition(".")[0] in namespace:
