@@ -34,13 +34,9 @@ def host_capsule(
         )
     if value.dtype.isbuiltin != 1:
         raise ExchangeError(f"NumPy has no {value.dtype} in DLPack: hand over x.astype('float32')")
-    if copy:
+    # before version 1 DLPack cannot say that values do not change
+    if copy or max_version < (1, 0):
         return value.copy().__dlpack__(max_version=max_version)
-    if max_version < (1, 0):
-        raise ExchangeError(
-            "before version 1 DLPack cannot say that a tensor's values do not change, so it gets "
-            "a copy: ask with max_version=(1, 0) or without copy=False"
-        )
     value = value.view()
     value.flags.writeable = False
     return value.__dlpack__(max_version=max_version)
