@@ -16,6 +16,7 @@ SUPPORT = str(Path(__file__).resolve().parents[1])
 sys.path.insert(0, SUPPORT)
 
 BLOCK = 40
+FAILED = 3  # what a process of a block ends with where a program failed
 
 
 def block(first: int, count: int, shrink: bool) -> int:
@@ -49,7 +50,8 @@ def main() -> int:
     parser.add_argument("--block", action="store_true", help="in this process")
     options = parser.parse_args()
     if options.block:
-        return int(block(options.seed, options.programs, not options.no_shrink) > 0)
+        failed = block(options.seed, options.programs, not options.no_shrink)
+        return FAILED if failed else 0
     stop = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
     seed, last, failed, refused = options.seed, options.seed + options.programs, 0, 0
     while seed < last and time.monotonic() < stop:
@@ -61,7 +63,7 @@ def main() -> int:
         print(done.stdout, end="", flush=True)
         failed += done.stdout.count("\n# seed ") + done.stdout.startswith("# seed ")
         refused += done.stdout.count("# refused: seed ")
-        if done.returncode not in (0, 1):
+        if done.returncode not in (0, FAILED):  # 1: an error of the harness
             failed += 1
             print(f"# a process ended with {done.returncode}:\n{done.stderr[-3000:]}", flush=True)
         seed += count

@@ -21,7 +21,7 @@ PRINTS = (
     "print({shown})",
     "print({shown}, {shown})",
     "print(counter, {shown}, sep='|', end=';')",
-    "v = ({shown})\nprint('v', v)",
+    "v = ({shown},)\nprint('v', v)",
 )
 DRAWS = (
     "x = x * dice.uniform(0.5, 1.5)",
