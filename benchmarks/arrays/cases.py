@@ -111,7 +111,7 @@ CALLS = {
     "B": "unpackbits",
     "a, e": "ldexp",
     "a, v": "convolve correlate",
-    "(a, b)": "column_stack concat concatenate dstack hstack stack vstack row_stack lexsort",
+    "(a, b)": "column_stack concat concatenate dstack hstack stack vstack lexsort",
     "[[a], [b]]": "block",
     "M": """corrcoef cov diagonal fliplr flipud matrix_transpose rot90 trace transpose
         tril triu fft.fft2 fft.ifft2 fft.rfft2 fft.fftn fft.ifftn fft.rfftn linalg.diagonal
@@ -238,6 +238,7 @@ UNTIMED = {
         isdtype isscalar promote_types result_type""",
     "it calls a function of the user's": "apply_along_axis apply_over_axes fromfunction fromiter "
     "mask_indices",
+    "it is another name of vstack, which NumPy 2.5 has no more": "row_stack",
     "it shares memory of another library": "from_dlpack frombuffer",
     "it takes an array of many small matrices, shapes or counts": """linalg.tensorinv
         linalg.tensorsolve""",

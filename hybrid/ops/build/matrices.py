@@ -172,6 +172,10 @@ def one_hot(index: Tensor, num_classes: int, *, dtype: Any = None) -> Tensor:
     )
 
 
+def _own(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return apart(BROADCAST, x, shape=shape)
+
+
 @public
 def meshgrid(
     *arrays: Tensor, indexing: str = "xy", sparse: bool = False, copy: bool = True
@@ -207,4 +211,4 @@ def meshgrid(
     ]
     if not copy:
         return tuple(aligned if sparse else [broadcast_to(x, tuple(shape)) for x in aligned])
-    return tuple([apart(BROADCAST, x, shape=x.shape if sparse else tuple(shape)) for x in aligned])
+    return tuple([_own(x, x.shape if sparse else tuple(shape)) for x in aligned])

@@ -316,7 +316,7 @@ def _lu_reference(operand: np.ndarray, pivot: bool) -> tuple[np.ndarray, ...]:
     for number, matrix in enumerate(packed):
         order = list(range(rows))
         for step in range(least):
-            chosen = step + int(np.abs(matrix[step:, step]).argmax()) if pivot else step
+            chosen = step + int(np.argmax(np.abs(matrix[step:, step]))) if pivot else step
             pivots[number, step] = chosen + 1
             matrix[[step, chosen]] = matrix[[chosen, step]]
             order[step], order[chosen] = order[chosen], order[step]

@@ -131,7 +131,8 @@ def _host_counts(edges: np.ndarray, operand: np.ndarray) -> np.ndarray:
         operand = operand.astype(np.float32)
     if (edges[1:] < edges[:-1]).any():  # which no function here gives
         edges = np.sort(edges)
-    return np.histogram(operand, edges)[0].astype(np.int64)
+    counts: np.ndarray = np.histogram(operand, edges)[0].astype(np.int64)
+    return counts
 
 
 def _count_samples(rng: np.random.Generator) -> Any:

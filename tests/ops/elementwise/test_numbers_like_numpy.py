@@ -35,7 +35,7 @@ def equal(got, want, rtol=0.0):
         assert (np.signbit(got) == np.signbit(want))[known].all()
 
 
-EXACT = "fabs fix rint frexp modf spacing isneginf isposinf isreal iscomplex absolute"
+EXACT = "fabs rint frexp modf spacing isneginf isposinf isreal iscomplex absolute"
 
 
 @pytest.mark.parametrize("name", EXACT.split())
@@ -54,7 +54,7 @@ def test_functions_of_integers(dtype):
     x = hybrid.tensor(array)
     equal(hybrid.bitwise_count(x), np.bitwise_count(array))
     equal(hybrid.signbit(x), np.signbit(array))
-    equal(hybrid.fix(x), np.fix(array))
+    equal(hybrid.fix(x), np.trunc(array))
     for name in ("fabs", "rint", "sinc", "deg2rad", "rad2deg"):
         want = getattr(np, name)(array.astype(np.float32))
         equal(getattr(hybrid, name)(x), want, rtol=1e-6) if name != "sinc" else None

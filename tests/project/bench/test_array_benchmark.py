@@ -34,7 +34,7 @@ def test_every_shared_function_is_decided():
     timed = {name.split()[0] for name in cases()}
     assert not both - timed - set(untimed())
     assert not timed & set(untimed())
-    assert (timed | set(untimed())) <= both
+    assert (timed | set(untimed())) <= both | {"row_stack"}  # gone in NumPy 2.5
 
 
 def shapes(result):
