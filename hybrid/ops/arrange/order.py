@@ -21,6 +21,7 @@ from ..base.surface import public
 from ..build.create import zeros
 from ..build.pieces import unstack
 from ..indexing.along import take_along_axis
+from ..indexing.host_sort import plain
 from ..indexing.sort import argsort
 from .shapes import ravel
 
@@ -30,8 +31,7 @@ Tensor = Any
 
 # NumPy computes both for every device: the order within the parts is nothing that a sort repeats
 def _partitioned(operand: np.ndarray, axis: int, kth: Ints) -> np.ndarray:
-    half = dt.is_half(dt.canonical(operand.dtype))
-    return np.argpartition(operand.astype(np.float32) if half else operand, kth, axis=axis)
+    return np.argpartition(plain(operand), kth, axis=axis)
 
 
 ARGPARTITION = register(
@@ -65,9 +65,7 @@ def _partition_vjp(
 
 
 def _parted(operand: np.ndarray, axis: int, kth: Ints) -> np.ndarray:
-    dtype = operand.dtype
-    half = dt.is_half(dt.canonical(dtype))
-    return np.partition(operand.astype(np.float32) if half else operand, kth, axis).astype(dtype)
+    return np.partition(plain(operand), kth, axis).astype(operand.dtype)
 
 
 PARTITION = register(

@@ -31,6 +31,7 @@ from ..build.create import arange
 from ..build.join import concat
 from ..elementwise.arithmetic import add, divide, multiply, subtract
 from ..elementwise.logic import equal, isfinite, logical_and
+from ..indexing.host_sort import plain
 from ..indexing.sort import diff
 from .counting import counted, ordered
 from .ranks import bucket
@@ -127,11 +128,9 @@ def _loads(what: str, weights: Any, x: Tensor) -> Tensor | None:
 
 
 def _host_counts(edges: np.ndarray, operand: np.ndarray) -> np.ndarray:
-    if dt.is_half(dt.canonical(operand.dtype)):
-        operand = operand.astype(np.float32)
     if (edges[1:] < edges[:-1]).any():  # which no function here gives
         edges = np.sort(edges)
-    counts: np.ndarray = np.histogram(operand, edges)[0].astype(np.int64)
+    counts: np.ndarray = np.histogram(plain(operand), edges)[0].astype(np.int64)
     return counts
 
 

@@ -28,6 +28,7 @@ from ..build.create import arange, ones
 from ..build.pairs import complex_of, conjugate, parts_of
 from ..elementwise.arithmetic import abs, add, multiply, subtract
 from ..elementwise.trigonometry import cos
+from ..indexing.host_sort import plain
 from ..linalg.twins import twin
 from ..products.contract import matmul, tensordot, vecdot
 from ..products.convolution import conv1d
@@ -49,10 +50,8 @@ def _infer(left: Aval, right: Aval, *, mode: str) -> tuple[Aval, ...]:
 
 
 def _host_convolve(left: np.ndarray, right: np.ndarray, mode: str) -> np.ndarray:
-    if dt.is_half(dt.canonical(left.dtype)):
-        found = np.convolve(left.astype(np.float32), right.astype(np.float32), mode)  # type: ignore[call-overload]
-        return np.asarray(found.astype(left.dtype))
-    return np.asarray(np.convolve(left, right, mode))  # type: ignore[call-overload]
+    found = np.convolve(plain(left), plain(right), mode)  # type: ignore[call-overload]
+    return np.asarray(found.astype(left.dtype, copy=False))
 
 
 def _vjp(gradient: Tensor, out: Tensor, left: Tensor, right: Tensor, mode: str) -> tuple[Any, Any]:
