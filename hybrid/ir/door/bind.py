@@ -9,6 +9,7 @@ and parameters; the tape node and the mode hook see the same inputs and outputs 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from operator import is_
@@ -173,11 +174,16 @@ def store(value: Any, dtype: np.dtype, device: Device = HOST) -> Any:
 
 
 def operands(
-    *values: Any, fixed: tuple[int, ...] = (), compares: bool = False, device: Device = HOST
+    *values: Any,
+    fixed: tuple[int, ...] = (),
+    compares: bool = False,
+    whole: np.dtype | None = None,
+    device: Device = HOST,
 ) -> list[Any]:
     """Tensors for all values; Python numbers and sequences of them take the dtype that the others
     (but those in `fixed`) ask for.  An integer that does not fit it raises OverflowError, unless
-    the values are compared."""
+    the values are compared.  `whole`: the dtype that Python integers take beside integers, where
+    these are not computed in their own."""
     for value in values:
         if not isinstance(value, Handle):
             break
@@ -193,7 +199,10 @@ def operands(
     beside = next((t._a.device for t in tensors if isinstance(t, Handle)), beside)
     for index, tensor in enumerate(tensors):
         if not isinstance(tensor, Handle):
-            tensors[index] = _beside(tensor, None if index in fixed else dtype, beside, compares)
+            alone = index in fixed
+            wanted = None if alone or not _is_whole(tensor, dtype) else whole
+            wanted = wanted or (None if alone else dtype)
+            tensors[index] = _beside(tensor, wanted, beside, compares)
     tell_widened(values, fixed, None if compares else dtype)
     return tensors
 
@@ -217,6 +226,15 @@ def _is_strong(tensor: Any) -> bool:
     return isinstance(tensor, Data) and not tensor.weak
 
 
+def _is_whole(value: Any, dtype: np.dtype | None) -> bool:
+    """Whether a Python number, or data of them, is of integers beside integers or nothing."""
+    if dtype is not None and dt.is_inexact(dtype):
+        return False
+    if isinstance(value, Data):
+        return value.huge or value.array.dtype.kind in "iu"
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _beside(value: Any, dtype: np.dtype | None, device: Device, compares: bool) -> Any:
     """A Python number, or data of them, as a tensor beside a dtype."""
     try:
@@ -224,15 +242,20 @@ def _beside(value: Any, dtype: np.dtype | None, device: Device, compares: bool) 
             return tensor_of(value, dtype_of(value, dtype), device)
         return as_tensor(value, device, dtype)
     except OverflowError:
-        if dtype is None or not compares:
+        if not compares:
             raise
-        return _beside(value, None, device, False)
+        if dtype is not None:
+            return _beside(value, None, device, compares)
+        if isinstance(value, Data):
+            raise
+        return literal(math.copysign(math.inf, value), dt.default_float, device)  # beyond all
 
 
 def lifted(op: Op, inputs: tuple[Any, ...]) -> list[Any]:
     """Tensors for all inputs of an op."""
-    compares = isinstance(op, MapOp) and op.result == "bool"
-    return operands(*inputs, fixed=op.fixed, compares=compares)
+    result = op.result if isinstance(op, MapOp) else "same"
+    whole = dt.default_float if result == "float" else None
+    return operands(*inputs, fixed=op.fixed, compares=result == "bool", whole=whole)
 
 
 def converter() -> Op:

@@ -53,6 +53,7 @@ _new: Any = object.__new__
 _NUMBERS = (bool, int, float, complex)
 _EXACT = frozenset(_NUMBERS)
 _DEEPEST = 64
+_TOP = 1 << 63  # integers below it are rounded to a floating dtype at once
 _LENT: list[weakref.ref[np.ndarray]] = []  # values of tensors in the memory of others
 
 
@@ -363,8 +364,9 @@ def literal(value: Any, dtype: np.dtype, device: Device = HOST) -> Any:
 def _number(value: Any, dtype: np.dtype) -> np.ndarray:
     if isinstance(value, complex) and not dt.is_complex(dtype):
         raise _no_real(dtype)
+    wide = dt.is_float(dtype) and not (type(value) is int and -_TOP <= value < _TOP)
     try:
-        return stored(np.array(float(value) if dt.is_float(dtype) else value), dtype)
+        return stored(np.array(float(value) if wide else value), dtype)
     except OverflowError:
         raise OverflowError(f"{shown(value)} does not fit {dtype.name}") from None
 

@@ -15,8 +15,8 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.floating import plain_floats
-from ...ir.door.bind import as_tensor, is_complex, operands, store
 from ...ir.door.bind import convert as astype
+from ...ir.door.bind import is_complex, operands, store
 from ...ir.door.foreign import data_of, holds_tensors, is_number
 from ..axes.views import broadcast_to, expand_dims, moveaxis, reshape
 from ..base.surface import public
@@ -34,6 +34,14 @@ def _count(num: Any, what: str) -> int:
     if count < 0:
         raise ShapeError(f"{what}: {count} samples")
     return count
+
+
+def _ends(*values: Any) -> list[Tensor]:
+    """Tensors of the ends, floats where all are integers: differences of these may wrap."""
+    tensors = operands(*values, whole=dt.default_float)
+    if any(dt.is_inexact(t.dtype) for t in tensors):
+        return tensors
+    return [astype(t, dt.default_float) for t in tensors]
 
 
 def _placed(made: Tensor, axis: int, dtype: Any) -> Tensor:
@@ -83,7 +91,7 @@ def linspace(
         getattr(end, "ndim", 0) or isinstance(end, (list, tuple)) for end in (start, stop)
     )
     if not single:
-        first, last = operands(start, stop)
+        first, last = _ends(start, stop)
         made = _between(first, last, _count(num, "linspace"), endpoint)
         made = _placed(made, axis, dtype)
     elif is_complex((start, stop)):
@@ -98,7 +106,7 @@ def _step(start: Any, stop: Any, count: int, endpoint: bool) -> Any:
     parts = count - 1 if endpoint else count
     if is_number(start) and is_number(stop):
         return (stop - start) / parts if parts > 0 else float("nan")
-    first, last = operands(start, stop)
+    first, last = _ends(start, stop)
     return divide(subtract(last, first), parts if parts > 0 else float("nan"))
 
 
@@ -150,7 +158,7 @@ def logspace(
             (start, stop, base),
             dtype,
         )
-    first, last, root = operands(start, stop, base)
+    first, last, root = _ends(start, stop, base)
     steps = _steps(count, endpoint, first, last)
     exponents = add(first, multiply(subtract(last, first), steps))
     return _placed(power(root, exponents), axis, dtype)
@@ -192,7 +200,7 @@ def geomspace(
             (start, stop),
             dtype,
         )
-    first, last = [as_tensor(v) for v in operands(start, stop)]
+    first, last = _ends(start, stop)
     steps = _steps(count, endpoint, first, last)
     made = multiply(first, power(divide(last, first), steps))
     if endpoint and count > 1:

@@ -254,7 +254,7 @@ def float_power(x: Tensor, y: Any) -> Tensor:
     >>> hybrid.float_power(hybrid.tensor([2, 10]), -2)
     tensor([0.25, 0.01], dtype=float64)
     """
-    base, exponent = operands(x, y)
+    base, exponent = operands(x, y, whole=dt.float64)
     wanted = dt.complex128 if is_complex((base, exponent)) else dt.float64
     return power(astype(base, wanted), astype(exponent, wanted))
 

@@ -158,7 +158,7 @@ def cosine_similarity(a: Tensor, b: Tensor, axis: int = 1, eps: float = 1e-8) ->
     >>> hybrid.cosine_similarity(a, b)
     tensor([ 0.7071, -1.    ])
     """
-    a, b = operands(a, b)
+    a, b = operands(a, b, whole=dt.default_float)
     shape = broadcast_shapes("cosine_similarity", a.shape, b.shape)
     along_axis = normalize_axis(axis, len(shape), "cosine_similarity")
     operand, result = (_unit(_along(t, shape, along_axis), along_axis, float(eps)) for t in (a, b))

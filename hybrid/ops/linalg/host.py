@@ -51,7 +51,7 @@ def _no_half(name: str, dtype: np.dtype) -> DTypeError:
 
 def together(*values: Any, name: str) -> list[Tensor]:
     """Tensors of one such dtype; Python numbers take that of the tensors beside them."""
-    tensors = [floating(value, name) for value in operands(*values)]
+    tensors = [floating(value, name) for value in operands(*values, whole=dt.default_float)]
     if len({tensor.dtype for tensor in tensors}) == 1:
         return tensors
     dtype = reduce(dt.promote, [tensor.dtype for tensor in tensors])

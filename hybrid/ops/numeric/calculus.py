@@ -164,7 +164,7 @@ def interp(
     >>> hybrid.interp(hybrid.tensor([0.5, 2.0, 9.0]), [0.0, 1.0, 3.0], [0.0, 10.0, 20.0])
     tensor([ 5., 15., 20.])
     """
-    x, xp, fp = operands(x, xp, fp)
+    x, xp, fp = operands(x, xp, fp, whole=dt.default_float)
     if is_complex((fp, left, right)):
         return _complex_interp(x, xp, fp, (left, right), period)
     real_only("interp", x, xp)

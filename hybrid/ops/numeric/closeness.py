@@ -100,7 +100,7 @@ def isclose(
     >>> hybrid.isclose(hybrid.tensor([1.0, 2.0, hybrid.nan]), [1.000001, 2.1, hybrid.nan])
     tensor([ True, False, False])
     """
-    left, right = operands(a, b, compares=True)
+    left, right = operands(a, b, compares=True, whole=dt.float64)
     wanted = dt.promote(left.dtype, right.dtype)
     wanted = wanted if dt.is_inexact(wanted) else dt.float64
     left, right = astype(left, wanted), astype(right, wanted)

@@ -78,7 +78,7 @@ twin(INVERSE)
 def _points(x: Any, y: Any, degree: int, w: Any) -> tuple[Tensor, Tensor, Tensor | None, np.dtype]:
     """Points and their weights, checked, in double precision, and the dtype of results."""
     given = [t for t in (x, y, w) if t is not None]
-    tensors = operands(*given)
+    tensors = operands(*given, whole=dt.default_int)
     wanted = tensors[0].dtype
     for tensor in tensors[1:]:
         wanted = dt.promote(wanted, tensor.dtype)
