@@ -35,22 +35,6 @@ ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
 IN_PLACE = frozenset((*ARITHMETIC, "and", "or", "xor", "lshift", "rshift"))
 
 
-def _logical_or_bitwise(name: str) -> Callable[[Any, Any], Any]:
-    """`&`, `|`, `^`: logical on bool tensors, bitwise on integers."""
-
-    def method(left: Any, right: Any) -> Any:
-        tensor = left if isinstance(left, Handle) else right
-        return getattr(ops, ("logical_" if tensor._a.dtype is dt.bool_ else "bitwise_") + name)(
-            left, right
-        )
-
-    return method
-
-
-for _name in ("and", "or", "xor"):
-    public(_logical_or_bitwise(_name), hybrid=False, operator=_name)
-
-
 @public(hybrid=False, operator="invert")
 def _invert(self: Any) -> Any:
     return (ops.logical_not if self._a.dtype is dt.bool_ else ops.bitwise_invert)(self)

@@ -89,6 +89,34 @@ def test_bitwise_shift_and_logic():
         hb.tensor([1.0]) & 1
 
 
+BITS = {
+    "and": (operator.and_, operator.iand, hb.bitwise_and),
+    "or": (operator.or_, operator.ior, hb.bitwise_or),
+    "xor": (operator.xor, operator.ixor, hb.bitwise_xor),
+}
+
+
+@pytest.mark.parametrize("name", BITS)
+def test_bits_of_truth_values_beside_numbers(name):
+    plain, inplace, function = BITS[name]
+    b = np.array([True, False])
+    u = hb.tensor(b)
+    traced = hb.function(lambda x, y: plain(x, y))
+    for other in (2, 3, True, [2, 1], [True, False], np.int8([2, 1])):
+        for got in (plain(u, other), function(u, other), *[traced(u, other) for _ in range(3)]):
+            same(got, plain(b, other))
+        if not isinstance(other, np.ndarray):
+            same(plain(other, u), plain(other, b))
+            same(function(other, u), plain(other, b))
+    for wrong in (2.5, 1j, hb.tensor([1.0]), [0.5, 1.0]):
+        for call in (lambda w: plain(u, w), lambda w: plain(w, u), lambda w: function(u, w)):
+            with pytest.raises(TypeError, match=f"bitwise_{name} does not take"):
+                call(wrong)
+    same(inplace(hb.tensor(b), True), plain(b, True))
+    with pytest.raises(TypeError, match="int64 result in a bool"):
+        inplace(hb.tensor(b), 3)
+
+
 def test_division_power_and_friends():
     t = hb.tensor([7.0, -7.0])
     same(t // 2, np.float32([3, -4]))

@@ -309,7 +309,8 @@ bitwise_and: Function = public(
         tensor([4, 2])
         """,
         facts=COMMUTATIVE,
-    )
+    ),
+    operator="and",
 )
 bitwise_or: Function = public(
     _bits(
@@ -324,7 +325,8 @@ bitwise_or: Function = public(
         """,
         facts=COMMUTATIVE,
         unit={0: 0, 1: 0},
-    )
+    ),
+    operator="or",
 )
 bitwise_xor: Function = public(
     _bits(
@@ -339,7 +341,8 @@ bitwise_xor: Function = public(
         """,
         facts=COMMUTATIVE,
         unit={0: 0, 1: 0},
-    )
+    ),
+    operator="xor",
 )
 bitwise_invert: Function = public(
     _bits(
