@@ -321,22 +321,32 @@ ISIN = register(
 )
 
 
+def apart(left: np.dtype, right: np.dtype) -> np.dtype:
+    """The dtype that values of two dtypes are compared in: integers beside floats stay distinct as
+    far as float64 tells them apart."""
+    common = dt.promote(left, right)
+    if not dt.is_inexact(common) or (dt.is_inexact(left) and dt.is_inexact(right)):
+        return common
+    return dt.promote(common, dt.float64)
+
+
 @public
 def isin(x: Any, test: Any, /, *, invert: bool = False) -> Tensor:
     """Whether each element of x equals some element of `test`; NaN equals nothing.
 
-    The result is bool, of x's shape.
+    The result is bool, of x's shape.  Integers are compared with floats in float64.
 
     >>> hybrid.isin(hybrid.tensor([1, 2, 3]), hybrid.tensor([3, 1]))
     tensor([ True, False,  True])
     """
     x, test = operands(x, test, compares=True)
+    common = apart(x.dtype, test.dtype)
+    x, test = astype(x, common), astype(test, common)
     flat = reshape(test, (test.size,))
     if test.size <= _FEW:
         found = any_(equal(expand_dims(x, -1), flat), axis=-1)
     elif x.device is HOST:
-        common = dt.promote(x.dtype, test.dtype)
-        found = bind(ISIN, astype(x, common), astype(test, common))
+        found = bind(ISIN, x, test)
     else:  # a device searches
         ordered = sort(flat)
         place = clip(searchsorted(ordered, x), None, test.size - 1)

@@ -1,7 +1,8 @@
 """Sets: the distinct values of two tensors, joined, shared, or in one alone.
 
 Invariant: the number of values depends on the data, which is read; NumPy finds them on the host,
-and every NaN counts as one value.
+and every NaN counts as one value.  Distinct integers stay distinct beside floats, as far as float64
+tells them apart.
 """
 
 from __future__ import annotations
@@ -15,22 +16,35 @@ from ...core import dtypes as dt
 from ...core.floating import plain_floats
 from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
+from ...ir.door.foreign import rounded
 from ..base.surface import public
+from ..indexing.sort import apart
 
 Tensor = Any
 
 
+def _hosts(left: Tensor, right: Tensor) -> list[np.ndarray]:
+    """The elements of two tensors in dtypes that NumPy tells them apart in."""
+    mixed = dt.is_inexact(left.dtype) is not dt.is_inexact(right.dtype)
+    common = apart(left.dtype, right.dtype)
+    tensors = [
+        astype(t, common) if dt.is_inexact(t.dtype) or not mixed else t for t in (left, right)
+    ]
+    return [t.numpy().astype(dt.compute_type(t.dtype), copy=False) for t in tensors]
+
+
 def _found(function: Callable[..., Any], left: Any, right: Any, **more: Any) -> Any:
-    """What NumPy finds in two tensors of one dtype, as tensors on their device."""
+    """What NumPy finds in two tensors, as tensors of their common dtype on their device."""
     left, right = operands(left, right)
     dtype = dt.promote(left.dtype, right.dtype)
-    wide = dt.compute_type(dtype)
-    hosts = [astype(t, dtype).numpy().astype(wide, copy=False) for t in (left, right)]
     with plain_floats():
-        found = function(*hosts, **more)
+        found = function(*_hosts(left, right), **more)
     if isinstance(found, tuple):
         values, *places = [as_tensor(part, left.device) for part in found]
         return (astype(values, dtype), *places)
+    if apart(left.dtype, right.dtype) is not dtype:  # rounding may make some of them equal
+        with plain_floats():
+            found = np.unique(rounded(found, dtype).astype(dt.compute_type(dtype)))
     return astype(as_tensor(found, left.device), dtype)
 
 
@@ -66,12 +80,15 @@ def intersect1d(
 @public
 def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Tensor:
     """The distinct values of ar1 that ar2 does not hold, in increasing order (in that of ar1 with
-    `assume_unique`); reads the data.
+    `assume_unique`) and in its dtype; reads the data.
 
     >>> hybrid.setdiff1d(hybrid.tensor([1, 2, 3, 2, 4]), hybrid.tensor([3, 4, 5]))
     tensor([1, 2])
     """
-    return _found(np.setdiff1d, ar1, ar2, assume_unique=assume_unique)
+    left, right = operands(ar1, ar2, compares=True)
+    with plain_floats():
+        found = np.setdiff1d(*_hosts(left, right), assume_unique=assume_unique)
+    return astype(as_tensor(found, left.device), left.dtype)
 
 
 @public

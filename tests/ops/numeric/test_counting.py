@@ -161,3 +161,37 @@ def test_errors(n):
     error, wrong = ERRORS[n]
     with pytest.raises(error):
         wrong(hybrid.tensor([1.0, 2.0, 3.0]))
+
+
+WHOLE = np.array([16777216, 16777217, 3, 5, 3])  # two of which float32 does not tell apart
+PARTS = np.array([0.5, 16777216.0, 3.0], "float32")
+
+
+@pytest.mark.parametrize("pair", [(WHOLE, PARTS), (PARTS, WHOLE), (WHOLE, PARTS[:0])])
+def test_sets_tell_integers_apart_beside_floats(pair):
+    left, right = (hybrid.tensor(array) for array in pair)
+    difference = hybrid.setdiff1d(left, right)
+    want = np.setdiff1d(*pair)
+    assert difference.numpy().dtype == want.dtype and difference.tolist() == want.tolist()
+    assert hybrid.setdiff1d(left, [0.5]).tolist() == np.setdiff1d(pair[0], [0.5]).tolist()
+    assert hybrid.intersect1d(left, right).tolist() == np.intersect1d(*pair).tolist()
+    for name in ("union1d", "setxor1d"):  # their result is rounded to float32
+        want = np.unique(getattr(np, name)(*pair).astype("float32"))
+        assert getattr(hybrid, name)(left, right).tolist() == want.tolist(), name
+
+
+@pytest.mark.parametrize("many", [0, 40])
+def test_isin_tells_integers_apart_beside_floats(many):
+    parts = np.concatenate([PARTS, np.arange(many, dtype="float32") + 100])
+    traced = hybrid.function(hybrid.isin)
+    for x, test in ((WHOLE, parts), (parts, WHOLE)):
+        for function in (hybrid.isin, traced, traced, traced):
+            got = function(hybrid.tensor(x), hybrid.tensor(test))
+            assert got.tolist() == np.isin(x, test).tolist()
+
+
+def test_the_difference_of_sets_keeps_the_dtype_of_the_first():
+    for dtype in ("float16", "bfloat16", "uint8", "bool", "complex64"):
+        x = hybrid.tensor([1, 0, 1], dtype=dtype)
+        assert hybrid.setdiff1d(x, hybrid.tensor([0.0, 0.5])).dtype is x.dtype
+    assert hybrid.setdiff1d(hybrid.tensor([200], dtype="uint8"), [1000]).tolist() == [200]
