@@ -18,6 +18,7 @@ from ...ir.door.foreign import is_number, number_dtype
 from ...ir.tensor import Handle
 from ..axes.views import broadcast_to, reshape
 from ..base.surface import public
+from ..build.create import zeros
 from ..build.join import slice_set
 from ..elementwise.arithmetic import clone
 from ..elementwise.rounding import remainder
@@ -54,7 +55,7 @@ def _put_rows(x: Tensor, rows: Tensor, values: Tensor) -> None:
 @public
 def fill_diagonal(a: Tensor, val: Any, wrap: bool = False) -> None:
     """Write `val` (a number, or values that are repeated) on the main diagonal of `a`, in place;
-    `wrap` goes on below it in a tall matrix.
+    `wrap` goes on below it in a tall matrix.  No value leaves it as it is.
 
     ShapeError below two dimensions, and for more than two axes of different sizes.
 
@@ -76,8 +77,9 @@ def fill_diagonal(a: Tensor, val: Any, wrap: bool = False) -> None:
     else:
         step = sum(a.shape[0] ** power for power in range(a.ndim))
     count = len(range(0, stop, step))
-    values = cycled(store(val, a.dtype, a.device), count)
-    if count:
+    given = store(val, a.dtype, a.device)
+    if count and given.size:
+        values = cycled(given, count)
         _give(a, reshape(slice_set(ravel(a), values, (0,), (step,)), a.shape))
 
 
@@ -86,7 +88,7 @@ def fill_diagonal(a: Tensor, val: Any, wrap: bool = False) -> None:
 def put(a: Tensor, ind: Any, v: Any, mode: str = "raise") -> None:
     """Write values at row-major positions of `a`, in place: a.ravel()[ind] = v.
 
-    Fewer values than positions are repeated; of equal positions the last one stays.  mode 'raise'
+    Fewer values than positions are repeated, none leave `a` as it is; of equal positions the last one stays.  mode 'raise'
     raises IndexOutOfRange for a position outside (negative ones count from the end), 'wrap' takes
     it modulo the size, 'clip' the nearest one.
 
@@ -97,10 +99,12 @@ def put(a: Tensor, ind: Any, v: Any, mode: str = "raise") -> None:
             [0., 7.]])
     """
     a = _written(a, "put")
+    given = store(v, a.dtype, a.device)
+    if a.size and not given.size:
+        ind = zeros((0,), dtype=dt.int64, device=a.device)  # NumPy looks at no position then
     rows = ravel(positions(ind, a.size, mode, "put", device=a.device))
-    values = cycled(store(v, a.dtype, a.device), rows.size)
-    if rows.size and values.size:
-        _put_rows(a, rows, values)
+    if rows.size:
+        _put_rows(a, rows, cycled(given, rows.size))
 
 
 def positions(
@@ -134,11 +138,11 @@ def place(arr: Tensor, mask: Any, vals: Any) -> None:
     """
     arr = _written(arr, "place")
     (rows,) = nonzero(_mask_of(arr, mask, "place"))
-    values = cycled(store(vals, arr.dtype, arr.device), rows.size)
+    given = store(vals, arr.dtype, arr.device)
     if rows.size:
-        if not as_tensor(vals).size:
+        if not given.size:
             raise ShapeError("place: there is no value to write")
-        _put_rows(arr, rows, values)
+        _put_rows(arr, rows, cycled(given, rows.size))
 
 
 def _mask_of(x: Tensor, mask: Any, what: str) -> Tensor:

@@ -108,6 +108,12 @@ WRITES = [
     (written("put", [[7, -9]], 8, mode="clip"), MATRIX),
     (written("put", [7, -9], [8, 9], mode="wrap"), MATRIX),
     (written("put", [], []), MATRIX),
+    (written("put", [0, 1], []), MATRIX),
+    (written("put", [0, 99], [], mode="clip"), MATRIX),
+    (written("put", 99, []), MATRIX),
+    (written("putmask", MATRIX > 1, []), MATRIX),
+    (written("place", MATRIX > 1e9, []), MATRIX),
+    (written("fill_diagonal", []), MATRIX),
     (lambda xp, x: (x.put([1], 4), x)[1], MATRIX),
     (written("fill_diagonal", 5), MATRIX),
     (written("fill_diagonal", [1, 2]), np.zeros((5, 3), F)),
@@ -227,6 +233,8 @@ def test_gradients(name):
 
 WRONG = [
     (lambda x: hybrid.put(x, 9, 1), hybrid.IndexOutOfRange),
+    (lambda x: hybrid.put(hybrid.zeros(0), 0, []), hybrid.IndexOutOfRange),
+    (lambda x: hybrid.place(x, x == x, []), hybrid.ShapeError),
     (lambda x: hybrid.put(x, 0, 1, mode="far"), hybrid.ArgumentError),
     (lambda x: hybrid.put([1, 2], 0, 1), hybrid.DTypeError),
     (lambda x: hybrid.place(x, [True], 1), hybrid.ShapeError),
