@@ -88,9 +88,9 @@ def fill_diagonal(a: Tensor, val: Any, wrap: bool = False) -> None:
 def put(a: Tensor, ind: Any, v: Any, mode: str = "raise") -> None:
     """Write values at row-major positions of `a`, in place: a.ravel()[ind] = v.
 
-    Fewer values than positions are repeated, none leave `a` as it is; of equal positions the last one stays.  mode 'raise'
-    raises IndexOutOfRange for a position outside (negative ones count from the end), 'wrap' takes
-    it modulo the size, 'clip' the nearest one.
+    Fewer values than positions are repeated, none leave `a` as it is; of equal positions the last
+    one stays.  mode 'raise' raises IndexOutOfRange for a position outside (negative ones count from
+    the end), 'wrap' takes it modulo the size, 'clip' the nearest one.
 
     >>> x = hybrid.zeros(2, 2)
     >>> hybrid.put(x, [0, -1], [5.0, 7.0])

@@ -74,13 +74,36 @@ def _axes(samples: Tensor, sizes: Sizes, axes: Any, name: str) -> tuple[int, ...
     return found
 
 
-def _shaped(samples: Tensor, sizes: Sizes, axes: tuple[int, ...], name: str) -> Tensor:
-    for axis, size in zip(axes, sizes or ()):
-        if size != -1:  # NumPy: the axis as it is
-            samples = _fitted(samples, axis, size, name)
-    if not all(samples.shape[a] for a in axes):
+def _sizes(samples: Tensor, given: Sizes, axes: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """How many samples each of the axes is transformed with; -1: with those that it has."""
+    if given is None:
+        given = (-1,) * len(axes)
+    found = [samples.shape[a] if s == -1 else _size(s, name) for a, s in zip(axes, given)]
+    if not all(found):
         raise ArgumentError(f"{name}: an axis of shape {samples.shape} has no samples")
-    return samples
+    return tuple(found)
+
+
+def _along(
+    samples: Tensor,
+    sizes: tuple[int, ...],
+    axes: tuple[int, ...],
+    norm: str | None,
+    inverse: bool,
+    name: str,
+) -> Tensor:
+    """Transformed with these sizes; axes that are repeated one by one, the last of them first."""
+    if len(set(axes)) < len(axes):
+        for size, axis in zip(sizes[::-1], axes[::-1]):
+            samples = _along(samples, (size,), (axis,), norm, inverse, name)
+        return samples
+    if not axes:
+        return samples
+    for size, axis in zip(sizes, axes):
+        samples = _fitted(samples, axis, size, name)
+    return numbers_of(
+        bind(FULL_FFT, bind(PAIRS, samples), axes=axes, inverse=inverse, norm=_norm(norm))
+    )
 
 
 def _full(
@@ -88,16 +111,12 @@ def _full(
 ) -> Tensor:
     samples = _number(samples, name)
     over = _axes(samples, sizes, axes, name)
-    samples = _shaped(samples, sizes, over, name)
-    if not over:
-        return samples
-    return numbers_of(
-        bind(FULL_FFT, bind(PAIRS, samples), axes=over, inverse=inverse, norm=_norm(norm))
-    )
+    return _along(samples, _sizes(samples, sizes, over, name), over, norm, inverse, name)
 
 
-def _one(n: int | None) -> Sizes:
-    return None if n is None else (n,)
+def _one(n: int | None, name: str) -> Sizes:
+    """The size of one axis, where -1 is none."""
+    return None if n is None else (_size(n, name),)
 
 
 # ---- one axis
@@ -113,7 +132,7 @@ def fft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = None
     >>> hybrid.fft.fft(hybrid.tensor([1.0, 0.0, -1.0, 0.0]))
     tensor([0.+0.j, 2.+0.j, 0.+0.j, 2.+0.j], dtype=complex64)
     """
-    return _full(x, _one(n), (axis,), norm, False, "fft")
+    return _full(x, _one(n, "fft"), (axis,), norm, False, "fft")
 
 
 @public(hybrid=False, fft=True)
@@ -123,7 +142,7 @@ def ifft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = Non
     >>> hybrid.fft.ifft(hybrid.fft.fft(hybrid.tensor([1.0, 2.0, 3.0, 4.0]))).real
     tensor([1., 2., 3., 4.])
     """
-    return _full(x, _one(n), (axis,), norm, True, "ifft")
+    return _full(x, _one(n, "ifft"), (axis,), norm, True, "ifft")
 
 
 @public(hybrid=False, fft=True)
@@ -135,7 +154,7 @@ def rfft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = Non
     >>> hybrid.fft.rfft(hybrid.tensor([1.0, 0.0, -1.0, 0.0]))
     tensor([0.+0.j, 2.+0.j, 0.+0.j], dtype=complex64)
     """
-    return rfftn(x, _one(n), (axis,), norm)
+    return rfftn(x, _one(n, "rfft"), (axis,), norm)
 
 
 @public(hybrid=False, fft=True)
@@ -147,7 +166,7 @@ def irfft(x: Tensor, n: int | None = None, axis: int = -1, norm: str | None = No
     >>> hybrid.fft.irfft(hybrid.fft.rfft(hybrid.tensor([1.0, 2.0, 3.0])), 3)
     tensor([1., 2., 3.])
     """
-    return irfftn(x, _one(n), (axis,), norm)
+    return irfftn(x, _one(n, "irfft"), (axis,), norm)
 
 
 @public(hybrid=False, fft=True)
@@ -212,9 +231,10 @@ def rfftn(
     over = _axes(x, s, axes, "rfftn")
     if not over:
         raise ArgumentError("rfftn takes at least one axis")
-    x = _shaped(x, s, over, "rfftn")
+    sizes = _sizes(x, s, over, "rfftn")
+    x = _fitted(x, over[-1], sizes[-1], "rfftn")
     half = numbers_of(bind(HALF_FFT, x, axis=over[-1], norm=_norm(norm)))
-    return _full(half, None, over[:-1], norm, False, "rfftn")
+    return _along(half, sizes[:-1], over[:-1], norm, False, "rfftn")
 
 
 @public(hybrid=False, fft=True)
@@ -231,11 +251,12 @@ def irfftn(
     if not over:
         raise ArgumentError("irfftn takes at least one axis")
     last = over[-1]
-    asked = None if s is None or s[-1] == -1 else s[-1]
-    size = _size(2 * (x.shape[last] - 1) if asked is None else asked, "irfftn")
-    x = _shaped(x, None if s is None else s[:-1], over[:-1], "irfftn")
-    x = _full(x, None, over[:-1], norm, True, "irfftn")
-    x = _fitted(x, last, size // 2 + 1, "irfftn")
+    if s is None:
+        s = (-1,) * (len(over) - 1) + (2 * (x.shape[last] - 1),)
+    sizes = _sizes(x, s, over, "irfftn")
+    x = _along(x, sizes[-2::-1], over[-2::-1], norm, True, "irfftn")  # the first axis first
+    x = _fitted(x, last, sizes[-1] // 2 + 1, "irfftn")
+    size = sizes[-1]
     return bind(HALF_INVERSE, bind(PAIRS, x), axis=last, size=size, norm=_norm(norm))
 
 

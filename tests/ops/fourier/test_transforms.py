@@ -139,3 +139,30 @@ def test_gradients_of_complex_signals() -> None:
 def test_errors(call: Any, error: str) -> None:
     with pytest.raises((ValueError, TypeError, IndexError), match=error):
         call()
+
+
+SEVERAL = ("fftn", "ifftn", "rfftn", "irfftn", "fft2", "ifft2", "rfft2", "irfft2")
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("axes", [(0, 0), (1, 0), (0, 1, 0), (-1, -1, 0)])
+def test_axes_that_are_repeated_and_their_sizes(name, axes):
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+    traced = hb.function(getattr(hb.fft, name))
+    for sizes in (None, (2, 3, 4), (5, 2, 3), (-1, 3, 2), (2, -1, -1)):
+        given = None if sizes is None else sizes[: len(axes)]
+        want = getattr(np.fft, name)(x, given, axes)
+        got = getattr(hb.fft, name)(hb.tensor(x), given, axes)
+        np.testing.assert_allclose(got.numpy(), want, atol=1e-5)
+        for _ in range(3):
+            assert (traced(hb.tensor(x), given, axes) == got).all()
+    for sizes in ((0, 2, 2), (2, 0, 2), (-2, 3, 3), (2, -2, 2)):
+        with pytest.raises(hb.ArgumentError, match="is no number of samples"):
+            getattr(hb.fft, name)(hb.tensor(x), sizes[: len(axes)], axes)
+
+
+@pytest.mark.parametrize("name", ["fft", "ifft", "rfft", "irfft", "hfft", "ihfft"])
+def test_a_transform_has_at_least_one_sample(name):
+    for n in (-2, -1, 0):
+        with pytest.raises(ValueError, match=f"{n} is no number of samples"):
+            getattr(hb.fft, name)(hb.tensor([1.0, 2.0, 3.0]), n)
