@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,8 @@ from .tensor import Tensor
 
 __all__: list[str] = []
 
+_SLOT: Any = type(object.__eq__)  # what a class has whose comparison is C code
+_SEQUENCES = (Sequence, deque, memoryview, array)  # that numbers may be read from
 # Python's operators that compare, and those that have a reflected and an in-place form
 COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
 ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
@@ -99,12 +103,22 @@ def _comparison(
 
     def method(self: Tensor, other: Any) -> Any:
         if not _operand(other):
-            return NotImplemented
+            return _foreign(function, plain, self, other)
         if type(other) is int and not dt.can_hold(self._a.dtype, other):
             return ops.full(self._a.shape, plain(0, other), device=self._a.device)
         return function(self, other)
 
     return method
+
+
+def _foreign(function: Any, plain: Any, tensor: Tensor, other: Any) -> Any:
+    """Elements beside an object that is no number equal it nowhere, as NumPy says; a class that
+    says itself what equals it is asked."""
+    if plain not in (operator.eq, operator.ne) or type(type(other).__eq__) is not _SLOT:
+        return NotImplemented
+    if not isinstance(other, (str, bytes)) and isinstance(other, _SEQUENCES):
+        return function(tensor, other)
+    return ops.full(tensor._a.shape, plain is operator.ne, device=tensor._a.device)
 
 
 @public(hybrid=False, method=("clone", "copy"))

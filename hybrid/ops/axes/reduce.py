@@ -264,6 +264,14 @@ def _remember(
         keep(_ONE, (op, operand._a, axis, dtype), plan, TABLE_LIMIT)
 
 
+def _converts_first(own: np.dtype, wanted: np.dtype) -> bool:
+    """Whether elements are rounded to the dtype of the result before they are reduced; the others
+    are converted by the kernel, which has no complex numbers."""
+    if own is wanted or dt.is_complex(wanted):
+        return own is not wanted
+    return dt.is_inexact(own) and (dt.is_half(wanted) or not dt.is_half(own))
+
+
 def _additive(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -> Tensor:
     """sum and prod: conversion first where dtype narrows,
     one rounding at the end for half types."""
@@ -274,11 +282,7 @@ def _additive(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -
     axes, wanted = reduced_axes(axis, operand.ndim, op.name), _sum_dtype(operand, dtype)
     if wanted is dt.bool_:
         raise DTypeError(f"{op.name} does not work in bool; use any or all")
-    if (
-        dt.is_inexact(operand.dtype)
-        and operand.dtype is not wanted
-        and (dt.is_half(wanted) or not dt.is_half(operand.dtype))
-    ):
+    if _converts_first(operand.dtype, wanted):
         operand = astype(operand, wanted)
     runs = groups(axes)
     if not runs:
@@ -340,7 +344,8 @@ def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool =
     wanted = dt.canonical(dtype or (x.dtype if dt.is_inexact(x.dtype) else dt.default_float))
     runs = groups(axes)
     if len(runs) == 1:
-        x = x if dt.is_half(x.dtype) or not dt.is_inexact(x.dtype) else astype(x, wanted)
+        first = dt.is_complex(wanted) or (dt.is_inexact(x.dtype) and not dt.is_half(x.dtype))
+        x = astype(x, wanted) if first else x
         if x is given:
             _remember(MEAN, x, axis, dtype, axes, {"axes": runs[0], "dtype": wanted})
         return finish(bind(MEAN, x, axes=runs[0], dtype=wanted), x.shape, axes, keepdims)

@@ -26,7 +26,7 @@ from ..axes.views import broadcast_to, expand_dims, moveaxis, reshape
 from ..base.common import real_only
 from ..base.surface import public
 from ..elementwise.arithmetic import add, divide, multiply, subtract
-from ..elementwise.logic import equal, greater_equal, isnan, less, logical_not
+from ..elementwise.logic import equal, greater_equal, isnan, less, logical_and, logical_not
 from ..elementwise.rounding import ceil, floor, remainder
 from ..elementwise.rounding import round as round_
 from ..elementwise.selection import maximum, minimum, where
@@ -150,6 +150,16 @@ def _wide(q: Any, dtype: np.dtype) -> np.dtype:
     return dt.float64 if strong else dtype
 
 
+def _no_element(what: str, axis: Any, x: Tensor) -> ShapeError:
+    return ShapeError(f"{what}: there is no element along axis {axis} of shape {x.shape}")
+
+
+def _nothing(rows: Tensor, shares: np.ndarray, kept: Ints, keepdims: bool) -> Tensor:
+    """The quantiles of lines without elements: NaN."""
+    found = broadcast_to(mean(rows, -1, keepdims=True), (*rows.shape[:-1], shares.size))
+    return _ahead(found, shares.shape, kept, keepdims)
+
+
 def _quantile(
     what: str, a: Any, q: Any, shares: np.ndarray, axis: Any, method: str, keepdims: bool
 ) -> Tensor:
@@ -158,7 +168,7 @@ def _quantile(
     rows, kept = lines(x, axis, what)
     count = rows.shape[-1]
     if not count:
-        raise ShapeError(f"{what}: there is no element along axis {axis} of shape {x.shape}")
+        raise _no_element(what, axis, x)
     low, high, upper = _places(np, float(count), shares.reshape(-1), method)
     below, above = ([int(place) for place in places] for places in (low, high))
     floats = dt.is_float(x.dtype)
@@ -201,14 +211,21 @@ def _weighted(
     x = as_tensor(a)
     rows, kept = lines(x, axis, what)
     loads, _ = lines(astype(_weights_of(what, x, weights, axis), dt.float64), axis, what)
+    count = rows.shape[-1]
+    if not count:
+        if not nans:
+            raise _no_element(what, axis, x)
+        return _nothing(rows, shares, kept, keepdims)
     if nans:
         loads = where(isnan(rows), 0.0, loads)
     order = argsort(rows, -1)
     ordered = take_along_axis(rows, order, -1)
     reached = cumulative_sum(take_along_axis(loads, order, -1), axis=-1)
-    count = rows.shape[-1]
     reached = divide(reached, narrow(reached, reached.ndim - 1, count - 1, 1))
-    if not nans and any_(isnan(narrow(reached, reached.ndim - 1, count - 1, 1))):
+    invalid = isnan(narrow(reached, reached.ndim - 1, count - 1, 1))
+    if nans:  # lines of nothing but NaN ask for no weights
+        invalid = logical_and(invalid, logical_not(isnan(narrow(ordered, ordered.ndim - 1, 0, 1))))
+    if any_(invalid):
         raise ArgumentError(f"{what}: the weights hold NaN or infinity, or all are 0")
     reached = where(equal(reached, 0), -1.0, reached)
     wanted = as_tensor(shares.reshape(-1, 1), x.device)
@@ -317,10 +334,7 @@ def _nan_quantile(
     _check(what, x, method, None)
     rows, kept = lines(x, axis, what)
     if not rows.shape[-1]:
-        nothing = mean(rows, -1, keepdims=True)
-        return _ahead(
-            broadcast_to(nothing, (*rows.shape[:-1], shares.size)), shares.shape, kept, keepdims
-        )
+        return _nothing(rows, shares, kept, keepdims)
     count = sum_(astype(logical_not(isnan(rows)), dt.float64), axis=-1, keepdims=True)
     wanted = as_tensor(shares.reshape(-1), x.device)
     low, high, upper = _places(_TENSORS, count, wanted, method)

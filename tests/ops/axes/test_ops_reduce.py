@@ -218,3 +218,18 @@ def test_diff_and_isin() -> None:
     np.testing.assert_array_equal(
         np.asarray(hybrid.isin(hybrid.tensor(x), [], invert=True)), np.ones_like(x, bool)
     )
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "mean", "nansum", "nanprod", "nanmean"])
+@pytest.mark.parametrize("wanted", ["complex64", "complex128"])
+def test_reductions_of_real_numbers_to_complex_ones(name, wanted) -> None:
+    function = getattr(hybrid, name)
+    for dtype in ("int64", "bool", "uint8", "float32", "float16", "bfloat16"):
+        x = hybrid.tensor([[1, 0, 1], [1, 1, 1]], dtype=dtype)
+        array = np.array([[1, 0, 1], [1, 1, 1]])
+        for axis in (None, 0, (0, 1), ()):
+            traced = hybrid.function(lambda x, axis=axis: function(x, axis=axis, dtype=wanted))
+            want = getattr(np, name)(array, axis=axis, dtype=wanted)
+            for got in (function(x, axis=axis, dtype=wanted), *[traced(x) for _ in range(3)]):
+                assert got.dtype.name == wanted
+                np.testing.assert_allclose(got.numpy(), want, rtol=1e-6)

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from numeric_calls import INF, NAN, agrees, call, draw, holed, spread
+from numeric_calls import INF, NAN, agrees, call, draw, holed, quiet, spread
 
 import hybrid
 from hybrid.core.errors import ArgumentError
@@ -222,3 +222,36 @@ def test_methods_are_the_functions():
     assert x.median().item() == 2.5 and x.quantile(0.0).item() == 1.0
     assert x.cumsum().tolist() == [3.0, 4.0, 6.0, 14.0] and x.ptp(0).tolist() == [1.0, 7.0]
     assert x.cumprod(1).tolist() == [[3.0, 3.0], [2.0, 16.0]]
+
+
+@pytest.mark.parametrize("name", ["quantile", "nanquantile", "percentile", "nanpercentile"])
+def test_weights_of_quantiles_are_checked(name):
+    function, more = getattr(hybrid, name), {"method": "inverted_cdf"}
+    bad = [0, 0, 0], [1, np.nan, 1], [1, np.inf, 1], [1, -1, 1]
+    for weights in bad:
+        with pytest.raises(ValueError), np.errstate(all="ignore"):
+            getattr(np, name)(np.array([1.0, 2.0, 3.0]), 0.5, weights=weights, **more)
+        with pytest.raises(ArgumentError, match=r"0 or more|NaN or infinity"):
+            function(hybrid.tensor([1.0, 2.0, 3.0]), 0.5, weights=weights, **more)
+
+
+@pytest.mark.parametrize("name", ["nanquantile", "nanpercentile"])
+def test_weights_beside_nan_are_not_asked_for(name):
+    ours, numpys, more = getattr(hybrid, name), getattr(np, name), {"method": "inverted_cdf"}
+    x = np.array([[1.0, 2.0, np.nan], [3.0, np.nan, np.nan], [np.nan] * 3])
+    for weights in ([[1, 2, 3]] * 3, [[1, 1, np.nan], [1, np.nan, np.inf], [0, 0, 0]]):
+        weights = np.array(weights, float)
+        got = ours(hybrid.tensor(x), [0.2, 0.5], axis=1, weights=weights, **more)
+        with quiet():
+            want = numpys(x, [0.2, 0.5], axis=1, weights=weights, **more)
+        np.testing.assert_array_equal(got.numpy(), want)
+    with pytest.raises(ArgumentError, match="all are 0"):
+        ours(hybrid.tensor(x), 0.5, axis=1, weights=np.array([0.0, 0.0, 9.0]), **more)
+    for shape, axis in (((0,), None), ((0, 3), 0), ((0, 3), 1), ((2, 0), None)):
+        empty = np.zeros(shape)
+        got = ours(hybrid.tensor(empty), 0.5, axis=axis, weights=empty, **more)
+        with quiet():
+            want = numpys(empty, 0.5, axis=axis, weights=empty, **more)
+        np.testing.assert_array_equal(got.numpy(), want)
+    with pytest.raises(hybrid.ShapeError, match="there is no element"):
+        hybrid.quantile(hybrid.zeros(0), 0.5, weights=hybrid.zeros(0), **more)
