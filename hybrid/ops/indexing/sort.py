@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import HOST
-from ...core.errors import ShapeError
+from ...core.errors import DTypeError, ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import normalize_axis, whole
 from ...ir.algorithm import Order, Search
@@ -31,7 +31,7 @@ from ..elementwise.logic import equal, logical_not, not_equal
 from ..elementwise.selection import clip
 from .along import take_along_axis
 from .host_sort import distinct, order_of, plain, sorted_lines
-from .index import take
+from .index import index_check, take
 
 Tensor = Any
 
@@ -211,14 +211,30 @@ SEARCH = register(
 )
 
 
+def _by(edges: Tensor, sorter: Any) -> Tensor:
+    """The edges in the order of `sorter`."""
+    order = as_tensor(sorter, edges.device)
+    if not dt.is_int(order.dtype) and order.size:
+        raise DTypeError(
+            f"searchsorted: sorter holds positions, which are integers, not {order.dtype.name}"
+        )
+    if order.shape != edges.shape:
+        raise ShapeError(
+            f"searchsorted: sorter of shape {order.shape} for edges of shape {edges.shape}; it is "
+            "the order of all of them, as argsort gives it"
+        )
+    return take_along_axis(edges, index_check(order, edges.shape[0], 0, wrap=False), 0)
+
+
 @public
 def searchsorted(
     edges: Tensor, x: Any, /, side: str = "left", sorter: Tensor | None = None
 ) -> Tensor:
     """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted.
 
-    side 'left' puts an equal element before, 'right' behind; ShapeError for edges of more
-    dimensions.
+    side 'left' puts an equal element before, 'right' behind.  `sorter` is the order of edges that
+    are not sorted, as `argsort` gives it.  ShapeError for edges of more dimensions and for a sorter
+    of another shape, DTypeError for one that holds no integers.
 
     >>> edges = hybrid.tensor([1.0, 2.0, 4.0])
     >>> hybrid.searchsorted(edges, hybrid.tensor([0.5, 2.0, 9.0]))
@@ -232,7 +248,7 @@ def searchsorted(
             "searchsorted takes a one-dimensional sorted tensor and side 'left' or 'right'"
         )
     if sorter is not None:
-        edges = take_along_axis(edges, sorter, 0)
+        edges = _by(edges, sorter)
     return bind(SEARCH, edges, x, right=side == "right")
 
 

@@ -57,6 +57,16 @@ def _ahead(coefficients: Tensor, size: int) -> Tensor:
     return concat([nothing, coefficients], 0)
 
 
+def _trimmed(coefficients: Tensor) -> Tensor:
+    """Coefficients from the first that is not 0, one at least."""
+    size = coefficients.shape[0]
+    if not size:
+        return zeros((1,), dtype=coefficients.dtype, device=coefficients.device)
+    places = np.flatnonzero(coefficients.numpy() != 0)
+    first = int(places[0]) if places.size else size - 1
+    return narrow(coefficients, 0, first, size - first) if first else coefficients
+
+
 def _order(what: str, m: Any) -> int:
     order = operator.index(m)
     if order < 0:
@@ -211,11 +221,16 @@ def polysub(a1: Any, a2: Any) -> Tensor:
 def polymul(a1: Any, a2: Any) -> Tensor:
     """The coefficients of the product of two polynomials.
 
+    First coefficients that are 0 are left out before, as by NumPy, which reads the data (`convolve`
+    does not).
+
     >>> hybrid.polymul([1, 2, 3], [9, 5, 1])
     tensor([ 9, 23, 38, 17,  3])
+    >>> hybrid.polymul([0, 0, 1], [0, 2])
+    tensor([2])
     """
     left, right = _coefficients("polymul", a1, a2)
-    return convolve(left, right)
+    return convolve(_trimmed(left), _trimmed(right))
 
 
 @public
@@ -223,12 +238,14 @@ def polydiv(u: Any, v: Any) -> tuple[Tensor, Tensor]:
     """The coefficients of quotient and remainder of two polynomials, as floats.
 
     Zeros at the head of the remainder go, so that its size depends on the data, which is read.
+    ShapeError for no coefficients.
 
     >>> hybrid.polydiv([3.0, 5.0, 2.0], [2.0, 1.0])
     (tensor([1.5 , 1.75]), tensor([0.25]))
     """
     left, right = (floating(t) for t in _coefficients("polydiv", u, v))
-    left, right = operands(left, right)
+    if not left.size or not right.size:
+        raise ShapeError(f"polydiv takes coefficients, not shapes {left.shape} and {right.shape}")
     wanted = dt.promote(left.dtype, right.dtype)
     rest, right = astype(left, wanted), astype(right, wanted)
     steps = left.shape[0] - right.shape[0] + 1

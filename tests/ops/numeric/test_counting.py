@@ -195,3 +195,29 @@ def test_the_difference_of_sets_keeps_the_dtype_of_the_first():
         x = hybrid.tensor([1, 0, 1], dtype=dtype)
         assert hybrid.setdiff1d(x, hybrid.tensor([0.0, 0.5])).dtype is x.dtype
     assert hybrid.setdiff1d(hybrid.tensor([200], dtype="uint8"), [1000]).tolist() == [200]
+
+
+def test_the_order_of_edges_that_are_searched():
+    edges, order = np.array([3.0, 1.0, 2.0]), np.array([1, 2, 0])
+    traced = hybrid.function(lambda e, s: hybrid.searchsorted(e, [0.5, 1.0, 2.5, 9.0], sorter=s))
+    for dtype in ("int64", "int32", "uint8"):
+        sorter = hybrid.tensor(order.astype(dtype))
+        for _ in range(3):
+            got = traced(hybrid.tensor(edges), sorter)
+            assert (
+                got.tolist() == np.searchsorted(edges, [0.5, 1.0, 2.5, 9.0], sorter=order).tolist()
+            )
+    x = hybrid.tensor(edges)
+    for wrong, error in (
+        ([0, 1], hybrid.ShapeError),
+        ([0, 1, 2, 0], hybrid.ShapeError),
+        ([[0, 1, 2]], hybrid.ShapeError),
+        (0, hybrid.ShapeError),
+        ([0.0, 1.0, 2.0], hybrid.DTypeError),
+        ([True, False, True], hybrid.DTypeError),
+        ([0, 1, 3], hybrid.IndexOutOfRange),
+        ([0, 1, -1], hybrid.IndexOutOfRange),
+    ):
+        with pytest.raises(error, match="sorter|out of range"):
+            hybrid.searchsorted(x, [2.5], sorter=wrong)
+    assert hybrid.searchsorted(hybrid.zeros(0), [1.0], sorter=[]).tolist() == [0]

@@ -180,3 +180,19 @@ def test_errors(n):
     error, wrong = ERRORS[n]
     with pytest.raises(error):
         wrong(hybrid.tensor([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize("name", ["polyadd", "polysub", "polymul"])
+def test_leading_zeros_and_no_coefficients(name):
+    given = [], [0], [0, 0], [0, 0, 1], [0, 1, 2], [3], [1, 0], [0, 0, 0, 2, 1]
+    for left in given:
+        for right in given:
+            arrays = [np.array(p, int) for p in (left, right)]
+            got = getattr(hybrid, name)(*map(hybrid.tensor, arrays))
+            assert got.tolist() == getattr(np, name)(*arrays).tolist(), (left, right)
+
+
+def test_division_by_no_coefficients():
+    for left, right in (([], [1.0]), ([1.0], []), ([], [])):
+        with pytest.raises(hybrid.ShapeError, match="polydiv takes coefficients"):
+            hybrid.polydiv(hybrid.tensor(left), hybrid.tensor(right))
