@@ -144,12 +144,7 @@ def round_to(self: Any, decimals: int = 0) -> Tensor:
     >>> x.round(2).tolist(), x.round().tolist()
     ([0.12, 2.5], [0.0, 2.0])
     """
-    count = operator.index(decimals)
-    if not count or (count > 0 and not dt.is_float(self._a.dtype)):
-        return ops.round(self)
-    scale = 10.0 ** abs(count)
-    result = ops.round(self * scale) / scale if count > 0 else ops.round(self / scale) * scale
-    return result if dt.is_float(self._a.dtype) else door.convert(result, self._a.dtype)
+    return ops.round(self, decimals)
 
 
 @public(hybrid=False, method=True)

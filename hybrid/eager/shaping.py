@@ -78,8 +78,9 @@ def _shape_of(args: tuple[Any, ...]) -> Any:
 
 
 @public(hybrid=False, method=True)
-def reshape(self: Tensor, *shape: Any) -> Tensor:
-    """The same elements in another shape; one size may be -1.
+def reshape(self: Tensor, *shape: Any, order: str = "C", copy: bool | None = None) -> Tensor:
+    """The same elements in another shape; one size may be -1.  `order` and `copy` are those of
+    `hybrid.reshape`.
 
     Raises ShapeError for another number of elements.
 
@@ -88,7 +89,7 @@ def reshape(self: Tensor, *shape: Any) -> Tensor:
     tensor([[0, 1, 2],
             [3, 4, 5]])
     """
-    return ops.reshape(self, _shape_of(shape))
+    return ops.reshape(self, _shape_of(shape), order, copy=copy)
 
 
 @public(hybrid=False, method=True)

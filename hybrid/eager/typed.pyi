@@ -299,7 +299,13 @@ class TensorMethods(Handle):
     def fill_(self, value: Any) -> Tensor:
         """Take one number everywhere as the new value; returns self."""
 
-    def flatten(self, start: builtins.int = 0, stop: builtins.int = -1) -> Tensor:
+    def flatten(
+        self,
+        start: Any = 0,
+        stop: builtins.int = -1,
+        *,
+        order: builtins.str = 'C',
+    ) -> Tensor:
         """Axes start..stop (inclusive) as one axis, as a tensor of its own: as NumPy's, it is no view, and writes to it stay in it (`reshape` and `ravel` are views where NumPy's are)."""
 
     def flip(self, axis: Any = None) -> Tensor:
@@ -613,8 +619,13 @@ class TensorMethods(Handle):
     def repeat(self, repeats: Any, axis: builtins.int | None = None) -> Tensor:
         """Each element `repeats` times along an axis (None: of the flattened tensor); a sequence or a tensor holds one count for each position of the axis, and is read on the host."""
 
-    def reshape(self, *shape: Any) -> Tensor:
-        """The same elements in another shape; one size may be -1."""
+    def reshape(
+        self,
+        *shape: Any,
+        order: builtins.str = 'C',
+        copy: builtins.bool | None = None,
+    ) -> Tensor:
+        """The same elements in another shape; one size may be -1. `order` and `copy` are those of `hybrid.reshape`."""
 
     def roll(self, shift: Any, axis: Any = None) -> Tensor:
         """Elements moved along axes, those pushed out at one end re-entering at the other."""
@@ -712,6 +723,7 @@ class TensorMethods(Handle):
         indices: Any,
         axis: builtins.int | None = None,
         *,
+        mode: builtins.str = 'raise',
         out: Any = None,
     ) -> Tensor:
         """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""

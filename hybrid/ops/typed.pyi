@@ -841,8 +841,8 @@ def conv_transpose2d(
 def convolve(a: Any, v: Any, mode: builtins.str = 'full') -> Tensor:
     """The convolution of two sequences: sum over k of a[k] * v[n - k]."""
 
-def copy(x: ArrayLike, /, out: Any = None) -> Tensor:
-    """The same elements in a tensor of their own."""
+def copy(a: Any) -> Tensor:
+    """The elements of a in a tensor of their own."""
 
 def copysign(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """|x| with the sign of y, that of zeros and infinities too; a NaN y counts as positive, whatever its sign bit: the sign of a NaN is unspecified here, and numpy.copysign of .numpy() reads it. The gradient at x = 0 is zero."""
@@ -1110,7 +1110,7 @@ def fabs(x: ArrayLike, /, out: Any = None) -> Tensor:
     """|x| as a floating number. The gradient at 0 is 0."""
 
 def fill_diagonal(a: ArrayLike, val: Any, wrap: builtins.bool = False) -> None:
-    """Write `val` (a number, or values that are repeated) on the main diagonal of `a`, in place; `wrap` goes on below it in a tall matrix."""
+    """Write `val` (a number, or values that are repeated) on the main diagonal of `a`, in place; `wrap` goes on below it in a tall matrix. No value leaves it as it is."""
 
 def fix(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x without its fraction. Integers stay as they are; the gradient is zero."""
@@ -1118,7 +1118,13 @@ def fix(x: ArrayLike, /, out: Any = None) -> Tensor:
 def flatnonzero(a: ArrayLike) -> Tensor:
     """Row-major positions (int64) of the elements that are not zero; reads the data on the host."""
 
-def flatten(x: ArrayLike, start: builtins.int = 0, stop: builtins.int = -1) -> Tensor:
+def flatten(
+    x: ArrayLike,
+    start: Any = 0,
+    stop: builtins.int = -1,
+    *,
+    order: builtins.str = 'C',
+) -> Tensor:
     """Axes start..stop (inclusive) as one axis, as a tensor of its own: as NumPy's, it is no view, and writes to it stay in it (`reshape` and `ravel` are views where NumPy's are)."""
 
 def flip(x: ArrayLike, axis: Any = None) -> Tensor:
@@ -1876,7 +1882,7 @@ def pad(
     *,
     constant_values: Any = 0,
 ) -> Tensor:
-    """NumPy's pad: widths as an int, (before, after), or one pair per axis."""
+    """NumPy's pad: widths, and `constant_values`, as one, (before, after), or one pair per axis."""
 
 def partition(a: ArrayLike, kth: Any, axis: builtins.int | None = -1) -> Tensor:
     """a with the kth smallest element (or several) along an axis (None: of the flattened tensor) in its sorted place, none larger before and none smaller behind it; the order within these parts is unspecified."""
@@ -2098,7 +2104,13 @@ def remainder(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
 def repeat(x: ArrayLike, repeats: Any, axis: builtins.int | None = None) -> Tensor:
     """Each element `repeats` times along an axis (None: of the flattened tensor); a sequence or a tensor holds one count for each position of the axis, and is read on the host."""
 
-def reshape(x: ArrayLike, shape: Any, *, copy: builtins.bool | None = None) -> Tensor:
+def reshape(
+    x: ArrayLike,
+    shape: Any,
+    order: builtins.str = 'C',
+    *,
+    copy: builtins.bool | None = None,
+) -> Tensor:
     """x under another shape; one size may be -1."""
 
 def resize(a: ArrayLike, new_shape: Any) -> Tensor:
@@ -2169,7 +2181,7 @@ def selu(x: ArrayLike) -> Tensor:
     """1.0507 * elu(x, 1.6733): the self-normalising elu."""
 
 def setdiff1d(ar1: Any, ar2: Any, assume_unique: builtins.bool = False) -> Tensor:
-    """The distinct values of ar1 that ar2 does not hold, in increasing order (in that of ar1 with `assume_unique`); reads the data."""
+    """The distinct values of ar1 that ar2 does not hold, in increasing order (in that of ar1 with `assume_unique`) and in its dtype; reads the data."""
 
 def setitem(x: ArrayLike, key: Any, value: Any) -> Tensor:
     """A tensor like x after x[key] = value; the last write to an element stays."""
@@ -2289,6 +2301,7 @@ def take(
     indices: Any,
     axis: builtins.int | None = None,
     *,
+    mode: builtins.str = 'raise',
     out: Any = None,
 ) -> Tensor:
     """Slices of x at integer indices along an axis (None: of the flattened tensor); negative ones wrap."""

@@ -50,7 +50,7 @@ FOREIGN = {
     ("ops/randoms/methods.py", "p.name"),
     ("ops/randoms/vectors.py", "method"),
     ("ops/arrange", "bitorder"),
-    ("ops/arrange", "mode"),
+    ("ops/indexing/index.py", "mode"),
     ("ops/arrange/writing.py", "casting"),
     ("ops/build/matrices.py", "indexing"),
     ("ops/indexing/sort.py", "side"),

@@ -20,7 +20,7 @@ from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, MapOp, Op, register
 from ...ir.scalar.program import Builder, Val
 from ..axes.slices import narrow
-from ..axes.views import moveaxis, reshape
+from ..axes.views import in_columns, moveaxis, reshape
 from ..base.common import ints
 from ..base.surface import public
 from ..build.create import arange, zeros
@@ -33,9 +33,8 @@ from ..elementwise.logic import (
     bitwise_right_shift,
     not_equal,
 )
-from ..indexing.index import index_check
-from .shapes import in_columns, ravel
-from .writing import positions
+from ..indexing.index import index_check, positions
+from .shapes import ravel
 
 Ints = tuple[int, ...]
 Tensor = Any

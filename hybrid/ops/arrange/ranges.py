@@ -39,9 +39,9 @@ def _count(num: Any, what: str) -> int:
 def _ends(*values: Any) -> list[Tensor]:
     """Tensors of the ends, floats where all are integers: differences of these may wrap."""
     tensors = operands(*values, whole=dt.default_float)
-    if any(dt.is_inexact(t.dtype) for t in tensors):
+    if any(dt.is_inexact(tensor.dtype) for tensor in tensors):
         return tensors
-    return [astype(t, dt.default_float) for t in tensors]
+    return [astype(tensor, dt.default_float) for tensor in tensors]
 
 
 def _placed(made: Tensor, axis: int, dtype: Any) -> Tensor:

@@ -24,9 +24,8 @@ from ..elementwise.logic import logical_not
 from ..elementwise.selection import where as _where
 from ..indexing.along import take_along_axis
 from ..indexing.getitem import getitem, nonzero, setitem
-from ..indexing.index import gather_axes, take
+from ..indexing.index import gather_axes, positions, take
 from .shapes import ravel
-from .writing import positions
 
 Tensor = Any
 _NOTHING: Any = object()  # where `where` gets one argument

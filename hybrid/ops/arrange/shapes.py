@@ -13,14 +13,24 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.errors import ArgumentError, ShapeError
+from ...core.errors import ShapeError
 from ...core.shapes import as_shape, normalize_axes, normalize_axis, whole
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
 from ..axes.slices import flip, narrow
-from ..axes.views import RESHAPE, apart, broadcast_to, moveaxis, permute_dims, reshape
+from ..axes.views import (
+    RESHAPE,
+    apart,
+    broadcast_to,
+    in_columns,
+    moveaxis,
+    permute_dims,
+    reshape,
+    reversed_axes,
+)
 from ..base.surface import public
 from ..build.create import zeros
+from ..elementwise.arithmetic import clone
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -114,15 +124,20 @@ def ravel(a: Tensor, order: str = "C") -> Tensor:
     (tensor([1, 2, 3, 4]), tensor([1, 3, 2, 4]))
     """
     a = as_tensor(a)
-    return reshape(transpose(a) if in_columns(order, "ravel") else a, (a.size,))
+    return reshape(reversed_axes(a) if in_columns(order, "ravel") else a, (a.size,))
 
 
-def in_columns(order: str, what: str) -> bool:
-    """Whether an order is 'F'; how a value lies in memory, which 'A' and 'K' ask for, cannot be
-    seen: they are 'C'."""
-    if order not in ("C", "F", "A", "K"):
-        raise ArgumentError(f"{what}: order is 'C', 'F', 'A' or 'K', not {order!r}")
-    return order == "F"
+@public
+def copy(a: Any) -> Tensor:
+    """The elements of a in a tensor of their own.
+
+    >>> x = hybrid.tensor([1.0, 2.0])
+    >>> y = hybrid.copy(x)
+    >>> y[0] = 5.0
+    >>> x, y
+    (tensor([1., 2.]), tensor([5., 2.]))
+    """
+    return clone(a)
 
 
 @public

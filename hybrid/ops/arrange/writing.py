@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.errors import ArgumentError, DTypeError, ShapeError
+from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes
 from ...ir.door.bind import as_tensor, store
 from ...ir.door.foreign import is_number, number_dtype
@@ -21,11 +21,10 @@ from ..base.surface import public
 from ..build.create import zeros
 from ..build.join import slice_set
 from ..elementwise.arithmetic import clone
-from ..elementwise.rounding import remainder
-from ..elementwise.selection import clip, where
+from ..elementwise.selection import where
 from ..indexing.along import put_along
 from ..indexing.getitem import nonzero
-from ..indexing.index import index_check, scatter_set
+from ..indexing.index import positions, scatter_set
 from .shapes import cycled, ravel
 
 Tensor = Any
@@ -105,23 +104,6 @@ def put(a: Tensor, ind: Any, v: Any, mode: str = "raise") -> None:
     rows = ravel(positions(ind, a.size, mode, "put", device=a.device))
     if rows.size:
         _put_rows(a, rows, cycled(given, rows.size))
-
-
-def positions(
-    given: Any, extent: int, mode: str, what: str, *, device: Any, wrap: bool = True
-) -> Any:
-    """Integer positions in 0..extent-1 by NumPy's modes; `wrap`: 'raise' takes negative ones."""
-    if mode == "raise":
-        return index_check(given, extent, 0, wrap=wrap, device=device)
-    if mode not in ("wrap", "clip"):
-        raise ArgumentError(f"{what}: mode is 'raise', 'wrap' or 'clip', not {mode!r}")
-    index = as_tensor(given, device)
-    if not dt.is_int(index.dtype) and index.size:
-        raise DTypeError(f"{what}: positions must be integers, not {index.dtype.name}")
-    if not extent:
-        return index_check(index, extent, 0)
-    moved = remainder(index, extent) if mode == "wrap" else clip(index, 0, extent - 1)
-    return index_check(moved, extent, 0)
 
 
 @public

@@ -15,11 +15,12 @@ import numpy as np
 
 from ...core.aval import Aval
 from ...core.cache import keep
-from ...core.errors import ShapeError
+from ...core.errors import ArgumentError, ShapeError
 from ...core.shapes import (
     as_shape,
     broadcast_shapes,
     broadcast_strides,
+    items_of,
     normalize_axes,
     normalize_axis,
     reshape_strides,
@@ -99,19 +100,43 @@ RESHAPE: Op = register(
 )
 
 
+def in_columns(order: str, what: str, orders: str = "CFAK") -> bool:
+    """Whether an order is 'F'; how a value lies in memory, which 'A' and 'K' ask for, cannot be
+    seen: they are 'C'."""
+    if not isinstance(order, str) or order not in tuple(orders):
+        named = ", ".join(map(repr, orders[:-1]))
+        raise ArgumentError(f"{what}: order is {named} or {orders[-1]!r}, not {order!r}")
+    return order == "F"
+
+
+def reversed_axes(x: Tensor) -> Tensor:
+    """x with all axes in reverse order."""
+    return permute_dims(x, tuple(range(x.ndim))[::-1])
+
+
 @public
-def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
+def reshape(x: Tensor, shape: Any, order: str = "C", *, copy: bool | None = None) -> Tensor:
     """x under another shape; one size may be -1.
 
-    The result shows x's elements, and a write goes through, unless `copy` is true.
+    The result shows x's elements, and a write goes through, unless `copy` is true.  With order 'F'
+    elements are taken and placed with the first index running fastest; 'A' is 'C'.
 
     ShapeError where the elements do not fill the shape.
 
     >>> hybrid.reshape(hybrid.arange(6), (2, -1))
     tensor([[0, 1, 2],
             [3, 4, 5]])
+    >>> hybrid.reshape(hybrid.arange(6), (2, 3), order="F")
+    tensor([[0, 2, 4],
+            [1, 3, 5]])
     """
     key = None
+    if hasattr(order, "__index__"):
+        raise ArgumentError("reshape: the sizes are one argument: hybrid.reshape(x, (2, 3))")
+    if order != "C" and in_columns(order, "reshape", "CFA"):
+        shape = (shape,) if hasattr(shape, "__index__") else items_of(shape, "reshape: shape")
+        turned = reversed_axes(as_tensor(x))
+        return reversed_axes(reshape(turned, tuple(shape)[::-1], copy=copy))
     if copy:
         x = clone(x)
     if type(shape) is tuple and _ints(shape):
@@ -120,7 +145,7 @@ def reshape(x: Tensor, shape: Any, *, copy: bool | None = None) -> Tensor:
         if found is not None:
             return run(found, (x,))
     x = as_tensor(x)
-    shape = (shape,) if hasattr(shape, "__index__") else tuple(shape)
+    shape = (shape,) if hasattr(shape, "__index__") else items_of(shape, "reshape: shape")
     shape = tuple(operator.index(n) for n in shape)
     if -1 in shape:
         known = prod(n for n in shape if n != -1)
@@ -148,16 +173,22 @@ def apart(op: Op, x: Tensor, **params: Any) -> Tensor:
 
 
 @public(method=True)
-def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
+def flatten(x: Tensor, start: Any = 0, stop: int = -1, *, order: str = "C") -> Tensor:
     """Axes start..stop (inclusive) as one axis, as a tensor of its own: as NumPy's, it is no view,
     and writes to it stay in it (`reshape` and `ravel` are views where NumPy's are).
 
+    With order 'F', which may stand in the place of `start`, the first of these axes runs fastest.
     ShapeError for an axis out of range, or where stop comes before start.
 
     >>> hybrid.flatten(hybrid.zeros(2, 3, 4, 5), 1, 2).shape
     (2, 12, 5)
+    >>> hybrid.flatten(hybrid.tensor([[1, 2], [3, 4]]), "F")
+    tensor([1, 3, 2, 4])
     """
     x = as_tensor(x)
+    if isinstance(start, str):
+        order, start = start, 0
+    columns = in_columns(order, "flatten")
     shape: Ints = (1,)
     if x.ndim:
         left, right = (normalize_axis(end, x.ndim, "flatten") for end in (start, stop))
@@ -166,6 +197,9 @@ def flatten(x: Tensor, start: int = 0, stop: int = -1) -> Tensor:
                 f"flatten: axis {stop} comes before axis {start} of {x.ndim} dimensions"
             )
         shape = x.shape[:left] + (prod(x.shape[left : right + 1]),) + x.shape[right + 1 :]
+        if columns:
+            axes = range(x.ndim)
+            x = permute_dims(x, (*axes[:left], *axes[left : right + 1][::-1], *axes[right + 1 :]))
     return apart(RESHAPE, x, shape=shape)
 
 

@@ -310,11 +310,12 @@ def _pad_edges(operand: Tensor, axis: int, before: int, after: int, mode: str) -
 
 @public
 def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
-    """NumPy's pad: widths as an int, (before, after), or one pair per axis.
+    """NumPy's pad: widths, and `constant_values`, as one, (before, after), or one pair per axis.
 
     Modes: 'constant', 'edge', 'reflect', 'wrap'.  `nn.functional.pad` is PyTorch's.
 
-    ShapeError for negative widths, and for more than `reflect` or `wrap` can give.
+    ShapeError for negative widths, for more than `reflect` or `wrap` can give, and for values that
+    do not fit.
 
     >>> hybrid.pad(hybrid.tensor([1, 2, 3]), (1, 2), constant_values=9)
     tensor([9, 1, 2, 3, 9, 9])
@@ -332,6 +333,8 @@ def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: A
         begin, step = tuple(b for b, _ in widths), (1,) * x.ndim
         if isinstance(constant_values, (int, float)) and _is_plus_zero(constant_values):
             return embed(x, shape, begin, step)
+        if isinstance(constant_values, (list, tuple)) or getattr(constant_values, "ndim", 0) > 0:
+            return _pad_pairs(x, widths, constant_values)
         return slice_set(
             full(shape, constant_values, dtype=x.dtype, device=x.device), x, begin, step
         )
@@ -341,6 +344,26 @@ def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: A
         if before or after:
             x = _pad_edges(x, axis, before, after, mode)
     return x
+
+
+def _pad_pairs(padded: Tensor, widths: Sequence[tuple[int, int]], given: Any) -> Tensor:
+    """Padded with values for each side of each axis; corners have those of the last axis."""
+    values, ndim = store(given, padded.dtype, padded.device), padded.ndim
+    try:
+        values = broadcast_to(values, (ndim, 2))
+    except ShapeError:
+        raise ShapeError(
+            f"pad: constant_values of shape {values.shape} are no number, no pair (before, after) "
+            f"and no pair for each of {ndim} axes"
+        ) from None
+    for axis, pair in enumerate(widths):
+        pieces = []
+        for side, width in enumerate(pair):
+            shape = (*padded.shape[:axis], width, *padded.shape[axis + 1 :])
+            value = narrow(narrow(values, 0, axis, 1), 1, side, 1)
+            pieces.append(broadcast_to(reshape(value, (1,) * ndim), shape))
+        padded = concat([pieces[0], padded, pieces[1]], axis)
+    return padded
 
 
 def _is_plus_zero(value: float) -> bool:

@@ -201,7 +201,6 @@ clone: Function = public(
         (tensor([1., 2.]), tensor([5., 2.]))
         """,
     ),
-    hybrid=("clone", "copy"),
 )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.shapes import broadcast_shapes
+from ...core.errors import ArgumentError
+from ...core.shapes import broadcast_shapes, whole
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
@@ -92,6 +93,7 @@ _round: Function = function_of(
 
 
 ROUND: Op = _round.op  # type: ignore[attr-defined]
+_MOST_DECIMALS = 308
 
 
 @public(hybrid=("round", "around"))
@@ -99,13 +101,20 @@ def round(x: Tensor, decimals: int = 0) -> Tensor:
     """x rounded to the nearest multiple of 10^-decimals, halves to even;
     computed as NumPy does, by scaling; both parts of complex numbers.
 
+    ArgumentError for more than 308 decimals.
+
     >>> hybrid.round(hybrid.tensor([0.5, 1.5, -2.5]))
     tensor([ 0.,  2., -2.])
     >>> hybrid.round(hybrid.tensor([3.14159, 2.71828]), 2)
     tensor([3.14, 2.72])
     """
+    decimals = whole(decimals or 0, "round: decimals")
     if not decimals:
         return _round(x)
+    if builtins.abs(decimals) > _MOST_DECIMALS:
+        raise ArgumentError(
+            f"round: decimals is {decimals}; no dtype holds 10 to a power beyond {_MOST_DECIMALS}"
+        )
     dtype, scale = as_tensor(x)._a.dtype, 10.0 ** builtins.abs(decimals)
     if decimals > 0:
         return divide(_round(multiply(x, scale)), scale) if dt.is_inexact(dtype) else _round(x)

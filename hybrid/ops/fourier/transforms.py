@@ -78,7 +78,9 @@ def _sizes(samples: Tensor, given: Sizes, axes: tuple[int, ...], name: str) -> t
     """How many samples each of the axes is transformed with; -1: with those that it has."""
     if given is None:
         given = (-1,) * len(axes)
-    found = [samples.shape[a] if s == -1 else _size(s, name) for a, s in zip(axes, given)]
+    found = [
+        samples.shape[axis] if size == -1 else _size(size, name) for axis, size in zip(axes, given)
+    ]
     if not all(found):
         raise ArgumentError(f"{name}: an axis of shape {samples.shape} has no samples")
     return tuple(found)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import HOST, Aval, Device
-from ...core.errors import DTypeError, ShapeError
+from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes, normalize_axis
 from ...ir.algorithm import Assign
 from ...ir.door.bind import as_tensor, bind, store
@@ -30,7 +30,8 @@ from ..build.create import arange, zeros, zeros_like
 from ..build.join import stack
 from ..elementwise.arithmetic import add, multiply
 from ..elementwise.logic import equal
-from ..elementwise.selection import where
+from ..elementwise.rounding import remainder
+from ..elementwise.selection import clip, where
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -124,6 +125,31 @@ def index_check(
             f"indices must be integers, not {tensor.dtype.name}; convert with .astype('int64')"
         )
     return bind(INDEX, tensor, size=size, axis=axis, wrap=wrap, ignore=ignore)
+
+
+def positions(
+    given: Any,
+    extent: int,
+    mode: str,
+    what: str,
+    *,
+    axis: int = 0,
+    device: Device = HOST,
+    wrap: bool = True,
+) -> Tensor:
+    """Integer positions in 0..extent-1 by NumPy's modes; `wrap`: 'raise' takes negative ones."""
+    if mode == "raise":
+        return index_check(given, extent, axis, wrap=wrap, device=device)
+    if mode not in ("wrap", "clip"):
+        raise ArgumentError(f"{what}: mode is 'raise', 'wrap' or 'clip', not {mode!r}")
+    index = as_tensor(given, device)
+    if not dt.is_int(index.dtype) and index.size:
+        raise DTypeError(f"{what}: positions must be integers, not {index.dtype.name}")
+    if not extent:
+        return index_check(index, extent, axis)
+    index = index if index.dtype is dt.uint64 else astype(index, dt.int64)
+    moved = remainder(index, extent) if mode == "wrap" else clip(index, 0, extent - 1)
+    return index_check(moved, extent, axis)
 
 
 # ---- gather
@@ -221,11 +247,12 @@ def gather_rows(operand: Tensor, rows: Tensor) -> Tensor:
 
 
 @public(method=True)
-def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
+def take(x: Tensor, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Tensor:
     """Slices of x at integer indices along an axis (None: of the flattened tensor);
     negative ones wrap.
 
-    ShapeError for an axis out of range, IndexOutOfRange for an index.
+    ShapeError for an axis out of range, IndexOutOfRange for an index; mode 'wrap' takes indices
+    modulo the size, 'clip' the nearest one.
 
     >>> hybrid.take(hybrid.tensor([[1, 2], [3, 4], [5, 6]]), [2, 0, -1], axis=0)
     tensor([[5, 6],
@@ -236,7 +263,8 @@ def take(x: Tensor, indices: Any, axis: int | None = None) -> Tensor:
     if axis is None:
         x, axis = reshape(x, (x.size,)), 0
     along = normalize_axis(axis, x.ndim, "take")
-    return gather_axes(x, [index_check(indices, x.shape[along], along, device=x.device)], along)
+    index = positions(indices, x.shape[along], mode, "take", axis=along, device=x.device)
+    return gather_axes(x, [index], along)
 
 
 @public(method=True)

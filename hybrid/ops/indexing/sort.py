@@ -213,17 +213,18 @@ SEARCH = register(
 
 def _by(edges: Tensor, sorter: Any) -> Tensor:
     """The edges in the order of `sorter`."""
-    order = as_tensor(sorter, edges.device)
-    if not dt.is_int(order.dtype) and order.size:
+    permutation = as_tensor(sorter, edges.device)
+    if not dt.is_int(permutation.dtype) and permutation.size:
         raise DTypeError(
-            f"searchsorted: sorter holds positions, which are integers, not {order.dtype.name}"
+            "searchsorted: sorter holds positions, which are integers, not "
+            f"{permutation.dtype.name}"
         )
-    if order.shape != edges.shape:
+    if permutation.shape != edges.shape:
         raise ShapeError(
-            f"searchsorted: sorter of shape {order.shape} for edges of shape {edges.shape}; it is "
-            "the order of all of them, as argsort gives it"
+            f"searchsorted: sorter of shape {permutation.shape} for edges of shape {edges.shape}; "
+            "it is the order of all of them, as argsort gives it"
         )
-    return take_along_axis(edges, index_check(order, edges.shape[0], 0, wrap=False), 0)
+    return take_along_axis(edges, index_check(permutation, edges.shape[0], 0, wrap=False), 0)
 
 
 @public

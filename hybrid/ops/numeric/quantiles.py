@@ -150,8 +150,8 @@ def _wide(q: Any, dtype: np.dtype) -> np.dtype:
     return dt.float64 if strong else dtype
 
 
-def _no_element(what: str, axis: Any, x: Tensor) -> ShapeError:
-    return ShapeError(f"{what}: there is no element along axis {axis} of shape {x.shape}")
+def _no_element(what: str, axis: Any, operand: Tensor) -> ShapeError:
+    return ShapeError(f"{what}: there is no element along axis {axis} of shape {operand.shape}")
 
 
 def _nothing(rows: Tensor, shares: np.ndarray, kept: Ints, keepdims: bool) -> Tensor:

@@ -28,9 +28,10 @@ def _hosts(left: Tensor, right: Tensor) -> list[np.ndarray]:
     mixed = dt.is_inexact(left.dtype) is not dt.is_inexact(right.dtype)
     common = apart(left.dtype, right.dtype)
     tensors = [
-        astype(t, common) if dt.is_inexact(t.dtype) or not mixed else t for t in (left, right)
+        astype(tensor, common) if dt.is_inexact(tensor.dtype) or not mixed else tensor
+        for tensor in (left, right)
     ]
-    return [t.numpy().astype(dt.compute_type(t.dtype), copy=False) for t in tensors]
+    return [tensor.numpy().astype(dt.compute_type(tensor.dtype), copy=False) for tensor in tensors]
 
 
 def _found(function: Callable[..., Any], left: Any, right: Any, **more: Any) -> Any:
@@ -87,7 +88,8 @@ def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Tensor:
     """
     left, right = operands(ar1, ar2, compares=True)
     with plain_floats():
-        found = np.setdiff1d(*_hosts(left, right), assume_unique=assume_unique)
+        first, second = _hosts(left, right)
+        found = np.setdiff1d(first, second, assume_unique)
     return astype(as_tensor(found, left.device), left.dtype)
 
 

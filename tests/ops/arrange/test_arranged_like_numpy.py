@@ -255,3 +255,93 @@ def test_the_step_between_tensors() -> None:
         assert isinstance(found, hybrid.Tensor) and isinstance(step, hybrid.Tensor)
         np.testing.assert_allclose(found.numpy(), want)
         np.testing.assert_allclose(step.numpy(), their)
+
+
+@pytest.mark.parametrize("order", ["C", "F", "A"])
+def test_orders_of_reshape_and_flatten(order):
+    for shape, new in (
+        ((2, 3), 6),
+        ((2, 3, 4), (4, -1)),
+        ((3, 4), (2, 3, 2)),
+        ((), (1, 1)),
+        ((0, 3), (3, 0)),
+    ):
+        array = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+        x, want = hybrid.tensor(array), array.reshape(new, order=order)
+        method = hybrid.function(lambda x, new=new: x.reshape(new, order=order))
+        for got in (
+            hybrid.reshape(x, new, order),
+            x.reshape(new, order=order),
+            *[method(x) for _ in range(3)],
+        ):
+            assert got.shape == want.shape and got.tolist() == want.tolist()
+        assert x.flatten(order).tolist() == array.flatten(order).tolist()
+        assert hybrid.flatten(x, order=order).tolist() == array.flatten(order).tolist()
+    x = hybrid.ones((2, 3), requires_grad=True)
+    weights = hybrid.arange(6.0)
+    (hybrid.reshape(x, 6, order=order) * weights).sum().backward()
+    assert x.grad.tolist() == np.arange(6.0).reshape((2, 3), order=order).tolist()
+    part = hybrid.flatten(hybrid.tensor(np.arange(24).reshape(2, 3, 4)), 1, 2, order=order)
+    assert part.tolist() == [a.flatten(order).tolist() for a in np.arange(24).reshape(2, 3, 4)]
+
+
+@pytest.mark.parametrize("mode", ["wrap", "clip"])
+def test_take_with_positions_outside(mode):
+    array = np.arange(12).reshape(3, 4)
+    x = hybrid.tensor(array)
+    for dtype in ("int64", "int8"):
+        index = np.array([[5, -7], [2, 0]], dtype)
+        traced = hybrid.function(lambda x, i: hybrid.take(x, i, 1, mode=mode))
+        for axis in (None, 0, 1):
+            want = np.take(array, index, axis, mode=mode)
+            assert hybrid.take(x, index, axis, mode=mode).tolist() == want.tolist()
+            assert x.take(index, axis, mode=mode).tolist() == want.tolist()
+        for _ in range(3):
+            got = traced(x, hybrid.tensor(index))
+            assert got.tolist() == np.take(array, index, 1, mode=mode).tolist()
+    many = hybrid.arange(300)
+    assert hybrid.take(many, hybrid.tensor([255], dtype="uint8"), mode=mode).tolist() == [255]
+    with pytest.raises(hybrid.ArgumentError, match="mode is 'raise', 'wrap' or 'clip'"):
+        hybrid.take(x, 0, mode="far")
+    with pytest.raises(hybrid.DTypeError, match="positions must be integers"):
+        hybrid.take(x, [0.5], mode=mode)
+
+
+VALUES = [7, (1, 2), ((1, 2),), ((1, 2), (3, 4)), ((5,), (6,)), [[1.5, 2], [3, 4]], (8,)]
+
+
+@pytest.mark.parametrize("values", VALUES, ids=str)
+def test_pad_with_a_value_for_each_side(values):
+    for array in (np.arange(6).reshape(2, 3), np.arange(6.0, dtype="float32").reshape(2, 3)):
+        for widths in (1, (2, 0), ((1, 0), (0, 3))):
+            want = np.pad(array, widths, constant_values=values)
+            pad = hybrid.function(lambda x, w=widths: hybrid.pad(x, w, constant_values=values))
+            for _ in range(3):
+                got = pad(hybrid.tensor(array)).numpy()
+                assert got.dtype == want.dtype and got.tolist() == want.tolist()
+    given = hybrid.tensor([1.0, 2.0], requires_grad=True)
+    hybrid.pad(hybrid.zeros((2, 2)), ((1, 0), (0, 2)), constant_values=given).sum().backward()
+    assert given.grad.tolist() == [2.0, 6.0]
+
+
+UNCLEAR = [
+    (lambda x: hybrid.reshape(x, None), "reshape: shape is None"),
+    (lambda x: hybrid.reshape(x, 2, 3), "the sizes are one argument"),
+    (lambda x: hybrid.reshape(x, 6, order="K"), "order is 'C', 'F' or 'A', not 'K'"),
+    (lambda x: hybrid.flatten(x, "G"), "flatten: order is 'C', 'F', 'A' or 'K'"),
+    (lambda x: hybrid.round(x, 400), "round: decimals is 400"),
+    (lambda x: x.round(-400), "round: decimals is -400"),
+    (lambda x: hybrid.round(x, 1.5), "round: decimals is 1.5: it has to be an integer"),
+    (lambda x: hybrid.copy(b=x), "copy.. got an unexpected keyword argument 'b'"),
+    (lambda x: hybrid.pad(x, 1, constant_values=(1, 2, 3)), "pad: constant_values of shape"),
+]
+
+
+@pytest.mark.parametrize("call, message", UNCLEAR)
+def test_messages_name_the_argument(call, message):
+    with pytest.raises(hybrid.HybridError, match=message):
+        call(hybrid.tensor(np.arange(6.0).reshape(2, 3)))
+
+
+def test_a_copy_takes_numpys_keyword():
+    assert hybrid.copy(a=[1, 2]).tolist() == [1, 2]

@@ -14,7 +14,7 @@ INTS = {d: np.array([0, 1, 2, 3, 7, 100, 127], d) for d in ("int8", "int32", "in
 for name, ints in INTS.items():
     INTS[name] = ints if name[0] == "u" else np.concatenate([ints, -ints - 1]).astype(name)
 ALIASES = """absolute=abs arccos=acos arccosh=acosh arcsin=asin arcsinh=asinh arctan=atan
-    arctan2=atan2 arctanh=atanh around=round bitwise_not=bitwise_invert concatenate=concat copy=clone
+    arctan2=atan2 arctanh=atanh around=round bitwise_not=bitwise_invert concatenate=concat
     degrees=rad2deg fix=trunc invert=bitwise_invert left_shift=bitwise_left_shift mod=remainder
     radians=deg2rad right_shift=bitwise_right_shift row_stack=vstack true_divide=divide"""
 
