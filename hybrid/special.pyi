@@ -29,7 +29,7 @@ def betainc(alpha: ArrayLike, omega: ArrayLike, point: ArrayLike, /) -> Tensor:
     """The regularised incomplete beta function: the integral of t^(a-1) (1-t)^(b-1) from 0 to x, over beta(a, b). NaN for negative a or b and for x outside of [0, 1]."""
 
 def betaincc(alpha: ArrayLike, omega: ArrayLike, point: ArrayLike, /) -> Tensor:
-    """1 - betainc(a, b, x), with all digits where it is small and x above (a + 1) / (a + b + 2). Domain and gradient are those of betainc."""
+    """1 - betainc(a, b, x), with all digits where it is small. Domain and gradient are those of betainc."""
 
 def betainccinv(a: ArrayLike, b: ArrayLike, y: ArrayLike) -> Tensor:
     """x with betaincc(a, b, x) = y: 1 - betaincinv(b, a, y)."""
@@ -91,8 +91,8 @@ def exprel(x: ArrayLike, /, out: Any = None) -> Tensor:
 def factorial(n: ArrayLike, exact: builtins.bool = False) -> Tensor:
     """n! = gamma(n + 1) as a floating number, 0 for n < 0."""
 
-def fdtr(dfn: ArrayLike, dfd: ArrayLike, x: ArrayLike) -> Tensor:
-    """The distribution function of the F distribution with dfn and dfd degrees of freedom."""
+def fdtr(upper: ArrayLike, lower: ArrayLike, place: ArrayLike, /) -> Tensor:
+    """The distribution function of the F distribution with dfn and dfd degrees of freedom; NaN unless both are above 0 and x is not negative. The gradient is that by x; by the degrees of freedom it raises UnsupportedError."""
 
 def gamma(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The gamma function: (x - 1)! for whole x. Signed infinities at the zeros, NaN at the other poles."""
@@ -184,8 +184,8 @@ def rel_entr(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
 def softmax(x: ArrayLike, axis: Any = None) -> Tensor:
     """exp(x) divided by its sum over axes, all of them where axis is None; `hybrid.softmax` is over the last one."""
 
-def stdtr(df: ArrayLike, t: ArrayLike) -> Tensor:
-    """The distribution function of Student's t distribution with df degrees of freedom."""
+def stdtr(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+    """The distribution function of Student's t distribution with df degrees of freedom; NaN unless df > 0, that of the normal distribution for infinite df. The gradient is that by t; by df it raises UnsupportedError."""
 
 def xlog1py(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x log(1 + y), 0 for x = 0 unless y is NaN. There the gradient by x is 0 for y <= -1."""

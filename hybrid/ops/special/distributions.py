@@ -12,17 +12,15 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...core.errors import UnsupportedError
-from ...ir.door.bind import as_tensor
 from ...ir.door.flat import function_of
 from ...ir.op import Op, map_op
 from ..base.common import draw, ints
 from ..base.surface import public
 from ..elementwise.arithmetic import add, divide, multiply, negative, square, subtract
-from ..elementwise.functions import log, log1p
-from ..elementwise.logic import greater
-from ..elementwise.selection import where
+from ..elementwise.functions import exp, log, log1p, sqrt
 from ..formulas import special as F
-from .gammas import digamma
+from .entropies import xlogy
+from .gammas import betaln, digamma
 from .oracles import beta as log_beta
 from .oracles import gammaln as log_gamma
 from .oracles import incomplete, incomplete_beta, oracle
@@ -241,9 +239,8 @@ betainc: Function = public(
         """The regularised incomplete beta function: the integral of t^(a-1) (1-t)^(b-1) from 0 to
         x, over beta(a, b).  NaN for negative a or b and for x outside of [0, 1].
 
-        The side of (a + 1) / (a + b + 2) that x is on is computed.  Above it the error is 4 last
-        places of 1: for b far below 1 small results have less digits.  The gradient is that by
-        x; by a and b it raises UnsupportedError.
+        Small results keep their digits on both sides of (a + 1) / (a + b + 2).  The gradient is
+        that by x; by a and b it raises UnsupportedError.
 
         >>> hybrid.special.betainc(2.0, 3.0, hybrid.tensor([0.0, 0.25, 0.5, 1.0]))
         tensor([0.    , 0.2617, 0.6875, 1.    ])
@@ -257,8 +254,8 @@ betaincc: Function = public(
         "betaincc",
         F.betaincc,
         True,
-        """1 - betainc(a, b, x), with all digits where it is small and x above (a + 1) / (a + b +
-        2).  Domain and gradient are those of betainc.
+        """1 - betainc(a, b, x), with all digits where it is small.  Domain and gradient are those
+        of betainc.
 
         >>> hybrid.special.betaincc(2.0, 3.0, hybrid.tensor([0.0, 0.25, 0.5, 1.0]))
         tensor([1.    , 0.7383, 0.3125, 0.    ])
@@ -269,25 +266,93 @@ betaincc: Function = public(
 )
 
 
-@public(hybrid=False, special=True)
-def stdtr(df: Tensor, t: Tensor) -> Tensor:
-    """The distribution function of Student's t distribution with df degrees of freedom.
-
-    >>> hybrid.special.stdtr(3.0, hybrid.tensor([-3.182, 0.0, 3.182]))
-    tensor([0.025, 0.5  , 0.975])
-    """
-    t = as_tensor(t)
-    ratio = divide(df, add(square(t), df))
-    tail = multiply(betainc(multiply(df, 0.5), 0.5, ratio), 0.5)
-    return where(greater(t, 0.0), subtract(1.0, tail), tail)
+# ---- made of the incomplete beta function
+def _student_samples(rng: np.random.Generator) -> Any:
+    """Whole df, by which there is no gradient."""
+    for first, second in (((7,), (7,)), ((3, 5), (5,)), ((), ()), ((0, 2), (0, 2))):
+        yield [ints(rng, *first, low=1, high=25), draw(rng, *second, low=-4.0, high=4.0)], {}
 
 
-@public(hybrid=False, special=True)
-def fdtr(dfn: Tensor, dfd: Tensor, x: Tensor) -> Tensor:
-    """The distribution function of the F distribution with dfn and dfd degrees of freedom.
+def _student_reference(df: np.ndarray, t: np.ndarray) -> Any:
+    tails = incomplete_beta(df / 2, np.full_like(t, 0.5), df / (df + t * t)) / 2
+    return np.where(t > 0, 1 - tails, tails)
 
-    >>> hybrid.special.fdtr(2.0, 5.0, hybrid.tensor([0.0, 1.0, 5.786]))
-    tensor([0.    , 0.5688, 0.95  ])
-    """
-    scaled = multiply(x, dfn)
-    return betainc(multiply(dfn, 0.5), multiply(dfd, 0.5), divide(scaled, add(scaled, dfd)))
+
+def _student_vjp(gradient: Tensor, out: Tensor, df: Tensor, t: Tensor) -> tuple[Any, Any]:
+    def by_t() -> Tensor:
+        rest = multiply(log1p(square(divide(t, sqrt(df)))), multiply(add(df, 1.0), -0.5))
+        height = exp(subtract(rest, betaln(multiply(df, 0.5), 0.5)))
+        return multiply(gradient, divide(height, sqrt(df)))
+
+    return no_slope, by_t
+
+
+stdtr: Function = public(
+    map_op(
+        "stdtr",
+        2,
+        F.stdtr,
+        vjp=_student_vjp,
+        reference=oracle(_student_reference),
+        result="float",
+        accepts="f",
+        samples=_student_samples,
+        ulp=16.0,
+        keeps=frozenset(["0", "1"]),
+        doc="""The distribution function of Student's t distribution with df degrees of freedom;
+        NaN unless df > 0, that of the normal distribution for infinite df.  The gradient is that by
+        t; by df it raises UnsupportedError.
+
+        >>> hybrid.special.stdtr(3.0, hybrid.tensor([-3.182, 0.0, 3.182]))
+        tensor([0.025, 0.5  , 0.975])
+        """,
+    ),
+    hybrid=False,
+    special=True,
+)
+
+
+def _f_samples(rng: np.random.Generator) -> Any:
+    """Whole dfn and dfd, by which there is no gradient."""
+    for first, second in (((7,), (7,)), ((3, 5), (5,)), ((), ()), ((0, 2), (0, 2))):
+        whole = [ints(rng, *first, low=1, high=25) for _ in range(2)]
+        yield [*whole, draw(rng, *second, low=0.1, high=3.0)], {}
+
+
+def _f_reference(dfn: np.ndarray, dfd: np.ndarray, x: np.ndarray) -> Any:
+    return incomplete_beta(dfn / 2, dfd / 2, dfn * x / (dfn * x + dfd))
+
+
+def _f_vjp(gradient: Tensor, out: Tensor, dfn: Tensor, dfd: Tensor, x: Tensor) -> Any:
+    def by_x() -> Tensor:
+        first, second, ratio = multiply(dfn, 0.5), multiply(dfd, 0.5), divide(dfn, dfd)
+        rise = add(xlogy(subtract(first, 1.0), x), multiply(first, log(ratio)))
+        fall = multiply(add(first, second), log1p(multiply(ratio, x)))
+        return multiply(gradient, exp(subtract(subtract(rise, fall), betaln(first, second))))
+
+    return no_slope, no_slope, by_x
+
+
+fdtr: Function = public(
+    map_op(
+        "fdtr",
+        3,
+        F.fdtr,
+        vjp=_f_vjp,
+        reference=oracle(_f_reference),
+        result="float",
+        accepts="f",
+        samples=_f_samples,
+        ulp=16.0,
+        keeps=frozenset(["0", "1", "2"]),
+        doc="""The distribution function of the F distribution with dfn and dfd degrees of freedom;
+        NaN unless both are above 0 and x is not negative.  The gradient is that by x; by the
+        degrees of freedom it raises UnsupportedError.
+
+        >>> hybrid.special.fdtr(2.0, 5.0, hybrid.tensor([0.0, 1.0, 5.786]))
+        tensor([0.    , 0.5688, 0.95  ])
+        """,
+    ),
+    hybrid=False,
+    special=True,
+)

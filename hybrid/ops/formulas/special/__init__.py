@@ -24,6 +24,7 @@ from .information import (
 from .integrals import dawsn, exp1, expi, expn
 from .modified import i0, i0e, i1, i1e, k0, k0e, k1, k1e
 from .normal import erfcinv, erfcx, erfinv, log_ndtr, ndtr, ndtri
+from .odds import fdtr, stdtr
 from .zeta import polygamma, zeta
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "expi",
     "expn",
     "exprel",
+    "fdtr",
     "gamma",
     "gamma_density",
     "gammainc",
@@ -69,6 +71,7 @@ __all__ = [
     "polygamma",
     "rel_entr",
     "sinc",
+    "stdtr",
     "xlog1py",
     "xlogy",
     "y0",

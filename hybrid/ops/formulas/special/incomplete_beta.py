@@ -1,7 +1,8 @@
 """The regularised incomplete beta function; alpha, omega and point are DLMF's a, b and x.
 
-Invariant: the side of the mean that x is on is computed, the other is 1 minus it; every sum has a
-fixed number of terms, enough wherever it is taken.
+Invariant: the side of the mean that x is on is computed, the other is 1 minus it, but where a small
+parameter makes that one small (`beta_rest`); x and 1 - x are both given, neither is made of the
+other; every sum has a fixed number of terms, enough wherever it is taken.
 Method: a continued fraction (DLMF 8.17.22) from its end; where a and b are at least 20 and x is
 near the mean, Laplace's method to all orders (`_slopes`).
 """
@@ -13,18 +14,21 @@ from ..error import erfcx_numerator
 from ..logarithm import log_tail
 from ..power import exp2_pair, log2_pair
 from ..tools import INF, NAN, Pair, clamp, divide_pair, horner, two_prod, two_sum
+from .beta_rest import Share, chosen, rest_of_small
 from .gamma import gamma_small
 from .tables.gamma import GAMMA_FACTOR
 
-__all__ = ["beta_density", "betainc", "betaincc"]
+__all__ = ["beta_density", "betainc", "betaincc", "of_shares"]
 
 _LARGE = 20.0
 _REACH = 0.49  # T^2 / min(a, b) up to which the series serves
-_DEPTH = {"f32": 22, "f64": 58}
-_SLOW = {"f32": 0.9, "f64": 1.8}  # below, x (a + b) is too small for the other side's fraction
+_DEPTH = {"f32": 22, "f64": 80}
+_SLOW = {"f32": 0.9, "f64": 1.2}  # below, x (a + b) is too small for the other side's fraction
+_FAR = 0.1  # but where x is not
 _TERMS = {"f32": 13, "f64": 27}
 _CLOSE = {"f32": 2.0**-7, "f64": 2.0**-10}
 _LIMIT = {"f32": 155.0, "f64": 1090.0}
+_LITTLE = 1.0
 _LOG2E = 1.4426950408889634
 _LN2 = 0.6931471805599453
 _ROOT_HALF = 0.7071067811865476
@@ -53,24 +57,33 @@ def _gamma_scaled(algebra: Builder, argument: Val) -> Val:
     return algebra.select(small, algebra.select(argument > 0, near, 1.0), far)
 
 
-def _log2_ratio(algebra: Builder, point: Pair, total: Pair, alpha: Val) -> Pair:
+def _log2_ratio(algebra: Builder, point: Share, total: Pair, alpha: Val) -> Pair:
     """log2(x (a + b) / a)."""
-    product, low = two_prod(algebra, point[0], total[0])
-    low = low + algebra.fma(point[0], total[1], point[1] * total[0])
+    value, value_low = point.high, point.low
+    if point.far is not None:
+        value = algebra.select(point.far, 1.0, value)
+        value_low = algebra.select(point.far, 0.0, value_low)
+    product, low = two_prod(algebra, value, total[0])
+    low = low + algebra.fma(value, total[1], value_low * total[0])
     quotient, quotient_low = divide_pair(algebra, product, alpha, low)
     high, rest = log2_pair(algebra, quotient)
-    return high, algebra.fma(quotient_low / quotient, _LOG2E, rest)
+    rest = algebra.fma(quotient_low / quotient, _LOG2E, rest)
+    if point.far is None or point.log2 is None:
+        return high, rest
+    high, lost = two_sum(high, algebra.select(point.far, point.log2[0], 0.0))
+    return high, rest + (lost + algebra.select(point.far, point.log2[1], 0.0))
 
 
-def _distance(algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair) -> Val:
+def _distance(algebra: Builder, alpha: Val, omega: Val, point: Share, opposite: Share) -> Val:
     """b x - a y."""
-    first, first_low = two_prod(algebra, point[0], omega)
-    second, second_low = two_prod(algebra, opposite[0], alpha)
-    return (first - second) + ((first_low - second_low) + (point[1] * omega - opposite[1] * alpha))
+    first, first_low = two_prod(algebra, point.high, omega)
+    second, second_low = two_prod(algebra, opposite.high, alpha)
+    lows = point.low * omega - opposite.low * alpha
+    return (first - second) + ((first_low - second_low) + lows)
 
 
 def _exponent(
-    algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair, total: Pair
+    algebra: Builder, alpha: Val, omega: Val, point: Share, opposite: Share, total: Pair
 ) -> Pair:
     """log2 of x^a y^b / (mean^a (1 - mean)^b), at most 0, and its low part."""
     parts = []
@@ -140,20 +153,20 @@ def _laplace(algebra: Builder, alpha: Val, omega: Val, total: Val, power: Val, p
 
 
 def _fraction(
-    algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair, total: Val
+    algebra: Builder, alpha: Val, omega: Val, point: Share, opposite: Share, total: Val
 ) -> Val:
     """What x^a y^b / (a beta(a, b)) is divided by: the even part of the continued fraction, whose
     terms are positive on this side of the mean (DiDonato and Morris, ACM TOMS 18, 1992)."""
     margin = 1.0 - _distance(
         algebra, alpha, omega, point, opposite
     )  # a y - b x + 1 does not cancel in x near 1
-    above = opposite[0] + 1.0
-    result = _partial(alpha, omega, point[0], above, margin, _DEPTH[alpha.type])
+    above = opposite.high + 1.0
+    result = _partial(alpha, omega, point.high, above, margin, _DEPTH[alpha.type])
     for step in reversed(range(1, _DEPTH[alpha.type] + 1)):
         share = 1.0 / (alpha + float(2 * step - 1))
-        top = (alpha + float(step - 1)) * share * ((total + float(step - 1)) * point[0] * share)
-        top = top * ((omega - float(step)) * point[0] * float(step))
-        result = _partial(alpha, omega, point[0], above, margin, step - 1) + top / result
+        top = (alpha + float(step - 1)) * share * ((total + float(step - 1)) * point.high * share)
+        top = top * ((omega - float(step)) * point.high * float(step))
+        result = _partial(alpha, omega, point.high, above, margin, step - 1) + top / result
     return result / alpha
 
 
@@ -167,7 +180,7 @@ def _partial(alpha: Val, omega: Val, point: Val, above: Val, margin: Val, step: 
 
 
 def _front(
-    algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair, total: Pair
+    algebra: Builder, alpha: Val, omega: Val, point: Share, opposite: Share, total: Pair
 ) -> tuple[Val, Val, Val]:
     """(x^a y^b / (a beta(a, b)), e^(-T^2/2), -T^2/2 in base 2)."""
     exponent, rest = _exponent(algebra, alpha, omega, point, opposite, total)
@@ -176,13 +189,13 @@ def _front(
     return power * (omega / total[0] * scales[2] / (scales[0] * scales[1])), power, exponent
 
 
-def _smaller(algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pair) -> Val:
+def _smaller(algebra: Builder, alpha: Val, omega: Val, point: Share, opposite: Share) -> Val:
     """The lower function for x below (a + 1)/(a + b + 2)."""
     total = two_sum(alpha, omega)
     front, power, exponent = _front(algebra, alpha, omega, point, opposite, total)
     plain = front / _fraction(algebra, alpha, omega, point, opposite, total[0])
     height = algebra.max(-exponent * _LN2, algebra.const(alpha.type, 0.0))  # T^2 / 2
-    below = point[0] * omega < opposite[0] * alpha
+    below = point.high * omega < opposite.high * alpha
     place = algebra.sqrt(height + height)
     place = algebra.select(below, -place, place)
     smallest = algebra.min(alpha, omega)
@@ -192,24 +205,40 @@ def _smaller(algebra: Builder, alpha: Val, omega: Val, point: Pair, opposite: Pa
 
 def beta_density(algebra: Builder, alpha: Val, omega: Val, point: Val) -> Val:
     """x^(a - 1) (1 - x)^(b - 1) / beta(a, b) for a, b > 0 and 0 < x < 1."""
-    rest = two_sum(algebra.const(alpha.type, 1.0), -point)
-    low = (point, algebra.const(alpha.type, 0.0))
+    low, rest = _shares(algebra, point)
     front, _, _ = _front(algebra, alpha, omega, low, rest, two_sum(alpha, omega))
     inside = (alpha > 0) & (omega > 0) & (point > 0) & (point < 1.0)
-    return algebra.select(inside, front * (alpha / point / rest[0]), NAN)
+    return algebra.select(inside, front * (alpha / point / rest.high), NAN)
+
+
+def _shares(algebra: Builder, point: Val) -> tuple[Share, Share]:
+    """x and 1 - x."""
+    rest, lost = two_sum(algebra.const(point.type, 1.0), -point)
+    return Share(point, algebra.const(point.type, 0.0)), Share(rest, lost)
+
+
+def of_shares(
+    algebra: Builder, alpha: Val, omega: Val, point: Share, rest: Share, upper: bool = False
+) -> Val:
+    """The lower function (or the upper one) for a, b > 0, where rest is 1 - x."""
+    total, slow = alpha + omega + 2.0, _SLOW[point.high.type]
+    below_end = (rest.high * total >= slow) | (rest.high >= _FAR)
+    above_start = (point.high * total >= slow) | (point.high >= _FAR)
+    # what is wanted itself where its parameter is so small that it may be far below 1
+    little = (alpha if upper else omega) < _LITTLE
+    above = point.high > (alpha + 1.0) / total
+    swap = (above | little) if upper else (above & ~little)
+    swap = (swap | ~below_end) & (~below_end | above_start)
+    first, second = algebra.select(swap, omega, alpha), algebra.select(swap, alpha, omega)
+    low, high = chosen(algebra, swap, rest, point), chosen(algebra, swap, point, rest)
+    tail = _smaller(algebra, first, second, low, high)
+    other = algebra.select(first < 1.0, rest_of_small(algebra, first, second, low), 1.0 - tail)
+    return algebra.select(~swap if upper else swap, other, tail)
 
 
 def _either(algebra: Builder, alpha: Val, omega: Val, point: Val, upper: bool) -> Val:
     zero, one = algebra.const(alpha.type, 0.0), algebra.const(alpha.type, 1.0)
-    rest, lost = two_sum(one, -point)
-    total, slow = alpha + omega + 2.0, _SLOW[point.type]
-    swap = point > (alpha + 1.0) / total
-    swap = (swap | (rest * total < slow)) & ((rest * total < slow) | (point * total >= slow))
-    first, second = algebra.select(swap, omega, alpha), algebra.select(swap, alpha, omega)
-    low = (algebra.select(swap, rest, point), algebra.select(swap, lost, zero))
-    high = (algebra.select(swap, point, rest), algebra.select(swap, zero, lost))
-    tail = _smaller(algebra, first, second, low, high)
-    result = algebra.select(~swap if upper else swap, 1.0 - tail, tail)
+    result = of_shares(algebra, alpha, omega, *_shares(algebra, point), upper)
     none, all_ = (one, zero) if upper else (zero, one)
     result = algebra.select((alpha == 0) | (omega == INF), all_, result)
     result = algebra.select((omega == 0) | (alpha == INF), none, result)
