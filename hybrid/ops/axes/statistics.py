@@ -23,7 +23,7 @@ from ..base.surface import public
 from ..elementwise.arithmetic import abs, divide, multiply, square, subtract
 from ..elementwise.logic import equal, not_equal
 from ..elementwise.powers import power
-from ..elementwise.selection import where
+from ..elementwise.selection import flat_quotient, where
 from .extremes import max as max_
 from .extremes import min as min_
 from .reduce import mean
@@ -93,9 +93,7 @@ std_root = function_of(
         "std_root",
         1,
         lambda algebra, operand: algebra.sqrt(operand),
-        vjp=lambda gradient, out, operand: (
-            where(equal(out, 0.0), 0.0, divide(gradient, multiply(out, 2.0))),
-        ),
+        vjp=lambda gradient, out, operand: (flat_quotient(gradient, multiply(out, 2.0)),),
         reference=lambda operand: np.sqrt(wide(operand)),
         result="float",
         accepts="f",
@@ -121,9 +119,7 @@ NORM = register(
         accepts="f",
         ulp=4.0,
         vjp=lambda gradient, out, operand, axes: (
-            multiply(
-                spread_row(where(equal(out, 0), 0, divide(gradient, out)), operand, axes), operand
-            ),
+            multiply(spread_row(flat_quotient(gradient, out), operand, axes), operand),
         ),
         reference=_norm_reference,
         samples=shapes_of(ROWS),

@@ -21,18 +21,13 @@ from ...ir.tensor import Handle
 from .. import formulas as F
 from ..base.common import wide
 from ..base.surface import public
-from .arithmetic import divide, multiply, reciprocal, reference_of, square, subtract
+from .arithmetic import multiply, reciprocal, reference_of, square, subtract
 from .functions import log, sqrt
 from .logic import equal, greater_equal, logical_and
-from .selection import where
+from .selection import flat_quotient, where
 
 Tensor = Any
 Function = Callable[..., Any]
-
-
-def _direction(operand: Tensor, length: Tensor) -> Tensor:
-    """operand / length, 0 where there is no length."""
-    return where(equal(length, 0.0), 0.0, divide(operand, length))
 
 
 hypot: Function = public(
@@ -44,8 +39,8 @@ hypot: Function = public(
         accepts="f",
         facts=frozenset(["commutative"]),
         vjp=lambda gradient, out, left, right: (
-            lambda: multiply(gradient, _direction(left, out)),
-            lambda: multiply(gradient, _direction(right, out)),
+            lambda: multiply(gradient, flat_quotient(left, out)),
+            lambda: multiply(gradient, flat_quotient(right, out)),
         ),
         reference=reference_of(np.hypot),
         doc="""sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's.

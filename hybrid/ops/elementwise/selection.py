@@ -24,7 +24,17 @@ from ...ir.tensor import Handle
 from ..base.common import SHAPE_ONLY
 from ..base.surface import public
 from ..formulas import tools
-from .arithmetic import COMMUTATIVE, FLOATS, clone, is_bool, multiply, positive, reference_of, sign
+from .arithmetic import (
+    COMMUTATIVE,
+    FLOATS,
+    clone,
+    divide,
+    is_bool,
+    multiply,
+    positive,
+    reference_of,
+    sign,
+)
 from .logic import equal, greater, less, less_equal, logical_and, logical_or
 
 Tensor = Any
@@ -50,6 +60,13 @@ where: Function = function_of(
         doc="x where the condition holds, else y.",
     )
 )
+
+
+def flat_quotient(dividend: Tensor, length: Tensor) -> Tensor:
+    """dividend / length, flat where the length is 0: no quotient by 0 is ever made, as derivatives
+    and transposes of it would multiply by its infinity what the selection made 0."""
+    none = equal(length, 0)
+    return where(none, 0, divide(dividend, where(none, 1, length)))
 
 
 def _to_odd(algebra: Builder, operand: Val) -> Val:

@@ -17,8 +17,7 @@ from .. import formulas as F
 from ..base.surface import public
 from .arithmetic import add, divide, multiply, negative, reference_of, square, subtract
 from .functions import rsqrt, unary
-from .logic import equal
-from .selection import where
+from .selection import flat_quotient
 
 Tensor = Any
 Function = Callable[..., Any]
@@ -214,7 +213,7 @@ atanh: Function = public(
 def _atan2_scale(gradient: Tensor, right: Tensor, left: Tensor) -> Tensor:
     """gradient / (width^2 + height^2), 0 at the origin."""
     norm = add(square(left), square(right))
-    return where(equal(norm, 0.0), 0.0, divide(gradient, norm))
+    return flat_quotient(gradient, norm)
 
 
 atan2: Function = public(

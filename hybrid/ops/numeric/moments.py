@@ -17,6 +17,7 @@ from ..axes.extremes import max as max_
 from ..axes.extremes import min as min_
 from ..axes.reduce import mean
 from ..axes.reduce import sum as sum_
+from ..axes.statistics import std_root
 from ..axes.views import broadcast_to, matrix_transpose, reshape
 from ..axes.windows import diagonal
 from ..base.common import real_only
@@ -26,8 +27,7 @@ from ..build.join import concat
 from ..build.pairs import complex_of, parts_of
 from ..complex.arithmetic import conj, real
 from ..elementwise.arithmetic import divide, multiply, reciprocal, subtract
-from ..elementwise.functions import sqrt
-from ..elementwise.logic import less
+from ..elementwise.logic import equal, less, logical_or
 from ..elementwise.selection import clip, where
 from ..products.contract import matmul
 from .ranks import floating
@@ -200,7 +200,7 @@ def cov(
 @public
 def corrcoef(x: Tensor, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Tensor:
     """The correlation coefficients of variables, as `cov` takes them: between -1 and 1 (both
-    parts of complex ones).
+    parts of complex ones).  Those of a variable that is constant are NaN and have the gradient 0.
 
     >>> hybrid.corrcoef(hybrid.tensor([[1.0, 2.0, 4.0], [3.0, 2.0, 0.0]]))
     tensor([[ 1., -1.],
@@ -208,9 +208,15 @@ def corrcoef(x: Tensor, y: Any = None, rowvar: bool = True, *, dtype: Any = None
     """
     found = cov(x, y, rowvar, dtype=dtype)
     if found.ndim == 0:
-        return divide(found, found)
-    spread = sqrt(real(diagonal(found)))
-    scaled = divide(divide(found, reshape(spread, (-1, 1))), spread)
+        none = equal(found, 0.0)
+        return where(none, float("nan"), divide(found, where(none, 1.0, found)))
+    spread = std_root(real(diagonal(found)))
+    # no quotient by 0 is made, so that the other coefficients have gradients
+    none = equal(spread, 0.0)
+    divisor = where(none, 1.0, spread)
+    scaled = divide(divide(found, reshape(divisor, (-1, 1))), divisor)
     if dt.is_complex(scaled.dtype):
-        return complex_of(*[clip(part, -1.0, 1.0) for part in parts_of(scaled)])
-    return clip(scaled, -1.0, 1.0)
+        scaled = complex_of(*[clip(part, -1.0, 1.0) for part in parts_of(scaled)])
+    else:
+        scaled = clip(scaled, -1.0, 1.0)
+    return where(logical_or(reshape(none, (-1, 1)), none), float("nan"), scaled)
