@@ -862,7 +862,7 @@ def corrcoef(
     *,
     dtype: Any = None,
 ) -> Tensor:
-    """The correlation coefficients of variables, as `cov` takes them: between -1 and 1 (both parts of complex ones)."""
+    """The correlation coefficients of variables, as `cov` takes them: between -1 and 1 (both parts of complex ones). Those of a variable that is constant are NaN and have the gradient 0."""
 
 def correlate(a: Any, v: Any, mode: builtins.str = 'valid') -> Tensor:
     """The cross-correlation of two sequences: sum over n of a[n + k] * conj(v[n]); modes are those of `convolve`."""

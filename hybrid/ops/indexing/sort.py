@@ -1,7 +1,8 @@
 """Sorting, searching and sets, computed by NumPy on the CPU and by kernels on a card.
 
 Invariant: NaN sorts last and counts as larger than every number; sorts are stable.  Results whose
-shape depends on the data (unique) are no ops: they read the data and return fresh tensors.
+shape depends on the data (unique) are no ops: they read the data and return fresh tensors, or
+elements at positions that they found where these have a gradient.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ...core.errors import DTypeError, ShapeError
 from ...core.floating import plain_floats
 from ...core.shapes import normalize_axis, whole
 from ...ir.algorithm import Order, Search
-from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import as_tensor, bind, grad_enabled, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
 from ..axes.extremes import any as any_
@@ -307,9 +308,19 @@ def _distinct(
     x: Tensor, first: bool, inverse: bool, counts: bool, equal_nan: bool
 ) -> list[Tensor | None]:
     """The distinct values and what else was asked, on the tensor's device."""
+    followed = has_gradient(x)
     with plain_floats():
-        found = distinct(x.numpy(), first, inverse, counts, equal_nan)
-    return [None if part is None else as_tensor(part, x.device) for part in found]
+        found = distinct(x.numpy(), first or followed, inverse, counts, equal_nan)
+    parts = [None if part is None else as_tensor(part, x.device) for part in found]
+    if followed:
+        parts[0] = take(reshape(x, (-1,)), parts[1])
+        parts[1] = parts[1] if first else None
+    return parts
+
+
+def has_gradient(x: Tensor) -> bool:
+    """Whether elements of x that are selected by its data have to be taken on the tape."""
+    return x._node is not None and grad_enabled() and dt.is_inexact(x.dtype)
 
 
 def _found(operand: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -386,7 +397,7 @@ def unique(
 
     With the `return_` arguments a tuple: the values, their first positions, the positions of all
     elements among the values, how often each occurs.  `equal_nan`: NaN occurs once (in
-    `unique_values` each is a value of its own).
+    `unique_values` each is a value of its own).  The gradient of a value goes to its first element.
 
     >>> hybrid.unique(hybrid.tensor([3, 1, 3, 2]))
     tensor([1, 2, 3])
@@ -398,15 +409,24 @@ def unique(
     if axis is None:
         found = _distinct(x, *asked, bool(equal_nan))
     else:
-        along = normalize_axis(axis, x.ndim, "unique")
-        with plain_floats():
-            unique_of: Any = np.unique
-            parts = unique_of(plain(x.numpy()), *asked, along, equal_nan=bool(equal_nan))
-        parts = parts if isinstance(parts, tuple) else (parts,)
-        found = [as_tensor(np.asarray(part), x.device) for part in parts]
-        found[0] = astype(found[0], x.dtype)
+        found = _distinct_slices(x, asked, normalize_axis(axis, x.ndim, "unique"), bool(equal_nan))
     values, *rest = [part for part in found if part is not None]
     return (values, *rest) if rest else values
+
+
+def _distinct_slices(
+    x: Tensor, asked: tuple[bool, bool, bool], axis: int, equal_nan: bool
+) -> list[Tensor]:
+    followed, (first, *others) = has_gradient(x), asked
+    with plain_floats():
+        unique_of: Any = np.unique
+        parts = unique_of(plain(x.numpy()), first or followed, *others, axis, equal_nan=equal_nan)
+    parts = parts if isinstance(parts, tuple) else (parts,)
+    found = [as_tensor(np.asarray(part), x.device) for part in parts]
+    found[0] = take(x, found[1], axis) if followed else astype(found[0], x.dtype)
+    if followed and not first:
+        del found[1]
+    return found
 
 
 @public

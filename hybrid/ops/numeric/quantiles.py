@@ -1,6 +1,7 @@
 """Medians and quantiles, of all elements and of those that are not NaN.
 
-Invariant: results are selected elements, or lie between two of them; gradients go to these alone.
+Invariant: results are selected elements, or lie between two of them; gradients go to these and, by
+the slope between the two, to the quantile that was asked for.
 Places are computed in float64, whatever the dtype (R. J. Hyndman and Y. Fan, Sample Quantiles in
 Statistical Packages, The American Statistician 50, 1996).
 """
@@ -15,8 +16,9 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...core.shapes import normalize_axes
-from ...ir.door.bind import as_tensor
+from ...ir.door.bind import as_tensor, grad_enabled
 from ...ir.door.bind import convert as astype
+from ...ir.tensor import Handle
 from ..axes.cumulative import cumulative_sum
 from ..axes.extremes import any as any_
 from ..axes.reduce import mean
@@ -117,6 +119,24 @@ def _shares(q: Any, what: str, limit: float = 1.0) -> np.ndarray:
     return shares / limit
 
 
+def _moving(q: Any, shares: np.ndarray, limit: float) -> Tensor | None:
+    """Zeros in a row, one a quantile, with the gradient of the shares; None where q has none."""
+    if not isinstance(q, Handle) or q._node is None or not grad_enabled():
+        return None
+    if not dt.is_float(q.dtype):
+        return None
+    asked = divide(astype(reshape(q, (-1,)), dt.float64), limit)
+    return subtract(asked, as_tensor(shares.reshape(-1), q.device))
+
+
+def _slope(count: int, method: str) -> float:
+    """How fast the place moves with the share."""
+    if method in ("midpoint", "averaged_inverted_cdf"):
+        return 0.0
+    ends = [_virtual_place(np, float(count), share, method)[0] for share in (0.0, 1.0)]
+    return float(ends[1] - ends[0])
+
+
 def _between(low: Tensor, high: Tensor, upper: Tensor) -> Tensor:
     """From one tensor to another, from the nearer end."""
     distance = subtract(high, low)
@@ -161,9 +181,9 @@ def _nothing(rows: Tensor, shares: np.ndarray, kept: Ints, keepdims: bool) -> Te
 
 
 def _quantile(
-    what: str, a: Any, q: Any, shares: np.ndarray, axis: Any, method: str, keepdims: bool
+    what: str, a: Any, q: Any, limit: float, axis: Any, method: str, keepdims: bool
 ) -> Tensor:
-    x = as_tensor(a)
+    x, shares = as_tensor(a), _shares(q, what, limit)
     _check(what, x, method, None)
     rows, kept = lines(x, axis, what)
     count = rows.shape[-1]
@@ -181,7 +201,11 @@ def _quantile(
             astype(t, dtype)
             for t in (result, narrow(found, found.ndim - 1, len(below), len(below)))
         ]
-        result = _between(ends[0], ends[1], astype(as_tensor(upper, x.device), dtype))
+        part = astype(as_tensor(upper, x.device), dtype)
+        moving = _moving(q, shares, limit)
+        if moving is not None:
+            part = add(part, astype(multiply(moving, _slope(count, method)), dtype))
+        result = _between(ends[0], ends[1], part)
     if floats:
         result = where(isnan(last), astype(last, result.dtype), result)
     return _ahead(result, shares.shape, kept, keepdims)
@@ -205,10 +229,11 @@ def _weights_of(what: str, x: Tensor, weights: Any, axis: Any) -> Tensor:
 
 
 def _weighted(
-    what: str, a: Any, shares: np.ndarray, axis: Any, keepdims: bool, weights: Any, nans: bool
+    what: str, a: Any, q: Any, limit: float, axis: Any, keepdims: bool, weights: Any, nans: bool
 ) -> Tensor:
     """The first element, in order, at which the weights up to it reach the share of all."""
     x = as_tensor(a)
+    shares = _shares(q, what, limit)
     rows, kept = lines(x, axis, what)
     loads, _ = lines(astype(_weights_of(what, x, weights, axis), dt.float64), axis, what)
     count = rows.shape[-1]
@@ -255,7 +280,9 @@ def quantile(
     "closest_observation", the continuous "interpolated_inverted_cdf", "hazen", "weibull", "linear",
     "median_unbiased" and "normal_unbiased", and "lower", "higher", "midpoint" and "nearest".  NaN
     where an element is.  Integers give float32 where a value lies between two of them.  Gradients
-    go to the elements that were selected, as in PyTorch.
+    go to the elements that were selected, as in PyTorch, and to q by the slope between two elements
+    (of the upper interval where q meets an element; 0 for the last element and wherever the result
+    does not move with q).
 
     ArgumentError for a q out of range or an unknown method, ShapeError where there is no element.
 
@@ -265,11 +292,10 @@ def quantile(
     >>> hybrid.quantile(x, 0.5, method="lower")
     tensor(2.)
     """
-    shares = _shares(q, "quantile")
     if weights is not None:
         _check("quantile", as_tensor(a), method, weights)
-        return _weighted("quantile", a, shares, axis, keepdims, weights, False)
-    return _quantile("quantile", a, q, shares, axis, method, keepdims)
+        return _weighted("quantile", a, q, 1.0, axis, keepdims, weights, False)
+    return _quantile("quantile", a, q, 1.0, axis, method, keepdims)
 
 
 @public
@@ -287,11 +313,10 @@ def percentile(
     >>> hybrid.percentile(hybrid.tensor([[1.0, 2.0], [3.0, 6.0]]), 50, axis=1)
     tensor([1.5, 4.5])
     """
-    shares = _shares(q, "percentile", 100.0)
     if weights is not None:
         _check("percentile", as_tensor(a), method, weights)
-        return _weighted("percentile", a, shares, axis, keepdims, weights, False)
-    return _quantile("percentile", a, q, shares, axis, method, keepdims)
+        return _weighted("percentile", a, q, 100.0, axis, keepdims, weights, False)
+    return _quantile("percentile", a, q, 100.0, axis, method, keepdims)
 
 
 @public(method=True)
@@ -324,19 +349,21 @@ def median(a: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 # ---- without NaN
 def _nan_quantile(
-    what: str, a: Any, q: Any, shares: np.ndarray, axis: Any, method: str, keepdims: bool
+    what: str, a: Any, q: Any, limit: float, axis: Any, method: str, keepdims: bool
 ) -> Tensor:
     """Quantiles of the elements that are no NaN: how many there are is known for each line."""
     x = as_tensor(a)
     real_only(what, x)
     if not dt.is_float(x.dtype):
-        return _quantile(what, x, q, shares, axis, method, keepdims)
+        return _quantile(what, x, q, limit, axis, method, keepdims)
     _check(what, x, method, None)
+    shares = _shares(q, what, limit)
     rows, kept = lines(x, axis, what)
     if not rows.shape[-1]:
         return _nothing(rows, shares, kept, keepdims)
     count = sum_(astype(logical_not(isnan(rows)), dt.float64), axis=-1, keepdims=True)
-    wanted = as_tensor(shares.reshape(-1), x.device)
+    wanted, moving = as_tensor(shares.reshape(-1), x.device), _moving(q, shares, limit)
+    wanted = wanted if moving is None else add(wanted, moving)
     low, high, upper = _places(_TENSORS, count, wanted, method)
     ordered = elements_at(rows, None)
     below, above = (
@@ -365,11 +392,10 @@ def nanquantile(
     >>> hybrid.nanquantile(hybrid.tensor([[1.0, hybrid.nan, 3.0], [4.0, 5.0, 6.0]]), 0.5, axis=1)
     tensor([2., 5.])
     """
-    shares = _shares(q, "nanquantile")
     if weights is not None:
         _check("nanquantile", as_tensor(a), method, weights)
-        return _weighted("nanquantile", floating(a), shares, axis, keepdims, weights, True)
-    return _nan_quantile("nanquantile", a, q, shares, axis, method, keepdims)
+        return _weighted("nanquantile", floating(a), q, 1.0, axis, keepdims, weights, True)
+    return _nan_quantile("nanquantile", a, q, 1.0, axis, method, keepdims)
 
 
 @public
@@ -387,11 +413,10 @@ def nanpercentile(
     >>> hybrid.nanpercentile(hybrid.tensor([1.0, hybrid.nan, 3.0]), [0, 50, 100])
     tensor([1., 2., 3.])
     """
-    shares = _shares(q, "nanpercentile", 100.0)
     if weights is not None:
         _check("nanpercentile", as_tensor(a), method, weights)
-        return _weighted("nanpercentile", floating(a), shares, axis, keepdims, weights, True)
-    return _nan_quantile("nanpercentile", a, q, shares, axis, method, keepdims)
+        return _weighted("nanpercentile", floating(a), q, 100.0, axis, keepdims, weights, True)
+    return _nan_quantile("nanpercentile", a, q, 100.0, axis, method, keepdims)
 
 
 @public(method=True)

@@ -2,7 +2,7 @@
 
 Invariant: the number of values depends on the data, which is read; NumPy finds them on the host,
 and every NaN counts as one value.  Distinct integers stay distinct beside floats, as far as float64
-tells them apart.
+tells them apart.  The gradient of a value goes to the first element that holds it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from ...core.floating import plain_floats
 from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
 from ...ir.door.foreign import rounded
+from ..axes.views import reshape
 from ..base.surface import public
-from ..indexing.sort import apart
+from ..build.join import concat
+from ..indexing.index import take
+from ..indexing.sort import apart, has_gradient
 
 Tensor = Any
 
@@ -37,16 +40,32 @@ def _hosts(left: Tensor, right: Tensor) -> list[np.ndarray]:
 def _found(function: Callable[..., Any], left: Any, right: Any, **more: Any) -> Any:
     """What NumPy finds in two tensors, as tensors of their common dtype on their device."""
     left, right = operands(left, right)
-    dtype = dt.promote(left.dtype, right.dtype)
+    dtype, hosts = dt.promote(left.dtype, right.dtype), _hosts(left, right)
     with plain_floats():
-        found = function(*_hosts(left, right), **more)
-    if isinstance(found, tuple):
-        values, *places = [as_tensor(part, left.device) for part in found]
-        return (astype(values, dtype), *places)
-    if apart(left.dtype, right.dtype) is not dtype:  # rounding may make some of them equal
+        found = function(*hosts, **more)
+    values, *places = found if isinstance(found, tuple) else (found,)
+    if not places and apart(left.dtype, right.dtype) is not dtype:
+        wide = dt.compute_type(dtype)  # rounding may make some of them equal
         with plain_floats():
-            found = np.unique(rounded(found, dtype).astype(dt.compute_type(dtype)))
-    return astype(as_tensor(found, left.device), dtype)
+            values = np.unique(rounded(values, dtype).astype(wide))
+            hosts = [rounded(host, dtype).astype(wide) for host in hosts]
+    result = _taken(values, hosts, [left, right], dtype)
+    return (result, *[as_tensor(part, left.device) for part in places]) if places else result
+
+
+def _taken(
+    values: np.ndarray, hosts: list[np.ndarray], tensors: list[Tensor], dtype: np.dtype
+) -> Tensor:
+    """Values that were found in tensors, whose elements on the host are `hosts`: where gradients
+    are recorded, the first elements that hold them. NaN is found as a largest number."""
+    device = tensors[0].device
+    if not any(map(has_gradient, tensors)):
+        return astype(as_tensor(values, device), dtype)
+    joined = np.concatenate([host.reshape(-1) for host in hosts])
+    order = np.argsort(joined, kind="stable")
+    places = order[np.searchsorted(joined, values, sorter=order)]
+    given = [reshape(astype(tensor, dtype), (-1,)) for tensor in tensors]
+    return take(concat(given), as_tensor(np.asarray(places), device))
 
 
 @public
@@ -90,7 +109,7 @@ def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Tensor:
     with plain_floats():
         first, second = _hosts(left, right)
         found = np.setdiff1d(first, second, assume_unique)
-    return astype(as_tensor(found, left.device), left.dtype)
+    return _taken(found, [first], [left], left.dtype)
 
 
 @public

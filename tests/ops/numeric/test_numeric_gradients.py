@@ -13,6 +13,8 @@ X = spread(3, 4)
 ROW = spread(7)
 OTHER = hybrid.tensor(draw(3))
 WEIGHTS = hybrid.tensor(np.random.default_rng(4).random((3, 4)) + 0.5)
+SHARES = np.array([[0.23, 0.4], [0.61, 0.83]])
+GAPS = np.where(np.arange(12).reshape(3, 4) == 6, NAN, X)
 COORDINATES = np.array([0.0, 1.0, 3.0, 4.5])
 H = hybrid
 
@@ -26,6 +28,23 @@ FUNCTIONS = {
         X,
         lambda x: H.quantile(x, 0.4, axis=1, method="inverted_cdf", weights=WEIGHTS),
     ),
+    "quantile-shares": (SHARES, lambda q: H.quantile(X, q, axis=1)),
+    "quantile-shares-weibull": (SHARES, lambda q: H.quantile(X, q, method="weibull") ** 2),
+    "quantile-shares-lower": (SHARES, lambda q: H.quantile(X, q, method="lower")),
+    "percentile-shares": (100 * SHARES, lambda q: H.percentile(X, q) ** 2),
+    "nanquantile-shares": (SHARES, lambda q: H.nanquantile(GAPS, q, axis=1) ** 2),
+    "nanpercentile-shares": (100 * SHARES, lambda q: H.nanpercentile(GAPS, q, method="hazen")),
+    "quantile-both": (SHARES, lambda q: H.quantile(q**2, q)),
+    "unique": (ROW, lambda x: H.unique(H.concat([x, x])) ** 2),
+    "unique-rows": (X, lambda x: H.unique(x, axis=0) ** 2),
+    "unique_values": (X, lambda x: H.unique_values(x) ** 2),
+    "unique_counts": (ROW, lambda x: H.unique_counts(x).values ** 2),
+    "unique_inverse": (ROW, lambda x: H.unique_inverse(x).values ** 2),
+    "unique_all": (ROW, lambda x: H.unique_all(x).values ** 2),
+    "union1d": (ROW, lambda x: H.union1d(x, x[:3] + 9) ** 2),
+    "intersect1d": (ROW, lambda x: H.intersect1d(x[:3], x) ** 2),
+    "setdiff1d": (ROW, lambda x: H.setdiff1d(x, x[:3]) ** 2),
+    "setxor1d": (ROW, lambda x: H.setxor1d(x[:4], x[3:]) ** 2),
     "nanquantile": (X, lambda x: H.nanquantile(x, [0.2, 0.9], axis=0)),
     "nanmedian": (X, lambda x: H.nanmedian(x, axis=1)),
     "nansum": (X, lambda x: H.nansum(x, axis=0) ** 2),
@@ -126,3 +145,30 @@ def test_slopes_of_nan_and_ties():
     line = [0.0, 1.0, 3.0], [0.0, 2.0, 0.0]  # a point belongs to the segment behind it
     assert slopes(lambda t: hybrid.interp(t, *line), -1.0, 0.0, 1.0, 3.0, 4.0) == [0, 2, -1, -1, 0]
     assert sum(slopes(hybrid.median, 2.0, 2.0, 2.0)) == 1.0
+
+
+MODES = [name for name in FUNCTIONS if name.startswith(("uni", "set", "inter", "quan", "nanquan"))]
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_forward_mode_and_replays_of_selected_values(name):
+    x, function = FUNCTIONS[name]
+    x, tangent = hybrid.tensor(x), hybrid.tensor(draw(*x.shape))
+    pushed = hybrid.jvp(function, (x,), (tangent,))[1]
+    slope = hybrid.grad(lambda t: function(t).sum())
+    np.testing.assert_allclose(pushed.sum().item(), (slope(x) * tangent).sum().item(), rtol=1e-12)
+    assert hybrid.compare(slope, x).same_bits
+
+
+def test_equal_values_give_their_gradient_to_the_first():
+    assert slopes(hybrid.unique, 3.0, 1.0, 3.0, NAN, NAN) == [1.0, 1.0, 0.0, 1.0, 0.0]
+    assert slopes(hybrid.unique_values, 3.0, 3.0, NAN, NAN) == [1.0, 0.0, 1.0, 1.0]
+    values = hybrid.tensor([1.0, 1.0, 2.0, NAN])
+    assert slopes(lambda t: hybrid.union1d(t, values), 2.0, NAN, 2.0) == [1.0, 1.0, 0.0]
+    assert slopes(lambda t: hybrid.union1d(values, t), 2.0, NAN, 5.0) == [0.0, 0.0, 1.0]
+
+
+def test_shares_at_elements_and_beyond_the_ends():
+    x = hybrid.tensor([4.0, 1.0, 3.0, 2.0, 9.0], dtype="float64")
+    assert slopes(lambda q: hybrid.quantile(x, q), 0.0, 0.75, 1.0) == [4.0, 20.0, 0.0]
+    assert slopes(lambda q: hybrid.quantile(x, q, method="weibull"), 0.05, 0.99) == [0.0, 0.0]
