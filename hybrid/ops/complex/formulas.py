@@ -39,6 +39,7 @@ __all__ = [
 
 Pair = tuple[Val, Val]
 INF, NAN = math.inf, math.nan
+_DIGITS = 7  # of whole numbers below 100, in base 2
 
 
 class _Limits(NamedTuple):
@@ -202,10 +203,40 @@ def sqrt(algebra: Builder, re: Val, im: Val) -> Pair:
     )
 
 
+def _select(algebra: Builder, condition: Val, first: Pair, second: Pair) -> Pair:
+    return (
+        algebra.select(condition, first[0], second[0]),
+        algebra.select(condition, first[1], second[1]),
+    )
+
+
+def _whole_power(algebra: Builder, re: Val, im: Val, exponent: Val) -> Pair:
+    """z^n by products, for whole n between -100 and 100; z itself and z z z are products of nothing
+    else, so that infinite parts stay what they are."""
+    number = algebra.abs(exponent)
+    one, zero = algebra.const(re.type, 1.0), algebra.const(re.type, 0.0)
+    result, square, rest = (one, zero), (re, im), number
+    for step in range(_DIGITS):
+        half = algebra.trunc(rest * 0.5)
+        product = multiply(algebra, *result, *square)
+        result = _select(algebra, rest - 2.0 * half == 1.0, product, result)
+        rest = half
+        if step + 1 < _DIGITS:
+            square = multiply(algebra, *square, *square)
+    twice = multiply(algebra, re, im, re, im)
+    thrice = multiply(algebra, re, im, *twice)
+    for known, value in ((1.0, (re, im)), (2.0, twice), (3.0, thrice)):
+        result = _select(algebra, number == known, value, result)
+    return _select(algebra, exponent < 0.0, divide(algebra, one, zero, *result), result)
+
+
 def power(algebra: Builder, re: Val, im: Val, re2: Val, im2: Val) -> Pair:
-    """e^(w log z); z^0 is 1, 0^w is 0 for a positive real part of w."""
+    """e^(w log z), by products for small whole w; z^0 is 1, 0^w is 0 for a positive real part of
+    w."""
     size, angle = log(algebra, re, im)
-    real_part, imaginary = exp(algebra, *multiply(algebra, re2, im2, size, angle))
+    general = exp(algebra, *multiply(algebra, re2, im2, size, angle))
+    few = (im2 == 0.0) & (algebra.abs(re2) < 100.0) & (algebra.trunc(re2) == re2)
+    real_part, imaginary = _select(algebra, few, _whole_power(algebra, re, im, re2), general)
     zero, one = algebra.const(re.type, 0.0), algebra.const(re.type, 1.0)
     unit = (re2 == 0.0) & (im2 == 0.0)
     nothing = (re == 0.0) & (im == 0.0)

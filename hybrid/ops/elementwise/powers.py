@@ -117,6 +117,9 @@ def power(x: Tensor, y: Any) -> Tensor:
     """x to the power y.  The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a
     reciprocal and a square root.
 
+    Complex numbers to a whole power below 100 are products, as in NumPy; other complex powers are
+    exp(y log(x)), within 2 + 2 |y log(x)| units in the last place of their size.
+
     Integer tensors wrap.  An integer to a negative integer power raises ValueError where the power
     is a number, a sequence or an array, as in NumPy and PyTorch; where it is a tensor the result is
     PyTorch's, the integer part: 0 unless the base is 1 or -1.

@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 import pytest
 
@@ -361,3 +362,42 @@ def test_to_and_from_python() -> None:
 def test_errors(call: Callable[..., Any], error: str) -> None:
     with pytest.raises(TypeError, match=error):
         call(hb.tensor([1 + 2j, 3j]))
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_whole_powers_are_numpys_products(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    z = (rng.normal(size=40) + 1j * rng.normal(size=40)).astype(dtype)
+    z[:9] = [-2, 1j, -1, complex(-0.0, 2), complex(3, -0.0), 0, np.inf, complex(np.inf, 1), np.nan]
+    for n in (*range(13), 31, 64, 99):
+        with np.errstate(all="ignore"):
+            want = np.power(z, np.array(n, dtype))
+        got = hb.power(hb.tensor(z), hb.full(z.shape, n, dtype=dtype)).numpy()
+        np.testing.assert_array_equal(got, want)
+        known = ~np.isnan(want.real)
+        assert (np.signbit(got.real) == np.signbit(want.real))[known].all()
+        assert hb.compare(lambda x, n=n: x**n, hb.tensor(z)).same_bits
+    for n in (1, 4, 9):
+        back = hb.power(hb.tensor(z[9:]), -n).numpy()
+        np.testing.assert_allclose(back, 1 / z[9:].astype("complex128") ** n, rtol=1e-5)
+    assert hb.power(hb.tensor([complex(np.inf, 0)]), 1.0).tolist() == [complex(np.inf, 0)]
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_general_powers_are_as_precise_as_their_exponent(dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    parts = [rng.normal(size=200) * np.exp(rng.uniform(-2, 2, 200)) for _ in range(4)]
+    z, w = ((a + 1j * b).astype(dtype) for a, b in zip(parts[::2], parts[1::2]))
+    eps = float(np.finfo(dtype).eps)
+    for got, *given in zip(hb.power(hb.tensor(z), hb.tensor(w)).tolist(), z.tolist(), w.tolist()):
+        with mp.workprec(120):
+            exponent = mp.mpc(given[1]) * mp.log(mp.mpc(given[0]))
+            error = abs(mp.mpc(got) / mp.exp(exponent) - 1)
+        assert error <= eps * (2 + 2 * abs(exponent))
+
+
+def test_derivatives_of_whole_powers() -> None:
+    z = hb.tensor([1 + 2j, -0.5j, -2 + 0j], dtype="complex128")
+    for n in (1, 5, -4):
+        slope = hb.grad(lambda x, n=n: hb.real(hb.power(x, float(n))).sum())(z).numpy()
+        np.testing.assert_allclose(slope, np.conj(n * z.numpy() ** (n - 1)), rtol=1e-13)
