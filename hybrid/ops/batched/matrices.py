@@ -12,7 +12,7 @@ from ...ir.door.bind import bind
 from ...ir.op import Op, extend
 from ..axes.views import broadcast_to
 from ..build.pairs import NUMBERS, PAIR, PAIRS
-from ..linalg.determinants import COFACTORS, DET, SLOGDET, SMALL_DET
+from ..linalg.determinants import COFACTORS, DET, SLOGDET, SLOPE, SMALL_DET
 from ..linalg.eigen import EIG, EIGVALS
 from ..linalg.factors import CHOLESKY, LU, QR, ROW_ORDER, SMALL_CHOLESKY
 from ..linalg.least import LSTSQ, PINV
@@ -57,6 +57,8 @@ for _record in (INV, SOLVE, TRIANGULAR, DET, COFACTORS, SLOGDET, MATRIX_EXP, *_F
 for _record in (ELEMENTS, POSITIONS):
     extend(_record, batch=over_last_axes(_record))
 for _record in (LSTSQ, TWINS[LSTSQ.name], ROW_ORDER, REFUSE, SMALL_DET, PAIR, PAIRS, NUMBERS):
+    extend(_record, batch=_alike(_record))
+for _record in (SLOPE, TWINS[SLOPE.name]):
     extend(_record, batch=_alike(_record))
 for _records in (INVERSES, SYSTEMS, SMALL_CHOLESKY):
     for _record in _records.values():

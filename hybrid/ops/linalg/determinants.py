@@ -1,6 +1,7 @@
 """Determinants, with a sign and a logarithm or as they are.
 
-Invariant: the gradient of det is the matrix of cofactors, which singular matrices have, too.
+Invariant: the gradient of det is the matrix of cofactors, whose own derivative needs no inverse
+either: singular matrices have both.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..base.surface import public
 from ..build.create import zeros_like
 from ..build.pairs import complex_of
 from ..complex.arithmetic import conj, imag
-from ..elementwise.arithmetic import divide, multiply, subtract
+from ..elementwise.arithmetic import add, divide, multiply, subtract
 from ..products.contract import matmul
 from .host import adjoint, floating, lapack, matrices, of_matrices, plain, square_infer
 from .small import SIZE, small_det
@@ -104,16 +105,13 @@ def _singular_cofactors(operand: np.ndarray) -> np.ndarray:
 
 
 def _cofactors_vjp(grad: Tensor, out: Tensor, operand: Tensor) -> tuple[Any]:
-    """(<g, C> C - C g^T C) / det(a), with the conjugates of C and det(a): only where a is not
-    singular."""
-
-    def by_operand() -> Tensor:
-        factor, size = conj(out), conj(bind(DET, operand))
-        along = sum_(multiply(grad, factor), axis=(-2, -1))
-        across = matmul(matmul(factor, matrix_transpose(grad)), factor)
-        return divide(subtract(multiply(_spread(along), factor), across), _spread(size))
-
-    return (by_operand,)
+    """Cofactors of 1 row do not change, those of 2 are linear."""
+    size = operand.shape[-1]
+    if size < 2:
+        return (None,)
+    if size == 2:
+        return (lambda: bind(COFACTORS, grad),)
+    return (lambda: bind(SLOPE, conj(operand), grad),)
 
 
 def _cofactors_reference(operand: np.ndarray) -> np.ndarray:
@@ -145,11 +143,109 @@ COFACTORS: Op = register(
 )
 
 
+# ---- the derivative of cofactors
+def _slope_infer(operand: Aval, direction: Aval) -> tuple[Aval, ...]:
+    matrices("cofactors_slope", operand, direction, square=True)
+    return (operand,)
+
+
+def _without_two(values: np.ndarray) -> np.ndarray:
+    """The product of all values but the i-th and the j-th at i, j; 0 at i, i."""
+    count = values.shape[-1]
+    ones = np.ones((*values.shape[:-1], 1))
+    before = np.concatenate([ones, np.cumprod(values, -1)[..., :-1]], -1)
+    behind = np.flip(np.cumprod(np.flip(values, -1), -1), -1)
+    behind = np.concatenate([behind[..., 1:], ones], -1)
+    between = np.zeros((*values.shape[:-1], count, count))
+    for place in range(1, count):
+        run = between[..., :, place - 1] * values[..., place - 1 : place]
+        run[..., place - 1] = 1
+        between[..., :, place] = run
+    above = np.triu(before[..., :, None] * between * behind[..., None, :], 1)
+    made: np.ndarray = above + np.swapaxes(above, -1, -2)
+    return made
+
+
+def _slope(operand: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """How the cofactors of U S V^H change along a direction: as those of S along U^H D V, whose
+    products leave two singular values out, so that nothing is divided."""
+    operand, direction = plain(operand), plain(direction)
+    if not operand.size:
+        return operand
+    wrong = ~np.isfinite(operand).all((-2, -1), keepdims=True)
+    left, values, right = np.linalg.svd(np.where(wrong, 0, operand))
+    turned = left.conj().swapaxes(-1, -2) @ direction @ right.conj().swapaxes(-1, -2)
+    products = _without_two(values)
+    inner = -np.swapaxes(turned, -1, -2) * products
+    along = (products @ np.diagonal(turned, 0, -2, -1)[..., None])[..., 0]
+    np.einsum("...ii->...i", inner)[...] = along
+    scale = np.linalg.det(left) * np.linalg.det(right)
+    found = scale[..., None, None] * (left.conj() @ inner @ right.conj())
+    return np.where(wrong, np.nan, found)
+
+
+def _slope_vjp(grad: Tensor, out: Tensor, operand: Tensor, direction: Tensor) -> tuple[Any, Any]:
+    """By the direction the same again, as second derivatives are symmetric; by the matrix from
+    (<d, C> C - C d^T C) / det(a), which is the slope: only where a is not singular."""
+
+    def by_operand() -> Tensor:
+        whole, along = conj(operand), conj(direction)
+        factor, size = bind(COFACTORS, whole), bind(DET, whole)
+        inner, outer = (_total(multiply(each, factor)) for each in (along, grad))
+        turned = [matmul(matmul(a, matrix_transpose(factor)), b) for a, b in _both(grad, along)]
+        change = subtract(multiply(along, outer), turned[0])
+        change = add(change, subtract(multiply(grad, inner), turned[1]))
+        level = divide(_total(multiply(grad, conj(out))), _spread(size))
+        by_factor = bind(SLOPE, whole, divide(change, _spread(size)))
+        return subtract(by_factor, multiply(level, factor))
+
+    return by_operand, lambda: bind(SLOPE, conj(operand), grad)
+
+
+def _both(left: Tensor, right: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    return (left, right), (right, left)
+
+
+def _total(numbers: Tensor) -> Tensor:
+    return sum_(numbers, axis=(-2, -1), keepdims=True)
+
+
+def _slope_reference(operand: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """The change of what is left without a row and a column, times the sign of their place."""
+    size = operand.shape[-1]
+    matrix, change = plain(operand), plain(direction)
+    found = np.empty_like(matrix)
+    for row in range(size):
+        for column in range(size):
+            rest, moved = (np.delete(np.delete(x, row, -2), column, -1) for x in (matrix, change))
+            grown = (_cofactors_reference(rest) * moved).sum((-2, -1))
+            found[..., row, column] = (-1) ** (row + column) * grown
+    return found
+
+
+SLOPE: Op = register(
+    HostOp(
+        "cofactors_slope",
+        2,
+        _slope_infer,
+        body=_slope,
+        vjp=_slope_vjp,
+        accepts="f",
+        facts=frozenset(["total"]),
+        reference=_slope_reference,
+        samples=of_matrices(((3, 3), (3, 3), {}), ((2, 4, 4), (2, 4, 4), {})),
+        ulp=400.0,
+        doc="Derivative of the cofactors of a matrix along another one.",
+    )
+)
+
+
 @public(hybrid=False, linalg=True)
 def det(a: Tensor) -> Tensor:
     """Determinants [...] of square matrices [..., n, n]; dtypes as in `inv`.
 
-    The gradient is right at singular matrices, too (the cofactors); the second derivative is not.
+    First and second derivatives are right at singular matrices, too; of more than two rows the
+    third one is not.
     ShapeError for matrices that are not square.
 
     >>> hybrid.linalg.det(hybrid.tensor([[1.0, 2.0], [3.0, 4.0]]))

@@ -18,7 +18,7 @@ from ...ir.door.bind import bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import HostOp, Op, extend, register
 from ..build.pairs import PAIRS, numbers_of
-from .determinants import COFACTORS, DET, SLOGDET
+from .determinants import COFACTORS, DET, SLOGDET, SLOPE
 from .eigen import EIG, EIGVALS
 from .factors import CHOLESKY, LU, QR
 from .least import LSTSQ, PINV
@@ -178,7 +178,7 @@ def _without_gradients(record: Op) -> Samples:
     return samples
 
 
-for _record in (INV, SOLVE, TRIANGULAR, DET, COFACTORS, MATRIX_EXP, CHOLESKY, QR, PINV):
+for _record in (INV, SOLVE, TRIANGULAR, DET, COFACTORS, SLOPE, MATRIX_EXP, CHOLESKY, QR, PINV):
     twin(_record)
 twin(SLOGDET, real=(1,))
 twin(LU, real=(1, 2))

@@ -141,6 +141,44 @@ def test_det_of_singular_matrices(rank):
     np.testing.assert_allclose(found, wanted, 1e-8, 1e-12)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_second_derivatives_of_det_at_singular_matrices(size):
+    """det is a polynomial: its second derivatives are minors without two rows and columns."""
+    rng = np.random.default_rng(1)
+    for rank in range(size + 1):
+        made = rng.normal(size=(size, rank)) @ rng.normal(size=(rank, size))
+        made[:, -1] = made[:, 0] if rank == size else made[:, -1]
+        wanted = np.zeros((size,) * 4)
+        for i, j, k, m in np.ndindex(*wanted.shape):
+            if i != k and j != m:
+                rest = np.delete(np.delete(made, (i, k), 0), (j, m), 1)
+                sign = (-1) ** (i + j + k + m) * (1 if (i < k) == (j < m) else -1)
+                wanted[i, j, k, m] = sign * np.linalg.det(rest)
+        x = hybrid.tensor(made)
+        for outer in (hybrid.jacfwd, hybrid.jacrev):
+            for inner in (hybrid.jacfwd, hybrid.jacrev):
+                found = outer(inner(L.det))(x).numpy()
+                np.testing.assert_allclose(found, wanted, 1e-9, 1e-12)
+        assert hybrid.compare(hybrid.hessian(L.det), x).same_bits
+
+
+def test_det_of_two_rows_has_all_derivatives_and_of_more_three():
+    third = hybrid.jacrev(hybrid.hessian(L.det))
+    assert not third(hybrid.ones(2, 2)).numpy().any()
+    made = np.random.default_rng(2).normal(size=(3, 3))
+    step = np.zeros((3, 3))
+    step[1, 2] = 1e-5
+    up, down = (hybrid.hessian(L.det)(hybrid.tensor(made + s)).numpy() for s in (step, -step))
+    found = third(hybrid.tensor(made)).numpy()[..., 1, 2]
+    np.testing.assert_allclose(found, (up - down) / 2e-5, 1e-7, 1e-8)
+
+
+def test_stacks_have_the_second_derivatives_of_their_matrices():
+    made = hybrid.tensor(np.random.default_rng(3).normal(size=(9, 3, 3)))
+    every = hybrid.vmap(hybrid.hessian(L.det))(made).numpy()
+    np.testing.assert_allclose(every[4], hybrid.hessian(L.det)(made[4]).numpy(), 1e-12, 1e-13)
+
+
 def test_zero_norms_have_the_gradient_zero():
     x = hybrid.zeros(3, 3)
     for fn in (L.norm, L.matrix_norm, lambda t: L.vector_norm(t, axis=1).sum()):
