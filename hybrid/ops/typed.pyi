@@ -1488,10 +1488,10 @@ def log_softmax(x: ArrayLike, axis: builtins.int = -1) -> Tensor:
     """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0."""
 
 def logaddexp(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
-    """log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too."""
+    """log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too. The error is at most 2 last places of the result, or of 1 where that is larger: a result next to 0 has lost the digits that the two sizes cancel."""
 
 def logaddexp2(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
-    """log2(2^x + 2^y) without overflow. Equal operands share the gradient."""
+    """log2(2^x + 2^y) without overflow. Equal operands share the gradient. The error is that of `logaddexp`."""
 
 def logical_and(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x and y."""

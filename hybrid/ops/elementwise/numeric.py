@@ -235,7 +235,8 @@ logaddexp2: Function = public(
         ),
         reference=reference_of(np.logaddexp2),
         domain=(0.5, 4.0),
-        doc="""log2(2^x + 2^y) without overflow. Equal operands share the gradient.
+        doc="""log2(2^x + 2^y) without overflow. Equal operands share the gradient.  The error is
+        that of `logaddexp`.
 
         >>> hybrid.logaddexp2(hybrid.tensor([0.0, 500.0]), hybrid.tensor([0.0, 500.0]))
         tensor([  1., 501.])

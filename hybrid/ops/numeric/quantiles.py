@@ -123,10 +123,11 @@ def _moving(q: Any, shares: np.ndarray, limit: float) -> Tensor | None:
     """Zeros in a row, one a quantile, with the gradient of the shares; None where q has none."""
     if not isinstance(q, Handle) or q._node is None or not grad_enabled():
         return None
-    if not dt.is_float(q.dtype):
+    tensor: Tensor = q
+    if not dt.is_float(tensor.dtype):
         return None
-    asked = divide(astype(reshape(q, (-1,)), dt.float64), limit)
-    return subtract(asked, as_tensor(shares.reshape(-1), q.device))
+    asked = divide(astype(reshape(tensor, (-1,)), dt.float64), limit)
+    return subtract(asked, as_tensor(shares.reshape(-1), tensor.device))
 
 
 def _slope(count: int, method: str) -> float:

@@ -310,3 +310,20 @@ def test_shapes(shape: tuple[int, ...]) -> None:
         got = native(name, x)
         assert got.shape == shape
         np.testing.assert_array_equal(got, np.full(shape, native(name, np.array([0.5], F4))[0]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("base, name", [(mp.e, "logaddexp"), (mp.mpf(2), "logaddexp2")])
+def test_logaddexp_next_to_zero_is_within_last_places_of_one(
+    base: Any, name: str, dtype: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    first = -np.exp(rng.uniform(-6, 1, 300))
+    second = np.log(-np.expm1(first * float(mp.log(base)))) / float(mp.log(base))
+    second *= np.where(rng.random(300) < 0.5, 1, 1 + rng.normal(size=300) * 1e-3)
+    first, second = first.astype(dtype), second.astype(dtype)
+    got = getattr(hybrid, name)(hybrid.tensor(first), hybrid.tensor(second)).tolist()
+    with mp.workprec(150):
+        for value, x, y in zip(got, first.tolist(), second.tolist()):
+            want = mp.log(base**x + base**y) / mp.log(base)
+            assert abs(value - want) <= 2 * float(np.finfo(dtype).eps) * max(1, abs(want))

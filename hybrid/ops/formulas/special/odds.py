@@ -9,7 +9,8 @@ from __future__ import annotations
 from ....ir.scalar.program import Builder, Val
 from ..power import log2_pair
 from ..tools import INF, NAN, Pair, clamp, divide_pair, two_prod, two_sum
-from .incomplete_beta import Share, of_shares
+from .beta_rest import Share
+from .incomplete_beta import of_shares
 
 __all__ = ["fdtr", "stdtr"]
 
