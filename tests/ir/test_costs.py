@@ -9,7 +9,7 @@ import pytest
 
 import hybrid
 from hybrid.backends.cpu.profile import operations, summary
-from hybrid.backends.emit.analysis import cost
+from hybrid.backends.emit.programs.analysis import cost
 from hybrid.compiler.lower.regions import traits
 from hybrid.ir.graph.graph import Value, make_node
 from hybrid.ir.op import OPS

@@ -171,7 +171,11 @@ def grow(rng: np.random.Generator, b: Builder, values: list[Val], steps: int) ->
         elif pick == 1:
             values.append(b.convert(x, str(rng.choice([t for t in ALL_TYPES if t != x.type]))))
         elif pick == 2 and flags:
-            values.append(b.select(flags[rng.integers(0, len(flags))], x, y))
+            flag = flags[rng.integers(0, len(flags))]
+            if rng.integers(0, 2):  # y's successors are needed under the flag only
+                flag, x = b.unlikely(flag), grow(rng, b, [x, y], 3)[-1]
+                x = b.convert(x, y.type)
+            values.append(b.select(flag, x, y))
         elif x.type in FLOAT_TYPES:
             values.append(
                 b.op("fma", x, y, z)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...ir.scalar.program import PRIMS, Program
 from ..api import KernelTime
+from ..emit.programs.detours import skipped
 from ..plan import (
     Access,
     AttendKernel,
@@ -78,8 +79,8 @@ def operations(
     every = frozenset(i for i, n in enumerate(sizes) if n > 1)
     axes: list[frozenset[int]] = []  # by instruction: those along which it changes
     reduced: list[bool] = []  # and whether it follows a reduction
-    total = 0
-    for instruction in program.instrs:
+    total, seldom = 0, skipped(program, range(len(program.instrs)))
+    for number, instruction in enumerate(program.instrs):
         primitive = PRIMS[instruction.prim]
         moves = frozenset[int]().union(*(axes[a] for a in instruction.args))
         after = any(reduced[a] for a in instruction.args)
@@ -90,9 +91,10 @@ def operations(
         runs = moves
         if primitive.reduces:
             runs, moves, after = moves | inner, moves - inner, True
-        skipped = inner if after and not runs & inner else frozenset[int]()
+        unmoved = inner if after and not runs & inner else frozenset[int]()
         last = max(runs, default=-1)
-        total += primitive.ops * prod(sizes[i] for i in range(last + 1) if i not in skipped)
+        if number not in seldom:
+            total += primitive.ops * prod(sizes[i] for i in range(last + 1) if i not in unmoved)
         axes.append(moves)
         reduced.append(after)
     return total

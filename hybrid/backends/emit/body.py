@@ -7,10 +7,9 @@ dominate their uses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ...ir.scalar.program import POSITIONS, REDUCTIONS, PrimName, ScalarType, bits_of
-from .analysis import running_values, uniform_values
 from .code import Code
 from .form import Form, Walk, Words
 from .lanes import Lanes, llvm_scalar, memory_scalar
@@ -18,12 +17,16 @@ from .memory import (
     Position,
     from_memory,
     gather,
+    load_every_other,
     load_row,
     load_scalar,
     scatter,
     store_row,
     store_scalar,
+    store_woven,
 )
+from .programs.analysis import exposed_values, running_values, uniform_values
+from .programs.detours import Detour, Evaluation, steps
 
 __all__ = ["Body", "WIDTH"]
 
@@ -47,9 +50,11 @@ class Body:
         # operand -> tile on the stack, of which row `tile_row` is current
         self.tiles: dict[int, str] = {}
         self.tile_row = "0"
+        self.waiting: dict[int, str] = {}  # results whose partners come next
         self.coords: tuple[str, list[str], str] = ("", [], "")  # of the last `split`
         self.uniform = uniform_values(form)
         self.running = running_values(form, self.uniform)
+        self.exposed = exposed_values(self.program)
         self._affine_of = self._number_affine()
 
     # ---- static facts
@@ -215,10 +220,8 @@ class Body:
         """Evaluate elements (as `prepare` gave them) at a position; those in `ready` come from
         buffers and those in `known` are there already."""
         known = {} if known is None else dict(known)
-        ready = set(ready)
-        for number in numbers:
-            if number not in known:
-                known[number] = self._element(number, known, position, ready)
+        todo = [n for n in numbers if n not in known]
+        self._evaluate(self._steps(todo, ready), [position], [known], ready)
         return known
 
     def vectors(
@@ -226,15 +229,30 @@ class Body:
     ) -> list[dict[int, str]]:
         """`vector` at several positions, instruction by instruction: long chains of dependent
         instructions then overlap within the window in which a core looks for work."""
-        ready = set(ready)
         values: list[dict[int, str]] = [{} for _ in positions]
-        for number in numbers:
-            for known, position in zip(values, positions):
-                known[number] = self._element(number, known, position, ready)
+        self._evaluate(self._steps(numbers, ready), positions, values, ready)
         return values
 
+    def _steps(self, numbers: Sequence[int], ready: Iterable[int] = ()) -> list[int | Detour]:
+        return steps(self.program, numbers, self.exposed.union(ready, self.buffers))
+
+    def _evaluate(
+        self,
+        order: Sequence[int | Detour],
+        positions: Sequence[Position],
+        values: Sequence[dict[int, str]],
+        ready: Iterable[int] = (),
+    ) -> None:
+        def make(number: int, which: int, known: dict[int, str]) -> str:
+            return self._element(number, known, positions[which], ready)
+
+        evaluation = Evaluation(
+            self.lanes, self.program, make, lambda n, _, names: self.value(n, names)
+        )
+        evaluation.run(order, list(enumerate(values)))
+
     def _element(
-        self, number: int, values: dict[int, str], position: Position, ready: set[int]
+        self, number: int, values: dict[int, str], position: Position, ready: Iterable[int]
     ) -> str:
         instr = self.program.instrs[number]
         if number in ready:  # buffers are padded, so a tail needs no mask
@@ -291,6 +309,8 @@ class Body:
             return self._read_runs(operand, scalar_type, position)
         if walk is Walk.AXES:
             return self._read_axes(operand, scalar_type, position)
+        if walk is Walk.EVERY_OTHER and position.mask is None and self.lanes.width > 1:
+            return load_every_other(self.lanes, scalar_type, self.base[operand], position.j)
         return load_row(self.lanes, scalar_type, self.base[operand], self.step(operand), position)
 
     def streams(self, writes: Iterable[int], start: str, stop: str) -> str | None:
@@ -347,6 +367,11 @@ class Body:
             self._write_runs(operand, scalar_type, value, position)
         elif self.walk(operand) is Walk.AXES:
             self._write_axes(operand, scalar_type, value, position)
+        elif self.walk(operand) is Walk.EVEN and position.mask is None:
+            self.waiting[operand] = value
+        elif self.walk(operand) is Walk.ODD and position.mask is None:
+            even, base = self.waiting.pop(operand - 1), self.base[operand - 1]
+            store_woven(self.lanes, scalar_type, even, value, base, position.j)
         else:
             base, step = self.base[operand], self.step(operand)
             store_row(self.lanes, scalar_type, value, base, step, position, stream)

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...ir.scalar.program import REDUCTIONS, ScalarType
-from .analysis import cost
 from .body import WIDTH, Body
 from .code import Code
 from .form import Form, FormKind, Walk
 from .memory import Position, load_row, store_row, tail_mask
+from .programs.analysis import cost
 from .reduce import reductions_of
 
 __all__ = ["emit_columns", "emit_column_threads", "cells_per_strip", "STRIP", "BLOCK"]

@@ -33,6 +33,9 @@ class Walk(StrEnum):
     SAME = "same"  # the same element everywhere
     ADJACENT = "adjacent"
     STRIDED = "strided"
+    EVERY_OTHER = "every other"  # an operand's, a stride of 2
+    EVEN = "even"  # results that fill each other's gaps: this one's, and
+    ODD = "odd"  # those of the next result
     AXES = "axes"  # several axes, which the inner index is divided into
     RUNS = "runs"  # several axes, adjacent along the last of them
     GATHERED = "gathered"  # read by `load` only
@@ -53,7 +56,7 @@ class Walk(StrEnum):
     @property
     def lane_by_lane(self) -> bool:
         """Whether a vector of elements may take one access for each."""
-        return self is Walk.STRIDED or self.several_axes
+        return self in (Walk.STRIDED, Walk.EVEN, Walk.ODD) or self.several_axes
 
 
 class FormKind(StrEnum):

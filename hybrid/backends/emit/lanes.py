@@ -7,14 +7,13 @@ fast-math flags, contraction or library calls; so the bits do not depend on the 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from ...core.errors import BackendError
-from ...ir.scalar.program import BITS, COMPARE, Instr, PrimName, Program, ScalarType, bits_of
+from ...ir.scalar.program import BITS, COMPARE, Instr, PrimName, ScalarType, bits_of
 from .code import Code
 
-__all__ = ["Lanes", "emit_program", "llvm_scalar", "memory_scalar"]
+__all__ = ["Lanes", "llvm_scalar", "memory_scalar"]
 
 _SCALAR = {"b1": "i1", "f32": "float", "f64": "double"}
 _FCMP = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
@@ -170,6 +169,17 @@ class Lanes:
         return self.icmp(
             ("s" if is_signed(scalar_type) else "u") + prim, scalar_type, operands[0], operands[1]
         )
+
+    def any(self, truths: str) -> str:
+        """i1: whether a lane is true."""
+        if self.width == 1:
+            return truths
+        bits = f"i{self.width}"
+        word = self.code.op(f"bitcast {self.ty('b1')} {truths} to {bits}")
+        return self.code.op(f"icmp ne {bits} {word}, 0")
+
+    def _unlikely(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
+        return operands[0]
 
     def _add(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
         return self.binary(
@@ -396,50 +406,3 @@ class Lanes:
         integer = self.cast("trunc", integer, f"i{wide}", f"i{bits}") if wide > bits else integer
         over = self.compared("ge", source, (value, limit))
         return self.pick(target, over, self.const(target, (1 << (bits - signed)) - 1), integer)
-
-
-def emit_program(
-    lanes: Lanes,
-    program: Program,
-    args: Sequence[str],
-    params: Sequence[str],
-    *,
-    index: str | None = None,
-    coords: Sequence[str] | None = None,
-    load: Callable[[int, str], str] | None = None,
-    known: Mapping[int, str] | None = None,
-) -> list[str]:
-    """Emit a program without reductions at the current place; returns the names of its results.
-
-    `args` and `params` are names of values of the lanes' width (b1 as i1); `index` and `coords` are
-    i64 lanes; `load(operand, index lanes)` emits the read of a gathered operand; `known` names
-    values of instructions that are there already ("" where only other known ones need it).
-    """
-    names: list[str] = []
-    known = known or {}
-    for number, instr in enumerate(program.instrs):
-        operands = [names[x] for x in instr.args]
-        if number in known:
-            names.append(known[number])
-        elif instr.prim == "arg":
-            names.append(args[int(instr.attr)])
-        elif instr.prim == "param":
-            names.append(params[int(instr.attr)])
-        elif instr.prim == "index":
-            names.append(_need(index, "index"))
-        elif instr.prim == "coord":
-            names.append(_need(coords, "coord")[int(instr.attr)])
-        elif instr.prim == "load":
-            names.append(_need(load, "load")(instr.attr, operands[0]))
-        else:
-            names.append(lanes.emit(instr, operands, [program.instrs[k].type for k in instr.args]))
-    return [names[o] for o in program.outs]
-
-
-_T = TypeVar("_T")
-
-
-def _need(given: _T | None, what: str) -> _T:
-    if given is None:
-        raise BackendError(f"this loop gives a program no {what!r}")
-    return given

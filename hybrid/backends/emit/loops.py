@@ -6,6 +6,7 @@ run-time scalars are words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -15,7 +16,6 @@ from ...core.shapes import contiguous_strides
 from ...ir.scalar.program import ScalarType
 from ..generated import Generated
 from ..plan import Access, LoopKernel
-from .analysis import cost, uniform_values
 from .code import check_externals, finish_module
 from .columns import BLOCK as ROW_BLOCK
 from .columns import STRIP, cells_per_strip, emit_columns
@@ -23,6 +23,7 @@ from .form import Axes, Form, FormKind, OperandForm, Strides, Walk, Words, affin
 from .lanes import memory_scalar
 from .maps import emit_map
 from .memory import SIZE
+from .programs.analysis import cost, uniform_values
 from .rows import BLOCK, emit_rows, row_plan
 from .split_rows import cells_per_row, emit_join, emit_part, pass_forms
 from .tiles import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
@@ -117,12 +118,21 @@ def _walk_strides(operands: tuple[Access, ...], rank: int) -> list[Strides]:
     return [(0,) * rank if a.gather else tuple(a.strides) for a in operands]
 
 
-def _inner_walks(operands: tuple[Access, ...], strides: list[Strides]) -> list[Walk]:
-    """Of operands, then of affine values, along the last axis."""
+def _every_other(walks: list[Walk], along: Sequence[int], reads: int) -> list[Walk]:
+    """With operands of stride 2 along the inner axis by name."""
+    named = zip(walks[:reads], along)
+    return [Walk.EVERY_OTHER if s == 2 else w for w, s in named] + walks[reads:]
+
+
+def _inner_walks(
+    operands: tuple[Access, ...], strides: list[Strides], reads: int = 0
+) -> list[Walk]:
+    """Of operands, then of affine values, along the last axis; a stride of 2 of the first `reads`
+    has a name of its own."""
     walks = [Walk.of(s[-1]) for s in strides]
     for number, operand in enumerate(operands):
         walks[number] = Walk.GATHERED if operand.gather else walks[number]
-    return walks
+    return _every_other(walks, [line[-1] for line in strides], reads)
 
 
 def _line_walk(strides: Strides) -> Walk:
@@ -157,7 +167,8 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
         dims, strides = Axes(dims, strides).last(crossing).swapped()
     length, outer = dims[-1], dims[:-1]
     rows = prod(outer)
-    inner = _inner_walks(operands, strides)
+    inner = _inner_walks(operands, strides, len(kernel.reads))
+    inner = inner if plain else _woven(kernel, strides, inner)
     forms = [OperandForm(t, i) for t, i in zip(types, inner)]
     form = Form(
         FormKind.MAP,
@@ -175,6 +186,19 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
     words += _stride_words(strides, sizes)
     work = cost(program, range(len(program.instrs)))
     return Layout(form, _unsigned(words), rows * blocks, _grain(work, block))
+
+
+def _woven(kernel: LoopKernel, strides: list[Strides], walks: list[Walk]) -> list[Walk]:
+    """With results by name that fill each other's gaps."""
+    walks = list(walks)
+    for number, (left, right) in enumerate(
+        zip(kernel.writes, kernel.writes[1:]), len(kernel.reads)
+    ):
+        here = (left.slot, left.dtype, left.offset + 1, strides[number])
+        beside = here == (right.slot, right.dtype, right.offset, strides[number + 1])
+        if beside and strides[number][-1] == 2 and walks[number] is Walk.STRIDED:
+            walks[number : number + 2] = Walk.EVEN, Walk.ODD
+    return walks
 
 
 def _streamed(kernel: LoopKernel, form: Form) -> Form:
@@ -244,7 +268,9 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     row_shape, inside = kernel.shape[start:], [w[start:] for w in walks]
     length = prod(row_shape)
     lines = [Axes.of(row_shape, [w]).strides[0] for w in inside]
+    inner = [line[0] if len(line) == 1 else 0 for line in lines]
     kinds, mixed = _row_walks(operands, row_shape, inside, lines)
+    kinds = _every_other(kinds, inner, len(kernel.reads))
     reads, writes = _split_forms(
         [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
     )
@@ -262,7 +288,6 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     form = form._replace(writes=_row_writes(kernel, form, start))
     form = form if plain else _streamed(kernel, form)
     words = _base_words(operands, sizes, kernel.params) + [*outer, length, length, 1]
-    inner = [line[0] if len(line) == 1 else 0 for line in lines]
     words += _stride_words([(*s, x) for s, x in zip(outer_strides, inner)], sizes)
     if form.multi:
         merged = dict(zip((k for k, x in enumerate(kinds) if x.several_axes), mixed.strides))
@@ -333,7 +358,7 @@ def _column_kernel(kernel: LoopKernel, start: int, stop: int) -> Layout:
     if not group:
         group, along = (1,), [(0,)] * len(walks)
     length, outer = dims[-1], dims[:-1]
-    kinds = _inner_walks(operands, strides)
+    kinds = _inner_walks(operands, strides, len(kernel.reads))
     reads, writes = _split_forms(
         [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
     )

@@ -5,22 +5,31 @@ Invariant: an item is a block of one row along the inner axis; items write disjo
 
 from __future__ import annotations
 
-from .analysis import cost
+from collections.abc import Iterable
+
+from ...ir.scalar.program import Program
 from .body import WIDTH, Body
 from .code import Code
 from .form import Form, Walk
 from .memory import Position, tail_mask
+from .programs.analysis import code_size, cost
 
 __all__ = ["emit_map", "unroll_of"]
 
 
-def unroll_of(work: int, strided: bool) -> int:
+_LONGEST = 400  # instructions of a loop and its tail: more take longer to compile than they save
+
+
+def unroll_of(program: Program, numbers: Iterable[int], strided: bool) -> int:
     """Vectors per turn of the main loop; 0: one masked loop does everything."""
     if strided:
         return 1
-    if work <= 56:
-        return 4
-    return 2 if work <= 96 else 0
+    numbers = list(numbers)
+    work = cost(program, numbers)
+    for unroll, heaviest in ((4, 56), (2, 96)):
+        if work <= heaviest and code_size(program, numbers, unroll) <= _LONGEST:
+            return unroll
+    return 0
 
 
 class _Map:
@@ -59,7 +68,7 @@ class _Map:
         body, code = self.body, self.code
         numbers = body.prepare(self.outs)
         walks = [o.walk for o in (*self.form.reads, *self.form.writes)]
-        unroll = unroll_of(cost(self.form.program, numbers), Walk.STRIDED in walks)
+        unroll = unroll_of(self.form.program, numbers, Walk.STRIDED in walks)
         if Walk.GATHERED in walks:  # reads at computed places wait: two vectors' overlap
             unroll = max(unroll, 2)
         if unroll:

@@ -15,7 +15,9 @@ from .lanes import Lanes, memory_scalar
 __all__ = [
     "Position",
     "load_row",
+    "load_every_other",
     "store_row",
+    "store_woven",
     "load_scalar",
     "store_scalar",
     "gather",
@@ -176,6 +178,37 @@ def load_row(
             assert position.live is not None
             loaded = _strided_tail(lanes, memory_type, pointer, stride, position.live, None)
     return from_memory(lanes, scalar_type, loaded)
+
+
+def load_every_other(lanes: Lanes, scalar_type: ScalarType, base: str, element: str) -> str:
+    """Elements 0, 2, 4, ... from twice `element` on: two loads that overlap, none past the last."""
+    code, memory_type, width = lanes.code, memory_scalar(scalar_type), lanes.width
+    vector = lanes.raw(memory_type)
+    first = code.at(memory_type, base, code.op(f"shl i64 {element}, 1"))
+    low = code.op(f"load {vector}, ptr {first}, align 1")
+    high = code.op(f"load {vector}, ptr {code.at(memory_type, first, str(width - 1))}, align 1")
+    picks = [*range(0, width, 2), *range(width + 1, 2 * width, 2)]
+    return from_memory(lanes, scalar_type, _shuffled(lanes, memory_type, low, high, picks))
+
+
+def store_woven(
+    lanes: Lanes, scalar_type: ScalarType, even: str, odd: str, base: str, element: str
+) -> None:
+    """Two vectors, element by element in turns, from twice `element` on."""
+    code, memory_type, width = lanes.code, memory_scalar(scalar_type), lanes.width
+    spot = code.at(memory_type, base, code.op(f"shl i64 {element}, 1"))
+    even, odd = (to_memory(lanes, scalar_type, value) for value in (even, odd))
+    turns = [lane + width * part for lane in range(width) for part in range(2)]
+    both = _shuffled(lanes, memory_type, even, odd, turns)
+    code.do(f"store <{2 * width} x {memory_type}> {both}, ptr {spot}, align 1")
+
+
+def _shuffled(lanes: Lanes, memory_type: str, low: str, high: str, picks: list[int]) -> str:
+    vector = lanes.raw(memory_type)
+    numbers = ", ".join(f"i32 {k}" for k in picks)
+    return lanes.code.op(
+        f"shufflevector {vector} {low}, {vector} {high}, <{len(picks)} x i32> <{numbers}>"
+    )
 
 
 def store_row(

@@ -12,12 +12,12 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from ...ir.scalar.program import REDUCTIONS
-from .analysis import cost
 from .body import WIDTH, Body
 from .code import Code
 from .form import Form, Walk
 from .maps import unroll_of
 from .memory import Position, tail_mask
+from .programs.analysis import cost
 from .reduce import Reduction, reductions_of
 
 __all__ = [
@@ -31,7 +31,12 @@ __all__ = [
     "BLOCK",
 ]
 
-_WALK_PRICE = {Walk.ADJACENT: 0, Walk.RUNS: 4, Walk.STRIDED: 8}  # of reading again; others: 16
+_WALK_PRICE = {
+    Walk.ADJACENT: 0,
+    Walk.EVERY_OTHER: 2,
+    Walk.RUNS: 4,
+    Walk.STRIDED: 8,
+}  # of reading again; others: 16
 _KEEP = 6  # recomputing fewer instructions than this is cheaper than a row buffer
 _LIGHT = 56  # bodies of at most this cost are written out four times in a reduction loop
 # The lanes order: element k of a block is added to lane k % 64, the 64 lanes are folded in a fixed
@@ -188,7 +193,7 @@ class Rows:
     def store_pass(self, work: PassWork, start: str, stop: str) -> None:
         """A pass without reductions over elements start..stop."""
         code = self.code
-        unroll = unroll_of(cost(self.program, work.numbers), self._strided(work))
+        unroll = unroll_of(self.program, work.numbers, self._strided(work))
         if unroll:
 
             def main(element: str, stream: bool) -> list[str]:

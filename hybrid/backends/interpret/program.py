@@ -225,6 +225,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "mulhi": _mulhi,
     "popcount": lambda x: np.bitwise_count(x.view(f"u{x.dtype.itemsize}")).astype(x.dtype),
     "clz": _clz,
+    "unlikely": lambda truth: truth,
 }
 
 

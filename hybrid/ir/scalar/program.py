@@ -42,7 +42,7 @@ PrimName = Literal[
     "add", "sub", "mul", "div", "rem", "neg", "abs", "fma", "sqrt",
     "floor", "ceil", "trunc", "rint", "min", "max", "copysign",
     "eq", "ne", "lt", "le", "gt", "ge", "select", "and", "or", "xor", "not",
-    "shl", "shr", "mulhi", "popcount", "clz", "bitcast", "convert",
+    "shl", "shr", "mulhi", "popcount", "clz", "bitcast", "convert", "unlikely",
     "rsum", "rprod", "rmax", "rmin", "rall", "rany", "rargmax", "rargmin", "rlen",
 ]  # fmt: skip
 INT_TYPES: tuple[ScalarType, ...] = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
@@ -145,6 +145,10 @@ PRIMS: dict[str, Prim] = {
     "convert": Prim(
         "attr = type; float->int saturates, NaN -> 0; int->int wraps; "
         "int->float and f64->f32 round to nearest even; to b1 is != 0"
+    ),
+    "unlikely": _free(
+        "b1: itself; it is seldom true, so code may branch around what only the first operand of "
+        "a select under it needs"
     ),
     "rsum": _reduction("sum over the row, the fixed order of the numerics contract"),
     "rprod": _reduction("product, same order"),

@@ -68,7 +68,9 @@ def log2_pair(math: Builder, magnitude: Val) -> Pair:
     # the fraction around 0 on a logarithmic scale: |t| <= 0.1716 on both sides
     exponent, fraction = split_exponent(math, magnitude, root=True)
     denominator, denominator_low = fast_two_sum(math.const(magnitude.type, 2.0), fraction)
-    ratio, ratio_low = divide_pair(math, fraction, denominator, None, denominator_low)
+    ratio, ratio_low = divide_pair(
+        math, fraction, denominator, None, denominator_low, moderate=True
+    )
     square = ratio * ratio
     square_low = math.fma(ratio, ratio, -square) + (ratio + ratio) * ratio_low
     third, third_low = _THIRD[magnitude.type]
@@ -107,19 +109,33 @@ def exp2_pair(math: Builder, x: Val, low: Val) -> Val:
 
 
 def pow(math: Builder, x: Val, y: Val) -> Val:
-    magnitude, layout = math.abs(x), FORMAT[x.type]
+    magnitude = math.abs(x)
+    special = ~((x > 0) & (x < INF))
     high, low = log2_pair(math, magnitude)
-    # bits of 0, inf and NaN have no logarithm: it is put in, and y * infinity gives the rest
-    high = math.select(magnitude < INF, high, magnitude)
-    high = math.select(magnitude == 0, math.const(x.type, -INF), high)
+    high = math.select(math.unlikely(special), _log_of_special(math, magnitude, high), high)
     product, product_low = two_prod(math, y, high)
     product_low = math.fma(y, low, product_low)
     limit = _LIMIT[x.type]
-    inside = math.abs(product) < limit  # outside, the low part may be inf - inf
-    product = math.select(product < -limit, -limit, math.select(product > limit, limit, product))
-    result = exp2_pair(math, product, math.select(inside, product_low, 0.0))
-    # C99: an odd whole y keeps the sign of x, a y that is not whole has no power of negative x; all
-    # large numbers are whole and even, so trunc decides for every y
+    outside = ~(math.abs(product) < limit)  # there the low part may be inf - inf
+    clamped = math.select(product < -limit, -limit, math.select(product > limit, limit, product))
+    wild = math.unlikely(outside)
+    product = math.select(wild, clamped, product)
+    product_low = math.select(wild, math.const(x.type, 0.0), product_low)
+    result = exp2_pair(math, product, product_low)
+    return math.select(math.unlikely(special | outside), _c99(math, x, y, result), result)
+
+
+def _log_of_special(math: Builder, magnitude: Val, logarithm: Val) -> Val:
+    """Bits of 0, inf and NaN have no logarithm: it is put in, and y * infinity gives the rest."""
+    logarithm = math.select(magnitude < INF, logarithm, magnitude)
+    return math.select(magnitude == 0, math.const(magnitude.type, -INF), logarithm)
+
+
+def _c99(math: Builder, x: Val, y: Val, result: Val) -> Val:
+    """C99's special cases, where `result` is |x|^y: an odd whole y keeps the sign of x, a y that is
+    not whole has no power of negative x; all large numbers are whole and even, so trunc decides for
+    every y."""
+    magnitude, layout = math.abs(x), FORMAT[x.type]
     half = y * 0.5
     whole, even = math.trunc(y) == y, math.trunc(half) == half
     negative = math.bitcast(x, layout.signed) < 0  # by the bit, for -0

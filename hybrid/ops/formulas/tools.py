@@ -112,15 +112,24 @@ def divide_pair(
     denominator: Val,
     numerator_low: Val | None = None,
     denominator_low: Val | None = None,
+    *,
+    moderate: bool = False,
 ) -> Pair:
-    """(numerator + numerator_low) / (denominator + denominator_low) as a pair."""
-    quotient = numerator / denominator
+    """(numerator + numerator_low) / (denominator + denominator_low) as a pair.
+
+    One division where the denominator is moderate: its reciprocal is a normal number. The quotient
+    is then off by up to an ulp, which the low part makes up for."""
+    if moderate:
+        inverse = 1.0 / denominator
+        quotient = numerator * inverse
+    else:
+        quotient = numerator / denominator
     remainder = algebra.fma(-quotient, denominator, numerator)  # exact, underflow apart
     if numerator_low is not None:
         remainder = remainder + numerator_low
     if denominator_low is not None:
         remainder = algebra.fma(-quotient, denominator_low, remainder)
-    return quotient, remainder / denominator
+    return quotient, remainder * inverse if moderate else remainder / denominator
 
 
 def sqrt_pair(algebra: Builder, square: Val, square_low: Val) -> Pair:

@@ -1,10 +1,9 @@
 """sin, cos, tan for every argument.
 
 Invariant: at most 2 ulp from the true value, however large the argument.
-Method: Payne and Hanek's reduction in integer arithmetic: the bits of 1/(2 pi) that matter for the
-exponent of x are picked by a barrel shift over inline words (no memory), multiplied by the
-significand, and the fraction is normalised before it becomes a float pair.  Then the kernels of
-fdlibm with our own Remez coefficients.
+Method: Cody and Waite's reduction by pi/2 in three parts; on a detour for large arguments, Payne
+and Hanek's in integers: the bits of 1/(2 pi) that matter for the exponent of x, picked by a barrel
+shift over inline words, times the significand. Then fdlibm's kernels, our own coefficients.
 """
 
 from __future__ import annotations
@@ -67,7 +66,14 @@ _TWO_PI = {
     "f32": (6.2831854820251465, -1.7484555314695172e-07),
     "f64": (6.283185307179586, 2.4492935982947064e-16),
 }
-_QUARTER_PI = 0.78539  # a little less: below, the argument is its own reduction, without an error
+# pi/2 as a sum of three, each rounded; 2/pi
+_HALF_PI = {
+    "f32": (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
+    "f64": (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
+}
+_PER_HALF_PI = 0.6366197723675814
+# up to here the count of quarters times the last part of pi/2 is far below the reduced argument
+_NEAR = {"f32": 2.0**16, "f64": 2.0**30}
 # (sin r - r) / r^3 and (cos r - 1 + r^2/2) / r^4 in r^2, |r| <= pi/4
 _SIN = {
     "f32": (-0.166666552, 0.008332178, -0.000195172412),
@@ -168,18 +174,37 @@ def _angle(math: Builder, high: Val, low: Val, float_type: ScalarType) -> Pair:
 def _reduce(math: Builder, x: Val) -> tuple[Val, Val, Val]:
     """(quadrant, reduced, reduced_low): |x| = quadrant*pi/2 + reduced + reduced_low modulo 2 pi,
     |reduced| <= pi/4."""
-    magnitude, layout = math.abs(x), FORMAT[x.type]
+    magnitude = math.abs(x)
+    large = math.unlikely(magnitude >= _NEAR[x.type])
+    far, near = _reduce_large(math, magnitude), _reduce_near(math, magnitude)
+    quadrant, reduced, low = (math.select(large, f, n) for f, n in zip(far, near))
+    return quadrant, reduced, low
+
+
+def _reduce_near(math: Builder, magnitude: Val) -> tuple[Val, Val, Val]:
+    """Cody and Waite's: quarters times the parts of pi/2 come off one after the other.
+
+    The first difference is exact: both sides are multiples of the last place of 1, and it is below
+    1. So is the second with its low part: what comes off is smaller than that place."""
+    layout = FORMAT[magnitude.type]
+    first, second, third = _HALF_PI[magnitude.type]
+    shifted = math.fma(magnitude, _PER_HALF_PI, layout.magic)
+    count = shifted - layout.magic
+    rest = math.fma(-count, first, magnitude)
+    product, product_low = two_prod(math, count, math.const(magnitude.type, second))
+    reduced = rest - product
+    low = ((rest - reduced) - product) - product_low
+    return math.bitcast(shifted, layout.unsigned), reduced, math.fma(-count, third, low)
+
+
+def _reduce_large(math: Builder, magnitude: Val) -> tuple[Val, Val, Val]:
+    """Payne and Hanek's; NaN for infinity."""
+    layout = FORMAT[magnitude.type]
     high, low = _fraction(math, magnitude)
     # the fraction of a turn rounded to quarters: the two top bits after half a quarter is added
     quadrant = (high + (1 << layout.width - 3)) >> (layout.width - 2)
-    reduced, reduced_low = _angle(math, high - (quadrant << (layout.width - 2)), low, x.type)
-    small = magnitude < _QUARTER_PI
-    zero = math.const(x.type, 0.0)
-    return (
-        math.select(small, math.const(layout.unsigned, 0), quadrant),
-        math.select(small, magnitude, reduced),
-        math.select(small, zero, reduced_low),
-    )
+    angle, rest = _angle(math, high - (quadrant << (layout.width - 2)), low, magnitude.type)
+    return quadrant, math.select(magnitude < INF, angle, magnitude - magnitude), rest
 
 
 def _sin_parts(math: Builder, reduced: Val, low: Val) -> Pair:
@@ -200,11 +225,6 @@ def _cos_parts(math: Builder, reduced: Val, low: Val) -> Pair:
     return near_one, math.fma(-reduced, low, part) - math.fma(reduced, reduced, -square) * 0.5
 
 
-def _finish(math: Builder, x: Val, result: Val) -> Val:
-    """The result where x is finite, else NaN: inf - inf, or x itself."""
-    return math.select(math.abs(x) < INF, result, x - x)
-
-
 def _wave(math: Builder, reduced: Val, low: Val, quadrant: Val) -> Val:
     """sin(reduced + low + quadrant*pi/2): an odd quadrant takes the cosine, the upper half of the
     turn the other sign; lanes differ, so both kernels are computed."""
@@ -217,14 +237,12 @@ def _wave(math: Builder, reduced: Val, low: Val, quadrant: Val) -> Val:
 
 def sin(math: Builder, x: Val) -> Val:
     quadrant, reduced, low = _reduce(math, x)
-    return _finish(
-        math, x, flip_sign(math, _wave(math, reduced, low, quadrant), sign_bits(math, x))
-    )
+    return flip_sign(math, _wave(math, reduced, low, quadrant), sign_bits(math, x))
 
 
 def cos(math: Builder, x: Val) -> Val:
     quadrant, reduced, low = _reduce(math, x)
-    return _finish(math, x, _wave(math, reduced, low, quadrant + 1))
+    return _wave(math, reduced, low, quadrant + 1)
 
 
 def _turns(math: Builder, turns: Val) -> tuple[Val, Val, Val]:
@@ -259,9 +277,10 @@ def tan(math: Builder, x: Val) -> Val:
     odd = (quadrant & 1) != 0
     numerator, numerator_low = (math.select(odd, c, n) for n, c in zip(sin_pair, cos_pair))
     denominator, denominator_low = (math.select(odd, n, c) for n, c in zip(sin_pair, cos_pair))
-    result, result_low = divide_pair(math, numerator, denominator, numerator_low, denominator_low)
+    result, result_low = divide_pair(
+        math, numerator, denominator, numerator_low, denominator_low, moderate=True
+    )
     # keeps zeros and subnormals, where the quotient's remainder underflows
     tiny = math.abs(result) < FORMAT[x.type].eps ** 2
     result = math.select(tiny, result, result + result_low)
-    result = flip_sign(math, result, (quadrant << (layout.width - 1)) ^ sign_bits(math, x))
-    return _finish(math, x, result)
+    return flip_sign(math, result, (quadrant << (layout.width - 1)) ^ sign_bits(math, x))

@@ -5,7 +5,8 @@ import pytest
 from emit_harness import ALL_TYPES, contiguous_access, dtype_of, run_kernel, same_bits, sample
 
 from hybrid.backends.emit.code import Code, check_externals
-from hybrid.backends.emit.lanes import Lanes, emit_program
+from hybrid.backends.emit.lanes import Lanes
+from hybrid.backends.emit.programs.whole import emit_program
 from hybrid.backends.interpret import run_program
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core.errors import BackendError

@@ -16,7 +16,8 @@ from emit_harness import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid.backends.emit.loops import generate
+from hybrid.backends.emit.form import Walk
+from hybrid.backends.emit.loops import generate, lay_out
 from hybrid.backends.interpret import run_program
 from hybrid.backends.plan import Access, LoopKernel
 from hybrid.core import dtypes as dt
@@ -218,3 +219,25 @@ def test_wrong_operands_are_errors():
         generate(LoopKernel((4,), None, affine("f32"), (a,), (a,)))
     with pytest.raises(BackendError, match="operands"):
         generate(LoopKernel((4,), None, affine("f64"), (a, a), (a,)))
+
+
+@pytest.mark.parametrize("n", [1, 7, 16, 17, 64, 129, 1000])
+@pytest.mark.parametrize("ty", ["f32", "f64", "i8", "b1"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_results_that_fill_each_others_gaps(n, ty, in_place):
+    """Parts of pairs in, parts of pairs out, stored together: nothing beyond them is touched."""
+    b = Builder()
+    x, y = b.arg(ty), b.arg(ty)
+    program = b.program(*((b.xor(x, y), b.and_(x, y)) if ty == "b1" else (x - y, x + y)))
+    d, rng = dtype_of(ty), np.random.default_rng(n)
+    source, target = sample(rng, ty, (2 * n + 8,)), sample(rng, ty, (2 * n + 8,))
+    bufs = [source] if in_place else [source, target]
+    last = len(bufs) - 1
+    reads = tuple(Access(0, d, 4 + part, (2,)) for part in range(2))
+    writes = tuple(Access(last, d, 4 + part, (2,)) for part in range(2))
+    before = bufs[last].copy()
+    kernel = LoopKernel((n,), None, program, reads, writes)
+    compare(program, kernel, bufs, pieces=1 if in_place else 2)
+    assert same_bits(bufs[last][:4], before[:4]) and same_bits(bufs[last][-4:], before[-4:])
+    walks = [operand.walk for operand in lay_out(kernel).form.writes]
+    assert n == 1 or walks == [Walk.EVEN, Walk.ODD]

@@ -1,6 +1,7 @@
 """Random programs until one fails: `python -m tests.support.features --programs N --seed S`.
 
-Blocks of seeds run in processes of their own, so that a crash is one failure among others.
+Blocks of seeds run in processes of their own, so that a crash or a program that does not end is
+one failure among others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ SUPPORT = str(Path(__file__).resolve().parents[1])
 sys.path.insert(0, SUPPORT)
 
 BLOCK = 40
+PATIENCE = 120  # seconds for one program, then its block ends with its stack
 FAILED = 3  # what a process of a block ends with where a program failed
 
 
@@ -28,6 +30,7 @@ def block(first: int, count: int, shrink: bool) -> int:
     failed = 0
     for seed in range(first, first + count):
         print(f"seed {seed}", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
         case = make_case(seed)
         failure = failure_of(case)[0]
         if failure.startswith(REFUSED):
@@ -37,6 +40,7 @@ def block(first: int, count: int, shrink: bool) -> int:
             if shrink:
                 case, failure = shrunk(case)
             print(script(case, failure), flush=True)
+        faulthandler.cancel_dump_traceback_later()
     return failed
 
 

@@ -199,7 +199,7 @@ NUMBERS = (
     "if (k := rates.step) > 3 and 0 < k % 4 < 3:\n    x = x + k",
     "rates.on = not rates.on\nx = x if rates.on else -x",
     "rates.kept, rates.step = rates.step, rates.step + n",
-    "x = x * (1 - rates.decay ** (rates.step + 1))",
+    "x = x * (1 - rates.decay ** min(rates.step + 1, 999))",
     "x = x + math.sqrt(rates.step + 1)",
     "x = hb.maximum(x, f)",
     "x = hb.where(x > f, x, rates.rate)",

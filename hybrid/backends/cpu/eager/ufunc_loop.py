@@ -16,11 +16,12 @@ import numpy as np
 
 from ....core.errors import BackendError
 from ....ir.scalar.program import Program
-from ...emit.analysis import cost
 from ...emit.code import Code, check_externals
-from ...emit.lanes import Lanes, emit_program, memory_scalar
+from ...emit.lanes import Lanes, memory_scalar
 from ...emit.maps import unroll_of
 from ...emit.memory import SIZE, Position, load_row, store_row, tail_mask
+from ...emit.programs.detours import skipped
+from ...emit.programs.whole import emit_program
 from ..machine.host import INTRINSICS
 
 __all__ = ["ufunc_loop_text"]
@@ -49,7 +50,8 @@ class _Loop:
         self.types = [*program.args, *(program.instrs[o].type for o in program.outs)]
         self.mems = [memory_scalar(t) for t in self.types]
         self.nin = len(program.args)
-        self.unroll = unroll_of(cost(program, range(len(program.instrs))), False)
+        every = range(len(program.instrs))  # each vector of a turn has its own detours
+        self.unroll = 0 if skipped(program, every) else unroll_of(program, every, False)
 
     def item(self, array: str, kind: str, operand: int) -> str:
         pointer = self.code.once(f"getelementptr {kind}, ptr {array}, i64 {operand}")

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from ....ir.scalar.program import Program
 from ...emit.code import Code
-from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
+from ...emit.lanes import Lanes, llvm_scalar, memory_scalar
 from ...emit.memory import load_scalar, store_scalar
+from ...emit.programs.whole import emit_program
 from .epilogue import Finish
 from .micro import DESCRIPTOR, mask_of
 from .pack import each

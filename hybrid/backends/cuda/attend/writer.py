@@ -12,7 +12,8 @@ from typing import NamedTuple
 from ....ir.scalar.program import bits_of
 from ...attend import READS
 from ...emit.code import Code
-from ...emit.lanes import Lanes, emit_program
+from ...emit.lanes import Lanes
+from ...emit.programs.whole import emit_program
 from ...generated import SlotRef, Word
 from ...plan import Access, AttendKernel
 from .tile import LANE_COLUMNS, AttendTiling, Element

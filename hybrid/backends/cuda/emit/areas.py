@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
 from typing import NamedTuple
 
-from ...emit.analysis import running_values, uniform_values
 from ...emit.body import Body
 from ...emit.code import Code
 from ...emit.form import Form
 from ...emit.lanes import memory_scalar
 from ...emit.loops import Layout
 from ...emit.memory import SIZE
+from ...emit.programs.analysis import running_values, uniform_values
 from ...emit.reduce import Pick, Reduction, reductions_of
 from ...emit.rows import RowPass, row_plan
 from ..function import Card

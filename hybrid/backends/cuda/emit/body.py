@@ -270,16 +270,15 @@ class ThreadBody(Body):
                     names[number] = name
         todo = [n for n in numbers if n not in set(there)]
         self._read_spans([n for n in todo if self._is_span(n)], groups, values, aligned)
-        for number in todo:
-            if self._is_span(number):
+        for step in self._steps(todo):
+            if isinstance(step, int) and self._is_span(step):
                 continue
-            if self._is_running(number):
-                self._load_running(number, groups, values)
+            if isinstance(step, int) and self._is_running(step):
+                self._load_running(step, groups, values)
                 continue
             for group, lanes in zip(groups, values):
                 self.enter(group.row)
-                for position, names in zip(group.positions, lanes):
-                    names[number] = self._element(number, names, position, set())
+                self._evaluate([step], group.positions, lanes)
         return values
 
     def _is_span(self, number: int) -> bool:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from ...emit.analysis import cost
 from ...emit.body import Body
 from ...emit.code import Code
 from ...emit.form import Form
 from ...emit.loops import Layout
 from ...emit.memory import Position
+from ...emit.programs.analysis import cost
 from ...emit.reduce import Reduction, reductions_of
 from ...emit.rows import RowPass, pass_targets, row_plan
 from ..function import Card

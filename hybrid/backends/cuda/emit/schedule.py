@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from math import prod
 
 from ....ir.scalar.program import ScalarType
-from ...emit.analysis import cost
 from ...emit.form import Form, Walk, Words
 from ...emit.lanes import memory_scalar
 from ...emit.loops import Layout
 from ...emit.memory import SIZE
+from ...emit.programs.analysis import length
 from ..function import STATUS
 from .access import ACCESS, reach_of
 from .body import divisor_words, magic_of
@@ -52,7 +52,7 @@ def widest(form: Form, most: int = 16) -> int:
 def work_of(form: Form) -> int:
     """A rough count of instructions for an element."""
     program = form.program
-    return max(1, cost(program, range(len(program.instrs))))
+    return max(1, length(program, range(len(program.instrs))))
 
 
 class Numbers:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ....ir.scalar.program import ScalarType
-from ...emit.lanes import Lanes, emit_program, llvm_scalar, memory_scalar
+from ...emit.lanes import Lanes, llvm_scalar, memory_scalar
+from ...emit.programs.whole import emit_program
 from .forms import Accumulator, FinishForm, GemmOperand
 from .words import GLOBAL, GemmWriter
 
