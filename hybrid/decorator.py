@@ -172,7 +172,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
             elif plan.recording.path:
                 went(self._direct, plan)
             return result
-        return self._record(state, args, kwargs, tensors)
+        return self._record(state, args, kwargs, tensors, None if named else given)
 
     def _replayed(self, plan: ReplayPlan, tensors: list[Any]) -> Any:
         """One replay, the native way where possible, or MISS."""
@@ -225,10 +225,19 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
             return None
 
     # ---- recording
-    def _record(self, state: SignatureState, args: Args, kwargs: Kwargs, tensors: list[Any]) -> Any:
+    def _record(
+        self,
+        state: SignatureState,
+        args: Args,
+        kwargs: Kwargs,
+        tensors: list[Any],
+        given: Args | None = None,
+    ) -> Any:
         if state.deferral is not None and not self._again(state):
             return self._defer(state, args, kwargs)
         if state.work is not None or self._sealed(state) or not self._affordable(state):
+            if given is not None and self._linked is None:
+                self._pass_by(state, given)
             return self._eagerly(args, kwargs, state.sealed)
         if not worth(state, self._budget, self._replays + self._eager) or one_array_twice(tensors):
             return self._eagerly(args, kwargs)

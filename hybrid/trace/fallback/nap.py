@@ -45,6 +45,7 @@ FREE = 5e-3  # seconds of looks that do
 POOR = 4  # eager calls most of whose inner calls are not served, before those are not looked at
 UNCOUNTED = 1 << 40  # more calls than there are in one
 MOST = 64  # signatures that are passed by
+_PLAIN: frozenset[Any] = frozenset((bool, int, float, str, type(None)))  # values that keys tell
 WORTH = 1e-3  # seconds of a call that a look at its signature is small beside
 
 
@@ -114,10 +115,11 @@ class Nap:
 
 class PassedBy:
     """Signatures that were given up, of a function whose other calls are replayed: calls of these
-    run in Python without a look at their signature, as many in a row as a nap takes.
+    run in Python without a look at their signature, as many in a row as a nap takes. So do calls
+    that no plan of their signature serves, where their values or the one plan tell them apart.
 
-    `rows`: how many are left and were begun with, and the state of the signature (weakly), by what
-    tells its calls apart at a glance."""
+    `rows`: how many are left and were begun with, the state of the signature (weakly) and what it
+    was, by what tells its calls apart at a glance."""
 
     __slots__ = ("rows",)
 
@@ -130,35 +132,54 @@ class PassedBy:
         if row is None or row[0] <= 0:
             return False
         state = row[2]()
-        if state is None or state.state != "EAGER":
+        if state is None or state.state != row[3]:
             row[0] = 0
             return False
         row[0] -= 1
-        state.idle += 1
+        if state.plans:
+            state.fruitless += 1
+        else:
+            state.idle += 1
         return True
 
     def begin(self, args: tuple[Any, ...], state: Any, table: dict[Any, Any]) -> None:
-        """The next calls like this one are not looked at, unless others of these records, which a
-        glance would not tell from it, are replayed."""
+        """The next calls like this one are not looked at, unless others, which a glance would not
+        tell from it, are replayed."""
         key = _glance(args)
-        if key is None:
+        if key is None or (len(state.plans) > 1 and not any(type(p) is tuple for p in key)):
             return
-        for signature, other in list(table.items()):
-            if other is not state and other.plans:
-                if tuple([part for part in signature if type(part) is Aval]) == key[1:]:
-                    return
+        seen = list(table.items())
+        mine = next((_visible(signature) for signature, one in seen if one is state), None)
+        for signature, other in seen:
+            if other is not state and other.plans and _visible(signature) == mine:
+                return
         row = self.rows.get(key)
         again = row is not None and row[2]() is state
         rest = min(2 * row[1], MAX_REST) if again and row is not None else REST
-        keep(self.rows, key, [rest, rest, weakref.ref(state)], MOST)
+        keep(self.rows, key, [rest, rest, weakref.ref(state), state.state], MOST)
 
 
 def _glance(args: tuple[Any, ...]) -> Any:
-    """The records of distinct tensors, and whether gradients are recorded; None for other calls."""
-    records = [a._a for a in args if isinstance(a, Handle)]
-    if len(records) < len(args) or len(set(map(id, args))) < len(args):
-        return None
-    return (LOCAL.grad, *records)
+    """The records of distinct tensors, plain values, and whether gradients are recorded; None for
+    other calls."""
+    key: list[Any] = [LOCAL.grad]
+    tensors = 0
+    for given in args:
+        if isinstance(given, Handle):
+            tensors += 1
+            key.append(given._a)
+        elif type(given) in _PLAIN:
+            key.append((type(given), given))
+        else:
+            return None
+    met = {id(given) for given in args if isinstance(given, Handle)}
+    return tuple(key) if len(met) == tensors else None
+
+
+def _visible(signature: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
+    """What a glance sees of the calls of a signature: records, and values that it holds."""
+    values = [part for part in signature if type(part) is tuple and part and part[0] in _PLAIN]
+    return [part for part in signature if type(part) is Aval], values
 
 
 _CALLED = frozenset(("fn",))  # attributes that a sleeping function's calls depend on
@@ -191,6 +212,7 @@ class Napping:
     _ahead: Callable[..., Any]
     _passed_by: PassedBy | None = None
     _signatures: Any
+    _of_all: Callable[[], Any]
 
     def __init__(self) -> None:
         self._left: Callable[[], int] = _none
@@ -202,9 +224,13 @@ class Napping:
         return self._left()
 
     def _pass_by(self, state: Any, args: tuple[Any, ...]) -> None:
-        """A call of a signature that was given up: let the next ones go by, if a look at them costs
-        more than it brings and others are served directly."""
-        done = state.state == "EAGER" and state.why and state.deferral is None
+        """A call of a signature that was given up, that no plan serves or that is not recorded for
+        now: let the next ones go by, if a look at them costs more than it brings and others are
+        served directly."""
+        if state.state == "EAGER":
+            done = state.why and state.deferral is None
+        else:
+            done = not state.plans or self._of_all() is None
         if done and self._direct and self._budget.usual < WORTH:
             self._passed_by = self._passed_by or PassedBy()
             self._passed_by.begin(args, state, self._signatures)

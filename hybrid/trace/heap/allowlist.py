@@ -50,6 +50,7 @@ __all__ = [
     "stdlib",
     "lookup",
     "pure_function",
+    "finalized",
     "pure_type_call",
     "PACKAGE",
     "site_of",
@@ -288,6 +289,11 @@ def tame_key(key: Any) -> bool:
     return (hashes is enum.Enum.__hash__ or type(hashes) is types.WrapperDescriptorType) and (
         type(compares) is types.WrapperDescriptorType
     )
+
+
+def finalized(cls: type) -> bool:
+    """Whether Python code runs when an object of this class goes."""
+    return lookup(cls, "__del__") is not MISSING
 
 
 def lookup(cls: type, name: str) -> Any:

@@ -24,6 +24,7 @@ from ...ir.mode import Versioned
 from .allowlist import (
     MISSING,
     class_names,
+    finalized,
     immutable_type,
     instance_dict,
     is_a,
@@ -255,7 +256,7 @@ def fields_of(value: Any) -> tuple[tuple[Any, ...], list[Any]] | None:
     another one can be made; None for other objects."""
     cls = type(value)
     fields = Fields(()) if cls is types.SimpleNamespace else None
-    if fields is None and not immutable_type(cls) and lookup(cls, "__del__") is MISSING:
+    if fields is None and not immutable_type(cls) and not finalized(cls):
         fields = _fields_of(cls)
     structure = None if fields is None else _object(value, cls, fields)
     if fields is None or structure is None:

@@ -26,6 +26,7 @@ from ..heap.allowlist import (
     MISSING,
     VIEWS,
     class_names,
+    finalized,
     immutable_type,
     instance_dict,
     is_a,
@@ -163,7 +164,8 @@ class CCalls:
 
     def _pure(self, function: Any, access: Access) -> list[Any] | None:
         if is_a(function, type):
-            return [] if not immutable_type(function) or pure_type_call(function) else None
+            known = not immutable_type(function) or pure_type_call(function)
+            return [] if known and not finalized(function) else None
         if is_a(function, np.ufunc) or type(function).__module__ == "numpy":
             return []
         if is_a(function, types.BuiltinFunctionType):

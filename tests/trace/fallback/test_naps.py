@@ -105,6 +105,47 @@ def test_calls_of_one_kind_go_by_while_others_replay(looked, whole_calls):
     assert f(hb.ones(3)).tolist() == [1.0] * 3
 
 
+def _reads_a_clock(x: Any, k: int) -> Any:
+    if k == 0:
+        os.times()
+    return x * 2
+
+
+def _raises(x: Any, k: int) -> Any:
+    for last in range(k):
+        pass
+    return x * 2 + 0 * last
+
+
+def _reads_a_number(x: Any, k: int) -> Any:
+    y = x * 2
+    if k == 0:
+        y = y * (len(str(y.sum().item())) > 0)
+    return y
+
+
+@pytest.mark.parametrize("body", [_reads_a_clock, _raises, _reads_a_number])
+def test_calls_with_one_number_go_by_while_those_with_others_replay(monkeypatch, body, whole_calls):
+    """A number by whose value other calls of the same tensors are replayed."""
+    looks, signed = [0], Function._signed
+
+    def counted(self: Any, args: Any, kwargs: Any) -> Any:
+        looks[0] += args[1] == 0
+        return signed(self, args, kwargs)
+
+    monkeypatch.setattr(Function, "_signed", counted)
+    f, x = function(body), hb.ones(3)
+    for call in range(6000):
+        if call == 3000:
+            looks[0], replays = 0, f.cache_info().replays
+        try:
+            assert f(x, call % 3).tolist() == [2.0] * 3
+        except UnboundLocalError:
+            assert body is _raises and call % 3 == 0
+    assert looks[0] <= 3 * 1000 / REST
+    assert f.cache_info().replays == replays + 2000
+
+
 def test_only_calls_that_a_glance_tells_apart_go_by(whole_calls):
     @function
     def f(x: Any, y: Any) -> Any:

@@ -109,3 +109,41 @@ def test_what_a_recorded_call_used_is_not_kept() -> None:
         assert seen() is None
     finally:
         gc.enable()
+
+
+class _Noted:
+    gone: list[int] = []
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        self.gone.append(self.number)
+
+
+class _NotedToo(_Noted):
+    pass
+
+
+def _allocated(number: int) -> Any:
+    made = object.__new__(_Noted)
+    made.number = number
+    return made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_Noted, _NotedToo, _allocated, lambda k: list(map(_Noted, [k])), lambda k: {k: _Noted(k)}],
+)
+def test_finalizers_run_at_every_call(make: Any) -> None:
+    """A replay makes no object, so what its end does would be lost."""
+
+    def helper(x: Any, number: int) -> Any:
+        made = make(number)
+        return x * 2 if made is not None else x
+
+    calls = function(helper)
+    _Noted.gone.clear()
+    for number in range(8):
+        assert calls(hybrid.ones(2), number).tolist() == [2.0, 2.0]
+    assert sorted(_Noted.gone) == list(range(8))

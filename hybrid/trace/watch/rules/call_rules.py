@@ -27,6 +27,7 @@ from ...heap.allowlist import (
     PURE_CLASS_METHODS,
     VIEWS,
     Wrapped,
+    finalized,
     instance_dict,
     is_a,
     lookup,
@@ -199,6 +200,17 @@ class CallRules:
             why(f"calls a {kind.__name__}, {unwatched}", access)
         if is_a(function, type) and not pure_type_call(function):
             why(f"makes a {function.__name__}, {unwatched}", access)
+        self._made(function, arguments, access)
+
+    def _made(self, function: Any, arguments: Args, access: Access) -> None:
+        """What makes objects whose end is seen is an effect: a replay makes none."""
+        code, made = access.code, [function]
+        assert code is not None
+        if is_a(function, types.BuiltinFunctionType) and function.__name__ == "__new__":
+            made = self.evaluator.values(code, arguments[0]) if arguments else []
+        for cls in made:
+            if is_a(cls, type) and finalized(cls):
+                self.facts.why(f"makes a {cls.__name__}, whose __del__ runs when it goes", access)
 
     def _harmless(self, function: Any, code: CodeType, offset: int) -> bool:
         """Whether a C function that does more than read its arguments does it to none that is older
