@@ -331,6 +331,7 @@ def delete_subscr(frame: Frame, instruction: Instruction) -> None:
 def contains(frame: Frame, instruction: Instruction) -> None:
     slot, key = frame.stack.pop(), frame.stack.pop()
     read_item(frame, slot, key, instruction.offset)
+    frame.derive("sought", slot | key, None, instruction.offset)
     frame.stack.append(NEW)
 
 

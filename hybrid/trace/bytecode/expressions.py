@@ -49,7 +49,9 @@ __all__ = [
     "MAX_DEPTH",
 ]
 
-Derived: TypeAlias = Literal["attr", "item", "elem", "deep", "text", "same", "truth", "super"]
+Derived: TypeAlias = Literal[
+    "attr", "item", "elem", "deep", "text", "same", "sought", "truth", "super"
+]
 Named: TypeAlias = Literal["arg", "cell", "glob"]
 Leaf: TypeAlias = Literal["const", "import", "call", "iter", "fresh", "null", "top", "many"]
 ExprKind: TypeAlias = Derived | Named | Leaf | Literal["box"]

@@ -29,6 +29,7 @@ from .allowlist import (
     instance_dict,
     is_a,
     lookup,
+    plain,
     trusted,
 )
 
@@ -42,7 +43,11 @@ __all__ = [
     "steps_of",
     "may_open",
     "FreshObjects",
+    "has_twins",
+    "holds_nan",
 ]
+
+_MOST_SOUGHT = 10_000  # values that are looked through for a NaN
 
 
 class Structure(NamedTuple):
@@ -117,6 +122,27 @@ def stands_alone(value: Any, text: bool) -> bool:
         return True
     fields = _fields_of(cls)
     return lookup(cls, "__eq__") is object.__dict__["__eq__"] or not (fields and fields.valued)
+
+
+def has_twins(value: Any) -> bool:
+    """Whether a value that is known by what it is may be one object now and an equal one later."""
+    if value is None or is_a(value, (bool, np.dtype, type(Ellipsis), type(NotImplemented))):
+        return False
+    return plain(value) or type(value) in (tuple, frozenset)
+
+
+def holds_nan(value: Any) -> bool:
+    """Whether a value is a NaN, or a builtin container of some."""
+    todo, left = [value], _MOST_SOUGHT
+    while todo and left:
+        one, left = todo.pop(), left - 1
+        if type(one) is dict:
+            todo += [*one, *one.values()][:left]
+        elif type(one) in (list, tuple, set, frozenset, collections.deque):
+            todo += list(one)[:left]
+        elif (type(one) in (float, complex) or is_a(one, np.inexact)) and one != one:
+            return True
+    return False
 
 
 def _fields_of(cls: type) -> Fields | None:

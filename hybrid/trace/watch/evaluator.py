@@ -22,7 +22,8 @@ from ..bytecode.expressions import FRESH, MANY, NOWHERE, TOP, Args, Expr, ExprKi
 from ..bytecode.summary import instructions_of, start_of, summarize
 from ..heap.allowlist import BOXES, MISSING, NUMPY, VIEWS, is_a, plain
 from ..heap.facts import fetch
-from ..heap.structure import stands_alone
+from ..heap.library import reads_identity
+from ..heap.structure import has_twins, holds_nan, stands_alone
 from ..heap.walks import Zipped
 from .classes import in_python
 from .fact_table import Access, Facts
@@ -50,6 +51,7 @@ class Found(NamedTuple):
 
 
 _CYCLE = Found({}, False)
+_ASKED: frozenset[ExprKind] = frozenset(("deep", "text", "truth", "same", "sought"))
 
 
 class Evaluator:
@@ -186,27 +188,41 @@ class Evaluator:
         if expression.base is None:  # fresh, null, top, many
             return (), expression in (TOP, FRESH, MANY)
         base = self.evaluate(code, expression.base)
-        if kind == "deep" or kind == "text" or kind == "truth":
-            for value in list(base.objects.values()):
-                self._asked(kind, value, access)
-            return (), False
-        if kind == "same":
-            if any(i in self.facts.in_signature for i in base.objects):  # knows content only
-                reason = "asks whether a container among the arguments is some object"
-                self.facts.why(reason, access)
-                self.watch.falls.add("identity")
+        if kind in _ASKED:
+            self._asked(kind, list(base.objects.values()), access)
             return (), False
         if kind == "box":
             return list(base.objects.values()), base.unseen and expression.base != FRESH
         return self._derived(code, expression, base, access)
 
-    def _asked(self, kind: ExprKind, value: Any, access: Access) -> None:
-        """C code looks at a value: at all of it, or whether it is empty."""
-        if kind != "truth":
+    def _asked(self, kind: ExprKind, values: list[Any], access: Access) -> None:
+        """C code looks at values: at all of each, whether it is empty, or which object it is."""
+        if kind == "same":
+            self._told_by_identity(values, access)
+            return
+        if kind == "sought" or kind == "deep":  # numbers by themselves are compared as such
+            self.sought([v for v in values if kind == "sought" or not plain(v)], access)
+        for value in values if kind in ("deep", "text") else ():
             self.told_apart(value, access, kind == "text")
             self.objects.deep(value, access, kind == "text")
-        elif not self.put_off(value, access):
-            self.objects.truth(value, access)
+        for value in values if kind == "truth" else ():
+            if not self.put_off(value, access):
+                self.objects.truth(value, access)
+
+    def _told_by_identity(self, values: list[Any], access: Access) -> None:
+        """`is`: signatures and facts know some by what they hold only."""
+        if any(id(value) in self.facts.in_signature for value in values):
+            reason = "asks whether a container among the arguments is some object"
+            self.facts.why(reason, access)
+            self.watch.falls.add("identity")
+        memo = access.code is not None and reads_identity(access.code)
+        if not memo and any(map(has_twins, values)):
+            self.facts.why("asks whether a number, text or tuple is some object", access)
+
+    def sought(self, values: Iterable[Any], access: Access) -> None:
+        """C code looks for equal values: it takes a NaN for equal to itself, and to no other."""
+        if any(map(holds_nan, values)):
+            self.facts.why("compares a NaN, which is equal to the same object only", access)
 
     def told_apart(self, value: Any, access: Access, text: bool = False) -> None:
         """C code compares a value, hashes it or makes a text of it: an argument that the signature

@@ -12,6 +12,7 @@ import weakref
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from adversary import common
 from adversary.objects import (
@@ -147,3 +148,60 @@ def test_finalizers_run_at_every_call(make: Any) -> None:
     for number in range(8):
         assert calls(hybrid.ones(2), number).tolist() == [2.0, 2.0]
     assert sorted(_Noted.gone) == list(range(8))
+
+
+# values that are known by what they are: an equal one may be another object
+TWINS: dict[str, Any] = {
+    "text": lambda: " ".join("ab"),
+    "float": lambda: float("2.5"),
+    "int": lambda: int("1000000"),
+    "bytes": lambda: bytes([120, 121]),
+    "tuple": lambda: tuple([1, 2]),
+    "numpy scalar": lambda: np.float32(3),
+    "range": lambda: range(int("3")),
+    "NaN": lambda: float("nan"),
+}
+
+
+@pytest.mark.parametrize("kind", TWINS)
+@pytest.mark.parametrize("where", ["argument", "in a dict", "global", "attribute", "in a list"])
+def test_is_asks_for_the_object(kind: str, where: str) -> None:
+    sentinel = TWINS[kind]()
+    holder, listed, globally = SimpleNamespace(value=sentinel), [sentinel], {"value": sentinel}
+
+    def step(x: Any, given: Any) -> Any:
+        if where == "argument":
+            value = given
+        elif where == "in a dict":
+            value = given["value"]
+        elif where == "global":
+            value = globally["value"]
+        else:
+            value = holder.value if where == "attribute" else listed[0]
+        return x * 2 if value is sentinel else x
+
+    decorated, x = function(step), hybrid.ones(1)
+    for call in range(12):
+        value = sentinel if call < 5 or 8 <= call < 10 else TWINS[kind]()
+        holder.value = listed[0] = globally["value"] = value
+        given = {"value": value} if where == "in a dict" else value
+        assert decorated(x, given).tolist() == step(x, given).tolist(), call
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        lambda value, known: value in [known],
+        lambda value, known: value in {known: 1},
+        lambda value, known: [known].count(value),
+    ],
+)
+def test_a_nan_is_found_by_identity(found: Any) -> None:
+    nan = float("nan")
+
+    def step(x: Any, value: Any) -> Any:
+        return x * 2 if found(value, nan) else x
+
+    decorated, x = function(step), hybrid.ones(1)
+    for value in [nan] * 4 + [float("nan")] * 3 + [nan, 1.0, 1.0, 1.0, nan]:
+        assert decorated(x, value).tolist() == step(x, value).tolist()

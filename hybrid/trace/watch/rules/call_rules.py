@@ -108,6 +108,10 @@ def _plain_base(owner: Any, name: str) -> bool:
     return plain(owner) or is_a(owner, kinds) or (is_a(owner, np.ufunc) and name in OF_UFUNCS)
 
 
+# methods that look for an equal value
+SEEKING = frozenset(("__contains__", "count", "index", "remove"))
+
+
 class CallRules:
     """What a call depends on, and whether it can be replayed."""
 
@@ -297,6 +301,7 @@ class CallRules:
             if not pure_function(function) and not self._harmless(function, code, offset):
                 why(f"calls {getattr(function, '__module__', '?')}.{name}", access)
         elif is_a(owner, (*BOXES, *VIEWS, np.ndarray)):
+            self.evaluator.sought([owner] if name in SEEKING else (), access)
             if not self.changes.put_off(owner, access, name):
                 self.objects.contents(owner, access)
         elif is_a(owner, str):
