@@ -113,11 +113,13 @@ class Output:
 
 
 class Closing:
+    closed = 0
+
     def __init__(self, x):
         self.x = x
 
     def __del__(self):
-        pass
+        Closing.closed += 1
 
 
 def test_fresh_objects_of_any_class_are_results():
@@ -143,4 +145,4 @@ def test_objects_with_a_finalizer_are_no_results_of_replays():
         warnings.simplefilter("ignore")
         for k in range(6):
             assert forward(X * k).x.tolist() == (X * k * 2).tolist()
-    assert forward.cache_info().replays == 0
+    assert Closing.closed == 6  # Python made each of them
