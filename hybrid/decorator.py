@@ -33,6 +33,7 @@ from .trace.record.compare import difference
 from .trace.record.recorder import Recorder
 from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.serve import background
+from .trace.serve.alike import Alike, AlikeObject
 from .trace.serve.followers import around, viewed
 from .trace.serve.paths import NEW_WAYS, Paths, kept, went, worth
 from .trace.serve.pending import Unserved
@@ -59,6 +60,7 @@ from .trace.watch.turns import RUNS, TURN, Runs
 __all__ = ["function", "Function", "RunsEagerly", "CacheInfo", "set_executor", "unbound"]
 
 UNDISTURBED = 6  # misses in a row without another thread in sight, before facts are to blame
+FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
@@ -68,7 +70,7 @@ interrupted.register()
 
 @tried
 @asleep
-class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
+class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying, Alike):
     """A function that is recorded and replayed; made by `hybrid.function`.
 
     >>> import hybrid; hybrid.function(abs)
@@ -90,10 +92,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
         # serves the latest plan from bare arguments
         self._direct: Callable[..., Any] | None = None
         follow_mode(self)
-        functools.update_wrapper(self, fn)
-
-    def __get__(self, instance: Any, cls: type | None = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+        Alike.__init__(self)
 
     def __reduce__(self) -> Any:
         """By name where the name leads here, as for plain functions; else made anew."""
@@ -429,6 +428,12 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying):
             self._go_on(state, None if forever else self._deferral(), forever)
 
 
+@tried
+@asleep
+class OfObject(AlikeObject, Function):
+    """A @function of an object that is no function, with the attributes of that."""
+
+
 class Resumed(Function):
     """A @function whose body runs after the call has returned: it runs as it is, said once."""
 
@@ -491,4 +496,6 @@ def function(
         return lambda undecorated: function(undecorated, wait=wait)
     if isinstance(fn, Function):
         return fn
-    return Function(fn, wait) if resumed(fn) is None else Resumed(fn, wait)
+    if resumed(fn) is not None:
+        return Resumed(fn, wait)
+    return (Function if isinstance(fn, FUNCTIONS) else OfObject)(fn, wait)

@@ -40,7 +40,5 @@ def show_kind(decorated: Any, fn: Callable[..., Any]) -> None:
     ):
         return
     decorated.__name__ = inner.__name__
-    decorated.__code__, decorated.__defaults__ = inner.__code__, inner.__defaults__
-    decorated.__kwdefaults__ = inner.__kwdefaults__
     if inspect.iscoroutinefunction(inner) and hasattr(inspect, "markcoroutinefunction"):
         inspect.markcoroutinefunction(decorated)

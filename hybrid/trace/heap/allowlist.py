@@ -55,7 +55,18 @@ __all__ = [
     "PACKAGE",
     "site_of",
     "Wrapped",
+    "FUNCTION_PARTS",
 ]
+
+# What a decorated function shows of the one that it wraps.
+FUNCTION_PARTS = (
+    "__code__",
+    "__defaults__",
+    "__kwdefaults__",
+    "__closure__",
+    "__globals__",
+    "__builtins__",
+)
 
 
 class Wrapped:

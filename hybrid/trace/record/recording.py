@@ -11,6 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, NamedTuple
 
 from ...control.taps import Tap
@@ -62,12 +63,14 @@ class Life:
 
 
 class Refused(NamedTuple):
-    """A call of which no replay can do the same, why not, at which instructions of the function
-    that is decorated, and how many operations it ran that are no part of backward passes."""
+    """A call of which no replay can do the same, why not, at which instructions of the `code` of
+    the function that is decorated, and how many operations it ran that are no part of backward
+    passes."""
 
     reasons: tuple[str, ...]
     sites: dict[int, SiteKind]
     operations: int
+    code: CodeType | None
 
     @classmethod
     def of(cls, recorder: Recorder, analysis: Analysis, reasons: Sequence[str]) -> Refused:
@@ -75,7 +78,7 @@ class Refused(NamedTuple):
         calls."""
         sites = {} if recorder.tapped else analysis.watch.sites.found()
         ran = len(recorder.steps) - analysis.watch.sites.passed
-        return cls(tuple(reasons), sites, max(ran, 0))
+        return cls(tuple(reasons), sites, max(ran, 0), analysis.watch.sites.root)
 
 
 class Fingerprint(NamedTuple):

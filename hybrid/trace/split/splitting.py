@@ -86,8 +86,8 @@ class InPieces:
 class Splitting(Deferring):
     """See the head of this file.
 
-    `_sites`: where the latest refused call was refused; `_told`: of a piece, what is called when it
-    is given up."""
+    `_sites`: where in its `_code` the latest refused call was refused; `_told`: of a piece, what is
+    called when it is given up."""
 
     _replays: int
     _records: int
@@ -109,6 +109,7 @@ class Splitting(Deferring):
     def __init__(self) -> None:
         super().__init__()
         self._sites: Sites = {}
+        self._code: types.CodeType | None = None
 
     def _refused(self, state: Any, recording: Refused) -> None:
         """A recorded call can not be replayed."""
@@ -116,7 +117,7 @@ class Splitting(Deferring):
         if state.family is not None:  # the code of its other members is the same
             state.family.follows = True
         state.why, state.reasons = recording.reasons[0], recording.reasons
-        self._sites = dict(recording.sites)
+        self._sites, self._code = dict(recording.sites), recording.code
         if self._told is not None:
             self._told(self._sites, recording.operations)
 
@@ -144,10 +145,11 @@ class Splitting(Deferring):
             WHOLE in sites
             or not {"read", "call"}.intersection(sites.values())
             or not splittable(self.fn)
+            or self.fn.__code__ is not self._code
         ):
             return None
         split = self._split
-        if split is None:
+        if split is None or split.code is not self._code:
             assert type(self.fn) is types.FunctionType
             kind = getattr(type(self), "tried", type(self))  # the class of functions on no trial
             split = Split(self.fn, functools.partial(_piece, kind, self._wait, self._budget))

@@ -19,6 +19,7 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import (
     BOXES,
     CMETHODS,
+    FUNCTION_PARTS,
     MEMBERS,
     MISSING,
     STATEFUL,
@@ -176,11 +177,22 @@ class Objects:
             return self.classes.super_attr(cls, name, holder.__self__, access)
         if type(holder) is types.MethodType and lookup(types.MethodType, name) is MISSING:
             return self.attr(holder.__func__, name, access)
+        if is_a(holder, Wrapped) and self._of_wrapped(holder, name, access):
+            return self.attr(holder.fn, name, access)
         if type(holder) is types.FunctionType and name == "__func__":
             return [holder]  # of a bound method, which stands here as its function
         if is_a(holder, VIEWS) and name == "mapping":
             return [self.classes.behind(holder, access)]
         return self._instance_attr(holder, name, access)
+
+    def _of_wrapped(self, holder: Any, name: str, access: Access) -> bool:
+        """Whether an attribute of a decorated function is the one of what it wraps."""
+        if name in FUNCTION_PARTS:
+            return True
+        if access.stores or lookup(type(holder), name) is not MISSING:
+            return False
+        self.facts.note("attr", holder, name, access)
+        return name not in (instance_dict(holder) or {})
 
     def dictionary(self, holder: Any, access: Access) -> Any:
         """The dictionary behind an object is a place: another one may be put there."""

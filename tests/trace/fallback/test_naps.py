@@ -320,7 +320,9 @@ def test_it_is_what_it_was_while_asleep():
     g = function(effect)
     assert isinstance(f, Function) and repr(f) == repr(g)
     assert type(f).__name__ == "Function" and f.__wrapped__ is effect
-    made = copy.copy(f)
+    assert copy.copy(f) is f
+    kind, given = f.__reduce__()
+    made = kind(*given)
     assert type(made) is Function and made.fn is effect and made(2) == 2
     again = pickle.loads(pickle.dumps(f))
     assert type(again) is Function and again(3) == 3
