@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,9 +135,10 @@ class PlanRunner(Executable):
         return self._run(inputs, None)
 
     def _run(self, inputs: Sequence[np.ndarray], timer: Timer | None) -> list[np.ndarray]:
-        try:
+        memory = None
+        with suppress(IndexError):  # the first run, or another thread is inside
             memory = self._spare.pop()
-        except IndexError:  # the first run, or another thread is inside
+        if memory is None:
             memory = self._memory(len(inputs))
         arrays, words = list(memory.arrays), list(memory.words)
         for number, slot, make in memory.others:
@@ -193,7 +195,7 @@ class PlanRunner(Executable):
         raise BackendError(f"a plan has a slot of unknown kind {slot.kind!r}")
 
     def _host(self, step: HostStep, arrays: list[np.ndarray], timer: Timer | None) -> None:
-        values = [arrays[s] for s in step.inputs]
+        values, failed = [arrays[s] for s in step.inputs], ""
         with plain_floats():
             try:
                 if timer is None:
@@ -203,7 +205,9 @@ class PlanRunner(Executable):
                     returned = timer.time(timed_key, lambda: step.function(*values))
             except LinAlgError as error:
                 site = self.plan.sites[self._number(step)]
-                raise LinAlgError(f"{error} (at {site})" if site else str(error)) from None
+                failed = f"{error} (at {site})" if site else str(error)
+            if failed:
+                raise LinAlgError(failed)
             results = returned if isinstance(returned, (tuple, list)) else (returned,)
             for target, result in zip(step.outputs, results):
                 np.copyto(arrays[target], result)

@@ -7,6 +7,7 @@ after all that was started on it, in the order of streams, without a wait of the
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -259,9 +260,10 @@ def _from_dlpack(foreign: Any) -> DeviceArray:
     state = device_state(int(number))
     state.enter()
     stream = state.stream or _LEGACY_STREAM
-    try:
+    capsule = None
+    with suppress(TypeError):  # made before there were versions
         capsule = foreign.__dlpack__(stream=stream, max_version=(1, 0))
-    except TypeError:  # made before there were versions
+    if capsule is None:
         capsule = foreign.__dlpack__(stream=stream)
     name = next((name for name in _KINDS if _is_capsule(capsule, name)), None)
     if name is None:

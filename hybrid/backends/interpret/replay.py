@@ -76,18 +76,21 @@ def run_plan(
     with plain_floats():
         buffers = _memory(plan, inputs)
         for number, step in enumerate(plan.steps):
+            failed: Exception | None = None
             try:
                 if isinstance(step, HostStep):
                     _host_step(step, plan, buffers)
                 else:
                     kernel_runner(step, buffers.__getitem__)
             except LinAlgError as error:
-                raise LinAlgError(_at(str(error), plan.sites[number])) from None
+                failed = LinAlgError(_at(str(error), plan.sites[number]))
             except IndexOutOfRange as error:
                 if isinstance(step, HostStep):
                     raise
                 text = plan.messages[number] or str(error)
-                raise IndexOutOfRange(_at(text, plan.sites[number])) from None
+                failed = IndexOutOfRange(_at(text, plan.sites[number]))
+            if failed is not None:
+                raise failed
         avals = [(s, plan.slots[s].aval) for s in plan.outputs]
         return [buffers[s].view(a.dtype).reshape(a.shape) for s, a in avals]
 

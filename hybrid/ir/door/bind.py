@@ -242,13 +242,11 @@ def _beside(value: Any, dtype: np.dtype | None, device: Device, compares: bool) 
             return tensor_of(value, dtype_of(value, dtype), device)
         return as_tensor(value, device, dtype)
     except OverflowError:
-        if not compares:
+        if not compares or (dtype is None and isinstance(value, Data)):
             raise
-        if dtype is not None:
-            return _beside(value, None, device, compares)
-        if isinstance(value, Data):
-            raise
-        return literal(math.copysign(math.inf, value), dt.default_float, device)  # beyond all
+    if dtype is not None:
+        return _beside(value, None, device, compares)
+    return literal(math.copysign(math.inf, value), dt.default_float, device)  # beyond all
 
 
 def lifted(op: Op, inputs: tuple[Any, ...]) -> list[Any]:

@@ -94,7 +94,8 @@ def kernel_at(node: Node, values: Sequence[Any]) -> tuple[Any, ...]:
     except IndexOutOfRange as error:
         if node.site is None:
             raise
-        raise IndexOutOfRange(f"{error} (at {node.site})") from None
+        text = str(error)
+    raise IndexOutOfRange(f"{text} (at {node.site})")
 
 
 def evaluate_eager(graph: Graph, inputs: Sequence[Any], look: Look | None = None) -> list[Any]:

@@ -200,25 +200,32 @@ def _special(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
             return first(*inputs) if found is None else run(*found)
         if mode is None or not mode.defers:
             return slow(*inputs)
-        y: Any = None
+        resolved: Resolved | None = None
+        y, others = None, inputs[1:]
         try:
-            x, *others = inputs
+            x = inputs[0]
             record = x._a
             if not others:
                 resolved = same[record]
-                return mode.collect(resolved, inputs) if resolved.pure else run(resolved, inputs)
-            y = others[0]
-            if type(y) in _NUMBERS:
-                signature = type(y), y, record
-                resolved, y = scalars[signature][0], literals[signature]
             else:
-                other = y._a
-                resolved = same[record] if record is other else pairs[record, other]
-            on_tape = x._node is not None or y._node is not None
+                y = others[0]
+                if type(y) in _NUMBERS:
+                    signature = type(y), y, record
+                    meant, y = scalars[signature][0], literals[signature]
+                else:
+                    other = y._a
+                    meant = same[record] if record is other else pairs[record, other]
+                on_tape = x._node is not None or y._node is not None
+                resolved = meant
         except (AttributeError, KeyError, TypeError):
+            pass
+        # behind the handler: what it caught is no context of an error of the call
+        if resolved is None:
             return first(*inputs)
         if not resolved.pure:
-            return run(resolved, (x, y))
+            return run(resolved, (x, y) if others else inputs)
+        if not others:
+            return mode.collect(resolved, inputs)
         return mode.collect(resolved, (x, y)) if on_tape else mode.two(resolved, x, y)
 
     return special

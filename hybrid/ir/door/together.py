@@ -23,6 +23,7 @@ Ordered = tuple[tuple[str, Any], ...]
 _READY: dict[Any, tuple[Callable[..., Any], list[Aval]] | None] = {}
 FAST.append(_READY)
 _LIMIT = 256
+_UNMET: Any = object()
 
 
 def together(
@@ -36,9 +37,8 @@ def together(
         return None
     avals = tuple([tensor._a for tensor in tensors])
     key = op, params, avals, own
-    try:
-        found = _READY[key]
-    except KeyError:
+    found = _READY.get(key, _UNMET)
+    if found is _UNMET:
         found = keep(_READY, key, _made(op, params, avals, own, shared), _LIMIT)
     if found is None:
         return None

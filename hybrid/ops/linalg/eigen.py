@@ -6,6 +6,7 @@ gradients are right for what does not depend on that phase, as PyTorch's.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,11 +47,10 @@ def _pairs(numbers: np.ndarray) -> np.ndarray:
 
 
 def _eig(operand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    try:
+    with suppress(np.linalg.LinAlgError):
         values, vectors = np.linalg.eig(plain(operand))
-    except np.linalg.LinAlgError:
-        raise LinAlgError(f"eig: {FAILED}") from None
-    return _pairs(values), _pairs(vectors)
+        return _pairs(values), _pairs(vectors)
+    raise LinAlgError(f"eig: {FAILED}")
 
 
 def _eig_infer(operand: Aval) -> tuple[Aval, ...]:
@@ -140,10 +140,9 @@ def eig(a: Tensor, /) -> EigResult:
 
 # ---- values alone
 def _eigvals(operand: np.ndarray) -> np.ndarray:
-    try:
+    with suppress(np.linalg.LinAlgError):
         return _pairs(np.linalg.eigvals(plain(operand)))
-    except np.linalg.LinAlgError:
-        raise LinAlgError(f"eigvals: {FAILED}") from None
+    raise LinAlgError(f"eigvals: {FAILED}")
 
 
 def _eigvals_infer(operand: Aval) -> tuple[Aval, ...]:

@@ -8,6 +8,7 @@ LinAlgError.  Gradients are written with the conjugate transpose, which real mat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import reduce
 from typing import Any
 
@@ -118,10 +119,9 @@ def lapack(
     corner = (Ellipsis, *[0] * axes)
 
     def checked(*arrays: np.ndarray) -> Arrays:
-        try:
+        with suppress(np.linalg.LinAlgError):
             return public(*arrays)
-        except np.linalg.LinAlgError:
-            raise LinAlgError(failure) from None
+        raise LinAlgError(failure)
 
     def call(*arrays: np.ndarray) -> Arrays:
         arrays = tuple(map(plain, arrays))

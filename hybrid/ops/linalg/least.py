@@ -5,6 +5,7 @@ Invariant: singular values up to a cutoff count as zero; gradients are those at 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,10 +57,9 @@ def _pinv_infer(operand: Aval, cutoff: Aval, hermitian: bool) -> tuple[Aval, ...
 
 
 def _pinv(operand: np.ndarray, cutoff: np.ndarray, hermitian: bool) -> np.ndarray:
-    try:
+    with suppress(np.linalg.LinAlgError):
         return np.linalg.pinv(plain(operand), rtol=cutoff, hermitian=hermitian)
-    except np.linalg.LinAlgError:
-        raise LinAlgError("pinv: the singular values of a matrix did not converge") from None
+    raise LinAlgError("pinv: the singular values of a matrix did not converge")
 
 
 def _pinv_grad(grad: Tensor, inverse: Tensor, operand: Tensor) -> Tensor:
@@ -155,13 +155,12 @@ def _lstsq(operand: np.ndarray, right: np.ndarray, cutoff: float) -> tuple[np.nd
     solution = np.empty((*batch, columns, right.shape[-1]), plain(right).dtype)
     rank = np.empty(batch, np.int64)
     values = np.empty((*batch, min(rows, columns)))
-    try:
+    with suppress(np.linalg.LinAlgError):
         for number in np.ndindex(*batch):
             one = np.linalg.lstsq(plain(operand[number]), plain(right[number]), cutoff)
             solution[number], rank[number], values[number] = one[0], one[2], one[3]
-    except np.linalg.LinAlgError:
-        raise LinAlgError("lstsq: the singular values of a matrix did not converge") from None
-    return solution, rank, values
+        return solution, rank, values
+    raise LinAlgError("lstsq: the singular values of a matrix did not converge")
 
 
 def _lstsq_vjp(

@@ -128,6 +128,8 @@ class Segments:
         except Exception as error:  # no memory, say
             if signals.foreign(error):
                 raise
+            values = None
+        if values is None:
             return computed(segment, held)
         self.native += 1
         return values

@@ -5,6 +5,7 @@ Invariant: a run gives the bits of the graph run node by node, and changes nothi
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from ...backends.api import CHECKED, Entry, Replay, ReplayInput
@@ -49,10 +50,10 @@ class ValuePlan:
         """Values of the outputs."""
         entry = self.entry
         if entry is not None:
-            try:
+            carriers: list[Carrier] = []
+            with suppress(IndexError):
                 carriers = self.spare.pop()
-            except IndexError:
-                carriers = [self._carrier(aval) for aval in self.avals]
+            carriers = carriers or [self._carrier(aval) for aval in self.avals]
             for carrier, value in zip(carriers, values):
                 carrier._v = value
             made = entry.call(*carriers)
