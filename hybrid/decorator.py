@@ -21,6 +21,7 @@ from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
 from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
+from .trace.fallback.anew import made_anew, plain_at_first, started
 from .trace.fallback.budget import CLOCK, EFFECTS, Budget
 from .trace.fallback.families import go_like
 from .trace.fallback.nap import asleep
@@ -68,6 +69,7 @@ Kwargs = dict[str, Any]
 interrupted.register()
 
 
+@plain_at_first
 @tried
 @asleep
 class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying, Alike):
@@ -417,6 +419,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying, Alike):
 
     def _give_up(self, state: SignatureState, forever: bool = False) -> None:
         state.pending, state.plans = [], []
+        self._budget.met_again()
         self._look_again()
         self._postpone(state, forever)
         alike = None if forever or state.family is None else state.family.alike()
@@ -492,10 +495,13 @@ def function(
         raise UnsupportedError(
             "fast_math=True is not offered yet; recorded functions give the eager bits"
         )
+    decorated = made_anew(Function, fn, wait)
+    if decorated is not None:
+        return decorated
     if fn is None:
         return lambda undecorated: function(undecorated, wait=wait)
     if isinstance(fn, Function):
         return fn
     if resumed(fn) is not None:
         return Resumed(fn, wait)
-    return (Function if isinstance(fn, FUNCTIONS) else OfObject)(fn, wait)
+    return started((Function if isinstance(fn, FUNCTIONS) else OfObject)(fn, wait))

@@ -105,7 +105,7 @@ ROOMS = {
         "split",
     ),
     "trace.fallback": ("budget", "nap", "parts", "value_plans", "bundles", "whole_calls")
-    + ("segments", "postponed", "resumed", "sizes", "backward", "families", "deferred"),
+    + ("segments", "postponed", "resumed", "sizes", "backward", "families", "deferred", "anew"),
     "trace.serve": (
         "commit",
         "followers",
@@ -119,6 +119,7 @@ ROOMS = {
         "signatures",
         "ways",
         "trial",
+        "alike",
         "told",
         "sized",
         "pending",

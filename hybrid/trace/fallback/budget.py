@@ -86,6 +86,13 @@ class Nesting(Protocol):
         """How many eager ones of this thread are inside of each other."""
 
 
+class Reporting(Protocol):
+    """What is told once that a signature of a function was met again."""
+
+    def came_again(self) -> None:
+        """It was accepted, or given up."""
+
+
 class Budget:
     """The account of one function; seconds by `CLOCK`.
 
@@ -98,7 +105,8 @@ class Budget:
     are neither replays nor inside of others; `replays`: those that are known of; `unseen`: eager
     calls that nobody looked at; `left`: of ALLOWANCE, once the start-up is over, and what there was
     of `eager` and of calls without time then (`since`); `inner`: of the function; `around`: the
-    account of the one that it is a part of, with whose start-up its own ends."""
+    account of the one that it is a part of, with whose start-up its own ends; `origin`: what waits
+    for the news that a signature came again."""
 
     __slots__ = (
         "recordings",
@@ -125,11 +133,13 @@ class Budget:
         "since",
         "inner",
         "around",
+        "origin",
     )
 
     def __init__(self) -> None:
         self.inner: Nesting | None = None
         self.around: Budget | None = None
+        self.origin: Reporting | None = None
         self.recordings = self.calls = self.timed = self.refused = self.general = 0
         self.free = self.spent = self.eager = self.replayed = self.recent = self.versions = 0.0
         self.inside = self.making = self.trial = self.plain = 0.0
@@ -246,7 +256,14 @@ class Budget:
 
     def accepted(self) -> None:
         """The call that is being recorded gave a version."""
+        self.met_again()
         self.recent, self.versions = self.recent / 2, self.versions / 2 + 1
+
+    def met_again(self) -> None:
+        """A signature was accepted, or given up."""
+        if self.origin is not None:
+            self.origin.came_again()
+            self.origin = None
 
     def served(self, seconds: float) -> None:
         """A call was replayed."""
