@@ -33,9 +33,10 @@ class TensorMethods(Handle):
         axis: Any = None,
         *,
         keepdims: builtins.bool = False,
+        where: Any = True,
         out: Any = None,
     ) -> Tensor:
-        """Whether every element over the axes is nonzero (NaN is)."""
+        """Whether every element over the axes, in the mask `where`, is nonzero (NaN is)."""
 
     def allclose(
         self,
@@ -52,9 +53,11 @@ class TensorMethods(Handle):
         axis: Any = None,
         *,
         keepdims: builtins.bool = False,
+        initial: Any = None,
+        where: Any = True,
         out: Any = None,
     ) -> Tensor:
-        """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
+        """Largest element over axes, NaN if any is, +0 before -0; at least `initial`. ShapeError where there is no element and no `initial`."""
 
     def amin(
         self,
@@ -62,9 +65,11 @@ class TensorMethods(Handle):
         axis: Any = None,
         *,
         keepdims: builtins.bool = False,
+        initial: Any = None,
+        where: Any = True,
         out: Any = None,
     ) -> Tensor:
-        """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
+        """Smallest element over axes, NaN if any is, -0 before +0; at most `initial`; mask, gradient and errors as `max`'s."""
 
     def angle(self, deg: builtins.bool = False) -> Tensor:
         """The angle of each element with the positive real axis, in radians from -pi to pi, in degrees with `deg`; NaN for NaN."""
@@ -75,9 +80,10 @@ class TensorMethods(Handle):
         axis: Any = None,
         *,
         keepdims: builtins.bool = False,
+        where: Any = True,
         out: Any = None,
     ) -> Tensor:
-        """Whether some element over the axes is nonzero (NaN is)."""
+        """Whether some element over the axes, in the mask `where`, is nonzero (NaN is)."""
 
     def argmax(
         self,
@@ -413,9 +419,11 @@ class TensorMethods(Handle):
         axis: Any = None,
         *,
         keepdims: builtins.bool = False,
+        initial: Any = None,
+        where: Any = True,
         out: Any = None,
     ) -> Tensor:
-        """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
+        """Largest element over axes, NaN if any is, +0 before -0; at least `initial`. ShapeError where there is no element and no `initial`."""
 
     def maximum(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
@@ -427,9 +435,10 @@ class TensorMethods(Handle):
         *,
         dtype: Any = None,
         keepdims: builtins.bool = False,
+        where: Any = True,
         out: Any = None,
     ) -> Tensor:
-        """Mean over axes, as `sum` takes them; NaN of no elements."""
+        """Mean over axes, as `sum` takes them, of the elements in the mask `where`; NaN of no elements."""
 
     def median(
         self,
@@ -446,9 +455,11 @@ class TensorMethods(Handle):
         axis: Any = None,
         *,
         keepdims: builtins.bool = False,
+        initial: Any = None,
+        where: Any = True,
         out: Any = None,
     ) -> Tensor:
-        """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
+        """Smallest element over axes, NaN if any is, -0 before +0; at most `initial`; mask, gradient and errors as `max`'s."""
 
     def minimum(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
@@ -515,7 +526,7 @@ class TensorMethods(Handle):
         dtype: Any = None,
         *,
         keepdims: builtins.bool = False,
-        initial: Any = 0,
+        initial: Any = None,
         where: Any = True,
         out: Any = None,
     ) -> Tensor:
@@ -576,9 +587,11 @@ class TensorMethods(Handle):
         *,
         dtype: Any = None,
         keepdims: builtins.bool = False,
+        initial: Any = None,
+        where: Any = True,
         out: Any = None,
     ) -> Tensor:
-        """Product over axes (all by default), with the dtype rule of `sum`."""
+        """Product over axes (all by default), with the dtype rule of `sum`, times `initial`."""
 
     def ptp(
         self,
@@ -689,8 +702,11 @@ class TensorMethods(Handle):
         self,
         axis: Any = None,
         *,
+        dtype: Any = None,
         correction: builtins.float = 0.0,
         keepdims: builtins.bool = False,
+        where: Any = True,
+        mean: Any = None,
         out: Any = None,
     ) -> Tensor:
         """Standard deviation over axes; see `var`. Its gradient where all elements are equal is zero, as in PyTorch."""
@@ -711,6 +727,8 @@ class TensorMethods(Handle):
         *,
         dtype: Any = None,
         keepdims: builtins.bool = False,
+        initial: Any = None,
+        where: Any = True,
         out: Any = None,
     ) -> Tensor:
         """Sum over axes: an int, a tuple, or None for all; the reduced axes go unless `keepdims`."""
@@ -806,8 +824,11 @@ class TensorMethods(Handle):
         self,
         axis: Any = None,
         *,
+        dtype: Any = None,
         correction: builtins.float = 0.0,
         keepdims: builtins.bool = False,
+        where: Any = True,
+        mean: Any = None,
         out: Any = None,
     ) -> Tensor:
         """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""

@@ -440,9 +440,10 @@ def all(
     axis: Any = None,
     *,
     keepdims: builtins.bool = False,
+    where: Any = True,
     out: Any = None,
 ) -> Tensor:
-    """Whether every element over the axes is nonzero (NaN is)."""
+    """Whether every element over the axes, in the mask `where`, is nonzero (NaN is)."""
 
 def allclose(
     a: Any,
@@ -459,9 +460,11 @@ def amax(
     axis: Any = None,
     *,
     keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
     out: Any = None,
 ) -> Tensor:
-    """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
+    """Largest element over axes, NaN if any is, +0 before -0; at least `initial`. ShapeError where there is no element and no `initial`."""
 
 def amin(
     x: ArrayLike,
@@ -469,9 +472,11 @@ def amin(
     axis: Any = None,
     *,
     keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
     out: Any = None,
 ) -> Tensor:
-    """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
+    """Smallest element over axes, NaN if any is, -0 before +0; at most `initial`; mask, gradient and errors as `max`'s."""
 
 def angle(x: ArrayLike, deg: builtins.bool = False) -> Tensor:
     """The angle of each element with the positive real axis, in radians from -pi to pi, in degrees with `deg`; NaN for NaN."""
@@ -482,9 +487,10 @@ def any(
     axis: Any = None,
     *,
     keepdims: builtins.bool = False,
+    where: Any = True,
     out: Any = None,
 ) -> Tensor:
-    """Whether some element over the axes is nonzero (NaN is)."""
+    """Whether some element over the axes, in the mask `where`, is nonzero (NaN is)."""
 
 def append(arr: ArrayLike, values: Any, axis: builtins.int | None = None) -> Tensor:
     """`values` behind `arr` along an axis (None: both flattened); errors are those of `concat`."""
@@ -1550,9 +1556,11 @@ def max(
     axis: Any = None,
     *,
     keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
     out: Any = None,
 ) -> Tensor:
-    """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element."""
+    """Largest element over axes, NaN if any is, +0 before -0; at least `initial`. ShapeError where there is no element and no `initial`."""
 
 def max_pool1d(
     x: ArrayLike,
@@ -1584,9 +1592,10 @@ def mean(
     *,
     dtype: Any = None,
     keepdims: builtins.bool = False,
+    where: Any = True,
     out: Any = None,
 ) -> Tensor:
-    """Mean over axes, as `sum` takes them; NaN of no elements."""
+    """Mean over axes, as `sum` takes them, of the elements in the mask `where`; NaN of no elements."""
 
 def median(
     a: ArrayLike,
@@ -1611,9 +1620,11 @@ def min(
     axis: Any = None,
     *,
     keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
     out: Any = None,
 ) -> Tensor:
-    """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as `max`'s."""
+    """Smallest element over axes, NaN if any is, -0 before +0; at most `initial`; mask, gradient and errors as `max`'s."""
 
 def minimum(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
@@ -1741,7 +1752,7 @@ def nanprod(
     dtype: Any = None,
     *,
     keepdims: builtins.bool = False,
-    initial: Any = 1,
+    initial: Any = None,
     where: Any = True,
     out: Any = None,
 ) -> Tensor:
@@ -1779,7 +1790,7 @@ def nansum(
     dtype: Any = None,
     *,
     keepdims: builtins.bool = False,
-    initial: Any = 0,
+    initial: Any = None,
     where: Any = True,
     out: Any = None,
 ) -> Tensor:
@@ -1965,9 +1976,11 @@ def prod(
     *,
     dtype: Any = None,
     keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
     out: Any = None,
 ) -> Tensor:
-    """Product over axes (all by default), with the dtype rule of `sum`."""
+    """Product over axes (all by default), with the dtype rule of `sum`, times `initial`."""
 
 def ptp(
     a: ArrayLike,
@@ -2273,8 +2286,11 @@ def std(
     x: ArrayLike,
     axis: Any = None,
     *,
+    dtype: Any = None,
     correction: builtins.float = 0.0,
     keepdims: builtins.bool = False,
+    where: Any = True,
+    mean: Any = None,
     out: Any = None,
 ) -> Tensor:
     """Standard deviation over axes; see `var`. Its gradient where all elements are equal is zero, as in PyTorch."""
@@ -2289,6 +2305,8 @@ def sum(
     *,
     dtype: Any = None,
     keepdims: builtins.bool = False,
+    initial: Any = None,
+    where: Any = True,
     out: Any = None,
 ) -> Tensor:
     """Sum over axes: an int, a tuple, or None for all; the reduced axes go unless `keepdims`."""
@@ -2457,8 +2475,11 @@ def var(
     x: ArrayLike,
     axis: Any = None,
     *,
+    dtype: Any = None,
     correction: builtins.float = 0.0,
     keepdims: builtins.bool = False,
+    where: Any = True,
+    mean: Any = None,
     out: Any = None,
 ) -> Tensor:
     """Variance over axes; divides by the count minus `correction` (array API; PyTorch's default is 1)."""

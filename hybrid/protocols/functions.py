@@ -17,7 +17,6 @@ from .. import ops
 from ..ir.door.bind import as_tensor
 from ..ir.tensor import Handle
 from .results import NOT_GIVEN, in_dtype, on_host, refuse, spelled, written
-from .ufuncs import reduced
 
 __all__ = ["array_function"]
 
@@ -43,12 +42,6 @@ _RENAMED = {
     "subscripts": ("spec",),
 }
 _OTHERWISE = {"cumsum": "cumulative_sum", "cumprod": "cumulative_prod"}
-_OF_UFUNCS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"} | {
-    "amax": "maximum",
-    "amin": "minimum",
-    "all": "logical_and",
-    "any": "logical_or",
-}
 _JOINS = frozenset(["concatenate", "concat", "stack", "hstack", "vstack"])
 
 
@@ -193,17 +186,6 @@ def _apply(function: Function, ours: tuple[inspect.Parameter, ...], chosen: Give
 
 
 # ---- functions whose arguments mean something else, or that hybrid has under another name
-def _reduction(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) -> Any:
-    given = {n: v for n, v in given.items() if v is not NOT_GIVEN}
-    function, name = spelled(path), _OF_UFUNCS[path]
-    combine = spelled(name)
-    assert function is not None and combine is not None
-    array = in_dtype(given["a"], given.get("dtype"))
-    keepdims, initial = given.get("keepdims", False), given.get("initial", NOT_GIVEN)
-    axis, where = given.get("axis"), given.get("where", True)
-    return reduced(name, function, combine, array, axis, bool(keepdims), initial, where)
-
-
 def _running(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) -> Any:
     function = spelled(path) or spelled(_OTHERWISE[path])
     assert function is not None
@@ -238,7 +220,6 @@ def _searched(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) ->
 
 
 _ADAPTED: dict[str, Function] = {
-    **dict.fromkeys(_OF_UFUNCS, _reduction),
     **dict.fromkeys(_OTHERWISE, _running),
     "split": _split,
     "sort": _sorted,

@@ -6,6 +6,7 @@ name computes it, with the dtypes and special values that this has.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,7 +43,6 @@ _RUNNING = {
     "maximum": ("cummax", "maximum_accumulate"),
     "minimum": ("cummin", "minimum_accumulate"),
 }
-_IDENTITIES = {"add": 0, "multiply": 1, "logical_and": True, "logical_or": False}
 
 
 def _ours(value: Any) -> bool:
@@ -130,28 +130,15 @@ def _reduced(
     where: Any = True,
 ) -> Any:
     fold = _folding(name, "reduce", _REDUCTIONS)
-    return reduced(name, fold, function, in_dtype(array, dtype), axis, keepdims, initial, where)
-
-
-def reduced(
-    name: str,
-    fold: Function,
-    combine: Function,
-    array: Any,
-    axis: Any,
-    keepdims: bool,
-    initial: Any,
-    where: Any,
-) -> Any:
-    """A reduction with NumPy's `initial` (a first operand) and `where` (elements that count)."""
+    array, takes = in_dtype(array, dtype), inspect.signature(fold).parameters
     given = initial is not NOT_GIVEN and initial is not None
-    if where is not True:
-        neutral = _IDENTITIES.get(name, initial if given else NOT_GIVEN)
-        if neutral is NOT_GIVEN:
-            raise ArgumentError(f"numpy.{name}.reduce: where= needs initial=, which has no default")
-        array = ops.where(where, array, neutral)
-    result = fold(array, axis=axis, keepdims=keepdims)
-    return combine(result, initial) if given else result
+    more = {"initial": initial} if given and "initial" in takes else {}
+    if where is not True and "where" in takes:
+        more["where"] = where
+    elif where is not True:
+        array = ops.where(where, array, getattr(np, name).identity)
+    result = fold(array, axis=axis, keepdims=bool(keepdims), **more)
+    return function(result, initial) if given and "initial" not in more else result
 
 
 def _accumulated(

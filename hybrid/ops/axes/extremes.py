@@ -5,6 +5,7 @@ Invariant: on truth values, the extremes are `all` and `any`; results are exact 
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ from ..base.common import groups
 from ..base.surface import public
 from ..elementwise.arithmetic import clone, divide
 from ..elementwise.logic import equal, logical_or, not_equal
-from ..elementwise.selection import where
+from ..elementwise.selection import maximum, minimum
+from ..elementwise.selection import where as where_
+from .masks import beginning, lowest, masked
 from .reduce import cases, dropped, finish, infer_nonempty, keep_shape, oracle_of, walk
 from .reduce import sum as sum_
 from .views import broadcast_to, reshape
@@ -44,10 +47,10 @@ def _extreme_vjp(
     best = reshape(out, kept)
     hit = equal(operand, best)
     count = sum_(astype(hit, dt.compute_type(operand.dtype)), axis=over, keepdims=True)
-    share = where(
+    share = where_(
         equal(best, best), astype(divide(reshape(gradient, kept), count), operand.dtype), best
     )
-    return (where(logical_or(hit, not_equal(best, best)), broadcast_to(share, operand.shape), 0),)
+    return (where_(logical_or(hit, not_equal(best, best)), broadcast_to(share, operand.shape), 0),)
 
 
 def _truth(prim: str) -> Any:
@@ -138,28 +141,67 @@ def _order_free(op: RowOp, operand: Tensor, axis: Axis, keepdims: bool) -> Tenso
     return finish(result, operand.shape, axes, keepdims)
 
 
-@public(method=True)
-def max(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Largest element over axes, NaN if any is, +0 before -0; ShapeError where there is no element.
+def _beside(op: RowOp, x: Any, axis: Axis, keepdims: bool, initial: Any, mask: Any) -> Tensor:
+    """The extreme of `initial` and the elements in a mask, of which there may be none."""
+    operand = as_tensor(x)
+    if mask is not True:
+        neutral = lowest(op.name, operand.dtype, initial, op is MAX)
+        operand = masked(op.name, operand, mask, neutral)
+    first = beginning(op.name, initial, operand, operand.dtype)
+    axes = reduced_axes(axis, operand.ndim, op.name)
+    if builtins.any(operand.shape[a] == 0 for a in axes):
+        kept = keep_shape(operand.shape, axes)
+        shape = kept if keepdims else tuple(n for a, n in enumerate(kept) if a not in axes)
+        return clone(broadcast_to(first, shape))
+    return (maximum if op is MAX else minimum)(_order_free(op, operand, axis, keepdims), first)
 
-    Equal largest elements (zeros of both signs too) share the gradient; it is NaN for all elements
-    where the result is, as in torch.amax.
+
+@public(method=True)
+def max(
+    x: Tensor,
+    /,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
+    """Largest element over axes, NaN if any is, +0 before -0; at least `initial`.  ShapeError where
+    there is no element and no `initial`.
+
+    A mask `where` says which elements count, and takes an `initial` (ArgumentError without).  Equal
+    largest elements (zeros of both signs too) share the gradient; it is NaN for all elements where
+    the result is, as in torch.amax.
 
     >>> hybrid.max(hybrid.tensor([[1.0, 5.0], [hybrid.nan, 2.0]]), axis=1)
     tensor([ 5., nan])
+    >>> hybrid.max(hybrid.tensor([1.0, 5.0]), initial=0.0, where=[True, False])
+    tensor(1.)
     """
-    return _order_free(MAX, x, axis, keepdims)
+    if where is True and initial is None:
+        return _order_free(MAX, x, axis, keepdims)
+    return _beside(MAX, x, axis, keepdims, initial, where)
 
 
 @public(method=True)
-def min(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Smallest element over axes, NaN if any is, -0 before +0; gradient and errors as
-    `max`'s.
+def min(
+    x: Tensor,
+    /,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
+    """Smallest element over axes, NaN if any is, -0 before +0; at most `initial`; mask, gradient
+    and errors as `max`'s.
 
     >>> hybrid.min(hybrid.tensor([[3, 1], [2, 4]]), axis=(0, 1))
     tensor(1)
     """
-    return _order_free(MIN, x, axis, keepdims)
+    if where is True and initial is None:
+        return _order_free(MIN, x, axis, keepdims)
+    return _beside(MIN, x, axis, keepdims, initial, where)
 
 
 amax = public(max, hybrid="amax", method=True)
@@ -167,26 +209,30 @@ amin = public(min, hybrid="amin", method=True)
 
 
 @public(method=True)
-def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Whether every element over the axes is nonzero (NaN is).
+def all(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False, where: Any = True) -> Tensor:
+    """Whether every element over the axes, in the mask `where`, is nonzero (NaN is).
 
     Axes as for `sum`, ShapeError for one out of range; bool, true where there is no element.
 
     >>> hybrid.all(hybrid.tensor([[1, 2], [0, 3]]), axis=1)
     tensor([ True, False])
     """
+    if where is not True:
+        x = masked("all", not_equal(x, 0), where, True)
     return _order_free(ALL, x, axis, keepdims)
 
 
 @public(method=True)
-def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-    """Whether some element over the axes is nonzero (NaN is).
+def any(x: Tensor, /, axis: Axis = None, *, keepdims: bool = False, where: Any = True) -> Tensor:
+    """Whether some element over the axes, in the mask `where`, is nonzero (NaN is).
 
     Axes as for `sum`, ShapeError for one out of range; bool, false where there is no element.
 
     >>> hybrid.any(hybrid.tensor([[0, 0], [0, 3]]), axis=1)
     tensor([False,  True])
     """
+    if where is not True:
+        x = masked("any", not_equal(x, 0), where, False)
     return _order_free(ANY, x, axis, keepdims)
 
 

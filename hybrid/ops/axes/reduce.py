@@ -24,9 +24,10 @@ from ...ir.op import Op, RowOp, extend, register
 from ...ir.scalar.program import Builder, Val
 from ..base.common import SHAPE_ONLY, as_type, groups, shapes_of, wide
 from ..base.surface import public
-from ..elementwise.arithmetic import clone, divide, multiply, subtract
+from ..elementwise.arithmetic import add, clone, divide, multiply, subtract
 from ..elementwise.logic import equal
 from ..elementwise.selection import where
+from .masks import beginning, counting, masked
 from .views import BROADCAST, broadcast_to, reshape
 
 Ints = tuple[int, ...]
@@ -300,48 +301,112 @@ def _additive(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -
     return finish(result, operand.shape, axes, keepdims)
 
 
+def _partly(
+    op: Op, x: Any, axis: Axis, dtype: Any, keepdims: bool, initial: Any, mask: Any
+) -> Tensor:
+    """sum and prod of the elements in a mask, combined with `initial` before the last rounding."""
+    operand = as_tensor(x)
+    wanted = _sum_dtype(operand, dtype)
+    operand = masked(op.name, operand, mask, 0 if op is SUM else 1)
+    if initial is None:
+        return _additive(op, operand, axis, wanted, keepdims)
+    first = beginning(op.name, initial, operand, dt.compute_type(wanted))
+    total = _additive(op, operand, axis, first.dtype, keepdims)
+    return astype((add if op is SUM else multiply)(total, first), wanted)
+
+
 @public(method=True)
-def sum(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
+def sum(
+    x: Tensor,
+    /,
+    axis: Axis = None,
+    *,
+    dtype: Any = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
     """Sum over axes: an int, a tuple, or None for all; the reduced axes go unless `keepdims`.
 
     Integers and bools sum in int64, unsigned ones in uint64; floats keep their dtype, half types
-    accumulate in float32.  `dtype` says otherwise.  Raises ShapeError for an axis out of range,
-    DTypeError for dtype bool.
+    accumulate in float32.  `dtype` says otherwise.  The number `initial` is added; elements that
+    are not in the mask `where`, which broadcasts to x, count as 0.  Raises ShapeError for an axis
+    out of range and a mask that does not fit, DTypeError for dtype bool.
 
     >>> hybrid.sum(hybrid.ones((2, 3)), axis=1).tolist()
     [3.0, 3.0]
+    >>> hybrid.sum(hybrid.tensor([1.0, 2.0]), where=[True, False], initial=10.0)
+    tensor(11.)
     """
-    return _additive(SUM, x, axis, dtype, keepdims)
+    if where is True and initial is None:
+        return _additive(SUM, x, axis, dtype, keepdims)
+    return _partly(SUM, x, axis, dtype, keepdims, initial, where)
 
 
 @public(method=True)
-def prod(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Product over axes (all by default), with the dtype rule of `sum`.
+def prod(
+    x: Tensor,
+    /,
+    axis: Axis = None,
+    *,
+    dtype: Any = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Tensor:
+    """Product over axes (all by default), with the dtype rule of `sum`, times `initial`.
 
-    Axes, `keepdims` and errors are those of `sum`.
+    Axes, `keepdims` and errors are those of `sum`; what is not in the mask `where` counts as 1.
 
     >>> hybrid.prod(hybrid.tensor([[1, 2], [3, 4]]), axis=0)
     tensor([3, 8])
     """
-    return _additive(PROD, x, axis, dtype, keepdims)
+    if where is True and initial is None:
+        return _additive(PROD, x, axis, dtype, keepdims)
+    return _partly(PROD, x, axis, dtype, keepdims, initial, where)
+
+
+def _mean_dtype(x: Tensor, dtype: Any) -> np.dtype:
+    return dt.canonical(dtype or (x.dtype if dt.is_inexact(x.dtype) else dt.default_float))
+
+
+def masked_mean(what: str, x: Tensor, axis: Axis, dtype: Any, keepdims: bool, mask: Any) -> Tensor:
+    """The mean of the elements in a mask; NaN where there is none."""
+    wanted = _mean_dtype(x, dtype)
+    total = sum(masked(what, x, mask, 0), axis, dtype=dt.compute_type(wanted), keepdims=keepdims)
+    count = sum(counting(what, x, mask), axis, keepdims=keepdims)
+    return astype(divide(total, astype(count, dt.real_of(total.dtype))), wanted)
 
 
 @public(method=True)
-def mean(x: Tensor, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Tensor:
-    """Mean over axes, as `sum` takes them; NaN of no elements.
+def mean(
+    x: Tensor,
+    /,
+    axis: Axis = None,
+    *,
+    dtype: Any = None,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Tensor:
+    """Mean over axes, as `sum` takes them, of the elements in the mask `where`; NaN of no elements.
 
-    Floats keep their dtype (half types accumulate in float32), integers and bools give float32.
+    Floats keep their dtype (half types accumulate in float32), integers and bools give float32;
+    `dtype` says otherwise.
 
     >>> hybrid.mean(hybrid.tensor([[1, 2], [3, 6]]), axis=1, keepdims=True)
     tensor([[1.5],
             [4.5]])
+    >>> hybrid.mean(hybrid.tensor([[1, 2], [3, 6]]), axis=1, where=[True, False])
+    tensor([1., 3.])
     """
+    if where is not True:
+        return masked_mean("mean", as_tensor(x), axis, dtype, keepdims, where)
     known = _one(MEAN, x, axis, dtype, keepdims)
     if known is not None:
         return known
     given = x = as_tensor(x)
     axes = reduced_axes(axis, x.ndim, "mean")
-    wanted = dt.canonical(dtype or (x.dtype if dt.is_inexact(x.dtype) else dt.default_float))
+    wanted = _mean_dtype(x, dtype)
     runs = groups(axes)
     if len(runs) == 1:
         first = dt.is_complex(wanted) or (dt.is_inexact(x.dtype) and not dt.is_half(x.dtype))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.errors import DTypeError
 from ...core.shapes import reduced_axes
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
@@ -23,10 +24,13 @@ from ..base.surface import public
 from ..elementwise.arithmetic import abs, divide, multiply, square, subtract
 from ..elementwise.logic import equal, not_equal
 from ..elementwise.powers import power
-from ..elementwise.selection import flat_quotient, where
+from ..elementwise.selection import flat_quotient, maximum
+from ..elementwise.selection import where as where_
 from .extremes import max as max_
 from .extremes import min as min_
-from .reduce import mean
+from .masks import counting, masked
+from .reduce import masked_mean
+from .reduce import mean as mean_
 from .reduce import sum as sum_
 from .rows import ROWS, axes_of, row_infer, row_value, spread_row
 
@@ -45,7 +49,7 @@ def _var_vjp(
 ) -> tuple[Tensor]:
     over = axes_of(axes)
     extent = max(prod(operand.shape[a] for a in over) - correction, 0)
-    distance = subtract(operand, mean(operand, axis=over, keepdims=True))
+    distance = subtract(operand, mean_(operand, axis=over, keepdims=True))
     return (
         multiply(
             multiply(spread_row(gradient, operand, axes), 2 / extent if extent else float("nan")),
@@ -129,42 +133,93 @@ NORM = register(
 
 
 @public(method=True)
-def var(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+def var(
+    x: Tensor,
+    axis: Any = None,
+    *,
+    dtype: Any = None,
+    correction: float = 0.0,
+    keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
+) -> Tensor:
     """Variance over axes; divides by the count minus `correction` (array API;
     PyTorch's default is 1).
 
-    Floats keep their dtype, integers and bools give float32.  ShapeError for an axis out of range.
+    Floats keep their dtype, integers and bools give float32; `dtype`, a floating or complex one,
+    says in which they are computed.  Only elements in the mask `where` count; `mean` is their mean,
+    with the axes kept, where it is known.  ShapeError for an axis out of range and a mask that does
+    not fit, DTypeError for a dtype of integers.
 
     >>> x = hybrid.tensor([1.0, 2.0, 3.0, 4.0])
     >>> hybrid.var(x), hybrid.var(x, correction=1)
     (tensor(1.25), tensor(1.6667))
     """
-    x = as_tensor(x)
-    x = x if dt.is_inexact(x.dtype) else astype(x, dt.default_float)
+    x = _computed("var", as_tensor(x), dtype)
     axes = reduced_axes(axis, x.ndim, "var")
+    if where is not True or mean is not None:
+        return _masked_var(x, axes, float(correction), keepdims, where, mean)
     if not axes or axes == tuple(range(axes[0], x.ndim)) or x.size == 0:
         return row_value(VAR, x, axis, keepdims, correction=float(correction))
     widened = astype(x, dt.compute_type(x.dtype))
     extent = max(prod(x.shape[a] for a in axes) - correction, 0)
-    distance = subtract(widened, mean(widened, axis=axes, keepdims=True))
+    distance = subtract(widened, mean_(widened, axis=axes, keepdims=True))
     total = sum_(
         square(abs(distance) if dt.is_complex(x.dtype) else distance),
         axis=axes,
         keepdims=keepdims,
     )
-    out = multiply(total, float("nan")) if extent == 0 else divide(total, extent)
-    return astype(out, dt.real_of(x.dtype))
+    return astype(divide(total, extent), dt.real_of(x.dtype))
+
+
+def _computed(what: str, x: Tensor, dtype: Any) -> Tensor:
+    """x in the dtype in which its variance is computed."""
+    if dtype is None:
+        return x if dt.is_inexact(x.dtype) else astype(x, dt.default_float)
+    wanted = dt.canonical(dtype)
+    if not dt.is_inexact(wanted):
+        raise DTypeError(f"{what}: dtype is {wanted.name}: it has to be a floating or complex one")
+    return astype(x, wanted)
+
+
+def _masked_var(
+    x: Tensor, axes: tuple[int, ...], correction: float, keepdims: bool, mask: Any, center: Any
+) -> Tensor:
+    """The variance of the elements in a mask around a mean that may be known."""
+    widened = astype(x, dt.compute_type(x.dtype))
+    if center is None:
+        center = masked_mean("var", widened, axes, None, True, mask)
+    distance = masked(
+        "var", subtract(widened, astype(as_tensor(center, x.device), widened.dtype)), mask, 0
+    )
+    sizes = abs(distance) if dt.is_complex(x.dtype) else distance
+    total = sum_(square(sizes), axis=axes, keepdims=keepdims)
+    left: Any = max(prod(x.shape[a] for a in axes) - correction, 0.0)
+    if mask is not True:
+        found = sum_(counting("var", x, mask), axis=axes, keepdims=keepdims)
+        left = maximum(subtract(astype(found, total.dtype), correction), 0.0)
+    return astype(divide(total, left), dt.real_of(x.dtype))
 
 
 @public(method=True)
-def std(x: Tensor, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+def std(
+    x: Tensor,
+    axis: Any = None,
+    *,
+    dtype: Any = None,
+    correction: float = 0.0,
+    keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
+) -> Tensor:
     """Standard deviation over axes; see `var`.  Its gradient where all elements are equal is zero,
     as in PyTorch.
 
     >>> hybrid.std(hybrid.tensor([[1.0, 3.0], [5.0, 5.0]]), axis=1)
     tensor([1., 0.])
     """
-    return std_root(var(x, axis, correction=correction, keepdims=keepdims))
+    given = {"dtype": dtype, "correction": correction, "where": where, "mean": mean}
+    return std_root(var(x, axis, keepdims=keepdims, **given))
 
 
 @public(method=True)
@@ -196,7 +251,9 @@ def _power_norm(operand: Tensor, axis: Any, ord: float, keepdims: bool) -> Tenso
     """sum(|x|^ord)^(1/ord); zeros are put in beside the powers, whose slope there may be NaN."""
     size = abs(operand)
     zero = equal(size, 0)
-    powers = where(zero, 0.0 if ord > 0 else float("inf"), power(where(zero, 1.0, size), ord))
+    powers = where_(zero, 0.0 if ord > 0 else float("inf"), power(where_(zero, 1.0, size), ord))
     total = sum_(powers, axis=axis, keepdims=keepdims)
     none = equal(total, 0)
-    return where(none, 0.0 if ord > 0 else float("inf"), power(where(none, 1.0, total), 1.0 / ord))
+    return where_(
+        none, 0.0 if ord > 0 else float("inf"), power(where_(none, 1.0, total), 1.0 / ord)
+    )

@@ -24,6 +24,7 @@ from ..axes.extremes import all as all_
 from ..axes.extremes import any as any_
 from ..axes.extremes import max as max_
 from ..axes.extremes import min as min_
+from ..axes.masks import beginning, masked
 from ..axes.positions import argmax, argmin
 from ..axes.reduce import cases, finish, infer_nonempty, keep_shape, mean, prod
 from ..axes.reduce import sum as sum_
@@ -31,7 +32,7 @@ from ..axes.statistics import std_root
 from ..axes.views import broadcast_to, expand_dims, reshape
 from ..base.common import groups, real_only, shapes_of, wide
 from ..base.surface import public
-from ..elementwise.arithmetic import abs, add, clone, divide, multiply, square, subtract
+from ..elementwise.arithmetic import abs, clone, divide, square, subtract
 from ..elementwise.logic import equal, greater, isnan, logical_not
 from ..elementwise.selection import maximum, minimum
 from ..elementwise.selection import where as where_
@@ -153,10 +154,11 @@ def _extreme_of(
     plain, better = functions
     x = as_tensor(a)
     real_only(op.name, x)
-    if mask is not True:
-        if start is None:
-            raise ArgumentError(f"{op.name}: where= takes initial=, for what it leaves nothing of")
-        x = where_(mask, x, start)
+    if start is not None:
+        start = beginning(op.name, start, x, x.dtype)
+    elif mask is not True:
+        raise ArgumentError(f"{op.name}: where= takes initial=, for what it leaves nothing of")
+    x = masked(op.name, x, mask, start)
     result = _best(op, plain, x, axis)
     if start is not None:
         lone = isnan(result) if dt.is_float(result.dtype) else False
@@ -250,12 +252,6 @@ def nanargmin(a: Tensor, axis: int | None = None, *, keepdims: bool = False) -> 
 
 
 # ---- sums and products
-def _masked(a: Any, neutral: float, mask: Any) -> Tensor:
-    """x with a neutral number in the place of what does not count."""
-    x = without_nans(as_tensor(a), neutral)
-    return x if mask is True else where_(mask, x, int(neutral))
-
-
 @public(method=True)
 def nansum(
     a: Tensor,
@@ -263,7 +259,7 @@ def nansum(
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: Any = 0,
+    initial: Any = None,
     where: Any = True,
 ) -> Tensor:
     """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial`
@@ -272,8 +268,8 @@ def nansum(
     >>> hybrid.nansum(hybrid.tensor([[1.0, hybrid.nan], [3.0, 4.0]]), axis=0)
     tensor([4., 4.])
     """
-    total = sum_(_masked(a, 0.0, where), axis, dtype=dtype, keepdims=keepdims)
-    return total if type(initial) is int and not initial else add(total, initial)
+    x = without_nans(as_tensor(a), 0.0)
+    return sum_(x, axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
 
 
 @public
@@ -283,7 +279,7 @@ def nanprod(
     dtype: Any = None,
     *,
     keepdims: bool = False,
-    initial: Any = 1,
+    initial: Any = None,
     where: Any = True,
 ) -> Tensor:
     """`prod` with 1 in the place of NaN and of elements that are not in the mask `where`, times
@@ -292,8 +288,8 @@ def nanprod(
     >>> hybrid.nanprod(hybrid.tensor([2.0, hybrid.nan, 3.0]))
     tensor(6.)
     """
-    total = prod(_masked(a, 1.0, where), axis, dtype=dtype, keepdims=keepdims)
-    return total if type(initial) is int and initial == 1 else multiply(total, initial)
+    x = without_nans(as_tensor(a), 1.0)
+    return prod(x, axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
 
 
 @public
@@ -350,13 +346,13 @@ def _running(function: Callable[..., Tensor], a: Any, axis: int | None, dtype: A
 
 
 # ---- means
-def _counting(a: Any, mask: Any) -> Tensor:
+def _counting(what: str, a: Any, mask: Any) -> Tensor:
     """x with NaN in the place of what is not in the mask."""
     x = as_tensor(a)
     if mask is True:
         return x
     x = x if dt.is_inexact(x.dtype) else astype(x, dt.default_float)
-    return where_(mask, x, float("nan"))
+    return masked(what, x, mask, float("nan"))
 
 
 @public(method=True)
@@ -376,7 +372,7 @@ def nanmean(
     >>> hybrid.nanmean(hybrid.tensor([[1.0, hybrid.nan], [3.0, 4.0]]), axis=1)
     tensor([1. , 3.5])
     """
-    x = _counting(a, where)
+    x = _counting("nanmean", a, where)
     if not dt.is_inexact(x.dtype):
         return mean(x, axis, dtype=dtype, keepdims=keepdims)
     wanted = x.dtype if dtype is None else dt.canonical(dtype)
@@ -413,7 +409,7 @@ def nanvar(
     tensor([1.    , 4.6667])
     """
     fewer = _fewer("nanvar", ddof, correction)
-    x = floating(_counting(a, where))
+    x = floating(_counting("nanvar", a, where))
     wanted = x.dtype if dtype is None else dt.canonical(dtype)
     inner = dt.compute_type(wanted)
     x = astype(x, inner)

@@ -15,6 +15,7 @@ OTHER = hybrid.tensor(draw(3))
 WEIGHTS = hybrid.tensor(np.random.default_rng(4).random((3, 4)) + 0.5)
 SHARES = np.array([[0.23, 0.4], [0.61, 0.83]])
 GAPS = np.where(np.arange(12).reshape(3, 4) == 6, NAN, X)
+MASK = np.array([[1, 0, 1, 1], [1, 1, 0, 1], [0, 1, 1, 1]], bool)
 COORDINATES = np.array([0.0, 1.0, 3.0, 4.5])
 H = hybrid
 
@@ -47,6 +48,12 @@ FUNCTIONS = {
     "setxor1d": (ROW, lambda x: H.setxor1d(x[:4], x[3:]) ** 2),
     "nanquantile": (X, lambda x: H.nanquantile(x, [0.2, 0.9], axis=0)),
     "nanmedian": (X, lambda x: H.nanmedian(x, axis=1)),
+    "sum-where": (X, lambda x: H.sum(x, 0, initial=2.0, where=MASK) ** 2),
+    "prod-where": (X, lambda x: H.prod(x, 1, initial=2.0, where=MASK)),
+    "mean-where": (X, lambda x: H.mean(x, 0, where=MASK) ** 2),
+    "var-where": (X, lambda x: H.var(x, 1, where=MASK, correction=0.5)),
+    "std-mean": (X, lambda x: H.std(x, 0, mean=x[:1] * 0.3)),
+    "max-where": (X, lambda x: H.max(x, 1, initial=-1.0, where=MASK) ** 2),
     "nansum": (X, lambda x: H.nansum(x, axis=0) ** 2),
     "nanprod": (X, lambda x: H.nanprod(x, axis=0)),
     "nanmean": (X, lambda x: H.nanmean(x) ** 2),

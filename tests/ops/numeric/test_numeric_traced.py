@@ -27,6 +27,11 @@ FUNCTIONS = {
         row, 0.3, method="inverted_cdf", weights=counts + 1
     ),
     "nans": lambda x, row, counts: (H.nansum(x, 0), H.nanprod(x), H.nanvar(x, 1), H.nanmax(x, 0)),
+    "masks": lambda x, row, counts: (
+        H.sum(row, initial=1.0, where=counts > 1) + H.max(row, initial=0.0, where=counts > 2),
+        H.mean(row, where=counts > 1) + H.std(row, mean=0.5) + H.var(row, where=row > 0),
+        H.all(row, where=counts > 1),
+    ),
     "nanargmax": lambda x, row, counts: H.nanargmax(x[1:], 1),
     "running": lambda x, row, counts: (H.cumsum(row), H.nancumprod(x, 1)),
     "average": lambda x, row, counts: H.average(row, weights=counts),
