@@ -110,12 +110,12 @@ class TensorMethods(Handle):
 
     def argsort(
         self,
-        axis: builtins.int = -1,
+        axis: builtins.int | None = -1,
         *,
         descending: builtins.bool = False,
-        stable: builtins.bool = True,
+        stable: builtins.bool | None = True,
     ) -> Tensor:
-        """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is largest."""
+        """Positions (int64) that sort x along an axis (None: of the flattened tensor); equal elements keep their order, NaN is largest."""
 
     def argwhere(self) -> Tensor:
         """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
@@ -675,12 +675,12 @@ class TensorMethods(Handle):
 
     def sort(
         self,
-        axis: builtins.int = -1,
+        axis: builtins.int | None = -1,
         *,
         descending: builtins.bool = False,
-        stable: builtins.bool = True,
+        stable: builtins.bool | None = True,
     ) -> Tensor:
-        """x sorted along an axis; equal elements keep their order, NaN is largest."""
+        """x sorted along an axis (None: flattened first); equal elements keep their order whatever `stable` says, NaN is largest."""
 
     def split(
         self,

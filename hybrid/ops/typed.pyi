@@ -564,12 +564,12 @@ def argpartition(a: ArrayLike, kth: Any, axis: builtins.int | None = -1) -> Tens
 
 def argsort(
     x: ArrayLike,
-    axis: builtins.int = -1,
+    axis: builtins.int | None = -1,
     *,
     descending: builtins.bool = False,
-    stable: builtins.bool = True,
+    stable: builtins.bool | None = True,
 ) -> Tensor:
-    """Positions (int64) that sort x along an axis; equal elements keep their order, NaN is largest."""
+    """Positions (int64) that sort x along an axis (None: of the flattened tensor); equal elements keep their order, NaN is largest."""
 
 def argwhere(a: ArrayLike) -> Tensor:
     """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
@@ -2253,12 +2253,12 @@ def softsign(x: ArrayLike) -> Tensor:
 
 def sort(
     x: ArrayLike,
-    axis: builtins.int = -1,
+    axis: builtins.int | None = -1,
     *,
     descending: builtins.bool = False,
-    stable: builtins.bool = True,
+    stable: builtins.bool | None = True,
 ) -> Tensor:
-    """x sorted along an axis; equal elements keep their order, NaN is largest."""
+    """x sorted along an axis (None: flattened first); equal elements keep their order whatever `stable` says, NaN is largest."""
 
 def spacing(x: ArrayLike, *, out: Any = None) -> Tensor:
     """The distance from x to the next number away from zero, with the sign of x (float32 and float64); NaN for infinities. Its gradient is zero."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import ops
 from ..ir.door.bind import as_tensor
+from ..ir.numpys import counterparts
 from ..ir.tensor import Handle
 from .results import NOT_GIVEN, in_dtype, on_host, refuse, spelled, written
 
@@ -33,14 +34,6 @@ _QUESTIONS = frozenset(("allclose", "array_equal", "array_equiv"))  # a bool of 
 _WRITERS = frozenset(["copyto", "put", "place", "putmask", "fill_diagonal", "put_along_axis"])
 # keywords of NumPy that ask for nothing which can be seen on tensors
 _UNSEEN = frozenset(["subok", "casting", "kind", "optimize", "assume_unique", "device", "copy"])
-_RENAMED = {
-    "a_min": ("min",),
-    "a_max": ("max",),
-    "ddof": ("ddof", "correction"),
-    "fill_value": ("fill_value", "value"),
-    "test_elements": ("test_elements", "test"),
-    "subscripts": ("spec",),
-}
 _OTHERWISE = {"cumsum": "cumulative_sum", "cumprod": "cumulative_prod"}
 _JOINS = frozenset(["concatenate", "concat", "stack", "hstack", "vstack"])
 
@@ -134,7 +127,7 @@ def _by_name(
     keywords: Given,
 ) -> Any:
     ours = tuple([p for p in _parameters(function) if p.name != "out"])  # which is apart
-    pairs = _paired(ours, theirs)
+    pairs = counterparts(ours, theirs)
     known = {p.name: p for p in ours}
     chosen: Given = dict(keywords)
     for parameter in theirs:
@@ -155,25 +148,6 @@ def _by_name(
 def _plain_order(name: str, value: Any) -> bool:
     """Whether it is an order that a value in row-major order has."""
     return name == "order" and value in ("C", "K", "A", None)
-
-
-def _paired(
-    ours: tuple[inspect.Parameter, ...], theirs: tuple[inspect.Parameter, ...]
-) -> dict[str, str]:
-    """NumPy's parameter -> hybrid's: of the same name, of the name it has here, or in its place."""
-    names, others = [p.name for p in ours], [p.name for p in theirs]
-    pairs = {name: name for name in others if name in names}
-    for place, parameter in enumerate(theirs):
-        if parameter.name in pairs:
-            continue
-        found = next((n for n in _RENAMED.get(parameter.name, ()) if n in names), None)
-        if found is None and parameter.kind is not _KINDS.KEYWORD_ONLY and place < len(ours):
-            beside = ours[place]
-            positional = beside.kind in (_KINDS.POSITIONAL_ONLY, _KINDS.POSITIONAL_OR_KEYWORD)
-            found = beside.name if positional and beside.name not in others else None
-        if found is not None:
-            pairs[parameter.name] = found
-    return pairs
 
 
 def _apply(function: Function, ours: tuple[inspect.Parameter, ...], chosen: Given) -> Any:
@@ -205,14 +179,6 @@ def _permuted(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) ->
     return ops.transpose(given["a"], given.get("axes"))
 
 
-def _sorted(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) -> Any:
-    function = spelled(path)
-    assert function is not None
-    if "axis" in given and given["axis"] is None:
-        given = given | {"a": ops.ravel(given["a"]), "axis": -1}
-    return _called(path, function, theirs, given)
-
-
 def _searched(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) -> Any:
     sorter = given.get("sorter")
     side = given.get("side", "left")
@@ -222,8 +188,6 @@ def _searched(path: str, theirs: tuple[inspect.Parameter, ...], given: Given) ->
 _ADAPTED: dict[str, Function] = {
     **dict.fromkeys(_OTHERWISE, _running),
     "split": _split,
-    "sort": _sorted,
-    "argsort": _sorted,
     "permute_dims": _permuted,
     "searchsorted": _searched,
 }

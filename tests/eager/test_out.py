@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import hybrid as hb
-from hybrid.ir.door.guard import takes_out
+from hybrid.ir.numpys import takes_out
 
 X = np.array([[1.0, 4.0], [9.0, 0.5]], np.float32)
 ONE = (

@@ -39,6 +39,7 @@ ROOMS = {
     "ir": (
         "algorithm",
         "op",
+        "numpys",
         "oracle",
         "mode",
         "tensor",

@@ -24,7 +24,7 @@ if __name__ == "__main__":
 from hybrid.core import dtypes as dt  # noqa: E402
 from hybrid.core.aval import aval  # noqa: E402
 from hybrid.eager.methods import COMPARISONS, CONVERSIONS, IN_PLACE  # noqa: E402
-from hybrid.ir.door.guard import takes_out  # noqa: E402
+from hybrid.ir.numpys import takes_out  # noqa: E402
 from hybrid.ir.op import NO_GRAD, OPS, MapOp, Op  # noqa: E402
 from hybrid.ops.base.surface import SPACES, SURFACE, Public  # noqa: E402
 

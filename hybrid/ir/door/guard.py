@@ -14,15 +14,14 @@ from functools import lru_cache, partial
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange
 from ...core.sites import users_code
 from ...core.spelling import SPELLINGS, hint
+from ..numpys import asks_nothing, counterparts, numpys_parameters, takes_out
 from ..tensor import RUNTIME
 from .arguments import blame, described
 
-__all__ = ["guarded", "guard_all", "guard_methods", "shielded", "takes_out", "into"]
+__all__ = ["guarded", "guard_all", "guard_methods", "shielded", "into"]
 
 _RAISE = opmap["RAISE_VARARGS"]
 _PLANNED = (TypeError, ValueError, IndexError, KeyError, OverflowError, AttributeError)
@@ -110,12 +109,13 @@ def _template(spec: tuple[tuple[int, bool, bool], ...]) -> CodeType:
     has a default, whether it may not be left out), compiled once per list."""
     head, call, held, refuse = [], [], [], []
     kinds = [kind for kind, _, _ in spec]
+    stars = ["*_more"] if _KINDS.VAR_POSITIONAL not in kinds else []
     for number, (kind, default, needed) in enumerate(spec):
         name = f"p{number}"
         if number and kinds[number - 1] == _KINDS.POSITIONAL_ONLY != kind:
             head.append("/")
-        if kind == _KINDS.KEYWORD_ONLY and kinds.index(kind) == number:
-            head += ["*"] if _KINDS.VAR_POSITIONAL not in kinds else []
+        if kind > _KINDS.VAR_POSITIONAL and stars and kinds.index(kind) == number:
+            head.append(stars.pop())
         star = _STAR.get(kind, "")
         refuse += [f"{name} is _missing"] if needed else []
         head.append(f"{star}{name}" + ("=None" if default or needed else ""))
@@ -123,6 +123,10 @@ def _template(spec: tuple[tuple[int, bool, bool], ...]) -> CodeType:
         held.append(f"{star + name!r}: {name}")
     if kinds and kinds[-1] == _KINDS.POSITIONAL_ONLY:
         head.append("/")
+    head += stars
+    if _KINDS.VAR_POSITIONAL not in kinds:
+        held.append("'*_more': _more")
+        refuse.insert(0, "_more")
     if _KINDS.VAR_KEYWORD not in kinds:
         head.append("**_unknown")
         held.append("'**_unknown': _unknown")
@@ -167,7 +171,7 @@ class _Parameter(NamedTuple):
 def _needed(parameter: _Parameter) -> bool:
     """Whether a call without it gets an error of ours, which says how others spell it."""
     name, kind, default = parameter
-    return kind == _KINDS.POSITIONAL_OR_KEYWORD and name != "self" and default is _MISSING
+    return kind <= _KINDS.POSITIONAL_OR_KEYWORD and name != "self" and default is _MISSING
 
 
 _SIGNATURES = {"__wrapped__", "__signature__"}  # what says more of a function than its code
@@ -204,21 +208,6 @@ def _parameters(function: Any) -> list[_Parameter]:
 
 
 # ---- `out`
-@lru_cache(None)
-def takes_out(name: str) -> bool:
-    """Whether NumPy's function of a name has the parameter `out`."""
-    for module in (np, np.linalg, np.fft):
-        function = getattr(module, name, None)
-        if isinstance(function, np.ufunc):
-            return True
-        if callable(function):
-            try:
-                return "out" in inspect.signature(function).parameters
-            except (TypeError, ValueError):
-                continue
-    return False
-
-
 def into(out: Any, result: Any) -> Any:
     """`out` after it took a result, or each part of it that of a result; None takes nothing."""
     if out is None:
@@ -235,8 +224,8 @@ def into(out: Any, result: Any) -> Any:
 class _Skin:
     """What a guarded function does when a call is not as it should be."""
 
-    def __init__(self, function: Any, name: str) -> None:
-        self.f, self.name = function, name
+    def __init__(self, function: Any, name: str, module: str) -> None:
+        self.f, self.name, self.module = function, name, module
         self.parameters = _parameters(function)
         self.annotations = getattr(function, "__annotations__", {})
         self.defaults = {p.name: p.default for p in self.parameters if p.default is not _MISSING}
@@ -251,36 +240,86 @@ class _Skin:
         return type(given["self"]).__name__ if made else self.name
 
     def other(self, given: Mapping[str, Any]) -> Any:
-        """A call with a keyword that is no parameter, or without an argument that is needed."""
-        unknown, name = dict(given.get("**_unknown", ())), self.shown(given)
-        draws = "generator" in given  # not NumPy's function of that name (random.power)
-        if "out" in unknown and not draws and takes_out(self.f.__name__):
+        """A call with an argument that is no parameter, or without one that is needed."""
+        unknown, more = dict(given.get("**_unknown", ())), given.get("*_more", ())
+        drawn = "generator" in given  # not NumPy's function of that name (random.power)
+        theirs = () if drawn else self.theirs()
+        unknown |= self.placed(more, theirs, given, unknown) if more else {}
+        if "out" in unknown and not drawn and takes_out(self.f.__name__):
             out = unknown.pop("out")
+            given = {**given, **{n: unknown.pop(n) for n in [*unknown] if n in given}}
             again = self.guard if not unknown else partial(self.guard, **unknown)
             return into(out, self._again(given, again))
         if unknown:
             values = dict(given)
-            for spelled, value in unknown.items():
-                values[self.spelled(spelled, given)] = value
+            for keyword, value in unknown.items():
+                own = self.spelled(keyword, value, given, theirs)
+                if own is not None:
+                    values[own] = value
             return self._again(values)
         lost = next(n for n, v in given.items() if v is _MISSING)
-        raise ArgumentError(f"{name}() missing a required argument: {lost!r}")
+        raise ArgumentError(f"{self.shown(given)}() missing a required argument: {lost!r}")
 
-    def spelled(self, keyword: str, given: Mapping[str, Any]) -> str:
-        """The parameter that an unknown keyword stands for (`dim` for axis); ArgumentError where
-        there is none, or where it is given as well."""
+    def theirs(self) -> tuple[inspect.Parameter, ...]:
+        """The parameters of NumPy's function of that name."""
+        shown = self.name.split(".")[-1]
+        found = numpys_parameters(shown, self.module)
+        return found or numpys_parameters(self.f.__name__, self.module)
+
+    def names(self) -> list[str]:
+        """What its parameters are called."""
+        return [parameter.name for parameter in self.parameters]
+
+    def placed(
+        self,
+        more: Sequence[Any],
+        theirs: Sequence[inspect.Parameter],
+        given: Mapping[str, Any],
+        unknown: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Arguments in places that only NumPy's function has, by the names that they have there."""
+        ours = [name for name, kind, _ in self.parameters if kind <= _KINDS.POSITIONAL_OR_KEYWORD]
+        there = [one.name for one in theirs if one.kind <= _KINDS.POSITIONAL_OR_KEYWORD]
+        pairs, count = counterparts(self.parameters, theirs), len(ours) + len(more)
+        same = [pairs.get(name) for name in there[: len(ours)]] == ours
+        if not same or count > len(there):
+            raise ArgumentError(
+                f"{self.shown(given)}() takes {len(ours)} positional arguments but {count} were "
+                f"given; it takes {', '.join(self.names())}"
+            )
+        names = there[len(ours) : count]
+        for name in names:
+            if name in unknown:
+                raise ArgumentError(f"{self.shown(given)}() got two values for {name!r}")
+        return dict(zip(names, more))
+
+    def spelled(
+        self,
+        keyword: str,
+        value: Any,
+        given: Mapping[str, Any],
+        theirs: Sequence[inspect.Parameter],
+    ) -> str | None:
+        """The parameter that a keyword stands for (`dim` for axis, `a` for x), None where it asks
+        for nothing; ArgumentError where there is none, or where it is given as well."""
         kinds = {p.name: p.kind for p in self.parameters}
         if kinds.get(keyword) == _KINDS.VAR_POSITIONAL and keyword in _SPREAD:
             if not given[f"*{keyword}"]:
                 return keyword
-        own = SPELLINGS.get(keyword, "")
+        own = keyword if keyword in kinds else SPELLINGS.get(keyword, "")
         if own not in kinds:
+            own = counterparts(self.parameters, theirs).get(keyword, "")
+        if own not in kinds:
+            if asks_nothing(keyword, value, theirs):
+                return None
             names = [n for n, kind in kinds.items() if kind != _KINDS.POSITIONAL_ONLY]
             told = hint(keyword, tuple(n for n in names if n != "self"))
             raise ArgumentError(
                 f"{self.shown(given)}() got an unexpected keyword argument {keyword!r}{told}"
             )
         if given[own] is not self.defaults.get(own, _MISSING):
+            if own == keyword:
+                raise ArgumentError(f"{self.shown(given)}() got two values for {own!r}")
             raise ArgumentError(
                 f"{self.shown(given)}() got both {own} and {keyword}, which mean the same"
             )
@@ -306,7 +345,7 @@ class _Skin:
 def guarded(function: Any, name: str, module: str) -> Any:
     """A function under a skin: the same signature, results and errors of its own, and a clear error
     where one would come from the inside or a keyword is spelt as elsewhere."""
-    skin = _Skin(function, name)
+    skin = _Skin(function, name, module)
     spec = tuple((int(p.kind), p.default is not _MISSING, _needed(p)) for p in skin.parameters)
     names = [p.name for p in skin.parameters]
     template = _named(_template(spec), names, name, getattr(function, "__qualname__", name))

@@ -141,19 +141,23 @@ def _order_free(op: RowOp, operand: Tensor, axis: Axis, keepdims: bool) -> Tenso
     return finish(result, operand.shape, axes, keepdims)
 
 
-def _beside(op: RowOp, x: Any, axis: Axis, keepdims: bool, initial: Any, mask: Any) -> Tensor:
+def _beside(
+    record: RowOp, x: Any, axis: Axis, keepdims: bool, initial: Any, condition: Any
+) -> Tensor:
     """The extreme of `initial` and the elements in a mask, of which there may be none."""
     operand = as_tensor(x)
-    if mask is not True:
-        neutral = lowest(op.name, operand.dtype, initial, op is MAX)
-        operand = masked(op.name, operand, mask, neutral)
-    first = beginning(op.name, initial, operand, operand.dtype)
-    axes = reduced_axes(axis, operand.ndim, op.name)
+    if condition is not True:
+        neutral = lowest(record.name, operand.dtype, initial, record is MAX)
+        operand = masked(record.name, operand, condition, neutral)
+    first = beginning(record.name, initial, operand, operand.dtype)
+    axes = reduced_axes(axis, operand.ndim, record.name)
     if builtins.any(operand.shape[a] == 0 for a in axes):
         kept = keep_shape(operand.shape, axes)
         shape = kept if keepdims else tuple(n for a, n in enumerate(kept) if a not in axes)
         return clone(broadcast_to(first, shape))
-    return (maximum if op is MAX else minimum)(_order_free(op, operand, axis, keepdims), first)
+    return (maximum if record is MAX else minimum)(
+        _order_free(record, operand, axis, keepdims), first
+    )
 
 
 @public(method=True)

@@ -23,39 +23,41 @@ Tensor = Any
 __all__ = ["beginning", "counting", "lowest", "masked"]
 
 
-def _mask(what: str, mask: Any, operand: Tensor) -> Tensor:
+def _mask(caller: str, condition: Any, operand: Tensor) -> Tensor:
     """A mask as a tensor that broadcasts to the operand."""
-    chosen = as_tensor(False if mask is None else mask, operand.device)
-    if broadcast_shapes(what, operand.shape, chosen.shape) != operand.shape:
+    chosen = as_tensor(False if condition is None else condition, operand.device)
+    if broadcast_shapes(caller, operand.shape, chosen.shape) != operand.shape:
         raise ShapeError(
-            f"{what}: where of shape {chosen.shape} does not broadcast to shape {operand.shape}"
+            f"{caller}: where of shape {chosen.shape} does not broadcast to shape {operand.shape}"
         )
     return chosen
 
 
-def masked(what: str, operand: Tensor, mask: Any, neutral: Any) -> Tensor:
-    """The operand with a neutral number in the place of what is not in the mask."""
-    return operand if mask is True else where(_mask(what, mask, operand), operand, neutral)
+def masked(caller: str, operand: Tensor, condition: Any, neutral: Any) -> Tensor:
+    """The operand with a neutral number in the place of what is not in the condition."""
+    return (
+        operand if condition is True else where(_mask(caller, condition, operand), operand, neutral)
+    )
 
 
-def counting(what: str, operand: Tensor, mask: Any) -> Tensor:
+def counting(caller: str, operand: Tensor, condition: Any) -> Tensor:
     """Which elements of the operand count, as bools of its shape."""
-    return broadcast_to(astype(_mask(what, mask, operand), dt.bool_), operand.shape)
+    return broadcast_to(astype(_mask(caller, condition, operand), dt.bool_), operand.shape)
 
 
-def beginning(what: str, initial: Any, operand: Tensor, dtype: np.dtype) -> Tensor:
+def beginning(caller: str, initial: Any, operand: Tensor, dtype: np.dtype) -> Tensor:
     """`initial` as a 0-d tensor of that dtype, as a write into such a tensor takes it."""
     found = store(initial, dtype, operand.device)
     if found.ndim:
-        raise ShapeError(f"{what}: initial is one number, not a tensor of shape {found.shape}")
+        raise ShapeError(f"{caller}: initial is one number, not a tensor of shape {found.shape}")
     return found
 
 
-def lowest(what: str, dtype: np.dtype, initial: Any, largest: bool) -> Any:
+def lowest(caller: str, dtype: np.dtype, initial: Any, largest: bool) -> Any:
     """What is never the largest (or smallest) element beside `initial`."""
     if initial is None:
         raise ArgumentError(
-            f"{what}: where= takes initial=, the result where no element is in the mask"
+            f"{caller}: where= takes initial=, the result where no element is in the mask"
         )
     if dt.is_float(dtype):
         return float("-inf") if largest else float("inf")

@@ -302,17 +302,17 @@ def _additive(op: Op, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool) -
 
 
 def _partly(
-    op: Op, x: Any, axis: Axis, dtype: Any, keepdims: bool, initial: Any, mask: Any
+    record: Op, x: Any, axis: Axis, dtype: Any, keepdims: bool, initial: Any, condition: Any
 ) -> Tensor:
     """sum and prod of the elements in a mask, combined with `initial` before the last rounding."""
     operand = as_tensor(x)
     wanted = _sum_dtype(operand, dtype)
-    operand = masked(op.name, operand, mask, 0 if op is SUM else 1)
+    operand = masked(record.name, operand, condition, 0 if record is SUM else 1)
     if initial is None:
-        return _additive(op, operand, axis, wanted, keepdims)
-    first = beginning(op.name, initial, operand, dt.compute_type(wanted))
-    total = _additive(op, operand, axis, first.dtype, keepdims)
-    return astype((add if op is SUM else multiply)(total, first), wanted)
+        return _additive(record, operand, axis, wanted, keepdims)
+    first = beginning(record.name, initial, operand, dt.compute_type(wanted))
+    total = _additive(record, operand, axis, first.dtype, keepdims)
+    return astype((add if record is SUM else multiply)(total, first), wanted)
 
 
 @public(method=True)
@@ -370,11 +370,18 @@ def _mean_dtype(x: Tensor, dtype: Any) -> np.dtype:
     return dt.canonical(dtype or (x.dtype if dt.is_inexact(x.dtype) else dt.default_float))
 
 
-def masked_mean(what: str, x: Tensor, axis: Axis, dtype: Any, keepdims: bool, mask: Any) -> Tensor:
+def masked_mean(
+    caller: str, operand: Tensor, axis: Axis, dtype: Any, keepdims: bool, condition: Any
+) -> Tensor:
     """The mean of the elements in a mask; NaN where there is none."""
-    wanted = _mean_dtype(x, dtype)
-    total = sum(masked(what, x, mask, 0), axis, dtype=dt.compute_type(wanted), keepdims=keepdims)
-    count = sum(counting(what, x, mask), axis, keepdims=keepdims)
+    wanted = _mean_dtype(operand, dtype)
+    total = sum(
+        masked(caller, operand, condition, 0),
+        axis,
+        dtype=dt.compute_type(wanted),
+        keepdims=keepdims,
+    )
+    count = sum(counting(caller, operand, condition), axis, keepdims=keepdims)
     return astype(divide(total, astype(count, dt.real_of(total.dtype))), wanted)
 
 

@@ -183,22 +183,30 @@ def _computed(what: str, x: Tensor, dtype: Any) -> Tensor:
 
 
 def _masked_var(
-    x: Tensor, axes: tuple[int, ...], correction: float, keepdims: bool, mask: Any, center: Any
+    operand: Tensor,
+    axes: tuple[int, ...],
+    correction: float,
+    keepdims: bool,
+    condition: Any,
+    center: Any,
 ) -> Tensor:
     """The variance of the elements in a mask around a mean that may be known."""
-    widened = astype(x, dt.compute_type(x.dtype))
+    widened = astype(operand, dt.compute_type(operand.dtype))
     if center is None:
-        center = masked_mean("var", widened, axes, None, True, mask)
+        center = masked_mean("var", widened, axes, None, True, condition)
     distance = masked(
-        "var", subtract(widened, astype(as_tensor(center, x.device), widened.dtype)), mask, 0
+        "var",
+        subtract(widened, astype(as_tensor(center, operand.device), widened.dtype)),
+        condition,
+        0,
     )
-    sizes = abs(distance) if dt.is_complex(x.dtype) else distance
+    sizes = abs(distance) if dt.is_complex(operand.dtype) else distance
     total = sum_(square(sizes), axis=axes, keepdims=keepdims)
-    left: Any = max(prod(x.shape[a] for a in axes) - correction, 0.0)
-    if mask is not True:
-        found = sum_(counting("var", x, mask), axis=axes, keepdims=keepdims)
+    left: Any = max(prod(operand.shape[axis] for axis in axes) - correction, 0.0)
+    if condition is not True:
+        found = sum_(counting("var", operand, condition), axis=axes, keepdims=keepdims)
         left = maximum(subtract(astype(found, total.dtype), correction), 0.0)
-    return astype(divide(total, left), dt.real_of(x.dtype))
+    return astype(divide(total, left), dt.real_of(operand.dtype))
 
 
 @public(method=True)

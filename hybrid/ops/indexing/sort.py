@@ -102,8 +102,10 @@ ARGSORT = register(
 
 
 @public(method=True)
-def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
-    """Positions (int64) that sort x along an axis;
+def argsort(
+    x: Tensor, axis: int | None = -1, *, descending: bool = False, stable: bool | None = True
+) -> Tensor:
+    """Positions (int64) that sort x along an axis (None: of the flattened tensor);
     equal elements keep their order, NaN is largest.
 
     ShapeError for an axis out of range.
@@ -111,12 +113,17 @@ def argsort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool
     >>> hybrid.argsort(hybrid.tensor([3.0, 1.0, hybrid.nan, 1.0]))
     tensor([1, 3, 0, 2])
     """
-    x = as_tensor(x)
-    if x.ndim == 0:
-        raise ShapeError("argsort takes at least one dimension")
-    return bind(
-        ARGSORT, x, axis=normalize_axis(axis, x.ndim, "argsort"), descending=bool(descending)
-    )
+    x, along_axis = _lined("argsort", as_tensor(x), axis)
+    return bind(ARGSORT, x, axis=along_axis, descending=bool(descending))
+
+
+def _lined(caller: str, operand: Tensor, axis: int | None) -> tuple[Tensor, int]:
+    """The operand, flattened where axis is None, and the axis to be sorted."""
+    if axis is None:
+        return reshape(operand, (operand.size,)), 0
+    if operand.ndim == 0:
+        raise ShapeError(f"{caller} takes at least one dimension, or axis=None")
+    return operand, normalize_axis(axis, operand.ndim, caller)
 
 
 def _sort_vjp(
@@ -146,8 +153,11 @@ SORT = register(
 
 
 @public(method=True)
-def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Tensor:
-    """x sorted along an axis; equal elements keep their order, NaN is largest.
+def sort(
+    x: Tensor, axis: int | None = -1, *, descending: bool = False, stable: bool | None = True
+) -> Tensor:
+    """x sorted along an axis (None: flattened first); equal elements keep their order whatever
+    `stable` says, NaN is largest.
 
     Same shape and dtype; ShapeError for an axis out of range.
 
@@ -155,13 +165,10 @@ def sort(x: Tensor, axis: int = -1, *, descending: bool = False, stable: bool = 
     tensor([[3, 2, 1],
             [9, 8, 7]])
     """
-    x = as_tensor(x)
-    if x.ndim == 0:
-        raise ShapeError("sort takes at least one dimension")
-    axis = normalize_axis(axis, x.ndim, "sort")
+    x, along_axis = _lined("sort", as_tensor(x), axis)
     if x.device is HOST and not dt.is_complex(x.dtype):
-        return bind(SORT, x, axis=axis, descending=bool(descending))
-    return take_along_axis(x, argsort(x, axis, descending=descending), axis)
+        return bind(SORT, x, axis=along_axis, descending=bool(descending))
+    return take_along_axis(x, argsort(x, along_axis, descending=descending), along_axis)
 
 
 @public(method=True)
