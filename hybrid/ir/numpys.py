@@ -34,6 +34,8 @@ _UNSEEN: Mapping[str, Sequence[Any]] = {
     "subok": (True, False),
     "assume_unique": (True, False),
     "overwrite_input": (True, False),
+    "sorted": (True, False),  # what is sorted is also in some order
+    "optimize": (True, False, "greedy", "optimal"),  # einsum finds a path of its own
 }
 
 

@@ -792,17 +792,21 @@ def concat(
     xs: Sequence[ArrayLike],
     axis: builtins.int | None = 0,
     *,
+    dtype: Any = None,
+    casting: builtins.str = 'same_kind',
     out: Any = None,
 ) -> Tensor:
-    """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and sequences of Python numbers take the dtype of the tensors."""
+    """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and sequences of Python numbers take the dtype of the tensors. `dtype` is that of the result, if NumPy's `casting` rule allows it."""
 
 def concatenate(
     xs: Sequence[ArrayLike],
     axis: builtins.int | None = 0,
     *,
+    dtype: Any = None,
+    casting: builtins.str = 'same_kind',
     out: Any = None,
 ) -> Tensor:
-    """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and sequences of Python numbers take the dtype of the tensors."""
+    """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and sequences of Python numbers take the dtype of the tensors. `dtype` is that of the result, if NumPy's `casting` rule allows it."""
 
 def conj(x: ArrayLike, *, out: Any = None) -> Tensor:
     """The complex conjugate of each element; the elements of a real tensor."""
@@ -1054,21 +1058,22 @@ def embedding(weight: ArrayLike, index: Any) -> Tensor:
 
 def empty(
     shape: Any,
-    *sizes: builtins.int,
+    *sizes: Any,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """Zeros of a shape given as a tuple or as several ints; float32 by default."""
+    """Zeros of a shape given as a tuple, which a dtype may follow, or as several ints; float32 by default."""
 
 def empty_like(
     x: ArrayLike,
     *,
     dtype: Any = None,
+    shape: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """Zeros with the shape, dtype and device of x."""
+    """Zeros with the shape, dtype and device of x, as far as others are not given."""
 
 def equal(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
     """x == y."""
@@ -1187,10 +1192,11 @@ def full_like(
     fill_value: Any,
     *,
     dtype: Any = None,
+    shape: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """`full` with the shape, dtype and device of x."""
+    """`full` with the shape, dtype and device of x, as far as others are not given."""
 
 def gcd(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
     """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|. NumPy computes it on the host."""
@@ -1293,7 +1299,12 @@ def histogramdd(
 def hsplit(ary: ArrayLike, indices_or_sections: Any) -> builtins.list[Tensor]:
     """ary cut along axis 1 (of a 1-D tensor: 0) into equal pieces, or at the given positions."""
 
-def hstack(xs: Sequence[ArrayLike]) -> Tensor:
+def hstack(
+    xs: Sequence[ArrayLike],
+    *,
+    dtype: Any = None,
+    casting: builtins.str = 'same_kind',
+) -> Tensor:
     """Tensors side by side (along axis 1; 1-D tensors along axis 0)."""
 
 def huber_loss(
@@ -1860,21 +1871,22 @@ def one_hot(index: ArrayLike, num_classes: builtins.int, *, dtype: Any = None) -
 
 def ones(
     shape: Any,
-    *sizes: builtins.int,
+    *sizes: Any,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """Ones of a shape given as a tuple or as several ints; float32 by default."""
+    """Ones of a shape given as a tuple, which a dtype may follow, or as several ints; float32 by default."""
 
 def ones_like(
     x: ArrayLike,
     *,
     dtype: Any = None,
+    shape: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """Ones with the shape, dtype and device of x."""
+    """Ones with the shape, dtype and device of x, as far as others are not given."""
 
 def outer(a: ArrayLike, b: ArrayLike, /, *, out: Any = None) -> Tensor:
     """All products of the elements of two tensors (flattened), as a matrix."""
@@ -2158,7 +2170,12 @@ def rot90(m: ArrayLike, k: builtins.int = 1, axes: Sequence[builtins.int] = ...)
 def round(x: ArrayLike, decimals: builtins.int = 0, *, out: Any = None) -> Tensor:
     """x rounded to the nearest multiple of 10^-decimals, halves to even; computed as NumPy does, by scaling; both parts of complex numbers."""
 
-def row_stack(xs: Sequence[ArrayLike]) -> Tensor:
+def row_stack(
+    xs: Sequence[ArrayLike],
+    *,
+    dtype: Any = None,
+    casting: builtins.str = 'same_kind',
+) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows)."""
 
 def rsqrt(x: ArrayLike, /, out: Any = None) -> Tensor:
@@ -2279,7 +2296,14 @@ def square(x: ArrayLike, /, out: Any = None) -> Tensor:
 def squeeze(x: ArrayLike, axis: Any = None) -> Tensor:
     """x without axes of size 1: all of them, or those of `axis`, which must have size 1."""
 
-def stack(xs: Sequence[ArrayLike], axis: builtins.int = 0, *, out: Any = None) -> Tensor:
+def stack(
+    xs: Sequence[ArrayLike],
+    axis: builtins.int = 0,
+    *,
+    dtype: Any = None,
+    casting: builtins.str = 'same_kind',
+    out: Any = None,
+) -> Tensor:
     """Tensors of one shape joined along a new axis, dtypes as in `concat`."""
 
 def std(
@@ -2503,7 +2527,12 @@ def vecmat(x1: ArrayLike, x2: Any, *, out: Any = None) -> Tensor:
 def vsplit(ary: ArrayLike, indices_or_sections: Any) -> builtins.list[Tensor]:
     """ary cut along axis 0 into equal pieces, or at the given positions."""
 
-def vstack(xs: Sequence[ArrayLike]) -> Tensor:
+def vstack(
+    xs: Sequence[ArrayLike],
+    *,
+    dtype: Any = None,
+    casting: builtins.str = 'same_kind',
+) -> Tensor:
     """Tensors on top of each other (1-D tensors are rows)."""
 
 def where(condition: Any, x: Any = ..., y: Any = ..., /) -> Any:
@@ -2514,18 +2543,19 @@ def xlogy(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
 
 def zeros(
     shape: Any,
-    *sizes: builtins.int,
+    *sizes: Any,
     dtype: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """Zeros of a shape given as a tuple or as several ints; float32 by default."""
+    """Zeros of a shape given as a tuple, which a dtype may follow, or as several ints; float32 by default."""
 
 def zeros_like(
     x: ArrayLike,
     *,
     dtype: Any = None,
+    shape: Any = None,
     device: Any = None,
     requires_grad: builtins.bool = False,
 ) -> Tensor:
-    """Zeros with the shape, dtype and device of x."""
+    """Zeros with the shape, dtype and device of x, as far as others are not given."""

@@ -71,6 +71,15 @@ CALLS = {
     "memory": (lambda m, x: m.zeros_like(x, order="F", subok=False)),
     "overwriting": (lambda m, x: m.median(x, overwrite_input=True)),
     "methods": (lambda m, x: x.copy(order="K") + x.mean(1, "float32", None, True)),
+    "joins in a dtype": (lambda m, x: m.concatenate([x, x], 1, dtype="float64")),
+    "joins that narrow": (lambda m, x: m.stack([x, x], dtype="int8", casting="unsafe")),
+    "joins above": (lambda m, x: m.vstack([x, x[0]], dtype="float64", casting="safe")),
+    "joins beside": (lambda m, x: m.hstack([x, x], dtype="float64")),
+    "another shape": (lambda m, x: m.full_like(x, 7, shape=(2, 2), dtype="int16")),
+    "zeros of a shape": (lambda m, x: m.zeros_like(x, shape=4) + m.ones_like(x, shape=(2, 4))),
+    "dtype behind a shape": (lambda m, x: m.zeros((2,), "int8", "F") + m.ones(2, "int8")),
+    "dtype behind a range": (lambda m, x: m.arange(0, 4, 1, "int32")),
+    "einsum": (lambda m, x: m.einsum("ij,kj->ik", x, x, optimize="optimal")),
     "sorts flat": (lambda m, x: m.sort(x, axis=None, kind="stable")),
     "orders flat": (lambda m, x: m.argsort(x, None, stable=True)),
     "sorts a number": (lambda m, x: m.sort(x[0, 0], axis=None)),
@@ -89,6 +98,10 @@ def test_calls_in_numpys_words(name):
         assert traced(hb.tensor(X)).numpy().tobytes() == got.numpy().tobytes()
 
 
+def test_distinct_values_in_any_order_may_be_sorted():
+    assert hb.unique(hb.tensor([2, 1, 2]), sorted=False).tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -99,6 +112,8 @@ def test_calls_in_numpys_words(name):
         (lambda x: hb.sort(x, kind="bogus"), "kind"),
         (lambda x: hb.reshape(x, (3, 1), order="bogus"), "order"),
         (lambda x: hb.max(x, 0, True), "out is True"),
+        (lambda x: hb.concat([x, x], dtype="int8"), "casting='unsafe'"),
+        (lambda x: hb.zeros((2,), "int8", 3), "a shape, a dtype and an order"),
         (lambda x: hb.nn.functional.relu(x, 1, 2), "positional"),
     ],
 )

@@ -18,7 +18,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST, Aval, Device, aval
 from ...core.aval import device as to_device
 from ...core.cache import keep
-from ...core.errors import DTypeError, HybridError, ShapeError
+from ...core.errors import ArgumentError, DTypeError, HybridError, ShapeError
 from ...core.floating import in_plain_floats
 from ...core.shapes import as_shape
 from ...ir.door.bind import (
@@ -165,15 +165,30 @@ def full(
     return finish(_filled(FULL, aval(shape, wanted, to_device(device)), value), requires_grad)
 
 
+def _sized(shape: Any, sizes: tuple[Any, ...], dtype: Any) -> tuple[Any, Any]:
+    """(shape, dtype) of several sizes, or of NumPy's places (shape, dtype, order)."""
+    if not sizes:
+        return shape, dtype
+    named = sizes[0] is None or isinstance(sizes[0], (str, type, np.dtype))
+    if not named:
+        return (shape, *sizes), dtype
+    if dtype is not None or len(sizes) > 2 or sizes[1:] not in ((), ("C",), ("F",)):
+        raise ArgumentError(
+            f"a shape, a dtype and an order ('C' or 'F') are what it takes, not {sizes} more"
+        )
+    return shape, sizes[0]
+
+
 @public(hybrid=("zeros", "empty"))
 def zeros(
     shape: Any,
-    *sizes: int,
+    *sizes: Any,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Zeros of a shape given as a tuple or as several ints; float32 by default.
+    """Zeros of a shape given as a tuple, which a dtype may follow, or as several ints; float32 by
+    default.
 
     ShapeError for a negative size.
 
@@ -183,35 +198,30 @@ def zeros(
     >>> hybrid.zeros((2,), dtype="int8")
     tensor([0, 0], dtype=int8)
     """
+    shape, dtype = _sized(shape, sizes, dtype)
     return full(
-        (shape, *sizes) if sizes else shape,
-        0,
-        dtype=dtype or dt.default_float,
-        device=device,
-        requires_grad=requires_grad,
+        shape, 0, dtype=dtype or dt.default_float, device=device, requires_grad=requires_grad
     )
 
 
 @public
 def ones(
     shape: Any,
-    *sizes: int,
+    *sizes: Any,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Ones of a shape given as a tuple or as several ints; float32 by default.
+    """Ones of a shape given as a tuple, which a dtype may follow, or as several ints; float32 by
+    default.
 
     >>> hybrid.ones(2, 3, dtype="int64")
     tensor([[1, 1, 1],
             [1, 1, 1]])
     """
+    shape, dtype = _sized(shape, sizes, dtype)
     return full(
-        (shape, *sizes) if sizes else shape,
-        1,
-        dtype=dtype or dt.default_float,
-        device=device,
-        requires_grad=requires_grad,
+        shape, 1, dtype=dtype or dt.default_float, device=device, requires_grad=requires_grad
     )
 
 
@@ -221,19 +231,20 @@ def full_like(
     fill_value: Any,
     *,
     dtype: Any = None,
+    shape: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """`full` with the shape, dtype and device of x.
+    """`full` with the shape, dtype and device of x, as far as others are not given.
 
     >>> hybrid.full_like(hybrid.tensor([[1, 2]]), 5)
     tensor([[5, 5]])
     """
     x = as_tensor(x)
-    if dtype is None and device is None and type(fill_value) in _NUMBERS:
+    if dtype is None and device is None and shape is None and type(fill_value) in _NUMBERS:
         return finish(_filled_like(x._a, fill_value), requires_grad)
     return full(
-        x.shape,
+        x.shape if shape is None else shape,
         fill_value,
         dtype=dtype or x.dtype,
         device=device or x.device,
@@ -243,26 +254,38 @@ def full_like(
 
 @public(hybrid=("zeros_like", "empty_like"))
 def zeros_like(
-    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    x: Tensor,
+    *,
+    dtype: Any = None,
+    shape: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """Zeros with the shape, dtype and device of x.
+    """Zeros with the shape, dtype and device of x, as far as others are not given.
 
     >>> hybrid.zeros_like(hybrid.tensor([[1, 2]]))
     tensor([[0, 0]])
     """
-    return full_like(x, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+    more = {"dtype": dtype, "shape": shape, "device": device}
+    return full_like(x, 0, requires_grad=requires_grad, **more)
 
 
 @public
 def ones_like(
-    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    x: Tensor,
+    *,
+    dtype: Any = None,
+    shape: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """Ones with the shape, dtype and device of x.
+    """Ones with the shape, dtype and device of x, as far as others are not given.
 
     >>> hybrid.ones_like(hybrid.tensor([[1, 2]]), dtype="float64")
     tensor([[1., 1.]], dtype=float64)
     """
-    return full_like(x, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+    more = {"dtype": dtype, "shape": shape, "device": device}
+    return full_like(x, 1, requires_grad=requires_grad, **more)
 
 
 # ---- ranges

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ...core import dtypes as dt
 from ...core.aval import Aval
-from ...core.errors import HybridError, ShapeError
+from ...core.errors import DTypeError, HybridError, ShapeError
 from ...core.shapes import contiguous_strides, items_of, normalize_axis
 from ...ir.door.bind import as_tensor, bind, operands, store
+from ...ir.door.bind import convert as astype
 from ...ir.op import PlaceOp, extend, register
 from ..axes.slices import SLICE, SlicePart, embed, flip, narrow, region, slice_
 from ..axes.views import broadcast_to, expand_dims, reshape
@@ -81,18 +83,41 @@ CONCAT = register(
 )
 
 
-@public(hybrid=("concat", "concatenate"))
-def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
-    """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
-    sequences of Python numbers take the dtype of the tensors.
+def _converted(caller: str, xs: Any, dtype: Any, casting: Any) -> list[Any]:
+    """Operands of a join, in `dtype` if it is given and `casting` allows that."""
+    tensors = operands(*items_of(xs, f"{caller}: xs"))
+    if dtype is None:
+        return tensors
+    wanted = dt.canonical(dtype)
+    for tensor in tensors:
+        if not np.can_cast(tensor.dtype, wanted, casting):
+            raise DTypeError(
+                f"{caller}: {tensor.dtype.name} does not become {wanted.name} with casting "
+                f"{casting!r}; casting='unsafe' allows all"
+            )
+    return [astype(tensor, wanted) for tensor in tensors]
 
-    ShapeError where the shapes differ outside that axis, and for no tensors.
+
+@public(hybrid=("concat", "concatenate"))
+def concat(
+    xs: Sequence[Tensor],
+    axis: int | None = 0,
+    *,
+    dtype: Any = None,
+    casting: str = "same_kind",
+) -> Tensor:
+    """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and
+    sequences of Python numbers take the dtype of the tensors.  `dtype` is that of the result, if
+    NumPy's `casting` rule allows it.
+
+    ShapeError where the shapes differ outside that axis, and for no tensors; DTypeError for a
+    conversion that is not allowed.
 
     >>> hybrid.concat([hybrid.tensor([[1, 2]]), hybrid.tensor([[3.0, 4.5]])])
     tensor([[1. , 2. ],
             [3. , 4.5]])
     """
-    tensors = operands(*items_of(xs, "concat: xs"))
+    tensors = _converted("concat", xs, dtype, casting)
     if not tensors:
         raise ShapeError("concat needs at least one tensor")
     if axis is None:
@@ -104,7 +129,9 @@ def concat(xs: Sequence[Tensor], axis: int | None = 0) -> Tensor:
 
 
 @public
-def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
+def stack(
+    xs: Sequence[Tensor], axis: int = 0, *, dtype: Any = None, casting: str = "same_kind"
+) -> Tensor:
     """Tensors of one shape joined along a new axis, dtypes as in `concat`.
 
     ShapeError where the shapes differ.
@@ -113,7 +140,7 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     tensor([[1, 3],
             [2, 4]])
     """
-    tensors = operands(*items_of(xs, "stack: xs"))
+    tensors = _converted("stack", xs, dtype, casting)
     if len({t.shape for t in tensors}) != 1:
         raise ShapeError(
             f"stack needs one or more tensors of one shape, not {[t.shape for t in tensors]}"
@@ -123,7 +150,7 @@ def stack(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 
 @public(hybrid=("vstack", "row_stack"))
-def vstack(xs: Sequence[Tensor]) -> Tensor:
+def vstack(xs: Sequence[Tensor], *, dtype: Any = None, casting: str = "same_kind") -> Tensor:
     """Tensors on top of each other (1-D tensors are rows).
 
     Dtypes and errors are those of `concat`.
@@ -133,14 +160,14 @@ def vstack(xs: Sequence[Tensor]) -> Tensor:
             [3, 4],
             [5, 6]])
     """
+    tensors = _converted("vstack", xs, dtype, casting)
     return concat(
-        [reshape(t, (1,) * (2 - t.ndim) + t.shape) if t.ndim < 2 else t for t in operands(*xs)],
-        0,
+        [reshape(t, (1,) * (2 - t.ndim) + t.shape) if t.ndim < 2 else t for t in tensors], 0
     )
 
 
 @public
-def hstack(xs: Sequence[Tensor]) -> Tensor:
+def hstack(xs: Sequence[Tensor], *, dtype: Any = None, casting: str = "same_kind") -> Tensor:
     """Tensors side by side (along axis 1; 1-D tensors along axis 0).
 
     Dtypes and errors are those of `concat`.
@@ -149,7 +176,8 @@ def hstack(xs: Sequence[Tensor]) -> Tensor:
     tensor([[1, 3, 4],
             [2, 5, 6]])
     """
-    tensors = [reshape(t, (1,)) if t.ndim == 0 else t for t in operands(*xs)]
+    given = _converted("hstack", xs, dtype, casting)
+    tensors = [reshape(t, (1,)) if t.ndim == 0 else t for t in given]
     return concat(tensors, 0 if tensors and tensors[0].ndim == 1 else 1)
 
 
