@@ -17,7 +17,7 @@ from ..core.errors import BackendError, IndexOutOfRange
 from ..core.shapes import broadcast_shapes, broadcast_strides, contiguous_strides
 from ..ir.contract import Contraction
 from ..ir.op import Op, algorithm_of
-from ..ir.scalar.compose import check_program, op_program
+from ..ir.scalar.compose import check_program, given_by, op_program
 from ..ir.scalar.program import Builder, Program, ScalarType
 from .attend import attend_kernel
 from .plan import Access, AttendKernel, HostStep, Kernel, LoopKernel, ScatterKernel
@@ -67,13 +67,15 @@ class LoopKernels(OpKernels):
 
     def __init__(self, op: Op, params: dict[str, Any], inputs: Avals, outputs: Avals) -> None:
         super().__init__(op, params, inputs, outputs)
-        self.gathers = op.gathers
+        self.gathers, self.woven = op.gathers, op.has("woven")
         self.program = op_program(op, inputs, params, outputs)
         self.check = check_program(op, inputs, params) if op.check is not None else None
         row = op.kind == "row"
         self.group = tuple(params["axes"]) if row else None
         self.shape = (
-            broadcast_shapes(op.name, *[a.shape for a in inputs]) if row else outputs[0].shape
+            broadcast_shapes(op.name, *[a.shape for a in inputs])
+            if row
+            else given_by(op, outputs)[0].shape
         )
 
     def _reads(self, strides: Sequence[Ints], shape: Ints, used: set[int]) -> tuple[Access, ...]:
@@ -90,6 +92,13 @@ class LoopKernels(OpKernels):
         return tuple(
             read(i, operand, steps) for i, (operand, steps) in enumerate(zip(self.ins, strides))
         )
+
+    def _writes(self, first: int) -> tuple[Access, ...]:
+        """Where results go; woven ones into every other element of one."""
+        if not self.woven:
+            return tuple(self._write(first + j, a) for j, a in enumerate(self.outs))
+        steps, dtype = contiguous_strides(self.outs[0].shape)[:-1], self.outs[0].dtype
+        return tuple(Access(first, dtype, part, steps) for part in range(2))
 
     def _write(self, slot: int, written: Aval) -> Access:
         steps = contiguous_strides(written.shape)
@@ -110,7 +119,7 @@ class LoopKernels(OpKernels):
             shape = broadcast_shapes(self.op.name, *[self.ins[i].shape for i in sorted(used)])
             reads = self._reads(strides, shape, used)
             loops.append(LoopKernel(shape, None, self.check, reads, (), check=True))
-        writes = tuple(self._write(count + j, a) for j, a in enumerate(self.outs))
+        writes = self._writes(count)
         reads = self._reads(strides, self.shape, set(range(count)))
         loops.append(LoopKernel(self.shape, self.group, self.program, reads, writes))
         return loops

@@ -63,6 +63,8 @@ Fact = Literal[
     "base",  # place: operand 0 fills the result first (it has no entry in the layout)
     "zeros",  # place, scatter: zeros fill the result first
     "modulus",  # map: two results are parts of a number, whose modulus their error is measured by
+    "woven",  # map: the two results of the body lie side by side in one, along a new last axis
+    "weaves",  # place: two operands side by side, along a new last axis
     "total",  # host: defined for every input, so an unused one may go
     "draw",  # map: random numbers; element i of any shape is a function of its inputs and i
     "effect",  # must run in the order of the program, and as often

@@ -132,7 +132,7 @@ def _by_transpose(node: Any, given: Tangents, needed: set[int]) -> Tangents:
 def _diagonal(op: Op, node: Any, given: Tangents) -> Tensor | None:
     """A map acts on elements alone: its vjp of a tangent is its derivative."""
     resolved = node[0]
-    if not isinstance(op, MapOp) or op.gathers or not resolved.single:
+    if not isinstance(op, MapOp) or op.gathers or not resolved.single or op.has("woven"):
         return None
     out, inputs, parts = saved_outputs(node), saved_inputs(node), []
     for place, tangent in enumerate(given):

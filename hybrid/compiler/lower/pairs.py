@@ -1,4 +1,5 @@
-"""Complex numbers in plans: every value of complex dtype as the pairs of its parts.
+"""Complex numbers in plans: every value of complex dtype as the pairs of its parts, and woven
+results as parts that are put side by side.
 
 Invariant: kernels see real numbers only; a plan's inputs, outputs and state have the records of the
 graph that it was made of, whose memory is that of their pairs.
@@ -7,6 +8,8 @@ graph that it was made of, whose memory is that of their pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,12 @@ def _pairs(record: Aval) -> Aval:
     if not dt.is_complex(record.dtype):
         return record
     return record.with_((*record.shape, 2), dt.real_of(record.dtype))
+
+
+@lru_cache(None)
+def _in_parts(op: Op) -> Op:
+    """A record of woven results as one whose results are the parts."""
+    return replace(op, nout=2, facts=op.facts - {"woven"})
 
 
 class _InPairs:
@@ -61,6 +70,9 @@ class _InPairs:
 
     def _node(self, node: Node) -> None:
         inputs = [self._of(value) for value in node.inputs]
+        if node.op.has("woven"):
+            self._weave(node, inputs)
+            return
         if node.op.has("to_pairs") or node.op.has("of_pairs"):
             self.made[node.outputs[0]] = inputs[0]
             return
@@ -71,6 +83,15 @@ class _InPairs:
             self._add(node, node.op, node.params, inputs)
         else:
             self.nodes.append(node)
+
+    def _weave(self, node: Node, inputs: Sequence[Value]) -> None:
+        """Parts, which may be fused with what takes the pairs apart, and then the pairs."""
+        pairs = node.outputs[0].aval
+        part = pairs.with_(pairs.shape[:-1])
+        parts = Node(_in_parts(node.op), node.params, inputs, [part, part], node.site)
+        whole = Node(record_with("place", "weaves"), {}, parts.outputs, [pairs], node.site)
+        self.nodes += [parts, whole]
+        self.made[node.outputs[0]] = whole.outputs[0]
 
     def _replace(self, node: Node, inputs: Sequence[Value]) -> None:
         kind = node.op.kind
@@ -122,7 +143,8 @@ def in_pairs(graph: Graph) -> Graph:
     """The graph with every complex value as pairs."""
     made = [v for node in graph.nodes for v in (*node.inputs, *node.outputs)]
     listed = (*graph.inputs, *made, *graph.outputs)
-    if not any(dt.is_complex(value.aval.dtype) for value in listed):
+    woven = any(node.op.has("woven") for node in graph.nodes)
+    if not woven and not any(dt.is_complex(value.aval.dtype) for value in listed):
         return graph
     return _InPairs(graph).run()
 

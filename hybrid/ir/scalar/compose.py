@@ -20,7 +20,7 @@ from ..op import Op
 from . import half
 from .program import TYPE, Builder, Program, ScalarType, Val
 
-__all__ = ["Gathered", "Composer", "op_program", "check_program", "operand_type"]
+__all__ = ["Gathered", "Composer", "given_by", "op_program", "check_program", "operand_type"]
 
 
 def operand_type(dtype: np.dtype) -> ScalarType:
@@ -177,11 +177,18 @@ def _operands(composer: Composer, record: Op, in_avals: Sequence[Aval]) -> list[
     ]
 
 
+def given_by(record: Op, out_avals: Sequence[Aval]) -> tuple[Aval, ...]:
+    """What the body of a record gives: the parts of woven results, else the results."""
+    if not record.has("woven"):
+        return tuple(out_avals)
+    return (out_avals[0].with_(out_avals[0].shape[:-1]),) * 2
+
+
 def op_program(
     record: Op, in_avals: Sequence[Aval], params: Mapping[str, Any], out_avals: Sequence[Aval]
 ) -> Program:
-    """The program of a single map or row op: operand k is input k."""
-    composer = Composer()
+    """The program of a single map or row op: operand k is input k, result k what the body gives."""
+    composer, out_avals = Composer(), given_by(record, out_avals)
     outputs = composer.apply(
         record, params, _operands(composer, record, in_avals), in_avals, out_avals
     )

@@ -14,9 +14,9 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval
 from ...core.errors import DTypeError, ShapeError
-from ...core.shapes import contiguous_strides
+from ...core.shapes import broadcast_shapes, contiguous_strides
 from ...ir.door.bind import bind, constant_of, literal
-from ...ir.op import OPS, Fact, Op, PlaceOp, ViewOp, extend, register
+from ...ir.op import OPS, Fact, MapOp, Op, PlaceOp, ViewOp, extend, register
 from ..axes.slices import SLICE, narrow
 from ..axes.views import apart
 from ..base.common import SHAPE_ONLY, draw, shapes_of
@@ -157,6 +157,7 @@ PAIR = register(
         _pair_infer,
         layout=_pair_layout,
         accepts="f",
+        facts=frozenset(["weaves"]),
         keeps=SHAPE_ONLY,
         vjp=lambda gradient, out, real, imaginary: (
             lambda: narrow(gradient, gradient.ndim - 1, 0, 1, drop=True),
@@ -174,12 +175,34 @@ def complex_of(real: Tensor, imaginary: Tensor) -> Tensor:
     return numbers_of(bind(PAIR, real, imaginary))
 
 
+def _conjugate_infer(real: Aval, imaginary: Aval) -> tuple[Aval, ...]:
+    check_parts("complex_conjugate", real, imaginary)
+    shape = broadcast_shapes("complex_conjugate", real.shape, imaginary.shape)
+    return (real.with_((*shape, 2)),)
+
+
+CONJUGATE = register(
+    MapOp(
+        "complex_conjugate",
+        2,
+        _conjugate_infer,
+        body=lambda algebra, real, imaginary: (real, -imaginary),
+        accepts="f",
+        facts=frozenset(["woven"]),
+        vjp=lambda gradient, out, real, imaginary: (
+            lambda: narrow(gradient, gradient.ndim - 1, 0, 1, drop=True),
+            lambda: negative(narrow(gradient, gradient.ndim - 1, 1, 1, drop=True)),
+        ),
+        reference=lambda real, imaginary: np.stack(np.broadcast_arrays(real, -imaginary), -1),
+        samples=_pair_samples,
+        doc="Complex conjugates, over their parts.",
+    )
+)
+
+
 def conjugate(x: Tensor) -> Tensor:
     """The complex conjugate of a complex tensor; a real one itself."""
-    if not dt.is_complex(x.dtype):
-        return x
-    real, imaginary = parts_of(x)
-    return complex_of(real, negative(imaginary))
+    return numbers_of(bind(CONJUGATE, *parts_of(x))) if dt.is_complex(x.dtype) else x
 
 
 def _full(record: Aval, value: complex) -> Tensor:

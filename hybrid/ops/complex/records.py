@@ -37,13 +37,13 @@ def joined(real: Any, imaginary: Any) -> np.ndarray:
 
 def apply(op: Op, *numbers: Tensor) -> Tensor:
     """A record over parts on complex tensors."""
-    return complex_of(*bind(op, *[part for x in numbers for part in parts_of(x)]))
+    return numbers_of(bind(op, *[part for x in numbers for part in parts_of(x)]))
 
 
 def _infer(name: str) -> Callable[..., tuple[Aval, ...]]:
     def infer(*avals: Aval) -> tuple[Aval, ...]:
         check_parts(name, *avals)
-        return (avals[0].with_(broadcast_shapes(name, *[a.shape for a in avals])),) * 2
+        return (avals[0].with_((*broadcast_shapes(name, *[a.shape for a in avals]), 2)),)
 
     return infer
 
@@ -51,10 +51,10 @@ def _infer(name: str) -> Callable[..., tuple[Aval, ...]]:
 def _reference(function: Callable[..., Any]) -> Callable[..., Any]:
     """An oracle over parts from a function of complex arrays."""
 
-    def reference(*parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def reference(*parts: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
             out = np.asarray(function(*map(joined, parts[::2], parts[1::2])))
-        return out.real, out.imag
+        return np.stack([out.real, out.imag], -1)
 
     return reference
 
@@ -71,13 +71,13 @@ def _vjp(slopes: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
     """The gradients of all parts; `slopes(out, *operands)` gives the derivative by each."""
 
     def vjp(gradient: Any, out: Any, *parts: Tensor) -> tuple[Any, ...]:
-        whole = complex_of(*gradient)
+        whole = numbers_of(gradient)
         numbers = [
             complex_of(*broadcast_arrays(real, imaginary))
             for real, imaginary in zip(parts[::2], parts[1::2])
         ]
         pulled: list[Any] = []
-        for slope in slopes(complex_of(*out), *numbers):
+        for slope in slopes(numbers_of(out), *numbers):
             pulled += parts_of(multiply(whole, conjugate(slope)))
         return tuple(pulled)
 
@@ -102,10 +102,9 @@ def analytic(
         2 * record.nin,
         body,
         vjp=_vjp(slopes),
-        nout=2,
         infer=_infer(record.name),
         accepts="f",
-        facts=frozenset(["modulus"]),
+        facts=frozenset(["modulus", "woven"]),
         ulp=ulp,
         domain=domain,
         reference=_reference(function),

@@ -153,6 +153,7 @@ class LoopOp(NativeOp):
         write_types = [a.dtype for a in self.outs]
         if (
             op.kind != "map"
+            or op.has("woven")
             or self.source.check is not None
             or not ufunc.usable(program, read_types, write_types)
         ):
