@@ -12,7 +12,7 @@ import pytest
 from backend_kinds import KINDS
 
 import hybrid
-from hybrid.trace.fallback import budget
+from hybrid.trace.fallback import anew, budget
 from hybrid.trace.serve import trial
 from hybrid.trace.split.splitting import PIECES
 
@@ -78,6 +78,12 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 def no_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """No call runs in Python because that is faster: tests count how calls are served."""
     monkeypatch.setattr(trial, "LARGE", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def new_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests decorated of the same code is not counted."""
+    monkeypatch.setattr(anew, "_ORIGINS", {})
 
 
 @pytest.fixture
