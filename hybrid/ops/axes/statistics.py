@@ -235,7 +235,8 @@ def norm(x: Tensor, ord: float | None = 2, axis: Any = None, *, keepdims: bool =
     """Vector norm over axes (all by default): ord 2, 1, 0, inf, -inf or any other power.
 
     Elements that are zero, and vectors of zeros, have the gradient zero; equal extremes share it
-    for ord inf and -inf.  ord 0 has no gradient.
+    for ord inf and -inf.  ord 0 has no gradient.  The norm of no elements is 0 (ShapeError for ord
+    -inf).
 
     ShapeError for an axis out of range; integers and bools are computed as float32.
 
@@ -247,12 +248,19 @@ def norm(x: Tensor, ord: float | None = 2, axis: Any = None, *, keepdims: bool =
     if ord is None or ord == 2:
         return row_value(NORM, x, axis, keepdims)
     if ord in (float("inf"), float("-inf")):
-        return (max_ if ord > 0 else min_)(abs(x), axis, keepdims=keepdims)
+        return (largest_size if ord > 0 else min_)(abs(x), axis, keepdims=keepdims)
     if ord == 0:
         return sum_(astype(not_equal(x, 0), dt.real_of(x.dtype)), axis=axis, keepdims=keepdims)
     if ord == 1:
         return sum_(abs(x), axis=axis, keepdims=keepdims)
     return _power_norm(x, axis, float(ord), keepdims)
+
+
+def largest_size(sizes: Tensor, axis: Any = None, *, keepdims: bool = False) -> Tensor:
+    """The largest of numbers that are not negative; 0, their sum, where there is none."""
+    axes = reduced_axes(axis, sizes.ndim, "norm")
+    none = any(sizes.shape[number] == 0 for number in axes)
+    return (sum_ if none else max_)(sizes, axis=axis, keepdims=keepdims)
 
 
 def _power_norm(operand: Tensor, axis: Any, ord: float, keepdims: bool) -> Tensor:

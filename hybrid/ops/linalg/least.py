@@ -17,12 +17,12 @@ from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import HostOp, register
 from ..axes.extremes import any as any_
-from ..axes.extremes import max as max_
 from ..axes.reduce import sum as sum_
-from ..axes.views import broadcast_to, expand_dims, squeeze
+from ..axes.statistics import largest_size
+from ..axes.views import broadcast_to, expand_dims, matrix_transpose, squeeze
 from ..base.surface import public
 from ..build.create import zeros
-from ..elementwise.arithmetic import abs, add, multiply, square, subtract
+from ..elementwise.arithmetic import abs, add, clone, multiply, square, subtract
 from ..elementwise.logic import greater, not_equal
 from ..products.contract import matmul
 from .host import adjoint, floating, matrices, of_matrices, plain, together
@@ -124,6 +124,8 @@ def pinv(a: Tensor, rcond: Any = None, hermitian: bool = False, *, rtol: Any = N
     if a.ndim < 2:
         raise ShapeError(f"pinv takes matrices in the last two axes, not shape {a.shape}")
     cutoff = _cutoff(a, rcond, rtol, "pinv")
+    if 0 in a.shape[-2:]:  # no singular value, whatever the cutoffs are
+        return matrix_transpose(clone(a))
     cutoff = cutoff if cutoff.ndim == 0 else broadcast_to(cutoff, a.shape[:-2])
     cutoff = astype(cutoff, dt.real_of(a.dtype))
     return bind(PINV, a, cutoff, hermitian=bool(hermitian))
@@ -284,9 +286,7 @@ def matrix_rank(
     if operand.ndim < 2:
         return astype(any_(not_equal(operand, 0)), dt.int64)
     values = abs(eigvalsh(operand)) if hermitian else svdvals(operand)
-    if values.shape[-1] == 0:
-        return zeros(operand.shape[:-2], dtype=dt.int64, device=operand.device)
     cutoff = _cutoff(operand, tol, rtol, "matrix_rank")
     if tol is None:
-        cutoff = multiply(max_(values, axis=-1), cutoff)
+        cutoff = multiply(largest_size(values, axis=-1), cutoff)
     return sum_(astype(greater(values, expand_dims(cutoff, -1)), dt.int64), axis=-1)

@@ -12,10 +12,10 @@ from ...core.errors import ArgumentError, ShapeError
 from ...core.shapes import normalize_axes
 from ...ir.door.bind import as_tensor, bind
 from ..axes.extremes import any as any_
-from ..axes.extremes import max as max_
 from ..axes.extremes import min as min_
 from ..axes.reduce import keep_shape
 from ..axes.reduce import sum as sum_
+from ..axes.statistics import largest_size
 from ..axes.statistics import norm as length
 from ..axes.views import moveaxis, reshape
 from ..base.surface import public
@@ -53,7 +53,7 @@ def vector_norm(
 def matrix_norm(x: Tensor, /, *, keepdims: bool = False, ord: Any = "fro") -> Tensor:
     """Norms [...] of matrices [..., m, n]: ord 'fro' (root of the sum of squares), 'nuc' (sum of
     the singular values), 2 and -2 (the largest and smallest of them), 1 and -1 (the largest and
-    smallest sum of |x| down a column), inf and -inf (along a row).
+    smallest sum of |x| down a column), inf and -inf (along a row).  The largest of none is 0.
 
     Floats keep their dtype, integers and bools give float32; ArgumentError for another ord.
 
@@ -79,12 +79,12 @@ def _matrices_norm(operand: Tensor, ord: Any, keepdims: bool, name: str) -> Tens
         raise _no_order(name, ord)
     if ord == "nuc" or ord in (2, -2):
         values = svdvals(floating(operand, name))
-        reduce = {"nuc": sum_, 2: max_, -2: min_}[ord]
+        reduce = {"nuc": sum_, 2: largest_size, -2: min_}[ord]
         result = reduce(values, axis=-1)
     elif ord in (1, -1, *INFINITE):
         along = -2 if ord in (1, -1) else -1
         sums = length(operand, axis=along, ord=1)
-        result = (max_ if ord > 0 else min_)(sums, axis=-1)
+        result = (largest_size if ord > 0 else min_)(sums, axis=-1)
     else:
         raise _no_order(name, ord)
     return reshape(result, keep_shape(operand.shape, last)) if keepdims else result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +341,38 @@ def test_norm(keepdims):
             err_msg=f"{shape} {ord} {axis}",
         )
         assert found.shape == np.shape(N.norm(made, ord, axis, keepdims)), (shape, ord, axis)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (0, 0), (2, 0, 3), (2, 3, 0), (0, 2, 3)])
+def test_norms_of_nothing(shape):
+    """The largest of none is 0, the smallest is refused, as in NumPy."""
+    made = np.zeros(shape)
+    axes = [None, *range(len(shape)), *[(0, 1), (-1, -2)][: 2 * (len(shape) > 1)]]
+    for ord, axis in itertools.product(
+        (None, "fro", "nuc", 2, -2, 1, -1, 0, 3, np.inf, -np.inf), axes
+    ):
+        call = hybrid.function(lambda x, ord=ord, axis=axis: L.norm(x, ord, axis))
+        try:
+            with np.errstate(all="ignore"):
+                wanted = N.norm(made, ord, axis)
+        except ValueError:
+            with pytest.raises(hybrid.HybridError):
+                L.norm(hybrid.tensor(made), ord, axis)
+            continue
+        for _ in range(3):
+            found = np.asarray(call(hybrid.tensor(made)))
+            assert found.shape == np.shape(wanted) and np.array_equal(found, wanted), (ord, axis)
+
+
+def test_cutoffs_of_nothing():
+    for shape in ((0, 0), (0, 2), (2, 0), (2, 0, 2)):
+        made = np.zeros(shape)
+        for cutoff in (0.1, [0.1, 0.2], [[0.5, 0.1]]):
+            for name in ("pinv", "matrix_rank"):
+                found = getattr(L, name)(hybrid.tensor(made), rtol=cutoff)
+                assert found.shape == getattr(N, name)(made, rtol=np.array(cutoff)).shape
+    with pytest.raises(hybrid.ShapeError):
+        L.pinv(hybrid.zeros((0, 2, 2)), rtol=[0.1, 0.2])
 
 
 def test_norms_of_the_standard():
