@@ -82,7 +82,7 @@ def matrix_norm(
     keepdims: builtins.bool = False,
     ord: Any = 'fro',
 ) -> Tensor:
-    """Norms [...] of matrices [..., m, n]: ord 'fro' (root of the sum of squares), 'nuc' (sum of the singular values), 2 and -2 (the largest and smallest of them), 1 and -1 (the largest and smallest sum of |x| down a column), inf and -inf (along a row)."""
+    """Norms [...] of matrices [..., m, n]: ord 'fro' (root of the sum of squares), 'nuc' (sum of the singular values), 2 and -2 (the largest and smallest of them), 1 and -1 (the largest and smallest sum of |x| down a column), inf and -inf (along a row). The largest of none is 0."""
 
 def matrix_power(a: ArrayLike, n: builtins.int) -> Tensor:
     """Square matrices multiplied n times: ones on the diagonal for 0, powers of the inverse for a negative n. [..., n, n]; integers stay integers unless n is negative."""

@@ -129,6 +129,12 @@ def _pad_axis(tensor: Any, axis: int, before: int, after: int, mode: str, fill: 
         tensor = _cut(tensor, axis, before, after)
     around = [(0, 0)] * tensor.ndim
     around[axis] = (max(before, 0), max(after, 0))
+    most = {"reflect": tensor.shape[axis] - 1, "circular": tensor.shape[axis]}.get(mode)
+    if most is not None and max(around[axis]) > most:
+        raise ShapeError(
+            f"pad: {before} and {after} elements are too many for mode {mode!r} on an axis of "
+            f"size {tensor.shape[axis]}; hybrid.pad repeats the axis as often as it takes"
+        )
     if any(around[axis]):
         tensor = ops.pad(tensor, around, _MODES[mode], constant_values=fill)
     return _cut(tensor, axis, before, after) if whole else tensor

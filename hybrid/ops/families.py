@@ -8,6 +8,7 @@ from .arrange import (
     joining,
     numbering,
     order,
+    padding,
     ranges,
     selecting,
     shapes,

@@ -1904,8 +1904,11 @@ def pad(
     mode: builtins.str = 'constant',
     *,
     constant_values: Any = 0,
+    end_values: Any = 0,
+    stat_length: Any = None,
+    reflect_type: builtins.str = 'even',
 ) -> Tensor:
-    """NumPy's pad: widths, and `constant_values`, as one, (before, after), or one pair per axis."""
+    """NumPy's pad: widths as one, (before, after), one pair per axis, or a dictionary from axes to these."""
 
 def partition(a: ArrayLike, kth: Any, axis: builtins.int | None = -1) -> Tensor:
     """a with the kth smallest element (or several) along an axis (None: of the flattened tensor) in its sorted place, none larger before and none smaller behind it; the order within these parts is unspecified."""

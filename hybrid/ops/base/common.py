@@ -6,15 +6,15 @@ Invariant: nothing here makes a record or calls an op.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Aval
-from ...core.errors import DTypeError
-from ...core.shapes import items_of, whole
+from ...core.errors import DTypeError, ShapeError
+from ...core.shapes import items_of, normalize_axis, whole
 from ...ir.op import Op
 from ...ir.scalar.program import TYPE, Builder, Val
 
@@ -97,29 +97,41 @@ def as_type(algebra: Builder, operand: Val, dtype: np.dtype) -> Val:
 
 def pair(value: Any, what: str) -> tuple[int, int]:
     """An int, or two of them, as two ints."""
-    if hasattr(value, "__index__"):
+    if hasattr(value, "__index__") and not getattr(value, "ndim", 0):
         count = operator.index(value)
         return count, count
     items = tuple(whole(v, what) for v in items_of(value, what))
     if len(items) != 2:
-        raise ValueError(f"{what} takes one int or a pair, not {value!r}")
+        raise ShapeError(f"{what} takes one int or a pair, not {value!r}")
     return items[0], items[1]
 
 
-def pairs_of(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
-    """NumPy's pad widths: an int, (before, after), or one such pair per axis."""
-    if hasattr(widths, "__index__"):
+def pairs_of(widths: Any, ndim: int, what: str = "pad: widths") -> tuple[tuple[int, int], ...]:
+    """NumPy's pad widths: an int, (before, after), one such pair (or int) per axis, or a dictionary
+    of these, 0 where an axis is not in it."""
+    if isinstance(widths, Mapping):
+        found = [(0, 0)] * ndim
+        for axis, width in widths.items():
+            found[normalize_axis(axis, ndim, what)] = pair(width, what)
+        return tuple(found)
+    if hasattr(widths, "__index__") and not getattr(widths, "ndim", 0):
         count = operator.index(widths)
         return ((count, count),) * ndim
-    items = items_of(widths, "pad: widths")
-    if len(items) == 2 and all(hasattr(i, "__index__") for i in items):
+    items = items_of(widths, what)
+    if len(items) == 2 and all(
+        hasattr(i, "__index__") and not getattr(i, "ndim", 0) for i in items
+    ):
         return ((operator.index(items[0]), operator.index(items[1])),) * ndim
-    out = tuple(pair(i, "pad") for i in items)
+    out = tuple(pair(i[0] if _alone(i) else i, what) for i in items)
     if len(out) == 1:
         return out * ndim
     if len(out) != ndim:
-        raise ValueError(f"pad: {len(out)} pairs of widths for {ndim} dimensions")
+        raise ShapeError(f"{what}: {len(out)} pairs for {ndim} dimensions")
     return out
+
+
+def _alone(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) and len(item) == 1
 
 
 def need_float(what: str, *avals: Aval) -> None:

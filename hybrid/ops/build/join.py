@@ -1,4 +1,4 @@
-"""Joining and writing: concat, stack, pad, functional writes into a box.
+"""Joining and writing: concat, stack, functional writes into a box.
 
 Invariant: a record of kind 'place' writes each operand into one strided region of a fresh result;
 with the fact 'base' operand 0 fills the result first, with 'zeros' zeros do, otherwise the regions
@@ -15,17 +15,17 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.aval import Aval
-from ...core.errors import DTypeError, HybridError, ShapeError
+from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import contiguous_strides, items_of, normalize_axis
-from ...ir.door.bind import as_tensor, bind, operands, store
+from ...ir.door.bind import bind, operands, store
 from ...ir.door.bind import convert as astype
 from ...ir.op import PlaceOp, extend, register
-from ..axes.slices import SLICE, SlicePart, embed, flip, narrow, region, slice_
-from ..axes.views import broadcast_to, expand_dims, reshape
-from ..base.common import SHAPE_ONLY, draw, pairs_of
+from ..axes.slices import SLICE, SlicePart, embed, narrow, region, slice_
+from ..axes.views import expand_dims, reshape
+from ..base.common import SHAPE_ONLY, draw
 from ..base.surface import public
 from ..elementwise.arithmetic import clone
-from .create import full, zeros, zeros_like
+from .create import zeros, zeros_like
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -303,96 +303,3 @@ extend(
     ),
     join=_joined_slices,
 )
-
-
-# ---- pad
-def _pad_edges(operand: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """A tensor extended along one axis by pieces of itself."""
-    extent = operand.shape[axis]
-    if (
-        (mode == "reflect" and max(before, after) >= max(extent, 1))
-        or (mode == "wrap" and max(before, after) > extent)
-        or extent == 0
-    ):
-        raise ShapeError(
-            f"pad: {before} and {after} elements are too many for mode {mode!r} on an axis of "
-            f"size {extent}"
-        )
-    if mode == "reflect":
-        head, tail = (
-            narrow(operand, axis, 1, before),
-            narrow(operand, axis, extent - 1 - after, after),
-        )
-        head, tail = flip(head, axis), flip(tail, axis)
-    elif mode == "wrap":
-        head, tail = narrow(operand, axis, extent - before, before), narrow(operand, axis, 0, after)
-    else:
-        shape = list(operand.shape)
-        head, tail = narrow(operand, axis, 0, 1), narrow(operand, axis, extent - 1, 1)
-        shape[axis] = before
-        head = broadcast_to(head, tuple(shape))
-        shape[axis] = after
-        tail = broadcast_to(tail, tuple(shape))
-    return concat([p for p in (head, operand, tail) if p.shape[axis]], axis)
-
-
-@public
-def pad(x: Tensor, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
-    """NumPy's pad: widths, and `constant_values`, as one, (before, after), or one pair per axis.
-
-    Modes: 'constant', 'edge', 'reflect', 'wrap'.  `nn.functional.pad` is PyTorch's.
-
-    ShapeError for negative widths, for more than `reflect` or `wrap` can give, and for values that
-    do not fit.
-
-    >>> hybrid.pad(hybrid.tensor([1, 2, 3]), (1, 2), constant_values=9)
-    tensor([9, 1, 2, 3, 9, 9])
-    >>> hybrid.pad(hybrid.tensor([1, 2, 3]), 2, mode="reflect")
-    tensor([3, 2, 1, 2, 3, 2, 1])
-    """
-    x = as_tensor(x)
-    widths = pairs_of(pad_width, x.ndim)
-    if any(w < 0 for p in widths for w in p):
-        raise ShapeError(f"pad: widths must not be negative: {widths}; slice to remove elements")
-    if not any(w for p in widths for w in p):
-        return clone(x)
-    if mode == "constant":
-        shape = tuple(b + n + a for n, (b, a) in zip(x.shape, widths))
-        begin, step = tuple(b for b, _ in widths), (1,) * x.ndim
-        if isinstance(constant_values, (int, float)) and _is_plus_zero(constant_values):
-            return embed(x, shape, begin, step)
-        if isinstance(constant_values, (list, tuple)) or getattr(constant_values, "ndim", 0) > 0:
-            return _pad_pairs(x, widths, constant_values)
-        return slice_set(
-            full(shape, constant_values, dtype=x.dtype, device=x.device), x, begin, step
-        )
-    if mode not in ("edge", "reflect", "wrap"):
-        raise HybridError(f"pad: mode {mode!r} is not one of 'constant', 'edge', 'reflect', 'wrap'")
-    for axis, (before, after) in enumerate(widths):
-        if before or after:
-            x = _pad_edges(x, axis, before, after, mode)
-    return x
-
-
-def _pad_pairs(padded: Tensor, widths: Sequence[tuple[int, int]], given: Any) -> Tensor:
-    """Padded with values for each side of each axis; corners have those of the last axis."""
-    values, ndim = store(given, padded.dtype, padded.device), padded.ndim
-    try:
-        values = broadcast_to(values, (ndim, 2))
-    except ShapeError:
-        raise ShapeError(
-            f"pad: constant_values of shape {values.shape} are no number, no pair (before, after) "
-            f"and no pair for each of {ndim} axes"
-        ) from None
-    for axis, pair in enumerate(widths):
-        pieces = []
-        for side, width in enumerate(pair):
-            shape = (*padded.shape[:axis], width, *padded.shape[axis + 1 :])
-            value = narrow(narrow(values, 0, axis, 1), 1, side, 1)
-            pieces.append(broadcast_to(reshape(value, (1,) * ndim), shape))
-        padded = concat([pieces[0], padded, pieces[1]], axis)
-    return padded
-
-
-def _is_plus_zero(value: float) -> bool:
-    return value == 0 and not np.signbit(value)
