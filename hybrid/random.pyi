@@ -232,7 +232,7 @@ def multivariate_normal(
     mean: Any,
     cov: Any,
     size: Any = None,
-    check_valid: builtins.str = 'ignore',
+    check_valid: builtins.str = 'raise',
     tol: builtins.float = 1e-08,
     *,
     method: builtins.str = 'cholesky',

@@ -22,6 +22,7 @@ from ..linalg.solving import INV, SOLVE, TRIANGULAR
 from ..linalg.spectra import EIGH, EIGVALSH, SVD, SVDVALS
 from ..linalg.twins import TWINS
 from ..numeric.ranks import ELEMENTS, POSITIONS
+from ..randoms.covariances import LOWER_ROOT, SEMIDEFINITE
 from .tools import Flags, aligned, every, filled, over_last_axes
 
 Tensor = Any
@@ -54,7 +55,7 @@ _FACTORS: tuple[Op, ...] = (CHOLESKY, QR, LU, EIG, EIGVALS, EIGH, EIGVALSH, SVD,
 for _record in (INV, SOLVE, TRIANGULAR, DET, COFACTORS, SLOGDET, MATRIX_EXP, *_FACTORS):
     for _one in (_record, TWINS[_record.name]):
         extend(_one, batch=over_last_axes(_one))
-for _record in (ELEMENTS, POSITIONS):
+for _record in (ELEMENTS, POSITIONS, LOWER_ROOT, SEMIDEFINITE):
     extend(_record, batch=over_last_axes(_record))
 for _record in (LSTSQ, TWINS[LSTSQ.name], ROW_ORDER, REFUSE, SMALL_DET, PAIR, PAIRS, NUMBERS):
     extend(_record, batch=_alike(_record))

@@ -87,7 +87,7 @@ def _halved(operand: Tensor) -> Tensor:
     return divide(add(tril(operand), tril(operand, k=-1)), 2)
 
 
-def _cholesky_grad(grad: Tensor, factor: Tensor) -> Tensor:
+def cholesky_gradient(grad: Tensor, factor: Tensor) -> Tensor:
     """L^-H S L^-1 with S the Hermitian part of the lower triangle of L^H g, its diagonal halved
     (Giles 2008; I. Murray, "Differentiation of the Cholesky decomposition", 2016)."""
     turned = adjoint(factor)
@@ -103,7 +103,7 @@ CHOLESKY = register(
         1,
         square_infer("cholesky"),
         body=lambda operand: _cholesky(operand),
-        vjp=lambda grad, out, operand: (lambda: _cholesky_grad(grad, out),),
+        vjp=lambda grad, out, operand: (lambda: cholesky_gradient(grad, out),),
         accepts="f",
         reference=lambda operand: np.linalg.cholesky(plain(operand)),
         samples=of_matrices(((3, 3), {}), ((2, 4, 4), {}), ((2, 0, 0), {}), make=symmetric),
@@ -111,7 +111,7 @@ CHOLESKY = register(
         doc="Lower triangle L with a = L @ L.mT, read from the lower triangle of a.",
     )
 )
-SMALL_CHOLESKY = small_choleskys(_cholesky_grad)
+SMALL_CHOLESKY = small_choleskys(cholesky_gradient)
 
 
 def _lower_factor(operand: Tensor) -> Tensor:

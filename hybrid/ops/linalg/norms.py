@@ -79,7 +79,7 @@ def _matrices_norm(operand: Tensor, ord: Any, keepdims: bool, name: str) -> Tens
         raise _no_order(name, ord)
     if ord == "nuc" or ord in (2, -2):
         values = svdvals(floating(operand, name))
-        reduce = {"nuc": sum_, 2: largest_size, -2: min_}[ord]
+        reduce: Any = {"nuc": sum_, 2: largest_size, -2: min_}[ord]
         result = reduce(values, axis=-1)
     elif ord in (1, -1, *INFINITE):
         along = -2 if ord in (1, -1) else -1

@@ -12,19 +12,17 @@ from ...core.errors import ArgumentError, ShapeError
 from ...core.shapes import as_shape
 from ...ir.door.bind import convert as astype
 from ..axes.rows import softmax
-from ..axes.views import broadcast_to, matrix_transpose
+from ..axes.views import broadcast_to
 from ..base.surface import public
 from ..build.join import stack
 from ..elementwise.arithmetic import add, divide, multiply, subtract
-from ..elementwise.functions import sqrt
 from ..elementwise.logic import greater
 from ..elementwise.selection import clip, maximum, where
 from ..indexing.draws import NORMAL
 from ..indexing.generators import Generator
-from ..linalg.factors import cholesky
-from ..linalg.spectra import eigh, svd
 from ..products.contract import matmul
 from .counts import BINOMIAL
+from .covariances import root_of
 from .parameters import ANY, AT_LEAST_ZERO, Sampling, host_numbers, tensor_on
 from .samplers import GAMMA
 
@@ -111,7 +109,7 @@ def multivariate_normal(
     mean: Any,
     cov: Any,
     size: Any = None,
-    check_valid: str = "ignore",
+    check_valid: str = "raise",
     tol: float = 1e-8,
     *,
     method: str = "cholesky",
@@ -121,12 +119,13 @@ def multivariate_normal(
 ) -> Tensor:
     """Normal vectors of that mean [k] and covariance [k, k], of shape (*size, k).
 
-    method: how a square root of the covariance is found.  'cholesky', the default here (NumPy's is
-    'svd'), raises LinAlgError for a covariance that is not positive definite; 'eigh' and 'svd' take
-    a semidefinite one, and `check_valid` and `tol` are NumPy's and without effect.  Gradients flow
-    to both.
+    The covariance may be singular.  `method`: how a square root of it is found, 'cholesky' (the
+    default here; NumPy's is 'svd'), 'eigh' or 'svd'.  `check_valid`: what is done where it has an
+    eigenvalue below -`tol` (and below what rounding explains): 'raise' a LinAlgError (the default
+    here), 'warn' (NumPy's) or 'ignore' it; then the sizes of the eigenvalues count.  Gradients flow
+    to both; at a singular covariance they are those at constant rank ('cholesky').
 
-    ShapeError for other shapes, ArgumentError for another method.
+    ShapeError for other shapes, ArgumentError for another method or check.
 
     >>> g = hybrid.Generator(0)
     >>> x = hybrid.random.multivariate_normal([1, 2], [[2, 1], [1, 2]], 5000, generator=g)
@@ -136,25 +135,18 @@ def multivariate_normal(
     """
     if method not in ("cholesky", "eigh", "svd"):
         raise ArgumentError(f"method is {method!r}; it is 'cholesky', 'eigh' or 'svd'")
+    if check_valid not in ("raise", "warn", "ignore"):
+        raise ArgumentError(f"check_valid is {check_valid!r}; it is 'raise', 'warn' or 'ignore'")
     rules = {"mean": (mean, ANY)}
     call = Sampling("multivariate_normal", None, (dtype, generator, device), rules)
     middle = call.operand(call.values[0])
-    spread = tensor_on(cov, call.source, call.dtype)
+    given = tensor_on(cov, call.source)
+    spread = astype(given, call.dtype)
     if middle.ndim != 1 or spread.shape != (*middle.shape, *middle.shape):
         raise ShapeError(
             f"multivariate_normal: a mean of shape {middle.shape} and a covariance of shape "
             f"{spread.shape}; they are (k,) and (k, k)"
         )
     call.shape = (*(() if size is None else as_shape(size)), *middle.shape)
-    return add(matmul(call.draw(NORMAL), _root(spread, method)), middle)
-
-
-def _root(spread: Tensor, method: str) -> Tensor:
-    """r with r^T r = spread."""
-    if method == "cholesky":
-        return matrix_transpose(cholesky(spread))
-    if method == "eigh":
-        values, columns = eigh(spread)
-        return multiply(sqrt(maximum(values, 0.0))[:, None], matrix_transpose(columns))
-    _, values, rows = svd(spread)
-    return multiply(sqrt(values)[:, None], rows)
+    root = root_of(spread, given.dtype, method, check_valid, float(tol))
+    return add(matmul(call.draw(NORMAL), root), middle)

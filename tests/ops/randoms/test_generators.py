@@ -79,6 +79,84 @@ def test_multivariate_normal_refuses() -> None:
     assert np.isfinite(np.asarray(leaf.grad)).all()
 
 
+SINGULAR = [
+    [[1.0, 1.0], [1.0, 1.0]],
+    [[0.0, 0.0], [0.0, 2.0]],
+    [[0.0, 0.0], [0.0, 0.0]],
+    [[4.0, 2.0, 2.0], [2.0, 1.0, 1.0], [2.0, 1.0, 5.0]],
+    [[1e-20, 1e-10], [1e-10, 1.0]],
+]
+
+
+@pytest.mark.parametrize("method", ["cholesky", "eigh", "svd"])
+@pytest.mark.parametrize("spread", SINGULAR, ids=str)
+def test_singular_covariances_are_drawn_from(method, spread) -> None:
+    size = len(spread)
+
+    def draw(spread, generator):
+        given = {"method": method, "generator": generator, "dtype": "float64"}
+        return random.multivariate_normal([0.0] * size, spread, 20000, **given)
+
+    values = np.asarray(draw(hybrid.tensor(spread), seeded()))
+    np.testing.assert_allclose(np.cov(values.T), spread, atol=0.1)
+    traced = hybrid.function(draw)
+    for _ in range(3):
+        again = np.asarray(traced(hybrid.tensor(spread), seeded()))
+        assert again.tobytes() == values.tobytes()
+
+
+def test_one_recording_draws_from_covariances_of_either_kind() -> None:
+    spreads = [np.diag([2.0, 1.0]), np.ones((2, 2)), np.diag([0.0, 3.0])]
+
+    def draw(spread, generator):
+        return random.multivariate_normal([1.0, 2.0], spread, 5, generator=generator)
+
+    traced = hybrid.function(draw)
+    for spread in spreads * 3:
+        want = draw(hybrid.tensor(spread), seeded())
+        assert traced(hybrid.tensor(spread), seeded()).tolist() == want.tolist()
+
+
+def test_low_ranks_of_rounded_numbers_are_taken() -> None:
+    low = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    values = random.multivariate_normal(np.zeros(6), low @ low.T, 50000, generator=seeded())
+    np.testing.assert_allclose(np.cov(np.asarray(values).T), low @ low.T, atol=0.2)
+
+
+@pytest.mark.parametrize("method", ["cholesky", "eigh", "svd"])
+def test_what_is_done_about_negative_eigenvalues(method) -> None:
+    given = {"method": method, "generator": seeded()}
+    spread = [[1.0, 2.0], [2.0, 1.0]]
+    with pytest.raises(np.linalg.LinAlgError, match="eigenvalue -1"):
+        random.multivariate_normal([0.0, 0.0], spread, **given)
+    with pytest.warns(RuntimeWarning, match="not positive semidefinite"):
+        random.multivariate_normal([0.0, 0.0], spread, check_valid="warn", **given)
+    values = random.multivariate_normal([0.0, 0.0], spread, 20000, "ignore", **given)
+    np.testing.assert_allclose(np.cov(np.asarray(values).T), [[2.0, 1.0], [1.0, 2.0]], atol=0.1)
+    near = [[1.0, 1.0 + 1e-4], [1.0 + 1e-4, 1.0]]
+    assert random.multivariate_normal([0.0, 0.0], near, tol=1e-3, **given).shape == (2,)
+    with pytest.raises(ValueError, match="check_valid is 'no'"):
+        random.multivariate_normal([0.0, 0.0], spread, check_valid="no")
+    with pytest.raises(np.linalg.LinAlgError):
+        random.multivariate_normal([0.0, 0.0], [[np.nan, 0.0], [0.0, 1.0]], **given)
+
+
+def test_gradients_at_a_singular_covariance_are_those_at_its_rank() -> None:
+    weights = np.arange(6.0).reshape(2, 3)
+
+    def loss(low):
+        given = {"generator": seeded(), "dtype": "float64"}
+        return (random.multivariate_normal([0.0] * 3, low @ low.mT, 2, **given) * weights).sum()
+
+    low = np.array([[1.0, 0.0], [0.5, 0.0], [0.3, 2.0]])
+    slope = hybrid.grad(loss)(hybrid.tensor(low)).numpy()
+    for place in ((0, 0), (1, 0), (2, 0), (2, 1)):
+        step = np.zeros((3, 2))
+        step[place] = 1e-6
+        ends = [loss(hybrid.tensor(low + s)).item() for s in (step, -step)]
+        assert abs((ends[0] - ends[1]) / 2e-6 - slope[place]) < 1e-5, place
+
+
 def test_choice() -> None:
     chances = np.array([0.1, 0.0, 0.6, 0.3])
     got = np.asarray(random.choice(4, 40000, p=chances, generator=seeded()))
