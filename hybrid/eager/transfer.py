@@ -14,6 +14,7 @@ from ..core.aval import HOST, Device, is_device
 from ..core.aval import device as named
 from ..core.errors import DeviceError, ShapeError
 from ..core.floating import in_plain_floats, sees_subnormals
+from ..core.shapes import whole
 from ..core.spelling import ACCELERATOR
 from ..ir.door import bind as door
 from ..ir.door.pending import value_of
@@ -39,17 +40,40 @@ def numpy(self: Tensor) -> np.ndarray:
 
 
 @public(hybrid=False, method=True)
-def item(self: Tensor) -> Any:
-    """The only element as a Python number; ShapeError when there is not exactly one.
+def item(self: Tensor, *args: Any) -> Any:
+    """The only element as a Python number, or the one at a place: its number in the flattened
+    tensor, or an integer for each axis (also as a tuple).
+
+    ShapeError when there is not exactly one element and no place, or not one integer for each axis;
+    IndexOutOfRange for a place that there is not.
 
     >>> import hybrid
-    >>> hybrid.tensor([[2.5]]).item()
-    2.5
+    >>> x = hybrid.tensor([[2.5, 3.5]])
+    >>> hybrid.tensor([[2.5]]).item(), x.item(1), x.item(0, -1)
+    (2.5, 3.5, 3.5)
     """
+    if args:
+        return _element(self, args).item()
     value = read(self, ".item()")
     if value.size != 1:
-        raise ShapeError(f".item() needs one element, the shape is {self._a.shape}")
+        raise ShapeError(
+            f".item() needs one element, the shape is {self._a.shape}; .item(i, ...) takes one of "
+            "many"
+        )
     return _number(value) if sees_subnormals() else in_plain_floats(_number)(value)
+
+
+def _element(tensor: Tensor, places: tuple[Any, ...]) -> Tensor:
+    """The element at NumPy's arguments of `item`, as a tensor."""
+    if len(places) == 1:
+        places = places[0] if isinstance(places[0], tuple) else places
+    where = tuple(whole(place, "item: a place") for place in places)
+    shape = tensor._a.shape
+    if len(where) == 1 and len(shape) != 1:
+        return tensor.reshape(-1)[where]
+    if len(where) != len(shape):
+        raise ShapeError(f".item{where} has {len(where)} integers for shape {shape}")
+    return tensor[where]
 
 
 @public(hybrid=False, method=True)

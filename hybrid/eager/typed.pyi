@@ -371,8 +371,8 @@ class TensorMethods(Handle):
     def isnan(self, /, out: Any = None) -> Tensor:
         """Whether x is NaN."""
 
-    def item(self) -> Any:
-        """The only element as a Python number; ShapeError when there is not exactly one."""
+    def item(self, *args: Any) -> Any:
+        """The only element as a Python number, or the one at a place: its number in the flattened tensor, or an integer for each axis (also as a tuple)."""
 
     def le(self, y: ArrayLike, /, out: Any = None) -> Tensor:
         """x <= y."""
@@ -648,6 +648,15 @@ class TensorMethods(Handle):
 
     def rsqrt(self, /, out: Any = None) -> Tensor:
         """1 / sqrt(x)."""
+
+    def searchsorted(
+        self,
+        x: Any,
+        /,
+        side: builtins.str = 'left',
+        sorter: ArrayLike | None = None,
+    ) -> Tensor:
+        """Positions (int64) at which elements of x keep the one-dimensional `edges` sorted."""
 
     def sigmoid(self, /, out: Any = None) -> Tensor:
         """1 / (1 + e^-x), accurate in both tails."""

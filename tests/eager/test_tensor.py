@@ -397,3 +397,39 @@ def test_dtype_questions_and_constants():
         and hb.nan != hb.nan
         and hb.ones(2)[hb.newaxis].shape == (1, 2)
     )
+
+
+PLACES = [(1,), (-1,), (6,), (-7,), (0, 1), (1, -1), ((1, 2),), ((3,),), (0, 0, 0), (2, 0)]
+
+
+@pytest.mark.parametrize(
+    "places", [*PLACES, (1.5,), ("a",), (np.int64(2),), (None,), ((),)], ids=str
+)
+def test_item_at_a_place(places) -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    try:
+        want = array.item(*places)
+    except (IndexError, ValueError, TypeError) as error:
+        with pytest.raises(type(error)):
+            hb.tensor(array).item(*places)
+        return
+    assert hb.tensor(array).item(*places) == want
+    assert hb.tensor(array[0]).item(2) == hb.tensor(2.0).item(0) == hb.tensor(2.0).item(()) == 2.0
+
+
+def test_item_at_a_place_replays() -> None:
+    def scaled(x, place):
+        return x * x.item(place) if x.item(0, 1) > 3 else x + x.item((1, 1))
+
+    traced = hb.function(scaled)
+    for turn in range(8):
+        x = hb.arange(6.0).reshape(2, 3) + turn % 4 * 2
+        assert traced(x, turn % 6).tolist() == scaled(x, turn % 6).tolist()
+
+
+def test_searchsorted_is_a_method() -> None:
+    edges, order = np.array([4.0, 1.0, 2.0]), np.array([1, 2, 0])
+    for side in ("left", "right"):
+        want = edges.searchsorted([0.5, 2.0, 9.0], side, order)
+        assert hb.tensor(edges).searchsorted([0.5, 2.0, 9.0], side, order).tolist() == want.tolist()
+        assert hb.tensor(edges[1:]).searchsorted(v=2.0, side=side).item() == (side == "right") + 1

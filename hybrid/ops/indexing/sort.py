@@ -235,7 +235,7 @@ def _by(edges: Tensor, sorter: Any) -> Tensor:
     return take_along_axis(edges, index_check(permutation, edges.shape[0], 0, wrap=False), 0)
 
 
-@public
+@public(method=True)
 def searchsorted(
     edges: Tensor, x: Any, /, side: str = "left", sorter: Tensor | None = None
 ) -> Tensor:
