@@ -35,7 +35,6 @@ _UNSEEN: Mapping[str, Sequence[Any]] = {
     "assume_unique": (True, False),
     "overwrite_input": (True, False),
     "sorted": (True, False),  # what is sorted is also in some order
-    "optimize": (True, False, "greedy", "optimal"),  # einsum finds a path of its own
 }
 
 

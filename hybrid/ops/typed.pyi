@@ -1044,8 +1044,8 @@ def dstack(tup: Sequence[ArrayLike]) -> Tensor:
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
     """Differences of neighbours in the flattened tensor, between to_begin and to_end."""
 
-def einsum(spec: builtins.str, *operands: ArrayLike, out: Any = None) -> Tensor:
-    """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``."""
+def einsum(spec: Any, *operands: Any, optimize: Any = True, out: Any = None) -> Tensor:
+    """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``, or with lists of labels (integers in 0..51, or ...): ``einsum(a, [0, 1], b, [1, 2], [0, 2])``."""
 
 def elu(x: ArrayLike, alpha: builtins.float = 1.0) -> Tensor:
     """x where positive, alpha * (e^x - 1) elsewhere."""

@@ -6,12 +6,18 @@ Invariant: nothing here makes a record.
 from __future__ import annotations
 
 import math
+import string
 from typing import Any
 
+import numpy as np
+
 from ...core import dtypes as dt
-from ...core.errors import ShapeError
+from ...core.errors import ArgumentError, ShapeError
+from ...core.shapes import items_of
+from ...core.shapes import whole as whole_number
 from ...ir.door.bind import convert
 from ...ir.door.bind import operands as together
+from ...ir.tensor import Handle
 from ..axes.reduce import sum as sum_
 from ..axes.views import permute_dims, reshape
 from ..axes.windows import diagonal
@@ -150,25 +156,77 @@ def _check(spec: str, terms: list[str], result: str, tensors: list[Tensor]) -> N
             size[letter] = max(size[letter], extent)
 
 
+# ---- what it is called with
+_LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of the labels 0 to 51, as NumPy's
+
+
+def _written(spec: Any, operands: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """The text and the operands of a call; tensors, each before its list of labels, get a text."""
+    if isinstance(spec, str):
+        return spec, operands
+    given = (spec, *operands)
+    if len(given) < 2:
+        raise ArgumentError(
+            "einsum takes a text and tensors, or tensors that are each followed by a list of labels"
+        )
+    whole = len(given) // 2 * 2
+    text = ",".join(map(_letters, given[1:whole:2]))
+    return text + "".join("->" + _letters(last) for last in given[whole:]), given[:whole:2]
+
+
+def _letters(labels: Any) -> str:
+    if isinstance(labels, Handle):
+        raise ArgumentError("einsum: a tensor is in the place of a list of labels")
+    return "".join(map(_letter, items_of(labels, "einsum: labels")))
+
+
+def _letter(label: Any) -> str:
+    if label is Ellipsis:
+        return "..."
+    number = whole_number(label, "einsum: a label")
+    if not 0 <= number < len(_LETTERS):
+        raise ArgumentError(f"einsum: the label {number} is not in 0..{len(_LETTERS) - 1}")
+    return _LETTERS[number]
+
+
+def _check_path(optimize: Any) -> None:
+    """ArgumentError for what NumPy has no meaning for; the path of a call is found here."""
+    kind = optimize[0] if isinstance(optimize, (list, tuple)) and optimize else optimize
+    if not isinstance(kind, (bool, str, type(None), np.bool_)) or (
+        isinstance(kind, str) and kind not in ("greedy", "optimal", "einsum_path")
+    ):
+        raise ArgumentError(
+            f"einsum: optimize is {optimize!r}; it is a bool, 'greedy', 'optimal' or a path "
+            "['einsum_path', ...]"
+        )
+
+
 @public
-def einsum(spec: str, *operands: Tensor) -> Tensor:
-    """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``.
+def einsum(spec: Any, *operands: Any, optimize: Any = True) -> Tensor:
+    """Einstein summation in NumPy's notation, for example ``einsum("bij,bjk->bik", a, b)``, or with
+    lists of labels (integers in 0..51, or ...): ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
 
-    Pairs of operands are contracted as matrix products, the pair with the smallest result first.
-    Of bools the result is bool: whether some product holds.
+    Pairs of operands are contracted as matrix products, the pair with the smallest result first,
+    whatever path `optimize` names.  Of bools the result is bool: whether some product holds.
 
-    ShapeError where a letter has two sizes or a term does not fit its operand.
+    ShapeError where a letter has two sizes or a term does not fit its operand, ArgumentError for a
+    label or an `optimize` that there is not.
 
     >>> a, b = hybrid.tensor([[1, 2], [3, 4]]), hybrid.tensor([[0, 1], [1, 0]])
     >>> hybrid.einsum("ij,jk->ik", a, b)
     tensor([[2, 1],
             [4, 3]])
     """
-    tensors = together(*operands)
+    _check_path(optimize)
+    spec, operands = _written(spec, operands)
+    return _contracted(spec, together(*operands))
+
+
+def _contracted(spec: str, tensors: list[Tensor]) -> Tensor:
     if tensors and all(
         [x._a.dtype is dt.bool_ for x in tensors]
     ):  # a sum of ones is zero only where none is
-        return not_equal(einsum(spec, *[convert(x, dt.float32) for x in tensors]), 0)
+        return not_equal(_contracted(spec, [convert(x, dt.float32) for x in tensors]), 0)
     terms, result = _parse(spec, tensors)
     _check(spec, terms, result, tensors)
     pool = {i: _no_repeats(x, t) for i, (x, t) in enumerate(zip(tensors, terms))}

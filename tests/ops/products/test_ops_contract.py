@@ -201,7 +201,50 @@ def test_einsum(spec, shapes) -> None:
     )
 
 
+LABELLED = [
+    (((2, 3), [0, 1]), ((3, 4), [1, 2]), [0, 2]),
+    (((2, 3), (30, 1)), ((3, 4), (1, 2))),
+    (((5, 2, 3), [..., 0, 1]), ((5, 3, 4), [..., 1, 2]), [..., 0, 2]),
+    (((5, 2, 3), [..., 1, 0]), [..., 0, 1]),
+    (((5, 2, 3), [..., 0, 1]), ((3, 4), [1, 2])),
+    (((2, 2), [51, 51]), []),
+    (((2, 3), [np.int64(0), 1]), [1]),
+]
+
+
+@pytest.mark.parametrize("terms", LABELLED, ids=str)
+def test_einsum_with_lists_of_labels(terms) -> None:
+    xs = [draw(*term[0]) for term in terms if isinstance(term, tuple)]
+
+    def call(einsum, xs):
+        left = iter(xs)
+        flat = [[next(left), t[1]] if isinstance(t, tuple) else [t] for t in terms]
+        return einsum(*[one for some in flat for one in some])
+
+    tensors = list(map(hybrid.tensor, xs))
+    want, traced = call(hybrid.einsum, tensors), hybrid.function(lambda ts: call(hybrid.einsum, ts))
+    close(want, call(np.einsum, [x.astype(float) for x in xs]))
+    assert np.asarray(call(np.einsum, tensors)).tolist() == want.tolist()
+    for _ in range(3):
+        assert traced(tensors).numpy().tobytes() == want.numpy().tobytes()
+
+
+def test_einsum_takes_paths() -> None:
+    a, b = hybrid.ones(2, 3), hybrid.ones(3, 4)
+    for path in (True, False, None, "greedy", ("optimal", 100), ["einsum_path", (0, 1)]):
+        assert hybrid.einsum("ij,jk", a, b, optimize=path).shape == (2, 4)
+        assert hybrid.einsum(a, [0, 1], b, [1, 2], optimize=path).shape == (2, 4)
+    for path in (3, "fast", [(0, 1)]):
+        with pytest.raises(hybrid.ArgumentError, match="einsum: optimize is"):
+            hybrid.einsum("ij,jk", a, b, optimize=path)
+
+
 def test_einsum_errors() -> None:
+    for given in ([], [[0, 52]], [["a", 1]], [[0, -1]], [[0, 1], hybrid.ones(2)], [3]):
+        with pytest.raises(hybrid.ArgumentError, match="einsum"):
+            hybrid.einsum(hybrid.ones(2, 3), *given)
+    with pytest.raises(ValueError, match="no term"):
+        hybrid.einsum(hybrid.ones(2, 3), [0, 1], [7])
     a = hybrid.ones(2, 3)
     for spec, xs in (
         ("ij,jk", (a,)),
