@@ -40,6 +40,7 @@ __all__ = [
     "UNSIGNED",
     "canonical",
     "promote",
+    "signs_differ",
     "weak",
     "Kind",
     "kind",
@@ -180,6 +181,15 @@ def is_half(dtype: np.dtype) -> bool:
     return dtype is float16 or dtype is bfloat16
 
 
+def signs_differ(left: np.dtype, right: np.dtype) -> bool:
+    """Whether these are uint64 and signed integers: no integer dtype holds the values of both.
+
+    >>> signs_differ(uint64, int8), signs_differ(uint32, int8), signs_differ(uint64, float32)
+    (True, False, False)
+    """
+    return (left is uint64 and _KIND[right] == "i") or (right is uint64 and _KIND[left] == "i")
+
+
 @lru_cache(None)  # at most one entry for each pair of dtypes
 def promote(left: np.dtype, right: np.dtype) -> np.dtype:
     """The dtype two arrays of these dtypes are computed in (NumPy 2; half types meet in float32).
@@ -205,7 +215,7 @@ def promote(left: np.dtype, right: np.dtype) -> np.dtype:
         return left
     if right_kind == "f":
         return right
-    if {left, right} & {uint64} and "i" in (left_kind, right_kind):
+    if signs_differ(left, right):
         raise DTypeError(
             f"{left.name} and {right.name} have no common integer dtype; convert one with .astype"
         )

@@ -54,6 +54,7 @@ Fact = Literal[
     "involution",  # map: f(f(x)) is x
     "pure_copy",  # map: the elements as they are
     "convert",  # map: to the dtype in its parameters
+    "signs_apart",  # map: takes uint64 beside signed integers as they are
     "constant",  # map: one number everywhere
     "copies",  # view: a copy of what does not lie in a base as it needs (reshape)
     "to_pairs",  # view: complex numbers as the pairs of their parts, a last axis of 2

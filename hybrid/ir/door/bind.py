@@ -192,10 +192,10 @@ def operands(
     tensors: list[Any] = [_read(x) for x in values]
     beside = next((t._a.device for t in tensors if isinstance(t, Handle)), device)
     tensors = [tensor_of(t, dtype_of(t), beside) if _is_strong(t) else t for t in tensors]
-    dtype = _common(tensors, fixed)
+    dtype = _common(tensors, fixed, compares)
     if any(isinstance(t, list) for t in tensors):
         tensors = [RUNTIME.join(t, dtype, False) if isinstance(t, list) else t for t in tensors]
-        dtype = _common(tensors, fixed)
+        dtype = _common(tensors, fixed, compares)
     beside = next((t._a.device for t in tensors if isinstance(t, Handle)), beside)
     for index, tensor in enumerate(tensors):
         if not isinstance(tensor, Handle):
@@ -215,11 +215,17 @@ def _read(value: Any) -> Any:
     return list(value) if holds_tensors(value) else foreign(value)
 
 
-def _common(tensors: list[Any], fixed: tuple[int, ...]) -> np.dtype | None:
+def _common(tensors: list[Any], fixed: tuple[int, ...], compares: bool) -> np.dtype | None:
     promoting = [
         t._a.dtype for i, t in enumerate(tensors) if isinstance(t, Handle) and i not in fixed
     ]
+    if compares and _signs_differ(promoting):
+        return None
     return reduce(dt.promote, promoting) if promoting else None
+
+
+def _signs_differ(dtypes: list[np.dtype]) -> bool:
+    return any(dt.signs_differ(dtypes[0], other) for other in dtypes[1:])
 
 
 def _is_strong(tensor: Any) -> bool:
@@ -280,6 +286,8 @@ def promoted(op: Op, tensors: list[Any]) -> list[Any]:
     if op.gathers or len(op.fixed) >= len(tensors) or op.kind not in ("map", "contract", "place"):
         return tensors
     if op.has("convert"):
+        return tensors
+    if op.has("signs_apart") and _signs_differ([t._a.dtype for t in tensors]):
         return tensors
     dtype = common_dtype(op, tuple(t._a for t in tensors))
     return [t if i in op.fixed else convert(t, dtype) for i, t in enumerate(tensors)]

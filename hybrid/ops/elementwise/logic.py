@@ -10,13 +10,14 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from ...ir.op import NO_GRAD, Op, Said, map_op
+from ...ir.op import NO_GRAD, Fact, Op, Said, map_op
 from ...ir.scalar.program import Builder, Val
 from ..base.surface import public
 from ..formulas import tools
 from .arithmetic import COMMUTATIVE, FLOATS, is_bool
 
 Function = Callable[..., Any]
+SIGNS_APART: frozenset[Fact] = frozenset(["signs_apart"])
 
 
 # ---- predicates and comparisons
@@ -82,9 +83,25 @@ def _comparison(
     **more: Unpack[Said],
 ) -> Op:
     def body(algebra: Builder, left: Val, right: Val) -> Val:
-        return on_bool(left, right) if is_bool(left) else algebra.op(prim, left, right)
+        alike = _in_one_type(algebra, left, right)
+        return on_bool(*alike) if is_bool(left) else algebra.op(prim, *alike)
 
+    more["facts"] = more.get("facts", frozenset()) | SIGNS_APART
     return map_op(name, 2, body, vjp=NO_GRAD, result="bool", reference=oracle, doc=doc, **more)
+
+
+def _in_one_type(algebra: Builder, left: Val, right: Val) -> tuple[Val, Val]:
+    """Numbers of one type; uint64 beside a signed integer as two of uint64 in the same order: 0 and
+    1 where that is negative."""
+    if left.type == right.type:
+        return left, right
+    negative: Val = (right if left.type == "u64" else left) < 0
+    pair = []
+    for operand in (left, right):
+        instead = 1 if operand.type == "u64" else 0
+        wide = algebra.convert(operand, "u64")
+        pair.append(algebra.select(negative, algebra.const("u64", instead), wide))
+    return pair[0], pair[1]
 
 
 equal: Function = public(
@@ -188,6 +205,7 @@ greater_equal: Function = public(
 def _logical(
     name: str, nin: int, function: Callable[..., Any], oracle: Any, doc: str, **more: Unpack[Said]
 ) -> Op:
+    more["facts"] = more.get("facts", frozenset()) | SIGNS_APART
     return map_op(
         name,
         nin,

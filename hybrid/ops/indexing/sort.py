@@ -28,7 +28,14 @@ from ..base.common import shapes_of
 from ..base.surface import public
 from ..build.join import concat
 from ..elementwise.arithmetic import subtract
-from ..elementwise.logic import equal, logical_not, not_equal
+from ..elementwise.logic import (
+    equal,
+    greater_equal,
+    less_equal,
+    logical_and,
+    logical_not,
+    not_equal,
+)
 from ..elementwise.selection import clip
 from .along import take_along_axis
 from .host_sort import distinct, order_of, plain, sorted_lines
@@ -375,6 +382,11 @@ def isin(x: Any, test: Any, /, *, invert: bool = False) -> Tensor:
     tensor([ True, False,  True])
     """
     x, test = operands(x, test, compares=True)
+    if dt.signs_differ(x.dtype, test.dtype):
+        wide = dt.uint64 if test.dtype is dt.uint64 else dt.int64
+        inside = greater_equal(x, 0) if wide is dt.uint64 else less_equal(x, np.iinfo(wide).max)
+        found = logical_and(inside, isin(astype(x, wide), astype(test, wide)))
+        return logical_not(found) if invert else found
     common = apart(x.dtype, test.dtype)
     x, test = astype(x, common), astype(test, common)
     flat = reshape(test, (test.size,))

@@ -101,7 +101,8 @@ def isclose(
     tensor([ True, False, False])
     """
     left, right = operands(a, b, compares=True, whole=dt.float64)
-    wanted = dt.promote(left.dtype, right.dtype)
+    mixed = dt.signs_differ(left.dtype, right.dtype)
+    wanted = dt.float64 if mixed else dt.promote(left.dtype, right.dtype)
     wanted = wanted if dt.is_inexact(wanted) else dt.float64
     left, right = astype(left, wanted), astype(right, wanted)
     if dt.is_complex(wanted):

@@ -232,7 +232,8 @@ def bucket(edges: Any, operand: Any, right: bool, closed: bool = False) -> Tenso
     edges, operand = operands(edges, operand, compares=True)
     if not edges.size:
         return zeros_like(operand, dtype=dt.int64)
-    common = dt.promote(edges.dtype, operand.dtype)
+    mixed = dt.signs_differ(edges.dtype, operand.dtype)
+    common = dt.float64 if mixed else dt.promote(edges.dtype, operand.dtype)
     if dt.is_float(edges.dtype) != dt.is_float(operand.dtype):
         common = dt.float64
     elif common is dt.bool_:

@@ -28,6 +28,11 @@ Tensor = Any
 
 def _hosts(left: Tensor, right: Tensor) -> list[np.ndarray]:
     """The elements of two tensors in dtypes that NumPy tells them apart in."""
+    if dt.signs_differ(left.dtype, right.dtype):  # what is left of the range is in no set of that
+        first, second = left.numpy(), right.numpy()
+        most = np.iinfo(first.dtype).max
+        inside = second >= 0 if left.dtype is dt.uint64 else second <= np.uint64(most)
+        return [first, second[inside].astype(first.dtype)]
     mixed = dt.is_inexact(left.dtype) is not dt.is_inexact(right.dtype)
     common = apart(left.dtype, right.dtype)
     tensors = [

@@ -108,3 +108,59 @@ def test_the_gradient_of_the_other_side():
     x = hb.tensor([3, 200], dtype="uint8")
     (1000 / (x * y)).sum().backward()
     assert y.grad.tolist() == pytest.approx([-1000 / 3 / 4, -1000 / 200 / 16])
+
+
+WIDE = np.array([0, 1, 5, 127, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 5, 2**64 - 1], np.uint64)
+COMPARISONS = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
+COMPARISONS += ["logical_and", "logical_or", "logical_xor"]
+
+
+def _signed(dtype):
+    limits = np.iinfo(dtype)
+    return np.array([limits.min, -5, -1, 0, 1, 5, limits.max, limits.max - 1], dtype)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_uint64_is_compared_with_signed_integers_as_numpy_does(name, dtype):
+    function, oracle, signed = getattr(hb, name), getattr(np, name), _signed(dtype)
+    traced = hb.function(lambda left, right: function(left, right))
+    for left, right in ((WIDE[:, None], signed), (signed[:, None], WIDE)):
+        want = oracle(left, right).tolist()
+        assert function(hb.tensor(left), right).tolist() == want
+        assert function(hb.tensor(left), hb.tensor(right)).tolist() == want
+        for _ in range(3):
+            assert traced(hb.tensor(left), hb.tensor(right)).tolist() == want
+    assert function(hb.tensor(WIDE), -1).tolist() == oracle(WIDE, -1).tolist()
+    assert function(hb.tensor(WIDE), signed[1]).tolist() == oracle(WIDE, signed[1]).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64"])
+def test_uint64_is_searched_among_signed_integers_exactly(dtype):
+    signed = _signed(dtype)
+    u, s = hb.tensor(WIDE), hb.tensor(signed)
+
+    def found(elements, test):
+        return [x in test.tolist() for x in elements.tolist()]
+
+    for times in (1, 5):
+        assert hb.isin(u, hb.tile(s, times)).tolist() == found(u, s)
+        assert hb.isin(s, hb.tile(u, times)).tolist() == found(s, u)
+    assert hb.isin(u, signed, invert=True).tolist() == [not one for one in found(u, s)]
+    assert hb.setdiff1d(u, s).tolist() == sorted({*u.tolist()} - {*s.tolist()})
+    assert hb.setdiff1d(s, u).tolist() == sorted({*s.tolist()} - {*u.tolist()})
+    edges = np.sort(signed)
+    assert hb.digitize(u, hb.tensor(edges)).tolist() == np.digitize(WIDE, edges).tolist()
+    assert hb.isclose(u[:8], s).tolist() == np.isclose(WIDE[:8], signed).tolist()
+    one = [hb.tensor([1, 2], dtype=d) for d in ("uint64", dtype)]
+    assert hb.array_equal(*one).item() and hb.array_equiv(*one).item()
+    assert not hb.array_equal(u[:8], s).item()
+    assert hb.vmap(lambda a, b: a < b)(u[:8], s).tolist() == (WIDE[:8] < signed).tolist()
+
+
+def test_arithmetic_of_uint64_and_signed_integers_is_refused():
+    u, s = hb.tensor(WIDE[:3]), hb.tensor([1, 2, 3])
+    for call in (hb.add, hb.maximum, hb.union1d, lambda x, y: hb.where(True, x, y)):
+        with pytest.raises(hb.DTypeError, match="uint64 and int64 .*astype"):
+            call(u, s)
+    assert (u.astype("int64") + s).tolist() == [1, 3, 8]
