@@ -90,7 +90,9 @@ ROOMS = {
         "modified",
         "zeta",
         "incomplete",
+        "beta_rest",
         "incomplete_beta",
+        "odds",
     ),
     "compiler": ("passes", "lower", "failure", "pipeline"),
     "trace": (

@@ -63,19 +63,19 @@ def _stirling_step(algebra: Builder, small: Val, large: Val) -> Val:
 
 def rest_of_small(algebra: Builder, small: Val, other: Val, point: Share) -> Val:
     """1 - I_x(small, other) for 0 < small <= 1 and x (other + 2) below 2."""
-    few = other < float(_STEPS)
-    large = algebra.select(few, other + float(_STEPS), other)
+    below_stirling = other < float(_STEPS)
+    large = algebra.select(below_stirling, other + float(_STEPS), other)
     grown = algebra.const(small.type, 0.0)  # gamma(small + other) / gamma(other), over that of c
     for step in range(_STEPS):
         factor = small / (other + float(step))
         grown = algebra.fma(grown, factor, grown + factor)
     logarithm = log(algebra, large * point.high)
     if point.far is not None and point.log2 is not None:
-        far = algebra.fma(point.log2[0] + point.log2[1], _LN2, log(algebra, large))
-        logarithm = algebra.select(point.far, far, logarithm)
+        logarithm_far = algebra.fma(point.log2[0] + point.log2[1], _LN2, log(algebra, large))
+        logarithm = algebra.select(point.far, logarithm_far, logarithm)
     exponent = small * logarithm - small * (small - 1.0) * log_gamma_ratio(algebra, small + 1.0)
     exponent = exponent + _stirling_step(algebra, small, large)
-    exponent = algebra.select(few, exponent - log1p(algebra, grown), exponent)
+    exponent = algebra.select(below_stirling, exponent - log1p(algebra, grown), exponent)
     change = expm1(algebra, exponent)
     count = _TERMS[small.type]
     total = 1.0 / (small + float(count))

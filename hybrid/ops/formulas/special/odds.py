@@ -35,18 +35,18 @@ def _lower(
     (left, left_low), (right, right_low) = parts
     high, low = two_sum(left, right)
     total = two_sum(high, low + (left_low + right_low))
-    far = _FAR[alpha.type] * (alpha + omega + 2.0)
+    remoteness = _FAR[alpha.type] * (alpha + omega + 2.0)
     shares = []
     for part, other, sign in ((parts[0], parts[1], 1.0), (parts[1], parts[0], -1.0)):
         quotient = _quotient(algebra, part, total)
-        tiny = part[0] * far < other[0]
-        shares.append(Share(*quotient, tiny, (log_odds[0] * sign, log_odds[1] * sign)))
+        negligible = part[0] * remoteness < other[0]
+        shares.append(Share(*quotient, negligible, (log_odds[0] * sign, log_odds[1] * sign)))
     return of_shares(algebra, alpha, omega, shares[0], shares[1])
 
 
 def stdtr(algebra: Builder, freedom: Val, place: Val) -> Val:
-    many, largest = _MANY[place.type], _LARGEST[place.type]
-    kept = clamp(algebra, freedom, None, many)
+    most_freedom, largest = _MANY[place.type], _LARGEST[place.type]
+    kept = clamp(algebra, freedom, None, most_freedom)
     alpha, omega = kept * 0.5, algebra.const(place.type, 0.5)
     magnitude = algebra.abs(place)
     limited = clamp(algebra, magnitude, None, largest**0.5)
@@ -61,16 +61,19 @@ def stdtr(algebra: Builder, freedom: Val, place: Val) -> Val:
 
 
 def fdtr(algebra: Builder, upper: Val, lower: Val, place: Val) -> Val:
-    many, largest = _MANY[place.type], _LARGEST[place.type]
-    first, second = clamp(algebra, upper, None, many), clamp(algebra, lower, None, many)
+    most_freedom, largest = _MANY[place.type], _LARGEST[place.type]
+    first, second = (
+        clamp(algebra, upper, None, most_freedom),
+        clamp(algebra, lower, None, most_freedom),
+    )
     product, product_low = two_prod(algebra, first, place)
-    over = product > largest
-    product = algebra.select(over, largest, product)
-    product_low = algebra.select(over, 0.0, product_low)
+    overflows = product > largest
+    product = algebra.select(overflows, largest, product)
+    product_low = algebra.select(overflows, 0.0, product_low)
     high, low = log2_pair(algebra, first)
-    more, more_low = log2_pair(algebra, place)
-    total, lost = two_sum(high, more)
-    odds = _minus((total, lost + (low + more_low)), log2_pair(algebra, second))
+    place_high, place_low = log2_pair(algebra, place)
+    total, lost = two_sum(high, place_high)
+    odds = _minus((total, lost + (low + place_low)), log2_pair(algebra, second))
     zero = algebra.const(place.type, 0.0)
     parts = ((product, product_low), (second, zero))
     result = _lower(algebra, first * 0.5, second * 0.5, parts, odds)
