@@ -78,30 +78,34 @@ def pad(
     >>> hybrid.pad(hybrid.tensor([1, 2, 3]), 4, mode="reflect")
     tensor([1, 2, 3, 2, 1, 2, 3, 2, 1, 2, 3])
     """
-    x = as_tensor(x)
-    given = {
+    arguments = {
         "constant_values": constant_values,
         "end_values": end_values,
         "stat_length": stat_length,
         "reflect_type": reflect_type,
     }
-    _check_mode(mode, given)
-    widths = pairs_of(pad_width, x.ndim)
-    if any(w < 0 for p in widths for w in p):
+    _check_mode(mode, arguments)
+    return _padded(as_tensor(x), pad_width, mode, arguments)
+
+
+def _padded(operand: Tensor, given: Any, mode: str, arguments: Mapping[str, Any]) -> Tensor:
+    widths = pairs_of(given, operand.ndim)
+    if any(width < 0 for margins in widths for width in margins):
         raise ShapeError(f"pad: widths must not be negative: {widths}; slice to remove elements")
-    shape = as_shape(tuple(b + n + a for n, (b, a) in zip(x.shape, widths)))
-    if not any(w for p in widths for w in p):
-        return clone(x)
-    if mode == "empty":
-        mode, constant_values = "constant", 0
-    if mode == "constant":
-        return _framed(x, widths, shape, constant_values)
-    for axis, ends in enumerate(widths):
-        if any(ends) and x.shape[axis] == 0:
+    shape = as_shape(
+        tuple(before + extent + after for extent, (before, after) in zip(operand.shape, widths))
+    )
+    if shape == operand.shape:
+        return clone(operand)
+    if mode in ("constant", "empty"):
+        values = arguments["constant_values"] if mode == "constant" else 0
+        return _framed(operand, widths, shape, values)
+    for axis, margins in enumerate(widths):
+        if any(margins) and operand.shape[axis] == 0:
             raise ShapeError(
                 f"pad: axis {axis} has no elements; modes 'constant' and 'empty' extend it"
             )
-    return _extended(x, widths, mode, given)
+    return _extended(operand, widths, mode, arguments)
 
 
 def _check_mode(mode: Any, given: Mapping[str, Any]) -> None:
@@ -119,17 +123,17 @@ def _check_mode(mode: Any, given: Mapping[str, Any]) -> None:
 
 def _framed(padded: Tensor, widths: tuple[Widths, ...], shape: Any, values: Any) -> Tensor:
     """Padded with constants: one, or one for each side of each axis."""
-    begin, step = tuple(b for b, _ in widths), (1,) * padded.ndim
+    begin, step = tuple(before for before, _ in widths), (1,) * padded.ndim
     if isinstance(values, (int, float)) and _is_plus_zero(values):
         return embed(padded, shape, begin, step)
     if not isinstance(values, (list, tuple)) and getattr(values, "ndim", 0) == 0:
         filled = full(shape, values, dtype=padded.dtype, device=padded.device)
         return slice_set(filled, padded, begin, step)
     values = _for_sides("constant_values", values, padded, padded.dtype)
-    for axis, ends in enumerate(widths):
+    for axis, margins in enumerate(widths):
         sides = [
             _side(values, axis, side, padded.ndim, _resized(padded, axis, width))
-            for side, width in enumerate(ends)
+            for side, width in enumerate(margins)
         ]
         padded = concat([sides[0], padded, sides[1]], axis)
     return padded
@@ -161,76 +165,86 @@ def _resized(tensor: Tensor, axis: int, extent: int) -> tuple[int, ...]:
 
 
 # ---- of the tensor itself
-def _extended(x: Tensor, widths: Any, mode: str, given: Mapping[str, Any]) -> Tensor:
+def _extended(operand: Tensor, widths: Any, mode: str, given: Mapping[str, Any]) -> Tensor:
     """A tensor extended along one axis after the other by what a mode makes of it."""
     if _TAKES[mode] == "stat_length":
-        lengths = _lengths(given["stat_length"], x, mode)
-        return _each(x, widths, lambda t, axis, ends: _stat(t, axis, ends, lengths[axis], mode))
+        lengths = _lengths(given["stat_length"], operand, mode)
+        return _each(
+            operand,
+            widths,
+            lambda tensor, axis, margins: _stat(tensor, axis, margins, lengths[axis], mode),
+        )
     if mode == "linear_ramp":
-        wide = dt.complex128 if dt.is_complex(x.dtype) else dt.float64
-        values = _for_sides("end_values", given["end_values"], x, wide)
-        return _each(x, widths, lambda t, axis, ends: _ramp(t, axis, ends, values))
+        wide = dt.complex128 if dt.is_complex(operand.dtype) else dt.float64
+        values = _for_sides("end_values", given["end_values"], operand, wide)
+        return _each(
+            operand, widths, lambda tensor, axis, margins: _ramp(tensor, axis, margins, values)
+        )
     if mode == "edge":
-        return _each(x, widths, _edge)
+        return _each(operand, widths, _edge)
     if mode == "wrap":
-        return _each(x, widths, _wrapped)
+        return _each(operand, widths, _wrapped)
     odd, with_edge = given["reflect_type"] == "odd", mode == "symmetric"
-    return _each(x, widths, lambda t, axis, ends: _reflected(t, axis, ends, with_edge, odd))
+    return _each(
+        operand,
+        widths,
+        lambda tensor, axis, margins: _reflected(tensor, axis, margins, with_edge, odd),
+    )
 
 
-def _each(x: Tensor, widths: Any, extend: Callable[[Tensor, int, Widths], Tensor]) -> Tensor:
-    for axis, ends in enumerate(widths):
-        if any(ends):
-            x = extend(x, axis, ends)
-    return x
+def _each(operand: Tensor, widths: Any, extend: Callable[[Tensor, int, Widths], Tensor]) -> Tensor:
+    for axis, margins in enumerate(widths):
+        if any(margins):
+            operand = extend(operand, axis, margins)
+    return operand
 
 
-def _between(head: Tensor, middle: Tensor, tail: Tensor, axis: int) -> Tensor:
-    return concat([piece for piece in (head, middle, tail) if piece.shape[axis]], axis)
+def _between(leading: Tensor, middle: Tensor, trailing: Tensor, axis: int) -> Tensor:
+    return concat([piece for piece in (leading, middle, trailing) if piece.shape[axis]], axis)
 
 
 def _edges(operand: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     return narrow(operand, axis, 0, 1), narrow(operand, axis, operand.shape[axis] - 1, 1)
 
 
-def _edge(operand: Tensor, axis: int, ends: Widths) -> Tensor:
+def _edge(operand: Tensor, axis: int, margins: Widths) -> Tensor:
     first, last = _edges(operand, axis)
-    head = broadcast_to(first, _resized(operand, axis, ends[0]))
-    tail = broadcast_to(last, _resized(operand, axis, ends[1]))
-    return _between(head, operand, tail, axis)
+    leading = broadcast_to(first, _resized(operand, axis, margins[0]))
+    trailing = broadcast_to(last, _resized(operand, axis, margins[1]))
+    return _between(leading, operand, trailing, axis)
 
 
-def _wrapped(operand: Tensor, axis: int, ends: Widths) -> Tensor:
+def _wrapped(operand: Tensor, axis: int, margins: Widths) -> Tensor:
     """Each turn adds whole periods to both sides, as many as there are already."""
-    period, (before, after) = operand.shape[axis], ends
+    period, (before, after) = operand.shape[axis], margins
     while before or after:
         extent = operand.shape[axis]
         whole = extent // period * period
-        left, right = min(whole, before), min(whole, after)
-        head = narrow(operand, axis, whole - left, left)
-        tail = narrow(operand, axis, extent - whole, right)
-        operand = _between(head, operand, tail, axis)
-        before, after = before - left, after - right
+        before_now, after_now = min(whole, before), min(whole, after)
+        leading = narrow(operand, axis, whole - before_now, before_now)
+        trailing = narrow(operand, axis, extent - whole, after_now)
+        operand = _between(leading, operand, trailing, axis)
+        before, after = before - before_now, after - after_now
     return operand
 
 
-def _reflected(operand: Tensor, axis: int, ends: Widths, with_edge: bool, odd: bool) -> Tensor:
+def _reflected(operand: Tensor, axis: int, margins: Widths, with_edge: bool, odd: bool) -> Tensor:
     """Each turn reflects whole periods at both ends; one element has nothing to reflect."""
     if operand.shape[axis] == 1:
-        return _edge(operand, axis, ends)
+        return _edge(operand, axis, margins)
     skip = 0 if with_edge else 1
-    period, (before, after) = operand.shape[axis] - skip, ends
+    period, (before, after) = operand.shape[axis] - skip, margins
     while before or after:
         extent = operand.shape[axis]
         whole = (extent - skip) // period * period
-        left, right = min(whole, before), min(whole, after)
-        head = flip(narrow(operand, axis, skip, left), axis)
-        tail = flip(narrow(operand, axis, extent - skip - right, right), axis)
+        before_now, after_now = min(whole, before), min(whole, after)
+        leading = flip(narrow(operand, axis, skip, before_now), axis)
+        trailing = flip(narrow(operand, axis, extent - skip - after_now, after_now), axis)
         if odd:
             first, last = _edges(operand, axis)
-            head, tail = _turned(first, head), _turned(last, tail)
-        operand = _between(head, operand, tail, axis)
-        before, after = before - left, after - right
+            leading, trailing = _turned(first, leading), _turned(last, trailing)
+        operand = _between(leading, operand, trailing, axis)
+        before, after = before - before_now, after - after_now
     return operand
 
 
@@ -239,22 +253,25 @@ def _turned(edge: Tensor, piece: Tensor) -> Tensor:
 
 
 # ---- of numbers that are computed
-def _lengths(given: Any, x: Tensor, mode: str) -> tuple[Widths, ...]:
+def _lengths(given: Any, operand: Tensor, mode: str) -> tuple[Widths, ...]:
     """How many elements at each side of each axis a statistic is of."""
     if given is None:
-        return tuple((n, n) for n in x.shape)
-    pairs = pairs_of(given, x.ndim, "pad: stat_length")
+        return tuple((extent, extent) for extent in operand.shape)
+    pairs = pairs_of(given, operand.ndim, "pad: stat_length")
     least = 1 if mode in ("minimum", "maximum") else 0
     if any(length < least for lengths in pairs for length in lengths):
         raise ShapeError(
             f"pad: stat_length {given!r}: mode {mode!r} takes {least} or more elements"
         )
-    return tuple((min(b, n), min(a, n)) for n, (b, a) in zip(x.shape, pairs))
+    return tuple(
+        (min(before, extent), min(after, extent))
+        for extent, (before, after) in zip(operand.shape, pairs)
+    )
 
 
-def _stat(operand: Tensor, axis: int, ends: Widths, lengths: Widths, mode: str) -> Tensor:
+def _stat(operand: Tensor, axis: int, margins: Widths, lengths: Widths, mode: str) -> Tensor:
     extent, sides = operand.shape[axis], []
-    for start, length, width in zip((0, extent - lengths[1]), lengths, ends):
+    for start, length, width in zip((0, extent - lengths[1]), lengths, margins):
         chunk = narrow(operand, axis, start, length)
         value = _statistic(chunk, axis, mode)
         sides.append(broadcast_to(value, _resized(operand, axis, width)))
@@ -281,14 +298,16 @@ def _middle(chunk: Tensor, axis: int) -> Tensor:
     return where(isnan(last), last, mean_(middle, axis, keepdims=True))
 
 
-def _ramp(operand: Tensor, axis: int, ends: Widths, values: Tensor) -> Tensor:
+def _ramp(operand: Tensor, axis: int, margins: Widths, values: Tensor) -> Tensor:
     """Straight lines from the values to the edges, in double precision and rounded once."""
     sides = []
-    for side, (edge, width) in enumerate(zip(_edges(operand, axis), ends)):
+    for side, (edge, width) in enumerate(zip(_edges(operand, axis), margins)):
         edge = astype(edge, values.dtype)
         start = _side(values, axis, side, operand.ndim, edge.shape)
         steps = astype(arange(width, device=operand.device), dt.float64)
-        steps = reshape(steps, tuple(width if a == axis else 1 for a in range(operand.ndim)))
+        steps = reshape(
+            steps, tuple(width if number == axis else 1 for number in range(operand.ndim))
+        )
         line = add(multiply(divide(subtract(edge, start), max(width, 1)), steps), start)
         line = astype(floor(line) if dt.is_int(operand.dtype) else line, operand.dtype)
         sides.append(flip(line, axis) if side else line)

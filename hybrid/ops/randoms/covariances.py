@@ -14,8 +14,9 @@ import ml_dtypes
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.errors import LinAlgError
+from ...core.errors import ArgumentError, LinAlgError
 from ...ir.door.bind import bind
+from ...ir.door.bind import convert as astype
 from ...ir.op import HostOp, register
 from ..axes.views import matrix_transpose
 from ..base.common import draw
@@ -33,13 +34,21 @@ RULES = ("check", "tol", "precision")  # "check": 'raise', 'warn' or 'ignore'
 GIVEN = {"check": "raise", "tol": 1e-8, "precision": 1e-7}  # of samples
 _finfo: Any = ml_dtypes.finfo
 
-__all__ = ["LOWER_ROOT", "SEMIDEFINITE", "root_of"]
+__all__ = ["LOWER_ROOT", "SEMIDEFINITE", "check_method", "root_of"]
 
 
-def root_of(spread: Tensor, given: np.dtype, method: str, check: str, tol: float) -> Tensor:
-    """r with r^T r = spread, whose elements were rounded to the dtype `given`."""
-    known = given if dt.is_float(given) else spread.dtype
-    least = max(float(_finfo(known).eps), float(_finfo(spread.dtype).eps))
+def check_method(method: str, check_valid: str) -> None:
+    if method not in ("cholesky", "eigh", "svd"):
+        raise ArgumentError(f"method is {method!r}; it is 'cholesky', 'eigh' or 'svd'")
+    if check_valid not in ("raise", "warn", "ignore"):
+        raise ArgumentError(f"check_valid is {check_valid!r}; it is 'raise', 'warn' or 'ignore'")
+
+
+def root_of(given: Tensor, dtype: np.dtype, method: str, check: str, tol: float) -> Tensor:
+    """r with r^T r = given, in a dtype; what rounding explains is that of both dtypes."""
+    spread = astype(given, dtype)
+    known = given.dtype if dt.is_float(given.dtype) else dtype
+    least = max(float(_finfo(known).eps), float(_finfo(dtype).eps))
     rules = {"check": check, "tol": tol, "precision": least}
     if method == "cholesky":
         return matrix_transpose(bind(LOWER_ROOT, spread, **rules))
@@ -118,14 +127,14 @@ def _lower_root(operand: np.ndarray, check: str, tol: float, precision: float) -
     """A lower triangle whose columns are zero where nothing is left of the diagonal; of a matrix
     with negative eigenvalues that of the matrix with their sizes."""
     values, columns = _spectrum(operand)
-    rest = np.tril(plain(operand))
+    remaining = np.tril(plain(operand))
     if not _judge(values, check, tol, precision):
-        rest = np.tril((columns * np.abs(values)) @ columns.T)
-    least = len(rest) * precision * np.abs(np.diagonal(rest))
-    made = np.zeros_like(rest)
-    for place in range(len(rest)):
-        done = made[place:, :place] @ made[place, :place]
-        column = rest[place:, place] - done
+        remaining = np.tril((columns * np.abs(values)) @ columns.T)
+    least = len(remaining) * precision * np.abs(np.diagonal(remaining))
+    made = np.zeros_like(remaining)
+    for place in range(len(remaining)):
+        explained = made[place:, :place] @ made[place, :place]
+        column = remaining[place:, place] - explained
         if column[0] > least[place]:
             made[place:, place] = column / np.sqrt(column[0])
     return made

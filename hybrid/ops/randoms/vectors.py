@@ -22,7 +22,7 @@ from ..indexing.draws import NORMAL
 from ..indexing.generators import Generator
 from ..products.contract import matmul
 from .counts import BINOMIAL
-from .covariances import root_of
+from .covariances import check_method, root_of
 from .parameters import ANY, AT_LEAST_ZERO, Sampling, host_numbers, tensor_on
 from .samplers import GAMMA
 
@@ -133,20 +133,15 @@ def multivariate_normal(
     ((5000, 2), tensor([[2., 1.],
             [1., 2.]]))
     """
-    if method not in ("cholesky", "eigh", "svd"):
-        raise ArgumentError(f"method is {method!r}; it is 'cholesky', 'eigh' or 'svd'")
-    if check_valid not in ("raise", "warn", "ignore"):
-        raise ArgumentError(f"check_valid is {check_valid!r}; it is 'raise', 'warn' or 'ignore'")
-    rules = {"mean": (mean, ANY)}
-    call = Sampling("multivariate_normal", None, (dtype, generator, device), rules)
+    check_method(method, check_valid)
+    call = Sampling("multivariate_normal", None, (dtype, generator, device), {"mean": (mean, ANY)})
     middle = call.operand(call.values[0])
-    given = tensor_on(cov, call.source)
-    spread = astype(given, call.dtype)
+    spread = tensor_on(cov, call.source)
     if middle.ndim != 1 or spread.shape != (*middle.shape, *middle.shape):
         raise ShapeError(
             f"multivariate_normal: a mean of shape {middle.shape} and a covariance of shape "
             f"{spread.shape}; they are (k,) and (k, k)"
         )
     call.shape = (*(() if size is None else as_shape(size)), *middle.shape)
-    root = root_of(spread, given.dtype, method, check_valid, float(tol))
+    root = root_of(spread, call.dtype, method, check_valid, float(tol))
     return add(matmul(call.draw(NORMAL), root), middle)
