@@ -20,7 +20,6 @@ from .core import signals
 from .core.errors import UnsupportedError
 from .ir.door import bind as door
 from .ir.door.busy import GATE, give_way, is_busy, wait
-from .trace.bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from .trace.fallback.anew import made_anew, plain_at_first, started
 from .trace.fallback.budget import CLOCK, EFFECTS, Budget
 from .trace.fallback.families import go_like
@@ -36,7 +35,7 @@ from .trace.record.recording import Life, Recording, Refused, recording_of
 from .trace.serve import background
 from .trace.serve.alike import Alike, AlikeObject
 from .trace.serve.followers import around, viewed
-from .trace.serve.paths import NEW_WAYS, Paths, kept, went, worth
+from .trace.serve.paths import NEW_WAYS, Paths, kept, went
 from .trace.serve.pending import Unserved
 from .trace.serve.plans import Bare, ReplayPlan, distinct
 from .trace.serve.prepare import CHOICE, MISS, set_executor
@@ -54,7 +53,7 @@ from .trace.serve.trial import Trying, tried
 from .trace.split.linking import Linking
 from .trace.split.splitting import Splitting
 from .trace.watch.analysis import analyse
-from .trace.watch.events import WATCHING, Watch, abandon_watch, foreign_hooks
+from .trace.watch.events import WATCHING, Watch, abandon_watch
 from .trace.watch.passed.regards import other_regard
 from .trace.watch.turns import RUNS, TURN, Runs
 
@@ -236,19 +235,9 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying, Alike):
     ) -> Any:
         if state.deferral is not None and not self._again(state):
             return self._defer(state, args, kwargs)
-        if state.work is not None or self._sealed(state) or not self._affordable(state):
-            if given is not None and self._linked is None:
-                self._pass_by(state, given)
+        if self._goes_by(state, given):
             return self._eagerly(args, kwargs, state.sealed)
-        if not worth(state, self._budget, self._replays + self._eager) or one_array_twice(tensors):
-            return self._eagerly(args, kwargs)
-        if not SUPPORTED:
-            state.why = UNSUPPORTED
-            self._give_up(state, forever=True)
-            return self._eagerly(args, kwargs)
-        stop = foreign_hooks()
-        if stop is not None:
-            self._say("", f"is not recorded: {stop}")
+        if self._unable(state) or one_array_twice(tensors):
             return self._eagerly(args, kwargs)
         with signals.held:
             start, before, outer = CLOCK[0](), self._records, self._budget.enter()

@@ -423,10 +423,6 @@ def mean(
         return finish(bind(MEAN, x, axes=runs[0], dtype=wanted), x.shape, axes, keepdims)
     if not runs:
         return _converted(x, wanted)
-    total = sum(
-        astype(x, wanted) if not dt.is_half(wanted) else x,
-        axis=axes,
-        dtype=dt.compute_type(wanted),
-        keepdims=keepdims,
-    )
+    x = x if dt.is_half(wanted) else astype(x, wanted)
+    total = sum(x, axis=axes, dtype=dt.compute_type(wanted), keepdims=keepdims)
     return astype(divide(total, product(x.shape[a] for a in axes)), wanted)

@@ -131,12 +131,10 @@ def reshape(x: Tensor, shape: Any, order: str = "C", *, copy: bool | None = None
             [1, 3, 5]])
     """
     key = None
-    if hasattr(order, "__index__"):
-        raise ArgumentError("reshape: the sizes are one argument: hybrid.reshape(x, (2, 3))")
-    if order != "C" and in_columns(order, "reshape", "CFA"):
-        shape = (shape,) if hasattr(shape, "__index__") else items_of(shape, "reshape: shape")
-        turned = reversed_axes(as_tensor(x))
-        return reversed_axes(reshape(turned, tuple(shape)[::-1], copy=copy))
+    if order != "C" and _by_columns(order):
+        sizes = (shape,) if hasattr(shape, "__index__") else items_of(shape, "reshape: shape")
+        turned = reshape(reversed_axes(as_tensor(x)), tuple(sizes)[::-1], copy=copy)
+        return reversed_axes(turned)
     if copy:
         x = clone(x)
     if type(shape) is tuple and _ints(shape):
@@ -148,18 +146,29 @@ def reshape(x: Tensor, shape: Any, order: str = "C", *, copy: bool | None = None
     shape = (shape,) if hasattr(shape, "__index__") else items_of(shape, "reshape: shape")
     shape = tuple(operator.index(n) for n in shape)
     if -1 in shape:
-        known = prod(n for n in shape if n != -1)
-        if shape.count(-1) > 1 or known == 0 or x._a.size % known:
-            raise ShapeError(
-                f"reshape: shape {x.shape} does not fit {shape}; one size may be -1 where the "
-                "others divide the number of elements"
-            )
-        shape = tuple(x._a.size // known if n == -1 else n for n in shape)
+        shape = _completed(shape, x)
     if shape == x._a.shape:
         return x
     if shape and min(shape) < 0:
         raise ShapeError(f"a shape cannot hold negative sizes: {shape}")
     return _viewed(RESHAPE, x, key, {"shape": shape})
+
+
+def _by_columns(order: Any) -> bool:
+    if hasattr(order, "__index__"):
+        raise ArgumentError("reshape: the sizes are one argument: hybrid.reshape(x, (2, 3))")
+    return in_columns(order, "reshape", "CFA")
+
+
+def _completed(shape: Ints, x: Tensor) -> Ints:
+    """A shape with the size in the place of -1."""
+    known = prod(n for n in shape if n != -1)
+    if shape.count(-1) > 1 or known == 0 or x._a.size % known:
+        raise ShapeError(
+            f"reshape: shape {x.shape} does not fit {shape}; one size may be -1 where the "
+            "others divide the number of elements"
+        )
+    return tuple(x._a.size // known if n == -1 else n for n in shape)
 
 
 def _reshaped(x: Tensor, key: Any, shape: Ints) -> Tensor:

@@ -213,6 +213,9 @@ class Napping:
     _passed_by: PassedBy | None = None
     _signatures: Any
     _of_all: Callable[[], Any]
+    _sealed: Callable[[Any], bool]
+    _affordable: Callable[[Any], bool]
+    _linked: Any
 
     def __init__(self) -> None:
         self._left: Callable[[], int] = _none
@@ -234,6 +237,15 @@ class Napping:
         if done and self._direct and self._budget.usual < WORTH:
             self._passed_by = self._passed_by or PassedBy()
             self._passed_by.begin(args, state, self._signatures)
+
+    def _goes_by(self, state: Any, given: Any) -> bool:
+        """Whether a call that no plan serves is not recorded; the next ones like it (`given`: its
+        arguments, where they are bare) may go by."""
+        if state.work is None and not self._sealed(state) and self._affordable(state):
+            return False
+        if given is not None and self._linked is None:
+            self._pass_by(state, given)
+        return True
 
     def _sleep(self, calls: int, run: Callable[..., Any] | None = None) -> bool:
         """Let the next calls run the user's function, or what stands for it, and the one after them

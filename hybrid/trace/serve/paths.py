@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 from ...control.decisions import decision_of
 from ...core import signals
 from ...core.errors import IndexOutOfRange
+from ..bytecode.opcodes import SUPPORTED, UNSUPPORTED
 from ..fallback.budget import GIVE_UP, START, VERSIONS, YOUNG, Budget
 from ..record.before import Before
 from ..record.compare import resized
 from ..record.recording import Recording, Refused
+from ..watch.events import foreign_hooks
 from .foresight import Foresight
 from .plans import ReplayPlan
 from .prepare import MISS
@@ -403,6 +405,23 @@ class Paths:
     _timed: Callable[[ReplayPlan, list[Any]], Any]
     _eagerly: Callable[..., Any]
     _record: Callable[..., Any]
+    _eager: int
+    _budget: Budget
+    _give_up: Callable[..., None]
+    _say: Callable[[str, str], None]
+
+    def _unable(self, state: Any) -> bool:
+        """Whether a call is not recorded, as that would not pay or cannot be done here."""
+        if not worth(state, self._budget, self._replays + self._eager):
+            return True
+        if not SUPPORTED:
+            state.why = UNSUPPORTED
+            self._give_up(state, forever=True)
+            return True
+        stop = foreign_hooks()
+        if stop is not None:
+            self._say("", f"is not recorded: {stop}")
+        return stop is not None
 
     def _otherwise(
         self,

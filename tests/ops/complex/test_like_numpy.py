@@ -68,7 +68,8 @@ def test_values_are_numpys(row: Any, dtype: str) -> None:
 
 READS = (
     "argwhere nonzero flatnonzero extract compress unique unique_counts unique_inverse union1d "
-    "intersect1d setdiff1d setxor1d trim_zeros polydiv real_if_close isrealobj iscomplexobj cov"
+    "intersect1d setdiff1d setxor1d trim_zeros polydiv polymul real_if_close isrealobj "
+    "iscomplexobj cov"
 ).split()  # data, or give no tensor
 
 

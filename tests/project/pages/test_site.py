@@ -96,7 +96,7 @@ def test_outputs_belong_to_the_code(path, monkeypatch):
 
 
 @pytest.mark.skipif(
-    not sys.modules["hybrid.decorator"].SUPPORTED, reason="the examples show replays"
+    not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="the examples show replays"
 )
 @pytest.mark.parametrize("name", PAGES)
 def test_examples_of_pages_run(name, monkeypatch):

@@ -23,7 +23,9 @@ import hybrid as hb
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::hybrid.RunsEagerly"),
-    pytest.mark.skipif(not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"),
+    pytest.mark.skipif(
+        not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="nothing is followed"
+    ),
 ]
 
 CLASSES = """

@@ -20,7 +20,9 @@ import pytest
 import hybrid as hb
 
 pytestmark = [
-    pytest.mark.skipif(not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"),
+    pytest.mark.skipif(
+        not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="nothing is followed"
+    ),
     pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly"),
 ]
 # x is a tensor, s has a list `log`, a dict `table`, a counter `n` and a place `held`

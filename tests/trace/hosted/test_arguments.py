@@ -20,7 +20,7 @@ from hybrid.backends.api import layout
 from hybrid.trace.bytecode.summary import depths
 
 pytestmark = pytest.mark.skipif(
-    not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"
+    not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="nothing is followed"
 )
 EXPRESSIONS = """
 len(s.pair)

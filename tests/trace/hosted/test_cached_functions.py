@@ -23,7 +23,9 @@ from hybrid.trace.heap.walks import kept_by
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::hybrid.RunsEagerly"),
-    pytest.mark.skipif(not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"),
+    pytest.mark.skipif(
+        not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="nothing is followed"
+    ),
 ]
 CALLS = 40
 Program = Callable[[Any], tuple[Callable[[int], Any], Callable[[], Any]]]

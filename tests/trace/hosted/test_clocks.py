@@ -25,7 +25,9 @@ from hybrid.trace.host import table
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::hybrid.RunsEagerly"),
-    pytest.mark.skipif(not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"),
+    pytest.mark.skipif(
+        not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="nothing is followed"
+    ),
 ]
 CALLS = 24
 Tick = Callable[[], Any]

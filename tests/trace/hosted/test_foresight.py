@@ -14,7 +14,9 @@ import pytest
 import hybrid as hb
 
 pytestmark = [
-    pytest.mark.skipif(not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"),
+    pytest.mark.skipif(
+        not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="nothing is followed"
+    ),
     pytest.mark.filterwarnings("ignore::hybrid.decorator.RunsEagerly"),
 ]
 LIMIT = 0.5

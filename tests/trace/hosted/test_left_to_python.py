@@ -17,7 +17,7 @@ import pytest
 import hybrid as hb
 
 pytestmark = pytest.mark.skipif(
-    not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"
+    not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="nothing is followed"
 )
 
 

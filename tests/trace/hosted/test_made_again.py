@@ -25,7 +25,7 @@ import hybrid as hb
 from hybrid import nn, optim
 
 pytestmark = pytest.mark.skipif(
-    not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"
+    not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="nothing is followed"
 )
 Program = Callable[[Any], tuple[Callable[[int], Any], Callable[[], Any]]]
 PROGRAMS: dict[str, Program] = {}

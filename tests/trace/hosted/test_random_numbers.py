@@ -19,7 +19,7 @@ from hybrid.decorator import RunsEagerly
 from hybrid.trace.host.again import saved, saver, state_of
 
 pytestmark = pytest.mark.skipif(
-    not sys.modules["hybrid.decorator"].SUPPORTED, reason="nothing is followed"
+    not sys.modules["hybrid.trace.serve.paths"].SUPPORTED, reason="nothing is followed"
 )
 DATA = np.random.default_rng(0).standard_normal((40, 3, 4)).astype("f4")
 TABLE = np.random.default_rng(1).standard_normal((12, 2)).astype("f4")

@@ -202,7 +202,7 @@ def test_native_places_follow_rebinding() -> None:
 
 
 def test_unsupported_interpreter_runs_eagerly(monkeypatch: Any) -> None:
-    monkeypatch.setattr(sys.modules["hybrid.decorator"], "SUPPORTED", False)
+    monkeypatch.setattr(sys.modules["hybrid.trace.serve.paths"], "SUPPORTED", False)
     f, x = function(lambda x: x + 1), hb.tensor([1.0])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -23,7 +23,7 @@ from .lanes import SHARED
 from .maps import THREADS, emit_map, schedule_map
 from .rows import THREADS as ROW_THREADS
 from .rows import emit_rows, schedule_rows
-from .schedule import Numbers, extended
+from .schedule import Numbers, extended, work_of
 from .split import THREADS as SPLIT_THREADS
 from .split import emit_split, is_split, split_steps
 from .staged import emit_staged
@@ -34,9 +34,9 @@ from .tiles import emit_tiles, schedule_tiles
 __all__ = ["generate"]
 
 _MOST_THREADS = 1024
-# Kinds whose threads get as many registers as they ask for; the others leave room for more blocks,
-# which is faster wherever it was measured.
-_ROOMY: frozenset[FormKind] = frozenset()
+# Threads of programs of more instructions get as many registers as they ask for; the others leave
+# room for more blocks, which is faster wherever it was measured.
+_LONG = 2000
 _TEXTS = Bounded[tuple[str, str]](4096, 16 << 20, lambda made: len(made[0]))
 Emitter = Callable[[], Code]
 
@@ -53,7 +53,7 @@ def _function(
     """A function whose text depends on the key only; `beside`: blocks that have to fit on a
     multiprocessor, 0 where more registers are worth less than more blocks."""
 
-    if key[0].kind in _ROOMY or threads == _MOST_THREADS:
+    if threads == _MOST_THREADS or work_of(key[0]) > _LONG:
         beside = max(beside, 1)
 
     def made() -> tuple[str, str]:
