@@ -50,11 +50,11 @@ def test_the_surface_is_whole():
 X = hb.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 MESSAGES = [
     (lambda: nn.Parameter(X, np.ones(2)), TypeError, "Parameter: requires_grad is an array"),
-    (lambda: X.__round__(NotImplemented), TypeError, "__round__.*decimals"),
+    (lambda: X.__round__(NotImplemented), TypeError, "round: decimals"),
     (lambda: nn.ReLU(np.ones(2)), ValueError, "ReLU: inplace is an array.*True or False"),
     (lambda: nn.Dropout(0.5, np.ones(2)), ValueError, "Dropout: inplace .*True or False"),
     (lambda: hb.nextafter(hb.ones(2), hb.ones(3)), ValueError, "nextafter: shapes .* broadcast"),
-    (lambda: hb.einsum(X, X), TypeError, "einsum: spec is a tensor .*takes a string"),
+    (lambda: hb.einsum(X, X), TypeError, "einsum: a tensor is in the place of a list of labels"),
     (lambda: hb.einsum(), TypeError, "einsum.* missing a required argument: 'spec'"),
     (lambda: hb.rand(3, generator=3), TypeError, "generator is 3: it takes a hybrid.Generator"),
     (lambda: hb.dropout(X, generator="a"), TypeError, "generator is 'a'.*hybrid.Generator"),
@@ -90,7 +90,7 @@ MESSAGES = [
     (lambda: setattr(optim.SGD([X], 0.1), "lr", "a"), TypeError, "no array of numbers"),
     (lambda: optim.SGD([{"lr": 0.1}]), TypeError, 'list of tensors under "params"'),
     (lambda: hb.function(3), hb.HybridError | TypeError, "function"),
-    (lambda: X.reshape("a"), TypeError, "it takes an int or a tuple of ints"),
+    (lambda: X.reshape("a"), TypeError, "reshape: shape is 'a'"),
     (lambda: hb.tensor([1, [2]]), ValueError, "do not have one shape"),
     (lambda: nn.Linear(2, 2).load_state_dict(3), TypeError, "state is 3: it takes a dict"),
     (lambda: nn.Linear(2, 2)(X, X), TypeError, "positional arguments but 3"),
@@ -176,7 +176,7 @@ def test_errors_of_the_users_own_code_pass_unchanged(error):
 
 def test_the_cause_is_kept_for_a_report():
     with pytest.raises(hb.ArgumentError) as got:
-        hb.einsum(3)
+        hb.roll(X, "a")
     assert isinstance(got.value.__cause__, (TypeError, AttributeError))
 
 
