@@ -246,6 +246,7 @@ def _decorated_class(decorate: Callable[..., Any]) -> Any:
     return Base, Derived
 
 
+@pytest.mark.filterwarnings("ignore:functools.partial will be:FutureWarning")
 def test_its_place_in_a_class_is_that_of_the_function() -> None:
     plain, decorated = _decorated_class(lambda f: f), _decorated_class(hb.function)
     x = hb.arange(3.0)

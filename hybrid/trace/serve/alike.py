@@ -77,6 +77,9 @@ class Alike(Wrapped):
         """A bound method, where the wrapped object gives one."""
         decorated: Any = self
         bound = instance is not None and self._binds
+        if bound and type(self.fn) is not types.FunctionType:
+            given = lookup(type(self.fn), "__get__")(self.fn, instance, cls)
+            bound = given is not self.fn  # a partial object of CPython 3.13 gives itself
         return types.MethodType(decorated, instance) if bound else decorated
 
     def __set_name__(self, owner: type, name: str) -> None:
