@@ -67,7 +67,17 @@ def late() -> Program:
     return b.program(one, b.select(large, b.sqrt(product), y))
 
 
-CASES = [once, nested, dependent, shared, late]
+def third() -> Program:
+    """The third select under a condition needs the second, and not the first."""
+    b = Builder()
+    x, y = b.arg("f32"), b.arg("f32")
+    large = b.unlikely(x > 10.0)
+    first = b.select(large, b.sqrt(x), x)
+    second = b.select(large, b.sqrt(y * y), y)
+    return b.program(first, b.select(large, b.sqrt(second + 2.0), x * y))
+
+
+CASES = [once, nested, dependent, shared, late, third]
 
 
 @pytest.mark.parametrize("case", CASES)

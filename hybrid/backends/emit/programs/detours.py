@@ -114,11 +114,14 @@ def _depends(
     program: Program, numbers: Sequence[int], selects: Sequence[int], inside: set[int]
 ) -> bool:
     """Whether one of the selects needs the result of another one."""
-    after = set(selects[:1])
+    after = set[int]()
     for number in numbers:
-        if number not in after and any(a in after for a in program.instrs[number].args):
-            if number in inside or number in selects:
+        within = number in inside or number in selects
+        if any(a in after for a in program.instrs[number].args):
+            if within:
                 return True
+            after.add(number)
+        elif number in selects:
             after.add(number)
     return False
 
