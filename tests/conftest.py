@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from backend_kinds import KINDS
 
@@ -84,6 +85,16 @@ def no_trials(monkeypatch: pytest.MonkeyPatch) -> None:
 def new_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What other tests decorated of the same code is not counted."""
     monkeypatch.setattr(anew, "_ORIGINS", {})
+
+
+@pytest.fixture(autouse=True)
+def own_settings() -> Iterator[None]:
+    """No test changes how NumPy tells the errors of those after it."""
+    before = np.geterr()
+    yield
+    after = np.geterr()
+    np.seterr(**before)
+    assert after == before
 
 
 @pytest.fixture

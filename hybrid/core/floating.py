@@ -1,6 +1,6 @@
 """The floating-point environment that hybrid computes in, wherever NumPy or Python compute for it.
 
-Invariant: inside `plain_floats` arithmetic rounds to nearest, keeps subnormals and NumPy is silent,
+Invariant: inside `plainly` arithmetic rounds to nearest, keeps subnormals and NumPy is silent,
 whatever the caller's control word and `np.seterr` say; both are restored after.
 Native kernels set the control word themselves.
 """
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["plain_floats", "in_plain_floats", "sees_subnormals"]
+__all__ = ["plainly", "in_plain_floats", "sees_subnormals", "SETTINGS"]
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 _DEFAULT = ctypes.c_void_p(-1)  # FE_DFL_ENV of glibc and musl
@@ -59,36 +59,53 @@ def _foreign() -> bool:
     return not (nearest and _NORMAL * 0.5 > 0.0 and _LEAST > 0.0)  # results flushed; operands
 
 
-class plain_floats:  # noqa: N801  (used like a function)
-    """Scope in which NumPy and Python compute as hybrid promises (under a microsecond).
+# where NumPy keeps its settings of errors and buffers, as immutable objects; None: not there
+SETTINGS: Any = getattr(getattr(np, "_core", None), "umath", None)
+SETTINGS = getattr(SETTINGS, "_extobj_contextvar", None)
 
-    >>> with plain_floats(): int(np.float32(1e300) == np.inf)
+
+class _Everywhere:
+    """Such a variable where NumPy has none that is known."""
+
+    get, set = staticmethod(np.geterr), staticmethod(lambda settings: np.seterr(**settings))
+
+
+_VARIABLE = _Everywhere if SETTINGS is None else SETTINGS
+with np.errstate(all="ignore"):
+    _QUIET = _VARIABLE.get()
+
+
+def plainly(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """function(*args, **kwargs) as hybrid promises to compute (half a microsecond).
+
+    A function and no scope of `with`: whatever a handler of signals raises, and wherever, the
+    settings come back.
+
+    >>> int(plainly(np.float32, 1e300) == np.inf)
     1
     """
-
-    __slots__ = ("_quiet", "_saved")
-
-    def __enter__(self) -> None:
-        self._quiet = np.errstate(all="ignore")
-        self._quiet.__enter__()
-        self._saved = None
+    before, saved = _VARIABLE.get(), None
+    try:
+        _VARIABLE.set(_QUIET)
         if _LIBRARY is not None and _foreign():
-            self._saved = _Saved()
-            _LIBRARY.fegetenv(self._saved)
+            kept = _Saved()
+            _LIBRARY.fegetenv(kept)
+            saved = kept
             _LIBRARY.fesetenv(_DEFAULT)
-
-    def __exit__(self, *exception: Any) -> None:
-        if self._saved is not None:
-            _LIBRARY.fesetenv(self._saved)
-        self._quiet.__exit__(*exception)
+        return function(*args, **kwargs)
+    finally:  # CPython looks for signals behind calls, so none can be missed out
+        try:
+            _VARIABLE.set(before)
+        finally:
+            if saved is not None:
+                _LIBRARY.fesetenv(saved)
 
 
 def in_plain_floats(function: Call) -> Call:
-    """f, run inside `plain_floats`."""
+    """f, run by `plainly`."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with plain_floats():
-            return function(*args, **kwargs)
+        return plainly(function, *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]

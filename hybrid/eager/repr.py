@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core import dtypes as dt
 from ..core.aval import HOST, Aval
-from ..core.floating import in_plain_floats, plain_floats
+from ..core.floating import in_plain_floats
 from ..ir.tensor import Leaf
 
 __all__ = ["text_of", "html_of"]
@@ -48,6 +48,7 @@ def text_of(value: np.ndarray, record: Aval, node: Any) -> str:
     return f"tensor({body}{_tail(record, node)})"
 
 
+@in_plain_floats
 def _stats(value: np.ndarray, record: Aval) -> str:
     if not record.size or record.dtype is dt.bool_:
         return ""
@@ -57,13 +58,12 @@ def _stats(value: np.ndarray, record: Aval) -> str:
     elif not dt.is_float(record.dtype):
         return f"min {plain.min()} · max {plain.max()}"
     nonfinite = int(record.size - np.isfinite(plain).sum())
-    with plain_floats():
-        plain = plain[np.isfinite(plain)].astype(np.float64)
-        parts = (
-            {"min": plain.min(), "mean": plain.mean(), "max": plain.max(), "std": plain.std()}
-            if plain.size
-            else {}
-        )
+    plain = plain[np.isfinite(plain)].astype(np.float64)
+    parts = (
+        {"min": plain.min(), "mean": plain.mean(), "max": plain.max(), "std": plain.std()}
+        if plain.size
+        else {}
+    )
     of = "|{}|" if dt.is_complex(record.dtype) else "{}"
     text = " · ".join(f"{of.format(name)} {value:.4g}" for name, value in parts.items())
     return text + (f" · <b style='color:#c00'>{nonfinite} not finite</b>" if nonfinite else "")
@@ -90,11 +90,11 @@ def html_of(value: np.ndarray, record: Aval, node: Any) -> str:
     return head + f"<table style='border-collapse:collapse'>{cells}</table>{more}"
 
 
+@in_plain_floats
 def _cells(part: np.ndarray, values: np.ndarray) -> str:
     """The rows of the table; complex numbers are shaded by their modulus."""
-    with plain_floats():
-        size = np.abs(values).astype(np.float64)
-        largest = float(np.nanmax(np.where(np.isfinite(size), size, 0))) or 1.0
+    size = np.abs(values).astype(np.float64)
+    largest = float(np.nanmax(np.where(np.isfinite(size), size, 0))) or 1.0
     rows = []
     for row in part:
         cells = []

@@ -17,7 +17,7 @@ from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
 from ..core.aval import HOST, Device
 from ..core.errors import ArgumentError, DeviceError, DTypeError, HybridError, ShapeError
-from ..core.floating import in_plain_floats, sees_subnormals
+from ..core.floating import plainly, sees_subnormals
 from ..core.sites import read_to_be_called
 from ..ir.door import bind as door
 from ..ir.door.exchange import capsule_of
@@ -361,7 +361,7 @@ class Tensor(TensorMethods):
         if dt.is_complex(self._a.dtype):
             raise TypeError("a complex tensor is no float; take .real, .imag or abs(x) first")
         value = self._one("float()")
-        return float(value) if sees_subnormals() else in_plain_floats(float)(value)
+        return float(value) if sees_subnormals() else plainly(float, value)
 
     def __int__(self) -> int:
         if dt.is_complex(self._a.dtype):
@@ -388,11 +388,7 @@ class Tensor(TensorMethods):
                 "use .any() or .all()"
             )
         value = door.host_array(self)
-        truth = (
-            bool(value.reshape(()))
-            if sees_subnormals()
-            else in_plain_floats(bool)(value.reshape(()))
-        )
+        truth = bool(value.reshape(())) if sees_subnormals() else plainly(bool, value.reshape(()))
         mode = door.current_mode()
         if mode is not None:
             mode.on_bool(self, truth)

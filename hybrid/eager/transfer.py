@@ -13,7 +13,7 @@ from ..core import dtypes as dt
 from ..core.aval import HOST, Device, is_device
 from ..core.aval import device as named
 from ..core.errors import DeviceError, ShapeError
-from ..core.floating import in_plain_floats, sees_subnormals
+from ..core.floating import plainly, sees_subnormals
 from ..core.shapes import whole
 from ..core.spelling import ACCELERATOR
 from ..ir.door import bind as door
@@ -60,7 +60,7 @@ def item(self: Tensor, *args: Any) -> Any:
             f".item() needs one element, the shape is {self._a.shape}; .item(i, ...) takes one of "
             "many"
         )
-    return _number(value) if sees_subnormals() else in_plain_floats(_number)(value)
+    return _number(value) if sees_subnormals() else plainly(_number, value)
 
 
 def _element(tensor: Tensor, places: tuple[Any, ...]) -> Tensor:
@@ -85,7 +85,7 @@ def tolist(self: Tensor) -> Any:
     [[1, 2], [3, 4]]
     """
     value = read(self, ".tolist()")
-    return _numbers(value) if sees_subnormals() else in_plain_floats(_numbers)(value)
+    return _numbers(value) if sees_subnormals() else plainly(_numbers, value)
 
 
 @public(hybrid=False, method=True)

@@ -14,7 +14,7 @@ import numpy as np
 from ..core import dtypes as dt
 from ..core.aval import aval
 from ..core.errors import UnsupportedError
-from ..core.floating import plain_floats
+from ..core.floating import in_plain_floats
 from .op import Op
 
 __all__ = ["reference", "round_to"]
@@ -31,17 +31,18 @@ def _bfloat16(x: np.ndarray) -> np.ndarray:
     return sticky.astype(dt.bfloat16)
 
 
+@in_plain_floats
 def round_to(x: Any, d: np.dtype) -> np.ndarray:
     """x rounded (floats: nearest even) or converted to dtype d."""
     a = np.asarray(x)
     if a.dtype == d:
         return a
-    with plain_floats():
-        if d is dt.bfloat16 and np.issubdtype(a.dtype, np.floating):
-            return _bfloat16(np.asarray(a, np.float64))
-        return a.astype(d)
+    if d is dt.bfloat16 and np.issubdtype(a.dtype, np.floating):
+        return _bfloat16(np.asarray(a, np.float64))
+    return a.astype(d)
 
 
+@in_plain_floats
 def reference(op: Op, params: dict[str, Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Outputs of an op by its reference function.
 
@@ -54,8 +55,7 @@ def reference(op: Op, params: dict[str, Any], arrays: Sequence[np.ndarray]) -> l
     ins = [np.asarray(a) for a in arrays]
     avals = [aval(a.shape, dt.canonical(a.dtype)) for a in ins]
     wide = [a.astype(np.float64) if dt.is_float(v.dtype) else a for a, v in zip(ins, avals)]
-    with plain_floats():
-        got = function(*wide, **params)
+    got = function(*wide, **params)
     results = got if isinstance(got, (tuple, list)) else (got,)
     outs = op.infer(*avals, **params)
     if len(results) != len(outs):

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import decimal
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -277,6 +278,45 @@ def test_the_error_state_of_the_caller_survives_an_error():
             with pytest.raises(hb.HybridError):
                 bad()
         assert np.geterr() == before
+
+
+class Stop(Exception):
+    """What a handler raises."""
+
+
+def _stop(*_):
+    raise Stop
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+@pytest.mark.parametrize("name", ["numbers", "host", "replay"])
+def test_the_settings_of_the_caller_survive_handlers_that_raise(name):
+    x = hb.tensor([3.0, 1.0, 2.0])
+    scaled = hb.function(lambda a: hb.tensor((a * np.float32(2)) * np.float32(2)).sum())
+    call = {
+        "numbers": lambda: hb.tensor([0.5, 1.5]),
+        "host": lambda: hb.sort(x),
+        "replay": lambda: scaled(np.ones(3, np.float32)),
+    }[name]
+    for _ in range(9):
+        call()
+    handler = signal.signal(signal.SIGALRM, _stop)
+    try:
+        with np.errstate(over="raise"):
+            before = np.geterr()
+            for number in range(400):
+                try:
+                    try:
+                        signal.setitimer(signal.ITIMER_REAL, 1e-5 + number % 50 * 1e-6)
+                        while True:
+                            call()
+                    finally:
+                        signal.setitimer(signal.ITIMER_REAL, 0)
+                except Stop:
+                    pass
+                assert np.geterr() == before
+    finally:
+        signal.signal(signal.SIGALRM, handler)
 
 
 def test_decimal_context_and_print_options_change_nothing():

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core.errors import BackendError, IndexOutOfRange, LinAlgError
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats
 from ..api import Entry, Executable, KernelTime, Replay
 from ..plan import HostStep, Plan, Slot, unread_inputs
 from .control.steps import PlanCode, control_step, interruption, native_inside
@@ -194,23 +194,23 @@ class PlanRunner(Executable):
             return None
         raise BackendError(f"a plan has a slot of unknown kind {slot.kind!r}")
 
+    @in_plain_floats
     def _host(self, step: HostStep, arrays: list[np.ndarray], timer: Timer | None) -> None:
         values, failed = [arrays[s] for s in step.inputs], ""
-        with plain_floats():
-            try:
-                if timer is None:
-                    returned = step.function(*values)
-                else:
-                    timed_key = (self._number(step), 0)
-                    returned = timer.time(timed_key, lambda: step.function(*values))
-            except LinAlgError as error:
-                site = self.plan.sites[self._number(step)]
-                failed = f"{error} (at {site})" if site else str(error)
-            if failed:
-                raise LinAlgError(failed)
-            results = returned if isinstance(returned, (tuple, list)) else (returned,)
-            for target, result in zip(step.outputs, results):
-                np.copyto(arrays[target], result)
+        try:
+            if timer is None:
+                returned = step.function(*values)
+            else:
+                timed_key = (self._number(step), 0)
+                returned = timer.time(timed_key, lambda: step.function(*values))
+        except LinAlgError as error:
+            site = self.plan.sites[self._number(step)]
+            failed = f"{error} (at {site})" if site else str(error)
+        if failed:
+            raise LinAlgError(failed)
+        results = returned if isinstance(returned, (tuple, list)) else (returned,)
+        for target, result in zip(step.outputs, results):
+            np.copyto(arrays[target], result)
 
     def _number(self, step: HostStep) -> int:
         """The place of a step in the plan."""

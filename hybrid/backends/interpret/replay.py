@@ -14,7 +14,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import Aval, Device
 from ...core.errors import BackendError, IndexOutOfRange, LinAlgError, Site
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats
 from ...ir.door.evaluate import evaluate_eager
 from ...ir.graph.graph import Graph
 from ..plan import HostStep, Plan, Slot, unread_inputs
@@ -67,32 +67,32 @@ def _host_step(step: HostStep, plan: Plan, buffers: list[np.ndarray]) -> None:
         buffers[slot][...] = flat.view(buffers[slot].dtype)
 
 
+@in_plain_floats
 def run_plan(
     plan: Plan,
     inputs: Sequence[np.ndarray],
     kernel_runner: Callable[[Any, Buffers], None] = run_kernel,
 ) -> list[np.ndarray]:
     """Outputs of a plan for host arrays; kernels run one after the other."""
-    with plain_floats():
-        buffers = _memory(plan, inputs)
-        for number, step in enumerate(plan.steps):
-            failed: Exception | None = None
-            try:
-                if isinstance(step, HostStep):
-                    _host_step(step, plan, buffers)
-                else:
-                    kernel_runner(step, buffers.__getitem__)
-            except LinAlgError as error:
-                failed = LinAlgError(_at(str(error), plan.sites[number]))
-            except IndexOutOfRange as error:
-                if isinstance(step, HostStep):
-                    raise
-                text = plan.messages[number] or str(error)
-                failed = IndexOutOfRange(_at(text, plan.sites[number]))
-            if failed is not None:
-                raise failed
-        avals = [(s, plan.slots[s].aval) for s in plan.outputs]
-        return [buffers[s].view(a.dtype).reshape(a.shape) for s, a in avals]
+    buffers = _memory(plan, inputs)
+    for number, step in enumerate(plan.steps):
+        failed: Exception | None = None
+        try:
+            if isinstance(step, HostStep):
+                _host_step(step, plan, buffers)
+            else:
+                kernel_runner(step, buffers.__getitem__)
+        except LinAlgError as error:
+            failed = LinAlgError(_at(str(error), plan.sites[number]))
+        except IndexOutOfRange as error:
+            if isinstance(step, HostStep):
+                raise
+            text = plan.messages[number] or str(error)
+            failed = IndexOutOfRange(_at(text, plan.sites[number]))
+        if failed is not None:
+            raise failed
+    avals = [(s, plan.slots[s].aval) for s in plan.outputs]
+    return [buffers[s].view(a.dtype).reshape(a.shape) for s, a in avals]
 
 
 def _at(text: str, site: Site | None) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats
 from ...core.shapes import contiguous_strides, is_contiguous
 from ...ir.graph.graph import Const, Graph, Node, Value, param_key
 from ...ir.graph.rewrite import rewrite
@@ -53,11 +53,11 @@ def exact(source: np.dtype, target: np.dtype) -> bool:
     )
 
 
+@in_plain_floats
 def _same_bits(operand: Value, number: Any) -> bool:
     """Whether the operand is `number` everywhere, to the bit: a literal, or a fill."""
     dtype = operand.aval.dtype
-    with plain_floats():
-        wanted = np.array(number).astype(dtype)
+    wanted = np.array(number).astype(dtype)
     if operand.aval.size == 0 or (dt.kind(dtype) in "iub" and float(wanted) != float(number)):
         return False
     if isinstance(operand, Const) and not operand.known:

@@ -20,7 +20,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST, Aval, Device, aval
 from ...core.cache import keep
 from ...core.errors import DTypeError, ShapeError
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats
 from ...core.sites import user_site
 from ..tensor import RUNTIME, Handle, Literal, new_handle
 from .context import on_device
@@ -276,20 +276,20 @@ def dtype_of(data: Data, partner: np.dtype | None = None) -> np.dtype:
     return dt.default_int if partner is dt.bool_ else partner
 
 
+@in_plain_floats
 def rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """A fresh array of a dtype by the rules of the conversion op: floats round to nearest once,
     floats to integers truncate and saturate (NaN is 0), integers wrap; DTypeError for complex
     numbers as real ones."""
     if array.dtype.kind == "c" and not dt.is_complex(dtype):
         raise _no_real(dtype)
-    with plain_floats():
-        if array.dtype.kind not in "biu" and dt.is_int(dtype):
-            return _saturated(array.astype(np.float64), dtype)
-        if dtype is dt.bfloat16 and array.dtype == np.float64:
-            array = _to_odd(array)
-        elif array.dtype.kind in "iu" and dt.is_half(dtype):
-            array = array.astype(np.float32)
-        return np.array(array, dtype=dtype, order="C", copy=True)
+    if array.dtype.kind not in "biu" and dt.is_int(dtype):
+        return _saturated(array.astype(np.float64), dtype)
+    if dtype is dt.bfloat16 and array.dtype == np.float64:
+        array = _to_odd(array)
+    elif array.dtype.kind in "iu" and dt.is_half(dtype):
+        array = array.astype(np.float32)
+    return np.array(array, dtype=dtype, order="C", copy=True)
 
 
 def _no_real(dtype: np.dtype) -> DTypeError:
@@ -316,6 +316,7 @@ def _saturated(wide: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.array(np.where(too_low | too_high, ends, inside), dtype)
 
 
+@in_plain_floats
 def stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """`rounded` for Python numbers: integers round to a half type once, and a number out of the
     range of an integer dtype (NaN and infinities too) raises OverflowError."""
@@ -325,15 +326,11 @@ def stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
                 v for v in (int(array.min()), int(array.max())) if not dt.can_hold(dtype, v)
             )
             raise OverflowError(f"{shown(worst)} does not fit {dtype.name}")
-        with plain_floats():
-            array = array.astype(np.float64) if dt.is_half(dtype) else array
+        array = array.astype(np.float64) if dt.is_half(dtype) else array
     elif array.dtype.kind == "f" and dt.is_int(dtype):
         limits = np.iinfo(dtype)
-        with plain_floats():
-            whole = np.trunc(array)
-            inside = (whole >= float(limits.min)) & (
-                whole < 2.0 ** (limits.bits - (limits.min < 0))
-            )
+        whole = np.trunc(array)
+        inside = (whole >= float(limits.min)) & (whole < 2.0 ** (limits.bits - (limits.min < 0)))
         if not inside.all():
             raise OverflowError(f"{shown(float(array[~inside][0]))} does not fit {dtype.name}")
     return rounded(array, dtype)

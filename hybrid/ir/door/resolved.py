@@ -13,7 +13,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST, Aval
 from ...core.cache import NATIVE
 from ...core.errors import DeviceError
-from ...core.floating import plain_floats
+from ...core.floating import plainly
 from ...core.precision import MATMUL
 from ..graph.graph import param_key
 from ..op import NO_GRAD, Op
@@ -107,10 +107,8 @@ def _made_late(resolved: Resolved, fast: bool) -> Any:
     def kernel(*values: Any) -> Any:
         before, MATMUL.fast = MATMUL.fast, fast
         try:
-            with plain_floats():
-                made = backend_of(resolved.outs[0].device).kernel(
-                    resolved.op, resolved.params, resolved.ins, resolved.outs
-                )
+            make = backend_of(resolved.outs[0].device).kernel
+            made = plainly(make, resolved.op, resolved.params, resolved.ins, resolved.outs)
         finally:
             MATMUL.fast = before
         resolved.kernel = made
@@ -185,8 +183,8 @@ def resolved_for(op: Op, inputs: tuple[Aval, ...], ordered: tuple[Any, ...]) -> 
                 raise DeviceError(
                     f"{op.name}: tensors on {device} and {aval.device}; move one with .to(device)"
                 )
-        with plain_floats():  # kernels hold constants that are computed here
-            resolved = Resolved(op, dict(ordered), inputs)
+        # kernels hold constants that are computed here
+        resolved = plainly(Resolved, op, dict(ordered), inputs)
         table[signature] = resolved
         SIGNATURES.made()
     resolved.used = SIGNATURES.generation

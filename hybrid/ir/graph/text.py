@@ -25,7 +25,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import HOST, Aval, Device, aval, device, is_kind
 from ...core.errors import GraphError, Site
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats
 from ..op import OPS
 from .graph import Const, Graph, Node, Value
 from .region import Region
@@ -61,6 +61,7 @@ def _param_text(value: Any) -> str:
     return _float_text(value) if type(value) is float else str(value)
 
 
+@in_plain_floats
 def _scalar_text(array: np.ndarray) -> str:
     """A number that reads back to the same bits, else the pattern after '#'."""
     dtype = array.dtype
@@ -69,8 +70,7 @@ def _scalar_text(array: np.ndarray) -> str:
     if not dt.is_float(dtype):
         return str(array.item())
     value = float(array)
-    with plain_floats():
-        same = np.array(value).astype(dtype).tobytes() == array.tobytes()
+    same = np.array(value).astype(dtype).tobytes() == array.tobytes()
     bits = int(array.reshape(1).view(_UINT[dtype.itemsize])[0])  # type: ignore[call-overload]
     return (
         _float_text(value) if same and math.isfinite(value) else f"#{bits:0{2 * dtype.itemsize}x}"
@@ -284,6 +284,7 @@ def _parse_literal(line: _Line) -> Const:
     return Const(literal_aval, elements)
 
 
+@in_plain_floats
 def _scalar(line: _Line, literal_aval: Aval, token_kind: TokenKind, token: str) -> np.ndarray:
     if token_kind == "word" and token not in ("True", "False"):
         line.fail(f"expected a number, found {token!r}")
@@ -294,12 +295,11 @@ def _scalar(line: _Line, literal_aval: Aval, token_kind: TokenKind, token: str) 
         line.fail(f"{token} is not a literal of {literal_aval}")
     if not dt.can_hold(literal_aval.dtype, value):
         line.fail(f"{token} does not fit {literal_aval.dtype.name}")
-    with plain_floats():
-        return (
-            np.array(value, np.float64).astype(literal_aval.dtype)
-            if dt.is_float(literal_aval.dtype)
-            else np.array(value, literal_aval.dtype)
-        )
+    return (
+        np.array(value, np.float64).astype(literal_aval.dtype)
+        if dt.is_float(literal_aval.dtype)
+        else np.array(value, literal_aval.dtype)
+    )
 
 
 def _parse_param(line: _Line, depth: int = 0) -> Any:

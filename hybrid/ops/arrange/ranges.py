@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.errors import DTypeError, HybridError, ShapeError
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats
 from ...ir.door.bind import convert as astype
 from ...ir.door.bind import is_complex, operands, store
 from ...ir.door.foreign import data_of, holds_tensors, is_number
@@ -50,12 +50,12 @@ def _placed(made: Tensor, axis: int, dtype: Any) -> Tensor:
     return made if dtype is None else astype(made, dt.canonical(dtype))
 
 
+@in_plain_floats
 def _on_host(function: Callable[..., Any], ends: tuple[Any, ...], dtype: Any) -> Any:
     """What NumPy makes of numbers and arrays, rounded to the dtype once."""
     arrays = [data_of(v).array for v in ends]
     weak = not any(isinstance(v, (np.ndarray, np.generic)) for v in ends)
-    with plain_floats():
-        made = function(*arrays)
+    made = function(*arrays)
     wanted = dt.canonical(made.dtype)
     if weak:
         wanted = dt.complex64 if dt.is_complex(wanted) else dt.default_float

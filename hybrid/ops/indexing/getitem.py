@@ -16,7 +16,7 @@ from ...core import dtypes as dt
 from ...core.aval import Device
 from ...core.cache import keep
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
-from ...core.floating import plain_floats
+from ...core.floating import plainly
 from ...core.shapes import broadcast_shapes, whole
 from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, resolve, run, store
 from ...ir.door.foreign import data_of, holds_tensors
@@ -58,9 +58,7 @@ def nonzero(x: Tensor) -> tuple[Tensor, ...]:
     x = as_tensor(x)
     if x.ndim == 0:
         raise ShapeError("nonzero takes at least one dimension")
-    host = x.numpy()
-    with plain_floats():
-        found = np.nonzero(host)
+    found = plainly(np.nonzero, x.numpy())
     return tuple(as_tensor(i, x.device) for i in found)
 
 

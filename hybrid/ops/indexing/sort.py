@@ -15,7 +15,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import HOST
 from ...core.errors import DTypeError, ShapeError
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats
 from ...core.shapes import normalize_axis, whole
 from ...ir.algorithm import Order, Search
 from ...ir.door.bind import as_tensor, bind, grad_enabled, operands
@@ -318,13 +318,13 @@ def unique_all(x: Tensor) -> Unique:
     return Unique(*_distinct(x, True, True, True, False))
 
 
+@in_plain_floats
 def _distinct(
     x: Tensor, first: bool, inverse: bool, counts: bool, equal_nan: bool
 ) -> list[Tensor | None]:
     """The distinct values and what else was asked, on the tensor's device."""
     followed = has_gradient(x)
-    with plain_floats():
-        found = distinct(x.numpy(), first or followed, inverse, counts, equal_nan)
+    found = distinct(x.numpy(), first or followed, inverse, counts, equal_nan)
     parts = [None if part is None else as_tensor(part, x.device) for part in found]
     if followed:
         parts[0] = take(reshape(x, (-1,)), parts[1])
@@ -433,13 +433,13 @@ def unique(
     return (values, *rest) if rest else values
 
 
+@in_plain_floats
 def _distinct_slices(
     x: Tensor, asked: tuple[bool, bool, bool], axis: int, equal_nan: bool
 ) -> list[Tensor]:
     followed, (first, *others) = has_gradient(x), asked
-    with plain_floats():
-        unique_of: Any = np.unique
-        parts = unique_of(plain(x.numpy()), first or followed, *others, axis, equal_nan=equal_nan)
+    unique_of: Any = np.unique
+    parts = unique_of(plain(x.numpy()), first or followed, *others, axis, equal_nan=equal_nan)
     parts = parts if isinstance(parts, tuple) else (parts,)
     found = [as_tensor(np.asarray(part), x.device) for part in parts]
     found[0] = take(x, found[1], axis) if followed else astype(found[0], x.dtype)

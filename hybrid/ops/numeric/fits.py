@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, ShapeError
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import HostOp, register
@@ -113,14 +113,14 @@ def _system(
     return divide(columns, scale), values, scale
 
 
+@in_plain_floats
 def _quality(
     columns: Tensor, squares: Tensor, rcond: float, dtype: np.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The sums of squares, none where columns are too much alike; how many differ, and their
     singular values.  Reads the data."""
     count, device = columns.shape[1], columns.device
-    with plain_floats():
-        singular = np.linalg.svd(columns.numpy(), compute_uv=False)
+    singular = np.linalg.svd(columns.numpy(), compute_uv=False)
     rank = int((singular > rcond * singular[0]).sum())
     squares = reshape(squares, (squares.size,))
     if not rank == count < columns.shape[0]:

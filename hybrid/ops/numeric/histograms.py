@@ -15,7 +15,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import HOST
 from ...core.errors import ArgumentError, ShapeError
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
@@ -45,6 +45,7 @@ def _edge_type(x: Tensor) -> np.dtype:
     return dt.compute_type(x.dtype) if dt.is_float(x.dtype) else dt.float64
 
 
+@in_plain_floats
 def _even(what: str, x: Tensor, count: int, range: Any) -> Tensor:
     """The edges of bins of one width, as NumPy's linspace makes them."""
     dtype = _edge_type(x)
@@ -57,8 +58,7 @@ def _even(what: str, x: Tensor, count: int, range: Any) -> Tensor:
         raise ArgumentError(f"{what}: the range from {low} to {high} is not finite")
     if low == high:
         low, high = low - dtype.type(0.5), high + dtype.type(0.5)
-    with plain_floats():
-        return as_tensor(np.linspace(low, high, count + 1, dtype=dtype), x.device)
+    return as_tensor(np.linspace(low, high, count + 1, dtype=dtype), x.device)
 
 
 def _even_of(what: str, low: Tensor, high: Tensor, count: int) -> Tensor:
@@ -73,6 +73,7 @@ def _even_of(what: str, low: Tensor, high: Tensor, count: int) -> Tensor:
     return concat([below, reshape(high, (1,))], 0)
 
 
+@in_plain_floats
 def _edges(what: str, x: Tensor, bins: Any, range: Any, weighted: bool) -> Tensor:
     """The edges that `bins` ask for: their number, themselves, or the name of an estimator."""
     real_only(what, x)
@@ -82,8 +83,7 @@ def _edges(what: str, x: Tensor, bins: Any, range: Any, weighted: bool) -> Tenso
         host = x.numpy()
         host = host.astype(_edge_type(x)) if dt.is_float(x.dtype) else host
         try:
-            with plain_floats():
-                found = np.histogram_bin_edges(host, bins, range)
+            found = np.histogram_bin_edges(host, bins, range)
         except ValueError as error:
             raise ArgumentError(f"{what}: {error}") from None
         return as_tensor(found, x.device)

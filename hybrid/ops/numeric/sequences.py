@@ -16,7 +16,7 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import HOST, Aval
 from ...core.errors import ArgumentError, ShapeError
-from ...core.floating import plain_floats
+from ...core.floating import plainly
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import HostOp, register
@@ -260,6 +260,5 @@ def kaiser(M: int, beta: float, *, dtype: Any = None, device: Any = None) -> Ten
     tensor([7.7269e-06, 1.6493e-01, 1.0000e+00, 1.6493e-01, 7.7269e-06])
     """
     wanted = dt.canonical(dtype or dt.default_float)
-    with plain_floats():
-        weights = np.kaiser(M, float(beta)).astype(np.float64)
+    weights = plainly(np.kaiser, M, float(beta)).astype(np.float64)
     return astype(as_tensor(weights, ones((), device=device).device), wanted)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.floating import plain_floats
+from ...core.floating import in_plain_floats, plainly
 from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
 from ...ir.door.foreign import rounded
@@ -42,18 +42,17 @@ def _hosts(left: Tensor, right: Tensor) -> list[np.ndarray]:
     return [tensor.numpy().astype(dt.compute_type(tensor.dtype), copy=False) for tensor in tensors]
 
 
+@in_plain_floats
 def _found(function: Callable[..., Any], left: Any, right: Any, **more: Any) -> Any:
     """What NumPy finds in two tensors, as tensors of their common dtype on their device."""
     left, right = operands(left, right)
     dtype, hosts = dt.promote(left.dtype, right.dtype), _hosts(left, right)
-    with plain_floats():
-        found = function(*hosts, **more)
+    found = function(*hosts, **more)
     values, *places = found if isinstance(found, tuple) else (found,)
     if not places and apart(left.dtype, right.dtype) is not dtype:
         wide = dt.compute_type(dtype)  # rounding may make some of them equal
-        with plain_floats():
-            values = np.unique(rounded(values, dtype).astype(wide))
-            hosts = [rounded(host, dtype).astype(wide) for host in hosts]
+        values = np.unique(rounded(values, dtype).astype(wide))
+        hosts = [rounded(host, dtype).astype(wide) for host in hosts]
     result = _taken(values, hosts, [left, right], dtype)
     return (result, *[as_tensor(part, left.device) for part in places]) if places else result
 
@@ -111,9 +110,8 @@ def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Tensor:
     tensor([1, 2])
     """
     left, right = operands(ar1, ar2, compares=True)
-    with plain_floats():
-        first, second = _hosts(left, right)
-        found = np.setdiff1d(first, second, assume_unique)
+    first, second = _hosts(left, right)
+    found = plainly(np.setdiff1d, first, second, assume_unique)
     return _taken(found, [first], [left], left.dtype)
 
 

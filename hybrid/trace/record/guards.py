@@ -6,6 +6,7 @@ exception while checking is a miss.
 
 from __future__ import annotations
 
+import contextvars
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core.cache import Bounded
+from ...core.floating import SETTINGS
 from ...core.signals import from_handler
 from ...ir.tensor import Handle
 from ..follow.arrays.computed import IGNORED, has_arrays
@@ -69,9 +71,6 @@ def same_guard(recording: Recording, other: Recording) -> bool:
     )
 
 
-# where NumPy keeps its error settings, as immutable objects; None: not there
-_SETTINGS: Any = getattr(getattr(np, "_core", None), "umath", None)
-_SETTINGS = getattr(_SETTINGS, "_extobj_contextvar", None)
 _OF_FUNCTIONS = ("__code__", "__defaults__", "__kwdefaults__")  # found by C code alone
 _CODES = Bounded[tuple[types.CodeType, int]](512, 1 << 21, lambda made: made[1])
 
@@ -180,19 +179,22 @@ def _strictly(guard: Callable[..., Any], loud: frozenset[str]) -> Callable[..., 
         with np.errstate(**kinds()):
             return guard(args)
 
+    def made() -> Any:
+        np.seterr(**kinds())
+        return SETTINGS.get()
+
     def quick(args: Any) -> Any:
-        now, (seen, wanted) = _SETTINGS.get(), known[0]
+        now, (seen, wanted) = SETTINGS.get(), known[0]
         if now is not seen:
-            with np.errstate(**kinds()):
-                wanted = _SETTINGS.get()
+            wanted = contextvars.copy_context().run(made)
             known[0] = now, wanted
-        token = _SETTINGS.set(wanted)
-        try:
+        try:  # before it is set: a handler of signals may raise behind that
+            SETTINGS.set(wanted)
             return guard(args)
         finally:
-            _SETTINGS.reset(token)
+            SETTINGS.set(now)
 
-    return strict if _SETTINGS is None else quick
+    return strict if SETTINGS is None else quick
 
 
 class Guard(Places):

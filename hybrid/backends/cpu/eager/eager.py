@@ -17,7 +17,7 @@ from ....core import dtypes as dt
 from ....core.aval import Aval, aval
 from ....core.cache import keep
 from ....core.errors import BackendError
-from ....core.floating import plain_floats
+from ....core.floating import in_plain_floats
 from ....core.shapes import contiguous_strides
 from ....ir.op import Op
 from ...op_kernels import (
@@ -252,16 +252,16 @@ def _host(
     function = partial(function, **params) if params else function
     first = outputs[0].dtype
 
+    @in_plain_floats
     def one(*xs: np.ndarray) -> Any:
-        with plain_floats():
-            computed = function(*xs)
-            if isinstance(computed, (tuple, list)):
-                (computed,) = computed
-            return np.asarray(computed, first)
+        computed = function(*xs)
+        if isinstance(computed, (tuple, list)):
+            (computed,) = computed
+        return np.asarray(computed, first)
 
+    @in_plain_floats
     def several(*xs: np.ndarray) -> Any:
-        with plain_floats():
-            return tuple([np.asarray(r, a.dtype) for r, a in zip(function(*xs), outputs)])
+        return tuple([np.asarray(r, a.dtype) for r, a in zip(function(*xs), outputs)])
 
     return one if len(outputs) == 1 else several
 
