@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from .aval import is_device
-from .errors import DTypeError
+from .errors import ArgumentError, DTypeError
 
 __all__ = [
     "bool_",
@@ -56,6 +56,7 @@ __all__ = [
     "default_float",
     "default_int",
     "can_hold",
+    "casts",
 ]
 
 # truth values, signed and unsigned integers, floats, complex numbers
@@ -88,6 +89,7 @@ _KIND: dict[np.dtype, Kind] = {
     **dict.fromkeys(FLOATS, "f"),
     **dict.fromkeys(COMPLEX, "c"),
 }
+_CASTING = ("no", "equiv", "safe", "same_kind", "unsafe")
 
 
 def canonical(dtype: Any) -> np.dtype:
@@ -237,6 +239,16 @@ def weak(dtype: np.dtype, value: Any) -> np.dtype:
     if isinstance(value, complex):
         return complex_of(dtype) if _KIND[dtype] in "fc" else default_complex
     raise DTypeError(f"a {type(value).__name__} cannot be combined with a {dtype.name} tensor")
+
+
+def casts(source: np.dtype, target: np.dtype, casting: Any) -> bool:
+    """Whether NumPy's rule of a name lets a dtype be converted to another; ArgumentError where
+    there is no such rule."""
+    if not isinstance(casting, str) or casting not in _CASTING:
+        shown = repr(casting) if isinstance(casting, str) else f"a {type(casting).__name__}"
+        raise ArgumentError(f"casting is {shown}: it takes one of {', '.join(map(repr, _CASTING))}")
+    rule: Any = casting
+    return bool(np.can_cast(source, target, rule))
 
 
 def can_hold(dtype: np.dtype, value: Any) -> bool:

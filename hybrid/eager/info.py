@@ -168,7 +168,7 @@ def can_cast(from_: Any, to: Any, /, casting: str = "safe") -> bool:
     """
     if is_number(from_):
         raise DTypeError("can_cast takes a dtype or a tensor: the dtype of a number is its use's")
-    return bool(np.can_cast(_dtype(from_), dt.canonical(to), casting))  # type: ignore[arg-type]
+    return dt.casts(_dtype(from_), dt.canonical(to), casting)
 
 
 def broadcast_shapes(*shapes_: Any) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from ..core.errors import DTypeError, HybridError
 from ..core.floating import in_plain_floats
 from ..core.spelling import METHODS, Missing
 from ..ir.door import bind as door
-from ..ir.door.guard import guard_methods
+from ..ir.door.guard import OF_LOOPS, guard_methods
 from ..ir.tensor import Handle
 from ..ops.base.surface import SURFACE, Public, public
 from ..ops.indexing.getitem import getitem as _getitem
@@ -377,7 +377,7 @@ def _inplace_doc(name: str, function: Callable[..., Any]) -> str:
     operands = [
         p
         for p in inspect.signature(function).parameters.values()
-        if p.kind < p.VAR_POSITIONAL and p.name != "out"
+        if p.kind < p.VAR_POSITIONAL and p.name not in OF_LOOPS
     ]
     given = ["2.0", "3.0"][: max(len(operands) - 1, 0)]
     own = function.__name__

@@ -7,21 +7,23 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..ir.tensor import Handle
+from ..ops.typed import Loop
 from .tensor import Tensor
+from typing_extensions import Unpack
 
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 
 class TensorMethods(Handle):
-    def abs(self, /, out: Any = None) -> Tensor:
+    def abs(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """|x|; the most negative integer stays as it is. The gradient at 0 is 0."""
 
-    def acos(self, /, out: Any = None) -> Tensor:
+    def acos(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Arccosine."""
 
-    def acosh(self, /, out: Any = None) -> Tensor:
+    def acosh(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Inverse hyperbolic cosine."""
 
-    def add(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def add(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x + y; on bool tensors logical or, as in NumPy."""
 
     def add_(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -120,10 +122,10 @@ class TensorMethods(Handle):
     def argwhere(self) -> Tensor:
         """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
 
-    def asin(self, /, out: Any = None) -> Tensor:
+    def asin(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Arcsine."""
 
-    def asinh(self, /, out: Any = None) -> Tensor:
+    def asinh(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Inverse hyperbolic sine."""
 
     def astype(
@@ -136,16 +138,16 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`) a tensor that has the dtype is returned as it is."""
 
-    def atan(self, /, out: Any = None) -> Tensor:
+    def atan(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Arctangent."""
 
-    def atanh(self, /, out: Any = None) -> Tensor:
+    def atanh(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Inverse hyperbolic tangent."""
 
     def bfloat16(self) -> Tensor:
         """Elements as bfloat16."""
 
-    def bmm(self, y: ArrayLike, /, out: Any = None) -> Any:
+    def bmm(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Any:
         """a @ b: matrices in the last two axes, leading axes broadcast."""
 
     def bool(self) -> Tensor:
@@ -154,8 +156,8 @@ class TensorMethods(Handle):
     def broadcast_to(self, shape: Any) -> Tensor:
         """x repeated along axes of size 1 and new leading axes, as a view."""
 
-    def ceil(self, /, out: Any = None) -> Tensor:
-        """The smallest integer not below x. Integers stay as they are; the gradient is zero."""
+    def ceil(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
+        """The smallest integer not below x. Integers and bools stay; the gradient is zero."""
 
     def choose(self, choices: Any, *, mode: builtins.str = 'raise', out: Any = None) -> Tensor:
         """Element [a[i]][i] of the choices, which broadcast with a and each other."""
@@ -188,10 +190,10 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Slices along an axis where a condition holds, as `hybrid.compress(condition, x, axis)`."""
 
-    def conj(self, *, out: Any = None) -> Tensor:
+    def conj(self, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """The complex conjugate of each element; the elements of a real tensor."""
 
-    def conjugate(self, *, out: Any = None) -> Tensor:
+    def conjugate(self, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """The complex conjugate of each element; the elements of a real tensor."""
 
     def contiguous(self) -> Tensor:
@@ -203,10 +205,10 @@ class TensorMethods(Handle):
     def copy_(self, other: Any) -> Tensor:
         """Take another tensor's elements (broadcast, cast, moved to this device); gradients follow."""
 
-    def cos(self, /, out: Any = None) -> Tensor:
+    def cos(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Cosine, exact for huge arguments too."""
 
-    def cosh(self, /, out: Any = None) -> Tensor:
+    def cosh(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Hyperbolic cosine."""
 
     def count_nonzero(self, /, axis: Any = None, *, keepdims: builtins.bool = False) -> Tensor:
@@ -257,16 +259,16 @@ class TensorMethods(Handle):
     def dim(self) -> builtins.int:
         """Number of axes."""
 
-    def div(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def div(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
     def div_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`divide` whose result this tensor takes; returns self."""
 
-    def divide(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def divide(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
-    def dot(self, y: ArrayLike, /, out: Any = None) -> Any:
+    def dot(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Any:
         """a @ b: matrices in the last two axes, leading axes broadcast."""
 
     def double(self) -> Tensor:
@@ -275,7 +277,7 @@ class TensorMethods(Handle):
     def element_size(self) -> builtins.int:
         """Bytes of one element."""
 
-    def eq(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def eq(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x == y."""
 
     def erf(self, /, out: Any = None) -> Tensor:
@@ -284,10 +286,10 @@ class TensorMethods(Handle):
     def erfinv(self, /, out: Any = None) -> Tensor:
         """The inverse of erf: y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
 
-    def exp(self, /, out: Any = None) -> Tensor:
+    def exp(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """e^x."""
 
-    def exp2(self, /, out: Any = None) -> Tensor:
+    def exp2(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """2^x."""
 
     def exp_(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -299,7 +301,7 @@ class TensorMethods(Handle):
     def expand_dims(self, axis: Any = 0) -> Tensor:
         """x with axes of size 1 inserted at the positions `axis` of the result."""
 
-    def expm1(self, /, out: Any = None) -> Tensor:
+    def expm1(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """e^x - 1, exact near 0."""
 
     def fill_(self, value: Any) -> Tensor:
@@ -320,19 +322,19 @@ class TensorMethods(Handle):
     def float(self) -> Tensor:
         """Elements as float32."""
 
-    def floor(self, /, out: Any = None) -> Tensor:
-        """The largest integer not above x. Integers stay as they are; the gradient is zero."""
+    def floor(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
+        """The largest integer not above x. Integers and bools stay; the gradient is zero."""
 
     def gather(self, dim: builtins.int, index: Any) -> Tensor:
         """One element per position of `index` along an axis (PyTorch's order of `take_along_axis`)."""
 
-    def ge(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def ge(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x >= y."""
 
     def gelu(self, /, out: Any = None) -> Tensor:
         """x * Phi(x), Phi the normal distribution function; -0 at minus infinity."""
 
-    def gt(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def gt(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x > y."""
 
     def half(self) -> Tensor:
@@ -362,37 +364,37 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Whether |a - b| <= atol + rtol * |b|, element by element, or a equals b (infinities too)."""
 
-    def isfinite(self, /, out: Any = None) -> Tensor:
+    def isfinite(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Whether x is a finite number."""
 
-    def isinf(self, /, out: Any = None) -> Tensor:
+    def isinf(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Whether x is infinite."""
 
-    def isnan(self, /, out: Any = None) -> Tensor:
+    def isnan(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Whether x is NaN."""
 
     def item(self, *args: Any) -> Any:
         """The only element as a Python number, or the one at a place: its number in the flattened tensor, or an integer for each axis (also as a tuple)."""
 
-    def le(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def le(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x <= y."""
 
-    def log(self, /, out: Any = None) -> Tensor:
+    def log(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Natural logarithm."""
 
-    def log10(self, /, out: Any = None) -> Tensor:
+    def log10(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Logarithm to base 10."""
 
-    def log1p(self, /, out: Any = None) -> Tensor:
+    def log1p(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """log(1 + x), exact near 0."""
 
-    def log2(self, /, out: Any = None) -> Tensor:
+    def log2(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Logarithm to base 2."""
 
     def log_softmax(self, axis: builtins.int = -1) -> Tensor:
         """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0."""
 
-    def logical_not(self, /, out: Any = None) -> Tensor:
+    def logical_not(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """not x."""
 
     def logit(self, /, out: Any = None) -> Tensor:
@@ -404,13 +406,13 @@ class TensorMethods(Handle):
     def long(self) -> Tensor:
         """Elements as int64."""
 
-    def lt(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def lt(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x < y."""
 
     def masked_fill(self, mask: Any, value: Any) -> Tensor:
         """`value` (a number, or a tensor that broadcasts) where mask is true, else this tensor."""
 
-    def matmul(self, y: ArrayLike, /, out: Any = None) -> Any:
+    def matmul(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Any:
         """a @ b: matrices in the last two axes, leading axes broadcast."""
 
     def max(
@@ -425,7 +427,7 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Largest element over axes, NaN if any is, +0 before -0; at least `initial`. ShapeError where there is no element and no `initial`."""
 
-    def maximum(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def maximum(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
 
     def mean(
@@ -461,22 +463,22 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Smallest element over axes, NaN if any is, -0 before +0; at most `initial`; mask, gradient and errors as `max`'s."""
 
-    def minimum(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def minimum(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
 
-    def mm(self, y: ArrayLike, /, out: Any = None) -> Any:
+    def mm(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Any:
         """a @ b: matrices in the last two axes, leading axes broadcast."""
 
     def moveaxis(self, source: Any, destination: Any) -> Tensor:
         """Axes of x moved to new positions; the others keep their order."""
 
-    def mul(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def mul(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x * y; on bool tensors logical and, as in NumPy."""
 
     def mul_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`multiply` whose result this tensor takes; returns self."""
 
-    def multiply(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def multiply(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x * y; on bool tensors logical and, as in NumPy."""
 
     def nan_to_num(
@@ -532,10 +534,10 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """`sum` with 0 in the place of NaN and of elements that are not in the mask `where`; `initial` is added."""
 
-    def ne(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def ne(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x != y."""
 
-    def neg(self, /, out: Any = None) -> Tensor:
+    def neg(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """-x; unsigned integers wrap."""
 
     def neg_(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -574,7 +576,7 @@ class TensorMethods(Handle):
     def pin_memory(self) -> Tensor:
         """This tensor of the host in memory that a CUDA device reads directly, so that `.to("cuda", non_blocking=True)` does not wait for the copy."""
 
-    def pow(self, y: Any, *, out: Any = None) -> Tensor:
+    def pow(self, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x to the power y. The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a reciprocal and a square root."""
 
     def pow_(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -620,7 +622,7 @@ class TensorMethods(Handle):
     def ravel(self, order: builtins.str = 'C') -> Tensor:
         """All elements as one axis, the last index running fastest, or the first with order 'F'."""
 
-    def reciprocal(self, /, out: Any = None) -> Tensor:
+    def reciprocal(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """1 / x."""
 
     def relu(self, /, out: Any = None) -> Tensor:
@@ -661,19 +663,19 @@ class TensorMethods(Handle):
     def sigmoid(self, /, out: Any = None) -> Tensor:
         """1 / (1 + e^-x), accurate in both tails."""
 
-    def sign(self, /, out: Any = None) -> Tensor:
+    def sign(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero."""
 
     def silu(self, /, out: Any = None) -> Tensor:
         """x * sigmoid(x); -0 at minus infinity."""
 
-    def sin(self, /, out: Any = None) -> Tensor:
+    def sin(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Sine, exact for huge arguments too."""
 
     def sinc(self, /, out: Any = None) -> Tensor:
         """sin(pi x) / (pi x), 1 at 0 and exactly 0 at other whole numbers; NaN at infinity."""
 
-    def sinh(self, /, out: Any = None) -> Tensor:
+    def sinh(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Hyperbolic sine."""
 
     def softmax(self, axis: builtins.int = -1) -> Tensor:
@@ -698,10 +700,10 @@ class TensorMethods(Handle):
     ) -> builtins.tuple[Tensor, ...]:
         """NumPy's split: that many equal sections, or the pieces between the positions of a sequence."""
 
-    def sqrt(self, /, out: Any = None) -> Tensor:
+    def sqrt(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Square root, correctly rounded."""
 
-    def square(self, /, out: Any = None) -> Tensor:
+    def square(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x * x."""
 
     def squeeze(self, axis: Any = None) -> Tensor:
@@ -720,13 +722,13 @@ class TensorMethods(Handle):
     ) -> Tensor:
         """Standard deviation over axes; see `var`. Its gradient where all elements are equal is zero, as in PyTorch."""
 
-    def sub(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def sub(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x - y."""
 
     def sub_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`subtract` whose result this tensor takes; returns self."""
 
-    def subtract(self, y: ArrayLike, /, out: Any = None) -> Tensor:
+    def subtract(self, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """x - y."""
 
     def sum(
@@ -758,10 +760,10 @@ class TensorMethods(Handle):
     def take_along_axis(self, indices: Any, axis: builtins.int | None = -1) -> Tensor:
         """NumPy's take_along_axis: one index per result element along an axis (None: of the flattened tensor); other axes broadcast."""
 
-    def tan(self, /, out: Any = None) -> Tensor:
+    def tan(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Tangent, exact for huge arguments too."""
 
-    def tanh(self, /, out: Any = None) -> Tensor:
+    def tanh(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Hyperbolic tangent."""
 
     def tile(self, reps: Any) -> Tensor:
@@ -811,8 +813,8 @@ class TensorMethods(Handle):
     def triu(self, k: builtins.int = 0) -> Tensor:
         """x with zeros below diagonal k of the last two axes."""
 
-    def trunc(self, /, out: Any = None) -> Tensor:
-        """x without its fraction. Integers stay as they are; the gradient is zero."""
+    def trunc(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
+        """x without its fraction. Integers and bools stay; the gradient is zero."""
 
     def type(self, /, dtype: Any, *, copy: builtins.bool = True, device: Any = None) -> Tensor:
         """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`) a tensor that has the dtype is returned as it is."""
@@ -866,7 +868,7 @@ class TensorMethods(Handle):
     @property
     def real(self) -> Tensor: ...
 
-    def __abs__(self, /, out: Any = None) -> Tensor: ...
+    def __abs__(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor: ...
 
     def __add__(self, other: Any, /) -> Tensor: ...
 
@@ -930,7 +932,7 @@ class TensorMethods(Handle):
 
     def __ne__(self, other: Any, /) -> Tensor: ...  # type: ignore[override]
 
-    def __neg__(self, /, out: Any = None) -> Tensor: ...
+    def __neg__(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor: ...
 
     def __or__(self, other: Any, /) -> Tensor: ...
 
@@ -938,7 +940,7 @@ class TensorMethods(Handle):
 
     def __ior__(self, other: Any, /) -> Tensor: ...
 
-    def __pos__(self, /, out: Any = None) -> Tensor: ...
+    def __pos__(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor: ...
 
     def __pow__(self, other: Any, /) -> Tensor: ...
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["asks_nothing", "counterparts", "numpys_parameters", "takes_out"]
+__all__ = ["asks_nothing", "counterparts", "numpys_parameters", "takes_out", "universal"]
 
 Parameters = tuple[inspect.Parameter, ...]
 _KINDS = inspect.Parameter
@@ -43,7 +43,7 @@ def numpys_parameters(name: str, home: str = "") -> Parameters:
     """The parameters of NumPy's function of a name, or of the method of its arrays; () where there
     is none.  `home` is the module in which hybrid's function is, any where it is not said."""
     parts = home.split(".")
-    if name.startswith("_") or any(other in parts for other in _OTHERS):
+    if name.startswith("_") or _apart(home):
         return ()
     inner = [place for place in (np.linalg, np.fft) if place.__name__.split(".")[-1] in parts]
     places: list[Any] = [*inner, np] if home else [np, np.linalg, np.fft]
@@ -57,6 +57,10 @@ def numpys_parameters(name: str, home: str = "") -> Parameters:
         if parameter.kind in named and parameter.name not in known
     ]
     return (*function, *keywords) if function else _read(np.ndarray, name)
+
+
+def _apart(home: str) -> bool:
+    return not set(_OTHERS).isdisjoint(home.split("."))
 
 
 def _read(place: Any, name: str) -> Parameters:
@@ -73,6 +77,12 @@ def takes_out(name: str) -> bool:
     """Whether NumPy's function of a name has the parameter `out`."""
     ufunc = isinstance(getattr(np, name, None), np.ufunc)
     return ufunc or any(parameter.name == "out" for parameter in numpys_parameters(name))
+
+
+def universal(name: str, home: str) -> np.ufunc | None:
+    """NumPy's universal function that a function of hybrid's stands for."""
+    found = None if _apart(home) else getattr(np, name, None)
+    return found if isinstance(found, np.ufunc) else None
 
 
 def counterparts(ours: Sequence[Any], theirs: Sequence[Any]) -> dict[str, str]:

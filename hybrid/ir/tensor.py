@@ -79,16 +79,17 @@ SAME = object()
 
 class Runtime:
     """What the floors above this one give it, each once, at import: the public class of tensors,
-    a function from device kind to backend, how a sequence with tensors in it becomes one, and how
-    `out` takes a result."""
+    a function from device kind to backend, how a sequence with tensors in it becomes one, how
+    `out` takes a result, and how a call with a universal function's own arguments is served."""
 
-    __slots__ = ("tensor", "backend", "join", "written")
+    __slots__ = ("tensor", "backend", "join", "written", "looped")
 
     def __init__(self) -> None:
         self.tensor: Any = Handle
         self.backend: Callable[[str], Any] | None = None
         self.join: Any = None
         self.written: Any = None
+        self.looped: Any = None
 
 
 RUNTIME = Runtime()

@@ -9,6 +9,15 @@ import numpy as np
 from ..eager.tensor import Tensor as Tensor
 from .indexing.generators import Generator as Generator
 
+from typing import TypedDict
+from typing_extensions import Unpack
+
+class Loop(TypedDict, total=False):
+    where: Any
+    dtype: Any
+    casting: str
+
+
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes
 __all__ = [
     "Generator",
@@ -416,22 +425,22 @@ __all__ = [
     "zeros_like",
 ]
 
-def abs(x: ArrayLike, /, out: Any = None) -> Tensor:
+def abs(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """|x|; the most negative integer stays as it is. The gradient at 0 is 0."""
 
-def absolute(x: ArrayLike, /, out: Any = None) -> Tensor:
+def absolute(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """|x|; the most negative integer stays as it is. The gradient at 0 is 0."""
 
-def acos(x: ArrayLike, /, out: Any = None) -> Tensor:
+def acos(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Arccosine."""
 
-def acosh(x: ArrayLike, /, out: Any = None) -> Tensor:
+def acosh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Inverse hyperbolic cosine."""
 
 def adaptive_avg_pool2d(x: ArrayLike, output_size: Any) -> Tensor:
     """Means over equal windows so that the result has `output_size`, which must divide the image."""
 
-def add(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def add(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x + y; on bool tensors logical or, as in NumPy."""
 
 def all(
@@ -518,25 +527,25 @@ def arange(
 ) -> Tensor:
     """start, start + step, ... below stop; int64 for ints, float32 when one is a float."""
 
-def arccos(x: ArrayLike, /, out: Any = None) -> Tensor:
+def arccos(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Arccosine."""
 
-def arccosh(x: ArrayLike, /, out: Any = None) -> Tensor:
+def arccosh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Inverse hyperbolic cosine."""
 
-def arcsin(x: ArrayLike, /, out: Any = None) -> Tensor:
+def arcsin(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Arcsine."""
 
-def arcsinh(x: ArrayLike, /, out: Any = None) -> Tensor:
+def arcsinh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Inverse hyperbolic sine."""
 
-def arctan(x: ArrayLike, /, out: Any = None) -> Tensor:
+def arctan(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Arctangent."""
 
-def arctan2(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def arctan2(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The angle of the point (x, y), quadrants and signed zeros as in C."""
 
-def arctanh(x: ArrayLike, /, out: Any = None) -> Tensor:
+def arctanh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Inverse hyperbolic tangent."""
 
 def argmax(
@@ -593,10 +602,10 @@ def array_split(
 def ascontiguousarray(a: Any, dtype: Any = None) -> Tensor:
     """a as a tensor of at least one axis, converted to `dtype` where one is given: how a value lies in memory is nothing that code can see."""
 
-def asin(x: ArrayLike, /, out: Any = None) -> Tensor:
+def asin(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Arcsine."""
 
-def asinh(x: ArrayLike, /, out: Any = None) -> Tensor:
+def asinh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Inverse hyperbolic sine."""
 
 def astype(
@@ -609,13 +618,13 @@ def astype(
 ) -> Tensor:
     """x with its elements converted to `dtype`, in a tensor of its own; with copy=False (and `to`) a tensor that has the dtype is returned as it is."""
 
-def atan(x: ArrayLike, /, out: Any = None) -> Tensor:
+def atan(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Arctangent."""
 
-def atan2(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def atan2(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The angle of the point (x, y), quadrants and signed zeros as in C."""
 
-def atanh(x: ArrayLike, /, out: Any = None) -> Tensor:
+def atanh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Inverse hyperbolic tangent."""
 
 def atleast_1d(*xs: ArrayLike) -> Any:
@@ -701,28 +710,58 @@ def binary_cross_entropy_with_logits(
 def bincount(x: ArrayLike, /, weights: Any = None, minlength: builtins.int = 0) -> Tensor:
     """How often each number from 0 to the largest element of x occurs (int64), or the sums of the weights there; at least `minlength` numbers."""
 
-def bitwise_and(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def bitwise_and(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """Bits set in both."""
 
-def bitwise_count(x: ArrayLike, *, out: Any = None) -> Tensor:
+def bitwise_count(x: ArrayLike, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The number of ones in the binary form of |x|, as uint8."""
 
-def bitwise_invert(x: ArrayLike, /, out: Any = None) -> Tensor:
+def bitwise_invert(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """All bits flipped."""
 
-def bitwise_left_shift(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def bitwise_left_shift(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x * 2^n, wrapping; counts outside 0..width-1 give 0."""
 
-def bitwise_not(x: ArrayLike, /, out: Any = None) -> Tensor:
+def bitwise_not(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """All bits flipped."""
 
-def bitwise_or(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def bitwise_or(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """Bits set in either."""
 
-def bitwise_right_shift(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def bitwise_right_shift(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """floor(x / 2^n); counts outside 0..width-1 give 0 or -1."""
 
-def bitwise_xor(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def bitwise_xor(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """Bits set in one only."""
 
 def blackman(M: builtins.int, *, dtype: Any = None, device: Any = None) -> Tensor:
@@ -745,11 +784,11 @@ def categorical(
 ) -> Tensor:
     """One class per row, drawn with the probabilities softmax(logits)."""
 
-def cbrt(x: ArrayLike, /, out: Any = None) -> Tensor:
+def cbrt(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Cube root."""
 
-def ceil(x: ArrayLike, /, out: Any = None) -> Tensor:
-    """The smallest integer not below x. Integers stay as they are; the gradient is zero."""
+def ceil(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
+    """The smallest integer not below x. Integers and bools stay; the gradient is zero."""
 
 def celu(x: ArrayLike, alpha: builtins.float = 1.0) -> Tensor:
     """x where positive, alpha * (e^(x/alpha) - 1) elsewhere."""
@@ -808,10 +847,10 @@ def concatenate(
 ) -> Tensor:
     """Tensors joined along an existing axis (None: flattened first); dtypes are promoted, and sequences of Python numbers take the dtype of the tensors. `dtype` is that of the result, if NumPy's `casting` rule allows it."""
 
-def conj(x: ArrayLike, *, out: Any = None) -> Tensor:
+def conj(x: ArrayLike, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The complex conjugate of each element; the elements of a real tensor."""
 
-def conjugate(x: ArrayLike, *, out: Any = None) -> Tensor:
+def conjugate(x: ArrayLike, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The complex conjugate of each element; the elements of a real tensor."""
 
 def conv1d(
@@ -854,7 +893,13 @@ def convolve(a: Any, v: Any, mode: builtins.str = 'full') -> Tensor:
 def copy(a: Any) -> Tensor:
     """The elements of a in a tensor of their own."""
 
-def copysign(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def copysign(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """|x| with the sign of y, that of zeros and infinities too; a NaN y counts as positive, whatever its sign bit: the sign of a NaN is unspecified here, and numpy.copysign of .numpy() reads it. The gradient at x = 0 is zero."""
 
 def copyto(
@@ -877,10 +922,10 @@ def corrcoef(
 def correlate(a: Any, v: Any, mode: builtins.str = 'valid') -> Tensor:
     """The cross-correlation of two sequences: sum over n of a[n + k] * conj(v[n]); modes are those of `convolve`."""
 
-def cos(x: ArrayLike, /, out: Any = None) -> Tensor:
+def cos(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Cosine, exact for huge arguments too."""
 
-def cosh(x: ArrayLike, /, out: Any = None) -> Tensor:
+def cosh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Hyperbolic cosine."""
 
 def cosine_similarity(
@@ -975,10 +1020,10 @@ def cumulative_sum(
 def default_generator(device: Any = None) -> Generator:
     """The generator of a device, which functions use when none is given."""
 
-def deg2rad(x: ArrayLike, /, out: Any = None) -> Tensor:
+def deg2rad(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Degrees as radians: x * (pi / 180)."""
 
-def degrees(x: ArrayLike, /, out: Any = None) -> Tensor:
+def degrees(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Radians as degrees: x * (180 / pi)."""
 
 def delete(arr: ArrayLike, obj: Any, axis: builtins.int | None = None) -> Tensor:
@@ -1017,10 +1062,16 @@ def diff(
 def digitize(x: Any, bins: Any, right: builtins.bool = False) -> Tensor:
     """Which bin each element is in (int64): i where bins[i-1] <= x < bins[i], or with `right` bins[i-1] < x <= bins[i]; 0 and len(bins) are below and above all."""
 
-def divide(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def divide(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
-def divmod(x: ArrayLike, y: Any, *, out: Any = None) -> builtins.tuple[Tensor, Tensor]:
+def divmod(
+    x: ArrayLike,
+    y: Any,
+    *,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> builtins.tuple[Tensor, Tensor]:
     """(floor_divide(x, y), remainder(x, y)) in one go, with their special values and gradients."""
 
 def dot(a: ArrayLike, b: ArrayLike, /, *, out: Any = None) -> Tensor:
@@ -1075,7 +1126,7 @@ def empty_like(
 ) -> Tensor:
     """Zeros with the shape, dtype and device of x, as far as others are not given."""
 
-def equal(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def equal(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x == y."""
 
 def erf(x: ArrayLike, /, out: Any = None) -> Tensor:
@@ -1087,10 +1138,10 @@ def erfc(x: ArrayLike, /, out: Any = None) -> Tensor:
 def erfinv(x: ArrayLike, /, out: Any = None) -> Tensor:
     """The inverse of erf: y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
 
-def exp(x: ArrayLike, /, out: Any = None) -> Tensor:
+def exp(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """e^x."""
 
-def exp2(x: ArrayLike, /, out: Any = None) -> Tensor:
+def exp2(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """2^x."""
 
 def expand_dims(x: ArrayLike, axis: Any = 0) -> Tensor:
@@ -1099,7 +1150,7 @@ def expand_dims(x: ArrayLike, axis: Any = 0) -> Tensor:
 def expit(x: ArrayLike, /, out: Any = None) -> Tensor:
     """1 / (1 + e^-x), accurate in both tails."""
 
-def expm1(x: ArrayLike, /, out: Any = None) -> Tensor:
+def expm1(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """e^x - 1, exact near 0."""
 
 def extract(condition: Any, arr: ArrayLike) -> Tensor:
@@ -1117,14 +1168,14 @@ def eye(
 ) -> Tensor:
     """A matrix (square by default) with ones on diagonal k."""
 
-def fabs(x: ArrayLike, /, out: Any = None) -> Tensor:
+def fabs(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """|x| as a floating number. The gradient at 0 is 0."""
 
 def fill_diagonal(a: ArrayLike, val: Any, wrap: builtins.bool = False) -> None:
     """Write `val` (a number, or values that are repeated) on the main diagonal of `a`, in place; `wrap` goes on below it in a tall matrix. No value leaves it as it is."""
 
-def fix(x: ArrayLike, /, out: Any = None) -> Tensor:
-    """x without its fraction. Integers stay as they are; the gradient is zero."""
+def fix(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
+    """x without its fraction. Integers and bools stay; the gradient is zero."""
 
 def flatnonzero(a: ArrayLike) -> Tensor:
     """Row-major positions (int64) of the elements that are not zero; reads the data on the host."""
@@ -1147,25 +1198,36 @@ def fliplr(m: ArrayLike) -> Tensor:
 def flipud(m: ArrayLike) -> Tensor:
     """m in reverse order along axis 0; ShapeError for a tensor without axes."""
 
-def float_power(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
+def float_power(x: ArrayLike, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x to the power y in float64 (complex128 where one is complex), whatever the operands are: NumPy's float_power, whose result hybrid's default of float32 does not change."""
 
-def floor(x: ArrayLike, /, out: Any = None) -> Tensor:
-    """The largest integer not above x. Integers stay as they are; the gradient is zero."""
+def floor(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
+    """The largest integer not above x. Integers and bools stay; the gradient is zero."""
 
-def floor_divide(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def floor_divide(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """floor(x / y); integer division by zero gives 0, and a finite number divided by an infinity a zero of either sign, as the array API has it. Not differentiable."""
 
-def fmax(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def fmax(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The larger of x and y; of a number and NaN the number; -0 is below +0. Ties give the gradient to x, as in PyTorch."""
 
-def fmin(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def fmin(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The smaller of x and y; of a number and NaN the number; -0 is below +0. Ties give the gradient to x, as in PyTorch."""
 
-def fmod(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def fmod(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x - y*trunc(x/y), exactly, with the sign of x (C's fmod)."""
 
-def frexp(x: ArrayLike, *, out: Any = None) -> builtins.tuple[Tensor, Tensor]:
+def frexp(
+    x: ArrayLike,
+    *,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> builtins.tuple[Tensor, Tensor]:
     """(mantissa, exponent) with x = mantissa * 2^exponent and a mantissa in [0.5, 1), int32 exponents; zeros, infinities and NaN are their own mantissa, with exponent 0."""
 
 def fromfunction(
@@ -1198,7 +1260,7 @@ def full_like(
 ) -> Tensor:
     """`full` with the shape, dtype and device of x, as far as others are not given."""
 
-def gcd(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
+def gcd(x: ArrayLike, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|. NumPy computes it on the host."""
 
 def gelu(x: ArrayLike, /, out: Any = None) -> Tensor:
@@ -1223,10 +1285,16 @@ def getitem(x: ArrayLike, key: Any) -> Tensor:
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: builtins.int = 1) -> Any:
     """The slopes of samples along axes: central differences inside, one-sided ones of the first or second order (`edge_order`) at the ends."""
 
-def greater(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def greater(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x > y."""
 
-def greater_equal(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def greater_equal(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x >= y."""
 
 def group_norm(
@@ -1257,7 +1325,13 @@ def hardtanh(
 ) -> Tensor:
     """x limited to [min_val, max_val]; its gradient is 0 at the borders, unlike clip's."""
 
-def heaviside(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def heaviside(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """0 below zero, 1 above, y where x is zero, NaN for NaN. The gradient goes to y."""
 
 def histogram(
@@ -1316,7 +1390,7 @@ def huber_loss(
 ) -> Tensor:
     """Quadratic up to `delta`, linear above (PyTorch's huber_loss)."""
 
-def hypot(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def hypot(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """sqrt(x^2 + y^2) without overflow. Its gradient at the origin is zero, as norm's."""
 
 def i0(x: ArrayLike, /, out: Any = None) -> Tensor:
@@ -1367,7 +1441,7 @@ def intersect1d(
 ) -> Any:
     """The distinct values that both tensors hold, in increasing order; reads the data."""
 
-def invert(x: ArrayLike, /, out: Any = None) -> Tensor:
+def invert(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """All bits flipped."""
 
 def isclose(
@@ -1385,16 +1459,16 @@ def iscomplex(x: ArrayLike, /, out: Any = None) -> Tensor:
 def iscomplexobj(x: Any) -> builtins.bool:
     """Whether x has a complex dtype, whatever its elements are."""
 
-def isfinite(x: ArrayLike, /, out: Any = None) -> Tensor:
+def isfinite(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Whether x is a finite number."""
 
 def isin(x: Any, test: Any, /, *, invert: builtins.bool = False) -> Tensor:
     """Whether each element of x equals some element of `test`; NaN equals nothing."""
 
-def isinf(x: ArrayLike, /, out: Any = None) -> Tensor:
+def isinf(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Whether x is infinite."""
 
-def isnan(x: ArrayLike, /, out: Any = None) -> Tensor:
+def isnan(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Whether x is NaN."""
 
 def isneginf(x: ArrayLike, /, out: Any = None) -> Tensor:
@@ -1448,22 +1522,34 @@ def layer_norm(
 ) -> Tensor:
     """PyTorch's layer_norm over the last axes: (x - mean) / sqrt(var + eps) * weight + bias."""
 
-def lcm(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
+def lcm(x: ArrayLike, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The least common multiple of |x| and |y|; lcm(0, y) is 0. NumPy computes it on the host."""
 
-def ldexp(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
+def ldexp(x: ArrayLike, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x * 2^y for integers y, rounded once: without the overflow of the power on its own."""
 
 def leaky_relu(x: ArrayLike, negative_slope: builtins.float = 0.01) -> Tensor:
     """x where positive, negative_slope * x elsewhere."""
 
-def left_shift(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def left_shift(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x * 2^n, wrapping; counts outside 0..width-1 give 0."""
 
-def less(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def less(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x < y."""
 
-def less_equal(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def less_equal(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x <= y."""
 
 def lexsort(keys: Any, axis: builtins.int = -1) -> Tensor:
@@ -1486,16 +1572,16 @@ def linspace(
 ) -> Any:
     """`num` evenly spaced numbers from start to stop, along a new axis where these are no single numbers; the end is exact."""
 
-def log(x: ArrayLike, /, out: Any = None) -> Tensor:
+def log(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Natural logarithm."""
 
-def log10(x: ArrayLike, /, out: Any = None) -> Tensor:
+def log10(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Logarithm to base 10."""
 
-def log1p(x: ArrayLike, /, out: Any = None) -> Tensor:
+def log1p(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """log(1 + x), exact near 0."""
 
-def log2(x: ArrayLike, /, out: Any = None) -> Tensor:
+def log2(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Logarithm to base 2."""
 
 def log_sigmoid(x: ArrayLike, /, out: Any = None) -> Tensor:
@@ -1504,22 +1590,52 @@ def log_sigmoid(x: ArrayLike, /, out: Any = None) -> Tensor:
 def log_softmax(x: ArrayLike, axis: builtins.int = -1) -> Tensor:
     """Logarithm of `softmax` along an axis, exact where the softmax itself would be 0."""
 
-def logaddexp(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def logaddexp(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """log(e^x + e^y) without overflow. Equal operands share the gradient, infinities too. The error is at most 2 last places of the result, or of 1 where that is larger: a result next to 0 has lost the digits that the two sizes cancel."""
 
-def logaddexp2(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def logaddexp2(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """log2(2^x + 2^y) without overflow. Equal operands share the gradient. The error is that of `logaddexp`."""
 
-def logical_and(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def logical_and(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x and y."""
 
-def logical_not(x: ArrayLike, /, out: Any = None) -> Tensor:
+def logical_not(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """not x."""
 
-def logical_or(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def logical_or(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x or y."""
 
-def logical_xor(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def logical_xor(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x exclusive or y."""
 
 def logit(x: ArrayLike, /, out: Any = None) -> Tensor:
@@ -1552,13 +1668,13 @@ def mask_indices(
 def masked_select(x: ArrayLike, mask: ArrayLike) -> Tensor:
     """Elements of x where the mask (of x's shape) is true, in order, as one axis."""
 
-def matmul(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Any:
+def matmul(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Any:
     """a @ b: matrices in the last two axes, leading axes broadcast."""
 
 def matrix_transpose(x: ArrayLike) -> Tensor:
     """The last two axes exchanged."""
 
-def matvec(x1: ArrayLike, x2: Any, *, out: Any = None) -> Tensor:
+def matvec(x1: ArrayLike, x2: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x1 @ x2 of matrices x1[..., m, n] and vectors x2[..., n], as [..., m]; stacks broadcast."""
 
 def max(
@@ -1593,7 +1709,7 @@ def max_pool2d(
 ) -> Any:
     """PyTorch's max_pool2d: maxima over windows (padding counts as -inf); the gradient goes to the first maximum."""
 
-def maximum(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def maximum(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
 
 def mean(
@@ -1637,16 +1753,21 @@ def min(
 ) -> Tensor:
     """Smallest element over axes, NaN if any is, -0 before +0; at most `initial`; mask, gradient and errors as `max`'s."""
 
-def minimum(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def minimum(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The smaller of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""
 
 def mish(x: ArrayLike) -> Tensor:
     """x * tanh(softplus(x))."""
 
-def mod(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def mod(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero is 0."""
 
-def modf(x: ArrayLike, *, out: Any = None) -> builtins.tuple[Tensor, Tensor]:
+def modf(
+    x: ArrayLike,
+    *,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> builtins.tuple[Tensor, Tensor]:
     """(fraction, whole part) of x, both with its sign; an infinity has the fraction 0."""
 
 def moveaxis(x: ArrayLike, source: Any, destination: Any) -> Tensor:
@@ -1655,7 +1776,13 @@ def moveaxis(x: ArrayLike, source: Any, destination: Any) -> Tensor:
 def mse_loss(x: ArrayLike, target: Any, *, reduction: builtins.str = 'mean') -> Tensor:
     """Squared differences; ShapeError unless x and target have one shape (nothing broadcasts)."""
 
-def multiply(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def multiply(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x * y; on bool tensors logical and, as in NumPy."""
 
 def nan_to_num(
@@ -1824,10 +1951,16 @@ def nanvar(
 def ndim(a: Any) -> builtins.int:
     """The number of axes of a tensor, a number or a nested sequence."""
 
-def negative(x: ArrayLike, /, out: Any = None) -> Tensor:
+def negative(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """-x; unsigned integers wrap."""
 
-def nextafter(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def nextafter(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """The next representable number after x towards y (float32 and float64). The gradient goes to x unless x is y already, as in PyTorch."""
 
 def nll_loss(
@@ -1863,7 +1996,13 @@ def normalize(
 ) -> Tensor:
     """x divided by its norm along an axis (at least eps)."""
 
-def not_equal(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def not_equal(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x != y."""
 
 def one_hot(index: ArrayLike, num_classes: builtins.int, *, dtype: Any = None) -> Tensor:
@@ -1975,13 +2114,13 @@ def polysub(a1: Any, a2: Any) -> Tensor:
 def polyval(p: Any, x: Any) -> Tensor:
     """The values at x of the polynomial with the coefficients p, by Horner's rule."""
 
-def positive(x: ArrayLike, /, out: Any = None) -> Tensor:
+def positive(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x itself."""
 
-def pow(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
+def pow(x: ArrayLike, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x to the power y. The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a reciprocal and a square root."""
 
-def power(x: ArrayLike, y: Any, *, out: Any = None) -> Tensor:
+def power(x: ArrayLike, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x to the power y. The exponents 2, 3, -1 and 0.5, given as Python numbers, are products, a reciprocal and a square root."""
 
 def prod(
@@ -2032,10 +2171,10 @@ def quantile(
 ) -> Tensor:
     """The values below which the shares q (0 to 1) of the elements over the axes lie."""
 
-def rad2deg(x: ArrayLike, /, out: Any = None) -> Tensor:
+def rad2deg(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Radians as degrees: x * (180 / pi)."""
 
-def radians(x: ArrayLike, /, out: Any = None) -> Tensor:
+def radians(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Degrees as radians: x * (pi / 180)."""
 
 def rand(
@@ -2117,7 +2256,7 @@ def real(x: ArrayLike) -> Tensor:
 def real_if_close(a: ArrayLike, tol: builtins.float = 100) -> Tensor:
     """The real part of a complex tensor whose imaginary parts are all below `tol` times the precision of the dtype (below `tol` itself where that is at most 1); else the tensor."""
 
-def reciprocal(x: ArrayLike, /, out: Any = None) -> Tensor:
+def reciprocal(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """1 / x."""
 
 def relu(x: ArrayLike, /, out: Any = None) -> Tensor:
@@ -2126,7 +2265,13 @@ def relu(x: ArrayLike, /, out: Any = None) -> Tensor:
 def relu6(x: ArrayLike) -> Tensor:
     """x limited to [0, 6]."""
 
-def remainder(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def remainder(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x - y*floor(x/y), exactly, with the sign of y (Python's %); an integer modulo zero is 0."""
 
 def repeat(x: ArrayLike, repeats: Any, axis: builtins.int | None = None) -> Tensor:
@@ -2144,10 +2289,16 @@ def reshape(
 def resize(a: ArrayLike, new_shape: Any) -> Tensor:
     """The elements of a in row-major order, repeated or cut off to fill a new shape."""
 
-def right_shift(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def right_shift(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """floor(x / 2^n); counts outside 0..width-1 give 0 or -1."""
 
-def rint(x: ArrayLike, /, out: Any = None) -> Tensor:
+def rint(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The nearest integer as a floating number, halves to even. Its gradient is zero."""
 
 def rms_norm(
@@ -2228,22 +2379,22 @@ def shape(a: Any) -> builtins.tuple[builtins.int, ...]:
 def sigmoid(x: ArrayLike, /, out: Any = None) -> Tensor:
     """1 / (1 + e^-x), accurate in both tails."""
 
-def sign(x: ArrayLike, /, out: Any = None) -> Tensor:
+def sign(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """-1, 0 or 1 (0 for both zeros); NaN stays NaN. Its gradient is zero."""
 
-def signbit(x: ArrayLike, /, out: Any = None) -> Tensor:
+def signbit(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Whether x is negative, -0 and minus infinity included; false for every NaN: the sign bit of a NaN is unspecified here, and numpy.signbit of .numpy() reads it."""
 
 def silu(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x * sigmoid(x); -0 at minus infinity."""
 
-def sin(x: ArrayLike, /, out: Any = None) -> Tensor:
+def sin(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Sine, exact for huge arguments too."""
 
 def sinc(x: ArrayLike, /, out: Any = None) -> Tensor:
     """sin(pi x) / (pi x), 1 at 0 and exactly 0 at other whole numbers; NaN at infinity."""
 
-def sinh(x: ArrayLike, /, out: Any = None) -> Tensor:
+def sinh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Hyperbolic sine."""
 
 def size(a: Any, axis: Any = None) -> builtins.int:
@@ -2280,7 +2431,7 @@ def sort(
 ) -> Tensor:
     """x sorted along an axis (None: flattened first); equal elements keep their order whatever `stable` says, NaN is largest."""
 
-def spacing(x: ArrayLike, *, out: Any = None) -> Tensor:
+def spacing(x: ArrayLike, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The distance from x to the next number away from zero, with the sign of x (float32 and float64); NaN for infinities. Its gradient is zero."""
 
 def split(
@@ -2290,10 +2441,10 @@ def split(
 ) -> builtins.tuple[Tensor, ...]:
     """NumPy's split: that many equal sections, or the pieces between the positions of a sequence."""
 
-def sqrt(x: ArrayLike, /, out: Any = None) -> Tensor:
+def sqrt(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Square root, correctly rounded."""
 
-def square(x: ArrayLike, /, out: Any = None) -> Tensor:
+def square(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x * x."""
 
 def squeeze(x: ArrayLike, axis: Any = None) -> Tensor:
@@ -2322,7 +2473,13 @@ def std(
 ) -> Tensor:
     """Standard deviation over axes; see `var`. Its gradient where all elements are equal is zero, as in PyTorch."""
 
-def subtract(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def subtract(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x - y."""
 
 def sum(
@@ -2354,10 +2511,10 @@ def take(
 def take_along_axis(x: ArrayLike, indices: Any, axis: builtins.int | None = -1) -> Tensor:
     """NumPy's take_along_axis: one index per result element along an axis (None: of the flattened tensor); other axes broadcast."""
 
-def tan(x: ArrayLike, /, out: Any = None) -> Tensor:
+def tan(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Tangent, exact for huge arguments too."""
 
-def tanh(x: ArrayLike, /, out: Any = None) -> Tensor:
+def tanh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Hyperbolic tangent."""
 
 def tensordot(a: ArrayLike, b: ArrayLike, /, axes: Any = 2) -> Tensor:
@@ -2429,11 +2586,17 @@ def triu_indices(
 def triu_indices_from(arr: ArrayLike, k: builtins.int = 0) -> builtins.tuple[Tensor, ...]:
     """`triu_indices` for the shape of a matrix; ShapeError for other numbers of dimensions."""
 
-def true_divide(x: ArrayLike, y: ArrayLike, /, out: Any = None) -> Tensor:
+def true_divide(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    out: Any = None,
+    **loop: Unpack[Loop],
+) -> Tensor:
     """x / y; a zero divisor gives an infinity, or NaN for 0 / 0."""
 
-def trunc(x: ArrayLike, /, out: Any = None) -> Tensor:
-    """x without its fraction. Integers stay as they are; the gradient is zero."""
+def trunc(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
+    """x without its fraction. Integers and bools stay; the gradient is zero."""
 
 def unfold(x: ArrayLike, kernel: Any, stride: Any = 1, dilation: Any = 1) -> Tensor:
     """Sliding windows over the last two axes, as two new last axes."""
@@ -2521,10 +2684,11 @@ def vecdot(
     *,
     axis: builtins.int = -1,
     out: Any = None,
+    **loop: Unpack[Loop],
 ) -> Tensor:
     """Dot products along an axis, of complex tensors with the conjugate of a; the other axes broadcast."""
 
-def vecmat(x1: ArrayLike, x2: Any, *, out: Any = None) -> Tensor:
+def vecmat(x1: ArrayLike, x2: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """conj(x1) @ x2 of vectors x1[..., n] and matrices x2[..., n, m], as [..., m]; stacks broadcast."""
 
 def vsplit(ary: ArrayLike, indices_or_sections: Any) -> builtins.list[Tensor]:

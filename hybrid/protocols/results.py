@@ -76,7 +76,7 @@ def written(out: Any, result: Any, casting: str = "same_kind") -> Any:
         raise ArgumentError(f"out is {described(out)}: it has to be a tensor or an array")
     target: Any = out
     made = as_tensor(result, HOST if isinstance(out, np.ndarray) else out._a.device)
-    if not np.can_cast(made.dtype, target.dtype, casting):  # type: ignore[arg-type]
+    if not dt.casts(made.dtype, target.dtype, casting):
         raise DTypeError(
             f"cannot write a {made.dtype.name} result into {described(out)} of dtype "
             f"{target.dtype.name} with casting {casting!r}"

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import ops
-from ..core.errors import ArgumentError
+from ..core import dtypes as dt
+from ..core.errors import ArgumentError, DTypeError
+from ..ir.door.arguments import described
 from ..ir.door.bind import as_tensor
-from ..ir.tensor import Handle
+from ..ir.tensor import RUNTIME, Handle
 from ..ops.indexing.index import scatter_add
 from .results import NOT_GIVEN, in_dtype, on_host, refuse, spelled, written
 
@@ -24,7 +26,7 @@ __all__ = ["array_ufunc"]
 
 Function = Callable[..., Any]
 _NAMES = {value: value.__name__ for value in vars(np).values() if isinstance(value, np.ufunc)}
-_IGNORED = ("casting", "order", "subok")  # `out` apart, they ask for nothing that can be seen
+_IGNORED = ("order", "subok")  # `out` apart, they ask for nothing that can be seen
 # method -> ufunc -> the functions that compute it, the first that hybrid has
 _REDUCTIONS = {
     "add": ("sum",),
@@ -75,10 +77,27 @@ def array_ufunc(self: Any, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs:
     rule = _RULES.get(method)
     if rule is None:
         raise refuse(f"{name}.{method}")
-    casting = kwargs.get("casting", "same_kind")
+    casting = kwargs.pop("casting", "same_kind")
     for ignored in _IGNORED:
         kwargs.pop(ignored, None)
-    return _stored(rule(name, function, outs, *inputs, **kwargs), outs, casting)
+    call = _Call(name, ufunc, function, outs, casting)
+    return _stored(rule(call, *inputs, **kwargs), outs, casting)
+
+
+def looped(
+    ufunc: np.ufunc, function: Function, inputs: Sequence[Any], out: Any = None, **more: Any
+) -> Any:
+    """What the ufunc with its own arguments (`where`, `dtype`, `casting`) is, by hybrid's function:
+    the result, or the places of `out` that took it."""
+    outs = out if isinstance(out, tuple) else (out,) * (out is not None)
+    if outs and len(outs) != ufunc.nout:
+        raise ArgumentError(f"out has {len(outs)} parts for {ufunc.nout} results")
+    casting = more.pop("casting", "same_kind")
+    call = _Call(ufunc.__name__, ufunc, function, outs, casting)
+    return _stored(_called(call, *inputs, **more), outs, casting)
+
+
+RUNTIME.looped = looped
 
 
 def _stored(result: Any, outs: tuple[Any, ...], casting: str) -> Any:
@@ -88,26 +107,67 @@ def _stored(result: Any, outs: tuple[Any, ...], casting: str) -> Any:
     return tuple([r if o is None else written(o, r, casting) for r, o in zip(result, places)])
 
 
-# ---- rules of the methods: (name, function, outs, *inputs, **keywords) -> result
-def _called(
-    name: str,
-    function: Function,
-    outs: tuple[Any, ...],
-    *inputs: Any,
-    dtype: Any = None,
-    where: Any = True,
-    **more: Any,
-) -> Any:
+class _Call(NamedTuple):
+    """One call of a ufunc, apart from its operands."""
+
+    name: str
+    ufunc: np.ufunc
+    function: Function
+    outs: tuple[Any, ...]
+    casting: str
+
+
+# ---- rules of the methods: (call, *inputs, **keywords) -> result
+def _called(call: _Call, *inputs: Any, dtype: Any = None, where: Any = True, **more: Any) -> Any:
     if more:
-        raise refuse(name, f" with {next(iter(more))}=")
-    result = function(*[in_dtype(v, dtype) for v in inputs])
-    if where is True:
-        return result
-    if not outs:
-        raise ArgumentError(f"numpy.{name}: where= leaves elements undefined; pass out=, too")
-    results = result if isinstance(result, tuple) else (result,)
-    kept = tuple([ops.where(where, r, o) for r, o in zip(results, outs)])
-    return kept if isinstance(result, tuple) else kept[0]
+        raise refuse(call.name, f" with {next(iter(more))}=")
+    made: tuple[Any, ...] = (None,) * call.ufunc.nout
+    if dtype is not None:
+        inputs, made = _loop(call, inputs, dt.canonical(dtype))
+    if where is not True:
+        if not call.outs or any(out is None for out in call.outs):
+            raise ArgumentError(f"{call.name}: where= leaves elements undefined; pass out=, too")
+        where = as_tensor(where)
+        if where.dtype is not dt.bool_:
+            raise DTypeError(f"{call.name}: where is {described(where)}: a mask is bool")
+        inputs = tuple([_masked(where, value) for value in inputs])
+    result = call.function(*inputs)
+    several = isinstance(result, tuple)
+    results = [in_dtype(r, d) for r, d in zip(result if several else (result,), made)]
+    if where is not True:
+        results = [ops.where(where, r, o) for r, o in zip(results, call.outs)]
+    return tuple(results) if several else results[0]
+
+
+def _masked(where: Any, value: Any) -> Any:
+    """An operand that has no gradient where the mask is false: there it may be infinite."""
+    if not isinstance(value, Handle) or not dt.is_inexact(value._a.dtype):
+        return value
+    tensor: Any = value
+    return ops.where(where, tensor, tensor.detach())
+
+
+def _loop(
+    call: _Call, inputs: Sequence[Any], dtype: np.dtype
+) -> tuple[tuple[Any, ...], tuple[np.dtype, ...]]:
+    """The operands as NumPy's loop for a dtype of results takes them, and what it gives."""
+    ufunc: Any = call.ufunc
+    weak = [type(v) if type(v) in (int, float, complex) else None for v in inputs]
+    told = [kind or as_tensor(v).dtype for kind, v in zip(weak, inputs)]
+    dt.casts(dtype, dtype, call.casting)  # is there such a rule
+    signature = (*(None,) * ufunc.nin, *(dtype,) * ufunc.nout)
+    try:
+        found = ufunc.resolve_dtypes(
+            (*told, *(None,) * ufunc.nout), signature=signature, casting=call.casting
+        )
+    except TypeError as error:
+        if dt.bfloat16 not in (dtype, *told) or not dt.is_float(
+            dtype
+        ):  # that NumPy has no loops of
+            raise DTypeError(f"{call.name}: {error}") from None
+        found = (dtype,) * len(signature)
+    operands = [in_dtype(value, d) for value, d in zip(inputs, found)]
+    return tuple(operands), found[ufunc.nin :]
 
 
 def _folding(name: str, method: str, names: Mapping[str, tuple[str, ...]]) -> Function:
@@ -118,9 +178,7 @@ def _folding(name: str, method: str, names: Mapping[str, tuple[str, ...]]) -> Fu
 
 
 def _reduced(
-    name: str,
-    function: Function,
-    outs: tuple[Any, ...],
+    call: _Call,
     array: Any,
     axis: Any = 0,
     dtype: Any = None,
@@ -129,36 +187,32 @@ def _reduced(
     initial: Any = NOT_GIVEN,
     where: Any = True,
 ) -> Any:
-    fold = _folding(name, "reduce", _REDUCTIONS)
+    fold = _folding(call.name, "reduce", _REDUCTIONS)
     array, takes = in_dtype(array, dtype), inspect.signature(fold).parameters
     given = initial is not NOT_GIVEN and initial is not None
     more = {"initial": initial} if given and "initial" in takes else {}
     if where is not True and "where" in takes:
         more["where"] = where
     elif where is not True:
-        array = ops.where(where, array, getattr(np, name).identity)
+        array = ops.where(where, array, getattr(np, call.name).identity)
     result = fold(array, axis=axis, keepdims=bool(keepdims), **more)
-    return function(result, initial) if given and "initial" not in more else result
+    return call.function(result, initial) if given and "initial" not in more else result
 
 
 def _accumulated(
-    name: str,
-    function: Function,
-    outs: tuple[Any, ...],
+    call: _Call,
     array: Any,
     axis: int = 0,
     dtype: Any = None,
     out: Any = None,
 ) -> Any:
-    return _folding(name, "accumulate", _RUNNING)(in_dtype(array, dtype), axis=axis)
+    return _folding(call.name, "accumulate", _RUNNING)(in_dtype(array, dtype), axis=axis)
 
 
-def _outer(
-    name: str, function: Function, outs: tuple[Any, ...], left: Any, right: Any, **kwargs: Any
-) -> Any:
+def _outer(call: _Call, left: Any, right: Any, **kwargs: Any) -> Any:
     left, right = as_tensor(left), as_tensor(right)
     table = ops.reshape(left, left.shape + (1,) * right.ndim)
-    return _called(name, function, outs, table, right, **kwargs)
+    return _called(call, table, right, **kwargs)
 
 
 _RULES: dict[str, Function] = {

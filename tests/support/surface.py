@@ -24,7 +24,7 @@ if __name__ == "__main__":
 from hybrid.core import dtypes as dt  # noqa: E402
 from hybrid.core.aval import aval  # noqa: E402
 from hybrid.eager.methods import COMPARISONS, CONVERSIONS, IN_PLACE  # noqa: E402
-from hybrid.ir.numpys import takes_out  # noqa: E402
+from hybrid.ir.numpys import takes_out, universal  # noqa: E402
 from hybrid.ir.op import NO_GRAD, OPS, MapOp, Op  # noqa: E402
 from hybrid.ops.base.surface import SPACES, SURFACE, Public  # noqa: E402
 
@@ -39,8 +39,19 @@ from typing import Any, TypeAlias
 import numpy as np
 
 """
+LOOP = """
+from typing import TypedDict
+from typing_extensions import Unpack
+
+class Loop(TypedDict, total=False):
+    where: Any
+    dtype: Any
+    casting: str
+
+"""
 KNOWN = {"Any", "np", "Sequence", "Iterable", "Iterator", "Mapping", "Callable", "Tensor", "None"}
 PLAIN = {"int", "float", "bool", "str", "tuple", "list", "dict", "object", "slice", "type"}
+OF_LOOPS, LOOPS = {"where", "dtype", "casting"}, "**loop: Unpack[Loop]"
 ERRORS = {"linalg": ("LinAlgError",)}  # what a module has beside functions
 SIMPLE = (bool, int, float, str, type(None))
 
@@ -100,6 +111,7 @@ def definition(name: str, function: Callable[..., Any], owner: str = "") -> str:
     parts: list[str] = []
     parameters = _parameters(function)
     kinds = [p.kind for p in parameters]
+    loops = not OF_LOOPS - {p.name for p in parameters}
     for place, p in enumerate(parameters):
         if p.kind is p.KEYWORD_ONLY and kinds.index(p.kind) == place:
             parts += ["*"] if p.VAR_POSITIONAL not in kinds else []
@@ -107,6 +119,8 @@ def definition(name: str, function: Callable[..., Any], owner: str = "") -> str:
         text = f"{star}{p.name}: {annotation(p.annotation, space, True)}"
         if owner and not place:
             text = owner
+        if loops and p.name in OF_LOOPS:
+            continue
         if p.name == "out" and p.annotation is p.empty:
             text = "out: Any"
         if p.default is not p.empty:
@@ -120,6 +134,8 @@ def definition(name: str, function: Callable[..., Any], owner: str = "") -> str:
         lone = {p.VAR_POSITIONAL, p.KEYWORD_ONLY}.isdisjoint(kinds)
         tail = parts.pop() if p.VAR_KEYWORD in kinds else ""
         parts += [*(["*"] if lone else []), "out: Any = None", *([tail] if tail else [])]
+        loops = loops or universal(name, function.__module__) is not None
+    parts += [LOOPS] if loops else []
     said = inspect.signature(function).return_annotation
     result = "Tensor" if isinstance(getattr(function, "op", None), Op) else ""
     result = result or annotation(said, space, False)
@@ -147,7 +163,7 @@ def functions() -> str:
     classes = [n for n, value in rows if isinstance(value, type)]
     text = HEADER + PREAMBLE
     text += "from ..eager.tensor import Tensor as Tensor\n"
-    text += "".join(_imported(n, value, ".") for n, value in rows if n in classes)
+    text += "".join(_imported(n, value, ".") for n, value in rows if n in classes) + LOOP
     text += "\nArrayLike: TypeAlias = Any  # what hybrid.asarray takes\n"
     text += "__all__ = [\n" + "".join(f'    "{n}",\n' for n, _ in rows) + "]\n\n"
     return text + "\n".join(definition(n, f) for n, f in rows if n not in classes)
@@ -212,7 +228,10 @@ def methods() -> str:
     lines += [text for n in sorted(operators) for text in operators[n]]
     body = "\n".join(lines).replace("\n", "\n    ").replace("\n    \n", "\n\n")
     text = HEADER + PREAMBLE
-    text += "from ..ir.tensor import Handle\nfrom .tensor import Tensor\n"
+    text += (
+        "from ..ir.tensor import Handle\nfrom ..ops.typed import Loop\nfrom .tensor import Tensor\n"
+    )
+    text += "from typing_extensions import Unpack\n"
     text += "\nArrayLike: TypeAlias = Any  # what hybrid.asarray takes\n\n"
     return text + "class TensorMethods(Handle):\n    " + body.rstrip() + "\n"
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import is_
 from types import CodeType, FunctionType
 from typing import Any
 
 from ...core.cache import keep
+from ..numpys import universal
 from ..op import Op, in_words
 from ..tensor import RUNTIME, Handle
 from .bind import bind, constant_of, is_complex, of_parts, resolve, run
 from .context import LOCAL, STATE
-from .guard import into, shielded
+from .guard import clear_error, into, shielded
 from .pending import COLLECTING
 from .resolved import FAST, TABLE_LIMIT, Resolved
 
@@ -34,8 +35,8 @@ _SPACES: list[dict[str, Any]] = []
 _NUMBERS = frozenset([float, int])
 Accept = Callable[..., tuple[Any, ...]]  # arguments -> tensors
 _BINARY = """
-def {name}(x, y, /, out=None):
-    if out is not None: return into(out, again(x, y))
+def {name}(x, y, /, out=None{more}):
+    if out is not None{or_more}: return otherwise(out{more_given}, inputs=(x, y))
     try:
         a = x._a; b = y._a
         if STATE.special: return slow(OP, (x, y))
@@ -56,9 +57,15 @@ def {name}(x, y, /, out=None):
     else: out._node = (e, (xn, yn), ({k0}, {k1}), {ko})
     return out
 """
+# what NumPy's universal functions take beside (None: not given), whether it is there, and as given
+_MORE = {
+    "more": ", where=None, dtype=None, casting=None",
+    "or_more": " or dtype is not None or where is not None",
+    "more_given": ", where, dtype, casting",
+}
 _UNARY = """
-def {name}(x, /, out=None):
-    if out is not None: return into(out, again(x))
+def {name}(x, /, out=None{more}):
+    if out is not None{or_more}: return otherwise(out{more_given}, inputs=(x,))
     try:
         a = x._a
         if STATE.special: return slow(OP, (x,))
@@ -232,9 +239,13 @@ def _special(tables: _Tables, slow: Any, first: Any) -> Callable[..., Any]:
 
 
 def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
-    tables, saved = _Tables(), op.keeps
+    tables, saved, ufunc = _Tables(), op.keeps, universal(op.name, "")
     code = _template(
-        op.nin == 2, "0" in saved or "*" in saved, "1" in saved or "*" in saved, "out" in saved
+        op.nin == 2,
+        "0" in saved or "*" in saved,
+        "1" in saved or "*" in saved,
+        "out" in saved,
+        ufunc is not None,
     )
 
     def general(*inputs: Any) -> Any:
@@ -253,26 +264,51 @@ def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
         "scalars": tables.scalars,
         "H": Handle,
         "NUMBERS": _NUMBERS,
-        "into": into,
     }
     _SPACES.append(space)
-    function = space["again"] = FunctionType(
+    function = FunctionType(
         code.replace(co_name=op.name, co_qualname=op.name, co_filename=f"<hybrid {op.name}>"),
         space,
         op.name,
-        (None,),
+        (None,) if ufunc is None else (None,) * 4,
     )
+    space["otherwise"] = partial(_otherwise, function, ufunc)
     return function
 
 
+def _otherwise(
+    function: Callable[..., Any],
+    ufunc: Any,
+    out: Any,
+    where: Any = None,
+    dtype: Any = None,
+    casting: Any = None,
+    *,
+    inputs: tuple[Any, ...],
+) -> Any:
+    """A call of a flat function with more than operands."""
+    if where is None and dtype is None:
+        return into(out, function(*inputs))
+    told = {"out": out, "where": where, "dtype": dtype, "casting": casting}
+    given = {name: value for name, value in told.items() if value is not None}
+    try:
+        return RUNTIME.looped(ufunc, function, inputs, **given)
+    except Exception as error:
+        problem = clear_error(function.__name__, error, given, {}, {})
+        if problem is None:
+            raise
+        raise problem from error
+
+
 @lru_cache(None)
-def _template(binary: bool, keep0: bool, keep1: bool, keep_out: bool) -> CodeType:
-    """The code of a flat function, compiled once per form of its tape node."""
+def _template(binary: bool, keep0: bool, keep1: bool, keep_out: bool, loops: bool) -> CodeType:
+    """The code of a flat function, compiled once per form of its tape node and of arguments."""
     text = (_BINARY if binary else _UNARY).format(
         name="flat",
         k0="xv" if keep0 else "None",
         k1="yv" if keep1 else "None",
         ko="(v,)" if keep_out else "None",
+        **(_MORE if loops else dict.fromkeys(_MORE, "")),
     )
     made = compile(text, "<hybrid>", "exec")
     return next(c for c in made.co_consts if isinstance(c, CodeType))

@@ -10,14 +10,14 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dis import opmap
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange
 from ...core.sites import users_code
 from ...core.spelling import SPELLINGS, hint
-from ..numpys import asks_nothing, counterparts, numpys_parameters, takes_out
+from ..numpys import asks_nothing, counterparts, numpys_parameters, takes_out, universal
 from ..tensor import RUNTIME
 from .arguments import blame, described
 
@@ -208,6 +208,9 @@ def _parameters(function: Any) -> list[_Parameter]:
 
 
 # ---- `out`
+OF_LOOPS = ("out", "where", "dtype", "casting")  # what universal functions take beside operands
+
+
 def into(out: Any, result: Any) -> Any:
     """`out` after it took a result, or each part of it that of a result; None takes nothing."""
     if out is None:
@@ -245,18 +248,20 @@ class _Skin:
         drawn = "generator" in given  # not NumPy's function of that name (random.power)
         theirs = () if drawn else self.theirs()
         unknown |= self.placed(more, theirs, given, unknown) if more else {}
-        if "out" in unknown and not drawn and takes_out(self.f.__name__):
-            out = unknown.pop("out")
-            given = {**given, **{n: unknown.pop(n) for n in [*unknown] if n in given}}
-            again = self.guard if not unknown else partial(self.guard, **unknown)
-            return into(out, self._again(given, again))
-        if unknown:
-            values = dict(given)
-            for keyword, value in unknown.items():
-                own = self.spelled(keyword, value, given, theirs)
-                if own is not None:
-                    values[own] = value
-            return self._again(values)
+        ufunc = None if drawn else universal(self.f.__name__, self.module)
+        taken = OF_LOOPS if ufunc else ("out",) * (not drawn and takes_out(self.f.__name__))
+        apart = {keyword: unknown.pop(keyword) for keyword in taken if keyword in unknown}
+        values = dict(given)
+        for keyword, value in unknown.items():
+            own = self.spelled(keyword, value, given, theirs)
+            if own is not None:
+                values[own] = value
+        if ufunc and apart.keys() - {"out"}:
+            names = self.names()[: ufunc.nin]
+            again = lambda *inputs: self._again({**values, **dict(zip(names, inputs))})  # noqa: E731
+            return RUNTIME.looped(ufunc, again, [values[name] for name in names], **apart)
+        if unknown or apart:
+            return into(apart.get("out"), self._again(values))
         lost = next(n for n, v in given.items() if v is _MISSING)
         raise ArgumentError(f"{self.shown(given)}() missing a required argument: {lost!r}")
 

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST
 from ...core.errors import ShapeError
 from ...core.shapes import as_shape, whole
 from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
 from ..axes.views import broadcast_to, reshape
 from ..axes.windows import diagonal, embed_diagonal
+from ..base.common import owned
 from ..base.surface import public
 from ..build.create import arange, ones
 from ..build.join import stack
@@ -158,7 +160,7 @@ def _matrix(arr: Any, what: str) -> tuple[int, int]:
 
 
 def _tensors(arrays: Sequence[np.ndarray]) -> tuple[Tensor, ...]:
-    return tuple([as_tensor(a.astype(np.int64, copy=False)) for a in arrays])
+    return tuple([owned(a.astype(np.int64, copy=False), HOST) for a in arrays])
 
 
 @public

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, DTypeError, ShapeError
+from ...core.floating import plainly
 from ...core.shapes import broadcast_shapes, items_of, normalize_axis
 from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
 from ...ir.tensor import Handle
 from ..axes.extremes import any as any_
 from ..axes.views import broadcast_to, reshape
+from ..base.common import owned
 from ..base.surface import public
 from ..build.create import zeros_like
 from ..build.join import stack
@@ -68,7 +72,7 @@ def argwhere(a: Tensor) -> Tensor:
     a = as_tensor(a)
     if not a.ndim:
         return reshape(nonzero(reshape(a, (1,)))[0], (-1, 1))[:, :0]
-    return stack(nonzero(a), 1)
+    return owned(np.stack(plainly(np.nonzero, a.numpy()), 1), a.device)
 
 
 @public

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ...core import dtypes as dt
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes
@@ -184,7 +182,7 @@ def _casts(target: Tensor, src: Any, casting: str) -> bool:
     weak = is_number(src) or isinstance(src, (list, tuple))
     if weak and casting != "unsafe" and source.kind in "iuf":
         return dt.is_inexact(target.dtype) or (dt.is_int(target.dtype) and not dt.is_float(source))
-    return bool(np.can_cast(source, target.dtype, casting))  # type: ignore[arg-type]
+    return dt.casts(source, target.dtype, casting)
 
 
 def _copied(target: Tensor, given: Tensor, mask: Any) -> Tensor:

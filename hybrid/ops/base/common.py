@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import Aval
+from ...core.aval import HOST, Aval, Device, aval
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import items_of, normalize_axis, whole
+from ...ir.door.bind import as_tensor
+from ...ir.door.context import LOCAL
 from ...ir.op import Op
 from ...ir.scalar.program import TYPE, Builder, Val
+from ...ir.tensor import new_handle
 
 __all__ = [
     "Part",
@@ -32,11 +35,22 @@ __all__ = [
     "same_infer",
     "pairs_of",
     "inferred",
+    "owned",
 ]
 
 # `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be
 # saved.
 SHAPE_ONLY = frozenset(["shape"])
+
+
+def owned(array: np.ndarray, device: Device) -> Any:
+    """A tensor of a fresh array of the host that nobody else holds: a copy only where it has to be,
+    on another device or while a mode follows data."""
+    plain = array.base is None and array.flags.c_contiguous and array.flags.writeable
+    if not plain or device is not HOST or LOCAL.mode is not None:
+        return as_tensor(array, device)
+    dtype = dt.canonical(array.dtype)
+    return new_handle(np.asarray(array, dtype), aval(array.shape, dtype))
 
 
 class Part:

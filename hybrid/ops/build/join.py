@@ -90,7 +90,7 @@ def _converted(caller: str, xs: Any, dtype: Any, casting: Any) -> list[Any]:
         return tensors
     wanted = dt.canonical(dtype)
     for tensor in tensors:
-        if not np.can_cast(tensor.dtype, wanted, casting):
+        if not dt.casts(tensor.dtype, wanted, casting):
             raise DTypeError(
                 f"{caller}: {tensor.dtype.name} does not become {wanted.name} with casting "
                 f"{casting!r}; casting='unsafe' allows all"

@@ -205,7 +205,7 @@ clone: Function = public(
 
 
 def _abs_body(algebra: Builder, operand: Val) -> Val:
-    return operand if operand.type[0] == "u" else algebra.abs(operand)
+    return operand if operand.type[0] in "ub" else algebra.abs(operand)
 
 
 abs: Function = public(
@@ -214,7 +214,7 @@ abs: Function = public(
         1,
         _abs_body,
         vjp=lambda gradient, out, operand: (multiply(gradient, sign(operand)),),
-        accepts="iuf",
+        accepts="biuf",
         reference=reference_of(np.abs),
         facts=IDEMPOTENT,
         doc="""|x|; the most negative integer stays as it is. The gradient at 0 is 0.

@@ -29,9 +29,11 @@ Function = Callable[..., Any]
 
 
 # ---- rounding
-def _rounding(name: str, prim: str, function: Callable[..., Any], doc: str) -> Op:
+def _rounding(
+    name: str, prim: str, function: Callable[..., Any], doc: str, accepts: str = "biuf"
+) -> Op:
     def reference(operand: np.ndarray) -> Any:
-        if operand.dtype.kind in "iu":
+        if operand.dtype.kind in "biu":
             return operand
         return function(operand if operand.dtype.kind == "f" else wide(operand))
 
@@ -41,7 +43,7 @@ def _rounding(name: str, prim: str, function: Callable[..., Any], doc: str) -> O
         lambda algebra, operand: algebra.op(prim, operand) if operand.type in FLOATS else operand,
         vjp=lambda gradient, out, operand: (None,),
         reference=reference,
-        accepts="iuf",
+        accepts=accepts,
         facts=IDEMPOTENT,
         doc=doc,
     )
@@ -52,7 +54,7 @@ floor: Function = public(
         "floor",
         "floor",
         np.floor,
-        """The largest integer not above x. Integers stay as they are; the gradient is zero.
+        """The largest integer not above x. Integers and bools stay; the gradient is zero.
 
         >>> hybrid.floor(hybrid.tensor([-1.5, 0.5, 2.0]))
         tensor([-2.,  0.,  2.])
@@ -65,7 +67,7 @@ ceil: Function = public(
         "ceil",
         "ceil",
         np.ceil,
-        """The smallest integer not below x. Integers stay as they are; the gradient is zero.
+        """The smallest integer not below x. Integers and bools stay; the gradient is zero.
 
         >>> hybrid.ceil(hybrid.tensor([-1.5, 0.5, 2.0]))
         tensor([-1.,  1.,  2.])
@@ -78,7 +80,7 @@ trunc: Function = public(
         "trunc",
         "trunc",
         np.trunc,
-        """x without its fraction. Integers stay as they are; the gradient is zero.
+        """x without its fraction. Integers and bools stay; the gradient is zero.
 
         >>> hybrid.trunc(hybrid.tensor([-1.5, 0.5, 2.9]))
         tensor([-1.,  0.,  2.])
@@ -88,7 +90,7 @@ trunc: Function = public(
     method=True,
 )
 _round: Function = function_of(
-    _rounding("round", "rint", np.rint, "The nearest integer, halves to even.")
+    _rounding("round", "rint", np.rint, "The nearest integer, halves to even.", "iuf")
 )
 
 

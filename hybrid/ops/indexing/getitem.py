@@ -23,6 +23,7 @@ from ...ir.door.foreign import data_of, holds_tensors
 from ...ir.tensor import Handle
 from ..axes.slices import SLICE, slice_
 from ..axes.views import broadcast_to, moveaxis, permute_dims, reshape
+from ..base.common import owned
 from ..base.surface import public
 from ..build.join import slice_set
 from ..elementwise.selection import where
@@ -59,7 +60,7 @@ def nonzero(x: Tensor) -> tuple[Tensor, ...]:
     if x.ndim == 0:
         raise ShapeError("nonzero takes at least one dimension")
     found = plainly(np.nonzero, x.numpy())
-    return tuple(as_tensor(i, x.device) for i in found)
+    return tuple([owned(places, x.device) for places in found])
 
 
 @public

@@ -24,7 +24,7 @@ from ...ir.op import NO_GRAD, HostOp, register
 from ..axes.extremes import any as any_
 from ..axes.slices import narrow
 from ..axes.views import broadcast_to, expand_dims, reshape
-from ..base.common import shapes_of
+from ..base.common import owned, shapes_of
 from ..base.surface import public
 from ..build.join import concat
 from ..elementwise.arithmetic import subtract
@@ -325,7 +325,7 @@ def _distinct(
     """The distinct values and what else was asked, on the tensor's device."""
     followed = has_gradient(x)
     found = distinct(x.numpy(), first or followed, inverse, counts, equal_nan)
-    parts = [None if part is None else as_tensor(part, x.device) for part in found]
+    parts = [None if part is None else owned(part, x.device) for part in found]
     if followed:
         parts[0] = take(reshape(x, (-1,)), parts[1])
         parts[1] = parts[1] if first else None
@@ -441,7 +441,7 @@ def _distinct_slices(
     unique_of: Any = np.unique
     parts = unique_of(plain(x.numpy()), first or followed, *others, axis, equal_nan=equal_nan)
     parts = parts if isinstance(parts, tuple) else (parts,)
-    found = [as_tensor(np.asarray(part), x.device) for part in parts]
+    found = [owned(np.asarray(part), x.device) for part in parts]
     found[0] = take(x, found[1], axis) if followed else astype(found[0], x.dtype)
     if followed and not first:
         del found[1]

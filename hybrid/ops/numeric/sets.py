@@ -18,6 +18,7 @@ from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
 from ...ir.door.foreign import rounded
 from ..axes.views import reshape
+from ..base.common import owned
 from ..base.surface import public
 from ..build.join import concat
 from ..indexing.index import take
@@ -54,7 +55,7 @@ def _found(function: Callable[..., Any], left: Any, right: Any, **more: Any) -> 
         values = np.unique(rounded(values, dtype).astype(wide))
         hosts = [rounded(host, dtype).astype(wide) for host in hosts]
     result = _taken(values, hosts, [left, right], dtype)
-    return (result, *[as_tensor(part, left.device) for part in places]) if places else result
+    return (result, *[owned(part, left.device) for part in places]) if places else result
 
 
 def _taken(

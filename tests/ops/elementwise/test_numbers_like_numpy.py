@@ -147,3 +147,12 @@ def test_ties_give_the_gradient_to_the_first():
 
 def test_questions_about_complex_numbers():
     assert not hybrid.iscomplexobj([1.0]) and hybrid.isrealobj(hybrid.arange(3))
+
+
+@pytest.mark.parametrize("name", ["abs", "floor", "ceil", "trunc"])
+def test_bools_that_need_no_rounding_stay_bools(name):
+    given = np.array([True, False])
+    want = getattr(np, name)(given)
+    for call in (getattr(hybrid, name), hybrid.function(getattr(hybrid, name))):
+        got = call(hybrid.tensor(given)).numpy()
+        assert got.dtype == want.dtype and (got == want).all()
