@@ -118,12 +118,13 @@ def narrow(
     operand: Tensor, axis: int, begin: int, size: int, step: int = 1, drop: bool = False
 ) -> Tensor:
     """`slice_` along one axis."""
-    rank = operand.ndim
+    shape = operand.shape
+    rest = len(shape) - axis - 1
     return slice_(
         operand,
-        tuple(begin if i == axis else 0 for i in range(rank)),
-        tuple(size if i == axis else d for i, d in enumerate(operand.shape)),
-        tuple(step if i == axis else 1 for i in range(rank)),
+        (*(0,) * axis, begin, *(0,) * rest),
+        (*shape[:axis], size, *shape[axis + 1 :]),
+        (*(1,) * axis, step, *(1,) * rest),
         (axis,) if drop else (),
     )
 

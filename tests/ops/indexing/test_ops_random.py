@@ -151,3 +151,19 @@ def test_empty_and_zero_dimensional() -> None:
     assert random.rand_like(hybrid.zeros(2, dtype="float16")).dtype.name == "float16"
     with pytest.raises(TypeError):
         random.rand(3, dtype="int32")
+
+
+@pytest.mark.parametrize("count", [1024, 1025, 2048, 5000])
+def test_orders_of_many_are_those_of_their_words(count):
+    """Above a thousand, positions take the place of low bits: the upper ones still decide."""
+    words = hybrid.random_bits((3, count), dtype="uint64", generator=hybrid.Generator(4)).numpy()
+    rows = hybrid.arange(count).reshape(1, count) + hybrid.zeros((3, 1), dtype="int64")
+    got = hybrid.random.permuted(rows, axis=1, generator=hybrid.Generator(4)).numpy()
+    assert (got == np.argsort(words, axis=1)).all()
+    columns = hybrid.random.permuted(rows.T, axis=0, generator=hybrid.Generator(5)).numpy()
+    assert (np.sort(columns, axis=0) == np.arange(count)[:, None]).all()
+    eager = hybrid.random.permutation(count, generator=hybrid.Generator(6)).numpy()
+    generator = hybrid.Generator(6)
+    traced = hybrid.function(lambda: hybrid.random.permutation(count, generator=generator))
+    assert (traced().numpy() == eager).all()
+    assert len({traced().numpy().tobytes() for _ in range(4)}) == 4
