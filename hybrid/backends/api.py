@@ -232,6 +232,11 @@ class Backend(ABC):
     def to_numpy(self, value: Any) -> np.ndarray:
         """The value as a NumPy array; it may share memory with the value."""
 
+    def owner(self, value: Any) -> Any:
+        """The base of a host array that owns its memory, if this backend made both and nothing
+        else can know of it; None elsewhere."""
+        return None
+
     def reader(self, aval: Aval) -> Callable[[Any], np.ndarray]:
         """What `to_numpy` does for values of that record, unseen by whatever looks at the Python of
         the program; it is kept for later reads."""

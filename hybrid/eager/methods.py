@@ -28,6 +28,7 @@ from ..ops.indexing.getitem import getitem as _getitem
 from . import shaping, transfer  # noqa: F401  (their methods are installed here)
 from .making import move
 from .tensor import Tensor
+from .writing.overwrite import overwrite_item
 
 __all__: list[str] = []
 
@@ -219,7 +220,8 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     >>> x = hybrid.zeros(4); x[1:3] = hybrid.tensor([1.0, 2.0]); x
     tensor([0., 1., 2., 0.])
     """
-    self._inplace(ops.setitem(self, key, value))
+    if not overwrite_item(self, key, value):
+        self._inplace(ops.setitem(self, key, value))
 
 
 @public(hybrid=False, operator="delitem")

@@ -24,11 +24,11 @@ from ..ir.door.exchange import capsule_of
 from ..ir.door.flat import set_tensor_class
 from ..ir.door.pending import value_of
 from ..ir.tensor import SAME, Handle, Leaf, Literal, link_view
-from .handles import broadcast, read, read_only
 from .making import finished, handle_of, move
 from .repr import html_of, text_of
 from .snapshot import copied, grad_of, link_copies, saved_array
-from .writes import LEAF_WRITTEN, write
+from .writing.handles import broadcast, read, read_only
+from .writing.writes import LEAF_WRITTEN, write
 
 if TYPE_CHECKING:
     from .typed import TensorMethods  # a stub alone: what methods.py gives the class

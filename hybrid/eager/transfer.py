@@ -20,9 +20,9 @@ from ..ir.door import bind as door
 from ..ir.door.pending import value_of
 from ..ir.tensor import Handle, new_handle
 from ..ops.base.surface import public
-from .handles import read, read_only
 from .making import move, named_device
 from .tensor import Tensor
+from .writing.handles import read, read_only
 
 __all__: list[str] = []
 

@@ -18,7 +18,7 @@ from ..eager.create import asarray, tensor
 from ..eager.making import named_device
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor
-from ..eager.writes import become
+from ..eager.writing.writes import become
 from ..ir.door.context import LOCAL, STATE
 from ..ir.mode import bump
 from ..ir.tensor import Handle

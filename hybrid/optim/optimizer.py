@@ -18,7 +18,7 @@ from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..eager.create import tensor
 from ..eager.snapshot import Saved, frozen, must_map
 from ..eager.tensor import Tensor
-from ..eager.writes import become, put_results
+from ..eager.writing.writes import become, put_results
 from ..ir.door import bind as door
 from ..ir.door.together import together
 from ..ir.mode import bump

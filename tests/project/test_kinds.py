@@ -37,7 +37,6 @@ FOREIGN = {
     # the user's names and arguments
     ("__main__.py", "args.command"),
     ("core/spelling.py", "keyword"),
-    ("eager/methods.py", "p.name"),
     ("ir/door/arguments.py", "name"),
     ("ir/door/arguments.py", "value"),
     ("ir/door/guard.py", "n"),

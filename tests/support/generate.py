@@ -83,7 +83,7 @@ class Random:
             n = make_node(op, params, ins)
             if op.kind in ("map", "row"):
                 traits(n)  # some bodies take fewer dtypes than the record says
-        except (HybridError, ValueError, TypeError, IndexError):
+        except (HybridError, ValueError, TypeError, LookupError):
             return False
         if sum(v.aval.size for v in n.outputs) > 4096:
             return False

@@ -43,6 +43,9 @@ class CpuBackend(Backend):
     def empty(self, aval: Aval) -> np.ndarray:
         return alloc.empty(aval)
 
+    def owner(self, value: Any) -> Any:
+        return value.base if alloc.is_block(value.base) else None
+
     def trim(self) -> None:
         alloc.trim()
         trim_heap()

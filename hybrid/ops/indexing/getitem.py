@@ -332,6 +332,12 @@ def reshape_view(out: Tensor, operand: Tensor) -> Tensor:
     return out if out is not operand else slice_(operand, (0,) * operand.ndim, operand.shape)
 
 
+def box_of(x: Tensor, key: Any) -> tuple[Resolved, Ints | None] | None:
+    """What makes the slice that a basic key is, and the shape it then gets; None for other keys."""
+    parts = _parts(key)
+    return None if parts is None else _SLICES.get((x._a, parts)) or _slice(x, key, parts)
+
+
 # ---- functional writes
 def _lone_mask(operand: Tensor, key: Any) -> Tensor | None:
     mask = key[0] if isinstance(key, tuple) and len(key) == 1 else key

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import ShapeError
-from ..ir.door import bind as door
-from ..ir.tensor import Alias
+from ...core.errors import ShapeError
+from ...ir.door import bind as door
+from ...ir.tensor import Alias
 
 __all__ = [
     "read",

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..autograd.backward import stop_gradient
-from ..core.aval import Aval
-from ..core.errors import HybridError
-from ..ir.door import bind as door
-from ..ir.door.busy import put_values
-from ..ir.door.pending import shared, value_of
-from ..ir.op import ViewOp
-from ..ir.tensor import SAME, Alias, Leaf, Literal, new_handle
+from ...autograd.backward import stop_gradient
+from ...core.aval import Aval
+from ...core.errors import HybridError
+from ...ir.door import bind as door
+from ...ir.door.busy import put_values
+from ...ir.door.pending import shared, value_of
+from ...ir.op import ViewOp
+from ...ir.tensor import SAME, Alias, Leaf, Literal, new_handle
 from .handles import followers
+from .overwrite import overwrite_view
 
 __all__ = ["LEAF_WRITTEN", "put_results", "become", "write"]
 
@@ -31,6 +32,9 @@ def write(handle: Any, written: Any, node: Any, follow: bool = True) -> None:
     """A handle takes the value of `written` and a tape node, and so do its base when it is a view
     and its live views; gradients follow the value into a base if asked."""
     target, alias = handle, getattr(handle, "_x", None)
+    if type(alias) is Alias and alias.base is not None and node is None:
+        if overwrite_view(handle, written):
+            return
     while type(alias) is Alias and alias.base is not None:  # a view of a view of ...
         if door.LOCAL.mode is not None:
             door.LOCAL.mode.on_box(target)

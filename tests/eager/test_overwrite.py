@@ -1,0 +1,228 @@
+"""Item assignment into a tensor's own memory: nothing else may see it, and all views do."""
+
+import copy
+import random
+import threading
+
+import numpy as np
+import pytest
+
+import hybrid as hb
+
+SHAPE = (40, 50)  # large enough to be written in place
+LARGE = (600, 600)  # in a block of its own
+
+
+def address(x):
+    return x._v.__array_interface__["data"][0]
+
+
+def numbers(shape=SHAPE):
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+WRITES = {
+    "an element": lambda x, row: x.__setitem__((3, 4), -1.0),
+    "a row": lambda x, row: x.__setitem__(5, -2.0),
+    "a row of values": lambda x, row: x.__setitem__(5, np.arange(x.shape[1], dtype="f4")),
+    "a column": lambda x, row: x.__setitem__((slice(None), 2), 7),
+    "a box": lambda x, row: x.__setitem__((slice(1, 4), slice(None, None, -3)), 2.5),
+    "new axes": lambda x, row: x.__setitem__((None, 2), x[None, 7]),
+    "what overlaps": lambda x, row: x.__setitem__((0, slice(1, None)), x[0, :-1]),
+    "in place": lambda x, row: x.__setitem__(3, x[3].__iadd__(1.0)),
+    "a view": lambda x, row: row.__setitem__(slice(None), 4.0),
+    "an element of a view": lambda x, row: row.__setitem__(1, 4.0),
+    "through a shape": lambda x, row: x.reshape(-1).__setitem__(slice(None, None, 99), 8.0),
+    "through a transpose": lambda x, row: x.T.__setitem__((2, slice(3, 9)), 8.0),
+    "through two": lambda x, row: x[2:9].T.__setitem__((2, slice(3, 5)), 8.0),
+}
+
+
+@pytest.mark.parametrize("shape", [SHAPE, LARGE])
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("viewed", [False, True])
+def test_a_part_is_written_where_it_is(name, viewed, shape):
+    x, mirror = hb.tensor(numbers(shape)), numbers(shape)
+    x[0, 0] = 0.0  # whatever made it
+    row, theirs = (x[9], mirror[9]) if viewed or "view" in name else (None, None)
+    before = address(x)
+    WRITES[name](x, row)
+    WRITES[name](mirror, theirs)
+    assert address(x) == before
+    assert (x.numpy() == mirror).all()
+    assert row is None or (row.numpy() == theirs).all()
+
+
+HOLDERS = {
+    "an array": lambda x: np.asarray(x),
+    "a part of an array": lambda x: x.numpy()[3:],
+    "a buffer": lambda x: memoryview(x.numpy()),
+    "a list of values": lambda x: [x._v],
+    "another library": lambda x: np.from_dlpack(x),
+    "the tape": lambda x: x * hb.ones(SHAPE, requires_grad=True),
+    "a snapshot": lambda x: copy.deepcopy({"x": x}),
+    "a part of the memory": lambda x: x._v[2:3],
+    "a part of a view": lambda x: (x[2:5], x[2:5]._v),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+@pytest.mark.parametrize("write", ["an element", "a row", "through two"])
+def test_who_holds_a_value_keeps_it(name, write):
+    x = hb.tensor(numbers())
+    x[0, 0] = 0.0
+    held = HOLDERS[name](x)
+    WRITES[write](x, None)
+    if name == "the tape":
+        leaf = hb.ones(SHAPE, requires_grad=True)
+        y, old = (x * leaf).sum(), x.numpy().copy()
+        WRITES["a column"](x, None)
+        y.backward()
+        assert (leaf.grad.numpy() == old).all()
+    elif name == "a snapshot":
+        assert (held["x"].numpy() == numbers()).all()
+    elif name == "a part of a view":
+        assert (held[1] == numbers()[2:5]).all()
+        assert (held[0].numpy() == x.numpy()[2:5]).all()
+    elif name == "a part of the memory":
+        assert (held == numbers()[2:3]).all()
+    else:
+        given = np.asarray(held[0] if isinstance(held, list) else held)
+        assert (given == numbers()[-len(given) :]).all()
+
+
+def test_parameters_and_detached_tensors():
+    p = hb.tensor(numbers(), requires_grad=True)
+    with pytest.raises(hb.HybridError):
+        p[3] = 0.0
+    with hb.no_grad():
+        p[0, 0] = 0.0
+        before = address(p)
+        p[3] = 5.0
+    assert address(p) == before and p.requires_grad and p[3, 1].item() == 5.0
+    q = p.detach()
+    q[4] = 6.0
+    assert p[4, 1].item() == 6.0 and q[4, 1].item() == 6.0
+    y = p * 2.0
+    y[1] = 0.0
+    y.sum().backward()
+    assert (p.grad.numpy()[1] == 0).all() and (p.grad.numpy()[2] == 2).all()
+
+
+def test_what_is_lent_is_not_written():
+    array = numbers()
+    array.flags.writeable = False
+    x = hb.asarray(array)
+    x[3] = 0.0
+    assert (array == numbers()).all() and (x[3].numpy() == 0).all()
+    for count in (50, 5000):
+        y = hb.broadcast_to(hb.ones(count) * 1.0, (40, count))
+        with pytest.raises(hb.HybridError):
+            y[3] = 0.0
+    z = hb.zeros(SHAPE)
+    z[3] = 1.0
+    assert (hb.zeros(SHAPE).numpy() == 0).all()
+
+
+def test_parts_of_complex_tensors():
+    x = hb.tensor(numbers() + 1j)
+    x[0, 0] = 0j
+    before = address(x)
+    x.real[3] = 5.0
+    x.imag[:, 2] = 6.0
+    x[1, 1] = 2 - 3j
+    mirror = numbers() + 1j
+    mirror[0, 0], mirror.real[3], mirror.imag[:, 2], mirror[1, 1] = 0, 5.0, 6.0, 2 - 3j
+    assert (x.numpy() == mirror).all() and address(x) == before
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8", "uint64", "bool"])
+def test_values_take_the_dtype(dtype):
+    x, y = hb.zeros((200, 90), dtype=dtype), hb.zeros(4, dtype=dtype)
+    for given in (1, hb.ones(1), np.float32(1), np.ones(1), [1]):
+        for target in (x, y):
+            target[3] = given if not isinstance(given, (list, np.ndarray)) else given[0]
+        assert x[3, 5].item() == y[3].item() == 1
+    for wrong in ([1, 2], hb.ones(91)):
+        with pytest.raises(hb.ShapeError):
+            x[3] = wrong
+    if dtype == "int8":
+        with pytest.raises(OverflowError):
+            x[3] = 1000
+        with pytest.raises(OverflowError):
+            x[3] = np.float32("nan")
+
+
+def parts(rng, shape):
+    """A random basic key, without its axes of size 0."""
+    key = []
+    for extent in shape:
+        kind = rng.randrange(3)
+        if kind == 0:
+            key.append(rng.randrange(-extent, extent))
+        elif kind == 1:
+            key.append(slice(None))
+        else:
+            low = rng.randrange(extent)
+            high = rng.randrange(low, extent) + 1
+            key.append(slice(low, high, rng.choice([1, 2])))
+    return tuple(key[: rng.randrange(1, len(key) + 1)])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_views_and_writes_are_numpys(seed):
+    rng = random.Random(seed)
+    shape = rng.choice([(30, 60), (7, 20, 15), (5000,), (700, 500)])
+    pairs, kept = [(hb.tensor(numbers(shape)), numbers(shape))], []
+    for number in range(60):
+        x, mirror = rng.choice(pairs)
+        kind = rng.randrange(8)
+        if kind == 0 and mirror.ndim:
+            key = parts(rng, mirror.shape)
+            made = x[key], mirror[key]
+            if isinstance(made[1], np.ndarray) and made[1].ndim:
+                pairs.append(made)
+        elif kind == 1:
+            pairs.append((x.T, mirror.T))
+        elif kind == 2 and len(pairs) > 2:
+            del pairs[rng.randrange(1, len(pairs))]
+        elif kind == 3:
+            kept.append((x.numpy(), mirror.copy()))
+        elif kind == 4 and kept:
+            kept.pop()
+        elif kind == 5:
+            x += 1.0
+            mirror += 1.0
+        else:
+            key = parts(rng, mirror.shape)
+            value = float(number)
+            if rng.random() < 0.3:
+                value = mirror[key] * 2
+            x[key] = value
+            mirror[key] = value
+        del x, mirror
+        for ours, theirs in pairs:
+            assert (ours.numpy() == theirs).all()
+        for ours, theirs in kept:
+            assert (ours == theirs).all()
+
+
+def test_readers_in_other_threads_see_whole_writes():
+    x, wrong, done = hb.zeros((500, 400)), [], []
+    rows = hb.ones((50, 400))
+
+    def read():
+        while not done:
+            seen = (x[7:57] + 0.0).numpy()
+            if seen.min() != seen.max():
+                wrong.append((seen.min(), seen.max()))
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        x[7:57] = rows * float(number)
+    done.append(1)
+    for thread in threads:
+        thread.join()
+    assert not wrong
