@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["cases", "untimed", "scope"]
+__all__ = ["ITEMS", "cases", "untimed", "scope"]
 
 
 def _lines(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
@@ -233,6 +233,17 @@ RANDOM = {
     "100": "choice",
 }
 TAKEN = {"a": "permutation permuted"}  # the same, without size=
+# reads and writes of items of a matrix
+ITEMS = {
+    "x[i,j]": "Z.__getitem__((7, 5))",
+    "x[i]": "Z.__getitem__(7)",
+    "x[i,j]=1": "Z.__setitem__((7, 5), 1.0)",
+    "x[i]=1": "Z.__setitem__(7, 1.0)",
+    "x[i]=row": "Z.__setitem__(7, t)",
+    "x[:,j]=1": "Z.__setitem__((slice(None), 7), 1.0)",
+    "x[rows]=1": "Z.__setitem__([3, 9, 4], 1.0)",
+    "x[i]+=1": "Z.__setitem__(7, Z[7].__iadd__(1.0))",
+}
 UNTIMED = {
     "it says something of types or shapes": """broadcast_shapes can_cast finfo iinfo
         isdtype isscalar promote_types result_type""",
@@ -263,7 +274,7 @@ def cases() -> dict[str, str]:
     for suffix, calls in OTHERS.items():
         for given, names in calls.items():
             made |= {f"{name} {suffix}": f"xp.{name}({given})" for name in names.split()}
-    return made
+    return made | ITEMS
 
 
 def untimed() -> dict[str, str]:

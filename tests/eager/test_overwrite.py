@@ -21,6 +21,13 @@ def numbers(shape=SHAPE):
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
 
+ROWS = np.array([3, -1, 3, 7])  # one of them twice
+
+
+def VALUES(width):  # noqa: N802
+    return np.arange(4 * width, dtype=np.float32).reshape(4, width)
+
+
 WRITES = {
     "an element": lambda x, row: x.__setitem__((3, 4), -1.0),
     "a row": lambda x, row: x.__setitem__(5, -2.0),
@@ -32,6 +39,11 @@ WRITES = {
     "in place": lambda x, row: x.__setitem__(3, x[3].__iadd__(1.0)),
     "a view": lambda x, row: row.__setitem__(slice(None), 4.0),
     "an element of a view": lambda x, row: row.__setitem__(1, 4.0),
+    "a number of NumPy": lambda x, row: x.__setitem__((np.int64(3), np.uint8(4)), 5.0),
+    "rows": lambda x, row: x.__setitem__(ROWS, 3.0),
+    "rows of values": lambda x, row: x.__setitem__((ROWS,), VALUES(x.shape[1])),
+    "rows of one": lambda x, row: x.__setitem__(ROWS, x[4]),
+    "a list of rows": lambda x, row: x.T.__setitem__([7, -1], 2.0),
     "through a shape": lambda x, row: x.reshape(-1).__setitem__(slice(None, None, 99), 8.0),
     "through a transpose": lambda x, row: x.T.__setitem__((2, slice(3, 9)), 8.0),
     "through two": lambda x, row: x[2:9].T.__setitem__((2, slice(3, 5)), 8.0),
@@ -151,6 +163,27 @@ def test_values_take_the_dtype(dtype):
             x[3] = 1000
         with pytest.raises(OverflowError):
             x[3] = np.float32("nan")
+
+
+def test_integers_that_tensors_hold():
+    x, mirror = hb.tensor(numbers((90, 80))), numbers((90, 80))
+    x[0, 0] = 0.0
+    before, place = address(x), hb.tensor(3)
+    x[place] = 1.0
+    x[hb.tensor(5), 4] = 2.0
+    x[hb.tensor([8, -2, 8])] = hb.tensor([[1.0], [2.0], [3.0]])
+    mirror[0, 0], mirror[3], mirror[5, 4], mirror[8], mirror[-2] = 0.0, 1.0, 2.0, 3.0, 2.0
+    assert (x.numpy() == mirror).all() and address(x) == before
+    line = hb.zeros(5000)
+    line[[1, -1, 4999]] = hb.tensor([1.0, 2.0, 3.0])
+    assert line.numpy()[[1, -1]].tolist() == [1.0, 3.0]
+    for key in ([91], [-91], hb.tensor(90), np.int64(-91)):
+        with pytest.raises(IndexError):
+            x[key] = 1.0
+    with pytest.raises(hb.ShapeError):
+        x[[1, 2]] = hb.ones(3, 80)
+    x[True] = 0.0
+    assert x.numpy().max() == 0.0
 
 
 def parts(rng, shape):

@@ -7,6 +7,7 @@ between and none read while a piece is written; whoever holds an old value keeps
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ from ...core.aval import HOST
 from ...ir.door import bind as door
 from ...ir.door.busy import is_busy
 from ...ir.door.pending import COLLECTING
-from ...ir.tensor import SAME, Alias, Leaf
+from ...ir.tensor import SAME, Alias, Handle, Leaf
 from ...ops.indexing.getitem import box_of
 
 __all__ = ["overwrite_item", "overwrite_view"]
@@ -27,6 +28,8 @@ __all__ = ["overwrite_item", "overwrite_view"]
 PIECE = 500  # elements up to which NumPy keeps the GIL while it copies
 SHARE = 8  # of a tensor: a larger part is sooner written with the rest
 VIEWS = 8  # that are looked at
+ROWS = 128  # a tensor of so many elements for each row is sooner made anew
+_BASIC = frozenset([int, slice, type(None), type(...)])
 _ALL = repeat(...)
 _SET: Any = operator.setitem  # which runs no Python, as the dispatcher of `np.copyto` does
 
@@ -44,17 +47,55 @@ def overwrite_item(tensor: Any, key: Any, value: Any) -> bool:
     family = _family(tensor)
     if family is None or isinstance(value, np.floating):  # which may not fit integers
         return False
-    found = box_of(tensor, key)
-    if found is None:
-        return False
-    record = tensor._a
+    found, record = box_of(tensor, key), tensor._a
+    rows = _rows_of(record.shape, key) if found is None else None
+    if found is None and rows is None:
+        found = box_of(tensor, _with_numbers(key))
+        if found is None:
+            return False
     stored = door.store(value, record.dtype, record.device)
     if stored._node is not None or stored._a.device is not HOST:
         return False
+    if found is None:
+        return _rows_written(family, tensor, rows or [], stored)
     box = found[0].kernel(tensor._v)
     if found[1] is not None:
         box = box.reshape(found[1])
     return _written(family, box, stored)
+
+
+def _whole(item: Any) -> np.ndarray | None:
+    """An item of a key that is an integer, or an array of them, on the host."""
+    if isinstance(item, Handle):
+        item = item._v if item._a.device is HOST else None
+    elif type(item) is list and set(map(type, item)) == {int}:
+        item = np.array(item)
+    if not isinstance(item, (np.ndarray, np.integer)) or item.dtype.kind not in "iu":
+        return None
+    return np.asarray(item)
+
+
+def _with_numbers(key: Any) -> Any:
+    """A key in which integers of NumPy and of tensors are numbers, which make the same box."""
+    items = key if type(key) is tuple else (key,)
+    found = [None if type(item) in _BASIC else _whole(item) for item in items]
+    return tuple([i if n is None or n.ndim else int(n) for i, n in zip(items, found)])
+
+
+def _rows_of(shape: tuple[int, ...], key: Any) -> list[int] | None:
+    """The rows of a key that is a line of integers; None for others, and where there are so many
+    that the tensor is sooner made anew."""
+    if type(key) is tuple and len(key) == 1:
+        (key,) = key
+    if type(key) is tuple or type(key) in _BASIC or not shape:
+        return None
+    line = _whole(key)
+    if line is None or line.ndim != 1 or not 0 < line.size * ROWS < math.prod(shape):
+        return None
+    if line.min() < -shape[0] or line.max() >= shape[0]:
+        return None
+    rows: list[int] = line.tolist()
+    return rows
 
 
 def overwrite_view(view: Any, written: Any) -> bool:
@@ -103,20 +144,40 @@ def _follow(tensor: Any, family: list[Any]) -> bool:
 
 def _written(family: list[Any], box: np.ndarray, stored: Any) -> bool:
     """Write into a box, an array that only the caller has, of the memory of a family."""
-    source, size = stored._v, box.size
+    size = box.size
     if size > PIECE and size > family[0]._a.size // SHARE:
         return False
+    source = _source(stored, box.dtype, box.base)
     if source.ndim and not _fits(source.shape, box.shape):
         return False
-    if source.dtype != box.dtype or box.base is source or box.base is source.base:
-        source = source.astype(box.dtype)
     if size <= PIECE:
-        return _copied(family, box, [box], [source])
+        return _copied(family, 0, [box], [source])
     if not source.ndim:
-        return _copied(family, box, _parts(box), repeat(source))
+        return _copied(family, 1, _parts(box), repeat(source))
     if source.shape != box.shape:
         source = np.broadcast_to(source, box.shape)
-    return _copied(family, box, _parts(box), _parts(source))
+    return _copied(family, 1, _parts(box), _parts(source))
+
+
+def _rows_written(family: list[Any], tensor: Any, rows: list[int], stored: Any) -> bool:
+    """Write rows of a tensor, one after the other."""
+    shape = (len(rows), *tensor._a.shape[1:])
+    source = _source(stored, tensor._v.dtype, family[0]._v)
+    if source.ndim and not _fits(source.shape, shape):
+        return False
+    places = _parts_of_rows(tensor._v, rows)
+    if not source.ndim:
+        return _copied(family, 0, places, repeat(source))
+    source = np.broadcast_to(source, shape)
+    return _copied(family, 0, places, _parts_of_rows(source, range(len(rows))))
+
+
+def _source(stored: Any, dtype: np.dtype, memory: Any) -> np.ndarray:
+    """The value of `stored` in a dtype, apart from some memory."""
+    source: np.ndarray = stored._v
+    if source.dtype != dtype or memory is source or memory is source.base:
+        source = source.astype(dtype)
+    return source
 
 
 def _parts(array: np.ndarray) -> list[np.ndarray]:
@@ -128,17 +189,23 @@ def _parts(array: np.ndarray) -> list[np.ndarray]:
     return [array[i : i + step] for i in range(0, len(array), step)]
 
 
+def _parts_of_rows(array: np.ndarray, rows: Sequence[int]) -> list[np.ndarray]:
+    if math.prod(array.shape[1:]) > PIECE:
+        return [part for row in rows for part in _parts(array[row])]
+    if array.ndim > 1:
+        return [array[row] for row in rows]
+    return [array[row : row + 1 or None] for row in rows]
+
+
 def _copied(
-    family: list[Any], box: np.ndarray, places: list[np.ndarray], sources: Iterable[np.ndarray]
+    family: list[Any], others: int, places: list[np.ndarray], sources: Iterable[np.ndarray]
 ) -> bool:
-    """Copy where the base and the views of a family, this box and its parts are all that see the
-    memory.  Every local name that holds an array here counts."""
-    memory: Any = box.base
+    """Copy where the base and the views of a family, the places and so many other arrays are all
+    that see the memory.  Every local name that holds an array here counts."""
+    memory: Any = places[0].base
     if family[0]._v is not memory or not memory.flags.writeable:
         return False
-    # the handles and views, the box and its parts, and the name `memory`
-    parts = 0 if places[0] is box else len(places)
-    objects, wanted = [memory], [_LISTED + len(family) + parts + 2]
+    objects, wanted = [memory], [_LISTED + len(family) + len(places) + others + 1]
     if memory.base is not None:
         owner = door.backend_of(HOST).owner(memory)
         objects.append(owner)
