@@ -30,7 +30,7 @@ SHARE = 8  # of a tensor: a larger part is sooner written with the rest
 VIEWS = 8  # that are looked at
 ROWS = 128  # a tensor of so many elements for each row is sooner made anew
 _BASIC = frozenset([int, slice, type(None), type(...)])
-_ALL = repeat(...)
+_ALL, _VALUE = repeat(...), operator.attrgetter("_v")
 _SET: Any = operator.setitem  # which runs no Python, as the dispatcher of `np.copyto` does
 
 
@@ -203,9 +203,15 @@ def _copied(
     """Copy where the base and the views of a family, the places and so many other arrays are all
     that see the memory.  Every local name that holds an array here counts."""
     memory: Any = places[0].base
-    if family[0]._v is not memory or not memory.flags.writeable:
+    objects = [member._v for member in family]
+    direct = sum([value is memory for value in objects])
+    if objects[0] is not memory or not memory.flags.writeable:
         return False
-    objects, wanted = [memory], [_LISTED + len(family) + len(places) + others + 1]
+    if not all([value is memory or value.base is memory for value in objects]):
+        return False
+    # the list, the handles, the views, the places and others, and the name `memory`
+    seen = _LISTED - 1 + direct + len(family) + len(places) + others + 1
+    wanted = [seen if value is memory else _LISTED + 1 for value in objects]
     if memory.base is not None:
         owner = door.backend_of(HOST).owner(memory)
         objects.append(owner)
@@ -214,13 +220,8 @@ def _copied(
             return False
     elif not memory.flags.owndata:
         return False
-    if len(family) > 1:
-        views = [member._v for member in family if member._v is not memory]
-        objects += views
-        wanted += [_LISTED + 2] * len(views)  # a handle, and the list `views`
-        if not all([view.base is memory for view in views]):
-            return False
-    proven = map(all, [_counts(objects, wanted)])
+    known = map(operator.is_, map(_VALUE, family), objects)
+    proven = map(all, [chain(known, _counts(objects, wanted))])
     written = map(_SET, chain.from_iterable(compress([places], proven)), _ALL, sources)
     return bool(list(written))
 
