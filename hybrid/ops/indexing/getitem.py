@@ -246,21 +246,21 @@ _SLICES: dict[Any, tuple[Resolved, Ints | None]] = {}  # by the record of a tens
 FAST.extend((_PLANS, _SLICES))
 
 
+_WHOLE = frozenset([int, type(None)])
+
+
 def _part(item: Any) -> Any:
     """One item of a basic key in hashable form;
     Ellipsis (as a mark: not basic) for anything else."""
     kind = type(item)
     if kind is int or item is None:
         return item
-    if kind is not slice:
-        return Ellipsis
-    start, stop, step = part = item.start, item.stop, item.step
-    whole_numbers = (
-        (start is None or type(start) is int)
-        and (stop is None or type(stop) is int)
-        and (step is None or type(step) is int)
-    )
-    return part if whole_numbers else Ellipsis
+    if kind is slice:
+        part = item.start, item.stop, item.step
+        if not _WHOLE.issuperset(map(type, part)):
+            part = tuple([_part(bound) for bound in part])
+        return Ellipsis if Ellipsis in part else part
+    return int(item) if issubclass(kind, np.integer) else Ellipsis
 
 
 def _parts(key: Any) -> tuple[Any, ...] | None:
