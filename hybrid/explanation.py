@@ -136,6 +136,9 @@ def _annotated(fn: Function, states: list[SignatureState]) -> list[SourceLine]:
         file = inspect.getsourcefile(fn.fn) or ""
     except (OSError, TypeError):
         return []
+    name = getattr(getattr(inspect.unwrap(fn.fn), "__code__", None), "co_name", "")
+    if name.isidentifier() and f"def {name}" not in "".join(source):
+        return []  # of CPython 3.13 the program of `python -c`, for all that `exec` made
     first = max(first, 1)
     last = first + len(source) - 1
     native: dict[int, dict[str, None]] = {}

@@ -38,6 +38,7 @@ __all__ = [
     "give_back",
     "take_back",
     "PENDING",
+    "inside",
     "ROUNDS",
     "TRIP",
     "ARRIVE",
@@ -137,7 +138,7 @@ def critical(function: Call) -> Call:
     return function
 
 
-def _inside(frame: types.FrameType | None) -> bool:
+def inside(frame: types.FrameType | None) -> bool:
     """Whether a critical frame is met before user code: user code that hybrid calls is not
     critical, whoever waits below it."""
     while frame is not None:
@@ -159,7 +160,7 @@ def _arrived(number: int, frame: types.FrameType | None) -> Any:
     """Stands in for a user's handler."""
     if frame is not None and frame.f_lasti <= _BEGINS.get(frame.f_code, -1):
         return TRIP[[number]]
-    if _inside(frame):
+    if inside(frame):
         if number not in PENDING:  # as a system that counts no signals: once is enough
             PENDING.append(number)
         return None

@@ -66,7 +66,8 @@ def _spectrum(operand: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues and vectors of the matrix in a lower triangle."""
     if np.isfinite(operand).all():
         with suppress(np.linalg.LinAlgError):
-            return np.linalg.eigh(plain(operand))
+            values, vectors = np.linalg.eigh(plain(operand))
+            return values, vectors
     raise LinAlgError("multivariate_normal: the covariance has elements that are not finite")
 
 

@@ -254,7 +254,8 @@ class _Writer:
         self._head()
         self._write({leaving.at: leaving for leaving in exits})
         parameters = [_name(variable) for variable in self.takes]
-        used = [s.arg for s in self.steps if s.name in _LOCALS and s.arg not in self.cells]
+        named = [s.arg for s in self.steps if s.name in _LOCALS and type(s.arg) is str]
+        used = [name for name in named if name not in self.cells]
         variables = tuple(dict.fromkeys((*parameters, *used)))
         deepest = max((len(self.cuts[s].slots) + len(self.given[s]) for s in self.ends), default=0)
         made, origin = assemble(

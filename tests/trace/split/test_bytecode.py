@@ -85,7 +85,18 @@ def constants(a, b):
     return ("big" if a > b and a != 3 else "small", 1, a and b, None if a else b), a < 2 < b < 9
 
 
+def _around(step):
+    def handed_on(a, b):
+        """A variable of a function around goes on to one inside."""
+        total = step(a)
+        inner = lambda y: step(y) + b  # noqa: E731
+        return total, inner(a), inner(b)
+
+    return handed_on
+
+
 CASES = [
+    _around(lambda x: x + 1),
     *(straight, branches, loops, comprehensions, bound_inside, shared, methods, constants),
 ]
 

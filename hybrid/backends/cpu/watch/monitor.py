@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, CodeType, FrameType, MethodDescriptorType
 from typing import Any
 
-from ....core.signals import PENDING, TRIP, critical
+from ....core.signals import PENDING, TRIP, critical, inside
 
 __all__ = ["ASIDE", "Monitor"]
 
@@ -115,7 +115,8 @@ class Monitor:
             if state[0] == ASIDE and threading.get_ident() == self._thread:
                 state[0] = 0  # what hooks do is none of the program
                 result = tell(sys._getframe(1), *given)
-            if PENDING:  # signals that arrived here meet the program
+            # signals that arrived here meet the program, where it is the program that runs
+            if PENDING and not inside(sys._getframe(1)):
                 numbers = PENDING[:]
                 del PENDING[:]
                 TRIP[numbers]
