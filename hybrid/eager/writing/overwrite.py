@@ -121,7 +121,7 @@ def overwrite_view(view: Any, written: Any) -> bool:
 def _family(tensor: Any) -> list[Any] | None:
     """The base of a tensor and the live views of that, which see one memory and have no gradient;
     None where a write has to go another way."""
-    if COLLECTING or door.LOCAL.mode is not None:
+    if COLLECTING or door.LOCAL.mode is not None or tensor._a.device is not HOST:
         return None
     alias = getattr(tensor, "_x", None)
     if alias is None:
