@@ -160,11 +160,15 @@ def _loop(
         found = ufunc.resolve_dtypes(
             (*told, *(None,) * ufunc.nout), signature=signature, casting=call.casting
         )
-    except TypeError as error:
+    except TypeError:
         if dt.bfloat16 not in (dtype, *told) or not dt.is_float(
             dtype
         ):  # that NumPy has no loops of
-            raise DTypeError(f"{call.name}: {error}") from None
+            given = " and ".join([getattr(kind, "name", "") or kind.__name__ for kind in told])
+            raise DTypeError(
+                f"{call.name} does not give {dtype.name} of {given} with casting={call.casting!r}; "
+                "convert the operands or the result with .astype"
+            ) from None
         found = (dtype,) * len(signature)
     operands = [in_dtype(value, d) for value, d in zip(inputs, found)]
     return tuple(operands), found[ufunc.nin :]
