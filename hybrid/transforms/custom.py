@@ -18,7 +18,7 @@ from ..autograd.tape import PseudoOp, alias, link, owner
 from ..core import dtypes as dt
 from ..core import trees
 from ..core.errors import ArgumentError, HybridError, ShapeError, shape_text
-from ..core.shapes import whole
+from ..core.shapes import items_of, whole
 from ..ir.door import bind as door
 from ..ir.door.arguments import described
 from ..ir.tensor import Handle
@@ -95,7 +95,9 @@ class _Custom:
         need_callable(self.kind, fun)
         self.fun = fun
         self.name: str = getattr(fun, "__name__", self.kind)
-        self.fixed = [whole(k, "nondiff_argnums") for k in nondiff_argnums]
+        self.fixed = [
+            whole(k, "nondiff_argnums") for k in items_of(nondiff_argnums, "nondiff_argnums")
+        ]
         functools.update_wrapper(self, fun, updated=())
 
     def __get__(self, instance: Any, kind: Any = None) -> Any:

@@ -251,7 +251,7 @@ def run_call(number: int) -> tuple[str, str, str, str] | None:
     return None
 
 
-ADDRESS = re.compile(r"0x[0-9a-f]+")
+ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 ONCE = {"manual_seed", "seed", "set_num_threads", "num_threads", "compare", "inspect", "profile"}
 
 

@@ -55,6 +55,7 @@ MESSAGES = [
     (lambda: nn.Dropout(0.5, np.ones(2)), ValueError, "Dropout: inplace .*True or False"),
     (lambda: hb.nextafter(hb.ones(2), hb.ones(3)), ValueError, "nextafter: shapes .* broadcast"),
     (lambda: hb.einsum(X, X), TypeError, "einsum: a tensor is in the place of a list of labels"),
+    (lambda: hb.custom_jvp(len, len), ValueError, "nondiff_argnums is .*a list or a tuple"),
     (lambda: hb.einsum(), TypeError, "einsum.* missing a required argument: 'spec'"),
     (lambda: hb.rand(3, generator=3), TypeError, "generator is 3: it takes a hybrid.Generator"),
     (lambda: hb.dropout(X, generator="a"), TypeError, "generator is 'a'.*hybrid.Generator"),

@@ -273,7 +273,7 @@ def polyder(p: Any, m: int = 1) -> Tensor:
     """
     order = _order("polyder", m)
     (found,) = _coefficients("polyder", p)
-    for _ in range(order):
+    for _ in range(min(order, found.shape[0] + 1)):  # then there are none left
         size = max(found.shape[0] - 1, 0)
         powers = arange(size, 0, -1, device=found.device)
         found = multiply(narrow(found, 0, 0, size), powers)

@@ -196,3 +196,8 @@ def test_division_by_no_coefficients():
     for left, right in (([], [1.0]), ([1.0], []), ([], [])):
         with pytest.raises(hybrid.ShapeError, match="polydiv takes coefficients"):
             hybrid.polydiv(hybrid.tensor(left), hybrid.tensor(right))
+
+
+def test_more_derivatives_than_coefficients():
+    """The number of steps is that of coefficients."""
+    assert hybrid.polyder([1.0, 2.0, 3.0], 2**70).shape == (0,)
