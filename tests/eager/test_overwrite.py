@@ -24,7 +24,7 @@ def numbers(shape=SHAPE):
 ROWS = np.array([3, -1, 3, 7])  # one of them twice
 
 
-def VALUES(width):  # noqa: N802
+def values_of(width):
     return np.arange(4 * width, dtype=np.float32).reshape(4, width)
 
 
@@ -41,7 +41,7 @@ WRITES = {
     "an element of a view": lambda x, row: row.__setitem__(1, 4.0),
     "a number of NumPy": lambda x, row: x.__setitem__((np.int64(3), np.uint8(4)), 5.0),
     "rows": lambda x, row: x.__setitem__(ROWS, 3.0),
-    "rows of values": lambda x, row: x.__setitem__((ROWS,), VALUES(x.shape[1])),
+    "rows of values": lambda x, row: x.__setitem__((ROWS,), values_of(x.shape[1])),
     "rows of one": lambda x, row: x.__setitem__(ROWS, x[4]),
     "a list of rows": lambda x, row: x.T.__setitem__([7, -1], 2.0),
     "through a shape": lambda x, row: x.reshape(-1).__setitem__(slice(None, None, 99), 8.0),

@@ -287,7 +287,7 @@ def _otherwise(
     inputs: tuple[Any, ...],
 ) -> Any:
     """A call of a flat function with more than operands."""
-    if where is None and dtype is None:
+    if where is None and dtype is None and casting is None:
         return into(out, function(*inputs))
     told = {"out": out, "where": where, "dtype": dtype, "casting": casting}
     given = {name: value for name, value in told.items() if value is not None}

@@ -10,7 +10,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dis import opmap
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
@@ -258,8 +258,8 @@ class _Skin:
                 values[own] = value
         if ufunc and apart.keys() - {"out"}:
             names = self.names()[: ufunc.nin]
-            again = lambda *inputs: self._again({**values, **dict(zip(names, inputs))})  # noqa: E731
-            return RUNTIME.looped(ufunc, again, [values[name] for name in names], **apart)
+            operands = [values[name] for name in names]
+            return RUNTIME.looped(ufunc, partial(self._of, values, names), operands, **apart)
         if unknown or apart:
             return into(apart.get("out"), self._again(values))
         lost = next(n for n, v in given.items() if v is _MISSING)
@@ -330,7 +330,11 @@ class _Skin:
             )
         return own
 
-    def _again(self, values: Mapping[str, Any], call: Any = None) -> Any:
+    def _of(self, values: Mapping[str, Any], names: Sequence[str], *operands: Any) -> Any:
+        """The call with other operands."""
+        return self._again({**values, **dict(zip(names, operands))})
+
+    def _again(self, values: Mapping[str, Any]) -> Any:
         """The call with these values of the parameters."""
         placed: list[Any] = []
         keywords: dict[str, Any] = {}
@@ -342,7 +346,7 @@ class _Skin:
                 placed += [values[name]] if name in values else values[f"*{name}"]
             elif parameter.kind != _KINDS.VAR_KEYWORD:
                 placed.append(values[name])
-        return (call or self.guard)(*placed, **keywords)
+        return self.guard(*placed, **keywords)
 
     guard: Any = None
 

@@ -308,9 +308,8 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     tensor([[2, 0],
             [5, 3]])
     """
-    parts = _parts(key)
-    if parts is not None:
-        found = _SLICES.get((x._a, parts)) or _slice(x, key, parts)
+    found = box_of(x, key)
+    if found is not None:
         result = run(found[0], (x,))
         return result if found[1] is None else reshape(result, found[1])
     parsed = parse(x, key)
