@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import hybrid as hb
+from hybrid.eager.writing import overwrite
 
 SHAPE = (40, 50)  # large enough to be written in place
 LARGE = (600, 600)  # in a block of its own
@@ -259,3 +260,18 @@ def test_readers_in_other_threads_see_whole_writes():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_pieces_are_so_small_that_numpy_keeps_the_lock(monkeypatch):
+    sizes = []
+
+    def noted(place, key, source):
+        sizes.append(place.size)
+        place[key] = source
+
+    monkeypatch.setattr(overwrite, "_SET", noted)
+    x = hb.zeros((500, 400)) + 0.0
+    x[7:57] = 1.0
+    x[::7, 3] = hb.ones(72)
+    x[[3, 9]] = hb.ones(400)
+    assert sum(sizes) == 50 * 400 + 72 + 2 * 400 and max(sizes) <= 500
