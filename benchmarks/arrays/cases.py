@@ -56,11 +56,16 @@ def _matrices(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
         return rng.standard_normal(shape, dtype=np.float32)
 
     square = normal(side, side)
+    half = rng.random((side, side)) < 0.5
     positive = (square @ square.T / side + np.eye(side)).astype(np.float32)
     return {
         "M": square,
         "W": normal(side, side),
         "Z": normal(side, side),
+        "H": half,
+        "V": normal(int(half.sum())),
+        "F": rng.random((side, side)) < 0.0001,
+        "R": rng.integers(0, side, side),
         "I": rng.integers(0, side, (side, side)),
         "v": normal(100),
         "t": normal(side),
@@ -242,6 +247,13 @@ ITEMS = {
     "x[i]=row": "Z.__setitem__(7, t)",
     "x[:,j]=1": "Z.__setitem__((slice(None), 7), 1.0)",
     "x[rows]=1": "Z.__setitem__([3, 9, 4], 1.0)",
+    "x[points]": "Z.__getitem__((R, R))",
+    "x[points]=1": "Z.__setitem__((R, R), 1.0)",
+    "x[few]": "Z.__getitem__(F)",
+    "x[few]=1": "Z.__setitem__(F, 1.0)",
+    "x[mask]": "Z.__getitem__(H)",
+    "x[mask]=1": "Z.__setitem__(H, 1.0)",
+    "x[mask]=values": "Z.__setitem__(H, V)",
     "x[i]+=1": "Z.__setitem__(7, Z[7].__iadd__(1.0))",
 }
 UNTIMED = {

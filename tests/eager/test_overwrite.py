@@ -29,6 +29,13 @@ def values_of(width):
     return np.arange(4 * width, dtype=np.float32).reshape(4, width)
 
 
+def few(shape):
+    """A mask that holds three times."""
+    mask = np.zeros(shape, bool)
+    mask.reshape(-1)[[1, 7, mask.size - 1]] = True
+    return mask
+
+
 WRITES = {
     "an element": lambda x, row: x.__setitem__((3, 4), -1.0),
     "a row": lambda x, row: x.__setitem__(5, -2.0),
@@ -45,6 +52,16 @@ WRITES = {
     "rows of values": lambda x, row: x.__setitem__((ROWS,), values_of(x.shape[1])),
     "rows of one": lambda x, row: x.__setitem__(ROWS, x[4]),
     "a list of rows": lambda x, row: x.T.__setitem__([7, -1], 2.0),
+    "points": lambda x, row: x.__setitem__((ROWS, [1, -2, 1, 0]), values_of(1)[:, 0]),
+    "points of a row": lambda x, row: x.__setitem__((3, ROWS), 6.0),
+    "points of a column": lambda x, row: x.__setitem__((ROWS, np.int64(-1)), 6.5),
+    "points in places of one": lambda x, row: x.__setitem__(([2], [[5], [6]][0]), [7.0]),
+    "points of a transpose": lambda x, row: x.T.__setitem__((ROWS, ROWS), values_of(1)[:, 0]),
+    "a mask": lambda x, row: x.__setitem__(few(x.shape), 9.5),
+    "a mask of values": lambda x, row: x.__setitem__((few(x.shape),), values_of(1)[:3, 0]),
+    "a mask of rows": lambda x, row: x.__setitem__(few((x.shape[0],)), values_of(x.shape[1])[:3]),
+    "a mask that is a tensor": lambda x, row: x.__setitem__(hb.asarray(few(x.shape)), -9.5),
+    "a mask through a transpose": lambda x, row: x.T.__setitem__(few(x.shape).T, 3.5),
     "through a shape": lambda x, row: x.reshape(-1).__setitem__(slice(None, None, 99), 8.0),
     "through a transpose": lambda x, row: x.T.__setitem__((2, slice(3, 9)), 8.0),
     "through two": lambda x, row: x[2:9].T.__setitem__((2, slice(3, 5)), 8.0),
@@ -188,14 +205,16 @@ def test_integers_that_tensors_hold():
 
 
 def parts(rng, shape):
-    """A random basic key, without its axes of size 0."""
-    key = []
+    """A random key, without axes of size 0; its lines of integers have one length."""
+    key, length = [], rng.randrange(1, 4)
     for extent in shape:
-        kind = rng.randrange(3)
+        kind = rng.randrange(4)
         if kind == 0:
             key.append(rng.randrange(-extent, extent))
         elif kind == 1:
             key.append(slice(None))
+        elif kind == 2:
+            key.append([rng.randrange(-extent, extent) for _ in range(length)])
         else:
             low = rng.randrange(extent)
             high = rng.randrange(low, extent) + 1

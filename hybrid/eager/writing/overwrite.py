@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from ...core import dtypes as dt
 from ...core.aval import HOST
 from ...ir.door import bind as door
 from ...ir.door.busy import is_busy
 from ...ir.door.pending import COLLECTING
 from ...ir.tensor import SAME, Alias, Handle, Leaf
-from ...ops.indexing.getitem import box_of
+from ...ops.indexing.getitem import box_of, nonzero_places
 
 __all__ = ["overwrite_item", "overwrite_view"]
 
@@ -48,8 +49,8 @@ def overwrite_item(tensor: Any, key: Any, value: Any) -> bool:
     if family is None or isinstance(value, np.floating):  # which may not fit integers
         return False
     found, record = box_of(tensor, key), tensor._a
-    rows = _rows_of(record.shape, key) if found is None else None
-    if found is None and rows is None:
+    lines = _lines_of(record.shape, key) if found is None else None
+    if found is None and lines is None:
         found = box_of(tensor, _with_numbers(key))
         if found is None:
             return False
@@ -57,7 +58,7 @@ def overwrite_item(tensor: Any, key: Any, value: Any) -> bool:
     if stored._node is not None or stored._a.device is not HOST:
         return False
     if found is None:
-        return _rows_written(family, tensor, rows or [], stored)
+        return _lines_written(family, tensor, lines or [], stored)
     box = found[0].kernel(tensor._v)
     if found[1] is not None:
         box = box.reshape(found[1])
@@ -86,6 +87,13 @@ def _whole(item: Any) -> np.ndarray | None:
     return np.asarray(item)
 
 
+def _is_mask(item: Any) -> bool:
+    """Whether an item of a key is a mask with axes, on the host."""
+    if isinstance(item, Handle):
+        return item._a.dtype is dt.bool_ and item._a.device is HOST and item._a.ndim > 0
+    return isinstance(item, np.ndarray) and item.dtype == np.bool_ and item.ndim > 0
+
+
 def _with_numbers(key: Any) -> Any:
     """A key in which integers of NumPy and of tensors are numbers, which make the same box."""
     items = key if type(key) is tuple else (key,)
@@ -93,20 +101,28 @@ def _with_numbers(key: Any) -> Any:
     return tuple([i if n is None or n.ndim else int(n) for i, n in zip(items, found)])
 
 
-def _rows_of(shape: tuple[int, ...], key: Any) -> list[int] | None:
-    """The rows of a key that is a line of integers; None for others, and where there are so many
-    that the tensor is sooner made anew."""
-    if type(key) is tuple and len(key) == 1:
-        (key,) = key
-    if type(key) is tuple or type(key) in _BASIC or not shape:
+def _lines_of(shape: tuple[int, ...], key: Any) -> list[np.ndarray] | None:
+    """The places, a line of integers for each axis from the first on, of a key of integers and
+    lines of them, or of a mask; None for other keys, and where there are so many places that the
+    tensor is sooner made anew."""
+    items, most = key if type(key) is tuple else (key,), math.prod(shape) // SHARE
+    if len(items) == 1 and _is_mask(items[0]):
+        mask = items[0]._v if isinstance(items[0], Handle) else items[0]
+        if mask.shape != shape[: mask.ndim] or not 0 < np.count_nonzero(mask) <= most:
+            return None
+        return nonzero_places(mask)
+    if not 0 < len(items) <= len(shape):
         return None
-    line = _whole(key)
-    if line is None or line.ndim != 1 or not 0 < line.size * ROWS < math.prod(shape):
+    lines = [np.array(item) if type(item) is int else _whole(item) for item in items]
+    found = [line for line in lines if line is not None]
+    if len(found) < len(lines) or max([line.ndim for line in found]) != 1:
         return None
-    if line.min() < -shape[0] or line.max() >= shape[0]:
+    count = max([line.size for line in found])
+    if not 0 < count <= most or any([line.size not in (1, count) for line in found]):
         return None
-    rows: list[int] = line.tolist()
-    return rows
+    if any([line.min() < -n or line.max() >= n for line, n in zip(found, shape)]):
+        return None
+    return [np.broadcast_to(line.astype(np.int64), count) for line in found]
 
 
 def overwrite_view(view: Any, written: Any) -> bool:
@@ -170,17 +186,42 @@ def _written(family: list[Any], box: np.ndarray, stored: Any) -> bool:
     return _copied(family, 1, _parts(box), _parts(source))
 
 
-def _rows_written(family: list[Any], tensor: Any, rows: list[int], stored: Any) -> bool:
-    """Write rows of a tensor, one after the other."""
-    shape = (len(rows), *tensor._a.shape[1:])
+def _lines_written(family: list[Any], tensor: Any, lines: list[np.ndarray], stored: Any) -> bool:
+    """Write places of a tensor, one after the other."""
+    count, inner = lines[0].size, tensor._a.shape[len(lines) :]
     source = _source(stored, tensor._v.dtype, family[0]._v)
-    if source.ndim and not _fits(source.shape, shape):
+    if source.ndim and not _fits(source.shape, (count, *inner)):
         return False
-    places = _parts_of_rows(tensor._v, rows)
+    if not inner and tensor._v.flags.c_contiguous:
+        return _points_written(family, tensor, _numbers(lines, tensor._a.shape), source)
+    if count * ROWS >= tensor._a.size:
+        return False
+    places = _parts_of_rows(tensor._v, list(zip(*[line.tolist() for line in lines])))
     if not source.ndim:
         return _copied(family, 0, places, repeat(source))
-    source = np.broadcast_to(source, shape)
-    return _copied(family, 0, places, _parts_of_rows(source, range(len(rows))))
+    source = np.broadcast_to(source, (count, *inner))
+    return _copied(family, 0, places, _parts_of_rows(source, list(zip(range(count)))))
+
+
+def _numbers(lines: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """The row-major numbers of places."""
+    numbers: Any = 0
+    for line, extent in zip(lines, shape):
+        numbers = numbers * extent + np.where(line < 0, line + extent, line)
+    return numbers  # type: ignore[no-any-return]
+
+
+def _points_written(family: list[Any], tensor: Any, numbers: np.ndarray, source: Any) -> bool:
+    """Write elements of a contiguous tensor; NumPy keeps the GIL for indices and values that are
+    simple lines."""
+    starts = range(0, numbers.size, PIECE)
+    places = [tensor._v.reshape(-1)] * len(starts)
+    keys = [numbers[start : start + PIECE] for start in starts]
+    if not source.ndim:
+        return _copied(family, 1 - len(places), places, repeat(source), keys)
+    source = np.ascontiguousarray(np.broadcast_to(source, numbers.shape))
+    parts = [source[start : start + PIECE] for start in starts]
+    return _copied(family, 1 - len(places), places, parts, keys)
 
 
 def _source(stored: Any, dtype: np.dtype, memory: Any) -> np.ndarray:
@@ -200,16 +241,22 @@ def _parts(array: np.ndarray) -> list[np.ndarray]:
     return [array[i : i + step] for i in range(0, len(array), step)]
 
 
-def _parts_of_rows(array: np.ndarray, rows: Sequence[int]) -> list[np.ndarray]:
-    if math.prod(array.shape[1:]) > PIECE:
+def _parts_of_rows(array: np.ndarray, rows: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    used = len(rows[0])
+    if math.prod(array.shape[used:]) > PIECE:
         return [part for row in rows for part in _parts(array[row])]
-    if array.ndim > 1:
+    if array.ndim > used:
         return [array[row] for row in rows]
-    return [array[row : row + 1 or None] for row in rows]
+    keys: list[Any] = [(*row, ...) for row in rows]
+    return [array[key] for key in keys]
 
 
 def _copied(
-    family: list[Any], others: int, places: list[np.ndarray], sources: Iterable[np.ndarray]
+    family: list[Any],
+    others: int,
+    places: list[np.ndarray],
+    sources: Iterable[np.ndarray],
+    keys: Iterable[Any] = _ALL,
 ) -> bool:
     """Copy where the base and the views of a family, the places and so many other arrays are all
     that see the memory.  Every local name that holds an array here counts."""
@@ -233,7 +280,7 @@ def _copied(
         return False
     known = map(operator.is_, map(_VALUE, family), objects)
     proven = map(all, [chain(known, _counts(objects, wanted))])
-    written = map(_SET, chain.from_iterable(compress([places], proven)), _ALL, sources)
+    written = map(_SET, chain.from_iterable(compress([places], proven)), keys, sources)
     return bool(list(written))
 
 

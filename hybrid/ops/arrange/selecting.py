@@ -12,7 +12,6 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...core.errors import ArgumentError, DTypeError, ShapeError
-from ...core.floating import plainly
 from ...core.shapes import broadcast_shapes, items_of, normalize_axis
 from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
@@ -27,7 +26,7 @@ from ..build.pieces import unstack
 from ..elementwise.logic import logical_not
 from ..elementwise.selection import where as _where
 from ..indexing.along import take_along_axis
-from ..indexing.getitem import getitem, nonzero, setitem
+from ..indexing.getitem import getitem, nonzero, nonzero_places, setitem
 from ..indexing.index import gather_axes, positions, take
 from .shapes import ravel
 
@@ -72,7 +71,7 @@ def argwhere(a: Tensor) -> Tensor:
     a = as_tensor(a)
     if not a.ndim:
         return reshape(nonzero(reshape(a, (1,)))[0], (-1, 1))[:, :0]
-    return owned(np.stack(plainly(np.nonzero, a.numpy()), 1), a.device)
+    return owned(np.stack(nonzero_places(a.numpy()), 1), a.device)
 
 
 @public

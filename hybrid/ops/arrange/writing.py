@@ -11,7 +11,7 @@ from typing import Any
 from ...core import dtypes as dt
 from ...core.errors import DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes
-from ...ir.door.bind import as_tensor, store
+from ...ir.door.bind import as_tensor, current_mode, store
 from ...ir.door.foreign import is_number, number_dtype
 from ...ir.tensor import Handle
 from ..axes.views import broadcast_to, reshape
@@ -45,8 +45,21 @@ def _give(x: Tensor, value: Tensor) -> None:
 
 def _put_rows(x: Tensor, rows: Tensor, values: Tensor) -> None:
     """Write elements at checked row-major numbers; the last write to an element stays."""
+    flat = _flat(x)
+    if flat is not None:
+        flat[rows] = values
+        return
     column = reshape(values, (values.size, 1))
     _give(x, reshape(scatter_set(reshape(x, (x.size, 1)), rows, column), x.shape))
+
+
+def _flat(x: Tensor) -> Tensor | None:
+    """A view of x with one axis, which writes go through to where they cost what they write; None
+    where there is none."""
+    if current_mode() is not None or x._node is not None:
+        return None
+    flat = ravel(x)
+    return flat if flat is x or getattr(flat, "_x", None) is not None else None
 
 
 @public
@@ -76,8 +89,11 @@ def fill_diagonal(a: Tensor, val: Any, wrap: bool = False) -> None:
     count = len(range(0, stop, step))
     given = store(val, a.dtype, a.device)
     if count and given.size:
-        values = cycled(given, count)
-        _give(a, reshape(slice_set(ravel(a), values, (0,), (step,)), a.shape))
+        values, flat = cycled(given, count), _flat(a)
+        if flat is not None:
+            flat[:stop:step] = values
+        else:
+            _give(a, reshape(slice_set(ravel(a), values, (0,), (step,)), a.shape))
 
 
 # ---- at positions

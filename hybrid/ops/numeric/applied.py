@@ -9,8 +9,6 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from ...core.errors import ArgumentError, ShapeError
 from ...core.shapes import normalize_axes, normalize_axis
 from ...ir.door.bind import as_tensor
@@ -19,6 +17,7 @@ from ..axes.views import expand_dims, moveaxis, reshape
 from ..base.surface import public
 from ..build.join import stack
 from ..elementwise.logic import not_equal
+from ..indexing.getitem import nonzero_places
 
 Tensor = Any
 
@@ -89,7 +88,7 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Tensor:
     if ends not in ("fb", "bf", "f", "b"):
         raise ArgumentError(f"trim_zeros: trim is {trim!r}; it holds 'f' and 'b'")
     axes = normalize_axes(axis, x.ndim, "trim_zeros")
-    there = np.nonzero(not_equal(x, 0).numpy()) if axes else ()
+    there = nonzero_places(not_equal(x, 0).numpy()) if axes else ()
     begin, sizes = [0] * x.ndim, list(x.shape)
     for along in axes:
         places = there[along]
