@@ -391,7 +391,11 @@ def scatter_add(rows: Tensor, update: Tensor, count: int) -> Tensor:
 def _set_rows(base: np.ndarray, index: np.ndarray, update: np.ndarray) -> np.ndarray:
     """base with row index[i] replaced by update[i]; NumPy assigns one after the other."""
     out = base.copy()
-    out[np.ascontiguousarray(index)] = np.ascontiguousarray(update)
+    places, values = np.ascontiguousarray(index), np.ascontiguousarray(update)
+    if base.shape[1] == 1:  # NumPy has a way of its own for one line
+        out.reshape(-1)[places] = values.reshape(-1)
+    else:
+        out[places] = values
     return out
 
 

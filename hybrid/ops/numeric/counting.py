@@ -130,7 +130,8 @@ def bincount(x: Tensor, /, weights: Any = None, minlength: int = 0) -> Tensor:
         return zeros((least,), dtype=dtype, device=x.device)
     if weights is None and rows.device is HOST:
         try:
-            return owned(np.bincount(rows.numpy(), minlength=least), HOST)
+            rows.numpy()  # read, but not what is counted: NumPy copies arrays that are read-only
+            return owned(np.bincount(rows._v, minlength=least), HOST)
         except ValueError:
             raise ArgumentError(_NEGATIVE) from None
     if int(min_(rows)) < 0:

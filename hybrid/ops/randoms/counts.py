@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...core import dtypes as dt
-from .sources import Number, Source, first_accepted, pairs_of_words, sampler
+from .sources import Number, Source, first_accepted, one_of, pairs_of_words, sampler
 
 __all__ = ["BINOMIAL", "POISSON", "ZIPF", "stirling"]
 
@@ -113,9 +113,8 @@ def _poisson_small(source: Source, rate: Number) -> Number:
 
 
 def _poisson(source: Source, rate: Number) -> Number:
-    result = source.select(
-        rate < _SMALL, _poisson_small(source, rate), _poisson_large(source, rate)
-    )
+    small, large = _poisson_small(source, rate), _poisson_large(source, rate)
+    result = one_of(source, rate < _SMALL, small, large)
     return source.select(rate >= 0.0, result, source.const(-1.0))
 
 
@@ -162,7 +161,8 @@ def _binomial_small(source: Source, number: Number, chance: Number) -> Number:
 def _binomial(source: Source, number: Number, chance: Number) -> Number:
     flipped = chance > 0.5
     rarer = source.select(flipped, 1.0 - chance, chance)
-    result = source.select(
+    result = one_of(
+        source,
         number * rarer < _SMALL,
         _binomial_small(source, number, rarer),
         _binomial_large(source, number, rarer),

@@ -78,8 +78,9 @@ def _gamma(source: Source, shape_: Number, *, log: bool) -> Number:
 
     kept = first_accepted(source, source.const(1.0), tries(), shape_ >= 0.0)
     words, none = source.words(_BOOST), source.const(0.0)
-    boost = source.select(low, source.exponential(words) / shape_, none)
-    boost = boost + source.select(lower, source.exponential(words[2:]) / (shape_ + 1.0), none)
+    further = source.exponential(words[2:]) / (shape_ + 1.0)
+    boost = source.exponential(words) / shape_ + source.select(source.seldom(lower), further, none)
+    boost = source.select(source.seldom(low), boost, none)
     if log:
         result = source.log(scale) + 3.0 * source.log(kept) - boost
     else:

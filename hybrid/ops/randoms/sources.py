@@ -24,6 +24,7 @@ __all__ = [
     "ScalarSource",
     "Source",
     "first_accepted",
+    "one_of",
     "pairs_of_words",
     "sampler",
 ]
@@ -31,6 +32,7 @@ __all__ = [
 Number = Any  # a Val, or an array of the oracle
 Source = Any  # a ScalarSource or an ArraySource
 Ints = tuple[int, ...]
+_ALONE = 4  # tries that are made one by one
 
 
 class ScalarSource:
@@ -41,6 +43,7 @@ class ScalarSource:
         self.select, self.sqrt, self.floor = algebra.select, algebra.sqrt, algebra.floor
         self.minimum, self.maximum = algebra.min_, algebra.max_
         self.abs, self.copysign = algebra.abs, algebra.copysign
+        self.seldom = algebra.unlikely
 
     def __getattr__(self, name: str) -> Callable[..., Val]:
         formula = getattr(F, name)
@@ -106,6 +109,9 @@ class ArraySource:
         self.log, self.log1p, self.exp, self.atan = np.log, np.log1p, np.exp, np.arctan
         self.expm1 = np.expm1
 
+    def seldom(self, condition: Number) -> Number:
+        return condition
+
     def const(self, value: float) -> Number:
         return np.float64(value)
 
@@ -160,13 +166,23 @@ def first_accepted(
     open_: Number | None = None,
 ) -> Number:
     """The first number of (number, whether it is accepted); `otherwise` if none is, and where
-    `open_` is false from the start."""
-    kept = otherwise
+    `open_` is false from the start.  Tries are made where those before them failed in a lane: one
+    by one at first, then twice as many each time, as branches in branches take long to compile."""
+    made, left = [], open_
     for found, good in tries:
-        good = good if open_ is None else open_ & good
-        kept = source.select(good, found, kept)
-        open_ = ~good if open_ is None else open_ & ~good
-    return kept
+        left = ~good if left is None else left & ~good
+        made.append((found, left))
+    kept = otherwise
+    for number, (found, left) in reversed([*enumerate(made, 1)]):
+        alone = number <= _ALONE or number.bit_count() == 1
+        kept = source.select(source.seldom(left) if alone else left, kept, found)
+    return kept if open_ is None else source.select(open_, kept, otherwise)
+
+
+def one_of(source: Source, condition: Number, one: Number, other: Number) -> Number:
+    """`one` where the condition holds, else `other`: what no lane asks for is not computed."""
+    rest = source.select(source.seldom(~condition), other, source.const(0.0))
+    return source.select(source.seldom(condition), one, rest)
 
 
 def _inside(dtype: np.dtype) -> ScalarType:

@@ -22,7 +22,7 @@ from ..elementwise.arithmetic import subtract
 from ..indexing.generators import Generator
 from .counts import stirling
 from .parameters import Allowed, Sampling
-from .sources import Number, Source, first_accepted, pairs_of_words, sampler
+from .sources import Number, Source, first_accepted, one_of, pairs_of_words, sampler
 
 __all__ = ["HYPERGEOMETRIC"]
 
@@ -91,7 +91,8 @@ def _hypergeometric(source: Source, good: Number, bad: Number, sample: Number) -
     flipped, more = good > bad, sample + sample > total
     rarer, other = source.minimum(good, bad), source.maximum(good, bad)
     taken = source.select(more, total - sample, sample)
-    result = source.select(
+    result = one_of(
+        source,
         taken * rarer < _SMALL * total,
         _small(source, rarer, other, taken),
         _large(source, rarer, other, taken),

@@ -130,3 +130,15 @@ def test_large_arguments_are_reduced_on_a_detour(name, dtype):
     program = op_program(OPS[name], [operand], {}, [operand])
     whole = {n for n, instr in enumerate(program.instrs) if instr.prim == "mulhi"}
     assert whole and whole <= skipped(program, range(len(program.instrs)))
+
+
+@pytest.mark.parametrize("name", ["gamma", "von_mises", "poisson", "binomial", "zipf"])
+def test_words_of_further_tries_are_drawn_on_a_detour(name):
+    record = OPS[f"random_{name}"]
+    inputs, params = next(iter(record.samples(np.random.default_rng(0))))
+    operands = [aval(x.shape, dt.canonical(x.dtype)) for x in inputs]
+    result = aval(params["shape"], dt.canonical(params["dtype"]))
+    program = op_program(record, operands, params, [result])
+    rounds = {n for n, instr in enumerate(program.instrs) if instr.prim == "mulhi"}
+    seldom = skipped(program, range(len(program.instrs)))
+    assert len(rounds - seldom) <= 20 < len(rounds)  # those of one draw of four words

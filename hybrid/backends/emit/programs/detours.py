@@ -32,12 +32,19 @@ class Detour(NamedTuple):
     inside: tuple[int | Detour, ...]
 
 
+Users = Mapping[int, list[tuple[int, int]]]  # (instruction, place among its operands) of each use
+
+
 def steps(
-    program: Program, numbers: Sequence[int], exposed: Collection[int] = ()
+    program: Program,
+    numbers: Sequence[int],
+    exposed: Collection[int] = (),
+    users: Users | None = None,
 ) -> list[int | Detour]:
     """Instructions (in order) as steps: each after what it uses. Values of `exposed` ones are
-    asked for by others, too."""
-    detours, left = _detours(program, numbers, set(exposed))
+    asked for by others, too; `users` among more instructions, where they are known.  With detours,
+    what nobody uses is left out: it would keep what it uses from them."""
+    detours, left = _detours(program, numbers, set(exposed), users)
     if not detours:
         return list(numbers)
     first: dict[int, int | Detour] = {n: n for n in left}
@@ -49,15 +56,19 @@ def steps(
 
 
 def _detours(
-    program: Program, numbers: Sequence[int], exposed: set[int]
+    program: Program, numbers: Sequence[int], exposed: set[int], users: Users | None
 ) -> tuple[list[Detour], list[int]]:
     """Detours that lie in no other one, and the numbers that belong to none."""
     groups = _groups(program, numbers)
     found: list[Detour] = []
     taken: set[int] = set()
-    users = _users(program, numbers) if groups else {}
+    if users is None:
+        users = _users(program, numbers, exposed) if groups else {}
+        numbers = [n for n in numbers if n in users] if groups else numbers
     for condition, group in sorted(groups.items(), key=lambda item: -item[1][-1]):
         selects = [n for n in group if n not in taken]
+        if not selects:
+            continue
         inside = _inside(program, numbers, selects, users, exposed | taken)
         if _depends(program, numbers, selects, inside):
             selects = selects[:1]
@@ -65,7 +76,7 @@ def _detours(
         if inside:
             taken |= inside | set(selects)
             served = {program.instrs[n].args[1] for n in selects}
-            within = steps(program, sorted(inside), served)
+            within = steps(program, sorted(inside), served, users)
             found.append(Detour(condition, tuple(selects), tuple(within)))
     return found, [n for n in numbers if n not in taken]
 
@@ -81,11 +92,15 @@ def _groups(program: Program, numbers: Sequence[int]) -> dict[int, list[int]]:
     return found
 
 
-def _users(program: Program, numbers: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
-    """(instruction, place among its operands) of every use."""
+def _users(program: Program, numbers: Sequence[int], exposed: set[int]) -> Users:
+    """The users of what has some, or is needed for itself."""
     found: dict[int, list[tuple[int, int]]] = {n: [] for n in numbers}
-    for number in numbers:
-        for place, operand in enumerate(program.instrs[number].args):
+    for number in reversed(numbers):
+        instr = program.instrs[number]
+        if not found[number] and number not in exposed and instr.prim not in _KEPT_APART:
+            del found[number]
+            continue
+        for place, operand in enumerate(instr.args):
             if operand in found:
                 found[operand].append((number, place))
     return found
@@ -95,7 +110,7 @@ def _inside(
     program: Program,
     numbers: Sequence[int],
     selects: Sequence[int],
-    users: Mapping[int, list[tuple[int, int]]],
+    users: Users,
     elsewhere: set[int],
 ) -> set[int]:
     """What only the first operands of these selects need."""
