@@ -16,6 +16,8 @@ class Loop(TypedDict, total=False):
     where: Any
     dtype: Any
     casting: str
+    order: str
+    subok: bool
 
 
 ArrayLike: TypeAlias = Any  # what hybrid.asarray takes

@@ -19,6 +19,7 @@ from ..core.errors import ArgumentError, DTypeError
 from ..ir.door.arguments import described
 from ..ir.door.bind import as_tensor
 from ..ir.tensor import RUNTIME, Handle
+from ..ops.axes.views import in_columns
 from ..ops.indexing.index import scatter_add
 from .results import NOT_GIVEN, in_dtype, on_host, refuse, spelled, written
 
@@ -87,12 +88,15 @@ def array_ufunc(self: Any, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs:
 def looped(
     ufunc: np.ufunc, function: Function, inputs: Sequence[Any], out: Any = None, **more: Any
 ) -> Any:
-    """What the ufunc with its own arguments (`where`, `dtype`, `casting`) is, by hybrid's function:
-    the result, or the places of `out` that took it."""
+    """What the ufunc with its own arguments (`where`, `dtype`, `casting`; `order` and `subok` ask
+    for nothing that can be seen) is, by hybrid's function: the result, or the places of `out` that
+    took it."""
     outs = out if isinstance(out, tuple) else (out,) * (out is not None)
     if outs and len(outs) != ufunc.nout:
         raise ArgumentError(f"out has {len(outs)} parts for {ufunc.nout} results")
     casting = more.pop("casting", "same_kind")
+    in_columns(more.pop("order", "K"), ufunc.__name__)  # is there such an order
+    more.pop("subok", None)
     call = _Call(ufunc.__name__, ufunc, function, outs, casting)
     return _stored(_called(call, *inputs, **more), outs, casting)
 

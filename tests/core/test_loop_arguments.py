@@ -1,4 +1,5 @@
-"""What NumPy's universal functions take beside operands: `out`, `where`, `dtype`, `casting`."""
+"""What NumPy's universal functions take beside operands: `out`, `where`, `dtype`, `casting`,
+`order`, `subok`."""
 
 import inspect
 import types
@@ -153,3 +154,14 @@ def test_rules_of_casting_are_named(casting):
     ):
         with pytest.raises((hb.ArgumentError, TypeError, ValueError), match="casting"):
             call()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_orders_and_subclasses_change_nothing(name):
+    arrays = operands_of(getattr(np, name))[0]
+    function, given = getattr(hb, name), [hb.tensor(array) for array in arrays]
+    plain, told = function(*given), function(*given, order="F", subok=False)
+    for one, other in zip(*[r if isinstance(r, tuple) else (r,) for r in (plain, told)]):
+        assert one.dtype is other.dtype and (one.numpy() == other.numpy()).all()
+    with pytest.raises(hb.HybridError, match="order is"):
+        function(*given, order="Z")

@@ -47,11 +47,14 @@ class Loop(TypedDict, total=False):
     where: Any
     dtype: Any
     casting: str
+    order: str
+    subok: bool
 
 """
 KNOWN = {"Any", "np", "Sequence", "Iterable", "Iterator", "Mapping", "Callable", "Tensor", "None"}
 PLAIN = {"int", "float", "bool", "str", "tuple", "list", "dict", "object", "slice", "type"}
-OF_LOOPS, LOOPS = {"where", "dtype", "casting"}, "**loop: Unpack[Loop]"
+OF_LOOPS = {"where", "dtype", "casting", "order", "subok"}
+LOOPS = "**loop: Unpack[Loop]"
 ERRORS = {"linalg": ("LinAlgError",)}  # what a module has beside functions
 SIMPLE = (bool, int, float, str, type(None))
 

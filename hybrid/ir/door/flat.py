@@ -59,9 +59,9 @@ def {name}(x, y, /, out=None{more}):
 """
 # what NumPy's universal functions take beside (None: not given), whether it is there, and as given
 _MORE = {
-    "more": ", where=None, dtype=None, casting=None",
-    "or_more": " or dtype is not None or where is not None",
-    "more_given": ", where, dtype, casting",
+    "more": ", where=None, dtype=None, casting=None, order=None, subok=None",
+    "or_more": " or dtype is not None or where is not None or order is not None",
+    "more_given": ", where, dtype, casting, order",
 }
 _UNARY = """
 def {name}(x, /, out=None{more}):
@@ -270,7 +270,7 @@ def _flat(op: Op, accept: Accept | None = None) -> Callable[..., Any]:
         code.replace(co_name=op.name, co_qualname=op.name, co_filename=f"<hybrid {op.name}>"),
         space,
         op.name,
-        (None,) if ufunc is None else (None,) * 4,
+        (None,) if ufunc is None else (None,) * 6,
     )
     space["otherwise"] = partial(_otherwise, function, ufunc)
     return function
@@ -283,14 +283,15 @@ def _otherwise(
     where: Any = None,
     dtype: Any = None,
     casting: Any = None,
+    order: Any = None,
     *,
     inputs: tuple[Any, ...],
 ) -> Any:
     """A call of a flat function with more than operands."""
-    if where is None and dtype is None and casting is None:
-        return into(out, function(*inputs))
-    told = {"out": out, "where": where, "dtype": dtype, "casting": casting}
+    told = {"out": out, "where": where, "dtype": dtype, "casting": casting, "order": order}
     given = {name: value for name, value in told.items() if value is not None}
+    if not given.keys() - {"out"}:
+        return into(out, function(*inputs))
     try:
         return RUNTIME.looped(ufunc, function, inputs, **given)
     except Exception as error:

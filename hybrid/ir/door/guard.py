@@ -208,7 +208,8 @@ def _parameters(function: Any) -> list[_Parameter]:
 
 
 # ---- `out`
-OF_LOOPS = ("out", "where", "dtype", "casting")  # what universal functions take beside operands
+# what universal functions take beside operands
+OF_LOOPS = ("out", "where", "dtype", "casting", "order", "subok")
 
 
 def into(out: Any, result: Any) -> Any:
