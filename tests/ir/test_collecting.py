@@ -11,7 +11,7 @@ from hybrid.ir.door.context import (
     push_mode,
     set_aside,
 )
-from hybrid.ir.door.pending import Pending
+from hybrid.ir.door.pending import COLLECTING, Pending
 
 
 class Interrupted(Collector):
@@ -55,3 +55,29 @@ def test_a_handler_right_after_a_flush(end, times):
     end(mode)
     assert y.tolist() == [2.0] * 3
     assert [made.tolist() for made in mode.made] == [[2.0] * 3] * times
+
+
+def test_other_threads_begin_and_end_meanwhile():
+    class Elsewhere:
+        """A mode of another thread; who looks at it lets that thread come and go."""
+
+        defers = False
+
+        @property
+        def thread(self):
+            later = Elsewhere()
+            COLLECTING.add(later)
+            others.append(later)
+            return -1
+
+    others = [Elsewhere()]
+    mode = Collector()
+    begin_collecting(mode)
+    COLLECTING.add(others[0])
+    try:
+        y = hb.ones(3) + 1.0
+        end_collecting(mode)
+        assert len(others) > 1 and mode not in COLLECTING
+    finally:
+        COLLECTING.difference_update(others)
+    assert y.tolist() == [2.0] * 3 and not COLLECTING

@@ -72,6 +72,11 @@ def fast(f):
     (state,) = f._signatures.values()
     return state.plans[0].attempts.refreshes < 3
 
+def decorated():
+    # an eager call, made now and then to look at what it costs, may have steps between its reads
+    before = infer.cache_info().eager
+    return float(abs(infer(x)).max()) == 0.0 or infer.cache_info().eager > before
+
 def beside(read):
     crowd = [threading.Thread(target=training) for _ in range(2)]
     [t.start() for t in crowd]
@@ -89,7 +94,7 @@ def beside(read):
 
 READERS = {
     "eager": "lambda: net.once.numpy() is not None and not np.isnan((net(x) + 1).sum().item())",
-    "decorated": "lambda: float(abs(infer(x)).max()) == 0.0",
+    "decorated": "decorated",
     "state_dict": "lambda: consistent((d := net.state_dict())['once'], d['inner.twice'])"
     " and consistent(d['tied'], d['inner.twice'])",
     "optimizer": "lambda: len({float(v.max()) * k for (n, v), k in"

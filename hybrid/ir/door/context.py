@@ -109,7 +109,7 @@ def end_collecting(mode: Any) -> None:
     slow door, which knows what handles may hold, until the next end in this thread."""
     error: BaseException | None = None
     try:
-        for other in [m for m in COLLECTING if m.thread == mode.thread]:
+        for other in [m for m in list(COLLECTING) if m.thread == mode.thread]:  # others come, go
             while other.defers:
                 try:
                     other.close()
