@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.aval import HOST, Aval, Device, aval
 from ..core.errors import Site
-from ..ir.algorithm import Algorithm
+from ..ir.algorithm import Algorithm, Scan
 from ..ir.contract import Dims, SumOrder
 from ..ir.scalar.program import Program
 
@@ -161,8 +161,13 @@ class HostStep(NamedTuple):
     @property
     def kind(self) -> str:
         """'host', or the name of what another device does itself."""
-        named = self.on_device or self.plans
+        named = self.on_device or self.native or self.plans
         return type(self.algorithm).__name__.lower() if named else "host"
+
+    @property
+    def native(self) -> bool:
+        """Whether the host has a kernel of its own for it."""
+        return isinstance(self.algorithm, Scan)
 
     @property
     def on_device(self) -> bool:

@@ -261,6 +261,7 @@ ROOMS = {
         "watch",
         "python",
         "gemm",
+        "scan",
         "scatter",
         "attend",
         "kernels",

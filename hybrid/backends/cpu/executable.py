@@ -51,7 +51,7 @@ class Segment:
 
 def program_of(plan: Plan) -> PlanCode:
     """The native steps of a plan; branches and loops are native where all inside them is."""
-    plain = [i for i, k in enumerate(plan.steps) if not isinstance(k, HostStep)]
+    plain = [i for i, k in enumerate(plan.steps) if not isinstance(k, HostStep) or k.native]
     lists, temp = step_lists([plan.steps[i] for i in plain], len(plan.slots))
     steps_of, inside = dict(zip(plain, lists)), {}
     for number, kernel in enumerate(plan.steps):

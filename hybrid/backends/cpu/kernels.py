@@ -12,8 +12,8 @@ from ...core.errors import BackendError, blame, blamed
 from ...ir.door.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
 from ..generated import Generated, Template
-from ..plan import AttendKernel, GemmKernel, Kernel, LoopKernel, Operand, ScatterKernel
-from . import scatter
+from ..plan import AttendKernel, GemmKernel, HostStep, Kernel, LoopKernel, Operand, ScatterKernel
+from . import scan, scatter
 from .attend import generate as generate_attend
 from .gemm import over_slots, templates
 from .machine.jit import compile_many
@@ -57,6 +57,8 @@ def _generated(kernel: Kernel, temp_slot: int) -> list[Generated]:
         return scatter.generate(kernel)
     if isinstance(kernel, AttendKernel):
         return generate_attend(kernel)
+    if isinstance(kernel, HostStep) and kernel.native:
+        return scan.generate(kernel, temp_slot)
     raise BackendError(f"{type(kernel).__name__} is no native kernel")
 
 

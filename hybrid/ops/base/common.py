@@ -36,11 +36,20 @@ __all__ = [
     "pairs_of",
     "inferred",
     "owned",
+    "read",
 ]
 
 # `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be
 # saved.
 SHAPE_ONLY = frozenset(["shape"])
+
+
+def read(x: Any) -> np.ndarray:
+    """The value of a tensor on the host for functions of NumPy that copy what is read-only, as what
+    `numpy` gives is."""
+    x.numpy()
+    value: np.ndarray = x._v
+    return value
 
 
 def owned(array: np.ndarray, device: Device) -> Any:

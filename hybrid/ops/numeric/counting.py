@@ -22,7 +22,7 @@ from ..axes.extremes import max as max_
 from ..axes.extremes import min as min_
 from ..axes.slices import flip, narrow
 from ..axes.views import reshape
-from ..base.common import draw, ints, owned, real_only
+from ..base.common import draw, ints, owned, read, real_only
 from ..base.surface import public
 from ..build.create import ones, zeros
 from ..elementwise.arithmetic import subtract
@@ -130,8 +130,7 @@ def bincount(x: Tensor, /, weights: Any = None, minlength: int = 0) -> Tensor:
         return zeros((least,), dtype=dtype, device=x.device)
     if weights is None and rows.device is HOST:
         try:
-            rows.numpy()  # read, but not what is counted: NumPy copies arrays that are read-only
-            return owned(np.bincount(rows._v, minlength=least), HOST)
+            return owned(np.bincount(read(rows), minlength=least), HOST)
         except ValueError:
             raise ArgumentError(_NEGATIVE) from None
     if int(min_(rows)) < 0:

@@ -106,7 +106,7 @@ def native_inside(step: Kernel) -> bool:
         return False
     return all(
         native_inside(inner) for plan in step.plans for inner in plan.steps
-        if isinstance(inner, HostStep)
+        if isinstance(inner, HostStep) and not inner.native
     )  # fmt: skip
 
 

@@ -19,10 +19,12 @@ from ....core.cache import keep
 from ....core.errors import BackendError
 from ....core.floating import in_plain_floats
 from ....core.shapes import contiguous_strides
-from ....ir.op import Op
+from ....ir.algorithm import Scan
+from ....ir.op import Op, algorithm_of
 from ...op_kernels import (
     AttendKernels,
     ContractKernels,
+    HostKernels,
     LoopKernels,
     OpKernels,
     PlaceKernels,
@@ -245,6 +247,9 @@ def _place(
 def _host(
     op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
+    if isinstance(algorithm_of(op, params), Scan):
+        small = sum([a.nbytes for a in (*inputs, *outputs)]) <= SMALL
+        return NativeOp(HostKernels(op, params, inputs, outputs), small).caller()
     function = op.body
     if function is None:
         raise BackendError(f"host op {op.name} has no function")

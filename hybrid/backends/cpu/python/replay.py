@@ -173,7 +173,7 @@ def native_replay(plan: Plan, replay: Replay, segment: Any, temp: int) -> Native
 def _work(plan: Plan) -> int:
     total = 0
     for kernel in plan.steps:
-        if isinstance(kernel, HostStep):  # of plans that all are native
+        if isinstance(kernel, HostStep):  # that is native, as all plans in it are
             total += _inside(kernel)
         elif isinstance(kernel, GemmKernel):
             total += kernel.batch * kernel.m * kernel.n * kernel.k // 4
@@ -186,6 +186,8 @@ def _work(plan: Plan) -> int:
 
 def _inside(step: HostStep) -> int:
     """The work of a branch or loop; one without a known end is long."""
+    if step.native:
+        return 4 * sum([aval.size for aval in step.avals])
     inside = sum(map(_work, step.plans))
     if isinstance(step.algorithm, While):
         return SHORT + 1
