@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.aval import HOST, Aval, Device, aval
 from ..core.errors import Site
-from ..ir.algorithm import Algorithm, Scan
+from ..ir.algorithm import Algorithm, Assign, Scan
 from ..ir.contract import Dims, SumOrder
 from ..ir.scalar.program import Program
 
@@ -167,7 +167,7 @@ class HostStep(NamedTuple):
     @property
     def native(self) -> bool:
         """Whether the host has a kernel of its own for it."""
-        return isinstance(self.algorithm, Scan)
+        return isinstance(self.algorithm, (Scan, Assign))
 
     @property
     def on_device(self) -> bool:

@@ -13,7 +13,6 @@ __all__ = [
     "SCAN_BLOCK",
     "Scan",
     "Order",
-    "Search",
     "Assign",
     "While",
     "Traversal",
@@ -42,14 +41,6 @@ class Order:
 
     axis: int
     descending: bool
-
-
-@dataclass(frozen=True)
-class Search:
-    """(sorted row, x) -> int64 position of the first element of the row that is not less than x, or
-    (right) that is greater."""
-
-    right: bool
 
 
 @dataclass(frozen=True)
@@ -85,4 +76,4 @@ class Branch:
 
 
 Control = While | Traversal | Branch
-Algorithm = Scan | Order | Search | Assign | Control
+Algorithm = Scan | Order | Assign | Control

@@ -5,10 +5,12 @@ Invariant: kernels of equal structure share one function; what differs is in the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ...core.cache import Bounded
 from ...core.errors import BackendError, blame, blamed
+from ...ir.algorithm import Assign, Scan
 from ...ir.door.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
 from ..generated import Generated, Template
@@ -47,6 +49,12 @@ def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Generated]:
     return over_slots(kernel, made, temp_slot)
 
 
+_NATIVE: dict[Any, Callable[[HostStep, int], list[Generated]]] = {
+    Scan: scan.generate,
+    Assign: scatter.assigned,
+}
+
+
 def _generated(kernel: Kernel, temp_slot: int) -> list[Generated]:
     """Functions of a kernel, to run in order; their workspace is slot `temp_slot`."""
     if isinstance(kernel, LoopKernel):
@@ -58,7 +66,7 @@ def _generated(kernel: Kernel, temp_slot: int) -> list[Generated]:
     if isinstance(kernel, AttendKernel):
         return generate_attend(kernel)
     if isinstance(kernel, HostStep) and kernel.native:
-        return scan.generate(kernel, temp_slot)
+        return _NATIVE[type(kernel.algorithm)](kernel, temp_slot)
     raise BackendError(f"{type(kernel).__name__} is no native kernel")
 
 

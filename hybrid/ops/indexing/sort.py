@@ -1,4 +1,4 @@
-"""Sorting, searching and sets, computed by NumPy on the CPU and by kernels on a card.
+"""Sorting and sets, computed by NumPy on the CPU and by kernels on a card, and searching.
 
 Invariant: NaN sorts last and counts as larger than every number; sorts are stable.  Results whose
 shape depends on the data (unique) are no ops: they read the data and return fresh tensors, or
@@ -17,10 +17,11 @@ from ...core.aval import HOST
 from ...core.errors import DTypeError, ShapeError
 from ...core.floating import in_plain_floats
 from ...core.shapes import normalize_axis, whole
-from ...ir.algorithm import Order, Search
+from ...ir.algorithm import Order
 from ...ir.door.bind import as_tensor, bind, grad_enabled, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import NO_GRAD, HostOp, register
+from ...ir.op import NO_GRAD, HostOp, MapOp, register
+from ...ir.scalar.program import TYPE, Builder, ScalarType, Val
 from ..axes.extremes import any as any_
 from ..axes.slices import narrow
 from ..axes.views import broadcast_to, expand_dims, reshape
@@ -196,6 +197,30 @@ def topk(x: Tensor, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
     return TopK(take_along_axis(x, positions, along_axis), positions)
 
 
+_HELD = {kind: dtype for dtype, kind in TYPE.items() if not dt.is_half(dtype)}
+
+
+def _search_body(algebra: Builder, edges: Any, operand: Val, right: bool) -> Val:
+    """By halves, in as many steps as any position needs: NaN is the largest number."""
+    count, position = edges.shape[0], algebra.const("i64", 0)
+    held = dt.compute_type(edges.dtype), _HELD[operand.type]
+    common: ScalarType = TYPE[dt.canonical(np.result_type(*held))]
+    common = "u8" if common == "b1" else common
+    wanted = algebra.convert(operand, common)
+    for bit in reversed(range(count.bit_length())):
+        further = position + (1 << bit)
+        value = algebra.convert(edges.at(algebra.min_(further, count) - 1), common)
+        ahead = ~_less(wanted, value) if right else _less(value, wanted)
+        position = algebra.select((further <= count) & ahead, further, position)
+    return position
+
+
+def _less(left: Val, right: Val) -> Val:
+    if left.type not in ("f32", "f64"):
+        return left < right
+    return (left < right) | ((left == left) & (right != right))
+
+
 def _search(edges: np.ndarray, operand: np.ndarray, right: bool) -> np.ndarray:
     common = np.result_type(plain(edges), plain(operand))
     return np.searchsorted(
@@ -209,15 +234,14 @@ def _search_samples(rng: np.random.Generator) -> Any:
 
 
 SEARCH = register(
-    HostOp(
+    MapOp(
         "searchsorted",
         2,
         lambda edges, operand, right: (operand.with_(dtype=dt.int64),),
-        body=_search,
-        algorithm=Search,
+        body=_search_body,
+        gathers=(0,),
         params=("right",),
         vjp=NO_GRAD,
-        facts=frozenset(["total"]),
         reference=_search,
         samples=_search_samples,
         ulp=0.0,

@@ -1,4 +1,4 @@
-"""Steps that the CPU gives to NumPy, as kernels: running sums, orders, searches, assignments.
+"""Steps that the CPU gives to NumPy, as kernels: running sums, orders, assignments.
 
 Invariant: what a step computes is its algorithm (ir/algorithm.py) over contiguous slots; results
 have the bits of the host's, whatever the schedule.
@@ -7,10 +7,10 @@ have the bits of the host's, whatever the schedule.
 from __future__ import annotations
 
 from ....core.errors import BackendError
-from ....ir.algorithm import Assign, Order, Scan, Search
+from ....ir.algorithm import Assign, Order, Scan
 from ...plan import HostStep
 from ..function import Card, GpuFunction
-from . import assign, order, scan, search
+from . import assign, order, scan
 
 __all__ = ["generate"]
 
@@ -25,8 +25,6 @@ def generate(
             return scan.generate(step.algorithm, step, *given)
         case Order():
             return order.generate(step.algorithm, step, *given)
-        case Search():
-            return search.generate(step.algorithm, step, *given)
         case Assign():
             return assign.generate(step.algorithm, step, *given)
         case _:

@@ -13,7 +13,6 @@ from ....ir.algorithm import Order
 from ...plan import HostStep
 from ..emit.body import barrier
 from ..function import Card, GpuFunction
-from .search import rank
 from .values import key_dtype, keys, moved, plain
 from .writer import AlgorithmWriter, Memory, Text, Workspace, blocks_for
 
@@ -21,6 +20,35 @@ __all__ = ["generate"]
 
 _TILES = (32, 256, 1024)  # elements that are sorted at once
 _LEAST = 256  # elements of a block, which are several tiles where those are small
+
+
+def rank(
+    writer: AlgorithmWriter, kind: str, name: str, ends: tuple[str, str], key: str, equal: bool
+) -> str:
+    """The position behind those of the sorted keys between two positions that are less than a key,
+    or (`equal`) not greater."""
+    code = writer.code
+    head, inside, after = code.label("search"), code.label("half"), code.label("found")
+    before = code.block
+    code.jump(head)
+    code.start(head)
+    reserved = len(code.lines)
+    code.lines += ["", ""]
+    first, last = f"%a{code.count}", f"%b{code.count}"
+    code.branch(code.op(f"icmp slt i64 {first}, {last}"), inside, after)
+    code.start(inside)
+    middle = code.op(f"lshr i64 {code.op(f'add i64 {first}, {last}')}, 1")
+    value = writer.load(kind, name, middle)
+    left = code.op(f"icmp {'ule' if equal else 'ult'} {kind} {value}, {key}")
+    behind = code.op(f"add i64 {middle}, 1")
+    first_next = code.op(f"select i1 {left}, i64 {behind}, i64 {first}")
+    last_next = code.op(f"select i1 {left}, i64 {last}, i64 {middle}")
+    code.jump(head)
+    borders = (first, ends[0], first_next), (last, ends[1], last_next)
+    for line, (border, start, later) in enumerate(borders, reserved):
+        code.lines[line] = f"  {border} = phi i64 [{start}, %{before}], [{later}, %{inside}]"
+    code.start(after)
+    return first
 
 
 class _Tiles(AlgorithmWriter):
