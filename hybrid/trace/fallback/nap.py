@@ -42,6 +42,7 @@ LOOKS = 2  # calls that are looked at between naps
 REST, MAX_REST = 32, 256  # calls of a nap: doubled each time, at once the most where settled
 SHARE, LONGEST = 0.02, 4096  # of the time of calls that looks may take; calls that this makes a nap
 FREE = 5e-3  # seconds of looks that do
+ODD, BRIEF = 8, 1e-5  # what a look counts at most, times the one before, and that at least
 POOR = 4  # eager calls most of whose inner calls are not served, before those are not looked at
 UNCOUNTED = 1 << 40  # more calls than there are in one
 MOST = 64  # signatures that are passed by
@@ -53,11 +54,13 @@ class Nap:
     """`slept`: calls of naps since somebody asked (`credit`); `weight`: for how many calls one that
     is looked at stands; `hopeful`: the call that runs now may be recorded when it comes again;
     `settled`: it is one of a signature that was given up, as were all since others came; `began`:
-    when the look at it began; `debt`: seconds of looks beyond their share."""
+    when the look at it began; `debt`: seconds of looks beyond their share; `before`: of the one
+    before: more than ODD times that is an odd one, in which the thread had to wait."""
 
     __slots__ = ("hopeful", "settled", "weight", "slept", "streak", "rest", "others", "least") + (
         "began",
         "debt",
+        "before",
     )
 
     def __init__(self) -> None:
@@ -65,6 +68,7 @@ class Nap:
         self.rest, self.weight, self.least = REST, 1, WORTH
         self.hopeful = self.settled = False
         self.began = self.debt = 0.0
+        self.before = FREE / STREAK
 
     def tire(self, others: int, seconds: float) -> int:
         """A call ran eagerly: how many next ones do so unseen.  `others`: calls so far that did
@@ -72,7 +76,8 @@ class Nap:
         settled, self.settled = self.settled, False
         if self.began:
             look = CLOCK[0]() - self.began - seconds
-            self.began, self.debt = 0.0, max(self.debt + look - SHARE * seconds, 0.0)
+            taken, self.before = min(look, ODD * self.before), max(look, BRIEF)
+            self.began, self.debt = 0.0, max(self.debt + taken - SHARE * seconds, 0.0)
         if self.hopeful:
             self.hopeful = False
             return self._hoping(seconds)

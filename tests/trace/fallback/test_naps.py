@@ -209,6 +209,15 @@ def test_looks_take_a_small_share_of_the_time(monkeypatch, look, call):
     assert looks <= FREE + STREAK * look + 1.1 * SHARE * calls
 
 
+def test_a_look_in_which_the_thread_waits_is_no_reason(monkeypatch):
+    now, tired = 0.0, Nap()
+    monkeypatch.setattr(nap, "CLOCK", [lambda: now])
+    for number in range(STREAK - 1):
+        look = 30e-3 if number in (0, 5, 20) else 1e-5
+        tired.began, now = now, now + look + 5e-5
+        assert not tired.tire(0, 5e-5)
+
+
 def test_what_waits_for_its_turn_sleeps_for_less(monkeypatch):
     naps = []
     sleep = Function._sleep
