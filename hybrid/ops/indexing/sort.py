@@ -239,6 +239,7 @@ SEARCH = register(
         2,
         lambda edges, operand, right: (operand.with_(dtype=dt.int64),),
         body=_search_body,
+        result="int",
         gathers=(0,),
         params=("right",),
         vjp=NO_GRAD,
