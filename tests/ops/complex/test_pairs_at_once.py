@@ -6,6 +6,8 @@ import pytest
 import hybrid as hb
 from hybrid import function
 from hybrid.comparison import same_bits
+from hybrid.ir.op import OPS
+from hybrid.ir.oracle import reference
 
 SHAPES = [(), (1,), (5,), (3, 4), (0, 2), (2, 3, 4)]
 CALLS = [
@@ -83,3 +85,11 @@ def test_bits_of_complex_arrays(dtype):
     for changed in (complex(0.0, 2), complex(-0.0, np.nan), complex(-0.0, 2.5)):
         other[1] = changed
         assert not same_bits(same, other)
+
+
+def test_oracles_keep_the_parts_of_all_numbers():
+    ends = [np.inf, -np.inf, np.nan, 0.0, -0.0, 1.0, 5e-324, 1e308]
+    parts = np.array([[a, b] for a in ends for b in ends])
+    (numbers,) = reference(OPS["complex_numbers"], {}, [parts])
+    (pairs,) = reference(OPS["complex_pairs"], {}, [numbers])
+    assert same_bits(pairs.astype(np.float64), parts)
