@@ -97,7 +97,7 @@ HOLDERS = {
 
 
 @pytest.mark.parametrize("name", HOLDERS)
-@pytest.mark.parametrize("write", ["an element", "a row", "through two"])
+@pytest.mark.parametrize("write", ["an element", "a row", "through two", "points", "a mask"])
 def test_who_holds_a_value_keeps_it(name, write):
     x = hb.tensor(numbers())
     x[0, 0] = 0.0
@@ -285,7 +285,7 @@ def test_pieces_are_so_small_that_numpy_keeps_the_lock(monkeypatch):
     sizes = []
 
     def noted(place, key, source):
-        sizes.append(place.size)
+        sizes.append(place.size if key is ... else key.size)
         place[key] = source
 
     monkeypatch.setattr(overwrite, "_SET", noted)
@@ -293,4 +293,8 @@ def test_pieces_are_so_small_that_numpy_keeps_the_lock(monkeypatch):
     x[7:57] = 1.0
     x[::7, 3] = hb.ones(72)
     x[[3, 9]] = hb.ones(400)
-    assert sum(sizes) == 50 * 400 + 72 + 2 * 400 and max(sizes) <= 500
+    x[np.arange(1200) % 500, np.arange(1200) % 7] = hb.ones(1200)
+    mask = x.numpy() > 0
+    x[mask] = 2.0
+    wanted = 50 * 400 + 72 + 2 * 400 + 1200 + int(mask.sum())
+    assert sum(sizes) == wanted and max(sizes) <= 500
