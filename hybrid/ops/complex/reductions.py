@@ -31,8 +31,9 @@ from .records import each_part
 Tensor = Any
 Group = tuple[int, int]
 
-for _record in (SUM, MEAN, CUMSUM):
+for _record in (SUM, MEAN):
     each_part(_record)
+each_part(CUMSUM, anywhere=True)  # the pairs are behind every axis
 
 extend(ALL, on_complex=lambda x, axes: bind(ALL, truth(x), axes=axes))
 extend(ANY, on_complex=lambda x, axes: bind(ANY, truth(x), axes=axes))
