@@ -313,7 +313,8 @@ def _scanned(
     lines, extent, inner = sizes
     blocks, kind = -(-extent // SCAN_BLOCK), _kind(scan, places[0].dtype)
     chains, longest = lines * blocks * inner, min(extent, SCAN_BLOCK)
-    totals = space.take(chains if blocks > 1 else 0, places[0].dtype)
+    # a call without a workspace has no such slot
+    totals = space.take(chains, places[0].dtype) if blocks > 1 else places[1]
     if inner < _STRIP:
         text, count, items, side = _single, chains, -(-chains // _TOGETHER), _TOGETHER
     else:
