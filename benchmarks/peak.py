@@ -12,7 +12,7 @@ from hybrid.backends.cpu.machine.jit import compile_ir
 from hybrid.backends.cpu.machine.pool import get_num_threads, num_threads
 from hybrid.backends.cpu.python.runtime import launch
 
-CHAINS, TRIPS = 24, 20_000
+TRIPS = 20_000
 ARGUMENTS = "ptr %bufs, ptr %args, i64 %begin, i64 %end, ptr %scratch"
 KERNEL = """
 declare {lanes} @llvm.fma.v16f32({lanes}, {lanes}, {lanes})
@@ -45,18 +45,25 @@ out:
 """
 
 
-def kernel_text() -> str:
-    """A kernel whose every item runs TRIPS x CHAINS fmas of 16 floats."""
+def chains() -> int:
+    """Chains of 16 floats that the vector registers hold beside a factor: more would spill, and be
+    a measure of the stack."""
+    here = machine()
+    return min((here.vector_registers - 2) * here.vector_bytes // 64, 24)
+
+
+def kernel_text(count: int) -> str:
+    """A kernel whose every item runs TRIPS times so many chains of fmas of 16 floats."""
     lanes = "<16 x float>"
     ones = "<" + ", ".join(["float 1.0"] * 16) + ">"
-    merged = [f"  %a{i} = phi {lanes} [{ones}, %item], [%b{i}, %loop]" for i in range(CHAINS)]
+    merged = [f"  %a{i} = phi {lanes} [{ones}, %item], [%b{i}, %loop]" for i in range(count)]
     products = [
         f"  %b{i} = call {lanes} @llvm.fma.v16f32({lanes} %a{i}, {lanes} %x, {lanes} %a{i})"
-        for i in range(CHAINS)
+        for i in range(count)
     ]
     # the sums keep every chain alive: nothing of them can be left out
     sums = [f"  %s0 = fadd {lanes} %b0, %b1"]
-    sums += [f"  %s{i - 1} = fadd {lanes} %s{i - 2}, %b{i}" for i in range(2, CHAINS)]
+    sums += [f"  %s{i - 1} = fadd {lanes} %s{i - 2}, %b{i}" for i in range(2, count)]
     return KERNEL.format(
         lanes=lanes,
         arguments=ARGUMENTS,
@@ -64,7 +71,7 @@ def kernel_text() -> str:
         products="\n".join(products),
         sums="\n".join(sums),
         trips=TRIPS,
-        last=CHAINS - 2,
+        last=count - 2,
     )
 
 
@@ -72,7 +79,8 @@ def gflops(threads: int, launches: int = 30) -> float:
     """Best rate over `launches` launches of one item per thread."""
     import numpy as np
 
-    module = compile_ir(kernel_text(), ["peak"])
+    count = chains()
+    module = compile_ir(kernel_text(count), ["peak"])
     vectors = np.zeros(16 * (threads + 1), np.float32)
     words = np.zeros(1, np.int64)
     least = float("inf")
@@ -81,7 +89,7 @@ def gflops(threads: int, launches: int = 30) -> float:
             start = time.perf_counter()
             launch(module.address("peak"), words, threads, 1, 0, (vectors,))
             least = min(least, time.perf_counter() - start)
-    return threads * TRIPS * CHAINS * 32 / least / 1e9
+    return threads * TRIPS * count * 32 / least / 1e9
 
 
 if __name__ == "__main__":
