@@ -58,7 +58,7 @@ class _Writer:
 
     def __init__(self, kind: _Kind, width: int = 1) -> None:
         self.kind, self.width, self.code = kind, width, Code()
-        self.ty = kind.element if width == 1 else f"<{width} x {kind.element}>"
+        self.vector = kind.element if width == 1 else f"<{width} x {kind.element}>"
         self.source, self.target, self.totals = map(self._base, (_X, _OUT, _TOTALS))
         words = [self._word(at) for at in (_EXTENT, _INNER, _BLOCKS, _COUNT)]
         self.extent, self.inner, self.blocks, self.count = words
@@ -73,14 +73,14 @@ class _Writer:
 
     def load(self, base: str, index: str) -> str:
         place = self.code.at(self.kind.element, base, index)
-        return self.code.op(f"load {self.ty}, ptr {place}, align {self.kind.size}")
+        return self.code.op(f"load {self.vector}, ptr {place}, align {self.kind.size}")
 
     def store(self, value: str, base: str, index: str) -> None:
         place = self.code.at(self.kind.element, base, index)
-        self.code.do(f"store {self.ty} {value}, ptr {place}, align {self.kind.size}")
+        self.code.do(f"store {self.vector} {value}, ptr {place}, align {self.kind.size}")
 
     def combined(self, first: str, second: str) -> str:
-        return self.code.op(f"{self.kind.combine} {self.ty} {first}, {second}")
+        return self.code.op(f"{self.kind.combine} {self.vector} {first}, {second}")
 
     def parts(self, value: str, by: str) -> tuple[str, str]:
         """Quotient and remainder."""
@@ -123,13 +123,13 @@ class _Walker(_Writer):
 
     def walk(self, chains: Sequence[_Chain]) -> None:
         """Together as long as all go on, then each alone."""
-        code, kind = self.code, self.kind.element
-        sources = [code.at(kind, self.source, c.begin) for c in chains]
+        code, element = self.code, self.kind.element
+        sources = [code.at(element, self.source, chain.begin) for chain in chains]
         before, targets = list[str](), list[str]()
         if self.gives == "results":
-            before = [self.load(self.totals, c.number) for c in chains]
+            before = [self.load(self.totals, chain.number) for chain in chains]
         if self.gives != "ends":
-            targets = [code.at(kind, self.target, c.begin) for c in chains]
+            targets = [code.at(element, self.target, chain.begin) for chain in chains]
 
         def reach(number: int, inside: str, ahead: str) -> str:
             if targets:
@@ -147,16 +147,16 @@ class _Walker(_Writer):
 
             return one
 
-        every, sizes = range(len(chains)), [c.size for c in chains]
+        every, sizes = range(len(chains)), [chain.size for chain in chains]
         common = reduce(
             lambda least, size: least if size == least else code.smin(least, size), sizes
         )
-        starts = [reach(k, self.load(sources[k], "0"), "0") for k in every]
-        reached = code.loop("1", common, "1", [(self.ty, s) for s in starts], step(every))[1]
+        starts = [reach(number, self.load(sources[number], "0"), "0") for number in every]
+        reached = code.loop("1", common, "1", [(self.vector, s) for s in starts], step(every))[1]
         if any(size != sizes[0] for size in sizes):
             reached = [
-                code.loop(common, sizes[k], "1", [(self.ty, reached[k])], step([k]))[1][0]
-                for k in every
+                code.loop(common, sizes[number], "1", [(self.vector, end)], step([number]))[1][0]
+                for number, end in enumerate(reached)
             ]
         for chain, end in zip(chains, reached) if self.gives == "ends" else ():
             self.store(end, self.totals, chain.number)
@@ -170,7 +170,7 @@ def _single(kind: _Kind, gives: Gives) -> tuple[str, str]:
 
     def walk(first: str, count: int) -> None:
         numbers = [code.add(first, str(number)) for number in range(count)]
-        writer.walk([writer.chain(*writer.parts(n, writer.inner)) for n in numbers])
+        writer.walk([writer.chain(*writer.parts(one, writer.inner)) for one in numbers])
 
     def alone(chain: str, _: list[str]) -> list[str]:
         walk(chain, 1)
@@ -203,8 +203,10 @@ def _strips(kind: _Kind, gives: Gives) -> tuple[str, str]:
         first = writer.chain(block, column)
         writer.walk(
             [
-                first._replace(number=code.add(first.number, k), begin=code.add(first.begin, k))
-                for k in map(str, range(0, _STRIP, _LANES))
+                first._replace(
+                    number=code.add(first.number, ahead), begin=code.add(first.begin, ahead)
+                )
+                for ahead in map(str, range(0, _STRIP, _LANES))
             ]
         )
         return []

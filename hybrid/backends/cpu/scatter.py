@@ -128,9 +128,9 @@ class _Operands:
 
     def rows(self, writer: Fn, number: str) -> list[str]:
         """Where the row of an update goes, and that row."""
-        (target, index, update), (to, of, by) = self.bases, self.steps
-        row = writer.ld(_row(writer, index, number, of), 0, "i64")
-        return [_row(writer, target, row, to), _row(writer, update, number, by)]
+        (target, index, update), (ahead, further, next_) = self.bases, self.steps
+        row = writer.ld(_row(writer, index, number, further), 0, "i64")
+        return [_row(writer, target, row, ahead), _row(writer, update, number, next_)]
 
 
 @lru_cache(None)

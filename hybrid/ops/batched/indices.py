@@ -15,7 +15,7 @@ from ..build.create import arange
 from ..elementwise.arithmetic import add, multiply
 from ..indexing.along import ALONG
 from ..indexing.index import GATHER, SCATTER_ADD, SCATTER_SET
-from ..indexing.sort import SEARCH
+from ..indexing.search import SEARCH
 from .tools import Flags, every, unfolded
 
 Tensor = Any

@@ -40,13 +40,13 @@ extend(ANY, on_complex=lambda x, axes: bind(ANY, truth(x), axes=axes))
 
 
 # ---- variance and length
-def _var(x: Tensor, axes: Group, correction: float) -> Tensor:
-    """The mean of |x - mean|^2."""
-    return add(*[bind(VAR, part, axes=axes, correction=correction) for part in parts_of(x)])
+def _var(numbers: Tensor, axes: Group, correction: float) -> Tensor:
+    """The mean of |numbers - mean|^2."""
+    return add(*[bind(VAR, part, axes=axes, correction=correction) for part in parts_of(numbers)])
 
 
-def _norm(x: Tensor, axes: Group) -> Tensor:
-    return bind(NORM, hypot(*parts_of(x)), axes=axes)
+def _norm(numbers: Tensor, axes: Group) -> Tensor:
+    return bind(NORM, hypot(*parts_of(numbers)), axes=axes)
 
 
 extend(VAR, on_complex=_var)
@@ -54,35 +54,37 @@ extend(NORM, on_complex=_norm)
 
 
 # ---- products of elements
-def _halves(x: Tensor, axis: int) -> Tensor:
+def _halves(numbers: Tensor, axis: int) -> Tensor:
     """Products of pairs of neighbours along an axis, an odd one out kept."""
-    extent = x.shape[axis]
+    extent = numbers.shape[axis]
     even = multiply(
-        narrow(x, axis, 0, extent // 2, step=2), narrow(x, axis, 1, extent // 2, step=2)
+        narrow(numbers, axis, 0, extent // 2, step=2), narrow(numbers, axis, 1, extent // 2, step=2)
     )
-    return concat([even, narrow(x, axis, extent - 1, 1)], axis) if extent % 2 else even
+    return concat([even, narrow(numbers, axis, extent - 1, 1)], axis) if extent % 2 else even
 
 
-def _prod(x: Tensor, axes: Group, dtype: np.dtype) -> Tensor:
+def _prod(numbers: Tensor, axes: Group, dtype: np.dtype) -> Tensor:
     """Neighbours are multiplied until one number is left."""
-    kept = x.shape[: axes[0]] + x.shape[axes[1] :]
-    extent = size_of(x.shape[axes[0] : axes[1]])
+    kept = numbers.shape[: axes[0]] + numbers.shape[axes[1] :]
+    extent = size_of(numbers.shape[axes[0] : axes[1]])
     if not extent:
-        return ones(kept, dtype=dtype, device=x.device)
-    rows = reshape(x, (*x.shape[: axes[0]], extent, *x.shape[axes[1] :]))
+        return ones(kept, dtype=dtype, device=numbers.device)
+    rows = reshape(numbers, (*numbers.shape[: axes[0]], extent, *numbers.shape[axes[1] :]))
     while rows.shape[axes[0]] > 1:
         rows = _halves(rows, axes[0])
     return reshape(rows, kept)
 
 
-def _cumprod(x: Tensor, axis: int, dtype: np.dtype) -> Tensor:
+def _cumprod(numbers: Tensor, axis: int, dtype: np.dtype) -> Tensor:
     """Doubling: after step k each element holds the product of the last 2^k up to it."""
-    extent, reach = x.shape[axis], 1
+    extent, reach = numbers.shape[axis], 1
     while reach < extent:
-        ahead = narrow(x, axis, 0, reach)
-        later = multiply(narrow(x, axis, 0, extent - reach), narrow(x, axis, reach, extent - reach))
-        x, reach = concat([ahead, later], axis), 2 * reach
-    return x
+        ahead = narrow(numbers, axis, 0, reach)
+        later = multiply(
+            narrow(numbers, axis, 0, extent - reach), narrow(numbers, axis, reach, extent - reach)
+        )
+        numbers, reach = concat([ahead, later], axis), 2 * reach
+    return numbers
 
 
 extend(PROD, on_complex=_prod)

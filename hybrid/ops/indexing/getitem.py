@@ -7,6 +7,7 @@ host, masks do (the shape of their result depends on it) unless a masked write c
 from __future__ import annotations
 
 import operator
+from contextlib import suppress
 from math import prod
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from .index import gather_axes, index_check, row_numbers, scatter_set
 
 Ints = tuple[int, ...]
 Tensor = Any
+NESTED = 64  # axes that an array of NumPy may have
 
 
 class IndexKey(NamedTuple):
@@ -356,12 +358,22 @@ def _lone_mask(operand: Tensor, key: Any) -> Any:
     """The mask of axes from the first on, a tensor or an array, that is all of a key; None for
     other keys."""
     mask: Any = key[0] if isinstance(key, tuple) and len(key) == 1 else key
-    if isinstance(mask, list) and mask and not holds_tensors(mask):
-        mask = data_of(mask).array
+    if isinstance(mask, list) and _starts_with_truth(mask) and not holds_tensors(mask):
+        with suppress(TypeError, ValueError, HybridError):  # no array: that is said elsewhere
+            mask = data_of(mask).array
     found: Any = mask if isinstance(mask, (Handle, np.ndarray)) else None
     if found is None or found.dtype != dt.bool_:
         return None
     return found if found.shape == operand.shape[: found.ndim] else None
+
+
+def _starts_with_truth(items: Any) -> bool:
+    """Whether the first element of nested lists is a truth value."""
+    for _ in range(NESTED):
+        if not isinstance(items, list) or not items:
+            break
+        items = items[0]
+    return isinstance(items, (bool, np.bool_))
 
 
 def _in_rows(operand: Tensor, mask: Any) -> Tensor:

@@ -27,7 +27,8 @@ from ..indexing.along import take_along_axis
 from ..indexing.generators import Generator
 from ..indexing.index import take
 from ..indexing.random import rand, randint, random_bits, source_of
-from ..indexing.sort import argsort, searchsorted, sort
+from ..indexing.search import searchsorted
+from ..indexing.sort import argsort, sort
 from .parameters import host_numbers, tensor_on
 from .standard import standard_exponential
 
