@@ -60,7 +60,7 @@ FOREIGN = {
     ("ops/indexing/index.py", "mode"),
     ("ops/arrange/writing.py", "casting"),
     ("ops/build/matrices.py", "indexing"),
-    ("ops/indexing/sort.py", "side"),
+    ("ops/indexing/search.py", "side"),
     ("ops/layers", "reduction"),
     ("ops/linalg", "mode"),
     ("ops/linalg", "ord"),
