@@ -70,7 +70,8 @@ def consistent(once, twice):
 def fast(f):
     'Whether readers have left the fast way as it was made.'
     (state,) = f._signatures.values()
-    return state.plans[0].attempts.refreshes < 3
+    # no plan: on a crowded machine eager calls may have been found to be faster
+    return not state.plans or state.plans[0].attempts.refreshes < 3
 
 def decorated():
     # an eager call, made now and then to look at what it costs, may have steps between its reads
