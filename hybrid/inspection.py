@@ -156,7 +156,7 @@ def _kernel_text(kernel: Any) -> tuple[str, str]:
         short = (f"{prod(kernel.batch)}x " if kernel.batch else "") + f"{kernel.m}x{kernel.n}"
         what = "gradients of attention" if kernel.backward else "attention"
         return short, f"{what} {short}, {kernel.e} features, {kernel.f} values"
-    if kernel.on_device or kernel.native:
+    if kernel.on_device:
         short = "x".join(map(str, kernel.avals[0].shape))
         return short, f"{kernel.kind} of [{short}]"
     return getattr(kernel.function, "__name__", "call"), "host call"

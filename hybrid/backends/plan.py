@@ -26,6 +26,7 @@ __all__ = [
     "ScatterKernel",
     "AttendKernel",
     "HostStep",
+    "NATIVE",
     "Slot",
     "SlotKind",
     "SumOrder",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 
+NATIVE = (Scan, Assign)  # algorithms that the host has kernels of its own for
 SlotKind = Literal["input", "output", "arena", "const", "state", "temp"]
 
 
@@ -160,19 +162,21 @@ class HostStep(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """'host', or the name of what another device does itself."""
-        named = self.on_device or self.native or self.plans
+        """'host', or the name of what a device does itself."""
+        named = self.on_device or self.plans
         return type(self.algorithm).__name__.lower() if named else "host"
 
     @property
     def native(self) -> bool:
         """Whether the host has a kernel of its own for it."""
-        return isinstance(self.algorithm, (Scan, Assign))
+        return isinstance(self.algorithm, NATIVE)
 
     @property
     def on_device(self) -> bool:
-        """Whether the values are another device's, which may have kernels of its own for it."""
-        return self.algorithm is not None and any(aval.device != HOST for aval in self.avals)
+        """Whether a device may have kernels of its own for it: another one for every algorithm."""
+        return self.native or (
+            self.algorithm is not None and any(aval.device != HOST for aval in self.avals)
+        )
 
 
 Kernel = LoopKernel | GemmKernel | ScatterKernel | AttendKernel | HostStep

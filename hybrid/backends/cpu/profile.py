@@ -186,7 +186,7 @@ def summary(kernel: Kernel, slots: Any) -> tuple[str, str, int, int]:
     sizes = sum(
         slots[s].aval.size * slots[s].aval.dtype.itemsize for s in (*kernel.inputs, *kernel.outputs)
     )
-    if kernel.on_device or kernel.native:
+    if kernel.on_device:
         return kernel.kind, "x".join(map(str, kernel.avals[0].shape)) or "1", sizes, 0
     return "host", getattr(kernel.function, "__name__", "call"), sizes, 0
 

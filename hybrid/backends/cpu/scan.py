@@ -15,8 +15,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 from ...ir.algorithm import SCAN_BLOCK, Scan
-from ...ir.scalar.compose import Composer
-from ...ir.scalar.program import TYPE, Program
+from ...ir.scalar.compose import conversion
 from ..emit.code import Code, finish_module
 from ..emit.loops import SIGNATURE, generate_all
 from ..generated import Generated, pack_words
@@ -271,13 +270,6 @@ class _Space:
         return _Place(self.slot, dtype, at // dtype.itemsize)
 
 
-@lru_cache(None)
-def _converts(source: np.dtype, target: np.dtype) -> Program:
-    composer = Composer()
-    value = composer.s.convert(composer.arg(source), TYPE[target])
-    return composer.finish([value], [target])
-
-
 def generate(step: HostStep, temp_slot: int) -> list[Generated]:
     """The functions of a scan over contiguous values; those of other dtypes than they are combined
     in are converted before, and results after."""
@@ -303,7 +295,7 @@ def generate(step: HostStep, temp_slot: int) -> list[Generated]:
 
 
 def _converted(count: int, source: _Place, target: _Place, temp_slot: int) -> list[Generated]:
-    program = _converts(source.dtype, target.dtype)
+    program = conversion(source.dtype, target.dtype)
     kernel = LoopKernel((count,), None, program, (source.access(),), (target.access(),))
     return generate_all(kernel, temp_slot)
 

@@ -20,7 +20,15 @@ from ..op import Op
 from . import half
 from .program import TYPE, Builder, Program, ScalarType, Val
 
-__all__ = ["Gathered", "Composer", "given_by", "op_program", "check_program", "operand_type"]
+__all__ = [
+    "Gathered",
+    "Composer",
+    "given_by",
+    "op_program",
+    "check_program",
+    "conversion",
+    "operand_type",
+]
 
 
 def operand_type(dtype: np.dtype) -> ScalarType:
@@ -193,6 +201,14 @@ def op_program(
         record, params, _operands(composer, record, in_avals), in_avals, out_avals
     )
     return composer.finish(outputs, [a.dtype for a in out_avals])
+
+
+@lru_cache(None)
+def conversion(source: np.dtype, target: np.dtype) -> Program:
+    """Elements of one dtype as another."""
+    composer = Composer()
+    value = composer.s.convert(composer.arg(source), TYPE[target])
+    return composer.finish([value], [target])
 
 
 def check_program(record: Op, in_avals: Sequence[Aval], params: Mapping[str, Any]) -> Program:

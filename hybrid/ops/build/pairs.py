@@ -68,11 +68,16 @@ def pairs_of(numbers: np.ndarray) -> np.ndarray:
     return np.stack([numbers.real, numbers.imag], -1)
 
 
-def _joined(pairs: np.ndarray) -> np.ndarray:
-    """The other way round; a sum with 1j * y would lose the parts of infinities."""
-    numbers = np.empty(pairs.shape[:-1], np.result_type(pairs.dtype, np.complex64))
-    numbers.real, numbers.imag = pairs[..., 0], pairs[..., 1]
-    return numbers
+def joined(real: Any, imaginary: Any) -> np.ndarray:
+    """Complex numbers with exactly these parts, in the widest type: a sum with 1j * imaginary would
+    lose the parts of infinities."""
+    out = np.empty(np.broadcast_shapes(np.shape(real), np.shape(imaginary)), np.clongdouble)
+    out.real, out.imag = real, imaginary
+    return out
+
+
+def _numbers_of(pairs: np.ndarray) -> np.ndarray:
+    return joined(pairs[..., 0], pairs[..., 1])
 
 
 PAIRS = register(
@@ -102,7 +107,7 @@ NUMBERS = register(
         keeps=SHAPE_ONLY,
         vjp=lambda gradient, out, operand: (bind(PAIRS, gradient),),
         write_back=lambda base, value: bind(PAIRS, value),
-        reference=_joined,
+        reference=_numbers_of,
         samples=shapes_of([((3, 2), {}), ((2,), {}), ((0, 2), {}), ((2, 2, 2), {})]),
         doc="Pairs along the last axis as complex numbers.",
     )
@@ -261,7 +266,7 @@ def _place_layout(*avals: Aval, name: str, given: tuple[Any, ...]) -> list[tuple
 def _reference(*arrays: np.ndarray, name: str, given: tuple[Any, ...]) -> np.ndarray:
     reference = _named(name).reference
     assert reference is not None
-    return pairs_of(reference(*map(_joined, arrays), **dict(given)))
+    return pairs_of(reference(*map(_numbers_of, arrays), **dict(given)))
 
 
 def _of_name(name: str, given: Any = (), shapes: Any = ()) -> Any:

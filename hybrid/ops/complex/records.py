@@ -19,20 +19,21 @@ from ...ir.door.bind import bind, constant_of, current_mode
 from ...ir.op import Op, extend, map_op
 from ...ir.scalar.program import Val
 from ..axes.views import broadcast_arrays
-from ..build.pairs import check_parts, complex_of, conjugate, numbers_of, pairs_in, parts_of
+from ..build.pairs import (
+    check_parts,
+    complex_of,
+    conjugate,
+    joined,
+    numbers_of,
+    pairs_in,
+    parts_of,
+)
 from ..elementwise.arithmetic import multiply
 
-__all__ = ["analytic", "apply", "each_part", "enter", "joined"]
+__all__ = ["analytic", "apply", "each_part", "enter"]
 
 Tensor = Any
 Parts = tuple[Val, Val]
-
-
-def joined(real: Any, imaginary: Any) -> np.ndarray:
-    """Complex numbers with exactly these parts, in the widest type."""
-    out = np.empty(np.broadcast_shapes(np.shape(real), np.shape(imaginary)), np.clongdouble)
-    out.real, out.imag = real, imaginary
-    return out
 
 
 def apply(op: Op, *numbers: Tensor) -> Tensor:

@@ -26,10 +26,9 @@ from ..base.surface import public
 from ..build.create import arange, ones, zeros, zeros_like
 from ..build.join import concat, stack
 from ..build.matrices import eye
-from ..build.pairs import check_parts, complex_of, conjugate, parts_of
+from ..build.pairs import check_parts, complex_of, conjugate, joined, parts_of
 from ..complex.arithmetic import real
 from ..complex.formulas import multiply as multiply_parts
-from ..complex.records import joined
 from ..elementwise.arithmetic import abs, add, divide, multiply, negative, subtract
 from ..elementwise.logic import less_equal
 from ..linalg.eigen import eigvals

@@ -19,7 +19,6 @@ from ....core.cache import keep
 from ....core.errors import BackendError
 from ....core.floating import in_plain_floats
 from ....core.shapes import contiguous_strides
-from ....ir.algorithm import Assign, Scan
 from ....ir.op import Op, algorithm_of
 from ...op_kernels import (
     AttendKernels,
@@ -31,6 +30,7 @@ from ...op_kernels import (
     ScatterKernels,
     check_failure,
 )
+from ...plan import NATIVE
 from .. import kernels
 from ..machine import alloc
 from ..machine.pool import pool
@@ -247,7 +247,7 @@ def _place(
 def _host(
     op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
-    if isinstance(algorithm_of(op, params), (Scan, Assign)):
+    if isinstance(algorithm_of(op, params), NATIVE):
         small = sum([a.nbytes for a in (*inputs, *outputs)]) <= SMALL
         return NativeOp(HostKernels(op, params, inputs, outputs), small).caller()
     function = op.body

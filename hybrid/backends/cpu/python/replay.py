@@ -185,7 +185,7 @@ def _work(plan: Plan) -> int:
 
 
 def _inside(step: HostStep) -> int:
-    """The work of a branch or loop; one without a known end is long."""
+    """The work of a native step; a loop without a known end is long."""
     if step.native:
         return 4 * sum([aval.size for aval in step.avals])
     inside = sum(map(_work, step.plans))

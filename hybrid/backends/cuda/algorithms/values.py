@@ -14,7 +14,7 @@ import numpy as np
 from ....core import dtypes as dt
 from ....core.shapes import contiguous_strides
 from ....ir.scalar import half
-from ....ir.scalar.compose import operand_type
+from ....ir.scalar.compose import conversion, operand_type
 from ....ir.scalar.program import TYPE, Builder, Program, Val
 from ...plan import Access, LoopKernel
 from .. import emit
@@ -38,13 +38,6 @@ def _value(builder: Builder, source: np.dtype, target: np.dtype) -> Val:
     read = builder.arg(operand_type(source))
     value = half.unpack(builder, read, source) if dt.is_half(source) else read
     return builder.convert(value, TYPE[target])
-
-
-@lru_cache(None)
-def _conversion(source: np.dtype, target: np.dtype) -> Program:
-    builder = Builder()
-    value = _value(builder, source, target)
-    return builder.program(half.pack(builder, value, target) if dt.is_half(target) else value)
 
 
 @lru_cache(None)
@@ -95,7 +88,7 @@ def converted(
     guarded: bool,
 ) -> list[GpuFunction]:
     """So many values in another dtype."""
-    return _walked(_conversion(source[1], target[1]), (count,), source, target, (1,), card, guarded)
+    return _walked(conversion(source[1], target[1]), (count,), source, target, (1,), card, guarded)
 
 
 def moved(
@@ -107,7 +100,7 @@ def moved(
     guarded: bool,
 ) -> list[GpuFunction]:
     """int64 values at the offsets that these strides say."""
-    program = _conversion(dt.int64, dt.int64)
+    program = conversion(dt.int64, dt.int64)
     return _walked(program, shape, (source, dt.int64), (target, dt.int64), steps, card, guarded)
 
 
