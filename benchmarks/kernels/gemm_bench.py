@@ -124,7 +124,8 @@ def decisions(kernel: GemmKernel) -> str:
         return "lanes"
     chosen = choose(kernel, element_of(kernel.acc), host_target())
     return (
-        f"{'swapped ' if chosen.swap else ''}{chosen.rows}x{chosen.vecs} a={chosen.a_mode} "
+        f"{'swapped ' if chosen.swapped else ''}{chosen.rows}x{chosen.tile_vectors} "
+        f"a={chosen.a_mode} "
         f"b={chosen.b_mode} panels={chosen.panels_m}x{chosen.panels_n} split={chosen.split} "
         f"items={chosen.items}"
     )

@@ -95,8 +95,8 @@ class CpuBackend(Backend):
     def describe(self) -> dict[str, str]:
         facts = machine()
         caches = ", ".join(
-            f"{n} {size >> 10} KiB"
-            for n, size in (("L1", facts.l1d), ("L2", facts.l2), ("L3", facts.l3))
+            f"{n} {cache.size >> 10} KiB"
+            for n, cache in (("L1", facts.first), ("L2", facts.second), ("L3", facts.third))
         )
         return {
             "model": facts.name,

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from ...emit.code import Code
 from ...plan import GemmKernel
 from .epilogue import Finish
+from .factors import BLOCK, Factor, factor
 from .finish import FinishedLines, call_finish, prepare
-from .geometry import BLOCK, DISPATCH, Factor, Target, factor
+from .geometry import DISPATCH, Target
 from .micro import (
     DESCRIPTOR,
     PackedElement,

@@ -16,12 +16,13 @@ from ....core.extents import is_extent
 from ...emit.code import Code
 from ...plan import GemmKernel
 from .epilogue import Finish
+from .factors import BLOCK
 from .finish import FinishedLines, call_fetch, call_finish, prepare, result_start, result_stride
-from .geometry import BLOCK, Geometry
+from .geometry import Geometry
 from .levels import Block, Item, Panel, Product, row_of, scheme_of
-from .micro import DESCRIPTOR, Micro, PackedElement, describe
+from .micro import Micro, PackedElement, describe
 from .pack import IndexWalk, divide, each
-from .panels import pack, packed_panel
+from .panels import columns_of, pack_a, pack_b
 from .words import GemmWords, Loader
 
 __all__ = ["write_product"]
@@ -32,7 +33,6 @@ def write_product(
 ) -> Product:
     """Write the function of a product; the record tells what else it needs."""
     scheme, code = scheme_of(kernel, geometry, element, finish), Code()
-    descriptors = code.alloca(f"[{DESCRIPTOR * geometry.tile_vectors} x i8]")
     buffer = code.alloca(f"[16 x {element.vector}]") if geometry.b_mode == "trans" else ""
     product = Product(
         kernel=kernel,
@@ -42,7 +42,6 @@ def write_product(
         finish=finish,
         loader=Loader(code, words),
         variants={},
-        descriptors=descriptors,
         block_buffer=buffer,
         uniform="null" if scheme.direct else prepare(finish, code),
     )
@@ -64,6 +63,9 @@ def _write_item(product: Product, number: str) -> None:
     batch, inside = divide(code, number, tiles)
     column, row = divide(code, inside, tiles_m)
     item = _item_of(product, batch, row, column)
+    if scheme.description:
+        described = partial(_describe, product, item)
+        each(code, item.first_column, item.last_column, "1", described)
     if not scheme.several:
         _write_block(product, item, "1", "0")
         return
@@ -88,24 +90,24 @@ def _item_of(product: Product, batch: str, row: str, column: str) -> Item:
     last_column = code.smin(
         code.add(first_column, step_n), product.word("col_panels", geometry.column_panels)
     )
-    first_row = row_of(product, first_panel)
     a, b = loader.factor("a", geometry.a, batch), loader.factor("b", geometry.b, batch)
     b_packed = "%scratch"
     if scheme.b_bytes:
         b_packed = code.at("i8", "%scratch", product.word("a_bytes", scheme.a_bytes))
     packed = product.word("ab_bytes", scheme.a_bytes + scheme.b_bytes)
+    described = product.word("abd_bytes", scheme.a_bytes + scheme.b_bytes + scheme.d_bytes)
     return Item(
         batch=batch,
         first_panel=first_panel,
         last_panel=last_panel,
         first_column=first_column,
         last_column=last_column,
-        first_row=first_row,
         a=a,
         b=b,
         a_packed="%scratch",
         b_packed=b_packed,
-        tiles=code.at("i8", "%scratch", packed),
+        descriptors=code.at("i8", "%scratch", packed),
+        tiles=code.at("i8", "%scratch", described),
         result=(
             result_start(product.finish, loader, batch)
             if scheme.direct and not scheme.partial
@@ -116,12 +118,25 @@ def _item_of(product: Product, batch: str, row: str, column: str) -> Item:
 
 # ---- blocks of k
 def _write_block(product: Product, item: Item, stop: str, index: str) -> None:
-    """One block of k: pack, then all micro tiles of the item."""
+    """One block of k: pack columns, then the micro tiles of the item, one row panel after another:
+    those with all their rows, then those with one row less."""
+    code, geometry = product.code, product.geometry
     block = _block_of(product, item, stop, index)
-    pack(product, item, block)
+    if product.scheme.b_packed:
+        columns = partial(pack_b, product, item, block)
+        each(code, item.first_column, item.last_column, "1", columns)
 
-    column = partial(_write_column, product, item, block)
-    each(product.code, item.first_column, item.last_column, "1", column)
+    def panels(first: str, last: str, rows: int) -> None:
+        each(code, first, last, "1", partial(_write_rows, product, item, block, rows))
+
+    known = not is_extent(geometry.full_rows) and geometry.full_rows == geometry.row_panels
+    if known or geometry.rows == 1:  # a panel has a row at least
+        panels(item.first_panel, item.last_panel, geometry.rows)
+        return
+    middle = code.smin(product.word("full_rows", geometry.full_rows), item.last_panel)
+    panels(item.first_panel, middle, geometry.rows)
+    start = code.call("llvm.smax.i64", "i64", f"i64 {middle}", f"i64 {item.first_panel}")
+    panels(start, item.last_panel, geometry.rows - 1)
 
 
 def _block_of(product: Product, item: Item, stop: str, index: str) -> Block:
@@ -156,68 +171,98 @@ def _workspace_start(product: Product, item: Item, index: str) -> str:
     return code.at("i8", start, code.mul(number, product_bytes))
 
 
-# ---- column panels
-def _write_column(product: Product, item: Item, block: Block, number: str) -> None:
-    """All micro tiles of one column panel; the last panel has a micro-kernel of its own where it is
-    narrower or ends in a partial vector."""
+# ---- row panels
+def _write_rows(product: Product, item: Item, block: Block, rows: int, number: str) -> None:
+    """All micro tiles of one row panel; the last column panel has a micro-kernel of its own where
+    it is narrower or ends in a partial vector."""
     code, geometry = product.code, product.geometry
-    full = _micro_of(product, geometry.tile_vectors, False)
-    tail = _micro_of(product, geometry.tail_vectors, True)
-    lanes = "16"
-    if product.scheme.segmented:
-        _describe_segments(product, item, block, number)
-        panel = Panel(number, "", product.descriptors, "16", full, geometry.tile_vectors)
-    else:
-        first, remaining, pointer = packed_panel(product, item, number)
-        if not product.scheme.b_packed:
-            pointer = code.at("i8", item.b, code.mul(first, str(product.element.size)))
-            pointer = code.at("i8", pointer, code.mul(block.start, block.b_depth.stride))
-        if not product.scheme.direct:
-            _describe_columns(product, first, remaining)
-        panel = Panel(number, first, pointer, "16", full, geometry.tile_vectors)
-        lanes = code.op(f"sub i64 {remaining}, {16 * (geometry.tail_vectors - 1)}")
+    panel = _panel_of(product, item, block, rows, number)
+    full = _micro_of(product, rows, geometry.tile_vectors, False)
+    tail = _micro_of(product, rows, geometry.tail_vectors, True)
+
+    def tiles(first: str, last: str) -> None:
+        each(code, first, last, "1", partial(_write_tile, product, item, block, panel, full))
+
     if full == tail:
-        _write_rows(product, item, block, panel)
-        return
-    last = panel._replace(lanes=lanes, micro=tail, vectors=geometry.tail_vectors)
-    if geometry.column_panels == 1:
-        _write_rows(product, item, block, last)
-        return
-    following = code.op(f"add i64 {number}, 1")
-    is_last = code.op(
-        f"icmp eq i64 {following}, {product.word('col_panels', geometry.column_panels)}"
-    )
-    code.when(is_last, lambda: _write_rows(product, item, block, last))
-    code.when(code.op(f"xor i1 {is_last}, true"), lambda: _write_rows(product, item, block, panel))
+        tiles(item.first_column, item.last_column)
+    elif geometry.column_panels == 1:
+        _write_tile(product, item, block, panel, tail, item.first_column)
+    else:
+        final = code.op(f"sub i64 {product.word('col_panels', geometry.column_panels)}, 1")
+        tiles(item.first_column, code.smin(final, item.last_column))
+        there = code.op(f"icmp slt i64 {final}, {item.last_column}")
+        code.when(there, lambda: _write_tile(product, item, block, panel, tail, final))
 
 
-def _micro_of(product: Product, vectors: int, tail: bool) -> Micro:
-    """The micro-kernel of tiles with all their rows; `tail`: of the last column panel."""
+def _panel_of(product: Product, item: Item, block: Block, rows: int, number: str) -> Panel:
+    """A row panel, packed where that is done: it stays in the first cache while columns pass."""
+    code, itemsize = product.code, product.element.size
+    row = row_of(product, number)
+    local = code.op(f"sub i64 {number}, {item.first_panel}")
+    mode = product.geometry.a_mode
+    if mode == "direct":
+        row_step, depth_step = block.a_lines.stride, block.a_depth.stride
+        distance = code.add(code.mul(row, row_step), code.mul(block.start, depth_step))
+        return Panel(local, row, rows, code.at("i8", item.a, distance), row_step, depth_step)
+    pack_a(product, item, block, row, rows)
+    depth_step = str(itemsize if mode == "rows" else 16 * itemsize)
+    return Panel(local, row, rows, item.a_packed, "0", depth_step)
+
+
+def _micro_of(product: Product, rows: int, vectors: int, tail: bool) -> Micro:
+    """The micro-kernel of tiles of so many rows; `tail`: of the last column panel."""
     geometry, scheme, element = product.geometry, product.scheme, product.element
     row_step = scheme.a_row
     if row_step is None and geometry.a.lines.unit(element.size):
         row_step = element.size
     if scheme.segmented:
         partial = geometry.b.lines.length % 16 != 0
-        return Micro(element, geometry.rows, vectors, row_step, True, partial, False, scheme.adds)
+        return Micro(element, rows, vectors, row_step, True, partial, False, scheme.adds)
     # packed panels and tiles in scratch hold whole vectors: only reads of b where it lies and
     # stores to the result need a mask at the edge
     ragged = tail and geometry.n % 16 != 0
     return Micro(
         element,
-        geometry.rows,
+        rows,
         vectors,
         row_step,
         read_mask=ragged and not scheme.b_packed,
         write_mask=ragged and scheme.direct,
         adds=scheme.adds,
-        prefetch=scheme.direct and scheme.several,
+        prefetch=_prefetched(product),
     )
 
 
-def _describe_segments(product: Product, item: Item, block: Block, number: str) -> None:
-    """Descriptors of a panel whose vectors never cross from one run of columns to the next."""
-    code, geometry, lines = product.code, product.geometry, block.b_lines
+def _prefetched(product: Product) -> int:
+    """The k by which a micro-kernel has asked for the lines of its result: those that sums of
+    earlier blocks are in, and those of a result that the second cache does not hold."""
+    geometry, scheme = product.geometry, product.scheme
+    if not scheme.direct:
+        return 0
+    if scheme.several:
+        return BLOCK * 3 // 4
+    return 16 if geometry.large else 0
+
+
+# ---- column panels
+def _describe(product: Product, item: Item, number: str) -> None:
+    """Write the descriptors of a column panel's vectors."""
+    code, step = product.code, str(product.scheme.description)
+    local = code.op(f"sub i64 {number}, {item.first_column}")
+    place = code.at("i8", item.descriptors, code.mul(local, step))
+    if product.scheme.segmented:
+        _describe_segments(product, item, number, place)
+        return
+    first, remaining = columns_of(product, number)
+    for vector in range(product.geometry.tile_vectors):
+        lane_count = code.smin(code.op(f"sub i64 {remaining}, {16 * vector}"), "16")
+        describe(code, place, vector, lane_count, code.op(f"add i64 {first}, {16 * vector}"))
+
+
+def _describe_segments(product: Product, item: Item, number: str, place: str) -> None:
+    """Descriptors of vectors that never cross from one run of columns to the next."""
+    code, geometry, loader = product.code, product.geometry, product.loader
+    lines = loader.walk("b.lines", geometry.b.lines, geometry.b.storage.size)
     per_run = product.word("vecs_per_run", -(-geometry.b.lines.length // 16))
     final = product.word("last_vector", geometry.vectors - 1)
     for vector in range(geometry.tile_vectors):
@@ -233,45 +278,26 @@ def _describe_segments(product: Product, item: Item, block: Block, number: str) 
             there = code.op(f"icmp sle i64 {own}, {final}")
             lane_count = code.op(f"select i1 {there}, i64 {lane_count}, i64 0")
         column = code.add(code.mul(run, lines.length), piece)
-        describe(code, product.descriptors, vector, lane_count, column, pointer)
-
-
-def _describe_columns(product: Product, first: str, remaining: str) -> None:
-    code = product.code
-    for vector in range(product.geometry.tile_vectors):
-        lane_count = code.smin(code.op(f"sub i64 {remaining}, {16 * vector}"), "16")
-        column = code.op(f"add i64 {first}, {16 * vector}")
-        describe(code, product.descriptors, vector, lane_count, column)
+        describe(code, place, vector, lane_count, column, pointer)
 
 
 # ---- micro tiles
-def _write_rows(product: Product, item: Item, block: Block, panel: Panel) -> None:
-    """The micro tiles of one column panel, from the first row panel of the item to the last: those
-    with all their rows, then those with one row less."""
-    code, geometry = product.code, product.geometry
-
-    def tiles(first: str, last: str, micro: Micro) -> None:
-        own = panel._replace(micro=micro)
-        each(code, first, last, "1", partial(_write_tile, product, item, block, own))
-
-    known = not is_extent(geometry.full_rows) and geometry.full_rows == geometry.row_panels
-    if known or panel.micro.rows == 1:  # a panel has a row at least
-        tiles(item.first_panel, item.last_panel, panel.micro)
-        return
-    middle = code.smin(product.word("full_rows", geometry.full_rows), item.last_panel)
-    tiles(item.first_panel, middle, panel.micro)
-    start = code.call("llvm.smax.i64", "i64", f"i64 {middle}", f"i64 {item.first_panel}")
-    tiles(start, item.last_panel, panel.micro._replace(rows=panel.micro.rows - 1))
-
-
-def _write_tile(product: Product, item: Item, block: Block, panel: Panel, row_panel: str) -> None:
+def _write_tile(
+    product: Product, item: Item, block: Block, panel: Panel, micro: Micro, number: str
+) -> None:
+    """The micro tile of a row panel and a column panel."""
     code, scheme, finish = product.code, product.scheme, product.finish
-    row = row_of(product, row_panel)
-    local = code.op(f"sub i64 {row_panel}, {item.first_panel}")
-    a, row_stride, depth_stride = _rows_of_a(product, item, block, row, local)
-    target, line_step = _target_of(product, item, block, panel, row, local)
-    depth = _depth_of_b(product, block)
-    rows = FinishedLines(item.batch, row, str(panel.micro.rows), product.descriptors, panel.vectors)
+    local = code.op(f"sub i64 {number}, {item.first_column}")
+    described = ""
+    if scheme.description:
+        described = code.at("i8", item.descriptors, code.mul(local, str(scheme.description)))
+    target, line_step = _target_of(product, item, block, panel, (number, local))
+    columns = _columns_of_b(product, item, block, (number, local), described)
+    lanes = "16"
+    if micro.read_mask or micro.write_mask:
+        _, remaining = columns_of(product, number)
+        lanes = code.op(f"sub i64 {remaining}, {16 * (micro.vectors - 1)}")
+    rows = FinishedLines(item.batch, panel.first, str(panel.rows), described, micro.vectors)
 
     def at_last_block(write: Callable[[], None]) -> None:
         if scheme.several:
@@ -282,36 +308,32 @@ def _write_tile(product: Product, item: Item, block: Block, panel: Panel, row_pa
     if not scheme.direct:
         at_last_block(lambda: call_fetch(finish, code, rows))
     code.do(
-        f"call void {_variant(product, panel.micro)}(ptr {a}, i64 {row_stride}, "
-        f"i64 {depth_stride}, ptr {panel.pointer}, {depth}, "
-        f"i64 {block.length}, i64 {panel.lanes}, ptr {target}, i64 {line_step}, "
+        f"call void {_variant(product, micro)}(ptr {panel.pointer}, i64 {panel.row_step}, "
+        f"i64 {panel.depth_step}, ptr {columns}, {_depth_of_b(product, block)}, "
+        f"i64 {block.length}, i64 {lanes}, ptr {target}, i64 {line_step}, "
         f"i1 {block.more}, ptr {target}, i64 {line_step})"
     )
     if not scheme.direct:
         at_last_block(lambda: call_finish(code, target, rows, product.uniform))
 
 
-def _rows_of_a(
-    product: Product, item: Item, block: Block, row: str, local: str
-) -> tuple[str, str, str]:
-    """(pointer, bytes from row to row where they are no constant, bytes from k to k) of the rows
-    of a tile; `local`: number of its row panel in the item."""
+def _columns_of_b(
+    product: Product, item: Item, block: Block, numbers: tuple[str, str], described: str
+) -> str:
+    """Pointer to the columns of a tile: where they are packed, where they lie, or what says where
+    their vectors lie.  `numbers`: of the column panel, in the product and in the item."""
     code, scheme, itemsize = product.code, product.scheme, product.element.size
-    if product.geometry.a_mode == "direct":
-        row_stride, depth_stride = block.a_lines.stride, block.a_depth.stride
-        rows = code.mul(row, row_stride)
-        distance = code.add(rows, code.mul(block.start, depth_stride))
-        return code.at("i8", item.a, distance), row_stride, depth_stride
-    if product.geometry.a_mode == "rows":
-        number = code.op(f"sub i64 {row}, {item.first_row}")
-        pointer = code.at("i8", item.a_packed, code.mul(number, str(scheme.a_row)))
-        return pointer, "0", str(itemsize)
-    pointer = code.at("i8", item.a_packed, code.mul(local, str(scheme.a_panel)))
-    return pointer, "0", str(16 * itemsize)
+    if scheme.segmented:
+        return described
+    if scheme.b_packed:
+        return code.at("i8", item.b_packed, code.mul(numbers[1], str(scheme.b_panel)))
+    first, _ = columns_of(product, numbers[0])
+    pointer = code.at("i8", item.b, code.mul(first, str(itemsize)))
+    return code.at("i8", pointer, code.mul(block.start, block.b_depth.stride))
 
 
 def _target_of(
-    product: Product, item: Item, block: Block, panel: Panel, row: str, local: str
+    product: Product, item: Item, block: Block, panel: Panel, numbers: tuple[str, str]
 ) -> tuple[str, str]:
     """(pointer, bytes from line to line) of where the sums of a tile go."""
     code, scheme, geometry = product.code, product.scheme, product.geometry
@@ -321,14 +343,13 @@ def _target_of(
             line_step = product.word("n_bytes", geometry.n * itemsize)
         else:
             line_step = result_stride(product.finish, product.loader)
-        rows = code.mul(row, line_step)
-        distance = code.add(rows, code.mul(panel.first, str(itemsize)))
+        first, _ = columns_of(product, numbers[0])
+        distance = code.add(code.mul(panel.first, line_step), code.mul(first, str(itemsize)))
         return code.at("i8", block.result, distance), line_step
     target = item.tiles
     if scheme.several:
-        column = code.op(f"sub i64 {panel.number}, {item.first_column}")
-        before = code.mul(column, product.word("panels_m", geometry.panels_m))
-        number = code.add(before, local)
+        before = code.mul(panel.number, product.word("panels_n", geometry.panels_n))
+        number = code.add(before, numbers[1])
         target = code.at("i8", target, code.mul(number, str(scheme.tile)))
     return target, str(scheme.width * itemsize)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ....ir.scalar.program import Program, ScalarType
 from ...plan import Dims, GemmKernel, Operand
 from ...product import epilogue_of
-from .geometry import Runs, runs_of
+from .factors import Runs, runs_of
 from .micro import PackedElement
 
 __all__ = ["Finish", "EpilogueOperand", "finish_of"]

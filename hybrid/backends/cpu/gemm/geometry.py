@@ -10,34 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from math import ceil, inf, prod
-from typing import Literal, NamedTuple
+from math import ceil, inf
+from typing import NamedTuple
 
 import numpy as np
 
 from ....core.extents import apart, is_extent
-from ....core.shapes import collapse
 from ...plan import Dims, GemmKernel, Operand
+from ..machine.core import Core, core
 from ..machine.host import machine
+from .factors import (
+    BLOCK,
+    AMode,
+    BMode,
+    Factor,
+    Runs,
+    a_modes,
+    b_modes,
+    factor,
+    runs_of,
+    straight_a,
+    straight_b,
+)
 from .micro import ELEMENTS, PackedElement
-from .pack import Storage, storage
+from .pack import storage
 
-__all__ = [
-    "BLOCK",
-    "DISPATCH",
-    "ROW_PAD",
-    "Target",
-    "host_target",
-    "Runs",
-    "runs_of",
-    "Factor",
-    "factor",
-    "Geometry",
-    "option",
-    "choose",
-]
+__all__ = ["DISPATCH", "ROW_PAD", "Geometry", "Target", "choose", "host_target", "option"]
 
-BLOCK = 256  # k per block: part of the numerics contract
 DISPATCH = 6000  # cycles to hand work to another thread and wait for it
 ROW_PAD = 16  # elements after each packed row, so that rows fall into different cache sets
 
@@ -49,66 +48,12 @@ class Target(NamedTuple):
     registers: int = 32
     threads: int = 2
     workspace: bool = True  # the caller gives one, so long sums may be split
+    core: Core = Core()
 
 
 def host_target() -> Target:
     host = machine()
-    return Target(host.vector_bytes, host.vector_registers, host.cores)
-
-
-class Runs(NamedTuple):
-    """An index as bytes: i * stride, or starts[i // length] + i % length * stride."""
-
-    starts: tuple[int, ...] | None
-    length: int
-    stride: int
-    size: int
-
-    @property
-    def uniform(self) -> bool:
-        return self.starts is None
-
-    def unit(self, itemsize: int) -> bool:
-        return self.stride == itemsize
-
-
-def runs_of(dims: Dims, itemsize: int) -> Runs:
-    """A multi-dimensional index as runs along its last dimension; an empty one is one empty run."""
-    sizes, (strides,) = collapse(dims.sizes, [dims.strides])
-    size = prod(sizes)
-    if len(sizes) <= 1 or not size:
-        return Runs(None, size, strides[-1] * itemsize if sizes else itemsize, size)
-    starts = np.zeros(1, np.int64)
-    for count, stride in zip(sizes[:-1], strides[:-1]):
-        steps = np.arange(count, dtype=np.int64) * (stride * itemsize)
-        starts = (starts[:, None] + steps).reshape(-1)
-    return Runs(tuple(starts.tolist()), sizes[-1], strides[-1] * itemsize, size)
-
-
-class Factor(NamedTuple):
-    """One factor, called `name` in the kernel: `lines` is its m or n index, `k` the summed one."""
-
-    name: str
-    operand: Operand
-    storage: Storage
-    lines: Runs
-    k: Runs
-    batch: Runs
-
-    @property
-    def direct(self) -> bool:
-        return self.lines.uniform and self.k.uniform and self.storage.widen == "same"
-
-    @property
-    def nbytes(self) -> int:
-        return self.lines.size * self.k.size * self.storage.size
-
-
-# rows: panels of a are copied row by row; cols: k by k
-AMode = Literal["direct", "rows", "cols"]
-# segmented: vectors are read where they lie, none crosses from run to run; unit: rows of k are
-# copied; trans: rows of n are transposed; any: column by column
-BMode = Literal["direct", "segmented", "unit", "trans", "any"]
+    return Target(host.vector_bytes, host.vector_registers, host.cores, core=core())
 
 
 class Geometry(NamedTuple):
@@ -131,6 +76,7 @@ class Geometry(NamedTuple):
     cost: float  # of the whole product, over the threads
     batch: int
     blocks: int  # blocks of k
+    large: bool = False  # the result is larger than the second cache
     split: int = 0  # > 0: items also split k, by that many blocks; sums go to a workspace
 
     @property
@@ -155,14 +101,6 @@ class Geometry(NamedTuple):
     @property
     def items_n(self) -> int:
         return -(-self.column_panels // self.panels_n)
-
-
-def factor(name: str, operand: Operand, element: PackedElement, lines: Dims, k: Dims) -> Factor:
-    """The operand called `name` as a factor whose m or n index is `lines`."""
-    stored = storage(operand.dtype.name, element)
-    size = stored.size
-    batch = runs_of(operand.batch, size)
-    return Factor(name, operand, stored, runs_of(lines, size), runs_of(k, size), batch)
 
 
 def _micro_cost(rows: int, tile_vectors: int, wide: int, far: bool) -> float:
@@ -230,44 +168,6 @@ def _tiling_cost(
     return total
 
 
-def _a_mode(a: Factor) -> tuple[AMode, float]:
-    """How rows of a are read, and the cycles of packing all of it once."""
-    size = a.storage.size
-    elements = a.lines.size * a.k.size
-    if a.direct:  # broadcasts from strided rows cost no more than from packed ones
-        return "direct", 0.0
-    if a.k.unit(size):
-        run = max(min(a.k.length, BLOCK), 1)
-        return "rows", elements * (0.12 + (4.5 if run <= 16 else 12) / run)
-    if a.lines.unit(size) and a.lines.uniform:
-        return "cols", elements * 0.15
-    return "rows", elements * 1.5
-
-
-def _b_modes(b: Factor, m: int) -> list[tuple[BMode, float]]:
-    """Ways to read b worth comparing, each with the cycles of packing all of it once."""
-    size = b.storage.size
-    elements = b.lines.size * b.k.size
-    unit = b.lines.unit(size) or b.lines.size == 1
-    if unit and b.lines.uniform:
-        collide = b.k.stride % 4096 == 0 and b.nbytes > 1 << 18  # all rows in the same cache sets
-        if b.direct and not (collide and m >= 256):
-            return [("direct", 0.0)]
-        return [("unit", elements * 0.15)]
-    found: list[tuple[BMode, float]] = []
-    if unit and b.storage.widen == "same" and b.lines.length >= 4 and b.k.size <= 8192:
-        found.append(("segmented", 0.0))
-    if b.k.unit(size) and b.k.length >= 8:
-        run = min(b.k.length, BLOCK)
-        waste = -(-run // 16) * 16 / run  # partial blocks, which are copied first
-        copied = 1.0
-        if b.lines.uniform and b.storage.widen == "same":
-            copied = min(4.0 * (waste - 1), 1.0)
-        found.append(("trans", elements * waste * (0.3 + 0.25 * copied)))
-    found.append(("any", elements * (0.2 + 12 / min(b.lines.length, 32) if unit else 1.8)))
-    return found
-
-
 def _vectors(b: Factor, mode: BMode) -> int:
     if mode == "segmented" and b.lines.starts is not None:
         return len(b.lines.starts) * -(-b.lines.length // 16)
@@ -301,35 +201,46 @@ def _option(
     scattered = n > 1 and runs_of(out.rows if swapped else out.cols, 1).stride != 1
     blocks = -(-max(kernel.k, 1) // BLOCK)
     finish = (0.06 * blocks + 0.5 * scattered) * m * n
-    a_mode, a_cost = _a_mode(a)
     found = []
-    for b_mode, b_cost in _b_modes(b, m):
+    for b_mode, b_cost in b_modes(b):
         vectors = max(_vectors(b, b_mode), 1)
         tiling = min(_tilings(max(m, 1), vectors, kernel.k, element, target, varying))
-        column_panels = -(-vectors // tiling.tile_vectors)
-        calls = tiling.row_panels * column_panels * blocks
-        compute = tiling.cost * max(kernel.k, 1) + calls * 40 + finish
-        whole = Geometry(
-            swapped,
-            m,
-            n,
-            a,
-            b,
-            a_mode,
-            b_mode,
-            tiling.rows,
-            max(m, 1) - tiling.row_panels * (tiling.rows - 1),
-            tiling.row_panels,
-            tile_vectors=tiling.tile_vectors,
-            vectors=vectors,
-            panels_m=tiling.row_panels,
-            panels_n=column_panels,
-            cost=0.0,
-            batch=kernel.batch,
-            blocks=blocks,
-        )
-        found.append(_split(whole, Costs(compute, a_cost, b_cost), target, element))
+        tiles = tiling.row_panels * -(-vectors // tiling.tile_vectors) * blocks
+        compute = tiling.cost * max(kernel.k, 1) + tiles * 40 + finish
+        if b_mode == "direct":
+            compute += tiles * straight_b(b, 16 * tiling.tile_vectors, target.core)
+        whole = _whole(kernel, (a, b), swapped, tiling, vectors)
+        whole = whole._replace(large=m * n * element.size > target.core.second.size)
+        for a_mode, a_cost in a_modes(a):
+            lost = tiles * straight_a(a, tiling.rows, target.core) if a_mode == "direct" else 0.0
+            read = whole._replace(a_mode=a_mode, b_mode=b_mode)
+            found.append(_split(read, Costs(compute + lost, a_cost, b_cost), target, element))
     return min(found, key=lambda geometry: geometry.cost)
+
+
+def _whole(
+    kernel: GemmKernel, factors: Factors, swapped: bool, tiling: Tiling, vectors: int
+) -> Geometry:
+    """A tiling of the product as one item, its factors read where they lie."""
+    m, n = (kernel.n, kernel.m) if swapped else (kernel.m, kernel.n)
+    return Geometry(
+        swapped,
+        m,
+        n,
+        *factors,
+        a_mode="direct",
+        b_mode="direct",
+        rows=tiling.rows,
+        full_rows=max(m, 1) - tiling.row_panels * (tiling.rows - 1),
+        row_panels=tiling.row_panels,
+        tile_vectors=tiling.tile_vectors,
+        vectors=vectors,
+        panels_m=tiling.row_panels,
+        panels_n=-(-vectors // tiling.tile_vectors),
+        cost=0.0,
+        batch=kernel.batch,
+        blocks=-(-max(kernel.k, 1) // BLOCK),
+    )
 
 
 def _height(m: int, most: int) -> int:
@@ -355,13 +266,17 @@ class Cut(NamedTuple):
 
 
 def _split(geometry: Geometry, costs: Costs, target: Target, element: PackedElement) -> Geometry:
-    """Cut the result into items: bounded packing space, and enough items for the threads."""
-    most_m = max(1, (240 << 10) // (geometry.rows * (BLOCK + ROW_PAD) * element.size))
-    most_n = max(1, (256 << 10) // (geometry.tile_vectors * 16 * BLOCK * element.size))
+    """Cut the result into items: columns of b that stay in the second cache while all rows pass,
+    a bound for sums that wait for the last block of k, and enough items for the threads."""
+    room, width = target.core.second.size, geometry.tile_vectors * 16 * element.size
+    most_n = max(1, room // (4 * width * BLOCK))
     groups = _groups(geometry, target, element)
     best, least = Cut(1, 1, 0), inf
-    for panels_m in _cuts(geometry.row_panels, most_m):
-        for panels_n in _cuts(geometry.column_panels, most_n):
+    for panels_n in _cuts(geometry.column_panels, most_n):
+        most_m = geometry.row_panels
+        if geometry.blocks > 1:
+            most_m = max(1, 2 * room // (panels_n * geometry.rows * width))
+        for panels_m in _cuts(geometry.row_panels, most_m):
             for split in groups:
                 cut = Cut(panels_m, panels_n, split)
                 span = _span(geometry, cut, costs, target)
@@ -380,13 +295,16 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     # each item packs and reads its part of the factors
     read = 0.03 * blocks * BLOCK
     again = (costs.pack_a + read * m) * items_n + (costs.pack_b + read * n) * items_m
+    a_bytes, b_bytes = geometry.a.nbytes, geometry.b.nbytes
+    if a_bytes + b_bytes > target.core.second.size:
+        again += target.core.beyond * (a_bytes * items_n + b_bytes * items_m)
     groups = -(-blocks // cut.split) if cut.split else 1
     items = max(items_m * items_n * batch * groups, 1)
     total = (costs.compute + again) * batch + 150 * items
     busy = min(target.threads, items)
     span = total * -(-items // busy) / items
     if busy > 1:  # a busy neighbour delays its last item, so smaller items are better
-        span += DISPATCH + min(0.06 * total / items, 5.0 * DISPATCH)
+        span += DISPATCH + 0.15 * total / items
     if cut.split:
         span += DISPATCH + blocks * batch * m * n * 0.3
     return span

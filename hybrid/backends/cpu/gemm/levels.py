@@ -12,8 +12,9 @@ from typing import NamedTuple
 from ...emit.code import Code
 from ...plan import GemmKernel
 from .epilogue import Finish
-from .geometry import BLOCK, ROW_PAD, Geometry
-from .micro import Micro, PackedElement
+from .factors import BLOCK
+from .geometry import ROW_PAD, Geometry
+from .micro import DESCRIPTOR, Micro, PackedElement
 from .pack import IndexWalk
 from .words import Loader
 
@@ -32,11 +33,12 @@ class Scheme(NamedTuple):
     b_packed: bool
     width: int  # columns of a full panel
     a_row: int | None  # bytes from a packed row of a to the next
-    a_panel: int  # bytes of a panel of a (mode cols)
     b_panel: int
     tile: int
-    a_bytes: int  # scratch: the panels of a, those of b, then the tiles
+    description: int  # bytes of the descriptors of a column panel; 0: none are needed
+    a_bytes: int  # scratch: a panel of a, those of b, descriptors, then the tiles
     b_bytes: int
+    d_bytes: int
     scratch: int
 
 
@@ -50,15 +52,12 @@ def scheme_of(
     b_packed = geometry.b_mode in ("unit", "trans", "any")
     width = geometry.tile_vectors * 16
     line_bytes = width * element.size
-    a_row, a_panel = _a_row_bytes(geometry, element), BLOCK * 16 * element.size
-    a_bytes = 0
-    if geometry.a_mode == "rows":
-        a_bytes = geometry.panels_m * geometry.rows * (a_row or 0)
-    elif geometry.a_mode == "cols":
-        a_bytes = geometry.panels_m * a_panel
+    a_row, a_bytes = _packed_rows(geometry, element)
     b_panel, tile = BLOCK * line_bytes, geometry.rows * line_bytes
     # a transposed block writes 16 rows of k even where fewer are left: 16 lines behind the last
     b_bytes = geometry.panels_n * b_panel + 16 * line_bytes if b_packed else 0
+    description = DESCRIPTOR * geometry.tile_vectors if segmented or not direct else 0
+    d_bytes = -(-geometry.panels_n * description // 64) * 64
     # with several blocks of k every tile of the item waits for its last block
     tiles = geometry.panels_m * geometry.panels_n if several else 1
     tile_bytes = 0 if direct else tiles * tile
@@ -71,20 +70,25 @@ def scheme_of(
         b_packed=b_packed,
         width=width,
         a_row=a_row,
-        a_panel=a_panel,
         b_panel=b_panel,
         tile=tile,
+        description=description,
         a_bytes=a_bytes,
         b_bytes=b_bytes,
+        d_bytes=d_bytes,
         # the finishing transpose reads 16 rows of a smaller tile
-        scratch=a_bytes + b_bytes + tile_bytes + 16 * line_bytes,
+        scratch=a_bytes + b_bytes + d_bytes + tile_bytes + 16 * line_bytes,
     )
 
 
-def _a_row_bytes(geometry: Geometry, element: PackedElement) -> int | None:
+def _packed_rows(geometry: Geometry, element: PackedElement) -> tuple[int | None, int]:
+    """(bytes from row to row, bytes in all) of a packed panel of a."""
     if geometry.a_mode == "rows":
-        return (BLOCK + ROW_PAD) * element.size
-    return element.size if geometry.a_mode == "cols" else None
+        row_bytes = (BLOCK + ROW_PAD) * element.size
+        return row_bytes, geometry.rows * row_bytes
+    if geometry.a_mode == "cols":
+        return element.size, BLOCK * 16 * element.size
+    return None, 0
 
 
 class Product(NamedTuple):
@@ -97,7 +101,6 @@ class Product(NamedTuple):
     finish: Finish
     loader: Loader
     variants: dict[Micro, str]  # micro-kernels called so far, by their names
-    descriptors: str  # one per vector of a tile
     block_buffer: str  # 16 vectors, for blocks of b that cannot be transposed where they lie
     uniform: str  # what the finishing function gets
 
@@ -117,11 +120,11 @@ class Item(NamedTuple):
     last_panel: str
     first_column: str
     last_column: str
-    first_row: str
     a: str  # the factors, where they lie and where they are packed
     b: str
     a_packed: str
     b_packed: str
+    descriptors: str  # of the vectors of each column panel
     tiles: str
     result: str  # where sums of all blocks go; empty where they go elsewhere
 
@@ -141,14 +144,14 @@ class Block(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A column panel and the micro-kernel of its tiles."""
+    """A row panel."""
 
-    number: str
-    first: str  # column
-    pointer: str  # the panel of b, or the descriptors of its vectors
-    lanes: str  # of the last vector
-    micro: Micro
-    vectors: int
+    number: str  # in the item
+    first: str  # row
+    rows: int
+    pointer: str  # its first element, where it is packed or where it lies
+    row_step: str  # bytes, where they are no constant
+    depth_step: str  # bytes from k to k
 
 
 def row_of(product: Product, panel: str) -> str:

@@ -78,7 +78,7 @@ class Micro(NamedTuple):
     read_mask: bool = False
     write_mask: bool = False
     adds: bool = False  # may add to previous sums
-    prefetch: bool = False  # bring the result's lines near while summing
+    prefetch: int = 0  # k by which all lines of the result have been asked for; 0: none are
 
     @property
     def name(self) -> str:
@@ -227,8 +227,6 @@ def micro_kernel(variant: Micro) -> tuple[str, Code]:
     pointers, masks = _vectors(code, variant)
     rows = _Rows(code, variant)
     tile = [(row, vector) for row in range(variant.rows) for vector in range(variant.vectors)]
-    if variant.prefetch:
-        _prefetch(code, variant)
     entry = code.block
     code.branch(code.op("icmp sgt i64 %kc, 0"), "loop", "done")
     code.start("loop")
@@ -239,6 +237,8 @@ def micro_kernel(variant: Micro) -> tuple[str, Code]:
     for row, vector in tile:
         place = f"{row}_{vector}"
         code.do(f"%c{place} = phi {element.vector} [zeroinitializer, %{entry}], [%n{place}, %loop]")
+    if variant.prefetch:
+        _prefetch(code, variant)
     columns = _load_row(code, variant, pointers, masks)
     for row in range(variant.rows):
         address = rows.address("%pa", row)
@@ -276,14 +276,17 @@ def _load_row(
 
 
 def _prefetch(code: Code, variant: Micro) -> None:
-    """Ask for the result's lines of memory (64 bytes), to be written: sums of earlier blocks come
-    from there when the loop over k ends, which is long enough for memory to answer."""
-    row = "%c"
-    for number in range(variant.rows):
-        row = code.at("i8", row, "%ldc") if number else row
-        for offset in range(0, 16 * variant.element.size * variant.vectors, 64):
-            line = code.at("i8", row, str(offset))
-            code.call("llvm.prefetch.p0", "void", f"ptr {line}", "i32 1", "i32 3", "i32 1")
+    """Ask for a line of the result, which is written when the loop over k ends: another one after
+    every few k, since a core waits for few lines of memory at a time."""
+    lines = -(-16 * variant.element.size * variant.vectors // 64)
+    within = (lines - 1).bit_length()  # lines of a row, as a power of two
+    every = max((variant.prefetch // (variant.rows << within)).bit_length() - 1, 0)
+    row = code.op(f"lshr i64 %k, {every + within}")
+    pointer = code.at("i8", "%c", code.mul(row, "%ldc"))
+    if within:
+        line = code.op(f"and i64 {code.op(f'lshr i64 %k, {every}')}, {(1 << within) - 1}")
+        pointer = code.at("i8", pointer, code.op(f"shl i64 {line}, 6"))
+    code.call("llvm.prefetch.p0", "void", f"ptr {pointer}", "i32 1", "i32 3", "i32 1")
 
 
 def _vectors(code: Code, variant: Micro) -> tuple[list[str], list[str | None]]:

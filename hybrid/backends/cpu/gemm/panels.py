@@ -1,55 +1,62 @@
 """Packing code of a product: the parts of the factors an item needs, as dense panels in scratch.
 
-Panels of a are [row][k] and ROW_PAD elements (mode rows), or [k][16 lanes of rows] (mode cols); of
+A panel of a is [row][k] and ROW_PAD elements (mode rows), or [k][16 lanes of rows] (mode cols); of
 b [k][columns]: micro-kernels read them in order.  Invariant: a panel of b holds the same columns
 for every k of a block; what is written past a row's columns or the last k is written again or
 never used."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from .levels import Block, Item, Product, row_of
+from .levels import Block, Item, Product
 from .micro import mask_of, store
 from .pack import copy_walk, each, for_runs, load_widened, offset_of
 
-__all__ = ["pack", "packed_panel"]
+__all__ = ["columns_of", "pack_a", "pack_b"]
 
 
-def pack(product: Product, item: Item, block: Block) -> None:
-    """Pack what the item needs of one block of k."""
-    code, a_mode, b_mode = product.code, product.geometry.a_mode, product.geometry.b_mode
-    if a_mode == "rows":
-        _pack_a_rows(product, item, block)
-    elif a_mode == "cols":
-        columns = partial(_pack_a_columns, product, item, block)
-        each(code, item.first_panel, item.last_panel, "1", columns)
-    if b_mode == "unit":
-        _pack_b_unit(product, item, block)
-    elif b_mode in ("trans", "any"):
-        pack_panel = _pack_b_transposed if b_mode == "trans" else _pack_b_any
-        panel = partial(pack_panel, product, item, block)
-        each(code, item.first_column, item.last_column, "1", panel)
+def pack_a(product: Product, item: Item, block: Block, row: str, rows: int) -> None:
+    """Pack the row panel that starts at `row` for one block of k."""
+    if product.geometry.a_mode == "rows":
+        _pack_a_rows(product, item, block, row, rows)
+    else:
+        _pack_a_columns(product, item, block, row, rows)
 
 
-def packed_panel(product: Product, item: Item, panel: str) -> tuple[str, str, str]:
-    """(first column, columns left from there, where it is packed) of a column panel."""
-    code, scheme = product.code, product.scheme
-    first = code.mul(panel, str(scheme.width))
-    remaining = code.op(f"sub i64 {product.word('n', product.geometry.n)}, {first}")
-    number = code.op(f"sub i64 {panel}, {item.first_column}")
-    return first, remaining, code.at("i8", item.b_packed, code.mul(number, str(scheme.b_panel)))
+def pack_b(product: Product, item: Item, block: Block, panel: str) -> None:
+    """Pack one column panel for one block of k."""
+    if product.geometry.b_mode == "unit":
+        _pack_b_unit(product, item, block, panel)
+    elif product.geometry.b_mode == "trans":
+        _pack_b_transposed(product, item, block, panel)
+    elif product.geometry.b_mode == "any":
+        _pack_b_any(product, item, block, panel)
+
+
+def packed_panel(product: Product, item: Item, panel: str) -> str:
+    """Where a column panel is packed."""
+    local = product.code.op(f"sub i64 {panel}, {item.first_column}")
+    distance = product.code.mul(local, str(product.scheme.b_panel))
+    return product.code.at("i8", item.b_packed, distance)
+
+
+def columns_of(product: Product, panel: str) -> tuple[str, str]:
+    """(first column, columns left from there) of a column panel."""
+    code = product.code
+    first = code.mul(panel, str(product.scheme.width))
+    return first, code.op(f"sub i64 {product.word('n', product.geometry.n)}, {first}")
 
 
 # ---- panels of a
-def _pack_a_rows(product: Product, item: Item, block: Block) -> None:
+def _pack_a_rows(product: Product, item: Item, block: Block, first: str, rows: int) -> None:
     """Rows as they are, for broadcasts of single elements."""
     code, factor, row_bytes = product.code, product.geometry.a, str(product.scheme.a_row)
 
-    def row(index: str) -> None:
+    def row(number: str) -> None:
+        index = code.add(first, number)
         source = code.at("i8", item.a, offset_of(code, block.a_lines, index))
-        number = code.op(f"sub i64 {index}, {item.first_row}")
         target = code.at("i8", item.a_packed, code.mul(number, row_bytes))
         # a row is followed by ROW_PAD unused elements, so a short run may write too far
         short = not factor.k.uniform and factor.k.length <= 16
@@ -65,26 +72,21 @@ def _pack_a_rows(product: Product, item: Item, block: Block) -> None:
             short,
         )
 
-    each(code, item.first_row, row_of(product, item.last_panel), "1", row)
+    each(code, "0", str(rows), "1", row)
 
 
-def _pack_a_columns(product: Product, item: Item, block: Block, panel: str) -> None:
+def _pack_a_columns(product: Product, item: Item, block: Block, first: str, rows: int) -> None:
     """A panel of rows, k by k: 16 lanes of which the panel's rows are used."""
     code, element, stored = product.code, product.element, product.geometry.a.storage
-    first = row_of(product, panel)
-    following = row_of(product, code.op(f"add i64 {panel}, 1"))
-    mask = mask_of(code, code.op(f"sub i64 {following}, {first}"))
+    mask = mask_of(code, str(rows))
     source = code.at("i8", item.a, code.mul(first, str(stored.size)))
-    number = code.op(f"sub i64 {panel}, {item.first_panel}")
-    target = code.at("i8", item.a_packed, code.mul(number, str(product.scheme.a_panel)))
 
     def run(offset: str, done: str, length: str) -> None:
         def one(depth: str) -> None:
             distance = code.add(offset, code.mul(depth, block.a_depth.stride))
             lanes = load_widened(code, stored, element, code.at("i8", source, distance), mask)
-            store(
-                code, element, lanes, code.at(element.vector, target, code.add(done, depth)), None
-            )
+            place = code.at(element.vector, item.a_packed, code.add(done, depth))
+            store(code, element, lanes, place, None)
 
         each(code, "0", length, "1", one)
 
@@ -92,52 +94,47 @@ def _pack_a_columns(product: Product, item: Item, block: Block, panel: str) -> N
 
 
 # ---- panels of b
-def _pack_b_unit(product: Product, item: Item, block: Block) -> None:
-    """Rows of k, each through all panels of the item, so that memory is read in order."""
+def _pack_b_unit(product: Product, item: Item, block: Block, panel: str) -> None:
+    """Rows of k, in whole vectors but for the last panel's."""
     code, geometry, width = product.code, product.geometry, product.scheme.width
-    # panels without a ragged edge are copied without masks
-    whole = code.op(f"udiv i64 {product.word('n', geometry.n)}, {width}")
-    inside = code.smin(item.last_column, whole)
-    full = code.call("llvm.smax.i64", "i64", f"i64 {inside}", f"i64 {item.first_column}")
-    _pack_rows(product, item, block, (item.first_column, full), [None] * geometry.tile_vectors)
-    if geometry.n % width:
-        done = code.mul(full, str(width))
-        remaining = code.op(f"sub i64 {product.word('n', geometry.n)}, {done}")
+    first, remaining = columns_of(product, panel)
+    packed = packed_panel(product, item, panel)
+    start = code.at("i8", item.b, code.mul(first, str(geometry.b.storage.size)))
+    if not geometry.n % width:
+        _pack_rows(product, block, (start, packed), [None] * geometry.tile_vectors)
+        return
 
-        def ragged() -> None:
-            masks: list[str | None] = [
-                mask_of(code, code.op(f"sub i64 {remaining}, {16 * vector}"))
-                for vector in range(geometry.tile_vectors)
-            ]
-            _pack_rows(product, item, block, (full, item.last_column), masks)
+    def ragged() -> None:
+        masks: list[str | None] = [
+            mask_of(code, code.op(f"sub i64 {remaining}, {16 * vector}"))
+            for vector in range(geometry.tile_vectors)
+        ]
+        _pack_rows(product, block, (start, packed), masks)
 
-        code.when(code.op(f"icmp slt i64 {full}, {item.last_column}"), ragged)
+    full = code.op(f"icmp sge i64 {remaining}, {width}")
+    whole = [None] * geometry.tile_vectors
+    code.when(full, lambda: _pack_rows(product, block, (start, packed), whole))
+    code.when(code.op(f"xor i1 {full}, true"), ragged)
 
 
 def _pack_rows(
-    product: Product, item: Item, block: Block, panels: tuple[str, str], masks: list[str | None]
+    product: Product, block: Block, places: tuple[str, str], masks: Sequence[str | None]
 ) -> None:
-    """Rows of k of the panels from the first to the last, with a mask for each vector."""
+    """Rows of k of a panel from where they lie to where they are packed, with a mask for each
+    vector."""
     code, element, scheme = product.code, product.element, product.scheme
     stored, line_bytes = product.geometry.b.storage, str(scheme.width * element.size)
+    start, packed = places
 
     def run(offset: str, done: str, length: str) -> None:
         def one(depth: str) -> None:
             distance = code.add(offset, code.mul(depth, block.b_depth.stride))
-            source = code.at("i8", item.b, distance)
-            row = code.at("i8", item.b_packed, code.mul(code.add(done, depth), line_bytes))
-
-            def panel(number: str) -> None:
-                columns = code.mul(number, str(scheme.width * stored.size))
-                origin = code.at("i8", source, columns)
-                local = code.op(f"sub i64 {number}, {item.first_column}")
-                target = code.at("i8", row, code.mul(local, str(scheme.b_panel)))
-                for vector, mask in enumerate(masks):
-                    pointer = code.at(stored.vector, origin, str(vector))
-                    lanes = load_widened(code, stored, element, pointer, mask)
-                    store(code, element, lanes, code.at(element.vector, target, str(vector)), None)
-
-            each(code, *panels, "1", panel)
+            source = code.at("i8", start, distance)
+            target = code.at("i8", packed, code.mul(code.add(done, depth), line_bytes))
+            for vector, mask in enumerate(masks):
+                pointer = code.at(stored.vector, source, str(vector))
+                lanes = load_widened(code, stored, element, pointer, mask)
+                store(code, element, lanes, code.at(element.vector, target, str(vector)), None)
 
         each(code, "0", length, "1", one)
 
@@ -148,7 +145,8 @@ def _pack_b_transposed(product: Product, item: Item, block: Block, panel: str) -
     """Columns lie along k: 16 x 16 blocks are transposed, whole ones where they lie."""
     code, element, stored = product.code, product.element, product.geometry.b.storage
     width = product.scheme.width
-    first, remaining, packed = packed_panel(product, item, panel)
+    first, remaining = columns_of(product, panel)
+    packed = packed_panel(product, item, panel)
 
     def group(offset: str) -> None:
         """16 columns of the panel."""
@@ -228,7 +226,8 @@ def _pack_b_any(product: Product, item: Item, block: Block, panel: str) -> None:
         product.geometry.b,
         product.scheme.width,
     )
-    first, remaining, packed = packed_panel(product, item, panel)
+    first, remaining = columns_of(product, panel)
+    packed = packed_panel(product, item, panel)
     length = code.smin(remaining, str(width))
     # what a short run writes too far is written again by the next row of k
     short = not factor.lines.uniform and factor.lines.length <= 16

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ...emit.code import Code
 from ...emit.lanes import memory_scalar
 from .epilogue import EpilogueOperand, Finish
-from .geometry import Runs
+from .factors import Runs
 from .micro import masked_load, masked_store, spread
 from .pack import IndexWalk, each, offset_of
 from .words import Loader

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...emit.code import Code
 from ...generated import SlotRef, Word
-from .geometry import Factor, Runs
+from .factors import Factor, Runs
 from .pack import IndexWalk, offset_of
 
 __all__ = ["Loader", "GemmWords"]

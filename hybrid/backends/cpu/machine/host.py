@@ -22,6 +22,7 @@ import llvmlite.binding as llvm
 from ....core.errors import BackendError
 
 __all__ = [
+    "Cache",
     "Machine",
     "machine",
     "usable_cores",
@@ -75,6 +76,13 @@ define internal void @hy_fp_leave(i32 %csr) alwaysinline {{
 """
 
 
+class Cache(NamedTuple):
+    """A cache as one core sees it."""
+
+    size: int  # bytes
+    ways: int
+
+
 class Machine(NamedTuple):
     """What code generators and the pool need to know about this computer."""
 
@@ -83,9 +91,9 @@ class Machine(NamedTuple):
     vector_bytes: int  # 64 with AVX-512, else 32
     vector_registers: int  # 32 with AVX-512, else 16
     cores: int  # CPUs this process may use
-    l1d: int
-    l2: int
-    l3: int
+    first: Cache  # of data
+    second: Cache
+    third: Cache
 
 
 def _require_platform() -> None:
@@ -112,16 +120,13 @@ def machine() -> Machine:
             "(any x86-64 CPU since 2013). Select the reference backend instead"
         )
     wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= have
-    level1, level2, level3 = _cache_sizes()
     return Machine(
         llvm.get_host_cpu_name(),
         llvm.get_host_cpu_features().flatten(),
         64 if wide else 32,
         32 if wide else 16,
         usable_cores(),
-        level1,
-        level2,
-        level3,
+        *_caches(),
     )
 
 
@@ -132,17 +137,20 @@ def _read(path: str | Path) -> str:
         return ""
 
 
-def _cache_sizes() -> tuple[int, int, int]:
-    """Bytes of L1 data, L2 and L3 as one core sees them; ordinary values where unknown."""
-    found = {1: 32 << 10, 2: 512 << 10, 3: 8 << 20}
-    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+def _caches(root: str = "/sys/devices/system/cpu/cpu0/cache") -> tuple[Cache, Cache, Cache]:
+    """The three levels of data caches; ordinary ones where the system does not tell."""
+    found = {1: Cache(32 << 10, 8), 2: Cache(512 << 10, 8), 3: Cache(8 << 20, 16)}
+    for index in Path(root).glob("index*"):
         level, size = _read(index / "level"), _read(index / "size")
-        if not level.isdigit() or _read(index / "type") == "Instruction":
+        if level not in ("1", "2", "3") or _read(index / "type") == "Instruction":
             continue
         scale = {"K": 1 << 10, "M": 1 << 20}.get(size[-1:], 1)
-        digits = size.rstrip("KM")
-        if digits.isdigit():
-            found[int(level)] = int(digits) * scale
+        digits, ways = size.rstrip("KM"), _read(index / "ways_of_associativity")
+        if digits.isdigit() and int(digits):
+            known = found[int(level)].ways
+            found[int(level)] = Cache(
+                int(digits) * scale, int(ways) if ways.isdigit() and int(ways) else known
+            )
     return found[1], found[2], found[3]
 
 

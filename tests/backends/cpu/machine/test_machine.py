@@ -18,7 +18,8 @@ from hybrid.ir.tensor import Handle
 def test_facts():
     got = m.machine()
     assert got.vector_bytes in (32, 64) and got.vector_registers == got.vector_bytes // 2
-    assert got.cores >= 1 and 4096 <= got.l1d <= got.l2 and got.l3 > 0
+    assert got.cores >= 1 and 4096 <= got.first.size <= got.second.size and got.third.size > 0
+    assert min(got.first.ways, got.second.ways, got.third.ways) > 0
     assert got.name and "+avx2" in got.features and m.machine() is got
 
 

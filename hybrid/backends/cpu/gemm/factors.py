@@ -1,0 +1,162 @@
+"""The factors of a product: their indices as bytes, and the ways to read them.
+
+Invariant: a way says how elements come to the micro-kernels, never which or in what order they are
+multiplied.  Costs are cycles of one core.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ....core.shapes import collapse
+from ...plan import Dims, Operand
+from ..machine.core import LINE, PAGE, Core, usable
+from .micro import PackedElement
+from .pack import Storage, storage
+
+__all__ = [
+    "BLOCK",
+    "AMode",
+    "BMode",
+    "Factor",
+    "Runs",
+    "a_modes",
+    "b_modes",
+    "factor",
+    "runs_of",
+    "straight_a",
+    "straight_b",
+]
+
+BLOCK = 256  # k per block: part of the numerics contract
+# a page that the first table of translations does not hold costs an access these cycles
+TRANSLATION = 7.0
+
+
+class Runs(NamedTuple):
+    """An index as bytes: i * stride, or starts[i // length] + i % length * stride."""
+
+    starts: tuple[int, ...] | None
+    length: int
+    stride: int
+    size: int
+
+    @property
+    def uniform(self) -> bool:
+        return self.starts is None
+
+    def unit(self, itemsize: int) -> bool:
+        return self.stride == itemsize
+
+
+def runs_of(dims: Dims, itemsize: int) -> Runs:
+    """A multi-dimensional index as runs along its last dimension; an empty one is one empty run."""
+    sizes, (strides,) = collapse(dims.sizes, [dims.strides])
+    size = prod(sizes)
+    if len(sizes) <= 1 or not size:
+        return Runs(None, size, strides[-1] * itemsize if sizes else itemsize, size)
+    starts = np.zeros(1, np.int64)
+    for count, stride in zip(sizes[:-1], strides[:-1]):
+        steps = np.arange(count, dtype=np.int64) * (stride * itemsize)
+        starts = (starts[:, None] + steps).reshape(-1)
+    return Runs(tuple(starts.tolist()), sizes[-1], strides[-1] * itemsize, size)
+
+
+class Factor(NamedTuple):
+    """One factor, called `name` in the kernel: `lines` is its m or n index, `k` the summed one."""
+
+    name: str
+    operand: Operand
+    storage: Storage
+    lines: Runs
+    k: Runs
+    batch: Runs
+
+    @property
+    def direct(self) -> bool:
+        return self.lines.uniform and self.k.uniform and self.storage.widen == "same"
+
+    @property
+    def nbytes(self) -> int:
+        return self.lines.size * self.k.size * self.storage.size
+
+
+# rows: panels of a are copied row by row; cols: k by k
+AMode = Literal["direct", "rows", "cols"]
+# segmented: vectors are read where they lie, none crosses from run to run; unit: rows of k are
+# copied; trans: rows of n are transposed; any: column by column
+BMode = Literal["direct", "segmented", "unit", "trans", "any"]
+
+
+def factor(name: str, operand: Operand, element: PackedElement, lines: Dims, k: Dims) -> Factor:
+    """The operand called `name` as a factor whose m or n index is `lines`."""
+    stored = storage(operand.dtype.name, element)
+    size = stored.size
+    batch = runs_of(operand.batch, size)
+    return Factor(name, operand, stored, runs_of(lines, size), runs_of(k, size), batch)
+
+
+def a_modes(a: Factor) -> list[tuple[AMode, float]]:
+    """Ways to read a worth comparing, each with the cycles of packing all of it once."""
+    itemsize = a.storage.size
+    elements = a.lines.size * a.k.size
+    candidates: list[tuple[AMode, float]] = [("direct", 0.0)] if a.direct else []
+    if a.k.unit(itemsize):
+        run = max(min(a.k.length, BLOCK), 1)
+        candidates.append(("rows", elements * (0.12 + (4.5 if run <= 16 else 12) / run)))
+    elif a.lines.unit(itemsize) and a.lines.uniform:
+        candidates.append(("cols", elements * 0.15))
+    elif not candidates:
+        candidates.append(("rows", elements * 1.5))
+    return candidates
+
+
+def b_modes(b: Factor) -> list[tuple[BMode, float]]:
+    """Ways to read b worth comparing, each with the cycles of packing all of it once."""
+    itemsize = b.storage.size
+    elements = b.lines.size * b.k.size
+    unit = b.lines.unit(itemsize) or b.lines.size == 1
+    if unit and b.lines.uniform:
+        direct: list[tuple[BMode, float]] = [("direct", 0.0)] if b.direct else []
+        return [*direct, ("unit", elements * 0.15)]
+    candidates: list[tuple[BMode, float]] = []
+    if unit and b.storage.widen == "same" and b.lines.length >= 4 and b.k.size <= 8192:
+        candidates.append(("segmented", 0.0))
+    if b.k.unit(itemsize) and b.k.length >= 8:
+        run = min(b.k.length, BLOCK)
+        waste = -(-run // 16) * 16 / run  # partial blocks, which are copied first
+        copied = 1.0
+        if b.lines.uniform and b.storage.widen == "same":
+            copied = min(4.0 * (waste - 1), 1.0)
+        candidates.append(("trans", elements * waste * (0.3 + 0.25 * copied)))
+    candidates.append(("any", elements * (0.2 + 12 / min(b.lines.length, 32) if unit else 1.8)))
+    return candidates
+
+
+def straight_a(a: Factor, rows: int, core: Core) -> float:
+    """Cycles that a micro tile loses for each block of k where a is read as it lies."""
+    itemsize, depth = a.storage.size, min(a.k.size, BLOCK)
+    if a.k.unit(itemsize):  # rows far apart: each on a page of its own
+        stride = abs(a.lines.stride)
+        crowded = usable(core.second, stride, depth * itemsize) < core.second.size // 2
+        return rows * TRANSLATION * min(stride / PAGE, 1.0) * (2 if crowded else 1)
+    return depth * _scattered(a.k.stride, rows * itemsize, depth, core)
+
+
+def straight_b(b: Factor, width: int, core: Core) -> float:
+    """Cycles that a micro tile of `width` columns loses for each block of k where b is read as it
+    lies."""
+    itemsize, depth = b.storage.size, min(b.k.size, BLOCK)
+    return depth * _scattered(b.k.stride, min(width, b.lines.size) * itemsize, depth, core)
+
+
+def _scattered(stride: int, width: int, depth: int, core: Core) -> float:
+    """Cycles for each of `depth` short rows at a distance that are read again by the next tile:
+    from the second cache where they do not stay in the first, through page after page where they
+    are far apart."""
+    needed = depth * -(-width // LINE) * LINE
+    distant = needed > usable(core.first, abs(stride), width)
+    return 0.4 * distant + 0.5 * (abs(stride) >= PAGE // 2 and depth > 64)

@@ -1,0 +1,90 @@
+"""What is decided for a product: how factors are read, how the result is cut, by caches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hybrid.backends.cpu.gemm import Target, element_of
+from hybrid.backends.cpu.gemm.factors import BLOCK
+from hybrid.backends.cpu.gemm.geometry import Geometry, choose
+from hybrid.backends.cpu.machine import host
+from hybrid.backends.cpu.machine.core import Core, usable
+from hybrid.backends.cpu.machine.host import Cache
+from hybrid.backends.product import kernel_of
+from hybrid.core import dtypes as dt
+from hybrid.core.aval import aval
+from hybrid.ir import contract as layouts
+
+GOLDEN_COVE = Target(64, 32, 1, core=Core(Cache(48 << 10, 12), Cache(2 << 20, 16), 0.17))
+ZEN_3 = Target(32, 16, 1, core=Core(Cache(32 << 10, 8), Cache(512 << 10, 8), 0.06))
+
+
+def chosen(
+    target: Target, m: int, k: int, n: int, turned: tuple[bool, bool] = (False, False)
+) -> Geometry:
+    """The decisions for an m x k by k x n product, each factor as it is or a transposed array's."""
+    left = np.zeros((k, m), np.float32).T if turned[0] else np.zeros((m, k), np.float32)
+    right = np.zeros((n, k), np.float32).T if turned[1] else np.zeros((k, n), np.float32)
+    contraction = layouts.matmul_layout(
+        [aval(array.shape, dt.float32) for array in (left, right)],
+        [tuple(stride // 4 for stride in array.strides) for array in (left, right)],
+        (0, 0),
+    )
+    kernel = kernel_of(contraction, [dt.float32] * 2, dt.float32)
+    return choose(kernel, element_of(kernel.acc), target)
+
+
+def test_rows_at_powers_of_two_share_few_sets():
+    first = Cache(32 << 10, 8)  # 64 sets of 8 lines
+    assert usable(first, 4096, 64) == 8 * 64  # all rows in one set
+    assert usable(first, 4096, 128) == 2 * 8 * 64
+    assert usable(first, 2048, 64) == 2 * 8 * 64
+    assert usable(first, 4096 + 64, 64) == first.size
+    assert usable(first, 4096 + 4, 64) == usable(first, 0, 64) == first.size
+    assert usable(first, -4096, 64) == usable(first, 4096, 64)
+    assert usable(first, 64, 1 << 20) == first.size
+
+
+@pytest.mark.parametrize("target", [GOLDEN_COVE, ZEN_3], ids=["golden cove", "zen 3"])
+def test_factors_far_apart_are_packed(target):
+    far = chosen(target, 1024, 1024, 1024)
+    assert (far.a_mode, far.b_mode) == ("rows", "unit")
+    assert chosen(target, 1024, 1024, 1024, (True, False)).a_mode == "cols"
+    assert chosen(target, 1024, 1024, 1024, (False, True)).b_mode == "trans"
+
+
+@pytest.mark.parametrize("target", [GOLDEN_COVE, ZEN_3], ids=["golden cove", "zen 3"])
+def test_small_factors_are_read_where_they_lie(target):
+    near = chosen(target, 64, 64, 64)
+    assert (near.a_mode, near.b_mode) == ("direct", "direct")
+    # one row panel reads b once: there is nothing to gain
+    assert chosen(target, 4, 1024, 1024).b_mode == "direct"
+
+
+@pytest.mark.parametrize("target", [GOLDEN_COVE, ZEN_3], ids=["golden cove", "zen 3"])
+@pytest.mark.parametrize("size", [512, 1024, 4096])
+def test_columns_of_an_item_stay_in_the_second_cache(target, size):
+    got = chosen(target, size, size, size)
+    room = target.core.second.size
+    assert got.panels_n * got.tile_vectors * 16 * BLOCK * 4 <= room // 4
+    # sums that wait for their last block of k are bounded
+    assert got.panels_m * got.panels_n * got.rows * got.tile_vectors * 16 * 4 <= 2 * room
+
+
+def test_caches_are_read_and_ordinary_where_nothing_is_told(tmp_path):
+    ordinary = host._caches(str(tmp_path))
+    assert [cache.size for cache in ordinary] == [32 << 10, 512 << 10, 8 << 20]
+    for number, (level, kind, size, ways) in enumerate(
+        [(1, "Data", "48K", "12"), (1, "Instruction", "64K", "8"), (2, "Unified", "2M", "many")]
+    ):
+        folder = tmp_path / f"index{number}"
+        folder.mkdir()
+        for name, text in (
+            ("level", str(level)),
+            ("type", kind),
+            ("size", size),
+            ("ways_of_associativity", ways),
+        ):
+            (folder / name).write_text(text + "\n")
+    assert host._caches(str(tmp_path)) == (Cache(48 << 10, 12), Cache(2 << 20, 8), ordinary[2])
