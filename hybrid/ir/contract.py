@@ -252,6 +252,10 @@ def linear_layout(
 
 
 # ---- two-dimensional convolution
+Border = tuple[int, int, int, int]
+NO_BORDER: Border = (0, 0, 0, 0)
+
+
 def conv2d_shape(
     images: Ints,
     weight: Ints,
@@ -260,8 +264,10 @@ def conv2d_shape(
     stride: Pair = (1, 1),
     dilation: Pair = (1, 1),
     groups: int = 1,
+    border: Border = NO_BORDER,
 ) -> Ints:
     """The shape of the convolution of padded images x[N, C, H, W] with w[O, C / groups, KH, KW].
+    `border` (top, left, bottom, right) says whose gradient nobody asks for.
 
     >>> conv2d_shape((2, 3, 8, 8), (16, 3, 3, 3), stride=(2, 2))
     (2, 16, 3, 3)
@@ -298,6 +304,7 @@ def conv2d_layout(
     stride: Pair = (1, 1),
     dilation: Pair = (1, 1),
     groups: int = 1,
+    border: Border = NO_BORDER,
 ) -> Contraction:
     """w[O, (C, KH, KW)] @ patches[(C, KH, KW), (OH, OW)] per image and group, read in place from
     the already padded image."""

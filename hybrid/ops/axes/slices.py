@@ -197,6 +197,81 @@ def embed(operand: Tensor, shape: Ints, begin: Ints, step: Ints, drop: Ints = ()
     return bind(EMBED, operand, shape=shape, begin=begin, step=step, drop=drop)
 
 
+def _embeds_infer(
+    *avals: Aval, shape: Ints, begins: tuple[Ints, ...], steps: tuple[Ints, ...]
+) -> tuple[Aval, ...]:
+    boxes = zip(avals, begins, steps)
+    return [_embed_infer(a, shape=shape, begin=b, step=k, drop=()) for a, b, k in boxes][0]
+
+
+def _embeds_layout(
+    *avals: Aval, shape: Ints, begins: tuple[Ints, ...], steps: tuple[Ints, ...]
+) -> list[tuple[int, Ints, Ints]]:
+    boxes = zip(avals, begins, steps)
+    return [
+        box for a, b, k in boxes for box in _embed_layout(a, shape=shape, begin=b, step=k, drop=())
+    ]
+
+
+def _embeds_reference(
+    *operands: np.ndarray, shape: Ints, begins: tuple[Ints, ...], steps: tuple[Ints, ...]
+) -> np.ndarray:
+    result = np.zeros(shape, operands[0].dtype)
+    for operand, begin, step in zip(operands, begins, steps):
+        places = [b + np.arange(n) * k for b, n, k in zip(begin, operand.shape, step)]
+        result[np.ix_(*places) if places else ...] = operand
+    return result
+
+
+def _embeds_vjp(
+    gradient: Tensor,
+    out: Tensor,
+    *operands: Tensor,
+    shape: Ints,
+    begins: tuple[Ints, ...],
+    steps: tuple[Ints, ...],
+) -> tuple[Any, ...]:
+    return tuple(
+        lambda x=x, b=b, k=k: slice_(gradient, b, x.shape, k)
+        for x, b, k in zip(operands, begins, steps)
+    )
+
+
+EMBEDS = register(
+    PlaceOp(
+        "embeds",
+        None,
+        _embeds_infer,
+        layout=_embeds_layout,
+        params=("shape", "begins", "steps"),
+        keeps=SHAPE_ONLY,
+        facts=frozenset(["zeros"]),
+        reference=_embeds_reference,
+        vjp=_embeds_vjp,
+        samples=shapes_of(
+            [
+                (
+                    (2, 2),
+                    (2, 1),
+                    {"shape": (2, 4), "begins": ((0, 0), (0, 1)), "steps": ((1, 2), (1, 2))},
+                ),
+                ((3,), {"shape": (9,), "begins": ((1,),), "steps": ((3,),)}),
+                ((0,), (2,), {"shape": (3,), "begins": ((0,), (1,)), "steps": ((1,), (1,))}),
+            ]
+        ),
+        doc="Tensors in strided boxes of a tensor of zeros; no two boxes overlap.",
+    )
+)
+
+
+def embeds(
+    operands: list[Tensor], shape: Ints, begins: tuple[Ints, ...], steps: tuple[Ints, ...]
+) -> Tensor:
+    """Tensors of one dtype written into strided boxes, which do not overlap, of a tensor of
+    zeros."""
+    return bind(EMBEDS, *operands, shape=shape, begins=begins, steps=steps)
+
+
 @public(method=True)
 def flip(x: Tensor, axis: Any = None) -> Tensor:
     """x in reverse order along the axes (all by default).

@@ -63,9 +63,9 @@ def _linear(inputs: Inputs, flags: Flags, size: int) -> Tensor:
 
 # ---- images
 def _conv2d(
-    inputs: Inputs, flags: Flags, size: int, stride: Any, dilation: Any, groups: int
+    inputs: Inputs, flags: Flags, size: int, stride: Any, dilation: Any, groups: int, border: Any
 ) -> Tensor:
-    params = {"stride": stride, "dilation": dilation}
+    params = {"stride": stride, "dilation": dilation, "border": border}
     if not any(flags[1:]):
         return unfolded(bind(CONV2D, folded(inputs[0]), *inputs[1:], **params, groups=groups), size)
     biased = len(inputs) > 2 and flags[2]

@@ -1,7 +1,8 @@
 """Convolutions: conv2d with the gradients of its input and weight, conv1d, conv_transpose2d.
 
-Invariant: the records take padded images; padding, and the spreading out of a strided gradient,
-are `embed`.  The gradients are contractions again, and a bias is added before the one rounding.
+Invariant: the records take padded images; padding is `embed`, and the gradient of what it adds is
+not computed.  The gradients are contractions again (of images: by phases of the stride, phases.py),
+and a bias is added before the one rounding.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from ...ir import contract as layouts
 from ...ir.door.bind import as_tensor, bind, operands
 from ...ir.op import ContractOp, register
 from ..axes.reduce import sum as sum_
-from ..axes.slices import embed, flip, slice_
+from ..axes.slices import embed
 from ..axes.views import expand_dims, reshape, swapaxes
 from ..base.common import draw, inferred, pair, wide
 from ..base.surface import public
 from ..elementwise.arithmetic import add
+from .phases import Box, images_of
 
 Ints = tuple[int, ...]
 Pair = tuple[int, int]
@@ -43,6 +45,7 @@ def _conv_reference(
     stride: Pair,
     dilation: Pair,
     groups: int,
+    border: layouts.Border,
 ) -> np.ndarray:
     patches = _images(wide(operand), weight.shape[2:], stride, dilation)
     batch, channels, height, width, kernel_height, kernel_width = patches.shape
@@ -67,9 +70,12 @@ def _conv_vjp(
     stride: Pair,
     dilation: Pair,
     groups: int,
+    border: layouts.Border,
 ) -> tuple[Any, ...]:
     grads = (
-        lambda: _input_grad(grad, weight, operand.shape, stride, dilation, groups),
+        lambda: _images_grad(
+            grad, weight, _inside(operand.shape[2:], border), stride, dilation, groups
+        ),
         lambda: bind(
             CONV_WEIGHT,
             grad,
@@ -83,6 +89,14 @@ def _conv_vjp(
     return grads if bias is None else (*grads, lambda: sum_(grad, axis=(0, 2, 3)))
 
 
+def _inside(shape: Ints, border: layouts.Border) -> Box:
+    """Images but for a border, whose gradient is left at zero."""
+    height, width = shape
+    top, left, bottom, right = border
+    size = (height - top - bottom, width - left - right)
+    return Box((top, left), size, (top, left), (height, width))
+
+
 def _swap_channels(weight: Tensor, groups: int) -> Tensor:
     """weight[O, C / groups, KH, KW] -> [C, O / groups, KH, KW], group by group."""
     if groups == 1:
@@ -92,18 +106,25 @@ def _swap_channels(weight: Tensor, groups: int) -> Tensor:
     return reshape(grouped, (groups * channels, filters // groups, height, width))
 
 
-def _input_grad(
-    grad: Tensor, weight: Tensor, shape: Ints, stride: Pair, dilation: Pair, groups: int
+def _images_grad(
+    grad: Tensor, weight: Tensor, box: Box, stride: Pair, dilation: Pair, groups: int
 ) -> Tensor:
-    """Gradient of the padded images: a convolution of the spread-out gradient
-    with the flipped weight."""
-    reach = [dilation[i] * (weight.shape[2 + i] - 1) for i in (0, 1)]
-    # rows that no window reaches (a stride that does not divide) stay zero: they are padding at the
-    # end
-    inner = [shape[2 + i] + reach[i] for i in (0, 1)]
-    spread = embed(grad, grad.shape[:2] + tuple(inner), (0, 0, *reach), (1, 1, *stride))
-    turned = flip(_swap_channels(weight, groups), (2, 3))
-    return bind(CONV2D, spread, turned, stride=(1, 1), dilation=dilation, groups=groups)
+    """Gradient of the padded images within a box."""
+
+    def convolve(images: Tensor, taps: Tensor, apart: Pair) -> Tensor:
+        return bind(CONV2D, images, taps, **_whole((1, 1), apart, groups))
+
+    return images_of(convolve, grad, _swap_channels(weight, groups), box, stride, dilation)
+
+
+def _whole(stride: Pair, dilation: Pair, groups: int) -> dict[str, Any]:
+    """Parameters of a convolution whose padding, if there is any, is wanted in the gradient."""
+    return {
+        "stride": stride,
+        "dilation": dilation,
+        "groups": groups,
+        "border": layouts.NO_BORDER,
+    }
 
 
 def _conv_samples(rng: np.random.Generator) -> Any:
@@ -112,13 +133,11 @@ def _conv_samples(rng: np.random.Generator) -> Any:
 
     yield (
         [one(2, 3, 5, 6), one(4, 3, 2, 3), one(4)],
-        {"stride": (1, 1), "dilation": (1, 1), "groups": 1},
+        _whole((1, 1), (1, 1), 1),
     )
-    yield [one(1, 4, 7, 6), one(6, 2, 3, 2)], {"stride": (2, 1), "dilation": (1, 2), "groups": 2}
-    yield (
-        [one(2, 1, 4, 4), one(1, 1, 1, 1), one(1)],
-        {"stride": (3, 2), "dilation": (1, 1), "groups": 1},
-    )
+    yield [one(1, 4, 7, 6), one(6, 2, 3, 2)], _whole((2, 1), (1, 2), 2)
+    yield [one(2, 1, 4, 4), one(1, 1, 1, 1), one(1)], _whole((3, 2), (1, 1), 1)
+    yield [one(1, 2, 7, 8), one(2, 2, 4, 3)], _whole((2, 3), (2, 1), 1)
 
 
 CONV2D = register(
@@ -128,7 +147,7 @@ CONV2D = register(
         inferred(layouts.conv2d_shape),
         layout=layouts.conv2d_layout,
         vjp=_conv_vjp,
-        params=CONV,
+        params=(*CONV, "border"),
         reference=_conv_reference,
         samples=_conv_samples,
         ulp=8.0,
@@ -171,8 +190,10 @@ def _weight_vjp(
     groups: int,
 ) -> tuple[Any, Any]:
     return (
-        lambda: bind(CONV2D, operand, outer, stride=stride, dilation=dilation, groups=groups),
-        lambda: _input_grad(grad, outer, operand.shape, stride, dilation, groups),
+        lambda: bind(CONV2D, operand, outer, **_whole(stride, dilation, groups)),
+        lambda: _images_grad(
+            grad, outer, _inside(operand.shape[2:], layouts.NO_BORDER), stride, dilation, groups
+        ),
     )
 
 
@@ -228,9 +249,10 @@ def conv2d_weight_grad(
     )
 
 
-def _padded(operand: Tensor, padding: Any, kernel: Ints, dilation: Pair, stride: Pair) -> Tensor:
+def _padding(padding: Any, kernel: Ints, dilation: Pair, stride: Pair) -> layouts.Border:
+    """Rows and columns of zeros around the images."""
     if padding == "valid":
-        return operand
+        return layouts.NO_BORDER
     if isinstance(padding, str) and padding != "same":
         raise ShapeError(f"conv2d: padding is an int, a pair, 'valid' or 'same', not {padding!r}")
     if padding == "same":
@@ -243,15 +265,16 @@ def _padded(operand: Tensor, padding: Any, kernel: Ints, dilation: Pair, stride:
         total = [2 * b for b in before]
     if min(before) < 0:
         raise ShapeError(f"conv2d: padding {padding} is negative")
-    if not any(total):
+    return (before[0], before[1], total[0] - before[0], total[1] - before[1])
+
+
+def _padded(operand: Tensor, border: layouts.Border) -> Tensor:
+    if not any(border):
         return operand
     batch, channels, height, width = operand.shape
-    return embed(
-        operand,
-        (batch, channels, height + total[0], width + total[1]),
-        (0, 0, *before),
-        (1, 1, 1, 1),
-    )
+    top, left, bottom, right = border
+    outer = (batch, channels, height + top + bottom, width + left + right)
+    return embed(operand, outer, (0, 0, top, left), (1, 1, 1, 1))
 
 
 @public(functional=True)
@@ -291,9 +314,10 @@ def conv2d(
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     if min(stride) < 1 or min(dilation) < 1:
         raise ShapeError(f"conv2d: stride {stride} and dilation {dilation} must be positive")
-    x = _padded(x, padding, weight.shape[2:], dilation, stride)
-    tensors = (x, weight) if bias is None else (x, weight, bias)
-    return bind(CONV2D, *tensors, stride=stride, dilation=dilation, groups=operator.index(groups))
+    params = _whole(stride, dilation, operator.index(groups))
+    params["border"] = _padding(padding, weight.shape[2:], dilation, stride)
+    x = _padded(x, params["border"])
+    return bind(CONV2D, *((x, weight) if bias is None else (x, weight, bias)), **params)
 
 
 def reshape_first(operand: Tensor) -> Tensor:
@@ -383,10 +407,8 @@ def conv_transpose2d(
         for i in (0, 1)
     ]
     channels = weight.shape[1] * groups
-    out = _input_grad(x, weight, (x.shape[0], channels, *full), stride, dilation, groups)
     image = tuple(full[i] - 2 * padding[i] for i in (0, 1))
     if min(image) < 1:
         raise ShapeError(f"conv_transpose2d: padding {padding} leaves an image of {image}")
-    if any(padding):
-        out = slice_(out, (0, 0, *padding), out.shape[:2] + image)
+    out = _images_grad(x, weight, Box(padding, image, (0, 0), image), stride, dilation, groups)
     return out if bias is None else add(out, reshape(bias, (channels, 1, 1)))

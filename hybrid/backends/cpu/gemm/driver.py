@@ -247,9 +247,9 @@ def _prefetched(product: Product) -> int:
 # ---- column panels
 def _describe(product: Product, item: Item, number: str) -> None:
     """Write the descriptors of a column panel's vectors."""
-    code, step = product.code, str(product.scheme.description)
+    code, description = product.code, str(product.scheme.description)
     local = code.op(f"sub i64 {number}, {item.first_column}")
-    place = code.at("i8", item.descriptors, code.mul(local, step))
+    place = code.at("i8", item.descriptors, code.mul(local, description))
     if product.scheme.segmented:
         _describe_segments(product, item, number, place)
         return

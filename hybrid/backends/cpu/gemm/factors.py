@@ -132,7 +132,8 @@ def b_modes(b: Factor) -> list[tuple[BMode, float]]:
         if b.lines.uniform and b.storage.widen == "same":
             copied = min(4.0 * (waste - 1), 1.0)
         candidates.append(("trans", elements * waste * (0.3 + 0.25 * copied)))
-    candidates.append(("any", elements * (0.2 + 12 / min(b.lines.length, 32) if unit else 1.8)))
+    run_cost = (8 if b.lines.length <= 16 else 12) / max(min(b.lines.length, 32), 1)
+    candidates.append(("any", elements * (0.2 + run_cost if unit else 1.8)))
     return candidates
 
 

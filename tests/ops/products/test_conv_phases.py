@@ -1,0 +1,154 @@
+"""Gradients of images and transposed convolutions: phases of the stride, nothing but the box."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hybrid
+from hybrid.nn import functional as F
+from hybrid.ops.products.phases import Box, images_of
+
+pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
+CASES = st.tuples(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),  # height and width
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),  # kernel
+    pair,  # stride
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),  # dilation
+    st.tuples(st.integers(0, 3), st.integers(0, 3)),  # padding
+    st.integers(1, 2),  # groups
+)
+
+
+def scattered(grad: np.ndarray, weight: np.ndarray, shape, stride, dilation, groups):
+    """Padded images of `shape`: every output's gradient times every tap, added where it came
+    from."""
+    filters, channels, height, width = weight.shape
+    images = np.zeros((grad.shape[0], channels * groups, *shape))
+    for out in range(filters):
+        group = out // (filters // groups)
+        for channel in range(channels):
+            for i in range(height):
+                for j in range(width):
+                    rows = slice(i * dilation[0], None, stride[0])
+                    columns = slice(j * dilation[1], None, stride[1])
+                    target = images[:, group * channels + channel, rows, columns]
+                    target = target[:, : grad.shape[2], : grad.shape[3]]
+                    target += grad[:, out] * weight[out, channel, i, j]
+    return images
+
+
+@settings(deadline=None)
+@given(CASES)
+def test_gradient_of_images(case):
+    size, kernel, stride, dilation, padding, groups = case
+    padded = tuple(n + 2 * p for n, p in zip(size, padding))
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
+    if min(n - r for n, r in zip(padded, reach)) < 0:
+        return
+    rng = np.random.default_rng(0)
+    images = hybrid.tensor(rng.standard_normal((2, groups, *size)), dtype="float64")
+    weight = rng.standard_normal((2 * groups, 1, *kernel))
+
+    def convolved(x):
+        taps = hybrid.tensor(weight, dtype="float64")
+        return F.conv2d(x, taps, None, stride, padding, dilation, groups)
+
+    out = convolved(images)
+    grad = rng.standard_normal(out.shape)
+    got = hybrid.vjp(convolved, images)[1](hybrid.tensor(grad, dtype="float64"))[0]
+    want = scattered(grad, weight, padded, stride, dilation, groups)
+    inner = tuple(slice(p, p + n) for p, n in zip(padding, size))
+    np.testing.assert_allclose(got.numpy(), want[(..., *inner)], rtol=1e-12, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(CASES, st.tuples(st.integers(0, 3), st.integers(0, 3)))
+def test_transposed(case, extra):
+    size, kernel, stride, dilation, padding, groups = case
+    extra = tuple(min(e, max(s, d) - 1) for e, s, d in zip(extra, stride, dilation))
+    full = [
+        (n - 1) * s + d * (k - 1) + 1 + e
+        for n, s, d, k, e in zip(size, stride, dilation, kernel, extra)
+    ]
+    image = [n - 2 * p for n, p in zip(full, padding)]
+    if min(image) < 1:
+        return
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((1, 2 * groups, *size))
+    weight = rng.standard_normal((2 * groups, 1, *kernel))
+    got = F.conv_transpose2d(
+        hybrid.tensor(x, dtype="float64"),
+        hybrid.tensor(weight, dtype="float64"),
+        None,
+        stride,
+        padding,
+        extra,
+        groups,
+        dilation,
+    )
+    want = scattered(x, weight, full, stride, dilation, groups)
+    inner = tuple(slice(p, p + n) for p, n in zip(padding, image))
+    np.testing.assert_allclose(got.numpy(), want[(..., *inner)], rtol=1e-12, atol=1e-12)
+
+
+def test_a_stride_multiplies_no_zeros():
+    """Taps meet only gradients: an infinite one makes infinities in its phase and no NaN."""
+    weight = np.ones((1, 1, 2, 2), np.float32)
+    weight[0, 0, 0, 1] = np.inf
+    x = hybrid.ones(1, 1, 3, 3)
+    out = F.conv_transpose2d(x, hybrid.tensor(weight), stride=2).numpy()
+    assert np.isinf(out[0, 0, ::2, 1::2]).all() and (out[0, 0, 1::2] == 1).all()
+    assert (out[0, 0, ::2, ::2] == 1).all()
+    # no tap reaches every third row: zeros, of whatever the weight is
+    apart = F.conv_transpose2d(x, hybrid.full((1, 1, 2, 2), np.inf), stride=3).numpy()
+    assert (apart[0, 0, 2::3] == 0).all() and np.isinf(apart[0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("stride", [1, 2, (3, 2)])
+def test_padding_gets_no_gradient(stride):
+    """The border that padding added is left out of the products, and traced bits are the eager
+    ones, second derivatives included."""
+    rng = np.random.default_rng(2)
+    x = hybrid.tensor(rng.standard_normal((2, 3, 7, 8)), dtype="float32")
+    weight = hybrid.tensor(rng.standard_normal((4, 3, 3, 3)), dtype="float32")
+
+    def twice(x, weight):
+        def loss(x, weight):
+            return (F.conv2d(x, weight, stride=stride, padding=1) ** 2).sum()
+
+        def norm(x, weight):
+            return (hybrid.grad(loss)(x, weight) ** 2).sum()
+
+        return hybrid.grad(loss)(x, weight), hybrid.grad(norm, (0, 1))(x, weight)
+
+    traced = hybrid.function(twice)
+    first, (left, right) = twice(x, weight)
+    for _ in range(3):
+        again, (other, another) = traced(x, weight)
+    for mine, theirs in ((first, again), (left, other), (right, another)):
+        assert mine.numpy().tobytes() == theirs.numpy().tobytes()
+
+
+def test_only_the_box_is_computed():
+    """One convolution for each phase, of the wanted positions and the taps that meet there."""
+    made = []
+
+    def convolve(images, taps, apart):
+        made.append((images.shape[2:], taps.shape[2:], apart))
+        return F.conv2d(images, taps, dilation=apart)
+
+    box = Box((1, 1), (6, 7), (1, 1), (8, 9))
+    grad, weight = hybrid.ones(1, 2, 3, 4), hybrid.ones(5, 2, 3, 3)
+    got = images_of(convolve, grad, weight, box, (2, 2), (1, 1))
+    assert got.shape == (1, 5, 8, 9)
+    # 6 x 7 positions: 3 and 4 of each phase, where one or two taps meet, and what these reach
+    assert made == [
+        ((3, 4), (1, 1), (1, 1)),
+        ((3, 5), (1, 2), (1, 1)),
+        ((4, 4), (2, 1), (1, 1)),
+        ((4, 5), (2, 2), (1, 1)),
+    ]
+    assert (got.numpy()[0, 0, [0, -1]] == 0).all() and (got.numpy()[0, 0, :, [0, -1]] == 0).all()
