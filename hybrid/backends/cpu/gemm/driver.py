@@ -196,17 +196,15 @@ def _write_rows(product: Product, item: Item, block: Block, rows: int, number: s
 
 def _panel_of(product: Product, item: Item, block: Block, rows: int, number: str) -> Panel:
     """A row panel, packed where that is done: it stays in the first cache while columns pass."""
-    code, itemsize = product.code, product.element.size
+    code = product.code
     row = row_of(product, number)
     local = code.op(f"sub i64 {number}, {item.first_panel}")
-    mode = product.geometry.a_mode
-    if mode == "direct":
+    if product.geometry.a_mode == "direct":
         row_step, depth_step = block.a_lines.stride, block.a_depth.stride
         distance = code.add(code.mul(row, row_step), code.mul(block.start, depth_step))
         return Panel(local, row, rows, code.at("i8", item.a, distance), row_step, depth_step)
     pack_a(product, item, block, row, rows)
-    depth_step = str(itemsize if mode == "rows" else 16 * itemsize)
-    return Panel(local, row, rows, item.a_packed, "0", depth_step)
+    return Panel(local, row, rows, item.a_packed, "0", str(product.scheme.a_depth))
 
 
 def _micro_of(product: Product, rows: int, vectors: int, tail: bool) -> Micro:
@@ -229,6 +227,8 @@ def _micro_of(product: Product, rows: int, vectors: int, tail: bool) -> Micro:
         read_mask=ragged and not scheme.b_packed,
         write_mask=ragged and scheme.direct,
         adds=scheme.adds,
+        depth_step=scheme.a_depth,
+        column_step=scheme.width * element.size if scheme.b_packed else None,
         prefetch=_prefetched(product),
     )
 

@@ -8,7 +8,7 @@ of one core.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import ceil, inf
 from typing import NamedTuple
@@ -103,12 +103,12 @@ class Geometry(NamedTuple):
         return -(-self.column_panels // self.panels_n)
 
 
-def _micro_cost(rows: int, tile_vectors: int, wide: int, far: bool) -> float:
-    """Cycles per k of a micro tile: multiply-adds, one broadcast a cycle, loads (vectors of b may
-    straddle cache lines), the latency of one chain, and b's way from the second cache where it does
-    not stay in the first."""
-    lines = tile_vectors * wide
-    return max(rows * lines / 2, rows * 0.9, (rows + 1.5 * lines) / 2, 4.0, 2.0 * lines * far)
+def _micro_cost(core: Core, rows: int, lines: int, far: bool) -> float:
+    """Cycles per k of a micro tile of `lines` registers a row: multiply-adds, one broadcast a
+    cycle, loads (vectors of b may straddle cache lines), the latency of one chain, and b's way from
+    the second cache where it does not stay in the first."""
+    arithmetic, traffic = rows * lines / core.fma, (rows + 1.5 * lines) / core.loads
+    return max(arithmetic, rows * 0.9, traffic, 4.0, 2.0 * lines * far)
 
 
 class Tiling(NamedTuple):
@@ -140,17 +140,18 @@ def _tilings(
             if rows < 1:
                 continue
             # b is read again for each row panel: from the first cache if a panel of it stays there
-            far = row_panels > 1 and tile_vectors * 16 * element.size * min(k, BLOCK) > 40 << 10
-            yield Tiling(
-                _tiling_cost(m, vectors, row_panels, tile_vectors, wide, far),
-                row_panels,
-                tile_vectors,
-                rows,
-            )
+            panel_bytes = tile_vectors * 16 * element.size * min(k, BLOCK)
+            far = row_panels > 1 and panel_bytes > target.core.first.size * 5 // 6
+
+            def cost(height: int, columns: int, far: bool = far) -> float:
+                return _micro_cost(target.core, height, columns * wide, far)
+
+            total = _tiling_cost(m, vectors, row_panels, tile_vectors, cost)
+            yield Tiling(total, row_panels, tile_vectors, rows)
 
 
 def _tiling_cost(
-    m: int, vectors: int, row_panels: int, tile_vectors: int, wide: int, far: bool
+    m: int, vectors: int, row_panels: int, tile_vectors: int, cost: Callable[[int, int], float]
 ) -> float:
     """Cycles per k: full and last column panels, for row panels with all rows and with one less."""
     rows = -(-m // row_panels)
@@ -160,11 +161,7 @@ def _tiling_cost(
     total = 0.0
     for count, own in ((full_rows, rows), (row_panels - full_rows, rows - 1)):
         if own:
-            full, last = (
-                _micro_cost(own, tile_vectors, wide, far),
-                _micro_cost(own, tail, wide, far),
-            )
-            total += count * (full_panels * full + last)
+            total += count * (full_panels * cost(own, tile_vectors) + cost(own, tail))
     return total
 
 

@@ -33,6 +33,7 @@ class Scheme(NamedTuple):
     b_packed: bool
     width: int  # columns of a full panel
     a_row: int | None  # bytes from a packed row of a to the next
+    a_depth: int | None  # bytes from k to k of a packed panel of a
     b_panel: int
     tile: int
     description: int  # bytes of the descriptors of a column panel; 0: none are needed
@@ -52,7 +53,7 @@ def scheme_of(
     b_packed = geometry.b_mode in ("unit", "trans", "any")
     width = geometry.tile_vectors * 16
     line_bytes = width * element.size
-    a_row, a_bytes = _packed_rows(geometry, element)
+    a_row, a_depth, a_bytes = _packed_rows(geometry, element)
     b_panel, tile = BLOCK * line_bytes, geometry.rows * line_bytes
     # a transposed block writes 16 rows of k even where fewer are left: 16 lines behind the last
     b_bytes = geometry.panels_n * b_panel + 16 * line_bytes if b_packed else 0
@@ -70,6 +71,7 @@ def scheme_of(
         b_packed=b_packed,
         width=width,
         a_row=a_row,
+        a_depth=a_depth,
         b_panel=b_panel,
         tile=tile,
         description=description,
@@ -81,14 +83,14 @@ def scheme_of(
     )
 
 
-def _packed_rows(geometry: Geometry, element: PackedElement) -> tuple[int | None, int]:
-    """(bytes from row to row, bytes in all) of a packed panel of a."""
+def _packed_rows(geometry: Geometry, element: PackedElement) -> tuple[int | None, int | None, int]:
+    """(bytes from row to row, bytes from k to k, bytes in all) of a packed panel of a."""
     if geometry.a_mode == "rows":
         row_bytes = (BLOCK + ROW_PAD) * element.size
-        return row_bytes, geometry.rows * row_bytes
+        return row_bytes, element.size, geometry.rows * row_bytes
     if geometry.a_mode == "cols":
-        return element.size, BLOCK * 16 * element.size
-    return None, 0
+        return element.size, 16 * element.size, BLOCK * 16 * element.size
+    return None, None, 0
 
 
 class Product(NamedTuple):

@@ -78,7 +78,14 @@ class Micro(NamedTuple):
     read_mask: bool = False
     write_mask: bool = False
     adds: bool = False  # may add to previous sums
+    depth_step: int | None = None  # bytes from k to k of a, where they are a constant
+    column_step: int | None = None  # of b
     prefetch: int = 0  # k by which all lines of the result have been asked for; 0: none are
+
+    @property
+    def unroll(self) -> int:
+        """Steps of k between two jumps; with run-time strides there are no registers for more."""
+        return 1 if self.segmented or self.depth_step is None else 2
 
     @property
     def name(self) -> str:
@@ -218,75 +225,126 @@ def chain_step(
     code.lines[-1] = code.lines[-1].replace(f"{last} =", f"%n{row}_{vector} =", 1)
 
 
+class _Sums(NamedTuple):
+    """What a loop over k carries."""
+
+    depth: str  # k
+    left: str  # pointers into a and b
+    right: str
+    sums: tuple[str, ...]  # rows, then vectors
+
+    def in_order(self) -> list[str]:
+        return [self.depth, self.left, self.right, *self.sums]
+
+
+def _sums_of(values: list[str]) -> _Sums:
+    return _Sums(values[0], values[1], values[2], tuple(values[3:]))
+
+
 @lru_cache(256)
 def micro_kernel(variant: Micro) -> tuple[str, Code]:
     """(signature, body) of `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset
     table, k count, lanes of the last vector, previous sums, their row stride, add them?, result,
     its row stride)`; strides in bytes.  Segmented: b points at descriptors, one per vector."""
-    code, element = Code(), variant.element
-    pointers, masks = _vectors(code, variant)
-    rows = _Rows(code, variant)
-    tile = [(row, vector) for row in range(variant.rows) for vector in range(variant.vectors)]
-    entry = code.block
-    code.branch(code.op("icmp sgt i64 %kc, 0"), "loop", "done")
-    code.start("loop")
-    code.do(f"%k = phi i64 [0, %{entry}], [%k1, %loop]")
-    code.do(f"%pa = phi ptr [%a, %{entry}], [%pa1, %loop]")
-    if not variant.segmented:
-        code.do(f"%pb = phi ptr [%b, %{entry}], [%pb1, %loop]")
-    for row, vector in tile:
-        place = f"{row}_{vector}"
-        code.do(f"%c{place} = phi {element.vector} [zeroinitializer, %{entry}], [%n{place}, %loop]")
-    if variant.prefetch:
-        _prefetch(code, variant)
-    columns = _load_row(code, variant, pointers, masks)
-    for row in range(variant.rows):
-        address = rows.address("%pa", row)
-        scalar = splat(code, element, code.op(f"load {element.scalar}, ptr {address}"))
-        for vector in range(variant.vectors):
-            chain_step(code, element, scalar, columns[vector], (row, vector))
-    code.do("%k1 = add i64 %k, 1")
-    code.do("%pa1 = getelementptr i8, ptr %pa, i64 %ak")
-    if not variant.segmented:
-        code.do("%pb1 = getelementptr i8, ptr %pb, i64 %bk")
-    code.branch(code.op("icmp slt i64 %k1, %kc"), "loop", "done")
-    code.start("done")
-    for row, vector in tile:
-        place = f"{row}_{vector}"
-        code.do(f"%s{place} = phi {element.vector} [zeroinitializer, %{entry}], [%n{place}, %loop]")
-    _store_tile(code, variant)
+    code = Code()
+    walk = _Walk(code, variant)
+    sums = _Sums("0", "%a", "%b", ("zeroinitializer",) * (variant.rows * variant.vectors))
+    if variant.unroll > 1:
+        whole = code.op(f"and i64 %kc, {-variant.unroll}")
+        sums = _repeat(code, walk, "loop", variant.unroll, sums, whole)
+    sums = _repeat(code, walk, "rest", 1, sums, "%kc")
+    _store_tile(code, variant, sums.sums)
     return _signature(variant), code
 
 
-def _load_row(
-    code: Code, variant: Micro, pointers: list[str], masks: list[str | None]
-) -> list[str]:
-    """The vectors of b at the current k."""
-    element = variant.element
-    if variant.segmented:
-        offset = code.op(f"load i64, ptr {code.at('i64', '%kt', '%k')}")
+def _repeat(code: Code, walk: _Walk, label: str, steps: int, start: _Sums, stop: str) -> _Sums:
+    """So many steps at a time while k is less than `stop`."""
+    before, after = code.block, f"{label}.done"
+    code.branch(code.op(f"icmp slt i64 {start.depth}, {stop}"), label, after)
+    code.start(label)
+    vector = walk.variant.element.vector
+    types = ["i64", "ptr", "ptr", *[vector] * len(start.sums)]
+    names = [f"%{label}.{number}" for number in range(len(types))]
+    # the phis name what only the end of the loop knows: their lines are filled in later
+    reserved = len(code.lines)
+    code.lines.extend([""] * len(types))
+    changed = walk.steps(_sums_of(names), steps)
+    code.branch(code.op(f"icmp slt i64 {changed.depth}, {stop}"), label, after)
+    code.start(after)
+    merged = []
+    states = zip(types, names, start.in_order(), changed.in_order())
+    for number, (llvm_type, name, first, later) in enumerate(states, reserved):
+        values = f"phi {llvm_type} [{first}, %{before}], [{later}, %{label}]"
+        code.lines[number] = f"  {name} = {values}"
+        merged.append(code.op(values))
+    return _sums_of(merged)
+
+
+class _Walk:
+    """Steps along k: a row of b, then a multiply-add for every row of a and vector of b."""
+
+    def __init__(self, code: Code, variant: Micro) -> None:
+        self.code, self.variant = code, variant
+        self.pointers, self.masks = _vectors(code, variant)
+        self.rows = _Rows(code, variant)
+
+    def steps(self, state: _Sums, count: int) -> _Sums:
+        """The state after `count` steps."""
+        code, variant = self.code, self.variant
+        left, right, sums = state.left, state.right, list(state.sums)
+        if variant.prefetch:
+            _prefetch(code, variant, state.depth, count)
+        depth_step = "%ak" if variant.depth_step is None else str(variant.depth_step)
+        column_step = "%bk" if variant.column_step is None else str(variant.column_step)
+        for _ in range(count):
+            sums = self._step(state.depth, left, right, sums)
+            left = code.at("i8", left, depth_step)
+            right = right if variant.segmented else code.at("i8", right, column_step)
+        return _Sums(code.op(f"add i64 {state.depth}, {count}"), left, right, tuple(sums))
+
+    def _step(self, depth: str, left: str, right: str, sums: list[str]) -> list[str]:
+        code, element, vectors = self.code, self.variant.element, self.variant.vectors
+        columns = self._row_of_b(depth, right)
+        following_sums = []
+        for row in range(self.variant.rows):
+            address = self.rows.address(left, row)
+            scalar = splat(code, element, code.op(f"load {element.scalar}, ptr {address}"))
+            columns_and_sums = zip(columns, sums[row * vectors : (row + 1) * vectors])
+            following_sums += [
+                multiply_add(code, element, scalar, column, total)
+                for column, total in columns_and_sums
+            ]
+        return following_sums
+
+    def _row_of_b(self, depth: str, right: str) -> list[str]:
+        """The vectors of b at one k."""
+        code, element = self.code, self.variant.element
+        if self.variant.segmented:
+            offset = code.op(f"load i64, ptr {code.at('i64', '%kt', depth)}")
+            return [
+                load(code, element, code.at("i8", pointer, offset), mask)
+                for pointer, mask in zip(self.pointers, self.masks)
+            ]
         return [
-            load(code, element, code.at("i8", pointer, offset), mask)
-            for pointer, mask in zip(pointers, masks)
+            load(code, element, code.at("i8", right, str(16 * element.size * number)), mask)
+            for number, mask in enumerate(self.masks)
         ]
-    return [
-        load(code, element, code.at("i8", "%pb", str(16 * element.size * number)), mask)
-        for number, mask in enumerate(masks)
-    ]
 
 
-def _prefetch(code: Code, variant: Micro) -> None:
+def _prefetch(code: Code, variant: Micro, k: str, steps: int) -> None:
     """Ask for a line of the result, which is written when the loop over k ends: another one after
     every few k, since a core waits for few lines of memory at a time."""
     lines = -(-16 * variant.element.size * variant.vectors // 64)
     within = (lines - 1).bit_length()  # lines of a row, as a power of two
     every = max((variant.prefetch // (variant.rows << within)).bit_length() - 1, 0)
-    row = code.op(f"lshr i64 %k, {every + within}")
-    pointer = code.at("i8", "%c", code.mul(row, "%ldc"))
-    if within:
-        line = code.op(f"and i64 {code.op(f'lshr i64 %k, {every}')}, {(1 << within) - 1}")
-        pointer = code.at("i8", pointer, code.op(f"shl i64 {line}, 6"))
-    code.call("llvm.prefetch.p0", "void", f"ptr {pointer}", "i32 1", "i32 3", "i32 1")
+    for ahead in range(0, steps, 1 << every):
+        own = code.add(k, str(ahead))
+        row = code.op(f"lshr i64 {own}, {every + within}")
+        pointer = code.at("i8", "%c", code.mul(row, "%ldc"))
+        if within:
+            line = code.op(f"and i64 {code.op(f'lshr i64 {own}, {every}')}, {(1 << within) - 1}")
+            pointer = code.at("i8", pointer, code.op(f"shl i64 {line}, 6"))
+        code.call("llvm.prefetch.p0", "void", f"ptr {pointer}", "i32 1", "i32 3", "i32 1")
 
 
 def _vectors(code: Code, variant: Micro) -> tuple[list[str], list[str | None]]:
@@ -306,25 +364,28 @@ def _vectors(code: Code, variant: Micro) -> tuple[list[str], list[str | None]]:
     return pointers, masks
 
 
-def _store_tile(code: Code, variant: Micro) -> None:
+def _store_tile(code: Code, variant: Micro, sums: tuple[str, ...]) -> None:
     """result = sums, or previous sums + sums."""
     mask = mask_of(code, "%cnt") if variant.write_mask and not variant.segmented else None
     masks = [None] * (variant.vectors - 1) + [mask]
     if not variant.adds:
-        _store_rows(code, variant, masks, onto=False)
+        _store_rows(code, variant, (sums, masks), onto=False)
         return
     code.branch("%more", "onto", "first")
     for label in ("onto", "first"):
         code.start(label)
-        _store_rows(code, variant, masks, onto=label == "onto")
+        _store_rows(code, variant, (sums, masks), onto=label == "onto")
 
 
-def _store_rows(code: Code, variant: Micro, masks: list[str | None], onto: bool) -> None:
+def _store_rows(
+    code: Code, variant: Micro, values: tuple[tuple[str, ...], list[str | None]], onto: bool
+) -> None:
+    sums, masks = values
     element, size = variant.element, 16 * variant.element.size
     result, previous = "%c", "%prev"
     for row in range(variant.rows):
         for vector in range(variant.vectors):
-            value, offset = f"%s{row}_{vector}", str(size * vector)
+            value, offset = sums[row * variant.vectors + vector], str(size * vector)
             if onto:
                 old = load(code, element, code.at("i8", previous, offset), masks[vector])
                 value = add_vectors(code, element, old, value)

@@ -12,42 +12,73 @@ from typing import NamedTuple
 
 from .host import Cache, machine
 
-__all__ = ["LINE", "PAGE", "Core", "core", "usable"]
+__all__ = ["KNOWN", "LINE", "PAGE", "Core", "core", "usable"]
 
 LINE = 64  # bytes of a cache line
 PAGE = 4096  # bytes of a page, unless memory is asked for in larger ones
 
-# Cycles for a byte that one core streams from its third cache while it copies.  Meshes of servers
-# (measured on Emerald Rapids: 15 GB/s at 2.8 GHz) are slower than the rings of a few cores.
-BEYOND = {
-    "skylake-avx512": 0.15,
-    "cascadelake": 0.15,
-    "cooperlake": 0.15,
-    "icelake-server": 0.17,
-    "sapphirerapids": 0.17,
-    "emeraldrapids": 0.17,
-    "graniterapids": 0.17,
-    "znver2": 0.06,
-    "znver3": 0.06,
-    "znver4": 0.06,
-    "znver5": 0.05,
-}
-ORDINARY = 0.1
+ORDINARY = 0.1  # cycles for a byte from beyond the second cache
 
 
 class Core(NamedTuple):
-    """Caches of one core."""
+    """What one core does in a cycle, and its caches.
+
+    `fma`, `loads`: vectors of `vector_bytes`.  `width`: instructions that leave the front end.
+    `beyond`: cycles for a byte that one core streams from its third cache while it copies; meshes
+    of servers are slower than the rings of a few cores (Emerald Rapids: 15 GB/s at 2.8 GHz)."""
 
     first: Cache = Cache(32 << 10, 8)
     second: Cache = Cache(512 << 10, 8)
-    beyond: float = ORDINARY  # cycles for a byte from beyond the second cache
+    beyond: float = ORDINARY
+    vector_bytes: int = 32
+    registers: int = 16
+    fma: int = 2
+    loads: int = 2
+    width: int = 4
+
+
+def _avx512(first: Cache, second: Cache, beyond: float, *rates: int) -> Core:
+    return Core(first, second, beyond, 64, 32, *rates)
+
+
+_OLD, _WIDE = Cache(32 << 10, 8), Cache(48 << 10, 12)
+_GOLDEN = _avx512(_WIDE, Cache(2 << 20, 16), 0.17, 2, 2, 6)
+_SKYLAKE = _avx512(_OLD, Cache(1 << 20, 16), 0.15, 2, 2, 4)
+
+# By LLVM's names; rates from the makers' optimization guides.  A core of this table is generated
+# for and looked at without one (benchmarks/kernels/cores.py).
+KNOWN = {
+    "haswell": Core(_OLD, Cache(256 << 10, 8)),
+    "skylake": Core(_OLD, Cache(256 << 10, 4)),
+    "skylake-avx512": _SKYLAKE,
+    "cascadelake": _SKYLAKE,
+    "cooperlake": _SKYLAKE,
+    "icelake-server": _avx512(_WIDE, Cache(1280 << 10, 20), 0.17, 2, 2, 5),
+    "sapphirerapids": _GOLDEN,
+    "emeraldrapids": _GOLDEN,
+    "graniterapids": _GOLDEN,
+    "znver2": Core(_OLD, Cache(512 << 10, 8), 0.06, width=5),
+    "znver3": Core(_OLD, Cache(512 << 10, 8), 0.06, width=6),
+    "znver4": _avx512(_OLD, Cache(1 << 20, 8), 0.06, 1, 1, 6),  # 512 bits in two halves
+    "znver5": _avx512(_WIDE, Cache(1 << 20, 16), 0.05, 2, 2, 8),
+    "neoverse-n1": Core(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.1, 16, 32, 2, 2, 4),
+    "neoverse-v1": Core(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.1, 16, 32, 4, 3, 8),
+    "neoverse-v2": Core(Cache(64 << 10, 4), Cache(2 << 20, 8), 0.1, 16, 32, 4, 3, 8),
+    "apple-m1": Core(Cache(128 << 10, 8), Cache(12 << 20, 12), 0.05, 16, 32, 4, 3, 8),
+}
 
 
 @lru_cache(None)
 def core() -> Core:
-    """The core this process runs on."""
+    """The core this process runs on: known rates, the system's own caches and vectors."""
     here = machine()
-    return Core(here.first, here.second, BEYOND.get(here.name, ORDINARY))
+    known = KNOWN.get(here.name, Core())
+    return known._replace(
+        first=here.first,
+        second=here.second,
+        vector_bytes=here.vector_bytes,
+        registers=here.vector_registers,
+    )
 
 
 def usable(cache: Cache, stride: int, width: int) -> int:

@@ -1,0 +1,59 @@
+"""What the yardsticks measure is what their texts say: counts of instructions, for each core."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import peak
+from benchmarks.kernels import cores
+from hybrid.backends.cpu.machine.core import KNOWN
+from hybrid.backends.cpu.machine.host import machine
+from hybrid.backends.cpu.machine.jit import compile_ir
+from hybrid.backends.cpu.python.runtime import launch
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_products_keep_multiply_adds_busy_on_every_known_core(name):
+    """At most a tenth of the cycles is lost to loads and the front end, nothing is spilled."""
+    core = KNOWN[name]
+    geometry, loop = cores.inner_loop(name, core)
+    lanes = 16 * 4 // core.vector_bytes  # registers of 16 floats
+    steps, rest = divmod(loop.fma, geometry.rows * geometry.tile_vectors * lanes)
+    assert steps >= 1 and rest == 0
+    assert loop.spills == 0
+    assert loop.peak(core) >= 0.9 * loop.bound(core)
+
+
+@pytest.mark.parametrize("dtype", peak.FMA)
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_the_peak_is_multiply_adds_in_registers(dtype, width):
+    chains = peak.chains(width)
+    if not chains:
+        assert width > machine().vector_bytes
+        return
+    text = cores.assembly(machine().name, peak.fma_text(dtype, width))
+    (loop,) = cores.loops_of(text, "peak")
+    assert (loop.fma, loop.loads, loop.spills) == (chains, 0, 0)
+    assert len(loop.lines) <= chains + 3  # counter, comparison, jump
+
+
+@pytest.mark.parametrize("kind, touched", [("load", 1), ("store", 1), ("copy", 2)])
+def test_the_bandwidth_is_of_whole_lines(kind, touched):
+    text = cores.assembly(machine().name, peak.traffic_text(kind))
+    loop = max(cores.loops_of(text, "peak"), key=lambda one: one.loads)
+    vectors = 64 // machine().vector_bytes
+    assert loop.spills == 0
+    # a load may be an operand of the sum that uses it
+    assert loop.loads == peak.LINES * vectors * touched
+
+
+def test_a_copy_copies_every_line():
+    module = compile_ir(peak.traffic_text("copy"), ["peak"])
+    span = 2 * 64 * peak.LINES * 3
+    memory = np.zeros(2 * span + 64, np.uint8)
+    region = memory[-memory.ctypes.data % 64 :][: 2 * span]
+    region[:] = np.arange(2 * span) % 251
+    wanted = region.reshape(2, 2, span // 2)[:, 0].copy()
+    launch(module.address("peak"), np.array([2, span], np.int64), 2, 1, 64, (region,))
+    assert (region.reshape(2, 2, span // 2) == wanted[:, None]).all()
