@@ -275,7 +275,7 @@ def main(argv: list[str] | None = None) -> int:
     # before the first measurement: who commits meanwhile has measured the old tree
     commit, date = history.commit_of(ROOT), datetime.now(UTC)
     measured = collect(args, peers)
-    text = table(measured.results, measured.copy_us)
+    text = table(measured.results, measured.copy_us, measured.spreads)
     print(text)
     problems = list(measured.failures)
     entry = entry_of(args, commit, date, measured)

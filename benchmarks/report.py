@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Results", "table", "plot", "peers_of", "own_framework"]
+__all__ = ["Results", "Spreads", "table", "plot", "peers_of", "own_framework", "verdict"]
 
 Row = dict[str, dict[str, float]]
 Results = dict[str, Row]
+# {workload: {peer: (least, largest)}} of the ratios within a round
+Spreads = dict[str, dict[str, tuple[float, float]]]
 COLORS = {
     "hybrid_eager": "#9db8ee",
     "hybrid_traced": "#1a56db",
@@ -23,7 +25,7 @@ COLORS = {
 }
 HEAD = (
     f"{'workload':16s}{'eager us':>12s}{'traced us':>12s}{'best peer us':>26s}{'hybrid/peer':>13s}"
-    f"{'eager/traced':>14s}"
+    f"{'eager/traced':>14s}  spread within a round, verdict"
 )
 
 
@@ -45,7 +47,16 @@ def _number(value: float | None, width: int, digits: int) -> str:
     return f"{value:{width}.{digits}f}" if value is not None else " " * width
 
 
-def _line(workload: str, row: Row) -> str:
+def verdict(spread: tuple[float, float] | None) -> str:
+    """Who was faster, and none where that differed from round to round or there was only one."""
+    if spread is None or spread[0] == spread[1]:
+        return ""
+    low, high = spread
+    word = "ahead" if high < 1 else "behind" if low > 1 else "no verdict"
+    return f"  {low:.2f} to {high:.2f} {word}"
+
+
+def _line(workload: str, row: Row, spreads: dict[str, tuple[float, float]]) -> str:
     peers = peers_of(row)
     best = min(peers, key=lambda name: peers[name]) if peers else None
     eager, traced = (row.get(f"hybrid_{mode}", {}).get("us") for mode in ("eager", "traced"))
@@ -56,14 +67,16 @@ def _line(workload: str, row: Row) -> str:
     return (
         f"{workload:16s}{_number(eager, 12, 1)}{_number(traced, 12, 1)}{fastest:>26s}"
         f"{_number(ratio, 13, 2)}"
-        f"{_number(gain, 14, 1)}"
+        f"{_number(gain, 14, 1)}{verdict(spreads.get(best or ''))}"
     )
 
 
-def table(results: Results, copy_us: float | None) -> str:
-    """Rows: workload, eager, traced, best peer,
-    ratios (hybrid is the traced time where there is one)."""
-    lines = [HEAD, *[_line(workload, row).rstrip() for workload, row in results.items()]]
+def table(results: Results, copy_us: float | None, spreads: Spreads | None = None) -> str:
+    """Rows: workload, eager, traced, best peer, ratios (hybrid is the traced time where there is
+    one), and a verdict where every round agrees."""
+    known = spreads or {}
+    rows = [_line(workload, row, known.get(workload, {})) for workload, row in results.items()]
+    lines = [HEAD, *[row.rstrip() for row in rows]]
     if copy_us:
         ratios = [
             f"{name} {results[name]['hybrid_traced']['us'] / copy_us:.2f} x"

@@ -13,7 +13,7 @@ pytest.importorskip("tqdm")
 
 from benchmarks import __main__ as bench
 from benchmarks import against
-from benchmarks.report import plot, table
+from benchmarks.report import plot, table, verdict
 from benchmarks.sizes import ALL
 
 ROOT = Path(__file__).parents[3]
@@ -168,3 +168,13 @@ def test_a_quick_run_measures_every_workload_of_hybrid(monkeypatch, capsys):
     assert bench.main(["--quick"]) == 0
     assert {workload for _, workload, _ in seen} == set(ALL) and all(short for *_, short in seen)
     assert len(seen) == len(set(seen)) and all(name.startswith("hybrid") for name, _, _ in seen)
+
+
+def test_a_verdict_needs_rounds_that_agree():
+    assert verdict((0.5, 0.9)).endswith("ahead")
+    assert verdict((1.1, 1.2)).endswith("behind")
+    assert verdict((0.9, 1.2)).endswith("0.90 to 1.20 no verdict")
+    assert verdict(None) == verdict((0.8, 0.8)) == ""
+    rows = {"toy": {"hybrid_traced": {"us": 2.0}, "jax": {"us": 4.0}}}
+    assert "0.50 to 0.60 ahead" in table(rows, None, {"toy": {"jax": (0.5, 0.6)}})
+    assert "ahead" not in table(rows, None).splitlines()[1]

@@ -272,7 +272,7 @@ def _split(geometry: Geometry, costs: Costs, target: Target, element: PackedElem
     for panels_n in _cuts(geometry.column_panels, most_n):
         most_m = geometry.row_panels
         if geometry.blocks > 1:
-            most_m = max(1, 2 * room // (panels_n * geometry.rows * width))
+            most_m = max(1, 5 * room // (4 * panels_n * geometry.rows * width))
         for panels_m in _cuts(geometry.row_panels, most_m):
             for split in groups:
                 cut = Cut(panels_m, panels_n, split)
