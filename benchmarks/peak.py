@@ -8,7 +8,6 @@ its text is what a test counts; a figure is the best of many short runs.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -27,7 +26,6 @@ TRIPS = 20_000
 SHARE = 0.01  # seconds of one run
 LINES = 4  # of 64 bytes, between two jumps
 FMA = {"float32": ("float", 4, "f32"), "float64": ("double", 8, "f64")}
-# name -> what one line of 64 bytes does
 TRAFFIC = ("load", "store", "copy")
 ATTRIBUTES = '"prefer-vector-width"="512" "min-legal-vector-width"="512"'
 KERNEL = """
@@ -38,13 +36,13 @@ entry:
 item:
   %n = phi i64 [%begin, %entry], [%n1, %done]
 {start}
-  br label %loop
-loop:
-  %k = phi i64 [0, %item], [%k1, %loop]
+  br label %{head}
+{head}:
+  %k = phi i64 [0, %item], [%k1, %{latch}]
 {body}
   %k1 = add i64 %k, 1
   %more = icmp ult i64 %k1, %trips
-  br i1 %more, label %loop, label %done
+  br i1 %more, label %{head}, label %done
 done:
 {finish}
   %n1 = add i64 %n, 1
@@ -91,6 +89,8 @@ def fma_text(dtype: str, width: int) -> str:
         attributes=ATTRIBUTES,
         setup=setup,
         start="",
+        head="loop",
+        latch="loop",
         body="\n".join(body),
         finish="\n".join(sums + store),
     )
@@ -140,8 +140,8 @@ def traffic_text(kind: str) -> str:
     a time; a copy reads the first half of them and writes the second."""
     vector = "<16 x i32>"
     sums = [f"%s{line}" for line in range(LINES)]
-    body = ["  br label %line", "line:", "  %i = phi i64 [0, %loop.head], [%i1, %line]"]
-    body += [f"  {s} = phi {vector} [zeroinitializer, %loop.head], [{s}x, %line]" for s in sums]
+    body = ["  br label %line", "line:", "  %i = phi i64 [0, %pass], [%i1, %line]"]
+    body += [f"  {s} = phi {vector} [zeroinitializer, %pass], [{s}x, %line]" for s in sums]
     for line, own in enumerate(sums):
         body += _line_text(kind, line, own)
     last = "%span" if kind != "copy" else "%half"
@@ -154,7 +154,10 @@ def traffic_text(kind: str) -> str:
             f"  store volatile {vector} {own}x, ptr %scratch, align 64" for own in sums
         ],  # or the loads would be left out
     ]
-    text = KERNEL.format(
+    # the loop over lines stands inside of the one over passes
+    return KERNEL.format(
+        head="pass",
+        latch="passed",
         attributes=ATTRIBUTES,
         setup=f"{READS}\n  %half = lshr i64 %span, 1\n  %none = load {vector}, ptr %scratch",
         start="  %place = mul i64 %n, %span\n"
@@ -163,10 +166,6 @@ def traffic_text(kind: str) -> str:
         body="\n".join(body),
         finish="",
     )
-    # the loop over lines stands inside of the one over passes
-    text = text.replace("br label %loop\n", "br label %loop.head\n", 1)
-    text = text.replace("loop:\n", "loop.head:\n").replace("[%k1, %loop]", "[%k1, %passed]")
-    return text.replace("label %loop, label %done", "label %loop.head, label %done")
 
 
 def bandwidth(module: NativeModule, span: int, threads: int) -> float:
@@ -224,7 +223,7 @@ print(time.perf_counter() - start)
 def start_up() -> float:
     """Seconds of the first step that needs all threads, in a process of its own."""
     command = [sys.executable, "-c", _FIRST]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 

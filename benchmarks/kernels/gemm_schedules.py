@@ -17,8 +17,9 @@ from hybrid.backends.cuda.function import Card, GpuFunction
 from hybrid.backends.cuda.gemm.choose import choose, cost, variants
 from hybrid.backends.cuda.gemm.schedule import Schedule, functions
 from hybrid.backends.cuda.machine.devices import enter, load
-from hybrid.backends.plan import Dims, GemmKernel, Operand
-from hybrid.core import dtypes as dt
+from hybrid.backends.plan import GemmKernel
+
+from .plain import kernel_of
 
 SHAPES = (
     "nn:1x1024x1024x1024",
@@ -34,20 +35,6 @@ SHAPES = (
 )
 SLICE = 8000.0  # microseconds of one timed run
 CLOCK = 1.755e3  # cycles a microsecond, for what `cost` foresees
-
-
-def kernel_of(layout: str, batch: int, m: int, n: int, k: int) -> GemmKernel:
-    """float32 row-major factors, transposed where the layout says 't'."""
-    left = (k, 1) if layout[0] == "n" else (1, m)
-    right = (n, 1) if layout[1] == "n" else (1, k)
-
-    def dims(size: int, stride: int) -> Dims:
-        return Dims((size,), (stride,))
-
-    a = Operand(0, dt.float32, 0, dims(batch, m * k), dims(m, left[0]), dims(k, left[1]))
-    b = Operand(1, dt.float32, 0, dims(batch, k * n), dims(k, right[0]), dims(n, right[1]))
-    out = Operand(2, dt.float32, 0, dims(batch, m * n), dims(m, n), dims(n, 1))
-    return GemmKernel(batch, m, n, k, a, b, (out,), dt.float32)
 
 
 class Bench:

@@ -132,6 +132,34 @@ class Code:
         self.start(after)
         return index, names
 
+    def turns(
+        self,
+        start: str,
+        stop: str,
+        carried: Sequence[tuple[str, str]],
+        body: Callable[[str, list[str]], tuple[str, list[str]]],
+    ) -> tuple[str, list[str]]:
+        """`loop` with its test behind the body, one jump a turn: i = start; while i < stop: i,
+        carried = body(i, carried).  The body is one block."""
+        before, inside, after = self.block, self.label("turn"), self.label("done")
+        self.branch(self.op(f"icmp slt i64 {start}, {stop}"), inside, after)
+        self.start(inside)
+        typed = [("i64", start), *carried]
+        names = [f"%t{self.count}_{k}" for k in range(len(typed))]
+        # the phis name what only the end of the body knows: their lines are filled in later
+        reserved = len(self.lines)
+        self.lines += [""] * len(typed)
+        following, changed = body(names[0], names[1:])
+        self.branch(self.op(f"icmp slt i64 {following}, {stop}"), inside, after)
+        self.start(after)
+        merged = []
+        rows = zip(names, typed, [following, *changed])
+        for line, (name, (llvm_type, initial), later) in enumerate(rows, reserved):
+            values = f"phi {llvm_type} [{initial}, %{before}], [{later}, %{inside}]"
+            self.lines[line] = f"  {name} = {values}"
+            merged.append(self.op(values))
+        return merged[0], merged[1:]
+
     # ---- integer helpers (i64)
     def add(self, left: str, right: str) -> str:
         if right == "0":

@@ -151,18 +151,24 @@ def _embed_layout(
     return [(0 if operand.size == 0 else off, operand.shape, strides)]
 
 
-def _full_sizes(shape: Ints, ndim: int, drop: Ints) -> Ints:
+def full_sizes(shape: Ints, ndim: int, drop: Ints) -> Ints:
+    """Sizes of a box of that shape with the axes of `drop`, which have one position."""
     inner = iter(shape)
     return tuple(1 if i in drop else next(inner) for i in range(ndim))
+
+
+def write_box(target: np.ndarray, value: np.ndarray, begin: Ints, step: Ints, drop: Ints) -> None:
+    """Write a value into the strided box of an array."""
+    sizes = full_sizes(value.shape, target.ndim, drop)
+    picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
+    target[np.ix_(*picks) if picks else ...] = value.reshape(sizes)
 
 
 def _embed_reference(
     operand: np.ndarray, shape: Ints, begin: Ints, step: Ints, drop: Ints
 ) -> np.ndarray:
     result = np.zeros(shape, operand.dtype)
-    sizes = _full_sizes(operand.shape, len(shape), drop)
-    picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
-    result[np.ix_(*picks) if picks else ...] = operand.reshape(sizes)
+    write_box(result, operand, begin, step, drop)
     return result
 
 
@@ -177,7 +183,7 @@ EMBED = register(
         facts=frozenset(["zeros"]),
         reference=_embed_reference,
         vjp=lambda gradient, out, operand, shape, begin, step, drop: (
-            slice_(gradient, begin, _full_sizes(operand.shape, len(shape), drop), step, drop),
+            slice_(gradient, begin, full_sizes(operand.shape, len(shape), drop), step, drop),
         ),
         samples=shapes_of(
             [
@@ -218,8 +224,7 @@ def _embeds_reference(
 ) -> np.ndarray:
     result = np.zeros(shape, operands[0].dtype)
     for operand, begin, step in zip(operands, begins, steps):
-        places = [b + np.arange(n) * k for b, n, k in zip(begin, operand.shape, step)]
-        result[np.ix_(*places) if places else ...] = operand
+        write_box(result, operand, begin, step, ())
     return result
 
 

@@ -20,7 +20,16 @@ from ...core.shapes import contiguous_strides, items_of, normalize_axis
 from ...ir.door.bind import bind, operands, store
 from ...ir.door.bind import convert as astype
 from ...ir.op import PlaceOp, extend, register
-from ..axes.slices import SLICE, SlicePart, embed, narrow, region, slice_
+from ..axes.slices import (
+    SLICE,
+    SlicePart,
+    embed,
+    full_sizes,
+    narrow,
+    region,
+    slice_,
+    write_box,
+)
 from ..axes.views import expand_dims, reshape
 from ..base.common import SHAPE_ONLY, draw
 from ..base.surface import public
@@ -193,15 +202,10 @@ def _set_layout(
     return [(0 if value.size == 0 else off, value.shape, strides)]
 
 
-def _box(value: Any, ndim: int, drop: Ints) -> Ints:
-    inner = iter(value.shape)
-    return tuple(1 if i in drop else next(inner) for i in range(ndim))
-
-
 def _set_vjp(
     gradient: Tensor, out: Tensor, base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints
 ) -> Any:
-    sizes = _box(value, base.ndim, drop)
+    sizes = full_sizes(value.shape, base.ndim, drop)
     return (
         lambda: slice_set(gradient, zeros_like(value, dtype=gradient.dtype), begin, step, drop),
         lambda: slice_(gradient, begin, sizes, step, drop),
@@ -212,9 +216,7 @@ def _set_reference(
     base: np.ndarray, value: np.ndarray, begin: Ints, step: Ints, drop: Ints
 ) -> np.ndarray:
     result = base.copy()
-    sizes = _box(value, base.ndim, drop)
-    picks = [b + np.arange(n) * k for b, n, k in zip(begin, sizes, step)]
-    result[np.ix_(*picks) if picks else ...] = value.reshape(sizes)
+    write_box(result, value, begin, step, drop)
     return result
 
 
@@ -250,12 +252,6 @@ def slice_set(base: Tensor, value: Tensor, begin: Ints, step: Ints, drop: Ints =
 
 
 # ---- what slices do with their base
-def _sizes(part: SlicePart) -> Ints:
-    """The box of a part with all its axes."""
-    inner = iter(part.g.shape)
-    return tuple(1 if i in part.drop else next(inner) for i in range(len(part.shape)))
-
-
 def _axis_of(parts: Sequence[SlicePart], sizes: Sequence[Ints]) -> int | None:
     """The one axis along which the boxes differ;
     None when there are several, or a box has steps."""
@@ -273,7 +269,7 @@ def _axis_of(parts: Sequence[SlicePart], sizes: Sequence[Ints]) -> int | None:
 
 def _joined_slices(parts: Sequence[SlicePart]) -> Tensor | None:
     """The boxes side by side, zeros between them; None when they overlap or do not line up."""
-    sizes = [_sizes(p) for p in parts]
+    sizes = [full_sizes(p.g.shape, len(p.shape), p.drop) for p in parts]
     axis = _axis_of(parts, sizes)
     if axis is None:
         return None

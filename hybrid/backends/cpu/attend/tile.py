@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ....ir.attend import TILE
 from ...emit.code import Code
 from ..gemm.geometry import Target
-from ..gemm.micro import PackedElement, chain_step, load, mask_of, splat, store
+from ..gemm.micro import PackedElement, load, mask_of, multiply_add, splat, store
 from ..gemm.pack import each
 
 __all__ = ["Shape", "tile_shape", "tile_function", "turn_function", "copy_function"]
@@ -69,55 +69,42 @@ def tile_function(element: PackedElement, shape: Shape) -> tuple[str, Code]:
     places = {
         (row, vector): code.at(element.vector, targets[row], str(vector)) for row, vector in tile
     }
-    _begin(code, element, places)
-    code.branch(code.op("icmp sgt i64 %kc, 0"), "loop", "done")
-    code.start("loop")
-    code.do("%k = phi i64 [0, %begin], [%k1, %loop]")
-    code.do("%at = phi i64 [0, %begin], [%at1, %loop]")
-    code.do("%pb = phi ptr [%b, %begin], [%pb1, %loop]")
-    for row, vector in tile:
-        name = f"{row}_{vector}"
-        code.do(f"%c{name} = phi {element.vector} [%b{name}, %begin], [%n{name}, %loop]")
-    columns = [
-        load(code, element, code.at(element.vector, "%pb", str(vector)), mask)
-        for vector, mask in enumerate(masks)
-    ]
-    for row in range(shape.rows):
-        one = code.op(f"load {element.scalar}, ptr {code.at('i8', starts[row], '%at')}")
-        lanes = splat(code, element, one)
-        for vector in range(shape.vectors):
-            chain_step(code, element, lanes, columns[vector], (row, vector))
-    code.do("%k1 = add i64 %k, 1")
-    code.do("%at1 = add i64 %at, %ak")
-    code.do("%pb1 = getelementptr i8, ptr %pb, i64 %bk")
-    code.branch(code.op("icmp slt i64 %k1, %kc"), "loop", "done")
-    _store(code, element, places)
+    started = _begin(code, element, places)
+
+    def step(depth: str, state: list[str]) -> tuple[str, list[str]]:
+        offset, pointer, *sums = state
+        columns = [
+            load(code, element, code.at(element.vector, pointer, str(vector)), mask)
+            for vector, mask in enumerate(masks)
+        ]
+        added = []
+        for row in range(shape.rows):
+            one = code.op(f"load {element.scalar}, ptr {code.at('i8', starts[row], offset)}")
+            lanes = splat(code, element, one)
+            own = zip(columns, sums[row * shape.vectors : (row + 1) * shape.vectors])
+            added += [multiply_add(code, element, lanes, column, total) for column, total in own]
+        following = [code.op(f"add i64 {offset}, %ak"), code.at("i8", pointer, "%bk")]
+        return code.op(f"add i64 {depth}, 1"), [*following, *added]
+
+    carried = [("i64", "0"), ("ptr", "%b"), *[(element.vector, value) for value in started]]
+    _, (_, _, *sums) = code.turns("0", "%kc", carried, step)
+    for pointer, total in zip(places.values(), sums):
+        store(code, element, total, pointer, None)
+    code.do("ret void")
     return TILE_SIGNATURE, code
 
 
-def _begin(code: Code, element: PackedElement, places: dict[tuple[int, int], str]) -> None:
-    """%b: zeros, or what is there where the sums go on."""
+def _begin(code: Code, element: PackedElement, places: dict[tuple[int, int], str]) -> list[str]:
+    """Zeros, or what is there where the sums go on."""
     code.branch("%more", "go.on", "zero")
     code.start("go.on")
-    before = {place: load(code, element, pointer, None) for place, pointer in places.items()}
+    before = [load(code, element, pointer, None) for pointer in places.values()]
     code.jump("begin")
     code.start("zero")
     code.jump("begin")
     code.start("begin")
-    for (row, vector), value in before.items():
-        code.do(
-            f"%b{row}_{vector} = phi {element.vector} [{value}, %go.on], [zeroinitializer, %zero]"
-        )
-
-
-def _store(code: Code, element: PackedElement, places: dict[tuple[int, int], str]) -> None:
-    code.start("done")
-    for row, vector in places:
-        name = f"{row}_{vector}"
-        code.do(f"%s{name} = phi {element.vector} [%b{name}, %begin], [%n{name}, %loop]")
-    for (row, vector), pointer in places.items():
-        store(code, element, f"%s{row}_{vector}", pointer, None)
-    code.do("ret void")
+    phi = f"phi {element.vector}"
+    return [code.op(f"{phi} [{value}, %go.on], [zeroinitializer, %zero]") for value in before]
 
 
 def _row(code: Code, index: str) -> str:

@@ -291,11 +291,11 @@ def _write_tile(
     described = ""
     if scheme.description:
         described = code.at("i8", item.descriptors, code.mul(local, str(scheme.description)))
-    target, line_step = _target_of(product, item, block, panel, (number, local))
-    columns = _columns_of_b(product, item, block, (number, local), described)
+    first, remaining = columns_of(product, number)
+    target, line_step = _target_of(product, item, block, panel, (first, local))
+    columns = _columns_of_b(product, item, block, (first, local), described)
     lanes = "16"
     if micro.read_mask or micro.write_mask:
-        _, remaining = columns_of(product, number)
         lanes = code.op(f"sub i64 {remaining}, {16 * (micro.vectors - 1)}")
     rows = FinishedLines(item.batch, panel.first, str(panel.rows), described, micro.vectors)
 
@@ -318,22 +318,21 @@ def _write_tile(
 
 
 def _columns_of_b(
-    product: Product, item: Item, block: Block, numbers: tuple[str, str], described: str
+    product: Product, item: Item, block: Block, place: tuple[str, str], described: str
 ) -> str:
     """Pointer to the columns of a tile: where they are packed, where they lie, or what says where
-    their vectors lie.  `numbers`: of the column panel, in the product and in the item."""
+    their vectors lie.  `place`: the first column, and the number of its panel in the item."""
     code, scheme, itemsize = product.code, product.scheme, product.element.size
     if scheme.segmented:
         return described
     if scheme.b_packed:
-        return code.at("i8", item.b_packed, code.mul(numbers[1], str(scheme.b_panel)))
-    first, _ = columns_of(product, numbers[0])
-    pointer = code.at("i8", item.b, code.mul(first, str(itemsize)))
+        return code.at("i8", item.b_packed, code.mul(place[1], str(scheme.b_panel)))
+    pointer = code.at("i8", item.b, code.mul(place[0], str(itemsize)))
     return code.at("i8", pointer, code.mul(block.start, block.b_depth.stride))
 
 
 def _target_of(
-    product: Product, item: Item, block: Block, panel: Panel, numbers: tuple[str, str]
+    product: Product, item: Item, block: Block, panel: Panel, place: tuple[str, str]
 ) -> tuple[str, str]:
     """(pointer, bytes from line to line) of where the sums of a tile go."""
     code, scheme, geometry = product.code, product.scheme, product.geometry
@@ -343,13 +342,12 @@ def _target_of(
             line_step = product.word("n_bytes", geometry.n * itemsize)
         else:
             line_step = result_stride(product.finish, product.loader)
-        first, _ = columns_of(product, numbers[0])
-        distance = code.add(code.mul(panel.first, line_step), code.mul(first, str(itemsize)))
+        distance = code.add(code.mul(panel.first, line_step), code.mul(place[0], str(itemsize)))
         return code.at("i8", block.result, distance), line_step
     target = item.tiles
     if scheme.several:
         before = code.mul(panel.number, product.word("panels_n", geometry.panels_n))
-        number = code.add(before, numbers[1])
+        number = code.add(before, place[1])
         target = code.at("i8", target, code.mul(number, str(scheme.tile)))
     return target, str(scheme.width * itemsize)
 

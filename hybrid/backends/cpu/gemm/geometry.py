@@ -9,7 +9,7 @@ of one core.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil, inf
 from typing import NamedTuple
 
@@ -35,7 +35,16 @@ from .factors import (
 from .micro import ELEMENTS, PackedElement
 from .pack import storage
 
-__all__ = ["DISPATCH", "ROW_PAD", "Geometry", "Target", "choose", "host_target", "option"]
+__all__ = [
+    "DISPATCH",
+    "ROW_PAD",
+    "Geometry",
+    "Target",
+    "choose",
+    "host_target",
+    "option",
+    "target_of",
+]
 
 DISPATCH = 6000  # cycles to hand work to another thread and wait for it
 ROW_PAD = 16  # elements after each packed row, so that rows fall into different cache sets
@@ -51,9 +60,13 @@ class Target(NamedTuple):
     core: Core = Core()
 
 
+def target_of(core: Core, threads: int) -> Target:
+    """Cores of one kind."""
+    return Target(core.vector_bytes, core.registers, threads, core=core)
+
+
 def host_target() -> Target:
-    host = machine()
-    return Target(host.vector_bytes, host.vector_registers, host.cores, core=core())
+    return target_of(core(), machine().cores)
 
 
 class Geometry(NamedTuple):
@@ -103,10 +116,11 @@ class Geometry(NamedTuple):
         return -(-self.column_panels // self.panels_n)
 
 
-def _micro_cost(core: Core, rows: int, lines: int, far: bool) -> float:
-    """Cycles per k of a micro tile of `lines` registers a row: multiply-adds, one broadcast a
-    cycle, loads (vectors of b may straddle cache lines), the latency of one chain, and b's way from
-    the second cache where it does not stay in the first."""
+def _micro_cost(core: Core, wide: int, far: bool, rows: int, tile_vectors: int) -> float:
+    """Cycles per k of a micro tile whose vectors are `wide` registers: multiply-adds, one broadcast
+    a cycle, loads (vectors of b may straddle cache lines), the latency of one chain, and b's way
+    from the second cache where it does not stay in the first."""
+    lines = tile_vectors * wide
     arithmetic, traffic = rows * lines / core.fma, (rows + 1.5 * lines) / core.loads
     return max(arithmetic, rows * 0.9, traffic, 4.0, 2.0 * lines * far)
 
@@ -142,10 +156,7 @@ def _tilings(
             # b is read again for each row panel: from the first cache if a panel of it stays there
             panel_bytes = tile_vectors * 16 * element.size * min(k, BLOCK)
             far = row_panels > 1 and panel_bytes > target.core.first.size * 5 // 6
-
-            def cost(height: int, columns: int, far: bool = far) -> float:
-                return _micro_cost(target.core, height, columns * wide, far)
-
+            cost = partial(_micro_cost, target.core, wide, far)
             total = _tiling_cost(m, vectors, row_panels, tile_vectors, cost)
             yield Tiling(total, row_panels, tile_vectors, rows)
 

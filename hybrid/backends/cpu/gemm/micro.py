@@ -8,7 +8,7 @@ result.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from ....ir.scalar.program import ScalarType
@@ -20,7 +20,6 @@ __all__ = [
     "ELEMENTS",
     "Micro",
     "add_vectors",
-    "chain_step",
     "describe",
     "load",
     "mask_of",
@@ -215,69 +214,22 @@ def _signature(variant: Micro) -> str:
     )
 
 
-def chain_step(
-    code: Code, element: PackedElement, left: str, right: str, place: tuple[int, int]
-) -> None:
-    """%n = left * right + %c at one (row, vector) of a tile.  The sum gets its name by hand: the
-    phi at the head of the loop, which is written first, refers to it."""
-    row, vector = place
-    last = multiply_add(code, element, left, right, f"%c{row}_{vector}")
-    code.lines[-1] = code.lines[-1].replace(f"{last} =", f"%n{row}_{vector} =", 1)
-
-
-class _Sums(NamedTuple):
-    """What a loop over k carries."""
-
-    depth: str  # k
-    left: str  # pointers into a and b
-    right: str
-    sums: tuple[str, ...]  # rows, then vectors
-
-    def in_order(self) -> list[str]:
-        return [self.depth, self.left, self.right, *self.sums]
-
-
-def _sums_of(values: list[str]) -> _Sums:
-    return _Sums(values[0], values[1], values[2], tuple(values[3:]))
-
-
 @lru_cache(256)
 def micro_kernel(variant: Micro) -> tuple[str, Code]:
     """(signature, body) of `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset
     table, k count, lanes of the last vector, previous sums, their row stride, add them?, result,
     its row stride)`; strides in bytes.  Segmented: b points at descriptors, one per vector."""
-    code = Code()
+    code, vector = Code(), variant.element.vector
     walk = _Walk(code, variant)
-    sums = _Sums("0", "%a", "%b", ("zeroinitializer",) * (variant.rows * variant.vectors))
+    types = ["ptr", "ptr", *[vector] * (variant.rows * variant.vectors)]
+    depth, state = "0", ["%a", "%b", *["zeroinitializer"] * (variant.rows * variant.vectors)]
     if variant.unroll > 1:
         whole = code.op(f"and i64 %kc, {-variant.unroll}")
-        sums = _repeat(code, walk, "loop", variant.unroll, sums, whole)
-    sums = _repeat(code, walk, "rest", 1, sums, "%kc")
-    _store_tile(code, variant, sums.sums)
+        several = partial(walk.steps, variant.unroll)
+        depth, state = code.turns(depth, whole, list(zip(types, state)), several)
+    _, state = code.turns(depth, "%kc", list(zip(types, state)), partial(walk.steps, 1))
+    _store_tile(code, variant, state[2:])
     return _signature(variant), code
-
-
-def _repeat(code: Code, walk: _Walk, label: str, steps: int, start: _Sums, stop: str) -> _Sums:
-    """So many steps at a time while k is less than `stop`."""
-    before, after = code.block, f"{label}.done"
-    code.branch(code.op(f"icmp slt i64 {start.depth}, {stop}"), label, after)
-    code.start(label)
-    vector = walk.variant.element.vector
-    types = ["i64", "ptr", "ptr", *[vector] * len(start.sums)]
-    names = [f"%{label}.{number}" for number in range(len(types))]
-    # the phis name what only the end of the loop knows: their lines are filled in later
-    reserved = len(code.lines)
-    code.lines.extend([""] * len(types))
-    changed = walk.steps(_sums_of(names), steps)
-    code.branch(code.op(f"icmp slt i64 {changed.depth}, {stop}"), label, after)
-    code.start(after)
-    merged = []
-    states = zip(types, names, start.in_order(), changed.in_order())
-    for number, (llvm_type, name, first, later) in enumerate(states, reserved):
-        values = f"phi {llvm_type} [{first}, %{before}], [{later}, %{label}]"
-        code.lines[number] = f"  {name} = {values}"
-        merged.append(code.op(values))
-    return _sums_of(merged)
 
 
 class _Walk:
@@ -288,19 +240,19 @@ class _Walk:
         self.pointers, self.masks = _vectors(code, variant)
         self.rows = _Rows(code, variant)
 
-    def steps(self, state: _Sums, count: int) -> _Sums:
-        """The state after `count` steps."""
+    def steps(self, count: int, depth: str, state: list[str]) -> tuple[str, list[str]]:
+        """k and the state `count` steps later: pointers into a and b, and the sums, row by row."""
         code, variant = self.code, self.variant
-        left, right, sums = state.left, state.right, list(state.sums)
+        left, right, *sums = state
         if variant.prefetch:
-            _prefetch(code, variant, state.depth, count)
+            _prefetch(code, variant, depth, count)
         depth_step = "%ak" if variant.depth_step is None else str(variant.depth_step)
         column_step = "%bk" if variant.column_step is None else str(variant.column_step)
         for _ in range(count):
-            sums = self._step(state.depth, left, right, sums)
+            sums = self._step(depth, left, right, sums)
             left = code.at("i8", left, depth_step)
             right = right if variant.segmented else code.at("i8", right, column_step)
-        return _Sums(code.op(f"add i64 {state.depth}, {count}"), left, right, tuple(sums))
+        return code.op(f"add i64 {depth}, {count}"), [left, right, *sums]
 
     def _step(self, depth: str, left: str, right: str, sums: list[str]) -> list[str]:
         code, element, vectors = self.code, self.variant.element, self.variant.vectors
@@ -364,7 +316,7 @@ def _vectors(code: Code, variant: Micro) -> tuple[list[str], list[str | None]]:
     return pointers, masks
 
 
-def _store_tile(code: Code, variant: Micro, sums: tuple[str, ...]) -> None:
+def _store_tile(code: Code, variant: Micro, sums: list[str]) -> None:
     """result = sums, or previous sums + sums."""
     mask = mask_of(code, "%cnt") if variant.write_mask and not variant.segmented else None
     masks = [None] * (variant.vectors - 1) + [mask]
@@ -378,7 +330,7 @@ def _store_tile(code: Code, variant: Micro, sums: tuple[str, ...]) -> None:
 
 
 def _store_rows(
-    code: Code, variant: Micro, values: tuple[tuple[str, ...], list[str | None]], onto: bool
+    code: Code, variant: Micro, values: tuple[list[str], list[str | None]], onto: bool
 ) -> None:
     sums, masks = values
     element, size = variant.element, 16 * variant.element.size
