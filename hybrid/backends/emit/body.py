@@ -9,24 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ...ir.scalar.program import POSITIONS, REDUCTIONS, PrimName, ScalarType, bits_of
+from ...ir.scalar.program import POSITIONS, REDUCTIONS, PrimName, ScalarType
 from .code import Code
-from .form import Form, Walk, Words
-from .lanes import Lanes, llvm_scalar, memory_scalar
+from .form import Form, Walk
+from .lanes import memory_scalar
 from .memory import (
+    SIZE,
     Position,
+    Spacing,
+    Spot,
     from_memory,
     gather,
-    load_every_other,
     load_row,
     load_scalar,
-    scatter,
+    load_spaced,
     store_row,
     store_scalar,
     store_woven,
 )
+from .places import Places
 from .programs.analysis import exposed_values, running_values, uniform_values
 from .programs.detours import Detour, Evaluation, steps
+from .programs.spacing import SpacedLoad, spaced_loads
 
 __all__ = ["Body", "WIDTH"]
 
@@ -34,16 +38,11 @@ WIDTH = 16
 _GIVEN: frozenset[PrimName] = frozenset(("const", "param"))  # there before any row
 
 
-class Body:
+class Body(Places):
     """The program of a form, evaluated at positions of the current row."""
 
     def __init__(self, code: Code, form: Form, width: int = WIDTH) -> None:
-        self.code, self.form, self.program = code, form, form.program
-        self.words = Words(form)
-        self.lanes, self.scalar = Lanes(width, code), Lanes(1, code)
-        self.nreads = len(form.reads)
-        self.base: list[str] = []  # address of element 0 of the current row, per operand
-        self.start: list[str] = []  # value at element 0 of the current row, per affine value
+        super().__init__(code, form, width)
         self.known: dict[int, str] = {}  # scalars of the current row
         self.splats: dict[int, str] = {}
         self.buffers: dict[int, str] = {}  # instruction -> row buffer
@@ -51,16 +50,25 @@ class Body:
         self.tiles: dict[int, str] = {}
         self.tile_row = "0"
         self.waiting: dict[int, str] = {}  # results whose partners come next
-        self.coords: tuple[str, list[str], str] = ("", [], "")  # of the last `split`
         self.uniform = uniform_values(form)
         self.running = running_values(form, self.uniform)
-        self.exposed = exposed_values(self.program)
+        self.spaced = spaced_loads(form) if width > 1 else {}
+        guards = (load.guard for load in self.spaced.values())
+        self.exposed = exposed_values(self.program).union(g for g in guards if g is not None)
+        self.firsts: dict[str, dict[int, str]] = {}  # lane 0 of places, by position
         self._affine_of = self._number_affine()
 
     # ---- static facts
     def _number_affine(self) -> dict[int, int]:
         found = [i for i, ins in enumerate(self.program.instrs) if ins.prim in POSITIONS]
         return {i: k for k, i in enumerate(found)}
+
+    def operands(self, number: int) -> tuple[int, ...]:
+        """What an element needs of other ones: where a load is spaced evenly, only its guard."""
+        load = self.spaced.get(number)
+        if load is None:
+            return self.program.instrs[number].args
+        return () if load.guard is None else (load.guard,)
 
     def elements(self, targets: Iterable[int], stop: Iterable[int] = ()) -> list[int]:
         """Instructions with a value per element the targets need, in order; none past `stop`."""
@@ -73,72 +81,74 @@ class Body:
                 continue
             found.add(number)
             if number not in stop and self.program.instrs[number].prim not in REDUCTIONS:
-                todo += [a for a in self.program.instrs[number].args if not self.uniform[a]]
+                todo += [a for a in self.operands(number) if not self.uniform[a]]
         return sorted(found)
-
-    # ---- argument words
-    def word(self, number: int, llvm_type: str = "i64") -> str:
-        pointer = self.code.once(f"getelementptr i64, ptr %args, i64 {number}")
-        return self.code.once(f"load {llvm_type}, ptr {pointer}, align 8")
-
-    def operand(self, operand: int) -> str:
-        """Base address of an operand."""
-        slot, offset = self.word(self.words.slot(operand)), self.word(self.words.slot(operand) + 1)
-        spot = self.code.once(f"getelementptr ptr, ptr %bufs, i64 {slot}")
-        base = self.code.once(f"load ptr, ptr {spot}, align 8")
-        return self.code.once(f"getelementptr i8, ptr {base}, i64 {offset}")
-
-    def param(self, number: int) -> str:
-        """A run-time scalar."""
-        scalar_type = self.program.params[number]
-        if scalar_type == "b1":
-            return self.code.once(f"icmp ne i64 {self.word(self.words.param(number))}, 0")
-        return self.word(self.words.param(number), llvm_scalar(scalar_type))
-
-    def step(self, operand: int) -> str | None:
-        """Inner stride of an operand or affine value; None for unit stride."""
-        if self.walk(operand) is Walk.ADJACENT:
-            return None
-        return self.word(self.words.stride(operand, self.words.rank - 1))
-
-    def walk(self, operand: int) -> Walk:
-        form = self.form
-        if operand < self.nreads:
-            return form.reads[operand].walk
-        operand -= self.nreads
-        if operand < len(form.writes):
-            return form.writes[operand].walk
-        return form.affine[operand - len(form.writes)][1]
 
     # ---- rows
     def begin_row(self, row: str, outer: int | None = None) -> None:
         """Compute addresses of the row with that number, over the first `outer` axes, row-major."""
-        code, words = self.code, self.words
-        outer = self.form.outer if outer is None else outer
-        coords: list[str] = [""] * outer
-        for axis in range(outer - 1, 0, -1):
-            size = self.word(words.dim(axis))
-            quotient = code.op(f"udiv i64 {row}, {size}")
-            coords[axis] = code.op(f"sub i64 {row}, {code.op(f'mul i64 {quotient}, {size}')}")
-            row = quotient
-        if outer:
-            coords[0] = row
-        self.base = [
-            code.at("i8", self.operand(k), self._offset(k, coords))
-            if self.walk(k) is not Walk.GATHERED
-            else self.operand(k)
-            for k in range(words.ops)
-        ]
-        self.start = [self._offset(words.ops + k, coords) for k in range(len(self.form.affine))]
-        self.known, self.splats, self.coords = {}, {}, ("", [], "")
+        self.stand_at(self.row_coords(row, self.form.outer if outer is None else outer))
+        self._forget()
 
-    def _offset(self, operand: int, coords: list[str]) -> str:
-        total = "0"
-        for axis, coord in enumerate(coords):
-            total = self.code.add(
-                total, self.code.mul(coord, self.word(self.words.stride(operand, axis)))
-            )
-        return total
+    def each_row(self, first: str, last: str, visit: Callable[[str], None]) -> None:
+        """visit(row) for the rows first..last, as `begin_row` would stand there.  Along the last
+        outer axis addresses grow by a stride: only where it begins anew is anything divided."""
+        code, axis = self.code, self.form.outer - 1
+        moving = [k for k in range(self.words.ops) if self.walk(k) is not Walk.GATHERED]
+        affine = range(len(self.form.affine))
+
+        def one(row: str, state: list[str]) -> list[str]:
+            left = self._go_on(row, state, moving)
+            visit(row)
+            strides = [self.word(self.words.stride(k, axis)) for k in moving]
+            steps = [self.word(self.words.stride(self.words.ops + k, axis)) for k in affine]
+            return [
+                code.op(f"sub i64 {left}, 1"),
+                *(code.at("i8", self.base[k], stride) for k, stride in zip(moving, strides)),
+                *(code.add(self.start[k], step) for k, step in zip(affine, steps)),
+            ]
+
+        def only(row: str, _: list[str]) -> list[str]:
+            self.begin_row(row)
+            visit(row)
+            return []
+
+        if axis < 0:
+            code.loop(first, last, "1", [], only)
+        else:
+            carried = [
+                ("i64", "0"),
+                *[("ptr", "null")] * len(moving),
+                *[("i64", "0")] * len(affine),
+            ]
+            code.loop(first, last, "1", carried, one)
+
+    def _go_on(self, row: str, state: list[str], moving: list[int]) -> str:
+        """Stand at a row that follows the last one, or begins the axis where none of that are
+        left; how many are left from here."""
+        code, axis = self.code, self.form.outer - 1
+        anew, onward, before = code.label("anew"), code.label("row"), code.block
+        code.branch(code.op(f"icmp eq i64 {state[0]}, 0"), anew, onward)
+        code.start(anew)
+        coords = self.row_coords(row, self.form.outer)
+        self.stand_at(coords)
+        left = code.op(f"sub i64 {self.word(self.words.dim(axis))}, {coords[axis]}")
+        fresh, last = [left, *(self.base[k] for k in moving), *self.start], code.block
+        code.jump(onward)
+        code.start(onward)
+        kinds = ["i64", *["ptr"] * len(moving), *["i64"] * len(self.start)]
+        places = [
+            code.op(f"phi {kind} [{old}, %{before}], [{new}, %{last}]")
+            for kind, old, new in zip(kinds, state, fresh)
+        ]
+        for number, operand in enumerate(moving, 1):
+            self.base[operand] = places[number]
+        self.start = places[1 + len(moving) :]
+        self._forget()
+        return places[0]
+
+    def _forget(self) -> None:
+        self.known, self.splats, self.coords = {}, {}, ("", [], "")
 
     # ---- scalars
     def scalar_value(self, number: int) -> str:
@@ -200,13 +210,15 @@ class Body:
         """Emit the uniform values that elements of `targets` use; gives those elements in order."""
         targets, stop = list(targets), set(stop)
         numbers = self.elements(targets, stop)
-        used = {a for i in numbers if i not in stop for a in self.program.instrs[i].args} | set(
-            targets
-        )
+        inner = [i for i in numbers if i not in stop]
+        used = {a for i in inner for a in self.operands(i)}.union(targets)
         for number in sorted(used):
             instr = self.program.instrs[number]
             if self.uniform[number] and instr.prim != "const" and number not in self.splats:
                 self.splats[number] = self.lanes.splat(instr.type, self.scalar_value(number))
+        for number in inner:
+            for given in self.spaced[number].given if number in self.spaced else ():
+                self.scalar_value(given)
         return numbers
 
     # ---- vectors
@@ -225,13 +237,22 @@ class Body:
         return known
 
     def vectors(
-        self, numbers: list[int], positions: list[Position], ready: Iterable[int] = ()
+        self,
+        numbers: list[int],
+        positions: Sequence[Position],
+        ready: Iterable[int] = (),
+        known: Sequence[dict[int, str]] | None = None,
     ) -> list[dict[int, str]]:
         """`vector` at several positions, instruction by instruction: long chains of dependent
         instructions then overlap within the window in which a core looks for work."""
-        values: list[dict[int, str]] = [{} for _ in positions]
+        values = [dict(names) for names in known] if known else [{} for _ in positions]
         self._evaluate(self._steps(numbers, ready), positions, values, ready)
         return values
+
+    def guards(self, numbers: Iterable[int]) -> list[int]:
+        """The conditions on which loads among these elements happen."""
+        found = {self.spaced[n].guard for n in numbers if n in self.spaced}
+        return sorted(g for g in found if g is not None)
 
     def _steps(self, numbers: Sequence[int], ready: Iterable[int] = ()) -> list[int | Detour]:
         return steps(self.program, numbers, self.exposed.union(ready, self.buffers))
@@ -246,6 +267,7 @@ class Body:
         def make(number: int, which: int, known: dict[int, str]) -> str:
             return self._element(number, known, positions[which], ready)
 
+        self.firsts = {}
         evaluation = Evaluation(
             self.lanes, self.program, make, lambda n, _, names: self.value(n, names)
         )
@@ -263,22 +285,36 @@ class Body:
             return self._read(instr.attr, instr.type, position)
         if instr.prim in POSITIONS:
             return self.affine(self._affine_of[number], position)
-        operands = [self.splat(x) if self.uniform[x] else values[x] for x in instr.args]
-        if instr.prim == "load" and self.running[instr.args[0]]:
-            first = self._first_lane(operands[0])
-            return load_row(
-                self.lanes, instr.type, self.base[instr.attr], None, position._replace(j=first)
-            )
+        if number in self.spaced:
+            return self._load_spaced(number, self.spaced[number], values, position)
+        operands = [self.value(x, values) for x in instr.args]
         if instr.prim == "load":
             return gather(self.lanes, instr.type, self.base[instr.attr], operands[0], position.mask)
         return self.lanes.emit(instr, operands, [self.program.instrs[x].type for x in instr.args])
 
-    def _first_lane(self, lanes: str) -> str:
-        return (
-            lanes
-            if self.lanes.width == 1
-            else self.code.op(f"extractelement {self.lanes.ty('i64')} {lanes}, i64 0")
-        )
+    def _load_spaced(
+        self, number: int, load: SpacedLoad, values: dict[int, str], position: Position
+    ) -> str:
+        instr = self.program.instrs[number]
+        guard = None if load.guard is None else self.value(load.guard, values)
+        guard = None if guard == self.lanes.const("b1", 1) else guard
+        spot = Spot(self.base[instr.attr], self._first(load, position))
+        return load_spaced(self.lanes, instr.type, spot, load.spacing, position, guard)
+
+    def _first(self, load: SpacedLoad, position: Position) -> str:
+        """Lane 0 of a place, as i64."""
+        firsts, program = self.firsts.setdefault(position.j, {}), self.program
+        for number in load.chain:
+            instr = program.instrs[number]
+            if number in firsts:
+                continue
+            if instr.prim in POSITIONS:
+                firsts[number] = self.affine_first(self._affine_of[number], position)
+                continue
+            operands = [firsts.get(x) or self.scalar_value(x) for x in instr.args]
+            types = [program.instrs[x].type for x in instr.args]
+            firsts[number] = self.scalar.emit(instr, operands, types)
+        return self.scalar.converted(program.instrs[load.place].type, "i64", firsts[load.place])
 
     def keep(self, number: int, value: str, position: Position) -> None:
         """Put lanes into the row buffer of an instruction."""
@@ -305,12 +341,18 @@ class Body:
             spot = self.code.at(vector, self.tiles[operand], self.tile_row)
             tile_line = self.code.op(f"load {vector}, ptr {spot}, align 64")
             return from_memory(self.lanes, scalar_type, tile_line)
+        if walk is Walk.COPIED:  # buffers are padded, so a tail needs no mask
+            return load_row(
+                self.lanes, scalar_type, self.copies[operand], None, Position(position.j)
+            )
         if walk is Walk.RUNS:
             return self._read_runs(operand, scalar_type, position)
         if walk is Walk.AXES:
             return self._read_axes(operand, scalar_type, position)
-        if walk is Walk.EVERY_OTHER and position.mask is None and self.lanes.width > 1:
-            return load_every_other(self.lanes, scalar_type, self.base[operand], position.j)
+        whole = position.mask is None or SIZE[memory_scalar(scalar_type)] >= 4
+        if walk is Walk.EVERY_OTHER and whole and self.lanes.width > 1:
+            twice = Spot(self.base[operand], self.code.op(f"shl i64 {position.j}, 1"))
+            return load_spaced(self.lanes, scalar_type, twice, Spacing(2), position)
         return load_row(self.lanes, scalar_type, self.base[operand], self.step(operand), position)
 
     def streams(self, writes: Iterable[int], start: str, stop: str) -> str | None:
@@ -363,7 +405,10 @@ class Body:
         stream = stream and self.form.writes[operand].stream
         scalar_type = self.form.writes[operand].type
         operand += self.nreads
-        if self.walk(operand) is Walk.RUNS:
+        if self.walk(operand) is Walk.COPIED:
+            row = self.copies[operand]
+            store_row(self.lanes, scalar_type, value, row, None, Position(position.j))
+        elif self.walk(operand) is Walk.RUNS:
             self._write_runs(operand, scalar_type, value, position)
         elif self.walk(operand) is Walk.AXES:
             self._write_axes(operand, scalar_type, value, position)
@@ -381,120 +426,3 @@ class Body:
         store_scalar(
             self.code, self.form.writes[operand].type, value, self.base[self.nreads + operand]
         )
-
-    # ---- walks over several axes
-    def split(self, element: str) -> tuple[list[str], str]:
-        """Coordinates of an element of the row, and whether the vector from there is one run."""
-        if self.coords[0] != element:
-            rest, coords, words = element, [""] * self.form.multi, self.words
-            for axis in range(self.form.multi - 1, 0, -1):
-                rest, coords[axis] = self._divide(self.scalar, rest, self.word(words.multi(axis)))
-            coords[0] = rest
-            last = self.code.op(f"add i64 {coords[-1]}, {self.lanes.width}")
-            inside = self.code.op(
-                f"icmp sle i64 {last}, {self.word(words.multi(self.form.multi - 1))}"
-            )
-            self.coords = (element, coords, inside)
-        return self.coords[1], self.coords[2]
-
-    def _run(self, operand: int, coords: list[str]) -> str:
-        """Address of the element at these coordinates."""
-        total = "0"
-        for axis, coord in enumerate(coords):
-            total = self.code.add(
-                total, self.code.mul(coord, self.word(self.words.multi_stride(operand, axis)))
-            )
-        return self.code.at("i8", self.base[operand], total)
-
-    def _read_runs(self, operand: int, scalar_type: ScalarType, position: Position) -> str:
-        code, here = self.code, position._replace(j="0")
-        coords, inside = self.split(position.j)
-        if self.lanes.width == 1:
-            return load_row(self.lanes, scalar_type, self._run(operand, coords), None, here)
-        whole, torn, after = code.label("run"), code.label("torn"), code.label("read")
-        code.branch(inside, whole, torn)
-        code.start(whole)
-        run = load_row(self.lanes, scalar_type, self._run(operand, coords), None, here)
-        code.jump(after)
-        code.start(torn)
-        pieces = self._read_axes(operand, scalar_type, position)
-        code.jump(after)
-        code.start(after)
-        return code.op(f"phi {self.lanes.ty(scalar_type)} [{run}, %{whole}], [{pieces}, %{torn}]")
-
-    def _write_runs(
-        self, operand: int, scalar_type: ScalarType, value: str, position: Position
-    ) -> None:
-        code, here = self.code, position._replace(j="0")
-        coords, inside = self.split(position.j)
-        if self.lanes.width == 1:
-            store_row(self.lanes, scalar_type, value, self._run(operand, coords), None, here)
-            return
-        code.when(
-            inside,
-            lambda: store_row(
-                self.lanes, scalar_type, value, self._run(operand, coords), None, here
-            ),
-        )
-        code.when(
-            code.op(f"xor i1 {inside}, true"),
-            lambda: self._write_axes(operand, scalar_type, value, position),
-        )
-
-    def _read_axes(self, operand: int, scalar_type: ScalarType, position: Position) -> str:
-        offset = self.spread(operand, position)
-        return gather(self.lanes, scalar_type, self.base[operand], offset, position.mask, "i8")
-
-    def _write_axes(
-        self, operand: int, scalar_type: ScalarType, value: str, position: Position
-    ) -> None:
-        offset = self.spread(operand, position)
-        scatter(self.lanes, scalar_type, value, self.base[operand], offset, position)
-
-    def lane_index(self, first: str) -> str:
-        """first, first + 1, ... as i64 lanes."""
-        return self.lanes.binary(
-            "add", "i64", self.lanes.splat("i64", first), self.lanes.lane_numbers()
-        )
-
-    def affine(self, operand: int, position: Position) -> str:
-        number = self.words.ops + operand
-        walk = self.walk(number)
-        if walk is Walk.SAME:
-            return self.lanes.splat("i64", self.start[operand])
-        if walk is Walk.ADJACENT:
-            return self.lane_index(self.code.add(self.start[operand], position.j))
-        start = self.lanes.splat("i64", self.start[operand])
-        if walk.several_axes:
-            return self.lanes.binary("add", "i64", start, self.spread(number, position))
-        stride = self.lanes.splat("i64", self.word(self.words.stride(number, self.words.rank - 1)))
-        distance = self.lanes.binary("mul", "i64", self.lane_index(position.j), stride)
-        return self.lanes.binary("add", "i64", start, distance)
-
-    def spread(self, operand: int, position: Position) -> str:
-        """Sum of coordinate * stride over the axes that the inner index decomposes into."""
-        lanes, words = self.lanes, self.words
-        rest, total = self.lane_index(position.j), ""
-        for axis in range(self.form.multi - 1, -1, -1):
-            coord = rest
-            if axis:
-                rest, coord = self._divide(lanes, rest, self.word(words.multi(axis)))
-            distance = lanes.binary(
-                "mul",
-                "i64",
-                coord,
-                lanes.splat("i64", self.word(words.multi_stride(operand, axis))),
-            )
-            total = lanes.binary("add", "i64", total, distance) if total else distance
-        return total
-
-    def _divide(self, lanes: Lanes, number: str, size: str) -> tuple[str, str]:
-        """(x // size, x % size) for 0 <= x < 2**50: half a unit keeps quotients off integers."""
-        code = self.code
-        inverse = code.once(f"fdiv double 1.0, {code.once(f'sitofp i64 {size} to double')}")
-        real = lanes.cast("sitofp", number, "i64", "double")
-        shifted = lanes.binary("fadd", "f64", real, lanes.const("f64", bits_of("f64", 0.5)))
-        near = lanes.binary("fmul", "f64", shifted, lanes.splat("f64", inverse))
-        quotient = lanes.cast("fptosi", near, "double", "i64")
-        back = lanes.binary("mul", "i64", quotient, lanes.splat("i64", size))
-        return quotient, lanes.binary("sub", "i64", number, back)

@@ -176,6 +176,9 @@ class Code:
     def smin(self, left: str, right: str) -> str:
         return self.call("llvm.smin.i64", "i64", f"i64 {left}", f"i64 {right}")
 
+    def smax(self, left: str, right: str) -> str:
+        return self.call("llvm.smax.i64", "i64", f"i64 {left}", f"i64 {right}")
+
     def at(self, llvm_type: str, base: str, index: str) -> str:
         """Address of element `index` (of type ty; i8 for bytes) from base."""
         return (

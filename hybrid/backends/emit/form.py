@@ -32,12 +32,14 @@ class Walk(StrEnum):
 
     SAME = "same"  # the same element everywhere
     ADJACENT = "adjacent"
+    COUNTED = "counted"  # an affine value: the number of the element in its row
     STRIDED = "strided"
     EVERY_OTHER = "every other"  # an operand's, a stride of 2
     EVEN = "even"  # results that fill each other's gaps: this one's, and
     ODD = "odd"  # those of the next result
     AXES = "axes"  # several axes, which the inner index is divided into
     RUNS = "runs"  # several axes, adjacent along the last of them
+    COPIED = "copied"  # runs, through a row buffer that holds them one after the other
     GATHERED = "gathered"  # read by `load` only
     TURNED = "turned"  # through turned tiles
     ONCE = "once"  # written once per row
@@ -89,9 +91,9 @@ class OperandForm(NamedTuple):
 class Form(NamedTuple):
     """`affine`: the values of `index` and `coord`: (attr of coord or None, walk).  `outer` counts
     outer axes, `multi` the axes that walks over several axes divide the inner index into, and
-    `group` the reduced axes of a column kernel.  `short`: at most 16 inner elements.  `buffered`:
-    rows fit a buffer in scratch.  `pass_number`: the pass over the row that a part or join is
-    of."""
+    `group` the reduced axes of a column kernel.  `short`: so many vectors are a row (0: any
+    number), the last of them a whole one where `whole`.  `buffered`: rows fit a buffer in scratch.
+    `pass_number`: the pass over the row that a part or join is of."""
 
     kind: FormKind
     program: Program
@@ -101,7 +103,8 @@ class Form(NamedTuple):
     outer: int
     multi: int = 0
     group: int = 0
-    short: bool = False
+    short: int = 0
+    whole: bool = False
     buffered: bool = False
     check: bool = False
     pass_number: int = 0

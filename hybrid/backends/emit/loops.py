@@ -16,15 +16,16 @@ from ...core.shapes import contiguous_strides
 from ...ir.scalar.program import ScalarType
 from ..generated import Generated
 from ..plan import Access, LoopKernel
+from .body import WIDTH
 from .code import check_externals, finish_module
 from .columns import BLOCK as ROW_BLOCK
 from .columns import STRIP, cells_per_strip, emit_columns
 from .form import Axes, Form, FormKind, OperandForm, Strides, Walk, Words, affine_values
 from .lanes import memory_scalar
-from .maps import emit_map
+from .maps import emit_map, unroll_of
 from .memory import SIZE
 from .programs.analysis import cost, uniform_values
-from .rows import BLOCK, emit_rows, row_plan
+from .rows import BLOCK, emit_rows, row_buffers
 from .split_rows import cells_per_row, emit_join, emit_part, pass_forms
 from .tiles import BLOCK_ALONG, BLOCK_DOWN, emit_tiled
 
@@ -135,6 +136,16 @@ def _inner_walks(
     return _every_other(walks, [line[-1] for line in strides], reads)
 
 
+def _affine_forms(
+    attrs: list[int | None], walks: list[Walk], outer: Sequence[Strides]
+) -> tuple[tuple[int | None, Walk], ...]:
+    """Affine values by how they lie along a row and along the outer axes."""
+    counted = [w is Walk.ADJACENT and not any(line) for w, line in zip(walks, outer)]
+    return tuple(
+        (attr, Walk.COUNTED if c else walk) for attr, walk, c in zip(attrs, walks, counted)
+    )
+
+
 def _line_walk(strides: Strides) -> Walk:
     """Along a row whose axes are merged as far as one operand allows."""
     if not strides:
@@ -148,7 +159,7 @@ def _unsigned(words: list[int]) -> tuple[int, ...]:
 
 def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
     program, operands = kernel.program, (*kernel.reads, *kernel.writes)
-    sizes, types = _memory(kernel)
+    (sizes, types), count = _memory(kernel), len(operands)
     attrs, affine = affine_values(program, kernel.shape)
     if kernel.check:
         # a failed check reports the linear index: one more affine value, the last
@@ -174,15 +185,14 @@ def _map_kernel(kernel: LoopKernel, plain: bool) -> Layout:
         FormKind.MAP,
         program,
         *_split_forms(forms, len(kernel.reads)),
-        tuple(zip(attrs, inner[len(operands) :])),
+        _affine_forms(attrs, inner[count:], [line[:-1] for line in strides[count:]]),
         len(outer),
-        short=length <= 16 and rows > 1 and not plain,
         check=kernel.check,
     )
-    form = form if plain else _streamed(kernel, form)
+    form = form if plain else _shortened(_streamed(kernel, form), length, rows)
     block = _BLOCK if length > 2 * _BLOCK else max(length, 1)
     blocks = -(-length // block)
-    words = _base_words(operands, sizes, kernel.params) + [*outer, length, block, blocks]
+    words = _base_words(operands, sizes, kernel.params) + [*outer, length, block, blocks or 1]
     words += _stride_words(strides, sizes)
     work = cost(program, range(len(program.instrs)))
     return Layout(form, _unsigned(words), rows * blocks, _grain(work, block))
@@ -209,6 +219,17 @@ def _streamed(kernel: LoopKernel, form: Form) -> Form:
         for w, a in zip(form.writes, kernel.writes)
     ]
     return form._replace(writes=tuple(w._replace(stream=x) for w, x in zip(form.writes, large)))
+
+
+def _shortened(form: Form, length: int, rows: int) -> Form:
+    """A map of many rows of a few vectors: as many as a turn of the usual loop would have."""
+    vectors = max(1, -(-length // WIDTH))
+    walks = [o.walk for o in (*form.reads, *form.writes)]
+    numbers = range(len(form.program.instrs))
+    most = max(1, unroll_of(form.program, numbers, Walk.STRIDED in walks))
+    if rows < 2 or vectors > (1 if any(w.stream for w in form.writes) else most):
+        return form
+    return form._replace(short=vectors, whole=length % WIDTH == 0)
 
 
 def _crossing_axis(kernel: LoopKernel, dims: tuple[int, ...], strides: list[Strides]) -> int | None:
@@ -259,7 +280,7 @@ def _split_forms(
 def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     """Rows along the last axes; the order inside a row is row-major whatever the strides are."""
     program, operands = kernel.program, (*kernel.reads, *kernel.writes)
-    sizes, types = _memory(kernel)
+    (sizes, types), count = _memory(kernel), len(operands)
     attrs, affine = affine_values(program, kernel.shape)
     walks = [*_walk_strides(operands, len(kernel.shape)), *affine]
     outer, outer_strides = Axes.of(
@@ -271,6 +292,11 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     inner = [line[0] if len(line) == 1 else 0 for line in lines]
     kinds, mixed = _row_walks(operands, row_shape, inside, lines)
     kinds = _every_other(kinds, inner, len(kernel.reads))
+    buffered, multi = length <= _BUFFERED and not plain, len(mixed.shape) if mixed.strides else 0
+    several = [k for k, kind in enumerate(kinds) if kind.several_axes]
+    if buffered and length > WIDTH:
+        runs = [k for k in several if k < count and kinds[k] is Walk.RUNS]
+        kinds = [Walk.COPIED if k in runs else kind for k, kind in enumerate(kinds)]
     reads, writes = _split_forms(
         [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
     )
@@ -279,18 +305,18 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
         program,
         reads,
         writes,
-        tuple(zip(attrs, kinds[len(operands) :])),
+        _affine_forms(attrs, kinds[count:], outer_strides[count:]),
         len(outer),
-        multi=len(mixed.shape) if mixed.strides else 0,
-        short=length <= 16 and not plain,
-        buffered=length <= _BUFFERED and not plain,
+        multi=multi,
+        short=int(length <= WIDTH and not plain),
+        buffered=buffered,
     )
     form = form._replace(writes=_row_writes(kernel, form, start))
     form = form if plain else _streamed(kernel, form)
     words = _base_words(operands, sizes, kernel.params) + [*outer, length, length, 1]
     words += _stride_words([(*s, x) for s, x in zip(outer_strides, inner)], sizes)
     if form.multi:
-        merged = dict(zip((k for k, x in enumerate(kinds) if x.several_axes), mixed.strides))
+        merged = dict(zip(several, mixed.strides))
         words += mixed.shape
         words += _stride_words([merged.get(k, (0,) * form.multi) for k in range(len(walks))], sizes)
     offsets, scratch = _row_buffers(form, length)
@@ -313,11 +339,9 @@ def _row_walks(
 def _row_buffers(form: Form, length: int) -> tuple[list[int], int]:
     """Offsets of the row buffers in scratch, and its bytes: a tail may be written whole."""
     offsets, scratch = [], 0
-    for number in row_plan(form).buffers if not form.short else ():
+    for scalar_type in row_buffers(form):
         offsets.append(scratch)
-        scratch += (
-            -(-length * SIZE[memory_scalar(form.program.instrs[number].type)] // 64) * 64 + 512
-        )
+        scratch += -(-length * SIZE[memory_scalar(scalar_type)] // 64) * 64 + 512
     return offsets, scratch
 
 

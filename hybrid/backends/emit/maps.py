@@ -5,7 +5,8 @@ Invariant: an item is a block of one row along the inner axis; items write disjo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial, reduce
 
 from ...ir.scalar.program import Program
 from .body import WIDTH, Body
@@ -41,7 +42,51 @@ class _Map:
         self.fails: list[tuple[str, str]] = []
 
     def store(self, numbers: list[int], *positions: Position, stream: bool = False) -> None:
-        for values, position in zip(self.body.vectors(numbers, list(positions)), positions):
+        """Results at these positions.  Where loads have guards, there is one code for the usual
+        case that they all hold, and one for the others."""
+        body, code, guards = self.body, self.code, self.body.guards(numbers)
+        if not guards:
+            return self._store(numbers, positions, [{} for _ in positions], stream)
+        if len(positions) > 1:
+            for position in positions:
+                self.store(numbers, position, stream=stream)
+            return None
+        known = body.vectors(body.elements(guards), positions)
+        usual = self._all(guards, positions[0], known[0])
+        whole, some, after = code.label("whole"), code.label("some"), code.label("after")
+        code.branch(usual, whole, some)
+        code.start(whole)
+        true, splats = body.lanes.const("b1", 1), body.splats
+        body.splats = splats | {g: true for g in guards if body.uniform[g]}
+        always = {g: true for g in guards if not body.uniform[g]}
+        self._store(numbers, positions, [names | always for names in known], stream)
+        body.splats = splats
+        code.jump(after)
+        code.start(some)
+        self._store(numbers, positions, known, stream)
+        code.jump(after)
+        code.start(after)
+
+    def _all(self, guards: list[int], position: Position, names: dict[int, str]) -> str:
+        """i1: whether all guards hold in all lanes that are on."""
+        code, lanes = self.code, self.body.lanes
+        held = [self.body.value(guard, names) for guard in guards]
+        every = reduce(partial(lanes.binary, "and", "b1"), held)
+        if position.mask is not None:
+            off = lanes.binary("xor", "b1", position.mask, lanes.const("b1", 1))
+            every = lanes.binary("or", "b1", every, off)
+        bits = code.op(f"bitcast {lanes.ty('b1')} {every} to i{WIDTH}")
+        return code.op(f"icmp eq i{WIDTH} {bits}, -1")
+
+    def _store(
+        self,
+        numbers: list[int],
+        positions: Sequence[Position],
+        known: Sequence[dict[int, str]],
+        stream: bool,
+    ) -> None:
+        found = self.body.vectors(numbers, positions, known=known)
+        for values, position in zip(found, positions):
             if self.form.check:
                 self._check(self.body.value(self.outs[0], values), position)
                 continue
@@ -69,8 +114,9 @@ class _Map:
         numbers = body.prepare(self.outs)
         walks = [o.walk for o in (*self.form.reads, *self.form.writes)]
         unroll = unroll_of(self.form.program, numbers, Walk.STRIDED in walks)
-        if Walk.GATHERED in walks:  # reads at computed places wait: two vectors' overlap
-            unroll = max(unroll, 2)
+        if Walk.GATHERED in walks:
+            # reads at computed places wait: two vectors' overlap; guards hold for one more often
+            unroll = 1 if body.guards(numbers) else max(unroll, 2)
         if unroll:
 
             def main(element: str, stream: bool) -> list[str]:
@@ -95,31 +141,30 @@ class _Map:
         body, code, words = self.body, self.code, self.body.words
         length, block, blocks = (body.word(words.n + k) for k in range(3))
 
-        def item(item: str, _: list[str]) -> list[str]:
-            row = code.op(f"udiv i64 {item}, {blocks}")
-            number = code.op(f"sub i64 {item}, {code.op(f'mul i64 {row}, {blocks}')}")
-            left, wanted = code.op(f"sub i64 {blocks}, {number}"), code.op(f"sub i64 %end, {item}")
-            many = code.smin(left, wanted)
-            body.begin_row(row)
-            start = code.op(f"mul i64 {number}, {block}")
-            stop = code.op(f"add i64 {start}, {code.op(f'mul i64 {many}, {block}')}")
-            self.part(start, code.smin(stop, length))
-            return [code.op(f"add i64 {item}, {many}")]
+        def visit(row: str) -> None:
+            passed = code.op(f"mul i64 {row}, {blocks}")
+            first = code.smax(code.op(f"sub i64 %begin, {passed}"), "0")
+            last = code.smin(code.op(f"sub i64 %end, {passed}"), blocks)
+            start = code.op(f"mul i64 {first}, {block}")
+            self.part(start, code.smin(code.op(f"mul i64 {last}, {block}"), length))
 
-        code.loop("%begin", "%end", None, [], item)
+        first = code.op(f"udiv i64 %begin, {blocks}")
+        upper = code.op(f"add i64 %end, {code.op(f'sub i64 {blocks}, 1')}")
+        body.each_row(first, code.op(f"udiv i64 {upper}, {blocks}"), visit)
 
     def short_items(self) -> None:
-        """Rows of at most one vector: the tail mask is the same for all."""
+        """Rows of a few vectors: the tail mask is the same for all."""
         body, code = self.body, self.code
-        length = body.word(body.words.n)
-        mask = tail_mask(body.lanes, length)
+        count = self.form.short
+        live = code.op(f"sub i64 {body.word(body.words.n)}, {WIDTH * (count - 1)}")
+        positions = [Position(str(WIDTH * k)) for k in range(count)]
+        if not self.form.whole:
+            positions[-1] = Position(positions[-1].j, tail_mask(body.lanes, live), live)
 
-        def item(item: str, _: list[str]) -> list[str]:
-            body.begin_row(item)
-            self.store(body.prepare(self.outs), Position("0", mask, length))
-            return []
+        def visit(row: str) -> None:
+            self.store(body.prepare(self.outs), *positions)
 
-        code.loop("%begin", "%end", "1", [], item)
+        body.each_row("%begin", "%end", visit)
 
 
 def emit_map(form: Form) -> Code:

@@ -14,8 +14,10 @@ from .lanes import Lanes, memory_scalar
 
 __all__ = [
     "Position",
+    "Spacing",
+    "Spot",
     "load_row",
-    "load_every_other",
+    "load_spaced",
     "store_row",
     "store_woven",
     "load_scalar",
@@ -35,6 +37,34 @@ class Position(NamedTuple):
     j: str
     mask: str | None = None
     live: str | None = None
+
+
+class Spacing(NamedTuple):
+    """Lane k is `step` * k elements from lane 0; with `shift`, `step` * (k + phase >> shift).
+    Without it `phase` is what is known of lane 0 itself: its rest by 16."""
+
+    step: int
+    shift: int = 0
+    phase: int | None = None
+
+    def distance(self, lane: int) -> int:
+        return self.step * (lane + (self.phase or 0) >> self.shift if self.shift else lane)
+
+    def reach(self, code: Code, live: str) -> str:
+        """Elements from lane 0 to the last of `live` lanes, both included."""
+        last = code.op(f"sub i64 {live}, 1")
+        if self.shift:
+            last = code.op(f"lshr i64 {code.add(last, str(self.phase or 0))}, {self.shift}")
+        if self.step != 1:
+            last = code.op(f"mul i64 {last}, {self.step}")
+        return code.op(f"add i64 {last}, 1")
+
+
+class Spot(NamedTuple):
+    """Element `first` of an operand whose element 0 is at `base`."""
+
+    base: str
+    first: str
 
 
 def tail_mask(lanes: Lanes, count: str) -> str:
@@ -180,15 +210,97 @@ def load_row(
     return from_memory(lanes, scalar_type, loaded)
 
 
-def load_every_other(lanes: Lanes, scalar_type: ScalarType, base: str, element: str) -> str:
-    """Elements 0, 2, 4, ... from twice `element` on: two loads that overlap, none past the last."""
+def load_spaced(
+    lanes: Lanes,
+    scalar_type: ScalarType,
+    spot: Spot,
+    spacing: Spacing,
+    position: Position,
+    guard: str | None = None,
+) -> str:
+    """Lanes from the spot on, each `spacing` after the other, by loads of whole vectors, none past
+    the last element.  Lanes that the guard switches off are element 0 of the operand."""
     code, memory_type, width = lanes.code, memory_scalar(scalar_type), lanes.width
-    vector = lanes.raw(memory_type)
-    first = code.at(memory_type, base, code.op(f"shl i64 {element}, 1"))
-    low = code.op(f"load {vector}, ptr {first}, align 1")
-    high = code.op(f"load {vector}, ptr {code.at(memory_type, first, str(width - 1))}, align 1")
-    picks = [*range(0, width, 2), *range(width + 1, 2 * width, 2)]
-    return from_memory(lanes, scalar_type, _shuffled(lanes, memory_type, low, high, picks))
+    mask = _both(lanes, position.mask, guard)
+    distances = [spacing.distance(lane) for lane in range(width)]
+    straight = guard is None and spacing == spacing._replace(step=1, shift=0)
+    if mask is not None and SIZE[memory_type] < 4 and not straight:
+        offsets = f"<{', '.join(f'i64 {d}' for d in distances)}>"
+        index = lanes.binary("add", "i64", lanes.splat("i64", spot.first), offsets)
+        return gather(lanes, scalar_type, spot.base, index, mask)
+    other = None
+    if guard is not None:
+        zero = code.op(f"load {memory_type}, ptr {spot.base}, align 1")
+        other = lanes.splat(scalar_type, zero)
+    pointer, span = code.at(memory_type, spot.base, spot.first), distances[-1] + 1
+    homes = [d // width for d in distances]
+    loaded, picks = "", [d if not home else 0 for d, home in zip(distances, homes)]
+    for number, start in enumerate(range(0, span, width)):
+        start = min(start, max(span - width, 0))
+        mine = {k: d - start for k, d in enumerate(distances) if homes[k] == number}
+        if guard is not None and mask is not None:
+            on: str | None = _spread_mask(lanes, mask, mine)
+        elif position.live is not None:
+            left = code.op(f"sub i64 {spacing.reach(code, position.live)}, {start}")
+            on = tail_mask(lanes, code.smax(left, "0"))
+        else:
+            on = None
+        here = code.at(memory_type, pointer, str(start))
+        part = _load_part(lanes, memory_type, here, min(span, width), on, other)
+        if number:
+            picks = [width + mine[k] if k in mine else p for k, p in enumerate(picks)]
+            loaded = _shuffled(lanes, memory_type, loaded, part, picks)
+            picks = list(range(width))
+        else:
+            loaded = part
+    if picks != list(range(width)):
+        loaded = _shuffled(lanes, memory_type, loaded, loaded, picks)
+    if other is not None and mask is not None and spacing.shift:
+        loaded = lanes.pick(scalar_type, mask, loaded, other)
+    return from_memory(lanes, scalar_type, loaded)
+
+
+def _both(lanes: Lanes, mask: str | None, guard: str | None) -> str | None:
+    if mask is None or guard is None:
+        return mask or guard
+    return lanes.binary("and", "b1", mask, guard)
+
+
+def _load_part(
+    lanes: Lanes, memory_type: str, pointer: str, count: int, mask: str | None, other: str | None
+) -> str:
+    """`count` elements at an address; where the mask is off, `other`."""
+    code, vector = lanes.code, lanes.raw(memory_type)
+    if mask is None and count == lanes.width:
+        return code.op(f"load {vector}, ptr {pointer}, align 1")
+    if mask is None:
+        mask = "<" + ", ".join(f"i1 {int(k < count)}" for k in range(lanes.width)) + ">"
+    return code.call(
+        f"llvm.masked.load.{_suffix(lanes, memory_type)}.p0",
+        vector,
+        f"ptr {pointer}",
+        "i32 1",
+        f"{lanes.ty('b1')} {mask}",
+        f"{vector} {other or 'zeroinitializer'}",
+    )
+
+
+def _spread_mask(lanes: Lanes, mask: str, elements: dict[int, int]) -> str:
+    """Which elements lanes want that are on: those of `elements`, by lane."""
+    if all(lane == element for lane, element in elements.items()) and len(elements) == lanes.width:
+        return mask
+    spread, left = "", dict(elements)
+    while left:
+        first = {element: lane for lane, element in reversed(left.items())}
+        left = {lane: element for lane, element in left.items() if first[element] != lane}
+        picks = ", ".join(f"i32 {first.get(k, lanes.width)}" for k in range(lanes.width))
+        vector = lanes.ty("b1")
+        part = lanes.code.op(
+            f"shufflevector {vector} {mask}, {vector} zeroinitializer, "
+            f"<{lanes.width} x i32> <{picks}>"
+        )
+        spread = lanes.binary("or", "b1", spread, part) if spread else part
+    return spread
 
 
 def store_woven(

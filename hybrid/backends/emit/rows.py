@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from ...ir.scalar.program import REDUCTIONS
+from ...ir.scalar.program import REDUCTIONS, ScalarType
 from .body import WIDTH, Body
 from .code import Code
 from .form import Form, Walk
@@ -23,6 +23,7 @@ from .reduce import Reduction, reductions_of
 __all__ = [
     "emit_rows",
     "row_plan",
+    "row_buffers",
     "pass_targets",
     "split_parts",
     "RowPass",
@@ -33,6 +34,7 @@ __all__ = [
 
 _WALK_PRICE = {
     Walk.ADJACENT: 0,
+    Walk.COPIED: 0,
     Walk.EVERY_OTHER: 2,
     Walk.RUNS: 4,
     Walk.STRIDED: 8,
@@ -123,6 +125,14 @@ def _buffers(form: Form, passes: Sequence[RowPass]) -> tuple[int, ...]:
     return tuple(sorted(kept))
 
 
+def row_buffers(form: Form) -> list[ScalarType]:
+    """What the row buffers hold: values kept between passes, then copies of operands."""
+    if form.short:
+        return []
+    kept = [form.program.instrs[number].type for number in row_plan(form).buffers]
+    return kept + [o.type for o in (*form.reads, *form.writes) if o.walk is Walk.COPIED]
+
+
 def _price(form: Form, numbers: Sequence[int]) -> int:
     """Cost of computing again, reads included: adjacent elements are free, others are not."""
     total = cost(form.program, numbers)
@@ -150,11 +160,15 @@ class Rows:
         self.form, self.program, self.plan = form, form.program, row_plan(form)
         self.n = self.body.word(self.body.words.n)
         self.empty = self.code.once(f"icmp eq i64 {self.n}, 0")
-        for buffer, number in enumerate(self.plan.buffers):
-            offset = self.body.word(self.body.words.buffer(buffer))
-            self.body.buffers[number] = self.code.once(
-                f"getelementptr i8, ptr %scratch, i64 {offset}"
-            )
+        kinds = [o.walk for o in (*form.reads, *form.writes)]
+        self.copied = [k for k, walk in enumerate(kinds) if walk is Walk.COPIED]
+        buffers = [self._buffer(k) for k in range(len(row_buffers(form)))]
+        self.body.buffers = dict(zip(self.plan.buffers, buffers))
+        self.body.copies = dict(zip(self.copied, buffers[len(self.plan.buffers) :]))
+
+    def _buffer(self, number: int) -> str:
+        offset = self.body.word(self.body.words.buffer(number))
+        return self.code.once(f"getelementptr i8, ptr %scratch, i64 {offset}")
 
     # ---- one position
     def visit(self, work: PassWork, position: Position) -> dict[int, str]:
@@ -340,7 +354,12 @@ class Rows:
 
     def _light(self, work: PassWork) -> bool:
         """Whether a body is short enough to be written out four times."""
-        return cost(self.program, work.numbers) <= _LIGHT and not self.form.multi
+        walks = [
+            *(o.walk for o in (*self.form.reads, *self.form.writes)),
+            *(walk for _, walk in self.form.affine),
+        ]
+        several = any(walk.several_axes for walk in walks)
+        return cost(self.program, work.numbers) <= _LIGHT and not several
 
     def fold_boxes(
         self, reductions: list[Reduction], boxes: list[list[str]], totals: list[str]
@@ -360,8 +379,11 @@ class Rows:
         return folded
 
     # ---- rows
-    def row(self, item: str, _: list[str]) -> list[str]:
-        self.body.begin_row(item)
+    def row(self) -> None:
+        reads = len(self.form.reads)
+        for operand in self.copied:
+            if operand < reads:
+                self.body.copy_runs(operand, self.form.reads[operand].type)
         ready: frozenset[int] = frozenset()
         for row_pass in self.plan.passes:
             targets = pass_targets(self.form, row_pass)
@@ -371,12 +393,14 @@ class Rows:
             else:
                 self.store_pass(work, "0", self.n)
             ready |= set(work.numbers) & set(self.plan.buffers)
+        for operand in self.copied:
+            if operand >= reads:
+                kind = self.form.writes[operand - reads].type
+                self.body.copy_runs(operand, kind, back=True)
         self.write_once()
-        return []
 
-    def short_row(self, mask: str, item: str, _: list[str]) -> list[str]:
+    def short_row(self, mask: str) -> None:
         """A row of at most one vector: every value stays in a register."""
-        self.body.begin_row(item)
         position = Position("0", mask, self.n)
         values: dict[int, str] = {}
         for row_pass in self.plan.passes:
@@ -395,7 +419,6 @@ class Rows:
             for write in row_pass.writes:
                 self.body.write(write, self.body.value(self.program.outs[write], values), position)
         self.write_once()
-        return []
 
     def write_once(self) -> None:
         values = [self.body.scalar_value(self.program.outs[k]) for k in self.plan.once]
@@ -403,10 +426,10 @@ class Rows:
             self.body.write_once(write, value)
 
     def items(self) -> None:
-        row: Callable[[str, list[str]], list[str]] = self.row
+        row: Callable[[], None] = self.row
         if self.form.short:
             row = partial(self.short_row, tail_mask(self.body.lanes, self.n))
-        self.code.loop("%begin", "%end", "1", [], row)
+        self.body.each_row("%begin", "%end", lambda _: row())
 
 
 def split_parts(

@@ -37,6 +37,7 @@ from .regions import (
     Time,
     group_of,
     input_path,
+    over_several,
     plain_box,
     small,
     space_of,
@@ -314,6 +315,7 @@ class _Fusion:
         self.record(node, region)
 
     def record(self, node: Node, region: Region) -> None:
+        region.placed |= node.op.kind == "map" and traits(node).placed
         for value in node.outputs:
             self.region[value] = region
         if small(region.shape) and region.group is None:
@@ -359,6 +361,8 @@ class _Fusion:
             return False
         if node.op.kind == "row":
             return self.join_row(node, region)
+        if region.several and traits(node).placed:
+            return False
         sealed = region.group is not None and apart(region.shape, region.group)
         return any(
             Trial(self, region).join(node, e)
@@ -372,6 +376,8 @@ class _Fusion:
         if region.shape != shape or spread is None or region.group not in (None, group):
             return False
         if region.group is None and alone(node):
+            return False
+        if region.placed and over_several(shape, group):
             return False
         # the trial asks the region what reductions run over, so the group is set before it is known
         # whether the node fits, and put back

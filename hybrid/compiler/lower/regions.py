@@ -101,6 +101,12 @@ class Traits(NamedTuple):
     positional: bool
     loads: bool
 
+    @property
+    def placed(self) -> bool:
+        """Whether it reads at places that it finds from its own: evenly spaced along the last
+        axis, but not along a row of several axes."""
+        return self.positional and self.loads
+
 
 _TRAITS: dict[Any, Traits] = {}
 _MOST_TRAITS = 4096
@@ -134,6 +140,11 @@ def group_of(node: Node) -> tuple[int, int]:
     ndim = node.inputs[0].aval.ndim
     axes = node.params.get("axes")
     return (int(axes[0]), int(axes[1])) if axes is not None else (max(ndim - 1, 0), ndim)
+
+
+def over_several(shape: Ints, group: tuple[int, int]) -> bool:
+    """Whether more than one axis of a group is longer than 1."""
+    return sum(n > 1 for n in shape[slice(*group)]) > 1
 
 
 def uniform(literal: Const) -> bool:
@@ -339,7 +350,7 @@ class Region:
     `shape`, `group`: iteration space.  `head`: the node that a region of a kind other than loop and
     copy is about, `operands` what it reads from memory.  `env`: visible value -> (instruction,
     result, strides over the space).  `stored`: how many values of `env` are in memory whatever is
-    fused."""
+    fused.  `placed`: whether some node is."""
 
     time: Time
     shape: Ints
@@ -352,6 +363,12 @@ class Region:
     operands: tuple[MemoryOperand, ...] = ()
     cost: int = 0
     stored: int = 0
+    placed: bool = False
+
+    @property
+    def several(self) -> bool:
+        """Whether it reduces over more than one axis."""
+        return self.group is not None and over_several(self.shape, self.group)
 
     @property
     def nodes(self) -> list[Node]:

@@ -25,7 +25,17 @@ from ..base.surface import public
 from ..build.create import ones
 from ..elementwise.arithmetic import divide
 from ..indexing.along import ALONG
-from .pool_windows import Ints, Pair, at, covering, index_type, numpy_windows, pooled, window_values
+from .pool_windows import (
+    Ints,
+    Pair,
+    at,
+    both,
+    covering,
+    index_type,
+    numpy_windows,
+    pooled,
+    window_values,
+)
 
 Tensor = Any
 PARAMS = ("kernel", "stride", "padding", "dilation")
@@ -129,17 +139,15 @@ def _max_grad_body(
     image, channel, height, width = (algebra.convert(algebra.coord(a), type_name) for a in range(4))
     own = height * shape[3] + width
     total: Any = None
-    for row, column, inside in covering(algebra, shape, gradient.shape, type_name, **window):
-        mine = (
-            algebra.convert(
-                at(algebra, position, type_name, image, channel, row, column), type_name
-            )
-            == own
-        )
-        mine = mine if inside is None else mine & inside
-        part = algebra.select(
-            mine, at(algebra, gradient, type_name, image, channel, row, column), 0.0
-        )
+    for cover in covering(algebra, shape, gradient.shape, type_name, **window):
+        place = at(algebra, position, type_name, image, channel, cover)
+        mine = algebra.convert(place, type_name) == own
+        # without gaps only windows that cover an element name it
+        checks = (cover.exists, cover.covers if max(window["dilation"]) > 1 else None)
+        for check in checks:
+            mine = mine if check is None else mine & check
+        element = at(algebra, gradient, type_name, image, channel, cover)
+        part = algebra.select(mine, element, 0.0)
         total = part if total is None else total + part
     result: Val = total
     return result
@@ -208,8 +216,9 @@ def _sum_grad_body(algebra: Builder, gradient: Any, *, shape: Ints, **window: Pa
         algebra.convert(algebra.coord(1), type_name),
     )
     total: Any = None
-    for row, column, inside in covering(algebra, shape, gradient.shape, type_name, **window):
-        element = at(algebra, gradient, type_name, image, channel, row, column)
+    for cover in covering(algebra, shape, gradient.shape, type_name, **window):
+        element = at(algebra, gradient, type_name, image, channel, cover)
+        inside = both(cover.exists, cover.covers)
         element = element if inside is None else algebra.select(inside, element, 0.0)
         total = element if total is None else total + element
     result: Val = total

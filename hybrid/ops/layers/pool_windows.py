@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ __all__ = [
     "window_values",
     "numpy_windows",
     "covering",
+    "both",
 ]
 
 Pair = tuple[int, int]
@@ -55,11 +56,20 @@ def index_type(*shapes: Ints) -> ScalarType:
     return "i32" if max(map(prod, shapes)) < 2**31 else "i64"
 
 
-def at(algebra: Builder, operand: Any, type_name: ScalarType, *coords: Val) -> Val:
-    """The element with these coordinates, which have that type."""
-    total = coords[0]
-    for coordinate, extent in zip(coords[1:], operand.shape[1:]):
+def at(
+    algebra: Builder,
+    operand: Any,
+    type_name: ScalarType,
+    image: Val,
+    channel: Val,
+    cover: Cover,
+) -> Val:
+    """The element of a window's result; element 0 where there is no such window."""
+    total = image
+    for coordinate, extent in zip((channel, cover.row, cover.column), operand.shape[1:]):
         total = total * extent + coordinate
+    if cover.exists is not None:
+        total = algebra.select(cover.exists, total, 0)
     result: Val = operand.at(algebra.convert(total, "i64"))
     return result
 
@@ -68,7 +78,7 @@ def window_values(
     algebra: Builder, operand: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
 ) -> Iterator[tuple[Val, Val | None, Val]]:
     """(element, whether it lies in the image or None when it must, its number in H * W) of a
-    window, in order."""
+    window, in order.  Numbers outside mean nothing, but the first one is of the nearest element."""
     size, type_name = operand.shape[2:], index_type(operand.shape)
     image, channel, *at_out = (algebra.convert(algebra.coord(a), type_name) for a in range(4))
     plane = (image * operand.shape[1] + channel) * (size[0] * size[1])
@@ -80,10 +90,15 @@ def window_values(
             for axis in (0, 1):
                 if padding[axis]:
                     valid = (positions[axis] >= 0) & (positions[axis] < size[axis])
-                    positions[axis] = algebra.max(algebra.min(positions[axis], size[axis] - 1), 0)
-                    inside = valid if inside is None else inside & valid
+                    inside = both(inside, valid)
             place = positions[0] * size[1] + positions[1]
-            yield operand.at(algebra.convert(plane + place, "i64")), inside, place
+            index = plane + place
+            if inside is not None:
+                index = algebra.select(inside, index, 0)
+            if inside is not None and not row and not column:
+                nearest = [algebra.max(p, 0) if q else p for p, q in zip(positions, padding)]
+                place = nearest[0] * size[1] + nearest[1]
+            yield operand.at(algebra.convert(index, "i64")), inside, place
 
 
 def numpy_windows(
@@ -102,6 +117,16 @@ def both(left: Val | None, right: Val | None) -> Val | None:
     return left & right
 
 
+class Cover(NamedTuple):
+    """A window that may cover an element, by row and column: whether there is such a window, and
+    whether it covers the element; None: always."""
+
+    row: Val
+    column: Val
+    exists: Val | None
+    covers: Val | None
+
+
 def covering(
     algebra: Builder,
     shape: Ints,
@@ -111,10 +136,9 @@ def covering(
     stride: Pair,
     padding: Pair,
     dilation: Pair,
-) -> Iterator[tuple[Val, Val, Val | None]]:
-    """(row, column, validity) of the windows that may cover an element of the image,
-    the last one first."""
-    found: list[list[tuple[Val, Val | None]]] = []
+) -> Iterator[Cover]:
+    """The windows that may cover an element of the image, the last one first."""
+    found: list[list[tuple[Val, Val | None, Val | None]]] = []
     for axis in (0, 1):
         position = algebra.convert(algebra.coord(2 + axis), type_name) + padding[axis]
         tight = (
@@ -126,9 +150,9 @@ def covering(
         reach = dilation[axis] * (kernel[axis] - 1)
         sizes = (out[2 + axis], stride[axis], reach, dilation[axis])
         found.append(list(covering_axis(algebra, position, *sizes, tight)))
-    for row, row_inside in found[0]:
-        for column, column_inside in found[1]:
-            yield row, column, both(row_inside, column_inside)
+    for row, row_exists, row_covers in found[0]:
+        for column, exists, covers in found[1]:
+            yield Cover(row, column, both(row_exists, exists), both(row_covers, covers))
 
 
 def covering_axis(
@@ -139,21 +163,22 @@ def covering_axis(
     reach: int,
     dilation: int,
     tight: bool,
-) -> Iterator[tuple[Val, Val | None]]:
-    """(window, validity) along one axis; where windows are `tight`, each element is in one."""
+) -> Iterator[tuple[Val, Val | None, Val | None]]:
+    """(window, whether there is one, whether it covers the position) along one axis; where windows
+    are `tight`, each element is in one."""
     last = quotient(algebra, position, stride)
     for step in range(reach // stride + 1):
-        window, inside = last - step, None
+        window, exists, covers = last - step if step else last, None, None
         if not tight:
-            start = window * stride
-            inside = (window >= 0) & (window < extent) & (position - start <= reach)
+            exists = (window >= 0) & (window < extent)
+        # the last window to begin before an element covers it, unless windows have gaps
+        if dilation > 1 or (step + 1) * stride - 1 > reach:
+            distance = position - window * stride
+            covers = distance <= reach
             if dilation > 1:
-                inside = inside & (
-                    (position - start) - quotient(algebra, position - start, dilation) * dilation
-                    == 0
-                )
-            window = algebra.max(algebra.min(window, extent - 1), 0)
-        yield window, inside
+                whole = quotient(algebra, distance, dilation) * dilation
+                covers = covers & (distance - whole == 0)
+        yield window, exists, covers
 
 
 def quotient(algebra: Builder, operand: Val, divisor: int) -> Val:

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hybrid
+from hybrid.ir.door.bind import bind
 from hybrid.nn import functional as F
+from hybrid.ops.products.convolution import CONV2D
 from hybrid.ops.products.phases import Box, images_of
 
 pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -130,6 +132,23 @@ def test_padding_gets_no_gradient(stride):
         again, (other, another) = traced(x, weight)
     for mine, theirs in ((first, again), (left, other), (right, another)):
         assert mine.numpy().tobytes() == theirs.numpy().tobytes()
+
+
+def test_what_padding_added_is_left_out_of_products():
+    weight = hybrid.ones(4, 3, 3, 3)
+
+    @hybrid.function
+    def images(x):
+        return hybrid.grad(lambda x: F.conv2d(x, weight, padding=1).sum())(x)
+
+    x = hybrid.ones(2, 3, 7, 8)
+    images(x), images(x)
+    assert "@ 36x56 " in str(hybrid.profile(images, x))  # 7 x 8 columns, not 9 x 10
+    # the record itself: no gradient for its border
+    params = {"stride": (1, 1), "dilation": (1, 1), "groups": 1, "border": (1, 2, 1, 0)}
+    got = hybrid.grad(lambda x: bind(CONV2D, x, weight, **params).sum())(x).numpy()
+    assert (got[:, :, 1:-1, 2:] != 0).all()
+    assert not got[:, :, [0, -1]].any() and not got[..., :2].any()
 
 
 def test_only_the_box_is_computed():

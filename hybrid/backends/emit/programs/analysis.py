@@ -67,7 +67,7 @@ def running_values(form: Form, uniform: list[bool]) -> list[bool]:
     affine = iter(form.affine)
     for instr in form.program.instrs:
         if instr.prim in POSITIONS:
-            running.append(next(affine)[1] is Walk.ADJACENT)
+            running.append(next(affine)[1] in (Walk.ADJACENT, Walk.COUNTED))
         elif instr.prim in _ADD_SUB and instr.type == "i64":
             left, right = instr.args
             either = instr.prim == "add" and uniform[left] and running[right]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hybrid.backends.cpu.gemm import Target, element_of
+from hybrid.backends.cpu.gemm import Target, element_of, generate
 from hybrid.backends.cpu.gemm.factors import BLOCK
 from hybrid.backends.cpu.gemm.geometry import Geometry, choose
 from hybrid.backends.cpu.machine import host
 from hybrid.backends.cpu.machine.core import Core, usable
 from hybrid.backends.cpu.machine.host import Cache
+from hybrid.backends.plan import GemmKernel
 from hybrid.backends.product import kernel_of
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
@@ -20,10 +21,8 @@ GOLDEN_COVE = Target(64, 32, 1, core=Core(Cache(48 << 10, 12), Cache(2 << 20, 16
 ZEN_3 = Target(32, 16, 1, core=Core(Cache(32 << 10, 8), Cache(512 << 10, 8), 0.06))
 
 
-def chosen(
-    target: Target, m: int, k: int, n: int, turned: tuple[bool, bool] = (False, False)
-) -> Geometry:
-    """The decisions for an m x k by k x n product, each factor as it is or a transposed array's."""
+def kernel_for(m: int, k: int, n: int, turned: tuple[bool, bool] = (False, False)) -> GemmKernel:
+    """An m x k by k x n product, each factor as it is or a transposed array's."""
     left = np.zeros((k, m), np.float32).T if turned[0] else np.zeros((m, k), np.float32)
     right = np.zeros((n, k), np.float32).T if turned[1] else np.zeros((k, n), np.float32)
     contraction = layouts.matmul_layout(
@@ -31,7 +30,14 @@ def chosen(
         [tuple(stride // 4 for stride in array.strides) for array in (left, right)],
         (0, 0),
     )
-    kernel = kernel_of(contraction, [dt.float32] * 2, dt.float32)
+    return kernel_of(contraction, [dt.float32] * 2, dt.float32)
+
+
+def chosen(
+    target: Target, m: int, k: int, n: int, turned: tuple[bool, bool] = (False, False)
+) -> Geometry:
+    """What is decided for such a product."""
+    kernel = kernel_for(m, k, n, turned)
     return choose(kernel, element_of(kernel.acc), target)
 
 
@@ -52,6 +58,14 @@ def test_factors_far_apart_are_packed(target):
     assert (far.a_mode, far.b_mode) == ("rows", "unit")
     assert chosen(target, 1024, 1024, 1024, (True, False)).a_mode == "cols"
     assert chosen(target, 1024, 1024, 1024, (False, True)).b_mode == "trans"
+
+
+@pytest.mark.parametrize("target", [GOLDEN_COVE, ZEN_3], ids=["golden cove", "zen 3"])
+def test_lines_of_large_results_are_asked_for(target):
+    """What the second cache does not hold; sums of earlier blocks wherever they lie."""
+    for size, depth, wanted in ((1024, 64, True), (96, 64, False), (96, 4096, True)):
+        text = generate(kernel_for(size, depth, size), 3, target)[0].text
+        assert ("llvm.prefetch" in text) == wanted, (size, depth)
 
 
 @pytest.mark.parametrize("target", [GOLDEN_COVE, ZEN_3], ids=["golden cove", "zen 3"])
