@@ -5,7 +5,7 @@ Run `python -m benchmarks [--only gpt,cnn] [--peer-python PATH] [--rounds 3] [--
 
 Every measurement is a process of its own; frameworks take turns within a round, so that a drift of
 the machine meets all of them.  Prints a table of medians and ratios, appends the run to a history
-and draws that; with --out it writes JSON, the table and a plot, too.
+and draws that, and writes a page with bounds and scaling; with --out JSON, the table and a plot.
 """
 
 from __future__ import annotations
@@ -118,6 +118,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         "--history", help=f"file to append to and draw ('' for none; default {FILE.name})"
     )
     parser.add_argument(
+        "--page", help="HTML page of the run ('' for none; default beside the history)"
+    )
+    parser.add_argument(
         "--out", default="", help="folder for results.json, table.txt and ratios.png"
     )
     args = parser.parse_args(argv)
@@ -127,6 +130,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     for name, default in defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, default)
+    if args.page is None:
+        args.page = str(Path(args.history).with_suffix(".html")) if args.history else ""
     groups = {"training": TRAINING, "kernels": KERNELS, "": ALL}
     args.works = groups.get(args.only) or tuple(args.only.split(","))
     args.peers = [peer for peer in args.peers.split(",") if peer]
@@ -141,6 +146,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             parser.error(f"unknown {what} {', '.join(unknown)}; choose from {', '.join(known)}")
     if args.history and args.device != "cpu":
         parser.error(f"--history is of runs on the cpu, not on {args.device}; use --out")
+    if args.page and args.device != "cpu":
+        parser.error(f"--page is of runs on the cpu, not on {args.device}; use --out")
     if args.rounds < 1 or args.budget <= 0:
         parser.error("--rounds and --budget must be positive")
     path = Path(args.history).absolute()
@@ -260,6 +267,24 @@ def remember(path: Path, entry: history.Entry) -> str:
     return ""
 
 
+def draw_page(args: argparse.Namespace, entry: history.Entry, measured: Measured) -> str:
+    """Measure bounds and scaling, and write the page; what went wrong, or ''."""
+    from .page import write_page
+    from .scaling.measure import measure_machine, scaled
+
+    try:
+        machine = measure_machine()
+        traced = [name for name in entry.workloads if own_framework(name) == "hybrid_traced"]
+        scaling = {workload: scaled(workload, machine) for workload in traced}
+        entries = history.read(Path(args.history))[0] if args.history else []
+        path = Path(args.page)
+        write_page(path, entry, measured.results, measured.spreads, scaling, entries)
+    except (OSError, ImportError, RuntimeError) as problem:
+        return f"page: {problem}"
+    print(f"page: {path}")
+    return ""
+
+
 def _write(folder: Path, entry: history.Entry, measured: Measured, text: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     record = history.header(entry) | {"failures": measured.failures, "results": measured.results}
@@ -281,11 +306,13 @@ def main(argv: list[str] | None = None) -> int:
     entry = entry_of(args, commit, date, measured)
     if args.history and entry.workloads:
         problems.append(remember(Path(args.history), entry))
+    if args.page and entry.workloads:
+        problems.append(draw_page(args, entry, measured))
     for problem in filter(None, problems):
         print(problem, file=sys.stderr)
     if args.out:
         _write(Path(args.out), entry, measured, text)
-    return int(any(problem.startswith(("hybrid", "history")) for problem in problems))
+    return int(any(problem.startswith(("hybrid", "history", "page")) for problem in problems))
 
 
 if __name__ == "__main__":

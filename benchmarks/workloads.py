@@ -179,7 +179,7 @@ def _layer_norm(inputs: Any, weight: Any, bias: Any) -> Any:
     return (inputs - mean) * hb.rsqrt(variance + 1e-5) * weight + bias
 
 
-def _kernel(name: str, device: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+def kernel(name: str, device: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     if name == "gelu":
         return _gelu, (_tensor(randn(1 << 22), device),)
     if name == "softmax":
@@ -205,7 +205,7 @@ def build(name: str, traced: bool, device: str = "cpu") -> Callable[[], Any]:
     if name in TRAINING:
         made = training(name, traced, device)
         return lambda: made.step(*made.batch()).item()
-    function, operands = _kernel(name, device)
+    function, operands = kernel(name, device)
     if traced:
         function = hb.function(function)
     if device == "cpu" or name.startswith("add_eager"):  # of small calls, the host's time

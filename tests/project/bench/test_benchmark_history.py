@@ -425,6 +425,7 @@ def fake(python, framework, workload, budget, device):
 
 @pytest.fixture
 def faked(monkeypatch):
+    monkeypatch.setattr(bench, "draw_page", lambda *_: "")  # test_page.py
     monkeypatch.setattr(bench, "measure", fake)
     monkeypatch.setattr(bench, "available", lambda python, peers: ["torch", "jax"])
 

@@ -1,0 +1,64 @@
+"""The model of scaling: its terms, by hand; and one small step through the whole command."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.scaling import Kernel, Machine, bound, predict
+
+LEVELS = ((1000, 100.0, 200.0), (10**6, 10.0, 15.0))
+TWO = Machine(2, (50.0, 100.0), LEVELS, {2: 0.5}, 7.0)
+
+
+def test_one_thread_is_the_sum_of_its_kernels():
+    kernels = [Kernel(3.0, 10, 10, 1), Kernel(8.0, 10, 10, 4)]
+    assert predict(kernels, TWO, 1).seconds == 7.0 + 3.0 + 8.0
+    assert predict([], TWO, 1).seconds == 7.0
+
+
+def test_two_threads_share_pieces_and_wait():
+    made = predict([Kernel(3.0, 10, 10, 1), Kernel(8.0, 10, 10, 4)], TWO, 2)
+    assert (made.single, made.shared, made.uneven, made.memory) == (3.0, 4.0, 0.0, 0.0)
+    assert made.barriers == 0.5 and made.seconds == 7.0 + 3.0 + 4.0 + 0.5
+    # three pieces: one thread does two of them
+    odd = predict([Kernel(9.0, 10, 10, 3)], TWO, 2)
+    assert odd.shared == 4.5 and odd.uneven == pytest.approx(1.5)
+
+
+def test_pieces_are_those_of_the_threads():
+    made = predict([Kernel(8.0, 10, 10, 1)], TWO, 2, chunks=[8])
+    assert made.single == 0 and made.shared == 4.0
+    with pytest.raises(ValueError):
+        predict([Kernel(8.0, 10, 10, 1)], TWO, 2, chunks=[8, 8])
+
+
+def test_memory_is_a_floor():
+    """What two cores move takes as long as all of memory needs for it."""
+    made = predict([Kernel(10.0, 10**6, 10, 2)], TWO, 2)
+    assert made.shared + made.memory == pytest.approx(10**6 / 15.0)
+    # a kernel that fits a core's cache has the cache's rate
+    assert TWO.bandwidth(500, 1) == 100.0 and TWO.bandwidth(2000, 2) == 200.0
+    assert TWO.bandwidth(10**7, 64) == 15.0 and TWO.bandwidth(500, 3) == 300.0
+
+
+def test_barriers_grow_by_a_level_for_each_doubling():
+    assert TWO.barrier(1) == 0 and TWO.barrier(2) == 0.5 and TWO.barrier(16) == 2.0
+    assert Machine(1, (1.0, 1.0), LEVELS, {}, 0.0).barrier(8) == 0
+
+
+def test_bound_is_arithmetic_or_traffic():
+    assert bound([Kernel(1.0, 100, 1000, 2)], TWO, 1) == 1000 / 50.0
+    assert bound([Kernel(1.0, 100, 1000, 2)], TWO, 2) == 1000 / 100.0
+    assert bound([Kernel(1.0, 10**6, 10, 2)], TWO, 1) == 10**6 / 10.0
+
+
+def test_the_command_predicts_a_step():
+    command = [sys.executable, "-m", "benchmarks.scaling", "--only", "toy", "--threads", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "GFLOP/s" in done.stdout and "call beside kernels" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows if row and row[0] in ("1", "4")] == ["1", "4"]
+    refused = subprocess.run([*command[:4], "gelu"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "unknown steps gelu" in refused.stderr
