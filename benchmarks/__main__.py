@@ -94,8 +94,7 @@ def frameworks_for(workload: str, peers: list[str], device: str = "cpu") -> list
     return names if device == "cpu" else [name for name in names if name != "numpy"]
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The command line, checked."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument(
         "--only", default="", help="workloads, comma separated; 'training', 'kernels' (default all)"
@@ -123,6 +122,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", default="", help="folder for results.json, table.txt and ratios.png"
     )
+    return parser
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line, checked."""
+    parser = _parser()
     args = parser.parse_args(argv)
     defaults = QUICK if args.quick else FULL
     if args.device != "cpu":  # the history is that of one device
@@ -269,7 +274,7 @@ def remember(path: Path, entry: history.Entry) -> str:
 
 def draw_page(args: argparse.Namespace, entry: history.Entry, measured: Measured) -> str:
     """Measure bounds and scaling, and write the page; what went wrong, or ''."""
-    from .page import write_page
+    from .history.page import write_page
     from .scaling.measure import measure_machine, scaled
 
     try:

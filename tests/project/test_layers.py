@@ -222,6 +222,7 @@ ROOMS = {
         "form",
         "lanes",
         "memory",
+        "addresses",
         "reduce",
         "programs",
         "body",

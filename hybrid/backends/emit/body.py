@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ...ir.scalar.program import POSITIONS, REDUCTIONS, PrimName, ScalarType
+from .addresses import Addresses
 from .code import Code
 from .form import Form, Walk
 from .lanes import memory_scalar
 from .memory import (
     SIZE,
+    Anchor,
+    LaneSteps,
     Position,
-    Spacing,
-    Spot,
     from_memory,
     gather,
     load_row,
@@ -27,7 +28,6 @@ from .memory import (
     store_scalar,
     store_woven,
 )
-from .places import Places
 from .programs.analysis import exposed_values, running_values, uniform_values
 from .programs.detours import Detour, Evaluation, steps
 from .programs.spacing import SpacedLoad, spaced_loads
@@ -38,7 +38,7 @@ WIDTH = 16
 _GIVEN: frozenset[PrimName] = frozenset(("const", "param"))  # there before any row
 
 
-class Body(Places):
+class Body(Addresses):
     """The program of a form, evaluated at positions of the current row."""
 
     def __init__(self, code: Code, form: Form, width: int = WIDTH) -> None:
@@ -143,7 +143,7 @@ class Body(Places):
         ]
         for number, operand in enumerate(moving, 1):
             self.base[operand] = places[number]
-        self.start = places[1 + len(moving) :]
+        self.start[:] = places[1 + len(moving) :]
         self._forget()
         return places[0]
 
@@ -267,7 +267,7 @@ class Body(Places):
         def make(number: int, which: int, known: dict[int, str]) -> str:
             return self._element(number, known, positions[which], ready)
 
-        self.firsts = {}
+        self.firsts.clear()
         evaluation = Evaluation(
             self.lanes, self.program, make, lambda n, _, names: self.value(n, names)
         )
@@ -298,7 +298,7 @@ class Body(Places):
         instr = self.program.instrs[number]
         guard = None if load.guard is None else self.value(load.guard, values)
         guard = None if guard == self.lanes.const("b1", 1) else guard
-        spot = Spot(self.base[instr.attr], self._first(load, position))
+        spot = Anchor(self.base[instr.attr], self._first(load, position))
         return load_spaced(self.lanes, instr.type, spot, load.spacing, position, guard)
 
     def _first(self, load: SpacedLoad, position: Position) -> str:
@@ -351,8 +351,8 @@ class Body(Places):
             return self._read_axes(operand, scalar_type, position)
         whole = position.mask is None or SIZE[memory_scalar(scalar_type)] >= 4
         if walk is Walk.EVERY_OTHER and whole and self.lanes.width > 1:
-            twice = Spot(self.base[operand], self.code.op(f"shl i64 {position.j}, 1"))
-            return load_spaced(self.lanes, scalar_type, twice, Spacing(2), position)
+            twice = Anchor(self.base[operand], self.code.op(f"shl i64 {position.j}, 1"))
+            return load_spaced(self.lanes, scalar_type, twice, LaneSteps(2), position)
         return load_row(self.lanes, scalar_type, self.base[operand], self.step(operand), position)
 
     def streams(self, writes: Iterable[int], start: str, stop: str) -> str | None:

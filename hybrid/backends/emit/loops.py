@@ -283,31 +283,26 @@ def _row_kernel(kernel: LoopKernel, start: int, plain: bool) -> Layout:
     (sizes, types), count = _memory(kernel), len(operands)
     attrs, affine = affine_values(program, kernel.shape)
     walks = [*_walk_strides(operands, len(kernel.shape)), *affine]
-    outer, outer_strides = Axes.of(
-        kernel.shape[:start], [w[:start] for w in walks], len(kernel.reads)
-    )
+    outside = [w[:start] for w in walks]
+    outer, outer_strides = Axes.of(kernel.shape[:start], outside, len(kernel.reads))
     row_shape, inside = kernel.shape[start:], [w[start:] for w in walks]
     length = prod(row_shape)
     lines = [Axes.of(row_shape, [w]).strides[0] for w in inside]
     inner = [line[0] if len(line) == 1 else 0 for line in lines]
     kinds, mixed = _row_walks(operands, row_shape, inside, lines)
     kinds = _every_other(kinds, inner, len(kernel.reads))
-    buffered, multi = length <= _BUFFERED and not plain, len(mixed.shape) if mixed.strides else 0
     several = [k for k, kind in enumerate(kinds) if kind.several_axes]
+    buffered = length <= _BUFFERED and not plain
     if buffered and length > WIDTH:
-        runs = [k for k in several if k < count and kinds[k] is Walk.RUNS]
-        kinds = [Walk.COPIED if k in runs else kind for k, kind in enumerate(kinds)]
-    reads, writes = _split_forms(
-        [OperandForm(t, k) for t, k in zip(types, kinds)], len(kernel.reads)
-    )
+        kinds[:count] = [Walk.COPIED if k is Walk.RUNS else k for k in kinds[:count]]
+    forms = [OperandForm(t, k) for t, k in zip(types, kinds)]
     form = Form(
         FormKind.ROW,
         program,
-        reads,
-        writes,
+        *_split_forms(forms, len(kernel.reads)),
         _affine_forms(attrs, kinds[count:], outer_strides[count:]),
         len(outer),
-        multi=multi,
+        multi=len(mixed.shape) if mixed.strides else 0,
         short=int(length <= WIDTH and not plain),
         buffered=buffered,
     )

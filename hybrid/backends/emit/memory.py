@@ -14,8 +14,8 @@ from .lanes import Lanes, memory_scalar
 
 __all__ = [
     "Position",
-    "Spacing",
-    "Spot",
+    "LaneSteps",
+    "Anchor",
     "load_row",
     "load_spaced",
     "store_row",
@@ -39,7 +39,7 @@ class Position(NamedTuple):
     live: str | None = None
 
 
-class Spacing(NamedTuple):
+class LaneSteps(NamedTuple):
     """Lane k is `step` * k elements from lane 0; with `shift`, `step` * (k + phase >> shift).
     Without it `phase` is what is known of lane 0 itself: its rest by 16."""
 
@@ -60,7 +60,7 @@ class Spacing(NamedTuple):
         return code.op(f"add i64 {last}, 1")
 
 
-class Spot(NamedTuple):
+class Anchor(NamedTuple):
     """Element `first` of an operand whose element 0 is at `base`."""
 
     base: str
@@ -213,8 +213,8 @@ def load_row(
 def load_spaced(
     lanes: Lanes,
     scalar_type: ScalarType,
-    spot: Spot,
-    spacing: Spacing,
+    spot: Anchor,
+    spacing: LaneSteps,
     position: Position,
     guard: str | None = None,
 ) -> str:
@@ -233,18 +233,11 @@ def load_spaced(
         zero = code.op(f"load {memory_type}, ptr {spot.base}, align 1")
         other = lanes.splat(scalar_type, zero)
     pointer, span = code.at(memory_type, spot.base, spot.first), distances[-1] + 1
-    homes = [d // width for d in distances]
-    loaded, picks = "", [d if not home else 0 for d, home in zip(distances, homes)]
+    loaded, picks = "", [d if d < width else 0 for d in distances]
     for number, start in enumerate(range(0, span, width)):
         start = min(start, max(span - width, 0))
-        mine = {k: d - start for k, d in enumerate(distances) if homes[k] == number}
-        if guard is not None and mask is not None:
-            on: str | None = _spread_mask(lanes, mask, mine)
-        elif position.live is not None:
-            left = code.op(f"sub i64 {spacing.reach(code, position.live)}, {start}")
-            on = tail_mask(lanes, code.smax(left, "0"))
-        else:
-            on = None
+        mine = {k: d - start for k, d in enumerate(distances) if d // width == number}
+        on = _elements_on(lanes, mine, start, spacing, position, guard and mask)
         here = code.at(memory_type, pointer, str(start))
         part = _load_part(lanes, memory_type, here, min(span, width), on, other)
         if number:
@@ -258,6 +251,25 @@ def load_spaced(
     if other is not None and mask is not None and spacing.shift:
         loaded = lanes.pick(scalar_type, mask, loaded, other)
     return from_memory(lanes, scalar_type, loaded)
+
+
+def _elements_on(
+    lanes: Lanes,
+    wanted: dict[int, int],
+    start: int,
+    spacing: LaneSteps,
+    position: Position,
+    guarded: str | None,
+) -> str | None:
+    """Which elements from `start` on may be read, None for all: those `wanted` by lanes that are
+    `guarded`, or those up to the last live lane's."""
+    if guarded is not None:
+        return _spread_mask(lanes, guarded, wanted)
+    if position.live is None:
+        return None
+    code = lanes.code
+    left = code.op(f"sub i64 {spacing.reach(code, position.live)}, {start}")
+    return tail_mask(lanes, code.smax(left, "0"))
 
 
 def _both(lanes: Lanes, mask: str | None, guard: str | None) -> str | None:

@@ -37,7 +37,6 @@ from .regions import (
     Time,
     group_of,
     input_path,
-    over_several,
     plain_box,
     small,
     space_of,
@@ -361,7 +360,8 @@ class _Fusion:
             return False
         if node.op.kind == "row":
             return self.join_row(node, region)
-        if region.several and traits(node).placed:
+        several = region.group is not None and over_several(region.shape, region.group)
+        if several and traits(node).placed:
             return False
         sealed = region.group is not None and apart(region.shape, region.group)
         return any(
@@ -412,6 +412,11 @@ class _Fusion:
 def _not_large(node: Node) -> bool:
     """A free node is read at no more positions than its value has, except constants."""
     return node.outputs[0].aval.size >= max((v.aval.size for v in node.inputs), default=0)
+
+
+def over_several(shape: Ints, group: tuple[int, int]) -> bool:
+    """Whether more than one axis of a group is longer than 1."""
+    return sum(n > 1 for n in shape[slice(*group)]) > 1
 
 
 def _rows(spread: Embed, region: Region) -> bool:

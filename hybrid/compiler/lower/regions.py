@@ -142,11 +142,6 @@ def group_of(node: Node) -> tuple[int, int]:
     return (int(axes[0]), int(axes[1])) if axes is not None else (max(ndim - 1, 0), ndim)
 
 
-def over_several(shape: Ints, group: tuple[int, int]) -> bool:
-    """Whether more than one axis of a group is longer than 1."""
-    return sum(n > 1 for n in shape[slice(*group)]) > 1
-
-
 def uniform(literal: Const) -> bool:
     """Whether a literal is one number everywhere, so that a run-time scalar can stand for it."""
     if literal.aval.size <= 1:
@@ -364,11 +359,6 @@ class Region:
     cost: int = 0
     stored: int = 0
     placed: bool = False
-
-    @property
-    def several(self) -> bool:
-        """Whether it reduces over more than one axis."""
-        return self.group is not None and over_several(self.shape, self.group)
 
     @property
     def nodes(self) -> list[Node]:

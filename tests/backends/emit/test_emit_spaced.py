@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hybrid.backends.emit.form import FormKind, Walk
 from hybrid.backends.emit.loops import lay_out, text_of
-from hybrid.backends.emit.memory import Spacing
+from hybrid.backends.emit.memory import LaneSteps
 from hybrid.backends.emit.programs.spacing import spaced_loads
 from hybrid.backends.interpret import run_kernel as interpreted
 from hybrid.backends.interpret import run_program
@@ -105,17 +105,17 @@ def test_what_is_spaced():
     c, r = b.coord(1), b.coord(0)
     narrow = b.convert(c, "i32")
     places = [
-        (c * 2 + 1, Spacing(2, 0, 1)),
-        (7 - (3 - c), Spacing(1, 0, 4)),
-        (c * 4 - c, Spacing(3)),
-        ((c + 17) >> 1, Spacing(1, 1, 1)),
+        (c * 2 + 1, LaneSteps(2, 0, 1)),
+        (7 - (3 - c), LaneSteps(1, 0, 4)),
+        (c * 4 - c, LaneSteps(3)),
+        ((c + 17) >> 1, LaneSteps(1, 1, 1)),
         ((c + r) >> 1, None),  # the phase differs from row to row
         ((c * 2) >> 1, None),
         (c * r, None),
         (c - c * 2 + 40, None),  # falls
-        (b.convert(narrow * 2, "i64"), Spacing(2, 0, 0)),
+        (b.convert(narrow * 2, "i64"), LaneSteps(2, 0, 0)),
         (b.convert(narrow * 2, "i64") + 1, None),  # of 32 bits, and no place itself
-        (b.convert(b.select(r > 0, narrow + 1, 0), "i64"), Spacing(1, 0, 1)),
+        (b.convert(b.select(r > 0, narrow + 1, 0), "i64"), LaneSteps(1, 0, 1)),
         (b.select(r > 0, c, 1), None),  # elsewhere another element than the first
     ]
     program = b.program(*(b.load(t, place) for place, _ in places))

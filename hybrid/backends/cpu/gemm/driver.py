@@ -54,14 +54,14 @@ def write_product(
 # ---- items
 def _write_item(product: Product, number: str) -> None:
     code, geometry, scheme = product.code, product.geometry, product.scheme
-    tiles_m = product.word("items_m", geometry.items_m)
+    tiles_n = product.word("items_n", geometry.items_n)
     tiles = product.word("items_mn", geometry.items_m * geometry.items_n)
     group = "0"
     if scheme.partial:  # items of one group of k blocks are adjacent
         per_group = geometry.items_m * geometry.items_n * product.kernel.batch
         group, number = divide(code, number, product.word("items_bmn", per_group))
     batch, inside = divide(code, number, tiles)
-    column, row = divide(code, inside, tiles_m)
+    row, column = divide(code, inside, tiles_n)
     item = _item_of(product, batch, row, column)
     if scheme.description:
         described = partial(_describe, product, item)

@@ -46,6 +46,8 @@ __all__ = [
     "target_of",
 ]
 
+# cycles for a byte that comes out of another core's cache, and for one of a long stream of them
+FOREIGN, STREAMED, STREAM = 1.0, 0.2, 32 << 10
 DISPATCH = 6000  # cycles to hand work to another thread and wait for it
 ROW_PAD = 16  # elements after each packed row, so that rows fall into different cache sets
 
@@ -151,7 +153,7 @@ def _tilings(
         panels = -(-m // height)
         for row_panels in (panels,) if varying else (panels, panels + 1):
             rows = height if varying else -(-m // row_panels)
-            if rows < 1:
+            if rows < 1 or not (varying or row_panels <= m):
                 continue
             # b is read again for each row panel: from the first cache if a panel of it stays there
             panel_bytes = tile_vectors * 16 * element.size * min(k, BLOCK)
@@ -212,17 +214,20 @@ def _option(
     found = []
     for b_mode, b_cost in b_modes(b):
         vectors = max(_vectors(b, b_mode), 1)
-        tiling = min(_tilings(max(m, 1), vectors, kernel.k, element, target, varying))
-        tiles = tiling.row_panels * -(-vectors // tiling.tile_vectors) * blocks
-        compute = tiling.cost * max(kernel.k, 1) + tiles * 40 + finish
-        if b_mode == "direct":
-            compute += tiles * straight_b(b, 16 * tiling.tile_vectors, target.core)
-        whole = _whole(kernel, (a, b), swapped, tiling, vectors)
-        whole = whole._replace(large=m * n * element.size > target.core.second.size)
-        for a_mode, a_cost in a_modes(a):
-            lost = tiles * straight_a(a, tiling.rows, target.core) if a_mode == "direct" else 0.0
-            read = whole._replace(a_mode=a_mode, b_mode=b_mode)
-            found.append(_split(read, Costs(compute + lost, a_cost, b_cost), target, element))
+        tilings = sorted(_tilings(max(m, 1), vectors, kernel.k, element, target, varying))
+        # the best one, and the best one whose row panels threads can share evenly
+        even = [t for t in tilings if t.row_panels % target.threads == 0 and not varying]
+        for tiling in dict.fromkeys((tilings[0], *even[:1])):
+            tiles = tiling.row_panels * -(-vectors // tiling.tile_vectors) * blocks
+            compute = tiling.cost * max(kernel.k, 1) + tiles * 40 + finish
+            if b_mode == "direct":
+                compute += tiles * straight_b(b, 16 * tiling.tile_vectors, target.core)
+            whole = _whole(kernel, (a, b), swapped, tiling, vectors)
+            whole = whole._replace(large=m * n * element.size > target.core.second.size)
+            for a_mode, a_cost in a_modes(a):
+                lost = tiles * straight_a(a, tiling.rows, target.core) * (a_mode == "direct")
+                read = whole._replace(a_mode=a_mode, b_mode=b_mode)
+                found.append(_split(read, Costs(compute + lost, a_cost, b_cost), target, element))
     return min(found, key=lambda geometry: geometry.cost)
 
 
@@ -280,11 +285,11 @@ def _split(geometry: Geometry, costs: Costs, target: Target, element: PackedElem
     most_n = max(1, room // (4 * width * BLOCK))
     groups = _groups(geometry, target, element)
     best, least = Cut(1, 1, 0), inf
-    for panels_n in _cuts(geometry.column_panels, most_n):
+    for panels_n in _cuts(geometry.column_panels, most_n, target.threads):
         most_m = geometry.row_panels
         if geometry.blocks > 1:
             most_m = max(1, 5 * room // (4 * panels_n * geometry.rows * width))
-        for panels_m in _cuts(geometry.row_panels, most_m):
+        for panels_m in _cuts(geometry.row_panels, most_m, target.threads):
             for split in groups:
                 cut = Cut(panels_m, panels_n, split)
                 span = _span(geometry, cut, costs, target)
@@ -310,12 +315,35 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     items = max(items_m * items_n * batch * groups, 1)
     total = (costs.compute + again) * batch + 150 * items
     busy = min(target.threads, items)
-    span = total * -(-items // busy) / items
+    # the last items may be smaller than the others
+    longest = total / items * cut.panels_m * items_m / geometry.row_panels
+    longest *= cut.panels_n * items_n / geometry.column_panels
+    span = min(-(-items // busy) * longest, total / busy + longest)
     if busy > 1:  # a busy neighbour delays its last item, so smaller items are better
+        foreign = _foreign(geometry, (items_m, items_n), target.threads)
         span += DISPATCH + 0.15 * total / items
+        span += FOREIGN * min(foreign, STREAM) + STREAMED * max(foreign - STREAM, 0)
     if cut.split:
         span += DISPATCH + blocks * batch * m * n * 0.3
     return span
+
+
+def _foreign(geometry: Geometry, items: tuple[int, int], threads: int) -> float:
+    """Bytes that a thread reads, or has others read, and that were last in another core's cache.
+
+    What flows through a program is made row by row, each thread a run of rows: those of the left
+    factor and of the result. The right factor is a weight, which every core keeps; beside a left
+    factor whose lines are columns (a weight's gradient) both are what flows."""
+    alone = max(-(-threads // geometry.batch), 1)  # threads that share one product
+    part_m = 1 / min(items[0], alone)
+    part_n = 1 / min(items[1], max(int(alone * part_m), 1))
+    own, other, part, beside = geometry.a, geometry.b, part_m, part_n
+    if geometry.swapped:
+        own, other, part, beside = other, own, beside, part
+    share, size = 1 / alone, own.storage.size
+    if own.lines.unit(size) and not own.k.unit(size):
+        return (part * own.nbytes + beside * other.nbytes) * (1 - share)
+    return (part - share) * (own.nbytes + geometry.m * geometry.n * size)
 
 
 def _groups(geometry: Geometry, target: Target, element: PackedElement) -> list[int]:
@@ -329,10 +357,11 @@ def _groups(geometry: Geometry, target: Target, element: PackedElement) -> list[
     return [0, *dict.fromkeys(-(-blocks // count) for count in counts)]
 
 
-def _cuts(panels: int, most: int) -> list[int]:
+def _cuts(panels: int, most: int, threads: int) -> list[int]:
     """Panels per item worth trying: balanced cuts into few items."""
     least = -(-panels // most)
-    counts = sorted({least, *(count for count in (2, 4, 6, 8, 16) if least <= count <= panels)})
+    tried = (2, 4, 6, 8, 16, threads)
+    counts = sorted({least, *(count for count in tried if least <= count <= panels)})
     return list(dict.fromkeys(-(-panels // count) for count in counts))
 
 

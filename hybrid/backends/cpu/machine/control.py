@@ -13,8 +13,12 @@ __all__ = [
     "CTL",
     "CTL_BYTES",
     "C_FUNCTIONS",
-    "CHUNK_BITS",
-    "MASK",
+    "CHUNK_MASK",
+    "THREAD_SHIFT",
+    "THREAD_MASK",
+    "EPOCH_SHIFT",
+    "CLAIM_MASK",
+    "CLAIM_BYTES",
     "MAX_WORKERS",
     "WORKER_BYTES",
     "W_CTL",
@@ -32,8 +36,13 @@ __all__ = [
 
 MAX_WORKERS = 255
 WORKER_BYTES = 64
-CHUNK_BITS = 20
-MASK = (1 << CHUNK_BITS) - 1
+# the word of a step: epoch, threads - 1 that have chunks of their own, chunks
+CHUNK_MASK = (1 << 12) - 1
+THREAD_SHIFT, THREAD_MASK = 12, (1 << 8) - 1
+EPOCH_SHIFT = 20
+# a thread's claims: epoch, and how many of its chunks are taken in that
+CLAIM_MASK = (1 << EPOCH_SHIFT) - 1
+CLAIM_BYTES = 64
 OOM = 1 << 62  # status of a step for which there was no scratch memory
 STEP_BYTES = 48
 SERIAL = 1  # step flag: run on the calling thread
@@ -72,12 +81,15 @@ CTL = {
     "spin_ns": 344,
     "attr": 352,
     "worker": 360,
+    "own": 368,
+    "told": 376,
     "sigmask": 384,
     **{f: 512 + 8 * i for i, f in enumerate(C_FUNCTIONS)},
     "blocks": 640,
     "workers": 1024,
 }
-CTL_BYTES = CTL["workers"] + WORKER_BYTES * MAX_WORKERS
+CTL["claims"] = CTL["workers"] + WORKER_BYTES * MAX_WORKERS
+CTL_BYTES = CTL["claims"] + CLAIM_BYTES * (MAX_WORKERS + 1)
 # byte offsets in a worker's record
 W_CTL, W_ID, W_SCRATCH, W_SIZE, W_THREAD = 0, 8, 16, 24, 32
 

@@ -1,24 +1,31 @@
 """IR text of the native engine: worker threads, claimed chunks, plans, reusable memory blocks.
 
-Invariant: one 64-bit word W = epoch << 20 | chunks not yet claimed says what may run.  A chunk is
-claimed by decrementing W with compare-and-swap, so a chunk of an old step can never be claimed (its
-epoch is gone), and a step's descriptor is stable as long as a claimed chunk of it is unfinished.
-Every address the engine needs (C library, Python) is read from the control block `ctl`.
+Invariant: one 64-bit word W = epoch, threads, chunks says what may run.  Each thread has a run of
+the chunks, the same one in each step that is cut alike, so that what it touched is in its cache;
+one that has none left takes those of others.  A claim is a compare-and-swap of the run's own word
+from an older epoch or a smaller count: when a step is over all its runs are taken, so a thread that
+is late can claim nothing of it, and a step's descriptor is stable as long as a claimed chunk of it
+is unfinished.  Every address the engine needs (C library, Python) is read from the control block
+`ctl`.
 """
 
 from __future__ import annotations
 
 from . import host as m
 from .asm import UNLIKELY, Fn
+from .blocks import MEMORY
 from .control import (
     BLOCK_HEADER,
-    CHUNK_BITS,
+    CHUNK_MASK,
+    CLAIM_BYTES,
+    CLAIM_MASK,
     CTL,
-    MASK,
+    EPOCH_SHIFT,
     OOM,
-    POOL_SLOTS,
     SERIAL,
     STEP_BYTES,
+    THREAD_MASK,
+    THREAD_SHIFT,
     W_CTL,
     W_ID,
     W_SCRATCH,
@@ -30,6 +37,8 @@ from .control import (
 
 __all__ = ["engine_text", "NAMES"]
 
+# looks at the chunks of a thread that has not begun before another one takes them
+PATIENCE = 16
 NAMES = ("hy_worker", "hy_plan", "hy_limit", "hy_reset", "hy_block_take", "hy_block_put")
 
 
@@ -50,17 +59,21 @@ def _now() -> Fn:
 
 
 def _spin() -> Fn:
-    """Poll until `*p != old` (under mask) or spin_ns have passed; 1 when it changed."""
-    writer = Fn("hy_spin", "i1", "noinline", ctl="ptr", p="ptr", mask="i64", old="i64")
-    start = writer.call("i64", "@hy_now", "ptr %ctl")
-    limit = writer.add(start, writer.ld("%ctl", CTL["spin_ns"], "i64"))
+    """Poll until `*p != old` or spin_ns have passed; 1 when it changed."""
+    writer = Fn("hy_spin", "i1", "noinline", ctl="ptr", p="ptr", old="i64")
+    limit = writer.var("i64")
+    writer.st("i64", 0, limit)  # no clock is read before the first looks
     writer.label("again")
     with writer.each(16):
-        writer.do("call void @llvm.x86.sse2.pause()")
-        current = writer.op(f"and i64 {writer.load_atomic('i64', '%p')}, %mask")
+        current = writer.load_atomic("i64", "%p")
         writer.go_if(writer.cmp("ne", current, "%old"), "changed")
-    late = writer.cmp("ugt", writer.call("i64", "@hy_now", "ptr %ctl"), limit)
-    writer.branch(late, "out", "again")
+        writer.do("call void @llvm.x86.sse2.pause()")
+    now, until = writer.call("i64", "@hy_now", "ptr %ctl"), writer.ld(limit, 0, "i64")
+    with writer.when(writer.cmp("eq", until, 0)):
+        writer.st("i64", writer.add(now, writer.ld("%ctl", CTL["spin_ns"], "i64")), limit)
+        writer.go("again")
+        writer.label(writer.fresh())
+    writer.branch(writer.cmp("ugt", now, until), "out", "again")
     writer.label("out")
     writer.ret("false")
     writer.label("changed")
@@ -68,76 +81,76 @@ def _spin() -> Fn:
     return writer
 
 
-def _alloc() -> Fn:
-    """A block of at least `bytes` usable bytes, 64-byte aligned; null when memory is out."""
-    writer = Fn("hy_alloc", "ptr", "noinline", ctl="ptr", bytes="i64")
-    want = writer.op(f"and i64 {writer.add('%bytes', BLOCK_HEADER + 63)}, -64")
-    huge = writer.cmp("uge", want, 4 << 20)
-    align = writer.pick(huge, 2 << 20, 64)
-    block = writer.call("ptr", libc(writer, "%ctl", "aligned_alloc"), f"i64 {align}", f"i64 {want}")
-    writer.go_if(writer.cmp("eq", block, "null", "ptr"), "out")
-    with writer.when(huge):
-        writer.call(
-            "i32",
-            libc(writer, "%ctl", "madvise"),
-            f"ptr {block}",
-            f"i64 {want}",
-            f"i32 {m.MADV_HUGEPAGE}",
-        )
-    writer.st("i64", writer.add(want, -BLOCK_HEADER), block)
-    writer.st("i64", 0, block, 8)
-    writer.label("out")
-    writer.ret(block)
-    return writer
-
-
-def _block_take() -> Fn:
-    """Take a block from a free list of POOL_SLOTS, or make one (its word 1 is 0 then)."""
-    writer = Fn("hy_block_take", "ptr", "noinline", ctl="ptr", pool="ptr", bytes="i64")
-    with writer.each(POOL_SLOTS) as index:
-        place = writer.nth("%pool", index)
-        with writer.when(writer.cmp("ne", writer.load_atomic("ptr", place), "null", "ptr")):
-            block = writer.op(f"atomicrmw xchg ptr {place}, ptr null seq_cst")
-            with writer.when(writer.cmp("ne", block, "null", "ptr")):
-                with writer.when(writer.cmp("uge", writer.ld(block, 0, "i64"), "%bytes")):
-                    writer.ret(block)
-                writer.label(writer.fresh())
-                writer.call("void", libc(writer, "%ctl", "free"), f"ptr {block}")
-    writer.ret(writer.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes"))
-    return writer
-
-
-def _block_put() -> Fn:
-    """Give a block back; a full list frees it."""
-    writer = Fn("hy_block_put", "void", "noinline", ctl="ptr", pool="ptr", block="ptr")
-    with writer.each(POOL_SLOTS) as index:
-        place = writer.nth("%pool", index)
-        with writer.when(writer.cmp("eq", writer.load_atomic("ptr", place), "null", "ptr")):
-            writer.go_if(writer.swap_if("ptr", place, 0, "null", "%block"), "kept")
-    writer.call("void", libc(writer, "%ctl", "free"), "ptr %block")
-    writer.label("kept")
-    writer.ret()
-    return writer
-
-
 def _drain() -> Fn:
-    """Claim and run chunks of the current step until none is left (for the caller and the workers).
+    """Claim and run chunks of the current step until none is left (for the caller, thread 0, and
+    the workers): its word.
 
     `scratch` points to (pointer, size) of this thread's scratch memory."""
-    writer = Fn("hy_drain", "void", "noinline", ctl="ptr", scratch="ptr")
-    writer.label("look")
-    claimed = writer.load_atomic("i64", "%ctl")
-    left = writer.op(f"and i64 {claimed}, {MASK}")
-    writer.go_if(writer.cmp("eq", left, 0), "none", unlikely=False)
-    writer.branch(
-        writer.swap_if("i64", "%ctl", 0, claimed, writer.add(claimed, -1)), "mine", "look"
-    )
-    writer.label("mine")
+    writer = Fn("hy_drain", "i64", "noinline", ctl="ptr", scratch="ptr", me="i64")
+    word = writer.load_atomic("i64", "%ctl")
+    chunks = writer.op(f"and i64 {word}, {CHUNK_MASK}")
+    writer.go_if(writer.cmp("eq", chunks, 0), "none", unlikely=False)
+    shifted = writer.op(f"lshr i64 {word}, {THREAD_SHIFT}")
+    threads = writer.add(writer.op(f"and i64 {shifted}, {THREAD_MASK}"), 1)
+    epoch = writer.op(f"lshr i64 {word}, {EPOCH_SHIFT}")
+    first = writer.op(f"urem i64 %me, {threads}")
+    hurried = writer.either(writer.cmp("eq", "%me", 0), writer.cmp("ult", "%me", threads))
+    patience = writer.var("i64")
+    with writer.each(threads) as turn:
+        beside = writer.add(first, turn)
+        beyond = writer.op(f"sub i64 {beside}, {threads}")
+        owner = writer.pick(writer.cmp("uge", beside, threads), beyond, beside)
+        mine = writer.both(hurried, writer.cmp("eq", turn, 0))
+        at_once = writer.either(mine, writer.cmp("eq", "%me", 0))
+        writer.st("i64", writer.pick(at_once, 0, PATIENCE), patience)
+        _take_run(writer, (owner, threads, chunks, epoch), patience)
+    writer.label("none")
+    writer.ret(word)
+    return writer
+
+
+def _take_run(writer: Fn, step: tuple[str, str, str, str], patience: str) -> None:
+    """Claim and run what is left of the chunks of `owner`; where it has not begun with them, after
+    a while."""
+    owner, threads, chunks, epoch = step
+    count = writer.var("i64")
+    writer.st("i64", 0, count)
+    begin = writer.op(f"udiv i64 {writer.op(f'mul i64 {owner}, {chunks}')}, {threads}")
+    end = writer.op(f"mul i64 {writer.add(owner, 1)}, {chunks}")
+    size = writer.op(f"sub i64 {writer.op(f'udiv i64 {end}, {threads}')}, {begin}")
+    claims = writer.nth(writer.at("%ctl", CTL["claims"]), owner, CLAIM_BYTES)
+    look, passed = writer.fresh(), writer.fresh()
+    writer.label(look)
+    current = writer.load_atomic("i64", claims)
+    begun = writer.op(f"lshr i64 {current}, {EPOCH_SHIFT}")
+    writer.go_if(writer.cmp("ugt", begun, epoch), passed)  # this thread is late
+    same = writer.cmp("eq", begun, epoch)
+    taken = writer.pick(same, writer.op(f"and i64 {current}, {CLAIM_MASK}"), 0)
+    writer.go_if(writer.cmp("uge", taken, size), passed, unlikely=False)
+    left = writer.ld(patience, 0, "i64")
+    wait = writer.both(writer.op(f"xor i1 {same}, true"), writer.cmp("ne", left, 0))
+    with writer.when(wait, unlikely=True):
+        writer.do("call void @llvm.x86.sse2.pause()")
+        writer.st("i64", writer.add(left, -1), patience)
+        writer.go(look)
+        writer.label(writer.fresh())
+    number = writer.add(writer.op(f"shl i64 {epoch}, {EPOCH_SHIFT}"), writer.add(taken, 1))
+    claimed = writer.fresh()
+    writer.branch(writer.swap_if("i64", claims, 0, current, number), claimed, look)
+    writer.label(claimed)
+    _run_chunk(writer, writer.add(begin, taken))
+    writer.st("i64", writer.add(writer.ld(count, 0, "i64"), 1), count)
+    writer.go(look)
+    writer.label(passed)
+    with writer.when(writer.cmp("ne", writer.ld(count, 0, "i64"), 0)):
+        _tell(writer, writer.ld(count, 0, "i64"))
+
+
+def _run_chunk(writer: Fn, number: str) -> None:
+    """A claimed chunk of the current step."""
     function, arguments, buffers = (writer.ld("%ctl", CTL[k]) for k in ("fn", "args", "bufs"))
-    items, grain, chunks, need = (
-        writer.ld("%ctl", CTL[k], "i64") for k in ("items", "grain", "chunks", "scratch")
-    )
-    begin = writer.op(f"mul i64 {writer.op(f'sub i64 {chunks}, {left}')}, {grain}")
+    items, grain, need = (writer.ld("%ctl", CTL[k], "i64") for k in ("items", "grain", "scratch"))
+    begin = writer.op(f"mul i64 {number}, {grain}")
     stop = writer.add(begin, grain)
     stop = writer.pick(writer.cmp("ult", stop, items), stop, items)
     with writer.when(writer.cmp("ugt", need, writer.ld("%scratch", 8, "i64")), unlikely=True):
@@ -149,43 +162,27 @@ def _drain() -> Fn:
     with writer.when(writer.op(f"xor i1 {short}, true")):
         given = f"ptr {buffers}", f"ptr {arguments}", f"i64 {begin}", f"i64 {stop}"
         writer.st("i64", writer.call("i64", function, *given, f"ptr {memory}"), result)
-    _finish_chunk(writer, result, chunks)
-    writer.go("look")
-    writer.label("none")
-    writer.ret()
-    return writer
-
-
-def _finish_chunk(writer: Fn, result: str, chunks: str) -> None:
-    """Note a chunk's status, and wake the caller after the last one."""
     status = writer.ld(result, 0, "i64")
     with writer.when(writer.cmp("ne", status, 0), unlikely=True):
         writer.atomic("umin", "i64", "%ctl", CTL["status"], status)
-    done = writer.add(writer.atomic("add", "i64", "%ctl", CTL["done"], 1), 1)
-    with writer.when(writer.cmp("eq", done, chunks)):
-        waiting = writer.load_atomic("i32", "%ctl", CTL["waiting"])
-        with writer.when(writer.cmp("ne", waiting, 0, "i32"), unlikely=True):
-            writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 0)
-            futex(writer, "%ctl", "waiting", m.FUTEX_WAKE, "1")
 
 
-def _grow() -> Fn:
-    """Replace a thread's scratch (pointer, size) by a larger one; null when memory is out."""
-    writer = Fn("hy_grow", "void", "noinline", ctl="ptr", scratch="ptr", bytes="i64")
-    previous = writer.ld("%scratch")
-    with writer.when(writer.cmp("ne", previous, "null", "ptr")):
-        writer.call(
-            "void", libc(writer, "%ctl", "free"), f"ptr {writer.at(previous, -BLOCK_HEADER)}"
-        )
-    writer.st("ptr", "null", "%scratch")
-    writer.st("i64", 0, "%scratch", 8)
-    block = writer.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes")
-    writer.go_if(writer.cmp("eq", block, "null", "ptr"), "out")
-    writer.st("ptr", writer.at(block, BLOCK_HEADER), "%scratch")
-    writer.st("i64", writer.ld(block, 0, "i64"), "%scratch", 8)
-    writer.label("out")
-    writer.ret()
-    return writer
+def _tell(writer: Fn, count: str) -> None:
+    """Count chunks that are done, and wake the caller where it sleeps; what the caller has done
+    itself it need not be told of."""
+    own = writer.cmp("eq", "%me", 0)
+    mine, others, after = writer.fresh(), writer.fresh(), writer.fresh()
+    writer.branch(own, mine, others)
+    writer.label(mine)
+    writer.st("i64", writer.add(writer.ld("%ctl", CTL["own"], "i64"), count), "%ctl", CTL["own"])
+    writer.go(after)
+    writer.label(others)
+    writer.atomic("add", "i64", "%ctl", CTL["done"], count)
+    waiting = writer.load_atomic("i32", "%ctl", CTL["waiting"])
+    with writer.when(writer.cmp("ne", waiting, 0, "i32"), unlikely=True):
+        writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 0)
+        futex(writer, "%ctl", "waiting", m.FUTEX_WAKE, "1")
+    writer.label(after)
 
 
 def _worker() -> Fn:
@@ -193,7 +190,9 @@ def _worker() -> Fn:
     writer = Fn("hy_worker", "ptr", w="ptr")
     control = writer.ld("%w", W_CTL)
     number = writer.op(f"trunc i64 {writer.ld('%w', W_ID, 'i64')} to i32")
-    scratch = writer.at("%w", W_SCRATCH)
+    scratch, me = writer.at("%w", W_SCRATCH), writer.add(writer.ld("%w", W_ID, "i64"), 1)
+    last = writer.var("i64")
+    writer.st("i64", 0, last)
     writer.call("i32", "@hy_fp_enter")
     writer.label("loop")
     limit = writer.load_atomic("i32", control, CTL["limit"])
@@ -202,13 +201,14 @@ def _worker() -> Fn:
         futex(writer, control, "limit", m.FUTEX_WAIT, extended)
         writer.go("loop")
         writer.label(writer.fresh())
-    writer.call("void", "@hy_drain", f"ptr {control}", f"ptr {scratch}")
-    some = writer.call("i1", "@hy_spin", f"ptr {control}", f"ptr {control}", f"i64 {MASK}", "i64 0")
-    writer.go_if(some, "loop", unlikely=False)
+    word = writer.call("i64", "@hy_drain", f"ptr {control}", f"ptr {scratch}", f"i64 {me}")
+    writer.st("i64", word, last)
+    given = f"ptr {control}", f"ptr {control}", f"i64 {word}"
+    writer.go_if(writer.call("i1", "@hy_spin", *given), "loop", unlikely=False)
     seen = writer.op(f"zext i32 {writer.load_atomic('i32', control, CTL['seq'])} to i64")
     writer.atomic("xchg", "i32", control, CTL["asleep"], 1)
-    left = writer.op(f"and i64 {writer.load_atomic('i64', control)}, {MASK}")
-    writer.go_if(writer.cmp("ne", left, 0), "loop", unlikely=False)
+    moved = writer.cmp("ne", writer.load_atomic("i64", control), writer.ld(last, 0, "i64"))
+    writer.go_if(moved, "loop", unlikely=False)
     futex(writer, control, "seq", m.FUTEX_WAIT, seen)
     writer.go("loop")
     return writer
@@ -252,11 +252,8 @@ def _start() -> Fn:
 def _parallel() -> Fn:
     """One step on all threads, by the pool's owner: the smallest nonzero status, or 0."""
     writer = Fn("hy_parallel", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr")
-    items, given_grain = writer.ld("%step", 16, "i64"), writer.ld("%step", 24, "i64")
-    # keeps the number of chunks within its field
-    least = writer.add(writer.op(f"udiv i64 {items}, {MASK}"), 1)
-    grain = writer.pick(writer.cmp("ugt", least, given_grain), least, given_grain)
-    chunks = writer.op(f"udiv i64 {writer.add(items, writer.add(grain, -1))}, {grain}")
+    items, given = writer.ld("%step", 16, "i64"), writer.ld("%step", 24, "i64")
+    others, chunks, grain = _cut(writer, items, given)
     for word, kind, value in (
         ("fn", "ptr", writer.ld("%step")),
         ("args", "ptr", writer.ld("%step", 8)),
@@ -265,48 +262,62 @@ def _parallel() -> Fn:
         ("chunks", "i64", chunks),
         ("bufs", "ptr", "%bufs"),
         ("scratch", "i64", writer.ld("%step", 32, "i64")),
-        ("done", "i64", "0"),
-        ("status", "i64", "-1"),
+        ("own", "i64", "0"),
     ):
         writer.st(kind, value, "%ctl", CTL[word])
     epoch = writer.add(writer.ld("%ctl", CTL["epoch"], "i64"), 1)
     writer.st("i64", epoch, "%ctl", CTL["epoch"])
-    writer.atomic(
-        "xchg",
-        "i64",
-        "%ctl",
-        0,
-        writer.op(f"or i64 {writer.op(f'shl i64 {epoch}, {CHUNK_BITS}')}, {chunks}"),
-    )
+    word = writer.op(f"shl i64 {epoch}, {EPOCH_SHIFT}")
+    word = writer.op(f"or i64 {word}, {writer.op(f'shl i64 {others}, {THREAD_SHIFT}')}")
+    writer.atomic("xchg", "i64", "%ctl", 0, writer.op(f"or i64 {word}, {chunks}"))
     with writer.when(writer.cmp("ne", writer.load_atomic("i32", "%ctl", CTL["asleep"]), 0, "i32")):
         writer.call("void", "@hy_wake", "ptr %ctl", f"i64 {writer.add(chunks, -1)}")
-    writer.call("void", "@hy_drain", "ptr %ctl", "ptr %scratch")
+    writer.call("i64", "@hy_drain", "ptr %ctl", "ptr %scratch", "i64 0")
     _await(writer, chunks)
+    # what other threads write is written here only after a failure: its line would come and go
     status = writer.load_atomic("i64", "%ctl", CTL["status"])
-    writer.ret(writer.pick(writer.cmp("eq", status, -1), 0, status))
+    with writer.when(writer.cmp("ne", status, -1), unlikely=True):
+        writer.atomic("xchg", "i64", "%ctl", CTL["status"], -1)
+        writer.ret(status)
+    writer.label(writer.fresh())
+    writer.ret(0)
     return writer
 
 
+def _cut(writer: Fn, items: str, given: str) -> tuple[str, str, str]:
+    """(threads besides the caller, chunks, items of a chunk) of a step with that grain."""
+    # keeps the number of chunks within its field
+    least = writer.add(writer.op(f"udiv i64 {items}, {CHUNK_MASK - THREAD_MASK}"), 1)
+    wanted = _ceil(writer, items, writer.pick(writer.cmp("ugt", least, given), least, given))
+    limit = writer.op(f"zext i32 {writer.load_atomic('i32', '%ctl', CTL['limit'])} to i64")
+    threads = writer.add(limit, 1)
+    threads = writer.pick(writer.cmp("ult", threads, wanted), threads, wanted)
+    # as many of one size for each thread
+    even = writer.op(f"mul i64 {_ceil(writer, wanted, threads)}, {threads}")
+    grain = _ceil(writer, items, even)
+    chunks = _ceil(writer, items, grain)
+    others = writer.add(writer.pick(writer.cmp("ult", threads, chunks), threads, chunks), -1)
+    return others, chunks, grain
+
+
+def _ceil(writer: Fn, count: str, size: str) -> str:
+    return writer.op(f"udiv i64 {writer.add(count, writer.add(size, -1))}, {size}")
+
+
 def _await(writer: Fn, chunks: str) -> None:
-    """Wait until all chunks are done: look again for a while, then sleep on `waiting`."""
+    """Wait until the others' chunks are done: look again for a while, then sleep on `waiting`."""
+    theirs = writer.op(f"sub i64 {chunks}, {writer.ld('%ctl', CTL['own'], 'i64')}")
+    theirs = writer.add(writer.ld("%ctl", CTL["told"], "i64"), theirs)
+    writer.st("i64", theirs, "%ctl", CTL["told"])
     writer.label("wait")
     done = writer.load_atomic("i64", "%ctl", CTL["done"])
-    writer.go_if(writer.cmp("eq", done, chunks), "out", unlikely=False)
-    moved = writer.call(
-        "i1",
-        "@hy_spin",
-        "ptr %ctl",
-        f"ptr {writer.at('%ctl', CTL['done'])}",
-        "i64 -1",
-        f"i64 {done}",
-    )
+    writer.go_if(writer.cmp("eq", done, theirs), "out", unlikely=False)
+    place = f"ptr {writer.at('%ctl', CTL['done'])}"
+    moved = writer.call("i1", "@hy_spin", "ptr %ctl", place, f"i64 {done}")
     writer.go_if(moved, "wait", unlikely=False)
     writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 1)
-    writer.go_if(
-        writer.cmp("eq", writer.load_atomic("i64", "%ctl", CTL["done"]), chunks),
-        "out",
-        unlikely=False,
-    )
+    there = writer.load_atomic("i64", "%ctl", CTL["done"])
+    writer.go_if(writer.cmp("eq", there, theirs), "out", unlikely=False)
     futex(writer, "%ctl", "waiting", m.FUTEX_WAIT, "1")
     writer.go("wait")
     writer.label("out")
@@ -456,7 +467,9 @@ def _reset() -> Fn:
     for word in ("owner", "asleep", "waiting"):
         writer.st("i32", 0, "%ctl", CTL[word])
     writer.st("i64", 0, "%ctl", CTL["started"])
-    writer.st("i64", writer.op(f"and i64 {writer.ld('%ctl', 0, 'i64')}, {~MASK}"), "%ctl")
+    writer.st("i64", writer.ld("%ctl", CTL["done"], "i64"), "%ctl", CTL["told"])
+    writer.st("i64", -1, "%ctl", CTL["status"])
+    writer.st("i64", writer.op(f"and i64 {writer.ld('%ctl', 0, 'i64')}, {~CHUNK_MASK}"), "%ctl")
     writer.ret()
     return writer
 
@@ -466,10 +479,7 @@ def engine_text() -> str:
     parts = (
         _now,
         _spin,
-        _alloc,
-        _grow,
-        _block_take,
-        _block_put,
+        *MEMORY,
         _drain,
         _worker,
         _start,

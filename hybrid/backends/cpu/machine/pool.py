@@ -51,6 +51,7 @@ class Pool:
         self._put("attr", m.thread_attributes())
         self._put("worker", self.address("hy_worker"))
         self._put("spin_ns", SPIN_NS)
+        self._put("status", (1 << 64) - 1)  # of no failure
         ctypes.memset(self.ctl + CTL["sigmask"], 0xFF, 128)
         address, integer = ctypes.c_void_p, ctypes.c_int64
         self._set_limit = self._function("hy_limit", None, address, integer)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ....ir.scalar.program import BITS, POSITIONS, Instr, Program
 from ..form import Form, FormKind, Walk
-from ..memory import Spacing
+from ..memory import LaneSteps
 from .analysis import uniform_values
 
 __all__ = ["SpacedLoad", "spaced_loads"]
@@ -28,7 +28,7 @@ class SpacedLoad(NamedTuple):
 
     place: int
     guard: int | None
-    spacing: Spacing
+    spacing: LaneSteps
     chain: tuple[int, ...]
     given: tuple[int, ...]
 
@@ -39,18 +39,18 @@ class _Spacings:
     def __init__(self, form: Form) -> None:
         self.program, self.uniform = form.program, uniform_values(form)
         self.counted = form.kind in (FormKind.MAP, FormKind.ROW)
-        self.found: list[Spacing | None] = []
+        self.found: list[LaneSteps | None] = []
         self.narrow = set[int]()  # as found modulo 2**32 only, in a wider type
         affine = iter(form.affine)
         for number, instr in enumerate(self.program.instrs):
             walk = next(affine)[1] if instr.prim in POSITIONS else None
             self.found.append(self._of(number, instr, walk))
 
-    def _of(self, number: int, instr: Instr, walk: Walk | None) -> Spacing | None:
+    def _of(self, number: int, instr: Instr, walk: Walk | None) -> LaneSteps | None:
         if walk is not None:
             if walk is Walk.COUNTED:
-                return Spacing(1, phase=0 if self.counted else None)
-            return Spacing(1) if walk is Walk.ADJACENT else None
+                return LaneSteps(1, phase=0 if self.counted else None)
+            return LaneSteps(1) if walk is Walk.ADJACENT else None
         if instr.type not in ("i32", "i64") or self.uniform[number]:
             return None
         if instr.prim in ("add", "sub"):
@@ -62,7 +62,7 @@ class _Spacings:
             return _times(left, count) if instr.prim == "mul" else _shifted(left, count)
         return self._converted(number, instr) if instr.prim == "convert" else None
 
-    def _sum(self, instr: Instr, sign: int) -> Spacing | None:
+    def _sum(self, instr: Instr, sign: int) -> LaneSteps | None:
         left, right = (self._wide(a) for a in instr.args)
         if left is not None and self.uniform[instr.args[1]]:
             return self._moved(left, instr.args[1], sign)
@@ -70,9 +70,9 @@ class _Spacings:
             return self._moved(_times(right, sign), instr.args[0], 1)
         if left is None or right is None or left.shift or right.shift:
             return None
-        return Spacing(left.step + sign * right.step)
+        return LaneSteps(left.step + sign * right.step)
 
-    def _moved(self, spacing: Spacing, number: int, sign: int) -> Spacing:
+    def _moved(self, spacing: LaneSteps, number: int, sign: int) -> LaneSteps:
         if spacing.shift:
             return spacing
         constant = self._constant(number)
@@ -80,7 +80,7 @@ class _Spacings:
             return spacing._replace(phase=None)
         return spacing._replace(phase=(spacing.phase + sign * constant) % VECTOR)
 
-    def _converted(self, number: int, instr: Instr) -> Spacing | None:
+    def _converted(self, number: int, instr: Instr) -> LaneSteps | None:
         found, source = self._wide(instr.args[0]), self.program.instrs[instr.args[0]].type
         if found is None or source not in ("i32", "i64"):
             return None
@@ -88,7 +88,7 @@ class _Spacings:
             self.narrow.add(number)
         return found
 
-    def _wide(self, number: int) -> Spacing | None:
+    def _wide(self, number: int) -> LaneSteps | None:
         return None if number in self.narrow else self.found[number]
 
     def _constant(self, number: int) -> int | None:
@@ -99,20 +99,20 @@ class _Spacings:
         return (bits + half) % (2 * half) - half
 
 
-def _times(spacing: Spacing, count: int) -> Spacing:
+def _times(spacing: LaneSteps, count: int) -> LaneSteps:
     phase = spacing.phase
     if not spacing.shift and phase is not None:
         phase = phase * count % VECTOR
     return spacing._replace(step=spacing.step * count, phase=phase)
 
 
-def _shifted(spacing: Spacing, count: int) -> Spacing | None:
+def _shifted(spacing: LaneSteps, count: int) -> LaneSteps | None:
     """x >> count: lanes in groups, whose ends are known where lane 0 is."""
     known = spacing.step == 1 and not spacing.shift and spacing.phase is not None
     if not known or not 0 < 1 << count <= VECTOR:
         return None
     assert spacing.phase is not None
-    return Spacing(1, count, spacing.phase % (1 << count))
+    return LaneSteps(1, count, spacing.phase % (1 << count))
 
 
 def _guarded(program: Program, number: int) -> tuple[int, int | None]:

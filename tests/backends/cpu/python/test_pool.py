@@ -115,6 +115,33 @@ def test_several_threads_take_part_and_one_when_asked():
             assert len(set(x.tolist())) == 1
 
 
+def test_threads_have_runs_of_chunks_of_their_own():
+    """The same ones in each step, so that what a thread made is in its cache; even ones, whatever
+    the grain."""
+    for items, grain in ((64, 1), (64, 40), (10, 1)):
+        x, shared, halves = np.zeros(items, np.int64), 0, 0
+        with P.num_threads(2):
+            for _ in range(3000):
+                assert launch(code("who"), ONE, items, grain, 64, (x,)) == 0
+                cuts = np.flatnonzero(np.diff(x)) + 1
+                shared += abs(np.count_nonzero(x == x[0]) - items / 2) <= items / 8
+                halves += cuts.tolist() == [items // 2]
+                if halves:
+                    break
+        # a machine with other work may never run both at a time
+        assert halves or shared < 10, (items, grain, shared)
+
+
+def test_chunks_of_late_threads_are_taken():
+    """More threads than cores, most of them asleep or not running: every item once all the same."""
+    x = np.zeros(97, np.int64)
+    with P.num_threads(4 * P.get_num_threads() + 3):
+        for round_ in range(1, 400):
+            assert launch(code("count"), ONE, x.size, 1 + round_ % 9, 0, (x,)) == 0
+            assert (x == round_).all()
+            P.set_num_threads(1 + round_ * 7 % 11)
+
+
 def test_no_memory_for_scratch_is_a_status():
     x = np.zeros(100, np.int64)
     for threads in (1, 3):

@@ -12,10 +12,10 @@ from .form import Form, Walk, Words
 from .lanes import Lanes, llvm_scalar, memory_scalar
 from .memory import Position, gather, load_row, scatter, store_row, tail_mask
 
-__all__ = ["Places"]
+__all__ = ["Addresses"]
 
 
-class Places:
+class Addresses:
     """The operands and affine values of a form, from the first element of the current row on."""
 
     def __init__(self, code: Code, form: Form, width: int) -> None:

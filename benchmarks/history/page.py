@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .history import Entry
-from .report import COLORS, Results, Spreads, own_framework, peers_of, verdict
-from .scaling.measure import Scaled
+from ..report import COLORS, Results, Spreads, own_framework, peers_of, verdict
+from ..scaling.measure import Scaled
+from .entry import Entry
 
 __all__ = ["write_page"]
 
