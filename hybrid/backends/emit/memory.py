@@ -223,16 +223,15 @@ def load_spaced(
     code, memory_type, width = lanes.code, memory_scalar(scalar_type), lanes.width
     mask = _both(lanes, position.mask, guard)
     distances = [spacing.distance(lane) for lane in range(width)]
-    straight = guard is None and spacing == spacing._replace(step=1, shift=0)
-    if mask is not None and SIZE[memory_type] < 4 and not straight:
-        offsets = f"<{', '.join(f'i64 {d}' for d in distances)}>"
-        index = lanes.binary("add", "i64", lanes.splat("i64", spot.first), offsets)
-        return gather(lanes, scalar_type, spot.base, index, mask)
+    adjacent = guard is None and spacing.step == 1 and not spacing.shift
+    if mask is not None and SIZE[memory_type] < 4 and not adjacent:
+        return _gather_spaced(lanes, scalar_type, spot, distances, mask)
     other = None
     if guard is not None:
         zero = code.op(f"load {memory_type}, ptr {spot.base}, align 1")
         other = lanes.splat(scalar_type, zero)
     pointer, span = code.at(memory_type, spot.base, spot.first), distances[-1] + 1
+    order = list(range(width))
     loaded, picks = "", [d if d < width else 0 for d in distances]
     for number, start in enumerate(range(0, span, width)):
         start = min(start, max(span - width, 0))
@@ -240,17 +239,25 @@ def load_spaced(
         on = _elements_on(lanes, mine, start, spacing, position, guard and mask)
         here = code.at(memory_type, pointer, str(start))
         part = _load_part(lanes, memory_type, here, min(span, width), on, other)
-        if number:
-            picks = [width + mine[k] if k in mine else p for k, p in enumerate(picks)]
-            loaded = _shuffled(lanes, memory_type, loaded, part, picks)
-            picks = list(range(width))
-        else:
+        if not number:
             loaded = part
-    if picks != list(range(width)):
+            continue
+        picks = [width + mine[k] if k in mine else p for k, p in enumerate(picks)]
+        loaded, picks = _shuffled(lanes, memory_type, loaded, part, picks), order
+    if picks != order:
         loaded = _shuffled(lanes, memory_type, loaded, loaded, picks)
     if other is not None and mask is not None and spacing.shift:
         loaded = lanes.pick(scalar_type, mask, loaded, other)
     return from_memory(lanes, scalar_type, loaded)
+
+
+def _gather_spaced(
+    lanes: Lanes, scalar_type: ScalarType, spot: Anchor, distances: list[int], mask: str
+) -> str:
+    """Element by element: a masked load of bytes or halves would be a branch for each."""
+    offsets = f"<{', '.join(f'i64 {d}' for d in distances)}>"
+    index = lanes.binary("add", "i64", lanes.splat("i64", spot.first), offsets)
+    return gather(lanes, scalar_type, spot.base, index, mask)
 
 
 def _elements_on(
