@@ -21,7 +21,7 @@ from .dots import dot_shape, write_dots
 from .driver import write_product
 from .epilogue import finish_of
 from .finish import finish_functions
-from .geometry import Geometry, Target, choose, host_target
+from .geometry import Geometry, Target, choose, host_target, with_batch_in_columns
 from .micro import ELEMENTS, PackedElement, micro_kernel
 from .pack import TRANSPOSE, transpose_function
 from .words import GemmWords
@@ -149,7 +149,12 @@ def templates(
         target = target._replace(workspace=False)
     if kernel.order == "lanes":
         return _dots(kernel, element, target)
-    return _product(kernel, choose(kernel, element, target), element)
+    geometry, joined = choose(kernel, element, target), with_batch_in_columns(kernel)
+    if joined is not None:
+        other = choose(joined, element, target)
+        if other.cost < geometry.cost:
+            return _product(joined, other, element)
+    return _product(kernel, geometry, element)
 
 
 def over_slots(kernel: GemmKernel, made: Sequence[Template], temp_slot: int) -> list[Generated]:

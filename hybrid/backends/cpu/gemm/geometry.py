@@ -44,6 +44,7 @@ __all__ = [
     "host_target",
     "option",
     "target_of",
+    "with_batch_in_columns",
 ]
 
 # cycles for a byte that comes out of another core's cache, and for one of a long stream of them
@@ -208,9 +209,11 @@ def _option(
     m, n, out = kernel.m, kernel.n, kernel.outs[0]
     if swapped:
         a, b, m, n = b, a, n, m
-    scattered = n > 1 and runs_of(out.rows if swapped else out.cols, 1).stride != 1
+    along = runs_of(out.rows if swapped else out.cols, 1)
+    # lane by lane, also where vectors span two runs
+    scattered = n > 1 and (along.stride != 1 or (along.starts is not None and along.length % 16))
     blocks = -(-max(kernel.k, 1) // BLOCK)
-    finish = (0.06 * blocks + 0.5 * scattered) * m * n
+    finish = (0.06 * blocks + 0.5 * bool(scattered)) * m * n
     found = []
     for b_mode, b_cost in b_modes(b):
         vectors = max(_vectors(b, b_mode), 1)
@@ -363,6 +366,34 @@ def _cuts(panels: int, most: int, threads: int) -> list[int]:
     tried = (2, 4, 6, 8, 16, threads)
     counts = sorted({least, *(count for count in tried if least <= count <= panels)})
     return list(dict.fromkeys(-(-panels // count) for count in counts))
+
+
+def with_batch_in_columns(kernel: GemmKernel) -> GemmKernel | None:
+    """The same product over the columns of the whole batch, where one left factor serves all of
+    it: images with few positions fill vectors together.  Each result is the same sum."""
+    counts = (kernel.batch, kernel.m, kernel.n, kernel.k)
+    shared = not any(s for n, s in zip(kernel.a.batch.sizes, kernel.a.batch.strides) if n > 1)
+    if kernel.order != "chain" or any(map(is_extent, counts)) or kernel.batch < 2 or not shared:
+        return None
+    none = Dims((), ())
+
+    def joined(operand: Operand) -> Operand:
+        batch, cols = operand.batch, operand.cols
+        joint = Dims((*batch.sizes, *cols.sizes), (*batch.strides, *cols.strides))
+        return operand._replace(batch=none, cols=joint)
+
+    written = kernel.outs[0]
+    start, stop = len(written.batch.sizes), len(written.batch.sizes) + len(written.rows.sizes)
+    strides = [r.strides[start:stop] + r.strides[:start] + r.strides[stop:] for r in kernel.reads]
+    reads = [r._replace(strides=s) for r, s in zip(kernel.reads, strides)]
+    return kernel._replace(
+        batch=1,
+        n=kernel.batch * kernel.n,
+        a=kernel.a._replace(batch=none),
+        b=joined(kernel.b),
+        outs=tuple(map(joined, kernel.outs)),
+        reads=tuple(reads),
+    )
 
 
 def choose(kernel: GemmKernel, element: PackedElement, target: Target) -> Geometry:

@@ -22,6 +22,7 @@ from gemm_harness import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybrid.backends.cpu import gemm
 from hybrid.backends.cpu.gemm import Target, dots, element_of, generate, geometry, product
 from hybrid.backends.cpu.gemm.geometry import option
 from hybrid.backends.interpret import run_program
@@ -268,6 +269,43 @@ def test_convolution(case, dtype: np.dtype) -> None:  # type: ignore[no-untyped-
     check(C.conv2d_layout, [x, w[:, :, ::-1, ::-1]], **how)
     g = noise(rng, C.conv2d_shape(x.shape, w.shape, **how), dtype)
     check(C.conv2d_weight_layout, [g, x], pieces=2, kernel=(size, size), **how)
+
+
+@pytest.mark.parametrize("case", [*CONVS, ((16, 8, 6, 6), 32, 3, 1, 1, 1)], ids=str)
+def test_batch_in_columns(case, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Columns of the whole batch at once: the same sums, a bias and its reads included."""
+    joined = []
+
+    def eager_to_join(kernel, element, target):  # type: ignore[no-untyped-def]
+        made = geometry.choose(kernel, element, target)
+        joined.append(kernel.batch)
+        return made._replace(cost=made.cost if kernel.batch > 1 else 0.5)
+
+    monkeypatch.setattr(gemm, "choose", eager_to_join)
+    xs, o, size, stride, dilation, groups = case
+    rng = np.random.default_rng(11)
+    how = {"stride": (stride, stride), "dilation": (dilation, dilation), "groups": groups}
+    x, w = noise(rng, xs), noise(rng, (o, xs[1] // groups, size, size))
+    for pieces in (1, 3):
+        check(C.conv2d_layout, [x, w, noise(rng, (o,))], pieces=pieces, **how)
+    assert joined == ([xs[0], 1] * 2 if groups == 1 and xs[0] > 1 else [joined[0]] * 2)
+
+
+def test_few_columns_of_many_images_are_joined() -> None:
+    def columns(batch: int, width: int) -> int:
+        shapes = (batch, 256, width, width), (128, 256, 2, 2)
+        x, w = (np.zeros(shape, np.float32) for shape in shapes)
+        how = {"stride": (1, 1), "dilation": (1, 1), "groups": 1}
+        avals = [aval(a.shape, dt.float32) for a in (x, w)]
+        c = C.conv2d_layout(avals, [steps(x), steps(w)], (0, 0), **how)
+        kernel = kernel_of(c, [dt.float32] * 2, dt.float32)
+        joined = geometry.with_batch_in_columns(kernel)
+        assert joined is not None
+        element = element_of(kernel.acc)
+        costs = [geometry.choose(k, element, WIDE).cost for k in (kernel, joined)]
+        return joined.n if costs[1] < costs[0] else kernel.n
+
+    assert columns(16, 5) == 16 * 16 and columns(2, 33) == 32 * 32
 
 
 # ---- epilogues
