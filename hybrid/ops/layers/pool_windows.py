@@ -182,10 +182,16 @@ def covering_axis(
 
 
 def quotient(algebra: Builder, operand: Val, divisor: int) -> Val:
-    """floor(operand / divisor): a shift, or floating arithmetic (vector units have no integer
-    division), exact for sizes that fit in memory."""
+    """floor(operand / divisor) for 0 <= operand < 2**31 (of i64: sizes that fit in memory): a
+    shift, or a product with the rounded up reciprocal, of which the high half is exact (Granlund
+    and Montgomery, 1994); vector units have no integer division."""
+    bits = (divisor - 1).bit_length()
     if divisor & (divisor - 1) == 0:
-        return operand >> (divisor.bit_length() - 1)
+        return operand >> bits
+    if operand.type == "i32":
+        factor = -(-(1 << (31 + bits)) // divisor)
+        high = algebra.mulhi(algebra.convert(operand, "u32"), algebra.const("u32", factor))
+        return algebra.convert(high >> (bits - 1), "i32")
     return algebra.convert(
         algebra.floor((algebra.convert(operand, "f64") + 0.5) / float(divisor)), operand.type
     )
