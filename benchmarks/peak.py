@@ -183,15 +183,16 @@ def bandwidth(module: NativeModule, span: int, threads: int) -> float:
 
 
 def levels() -> Iterator[tuple[str, int]]:
-    """(name, bytes for a thread): half of each cache, so that it holds them, and several times the
-    last one, within reason."""
+    """(name, bytes for a thread, whole turns of a copy's loop): half of each cache, so that it
+    holds them, and several times the last one, within reason."""
     here = machine()
-    yield "first cache", here.first.size // 2
-    yield "second cache", here.second.size // 2
+    spans = [("first cache", here.first.size // 2), ("second cache", here.second.size // 2)]
     last = min(here.third.size // (2 * here.cores), 8 << 20)
     if last > here.second.size:
-        yield "third cache", last
-    yield "memory", min(4 * here.third.size, 256 << 20)
+        spans.append(("third cache", last))
+    spans.append(("memory", min(4 * here.third.size, 256 << 20)))
+    for name, span in spans:
+        yield name, span - span % (2 * 64 * LINES)
 
 
 # ---- threads
@@ -238,7 +239,6 @@ def main() -> None:
                 print(f"{dtype} fma, {8 * width:3} bit   {one:7.1f} {every:7.1f} GFLOP/s")
     modules = {kind: compile_ir(traffic_text(kind), ["peak"]) for kind in TRAFFIC}
     for name, span in levels():
-        span -= span % (2 * 64 * LINES)
         for kind, module in modules.items():
             one, every = bandwidth(module, span, 1), bandwidth(module, span, cores)
             print(f"{name:12} {kind:5} {span >> 10:7} KiB {one:7.1f} {every:7.1f} GB/s")

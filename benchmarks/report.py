@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Results", "Spreads", "table", "plot", "peers_of", "own_framework", "verdict"]
+__all__ = [
+    "Results",
+    "Spreads",
+    "Summary",
+    "table",
+    "plot",
+    "peers_of",
+    "own_framework",
+    "summary_of",
+    "verdict",
+    "word_of",
+]
 
 Row = dict[str, dict[str, float]]
 Results = dict[str, Row]
@@ -47,22 +58,46 @@ def _number(value: float | None, width: int, digits: int) -> str:
     return f"{value:{width}.{digits}f}" if value is not None else " " * width
 
 
-def verdict(spread: tuple[float, float] | None) -> str:
-    """Who was faster, and none where that differed from round to round or there was only one."""
-    if spread is None or spread[0] == spread[1]:
-        return ""
-    low, high = spread
-    word = "ahead" if high < 1 else "behind" if low > 1 else "no verdict"
-    return f"  {low:.2f} to {high:.2f} {word}"
+class Summary(NamedTuple):
+    """A workload: microseconds eager, traced and of the best peer; hybrid's time, traced where
+    there is such a form, over that peer's."""
+
+    eager: float | None
+    traced: float | None
+    best: str | None
+    peer: float | None
+    ratio: float | None
+
+    @property
+    def mine(self) -> float | None:
+        return self.traced if self.traced is not None else self.eager
 
 
-def _line(workload: str, row: Row, spreads: dict[str, tuple[float, float]]) -> str:
+def summary_of(row: Row) -> Summary:
     peers = peers_of(row)
     best = min(peers, key=lambda name: peers[name]) if peers else None
     eager, traced = (row.get(f"hybrid_{mode}", {}).get("us") for mode in ("eager", "traced"))
     mine = traced if traced is not None else eager
-    fastest = f"{best} {peers[best]:.1f}" if best else ""
-    ratio = mine / peers[best] if best and mine else None
+    peer = peers[best] if best else None
+    return Summary(eager, traced, best, peer, mine / peer if peer and mine else None)
+
+
+def word_of(spread: tuple[float, float] | None) -> str:
+    """Who was faster, and none where that differed from round to round or there was only one."""
+    if spread is None or spread[0] == spread[1]:
+        return ""
+    return "ahead" if spread[1] < 1 else "behind" if spread[0] > 1 else "no verdict"
+
+
+def verdict(spread: tuple[float, float] | None) -> str:
+    """The spread and the word for it, as the table has them."""
+    word = word_of(spread)
+    return f"  {spread[0]:.2f} to {spread[1]:.2f} {word}" if word and spread else ""
+
+
+def _line(workload: str, row: Row, spreads: dict[str, tuple[float, float]]) -> str:
+    eager, traced, best, peer, ratio = summary_of(row)
+    fastest = f"{best} {peer:.1f}" if best else ""
     gain = eager / traced if eager and traced else None
     return (
         f"{workload:16s}{_number(eager, 12, 1)}{_number(traced, 12, 1)}{fastest:>26s}"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..report import COLORS, Results, Spreads, own_framework, peers_of, verdict
+from ..report import COLORS, Results, Spreads, own_framework, summary_of, word_of
 from ..scaling.measure import Scaled
 from .entry import Entry
 
@@ -52,22 +52,19 @@ def _number(value: float | None, digits: int = 1) -> str:
 
 
 def _row(workload: str, results: Results, spreads: Spreads, bound: float | None) -> str:
-    row, peers = results[workload], peers_of(results[workload])
-    eager, traced = (row.get(f"hybrid_{mode}", {}).get("us") for mode in ("eager", "traced"))
-    mine = row.get(own_framework(workload), {}).get("us")
-    best = min(peers, key=lambda name: peers[name]) if peers else None
-    spread = spreads.get(workload, {}).get(best or "")
-    said = verdict(spread).split()
-    kind = said[-1] if said and said[-1] in ("ahead", "behind") else ""
+    made = summary_of(results[workload])
+    spread = spreads.get(workload, {}).get(made.best or "")
+    best = f"{made.best.replace('_', ' ')} {_number(made.peer)}" if made.best else ""
+    word = word_of(spread)
     cells = [
         _cell(html.escape(workload.replace("_", " "))),
-        _cell(_number(eager)),
-        _cell(_number(traced)),
-        _cell(f"{best.replace('_', ' ')} {_number(peers[best])}" if best else ""),
-        _cell(_number(mine / peers[best] if best and mine else None, 2), kind),
+        _cell(_number(made.eager)),
+        _cell(_number(made.traced)),
+        _cell(best),
+        _cell(_number(made.ratio, 2), word if word in ("ahead", "behind") else ""),
         _cell(f"{spread[0]:.2f} to {spread[1]:.2f}" if spread else ""),
         _cell(_number(bound)),
-        _cell(f"{bound / mine:.0%}" if bound and mine else ""),
+        _cell(f"{bound / made.mine:.0%}" if bound and made.mine else ""),
     ]
     return f"<tr>{''.join(cells)}</tr>"
 

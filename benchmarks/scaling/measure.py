@@ -82,7 +82,6 @@ def measure_machine() -> Machine:
     module = compile_ir(traffic_text("copy"), ["peak"])
     traffic = []
     for _, span in levels():
-        span -= span % 512
         rates = [bandwidth(module, span, threads) * 1e9 for threads in (1, cores)]
         traffic.append((span, rates[0], rates[1]))
     barriers = {threads: barrier(threads) for threads in range(2, cores + 1)}

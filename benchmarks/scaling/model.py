@@ -33,16 +33,19 @@ class Machine(NamedTuple):
     barriers: dict[int, float]
     call: float
 
+    def rate(self, pair: tuple[float, float], threads: int) -> float:
+        """Between that of one core and that of all, and beyond, in a straight line."""
+        one, every = pair
+        return one + (every - one) * (threads - 1) / max(self.cores - 1, 1)
+
     def bandwidth(self, nbytes: float, threads: int) -> float:
         """Bytes a second of so many threads for kernels of that size.  More cores than there are
         have caches of their own, but share the memory that was measured."""
-        per_thread = nbytes / threads
-        for span, one, every in self.traffic[:-1]:
-            if per_thread <= span:
-                return one + (every - one) * (threads - 1) / max(self.cores - 1, 1)
-        _, one, every = self.traffic[-1]
-        used = min(threads, self.cores)
-        return one + (every - one) * (used - 1) / max(self.cores - 1, 1)
+        for span, *pair in self.traffic[:-1]:
+            if nbytes / threads <= span:
+                return self.rate((pair[0], pair[1]), threads)
+        _, *pair = self.traffic[-1]
+        return self.rate((pair[0], pair[1]), min(threads, self.cores))
 
     def barrier(self, threads: int) -> float:
         """Seconds; beyond the measured threads one more level of a tree for each doubling."""
@@ -94,6 +97,5 @@ def predict(
 def bound(kernels: Sequence[Kernel], machine: Machine, threads: int) -> float:
     """Seconds that no code can beat on this machine: operations at the peak of the cores, or bytes
     at the best rate of the cache that holds a kernel's bytes, whichever takes longer."""
-    one, every = machine.flops
-    rate = one + (every - one) * (min(threads, machine.cores) - 1) / max(machine.cores - 1, 1)
+    rate = machine.rate(machine.flops, min(threads, machine.cores))
     return sum(max(k.ops / rate, k.nbytes / machine.bandwidth(k.nbytes, threads)) for k in kernels)

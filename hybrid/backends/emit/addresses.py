@@ -65,15 +65,16 @@ class Addresses:
     # ---- rows
     def row_coords(self, row: str, outer: int) -> list[str]:
         """Coordinates of a row over the first `outer` axes, row-major."""
-        code, coords = self.code, [""] * outer
+        coords = [""] * outer
         for axis in range(outer - 1, 0, -1):
-            size = self.word(self.words.dim(axis))
-            quotient = code.op(f"udiv i64 {row}, {size}")
-            coords[axis] = code.op(f"sub i64 {row}, {code.op(f'mul i64 {quotient}, {size}')}")
-            row = quotient
-        if outer:
-            coords[0] = row
-        return coords
+            row, coords[axis] = self.divide_by_word(row, self.words.dim(axis))
+        return [row, *coords[1:]] if outer else []
+
+    def divide_by_word(self, number: str, word: int) -> tuple[str, str]:
+        """(number // word, number % word) of a number that is not negative."""
+        code, size = self.code, self.word(word)
+        quotient = code.op(f"udiv i64 {number}, {size}")
+        return quotient, code.op(f"sub i64 {number}, {code.op(f'mul i64 {quotient}, {size}')}")
 
     def stand_at(self, coords: list[str]) -> None:
         """Compute the addresses of the row with these coordinates."""
@@ -89,25 +90,32 @@ class Addresses:
     def _offset(self, operand: int, coords: list[str]) -> str:
         total = "0"
         for axis, coord in enumerate(coords):
-            total = self.code.add(
-                total, self.code.mul(coord, self.word(self.words.stride(operand, axis)))
-            )
+            stride = self.words.stride(operand, axis)
+            total = self.code.add(total, self.times_word(coord, stride))
         return total
+
+    def times_word(self, number: str, word: int) -> str:
+        return self.code.mul(number, self.word(word))
 
     # ---- walks over several axes
     def split(self, element: str) -> tuple[list[str], str]:
         """Coordinates of an element of the row, and whether the vector from there is one run."""
         if self.coords[0] != element:
-            rest, coords, words = element, [""] * self.form.multi, self.words
-            for axis in range(self.form.multi - 1, 0, -1):
-                rest, coords[axis] = self._divide(self.scalar, rest, self.word(words.multi(axis)))
-            coords[0] = rest
+            coords, words = self._inner_coords(element, self.form.multi), self.words
             last = self.code.op(f"add i64 {coords[-1]}, {self.lanes.width}")
             inside = self.code.op(
                 f"icmp sle i64 {last}, {self.word(words.multi(self.form.multi - 1))}"
             )
             self.coords = (element, coords, inside)
         return self.coords[1], self.coords[2]
+
+    def _inner_coords(self, number: str, axes: int) -> list[str]:
+        """Coordinates of a position over the first of the axes that the row has, row-major."""
+        coords = [""] * axes
+        for axis in range(axes - 1, 0, -1):
+            size = self.word(self.words.multi(axis))
+            number, coords[axis] = self._divide(self.scalar, number, size)
+        return [number, *coords[1:]]
 
     def _run(self, operand: int, coords: list[str]) -> str:
         """Address of the element at these coordinates."""
@@ -163,11 +171,13 @@ class Addresses:
         offset = self.spread(operand, position)
         scatter(self.lanes, scalar_type, value, self.base[operand], offset, position)
 
-    def copy_runs(self, operand: int, scalar_type: ScalarType, back: bool = False) -> None:
-        """Copy the runs of the current row to its buffer, each over the end of the one before;
-        or back, where no element beside them is written."""
+    def copy_runs(self, operand: int) -> None:
+        """Copy the runs of the current row to its buffer, each over the end of the one before; a
+        result's back, where no element beside them is written."""
         code, words, lanes, last = self.code, self.words, self.lanes, self.form.multi - 1
+        scalar_type = (*self.form.reads, *self.form.writes)[operand].type
         kind: ScalarType = "u8" if scalar_type == "b1" else scalar_type
+        back = operand >= self.nreads
         length = self.word(words.multi(last))
         rest = code.once(f"and i64 {length}, {lanes.width - 1}")
         whole, mask = code.once(f"sub i64 {length}, {rest}"), tail_mask(lanes, rest)
@@ -176,11 +186,7 @@ class Addresses:
             count = code.once(f"mul i64 {count}, {self.word(words.multi(axis))}")
 
         def run(number: str, _: list[str]) -> list[str]:
-            coords, left = [""] * last, number
-            for axis in range(last - 1, 0, -1):
-                left, coords[axis] = self._divide(self.scalar, left, self.word(words.multi(axis)))
-            coords[0] = left
-            here = self._run(operand, coords)
+            here = self._run(operand, self._inner_coords(number, last))
             there = code.at(memory_scalar(kind), self.copies[operand], code.mul(number, length))
             source, target = (there, here) if back else (here, there)
 

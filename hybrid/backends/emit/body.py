@@ -28,7 +28,7 @@ from .memory import (
     store_scalar,
     store_woven,
 )
-from .programs.analysis import exposed_values, running_values, uniform_values
+from .programs.analysis import exposed_values, uniform_values
 from .programs.detours import Detour, Evaluation, steps
 from .programs.spacing import SpacedLoad, spaced_loads
 
@@ -51,7 +51,6 @@ class Body(Addresses):
         self.tile_row = "0"
         self.waiting: dict[int, str] = {}  # results whose partners come next
         self.uniform = uniform_values(form)
-        self.running = running_values(form, self.uniform)
         self.spaced = spaced_loads(form) if width > 1 else {}
         guards = (load.guard for load in self.spaced.values())
         self.exposed = exposed_values(self.program).union(g for g in guards if g is not None)
@@ -231,10 +230,7 @@ class Body(Addresses):
     ) -> dict[int, str]:
         """Evaluate elements (as `prepare` gave them) at a position; those in `ready` come from
         buffers and those in `known` are there already."""
-        known = {} if known is None else dict(known)
-        todo = [n for n in numbers if n not in known]
-        self._evaluate(self._steps(todo, ready), [position], [known], ready)
-        return known
+        return self.vectors(numbers, [position], ready, [known or {}])[0]
 
     def vectors(
         self,
@@ -246,7 +242,8 @@ class Body(Addresses):
         """`vector` at several positions, instruction by instruction: long chains of dependent
         instructions then overlap within the window in which a core looks for work."""
         values = [dict(names) for names in known] if known else [{} for _ in positions]
-        self._evaluate(self._steps(numbers, ready), positions, values, ready)
+        todo = [n for n in numbers if n not in values[0]]
+        self._evaluate(self._steps(todo, ready), positions, values, ready)
         return values
 
     def guards(self, numbers: Iterable[int]) -> list[int]:

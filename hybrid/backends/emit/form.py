@@ -109,6 +109,11 @@ class Form(NamedTuple):
     check: bool = False
     pass_number: int = 0
 
+    @property
+    def walks(self) -> list[Walk]:
+        """Those of operands, then of results."""
+        return [operand.walk for operand in (*self.reads, *self.writes)]
+
 
 class Words:
     """Positions in the argument words of a form."""

@@ -172,11 +172,16 @@ class Lanes:
 
     def any(self, truths: str) -> str:
         """i1: whether a lane is true."""
-        if self.width == 1:
-            return truths
+        return truths if self.width == 1 else self._compared_bits("ne", truths, 0)
+
+    def all(self, truths: str) -> str:
+        """i1: whether all lanes are true."""
+        return truths if self.width == 1 else self._compared_bits("eq", truths, -1)
+
+    def _compared_bits(self, condition: str, truths: str, pattern: int) -> str:
         bits = f"i{self.width}"
         word = self.code.op(f"bitcast {self.ty('b1')} {truths} to {bits}")
-        return self.code.op(f"icmp ne {bits} {word}, 0")
+        return self.code.op(f"icmp {condition} {bits} {word}, {pattern}")
 
     def _unlikely(self, scalar_type: ScalarType, operands: Sequence[str]) -> str:
         return operands[0]

@@ -224,9 +224,8 @@ def _streamed(kernel: LoopKernel, form: Form) -> Form:
 def _shortened(form: Form, length: int, rows: int) -> Form:
     """A map of many rows of a few vectors: as many as a turn of the usual loop would have."""
     vectors = max(1, -(-length // WIDTH))
-    walks = [o.walk for o in (*form.reads, *form.writes)]
     numbers = range(len(form.program.instrs))
-    most = max(1, unroll_of(form.program, numbers, Walk.STRIDED in walks))
+    most = max(1, unroll_of(form.program, numbers, Walk.STRIDED in form.walks))
     if rows < 2 or vectors > (1 if any(w.stream for w in form.writes) else most):
         return form
     return form._replace(short=vectors, whole=length % WIDTH == 0)

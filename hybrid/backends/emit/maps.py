@@ -69,14 +69,13 @@ class _Map:
 
     def _all(self, guards: list[int], position: Position, names: dict[int, str]) -> str:
         """i1: whether all guards hold in all lanes that are on."""
-        code, lanes = self.code, self.body.lanes
+        lanes = self.body.lanes
         held = [self.body.value(guard, names) for guard in guards]
         every = reduce(partial(lanes.binary, "and", "b1"), held)
         if position.mask is not None:
             off = lanes.binary("xor", "b1", position.mask, lanes.const("b1", 1))
             every = lanes.binary("or", "b1", every, off)
-        bits = code.op(f"bitcast {lanes.ty('b1')} {every} to i{WIDTH}")
-        return code.op(f"icmp eq i{WIDTH} {bits}, -1")
+        return lanes.all(every)
 
     def _store(
         self,
@@ -112,7 +111,7 @@ class _Map:
         """Elements start..stop of the current row."""
         body, code = self.body, self.code
         numbers = body.prepare(self.outs)
-        walks = [o.walk for o in (*self.form.reads, *self.form.writes)]
+        walks = self.form.walks
         unroll = unroll_of(self.form.program, numbers, Walk.STRIDED in walks)
         if Walk.GATHERED in walks:
             # reads at computed places wait: two vectors' overlap; guards hold for one more often

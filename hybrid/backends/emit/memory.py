@@ -192,14 +192,7 @@ def load_row(
         if position.mask is None:
             loaded = code.op(f"load {vector}, ptr {pointer}, align 1")
         else:
-            loaded = code.call(
-                f"llvm.masked.load.{_suffix(lanes, memory_type)}.p0",
-                vector,
-                f"ptr {pointer}",
-                "i32 1",
-                f"{lanes.ty('b1')} {position.mask}",
-                f"{vector} zeroinitializer",
-            )
+            loaded = _masked_load(lanes, memory_type, pointer, position.mask)
     else:
         pointer = code.at("i8", base, code.mul(position.j, stride))
         if position.mask is None:
@@ -294,14 +287,7 @@ def _load_part(
         return code.op(f"load {vector}, ptr {pointer}, align 1")
     if mask is None:
         mask = "<" + ", ".join(f"i1 {int(k < count)}" for k in range(lanes.width)) + ">"
-    return code.call(
-        f"llvm.masked.load.{_suffix(lanes, memory_type)}.p0",
-        vector,
-        f"ptr {pointer}",
-        "i32 1",
-        f"{lanes.ty('b1')} {mask}",
-        f"{vector} {other or 'zeroinitializer'}",
-    )
+    return _masked_load(lanes, memory_type, pointer, mask, other or "zeroinitializer")
 
 
 def _spread_mask(lanes: Lanes, mask: str, elements: dict[int, int]) -> str:
@@ -375,6 +361,20 @@ def store_row(
         assert position.live is not None
         _strided_tail(lanes, memory_type, pointer, stride, position.live, stored)
     return None
+
+
+def _masked_load(
+    lanes: Lanes, memory_type: str, pointer: str, mask: str, other: str = "zeroinitializer"
+) -> str:
+    vector = lanes.raw(memory_type)
+    return lanes.code.call(
+        f"llvm.masked.load.{_suffix(lanes, memory_type)}.p0",
+        vector,
+        f"ptr {pointer}",
+        "i32 1",
+        f"{lanes.ty('b1')} {mask}",
+        f"{vector} {other}",
+    )
 
 
 def _masked_store(lanes: Lanes, memory_type: str, stored: str, pointer: str, mask: str) -> None:

@@ -160,8 +160,7 @@ class Rows:
         self.form, self.program, self.plan = form, form.program, row_plan(form)
         self.n = self.body.word(self.body.words.n)
         self.empty = self.code.once(f"icmp eq i64 {self.n}, 0")
-        kinds = [o.walk for o in (*form.reads, *form.writes)]
-        self.copied = [k for k, walk in enumerate(kinds) if walk is Walk.COPIED]
+        self.copied = [k for k, walk in enumerate(form.walks) if walk is Walk.COPIED]
         buffers = [self._buffer(k) for k in range(len(row_buffers(form)))]
         self.body.buffers = dict(zip(self.plan.buffers, buffers))
         self.body.copies = dict(zip(self.copied, buffers[len(self.plan.buffers) :]))
@@ -354,10 +353,7 @@ class Rows:
 
     def _light(self, work: PassWork) -> bool:
         """Whether a body is short enough to be written out four times."""
-        walks = [
-            *(o.walk for o in (*self.form.reads, *self.form.writes)),
-            *(walk for _, walk in self.form.affine),
-        ]
+        walks = (*self.form.walks, *(walk for _, walk in self.form.affine))
         several = any(walk.several_axes for walk in walks)
         return cost(self.program, work.numbers) <= _LIGHT and not several
 
@@ -380,10 +376,9 @@ class Rows:
 
     # ---- rows
     def row(self) -> None:
-        reads = len(self.form.reads)
         for operand in self.copied:
-            if operand < reads:
-                self.body.copy_runs(operand, self.form.reads[operand].type)
+            if operand < self.body.nreads:
+                self.body.copy_runs(operand)
         ready: frozenset[int] = frozenset()
         for row_pass in self.plan.passes:
             targets = pass_targets(self.form, row_pass)
@@ -394,9 +389,8 @@ class Rows:
                 self.store_pass(work, "0", self.n)
             ready |= set(work.numbers) & set(self.plan.buffers)
         for operand in self.copied:
-            if operand >= reads:
-                kind = self.form.writes[operand - reads].type
-                self.body.copy_runs(operand, kind, back=True)
+            if operand >= self.body.nreads:
+                self.body.copy_runs(operand)
         self.write_once()
 
     def short_row(self, mask: str) -> None:

@@ -168,7 +168,7 @@ def covering_axis(
     are `tight`, each element is in one."""
     last = quotient(algebra, position, stride)
     for step in range(reach // stride + 1):
-        window, exists, covers = last - step if step else last, None, None
+        window, exists, covers = last - step, None, None
         if not tight:
             exists = (window >= 0) & (window < extent)
         # the last window to begin before an element covers it, unless windows have gaps

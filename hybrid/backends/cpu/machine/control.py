@@ -66,7 +66,6 @@ CTL = {
     "args": 16,
     "items": 24,
     "grain": 32,
-    "chunks": 40,
     "bufs": 48,
     "scratch": 56,
     "done": 64,

@@ -94,13 +94,13 @@ def _drain() -> Fn:
     threads = writer.add(writer.op(f"and i64 {shifted}, {THREAD_MASK}"), 1)
     epoch = writer.op(f"lshr i64 {word}, {EPOCH_SHIFT}")
     first = writer.op(f"urem i64 %me, {threads}")
-    hurried = writer.either(writer.cmp("eq", "%me", 0), writer.cmp("ult", "%me", threads))
+    has_own = writer.cmp("ult", "%me", threads)
     patience = writer.var("i64")
     with writer.each(threads) as turn:
         beside = writer.add(first, turn)
         beyond = writer.op(f"sub i64 {beside}, {threads}")
         owner = writer.pick(writer.cmp("uge", beside, threads), beyond, beside)
-        mine = writer.both(hurried, writer.cmp("eq", turn, 0))
+        mine = writer.both(has_own, writer.cmp("eq", turn, 0))
         at_once = writer.either(mine, writer.cmp("eq", "%me", 0))
         writer.st("i64", writer.pick(at_once, 0, PATIENCE), patience)
         _take_run(writer, (owner, threads, chunks, epoch), patience)
@@ -191,8 +191,6 @@ def _worker() -> Fn:
     control = writer.ld("%w", W_CTL)
     number = writer.op(f"trunc i64 {writer.ld('%w', W_ID, 'i64')} to i32")
     scratch, me = writer.at("%w", W_SCRATCH), writer.add(writer.ld("%w", W_ID, "i64"), 1)
-    last = writer.var("i64")
-    writer.st("i64", 0, last)
     writer.call("i32", "@hy_fp_enter")
     writer.label("loop")
     limit = writer.load_atomic("i32", control, CTL["limit"])
@@ -202,12 +200,11 @@ def _worker() -> Fn:
         writer.go("loop")
         writer.label(writer.fresh())
     word = writer.call("i64", "@hy_drain", f"ptr {control}", f"ptr {scratch}", f"i64 {me}")
-    writer.st("i64", word, last)
     given = f"ptr {control}", f"ptr {control}", f"i64 {word}"
     writer.go_if(writer.call("i1", "@hy_spin", *given), "loop", unlikely=False)
     seen = writer.op(f"zext i32 {writer.load_atomic('i32', control, CTL['seq'])} to i64")
     writer.atomic("xchg", "i32", control, CTL["asleep"], 1)
-    moved = writer.cmp("ne", writer.load_atomic("i64", control), writer.ld(last, 0, "i64"))
+    moved = writer.cmp("ne", writer.load_atomic("i64", control), word)
     writer.go_if(moved, "loop", unlikely=False)
     futex(writer, control, "seq", m.FUTEX_WAIT, seen)
     writer.go("loop")
@@ -259,7 +256,6 @@ def _parallel() -> Fn:
         ("args", "ptr", writer.ld("%step", 8)),
         ("items", "i64", items),
         ("grain", "i64", grain),
-        ("chunks", "i64", chunks),
         ("bufs", "ptr", "%bufs"),
         ("scratch", "i64", writer.ld("%step", 32, "i64")),
         ("own", "i64", "0"),

@@ -16,7 +16,8 @@ from ...emit.form import Form
 from ...emit.lanes import memory_scalar
 from ...emit.loops import Layout
 from ...emit.memory import SIZE
-from ...emit.programs.analysis import running_values, uniform_values
+from ...emit.programs.analysis import uniform_values
+from ...emit.programs.spacing import running_values
 from ...emit.reduce import Pick, Reduction, reductions_of
 from ...emit.rows import RowPass, row_plan
 from ..function import Card
@@ -96,8 +97,7 @@ class PassReductions(NamedTuple):
 
 @lru_cache(4096)
 def pass_reductions(form: Form, row_pass: RowPass) -> PassReductions:
-    uniform = uniform_values(form)
-    running = running_values(form, uniform)
+    uniform, running = uniform_values(form), running_values(form)
     ordered, others, picked = [], [], []
     for reduction in reductions_of(form.program, row_pass.reductions):
         pick = reduction.pick(form.program)

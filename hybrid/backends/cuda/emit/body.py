@@ -16,6 +16,7 @@ from ...emit.code import Code
 from ...emit.form import Form, Walk, Words
 from ...emit.lanes import Lanes, memory_scalar
 from ...emit.memory import Position, load_scalar, store_scalar
+from ...emit.programs.spacing import running_values
 from .access import Span, all_aligned, load_spans, store_spans
 
 __all__ = [
@@ -129,6 +130,7 @@ class ThreadBody(Body):
     def __init__(self, code: Code, form: Form, vector: Iterable[int], narrow: bool) -> None:
         super().__init__(code, form, 1)
         self.narrow, self.wide_operands = narrow, frozenset(vector)
+        self.running = running_values(form)
         self.status = self.words.temp
         divisors = divisor_words(form)
         self.magic = {word: self.status + 2 + k for k, word in enumerate(divisors)}
@@ -187,31 +189,6 @@ class ThreadBody(Body):
         return code.op(f"mul i64 {pair[0]}, {pair[1]}")
 
     # ---- rows
-    def begin_row(self, row: str, outer: int | None = None) -> None:
-        outer = self.form.outer if outer is None else outer
-        coords: list[str] = [""] * outer
-        for axis in range(outer - 1, 0, -1):
-            row, coords[axis] = self.divide_by_word(row, self.words.dim(axis))
-        if outer:
-            coords[0] = row
-        self.base = [
-            self.operand(k)
-            if self.walk(k) is Walk.GATHERED
-            else self.code.at("i8", self.operand(k), self._offset(k, coords))
-            for k in range(self.words.ops)
-        ]
-        self.start = [
-            self._offset(self.words.ops + k, coords) for k in range(len(self.form.affine))
-        ]
-        self.known, self.splats, self.coords = {}, {}, ("", [], "")
-
-    def _offset(self, operand: int, coords: list[str]) -> str:
-        total = "0"
-        for axis, coord in enumerate(coords):
-            stride = self.words.stride(operand, axis)
-            total = self.code.add(total, self.times_word(coord, stride))
-        return total
-
     def row(self) -> Row:
         """Where the body stands."""
         return Row(self.base, self.start, self.known, self.splats)

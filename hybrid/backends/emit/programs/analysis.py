@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ....ir.scalar.program import BITS, POSITIONS, PRIMS, REDUCTIONS, PrimName, Program
+from ....ir.scalar.program import BITS, POSITIONS, PRIMS, REDUCTIONS, Program
 from ..form import Form, Walk
 from .detours import skipped
 
-__all__ = ["cost", "code_size", "exposed_values", "length", "uniform_values", "running_values"]
-
-_ADD_SUB: frozenset[PrimName] = frozenset(("add", "sub"))
+__all__ = ["cost", "code_size", "exposed_values", "length", "uniform_values"]
 
 
 def cost(program: Program, numbers: Iterable[int]) -> int:
@@ -59,19 +57,3 @@ def uniform_values(form: Form) -> list[bool]:
         else:
             uniform.append(all(uniform[a] for a in instr.args))
     return uniform
-
-
-def running_values(form: Form, uniform: list[bool]) -> list[bool]:
-    """Which instructions are i64 values that grow by one per lane: loads there are adjacent."""
-    running: list[bool] = []
-    affine = iter(form.affine)
-    for instr in form.program.instrs:
-        if instr.prim in POSITIONS:
-            running.append(next(affine)[1] in (Walk.ADJACENT, Walk.COUNTED))
-        elif instr.prim in _ADD_SUB and instr.type == "i64":
-            left, right = instr.args
-            either = instr.prim == "add" and uniform[left] and running[right]
-            running.append((running[left] and uniform[right]) or either)
-        else:
-            running.append(False)
-    return running

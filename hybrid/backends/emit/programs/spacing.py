@@ -16,7 +16,7 @@ from ..form import Form, FormKind, Walk
 from ..memory import LaneSteps
 from .analysis import uniform_values
 
-__all__ = ["SpacedLoad", "spaced_loads"]
+__all__ = ["SpacedLoad", "running_values", "spaced_loads"]
 
 WIDEST = 4  # elements from lane to lane
 VECTOR = 16  # rows are walked in vectors of so many lanes, the first at element 0
@@ -141,12 +141,27 @@ def _chain(
 
 
 @lru_cache(4096)
+def _spacings(form: Form) -> _Spacings:
+    return _Spacings(form)
+
+
+def running_values(form: Form) -> list[bool]:
+    """Which instructions are i64 values that grow by one per lane: loads there are adjacent."""
+    made = _spacings(form)
+    grows = [steps is not None and (steps.step, steps.shift) == (1, 0) for steps in made.found]
+    return [
+        grow and instr.type == "i64" and number not in made.narrow
+        for number, (grow, instr) in enumerate(zip(grows, form.program.instrs))
+    ]
+
+
+@lru_cache(4096)
 def spaced_loads(form: Form) -> dict[int, SpacedLoad]:
     """The loads of a form whose places are evenly spaced, by instruction."""
     program, loads = form.program, {}
     if all(instr.prim != "load" for instr in program.instrs):
         return {}
-    spacings = _Spacings(form)
+    spacings = _spacings(form)
     for number, instr in enumerate(program.instrs):
         if instr.prim != "load" or spacings.uniform[number]:
             continue
