@@ -15,7 +15,7 @@ import numpy as np
 
 from ...core.aval import Aval
 from ...core.cache import keep
-from .budget import EFFECTS, FAMILIES, FEW, VERSIONS, Budget
+from .budget import EFFECTS, EXCUSES, FAMILIES, FEW, VERSIONS, Budget
 from .sizes import Sizes
 
 __all__ = ["Family", "Families", "family_of", "go_like", "shape_of"]
@@ -52,18 +52,20 @@ def shape_of(signature: tuple[Any, ...]) -> tuple[Any, ...]:
 
 class Family:
     """`number`: how many families there were before it; `versions`: signatures of it that were
-    recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly;
+    recorded; `distinct`: how many there were at all; `states`: of those recorded, weakly; `vain`:
+    calls in a row whose ops waited for nothing; `disturbed`: calls that others were beside of;
     `refused`: whether some were given up; `follows`: whether recordings of some were refused, so
     that the next ones look at each instruction."""
 
     __slots__ = ("number", "versions", "distinct", "states", "vain", "sizes", "shown") + (
+        "disturbed",
         "refused",
         "follows",
     )
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.versions = self.distinct = self.vain = 0
+        self.versions = self.distinct = self.vain = self.disturbed = 0
         self.states: list[ref[Any]] = []
         self.refused = self.follows = False
         self.sizes = Sizes()
@@ -97,9 +99,20 @@ class Family:
         """Whether ops of a recorded call are to wait for its plan."""
         return self.vain < MAX_VAIN
 
-    def postponed(self, served: bool) -> None:
-        """Such a call was computed by its plan, or for nothing op by op."""
-        self.vain = 0 if served else self.vain + 1
+    def postponed(self, served: bool, disturbed: bool = False) -> None:
+        """Such a call was computed by its plan, or for nothing op by op; `disturbed`: by another
+        thread or a signal handler, which tells nothing of the next one, as long as it is rare."""
+        if not (disturbed and self._forgives()):
+            self.vain = 0 if served else self.vain + 1
+
+    def spoilt(self) -> None:
+        """A recording was disturbed: the first version of that member has not been made."""
+        if self._forgives():
+            self.versions -= 1
+
+    def _forgives(self) -> bool:
+        self.disturbed += 1
+        return self.disturbed <= EXCUSES
 
     def fits(self, signature: tuple[Any, ...], affords: bool) -> bool:
         """Whether a call is to be computed by a plan that was made for many sizes, or may give one

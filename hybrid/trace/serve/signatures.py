@@ -286,6 +286,8 @@ class SignatureState:
         """Note a recording that was disturbed, or that filled a cache (`unkept`); false when that
         was often enough."""
         self.excuses += 1
+        if self.family is not None and not unkept and self.excuses == 1:
+            self.family.spoilt()
         return self.excuses <= (GIVE_UP if unkept else EXCUSES)
 
     def seal(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,7 @@ pytest.importorskip("matplotlib")
 
 from benchmarks import __main__ as bench
 from benchmarks import history
+from benchmarks.history.page import write_page
 from benchmarks.scaling import Kernel, Machine, bound, measure, predict
 from benchmarks.scaling.measure import Point, Scaled
 
@@ -50,6 +52,27 @@ def test_times_bound_scaling_and_history(tmp_path, faked, capsys):
     assert rows[2][:4] == ["add eager", "50.0", None, "torch 60.0"] and rows[2][6:] == [None, None]
     assert text.count("<svg") == 2 and "runs on this machine" in text and "ideal" in text
     assert not any(word in text for word in ("<script", "<img", "<link", "@import", "url(http"))
+
+
+def test_who_was_ahead_is_marked(tmp_path):
+    results = {"toy": {name: {"us": time} for name, time in TIMES.items()}}
+    entry = history.Entry(
+        datetime.now(UTC),
+        history.Commit(),
+        history.machine_facts(),
+        {},
+        3,
+        1.0,
+        False,
+        {"toy": history.figures_of("toy", results["toy"])},
+    )
+    page = tmp_path / "page.html"
+    for spread, mark in (((0.2, 0.3), "ahead"), ((1.2, 1.3), "behind"), ((0.9, 1.1), None)):
+        write_page(page, entry, results, {"toy": {"jax": spread}}, {}, [])
+        text = page.read_text()
+        body = ElementTree.fromstring(text[text.index("<body>") : text.index("</html>")])
+        cells = [cell.get("class") for cell in list(body.iter("tr"))[1]]
+        assert cells == [None] * 4 + [mark] + [None] * 3
 
 
 def test_no_page_where_none_is_wanted(tmp_path, faked):

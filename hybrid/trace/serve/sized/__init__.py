@@ -86,7 +86,7 @@ def filled_call(
                     raise
                 made = error
         assert state.family is not None
-        state.family.postponed(isinstance(made, ReplayPlan))
+        state.family.postponed(isinstance(made, ReplayPlan), not undisturbed)
         return result, made, postponed
     except BaseException:
         end_collecting(postponed)

@@ -7,11 +7,11 @@ import pytest
 
 from hybrid.backends.cpu.gemm import Target, element_of, generate
 from hybrid.backends.cpu.gemm.factors import BLOCK
-from hybrid.backends.cpu.gemm.geometry import Geometry, choose
+from hybrid.backends.cpu.gemm.geometry import Geometry, choose, with_batch_in_columns
 from hybrid.backends.cpu.machine import host
 from hybrid.backends.cpu.machine.core import Core, usable
 from hybrid.backends.cpu.machine.host import Cache
-from hybrid.backends.plan import GemmKernel
+from hybrid.backends.plan import Dims, GemmKernel
 from hybrid.backends.product import kernel_of
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
@@ -66,6 +66,28 @@ def test_lines_of_large_results_are_asked_for(target):
     for size, depth, wanted in ((1024, 64, True), (96, 64, False), (96, 4096, True)):
         text = generate(kernel_for(size, depth, size), 3, target)[0].text
         assert ("llvm.prefetch" in text) == wanted, (size, depth)
+
+
+@pytest.mark.parametrize("target", [GOLDEN_COVE, ZEN_3], ids=["golden cove", "zen 3"])
+def test_threads_cut_by_rows_first(target):
+    """Each keeps the rows of what flows; of a weight's gradient the larger factor is cut."""
+    two = target._replace(threads=2)
+    for m, k, n in ((16, 512, 128), (16, 128, 512), (64, 128, 128)):
+        made = chosen(two, m, k, n)
+        assert (made.items_n if made.swapped else made.items_m) >= 2, (m, k, n)
+    wide = chosen(two, 512, 512, 64, (True, False))
+    assert (wide.items_n if wide.swapped else wide.items_m) >= 2
+
+
+def test_results_in_short_runs_cost_more():
+    """Their vectors span two runs, so they are stored lane by lane."""
+    joined = with_batch_in_columns(kernel_for(64, 256, 49)._replace(batch=16))
+    assert joined is not None
+    (out,) = joined.outs
+    runs = joined._replace(outs=(out._replace(cols=Dims((16, 49), (64 * 49, 1))),))
+    line = joined._replace(outs=(out._replace(cols=Dims((16 * 49,), (1,))),))
+    costs = [choose(kernel, element_of(line.acc), GOLDEN_COVE).cost for kernel in (runs, line)]
+    assert costs[0] > costs[1] * 1.02
 
 
 @pytest.mark.parametrize("target", [GOLDEN_COVE, ZEN_3], ids=["golden cove", "zen 3"])
