@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -73,6 +74,13 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         )
 
     return same
+
+
+@pytest.fixture(autouse=True, scope="module")
+def old_heap() -> None:
+    """Collections visit what the tests of one file made, not all that is left of those before."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ __all__ = [
     "AttendOp",
     "ScatterOp",
     "HostOp",
+    "TapeOp",
     "Kind",
     "Fact",
     "Said",
@@ -46,7 +47,7 @@ __all__ = [
     "in_words",
 ]
 
-Kind = Literal["map", "row", "view", "place", "contract", "attend", "scatter", "host"]
+Kind = Literal["map", "row", "view", "place", "contract", "attend", "scatter", "host", "tape"]
 Result = Literal["same", "bool", "float", "int"]
 Fact = Literal[
     "commutative",  # map: the two inputs may be exchanged
@@ -266,6 +267,15 @@ class HostOp(Op):
     _: KW_ONLY
     body: Body
     algorithm: Callable[..., Algorithm] | None = None
+
+
+@final
+@dataclass(eq=False, repr=False, slots=True)
+class TapeOp(Op):
+    """What stands on the tape for the work of several records, and says their gradient (see
+    `stands_for` in door/bind.py).  It never runs, so it is not registered, and in no graph."""
+
+    kind: Kind = field(default="tape", init=False)
 
 
 def algorithm_of(op: Op, params: dict[str, Any]) -> Algorithm | None:

@@ -60,8 +60,8 @@ from .foreign import (
     stored,
     tell_widened,
 )
-from .pending import COLLECTING, Pending, shared, value_of
-from .resolved import FAST, TABLE_LIMIT, TABLES, Resolved, has_zero, resolved_for
+from .pending import COLLECTING, value_of
+from .resolved import FAST, TABLE_LIMIT, TABLES, Resolved, has_zero, put_on_tape, resolved_for
 
 __all__ = [
     "bind",
@@ -100,6 +100,7 @@ __all__ = [
     "convert",
     "converter",
     "view_again",
+    "stands_for",
 ]
 
 _new: Any = object.__new__
@@ -364,7 +365,7 @@ def run(resolved: Resolved, tensors: tuple[Any, ...], link: bool = True) -> Any:
         for tensor in tensors:
             if tensor._node is not None:
                 if LOCAL.grad:
-                    _record_tape(resolved, tensors, results, mode)
+                    put_on_tape(resolved, tensors, results, mode)
                 break
     if resolved.view and link:
         link_view(results[0], tensors[0], resolved.op.name, (resolved.op, resolved.key))
@@ -396,43 +397,21 @@ def _among_pending(resolved: Resolved, tensors: tuple[Any, ...], link: bool) -> 
     if resolved.differentiable and LOCAL.grad:
         for tensor in tensors:
             if tensor._node is not None:
-                _record_tape(resolved, tensors, results, mode)
+                put_on_tape(resolved, tensors, results, mode)
                 break
     if resolved.view and link:
         link_view(results[0], tensors[0], resolved.op.name, (resolved.op, resolved.key))
     return returned
 
 
-def _snapshot(tensor: Any, mode: Any) -> Any:
-    """What the tape saves of a tensor:
-    its value, or while a mode watches a handle that the mode knows."""
-    if mode is None or mode.defers:
-        value = tensor._v
-        if mode is not None and type(value) is Pending and value.segment is mode.segment:
-            return value
-        return shared(value)
-    copied = new_handle(tensor._v, tensor._a)
-    mode.on_alias(copied, tensor)
-    return copied
-
-
-def _record_tape(
-    resolved: Resolved, tensors: tuple[Any, ...], results: tuple[Any, ...], mode: Any
-) -> None:
-    """Tape node: (Resolved, parent nodes, saved inputs, saved outputs); several outputs share it
-    through (index, node) pairs."""
-    node = (
-        resolved,
-        tuple([t._node for t in tensors]),
-        tuple([_snapshot(t, mode) if k else None for t, k in zip(tensors, resolved.keep_in)]),
-        tuple([_snapshot(t, mode) for t in results]) if resolved.keep_out else None,
-    )
-    if len(results) == 1:
-        results[0]._node = node
-        return
-    for index, tensor in enumerate(results):
-        if dt.is_inexact(tensor._a.dtype):
-            tensor._node = (index, node)
+def stands_for(op: Op, result: Any, *tensors: Any, **params: Any) -> Any:
+    """A fresh result that other records made of these tensors, with the gradient that `op`, a
+    record of kind tape, says: one for all of them may be much cheaper than theirs."""
+    if result._node is not None and LOCAL.grad:
+        ordered = tuple([(name, params[name]) for name in op.params])
+        resolved = resolved_for(op, tuple([t._a for t in tensors]), ordered)
+        put_on_tape(resolved, tensors, (result,), LOCAL.mode)
+    return result
 
 
 def bind(op: Op, *inputs: Any, **params: Any) -> Any:

@@ -12,16 +12,19 @@ from typing import Any
 from ...core import dtypes as dt
 from ...core.aval import HOST, Aval
 from ...core.cache import NATIVE
-from ...core.errors import DeviceError
+from ...core.errors import DeviceError, HybridError
 from ...core.floating import plainly
 from ...core.precision import MATMUL
 from ..graph.graph import param_key
 from ..op import NO_GRAD, Op
+from ..tensor import new_handle
 from .context import LOCAL, backend_of
+from .pending import Pending, shared
 
 __all__ = [
     "Resolved",
     "resolved_for",
+    "put_on_tape",
     "has_zero",
     "MAKING",
     "Signatures",
@@ -85,7 +88,9 @@ class Resolved:
         self.out = self.outs[0]
         device = inputs[0].device if inputs else params.get("device", HOST)
         mode = LOCAL.mode
-        if mode is not None and mode.late and device is HOST:
+        if op.kind == "tape":
+            self.kernel = _never
+        elif mode is not None and mode.late and device is HOST:
             self.kernel = _made_late(self, MATMUL.fast)
             mode.on_late(op.kind)
         else:
@@ -98,6 +103,11 @@ class Resolved:
         self.differentiable = op.vjp is not NO_GRAD and any(
             dt.is_inexact(a.dtype) for a in self.outs
         )
+
+
+def _never(*values: Any) -> Any:
+    """In place of the kernel of a record that stands on the tape."""
+    raise HybridError("a record of kind 'tape' does not run")
 
 
 def _made_late(resolved: Resolved, fast: bool) -> Any:
@@ -115,6 +125,38 @@ def _made_late(resolved: Resolved, fast: bool) -> Any:
         return made(*values)
 
     return kernel
+
+
+def _snapshot(tensor: Any, mode: Any) -> Any:
+    """What the tape saves of a tensor:
+    its value, or while a mode watches a handle that the mode knows."""
+    if mode is None or mode.defers:
+        value = tensor._v
+        if mode is not None and type(value) is Pending and value.segment is mode.segment:
+            return value
+        return shared(value)
+    copied = new_handle(tensor._v, tensor._a)
+    mode.on_alias(copied, tensor)
+    return copied
+
+
+def put_on_tape(
+    resolved: Resolved, tensors: tuple[Any, ...], results: tuple[Any, ...], mode: Any
+) -> None:
+    """Tape node: (Resolved, parent nodes, saved inputs, saved outputs); several outputs share it
+    through (index, node) pairs."""
+    node = (
+        resolved,
+        tuple([t._node for t in tensors]),
+        tuple([_snapshot(t, mode) if k else None for t, k in zip(tensors, resolved.keep_in)]),
+        tuple([_snapshot(t, mode) for t in results]) if resolved.keep_out else None,
+    )
+    if len(results) == 1:
+        results[0]._node = node
+        return
+    for index, tensor in enumerate(results):
+        if dt.is_inexact(tensor._a.dtype):
+            tensor._node = (index, node)
 
 
 TABLES: dict[Op, dict[Any, Resolved]] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...ir.door.bind import bind
 from ...ir.op import extend
-from ..axes.slices import EMBED, SLICE
+from ..axes.slices import EMBED, EMBEDS, SLICE
 from ..axes.views import BROADCAST, PERMUTE, RESHAPE
 from ..axes.windows import DIAGONAL, EMBED_DIAGONAL, UNFOLD
 from ..build.join import SLICE_SET
@@ -51,6 +51,21 @@ def _embed(
     return bind(EMBED, inputs[0], **box, drop=_further(drop))
 
 
+def _embeds(
+    inputs: Inputs,
+    flags: Flags,
+    size: int,
+    shape: Ints,
+    begins: Sequence[Ints],
+    steps: Sequence[Ints],
+) -> Tensor:
+    boxes = {
+        "begins": tuple([(0, *begin) for begin in begins]),
+        "steps": tuple([(1, *step) for step in steps]),
+    }
+    return bind(EMBEDS, *every(inputs, flags, size), shape=(size, *shape), **boxes)
+
+
 def _slice_set(
     inputs: Inputs, flags: Flags, size: int, begin: Ints, step: Ints, drop: Ints
 ) -> Tensor:
@@ -63,6 +78,7 @@ extend(PERMUTE, batch=_permute)
 extend(BROADCAST, batch=_broadcast)
 extend(SLICE, batch=_slice)
 extend(EMBED, batch=_embed)
+extend(EMBEDS, batch=_embeds)
 extend(SLICE_SET, batch=_slice_set)
 for _op in (UNFOLD, DIAGONAL, EMBED_DIAGONAL):
     extend(_op, batch=over_last_axes(_op))

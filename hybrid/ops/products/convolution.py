@@ -14,10 +14,10 @@ import numpy as np
 
 from ...core.errors import ShapeError
 from ...ir import contract as layouts
-from ...ir.door.bind import as_tensor, bind, operands
-from ...ir.op import ContractOp, register
+from ...ir.door.bind import as_tensor, bind, operands, stands_for
+from ...ir.op import ContractOp, TapeOp, register
 from ..axes.reduce import sum as sum_
-from ..axes.slices import embed
+from ..axes.slices import embed, slice_
 from ..axes.views import expand_dims, reshape, swapaxes
 from ..base.common import draw, inferred, pair, wide
 from ..base.surface import public
@@ -114,7 +114,56 @@ def _images_grad(
     def convolve(images: Tensor, taps: Tensor, apart: Pair) -> Tensor:
         return bind(CONV2D, images, taps, **_whole((1, 1), apart, groups))
 
-    return images_of(convolve, grad, _swap_channels(weight, groups), box, stride, dilation)
+    images = images_of(convolve, grad, _swap_channels(weight, groups), box, stride, dilation)
+    params = {"stride": stride, "dilation": dilation, "groups": groups, "box": box}
+    return stands_for(IMAGES_GRAD, images, grad, weight, **params)
+
+
+def _images_vjp(
+    outer: Tensor,
+    out: Tensor,
+    grad: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    dilation: Pair,
+    groups: int,
+    box: Box,
+) -> tuple[Any, Any]:
+    """Both from the images that `outer` fills within the box, and zeros around it."""
+    images, border = _around(outer, grad.shape[2:], weight.shape[2:], (stride, dilation), box)
+    params = {"stride": stride, "dilation": dilation, "groups": groups}
+    return (
+        lambda: bind(CONV2D, images, weight, **params, border=border),
+        lambda: bind(CONV_WEIGHT, grad, images, kernel=weight.shape[2:], **params),
+    )
+
+
+def _around(
+    outer: Tensor, count: Ints, kernel: Ints, steps: tuple[Pair, Pair], box: Box
+) -> tuple[Tensor, layouts.Border]:
+    """Padded images of which a convolution gives `count` outputs, and their border: zeros but for
+    the part of the box that it reads."""
+    stride, dilation = steps
+    whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(count, stride, dilation, kernel)]
+    inside = [max(min(size, n - low), 0) for size, n, low in zip(box.size, whole, box.low)]
+    sizes = (*outer.shape[:2], *inside)
+    if sizes != outer.shape:
+        outer = slice_(outer, (0, 0, *box.begin), sizes)
+    top, left = map(min, box.low, whole)
+    border = (top, left, whole[0] - top - inside[0], whole[1] - left - inside[1])
+    return _padded(outer, border), border
+
+
+IMAGES_GRAD = TapeOp(
+    "conv2d_images_grad",
+    2,
+    lambda grad, weight, groups, box, **_: (
+        grad.with_((grad.shape[0], weight.shape[1] * groups, *box.shape)),
+    ),
+    vjp=_images_vjp,
+    params=("stride", "dilation", "groups", "box"),
+    doc="Gradient of conv2d's padded images within a box, from that of its output and the weight.",
+)
 
 
 def _whole(stride: Pair, dilation: Pair, groups: int) -> dict[str, Any]:

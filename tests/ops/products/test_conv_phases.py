@@ -96,6 +96,89 @@ def test_transposed(case, extra):
     np.testing.assert_allclose(got.numpy(), want[(..., *inner)], rtol=1e-12, atol=1e-12)
 
 
+@settings(deadline=None)
+@given(CASES, st.tuples(st.integers(0, 3), st.integers(0, 3)))
+def test_gradients_of_transposed(case, extra):
+    """<gradient, change> is <cotangent, change of the result>, for images and weights, and for what
+    the gradients themselves depend on."""
+    size, kernel, stride, dilation, padding, groups = case
+    extra = tuple(min(e, max(s, d) - 1) for e, s, d in zip(extra, stride, dilation))
+    rng = np.random.default_rng(2)
+
+    def noise(*shape):
+        return hybrid.tensor(rng.standard_normal(shape), dtype="float64")
+
+    x, change_x = noise(1, 2 * groups, *size), noise(1, 2 * groups, *size)
+    weight, change_w = noise(2 * groups, 1, *kernel), noise(2 * groups, 1, *kernel)
+
+    def transposed(x, weight):
+        return F.conv_transpose2d(x, weight, None, stride, padding, extra, groups, dilation)
+
+    try:
+        y, pull = hybrid.vjp(transposed, x, weight)
+    except hybrid.ShapeError:
+        return
+    cotangent, other = noise(*y.shape), noise(*y.shape)
+    of_x, of_w = pull(cotangent)
+    moved_x = (transposed(change_x, weight) * cotangent).sum().item()
+    moved_w = (transposed(x, change_w) * cotangent).sum().item()
+    assert abs((of_x * change_x).sum().item() - moved_x) <= 1e-9 * (1 + abs(moved_x))
+    assert abs((of_w * change_w).sum().item() - moved_w) <= 1e-9 * (1 + abs(moved_w))
+    # second derivatives: the gradient of the images is linear in the cotangent and in the weight
+    _, again = hybrid.vjp(lambda c, w: hybrid.vjp(transposed, x, w)[1](c)[0], cotangent, weight)
+    of_c, of_w = again(change_x)
+    moved = (hybrid.vjp(transposed, x, weight)[1](other)[0] * change_x).sum().item()
+    assert abs((of_c * other).sum().item() - moved) <= 1e-9 * (1 + abs(moved))
+    moved = (hybrid.vjp(transposed, x, change_w)[1](cotangent)[0] * change_x).sum().item()
+    assert abs((of_w * change_w).sum().item() - moved) <= 1e-9 * (1 + abs(moved))
+
+
+def test_gradients_of_transposed_are_one_convolution_each():
+    """Not one for each phase; traced bits are the eager ones, whatever part is traced."""
+    rng = np.random.default_rng(3)
+    x = hybrid.tensor(rng.standard_normal((2, 8, 6, 6)), dtype="float32")
+    weight = hybrid.tensor(rng.standard_normal((8, 20, 4, 4)), dtype="float32")
+
+    def loss(x, weight):
+        return (F.conv_transpose2d(x, weight, stride=2, padding=1) ** 2).sum()
+
+    gradients = hybrid.grad(loss, (0, 1))
+    traced, forward = hybrid.function(gradients), hybrid.function(loss)
+    for _ in range(3):
+        results = traced(x, weight), hybrid.grad(forward, (0, 1))(x, weight)
+    for result in results:
+        for mine, theirs in zip(gradients(x, weight), result):
+            assert mine.numpy().tobytes() == theirs.numpy().tobytes()
+    text = str(hybrid.profile(traced, x, weight))
+    assert text.count(" product  ") == 6, text  # four phases, and a gradient of each
+
+
+def test_gradients_of_transposed_for_all_rows():
+    """vmap of a gradient, gradient of a vmap, tangents."""
+    rng = np.random.default_rng(4)
+    x = hybrid.tensor(rng.standard_normal((3, 1, 2, 5, 4)), dtype="float64")
+    weight = hybrid.tensor(rng.standard_normal((2, 3, 3, 2)), dtype="float64")
+
+    def loss(x, weight):
+        return (F.conv_transpose2d(x, weight, stride=(2, 3), padding=1) ** 2).sum()
+
+    want = [hybrid.grad(loss, (0, 1))(row, weight) for row in x]
+    of_x, of_w = hybrid.vmap(hybrid.grad(loss, (0, 1)), in_axes=(0, None))(x, weight)
+    for row, (left, right) in enumerate(want):
+        np.testing.assert_allclose(of_x[row].numpy(), left.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(of_w[row].numpy(), right.numpy(), rtol=1e-12)
+
+    def total(x):
+        return hybrid.vmap(lambda row: loss(row, weight))(x).sum()
+
+    np.testing.assert_allclose(
+        hybrid.grad(total)(x).numpy(), np.stack([left.numpy() for left, _ in want]), rtol=1e-12
+    )
+    change = hybrid.tensor(rng.standard_normal(x[0].shape), dtype="float64")
+    _, moved = hybrid.jvp(lambda row: loss(row, weight), (x[0],), (change,))
+    np.testing.assert_allclose(moved.item(), (want[0][0] * change).sum().item(), rtol=1e-9)
+
+
 def test_a_stride_multiplies_no_zeros():
     """Taps meet only gradients: an infinite one makes infinities in its phase and no NaN."""
     weight = np.ones((1, 1, 2, 2), np.float32)

@@ -18,10 +18,11 @@ from ...generated import Generated, SlotRef, Template
 from ...plan import GemmKernel
 from .combine import COMBINE_VECTORS, Sums, combine
 from .dots import dot_shape, write_dots
-from .driver import write_product
+from .driver import packed_bytes, write_packing, write_product
 from .epilogue import finish_of
 from .finish import finish_functions
 from .geometry import Geometry, Target, choose, host_target, with_batch_in_columns
+from .levels import Product
 from .micro import ELEMENTS, PackedElement, micro_kernel
 from .pack import TRANSPOSE, transpose_function
 from .words import GemmWords
@@ -102,10 +103,14 @@ def _combined(
 def _product(kernel: GemmKernel, geometry: Geometry, element: PackedElement) -> list[Template]:
     words = GemmWords()
     columns = geometry.b.lines.length if geometry.b_mode == "segmented" else geometry.n
-    finish = finish_of(kernel, geometry.swapped, geometry.tile_vectors, element, columns % 16 == 0)
+    group = 0 if geometry.patch is None else geometry.patch.group
+    finish = finish_of(
+        kernel, geometry.swapped, geometry.tile_vectors, element, columns % 16 == 0, group
+    )
     product = write_product(kernel, geometry, element, finish, words)
     functions = [(ABI, product.code), *map(micro_kernel, product.variants)]
-    if geometry.b_mode == "trans" or (finish.transposed and not product.scheme.direct):
+    packs = geometry.b_mode == "trans" and not geometry.ahead
+    if packs or (finish.transposed and not product.scheme.direct):
         functions.append((TRANSPOSE, transpose_function(element)))
     if not product.scheme.direct:
         functions += finish_functions(finish, words)
@@ -116,7 +121,22 @@ def _product(kernel: GemmKernel, geometry: Geometry, element: PackedElement) -> 
     first = Template(function, words.finish())
     if geometry.split:
         return _combined(kernel, first, geometry.swapped, geometry.blocks, element)
+    if geometry.ahead:
+        temp = packed_bytes(geometry, product.scheme)
+        return [_packing(product, temp), first._replace(function=function._replace(temp=temp))]
     return [first]
+
+
+def _packing(product: Product, temp: int) -> Template:
+    """The kernel that packs b into the workspace before the items of a product begin."""
+    words, geometry, element = GemmWords(), product.geometry, product.element
+    functions = [(ABI, write_packing(product, words))]
+    if geometry.b_mode == "trans":
+        functions.append((TRANSPOSE, transpose_function(element)))
+    text, symbol = module(functions, "gemm_pack")
+    items = 0 if geometry.items == 0 else geometry.blocks * geometry.column_panels
+    grain = _grain(1.0 * geometry.b.lines.size * geometry.b.k.size, items)
+    return Template(Generated(text, symbol, (), items, grain, 64, temp), words.finish())
 
 
 def _dots(kernel: GemmKernel, element: PackedElement, target: Target) -> list[Template]:

@@ -16,16 +16,16 @@ from ....core.extents import is_extent
 from ...emit.code import Code
 from ...plan import GemmKernel
 from .epilogue import Finish
-from .factors import BLOCK
+from .factors import BLOCK, Patch
 from .finish import FinishedLines, call_fetch, call_finish, prepare, result_start, result_stride
 from .geometry import Geometry
-from .levels import Block, Item, Panel, Product, row_of, scheme_of
+from .levels import Block, Item, Panel, Product, Scheme, row_of, scheme_of
 from .micro import Micro, PackedElement, describe
-from .pack import IndexWalk, divide, each
-from .panels import columns_of, pack_a, pack_b
+from .pack import IndexWalk, divide, each, offset_of
+from .panels import columns_of, offsets_of_a, pack_a, pack_b
 from .words import GemmWords, Loader
 
-__all__ = ["write_product"]
+__all__ = ["packed_bytes", "write_packing", "write_product"]
 
 
 def write_product(
@@ -33,7 +33,8 @@ def write_product(
 ) -> Product:
     """Write the function of a product; the record tells what else it needs."""
     scheme, code = scheme_of(kernel, geometry, element, finish), Code()
-    buffer = code.alloca(f"[16 x {element.vector}]") if geometry.b_mode == "trans" else ""
+    own = geometry.b_mode == "trans" and not geometry.ahead
+    buffer = code.alloca(f"[16 x {element.vector}]") if own else ""
     product = Product(
         kernel=kernel,
         geometry=geometry,
@@ -49,6 +50,37 @@ def write_product(
     each(code, "%begin", "%end", "1", partial(_write_item, product))
     code.do("ret i64 0")
     return product
+
+
+# ---- packing ahead
+def packed_bytes(geometry: Geometry, scheme: Scheme) -> int:
+    """Workspace of a b that is packed ahead: [block][column panel]."""
+    return geometry.blocks * geometry.column_panels * scheme.b_panel
+
+
+def write_packing(product: Product, words: GemmWords) -> Code:
+    """The function that packs b for all items of a product; its items are panels of a block."""
+    code, geometry, element = Code(), product.geometry, product.element
+    buffer = code.alloca(f"[16 x {element.vector}]") if geometry.b_mode == "trans" else ""
+    loader = Loader(code, words)
+    own = product._replace(loader=loader, block_buffer=buffer)
+    start, nothing = loader.workspace(), IndexWalk(None, "0", "0")
+    b, size = loader.factor("b", geometry.b, "0"), geometry.b.storage.size
+    walks = loader.walk("b.lines", geometry.b.lines, size), loader.walk("b.k", geometry.b.k, size)
+
+    def panel(number: str) -> None:
+        index, column = divide(code, number, own.word("col_panels", geometry.column_panels))
+        first = code.mul(index, str(BLOCK))
+        left = code.op(f"sub i64 {own.word('k', product.kernel.k)}, {first}")
+        block = Block(first, code.smin(left, str(BLOCK)), "", "", "", nothing, nothing, *walks)
+        packed = code.at("i8", start, code.mul(number, str(product.scheme.b_panel)))
+        after = code.op(f"add i64 {column}, 1")
+        item = Item("0", "0", "0", column, after, "", b, "", packed, "", "", "")
+        pack_b(own, item, block, column)
+
+    each(code, "%begin", "%end", "1", panel)
+    code.do("ret i64 0")
+    return code
 
 
 # ---- items
@@ -122,12 +154,21 @@ def _write_block(product: Product, item: Item, stop: str, index: str) -> None:
     those with all their rows, then those with one row less."""
     code, geometry = product.code, product.geometry
     block = _block_of(product, item, stop, index)
-    if product.scheme.b_packed:
+    if product.scheme.b_packed and not geometry.ahead:
         columns = partial(pack_b, product, item, block)
         each(code, item.first_column, item.last_column, "1", columns)
 
+    if geometry.patch is not None:
+        offsets_of_a(product, item, block)
+        patch = partial(_write_patch, product, item, block, geometry.patch)
+        each(code, item.first_panel, item.last_panel, "1", patch)
+        return
+
+    def one(rows: int, number: str) -> None:
+        _write_rows(product, item, block, _panel_of(product, item, block, rows, number))
+
     def panels(first: str, last: str, rows: int) -> None:
-        each(code, first, last, "1", partial(_write_rows, product, item, block, rows))
+        each(code, first, last, "1", partial(one, rows))
 
     known = not is_extent(geometry.full_rows) and geometry.full_rows == geometry.row_panels
     if known or geometry.rows == 1:  # a panel has a row at least
@@ -172,13 +213,36 @@ def _workspace_start(product: Product, item: Item, index: str) -> str:
 
 
 # ---- row panels
-def _write_rows(product: Product, item: Item, block: Block, rows: int, number: str) -> None:
+def _write_patch(product: Product, item: Item, block: Block, patch: Patch, number: str) -> None:
+    """A row panel that is read where it lies: the first ones of a group are higher."""
+    code = product.code
+    group, inside = divide(code, number, str(patch.panels))
+    over = code.call("llvm.smax.i64", "i64", f"i64 {code.add(inside, str(-patch.full))}", "i64 0")
+    units = code.op(f"sub i64 {code.mul(inside, str(patch.units))}, {over}")
+    row = code.add(code.mul(group, str(patch.group)), code.mul(units, str(patch.unit)))
+    start = offset_of(code, product.loader.walk("a.groups", patch.groups, 0), group)
+    distance = code.add(start, code.mul(units, str(patch.step)))
+    pointer = code.at("i8", item.a, distance)
+    local = code.op(f"sub i64 {number}, {item.first_panel}")
+
+    def rows(count: int) -> None:
+        panel = Panel(local, row, count, pointer, "0", item.a_packed)
+        _write_rows(product, item, block, panel)
+
+    if patch.full == patch.panels:
+        rows(patch.units * patch.unit)
+        return
+    higher = code.op(f"icmp slt i64 {inside}, {patch.full}")
+    code.when(higher, lambda: rows(patch.units * patch.unit))
+    code.when(code.op(f"xor i1 {higher}, true"), lambda: rows((patch.units - 1) * patch.unit))
+
+
+def _write_rows(product: Product, item: Item, block: Block, panel: Panel) -> None:
     """All micro tiles of one row panel; the last column panel has a micro-kernel of its own where
     it is narrower or ends in a partial vector."""
     code, geometry = product.code, product.geometry
-    panel = _panel_of(product, item, block, rows, number)
-    full = _micro_of(product, rows, geometry.tile_vectors, False)
-    tail = _micro_of(product, rows, geometry.tail_vectors, True)
+    full = _micro_of(product, panel.rows, geometry.tile_vectors, False)
+    tail = _micro_of(product, panel.rows, geometry.tail_vectors, True)
 
     def tiles(first: str, last: str) -> None:
         each(code, first, last, "1", partial(_write_tile, product, item, block, panel, full))
@@ -229,6 +293,7 @@ def _micro_of(product: Product, rows: int, vectors: int, tail: bool) -> Micro:
         adds=scheme.adds,
         depth_step=scheme.a_depth,
         column_step=scheme.width * element.size if scheme.b_packed else None,
+        offsets=() if geometry.patch is None else geometry.patch.offsets(rows),
         prefetch=_prefetched(product),
     )
 
@@ -293,11 +358,12 @@ def _write_tile(
         described = code.at("i8", item.descriptors, code.mul(local, str(scheme.description)))
     first, remaining = columns_of(product, number)
     target, line_step = _target_of(product, item, block, panel, (first, local))
-    columns = _columns_of_b(product, item, block, (first, local), described)
+    columns = _columns_of_b(product, item, block, (first, local, number), described)
     lanes = "16"
     if micro.read_mask or micro.write_mask:
         lanes = code.op(f"sub i64 {remaining}, {16 * (micro.vectors - 1)}")
     rows = FinishedLines(item.batch, panel.first, str(panel.rows), described, micro.vectors)
+    along = f"{'ptr' if micro.offsets else 'i64'} {panel.depth_step}"
 
     def at_last_block(write: Callable[[], None]) -> None:
         if scheme.several:
@@ -309,7 +375,7 @@ def _write_tile(
         at_last_block(lambda: call_fetch(finish, code, rows))
     code.do(
         f"call void {_variant(product, micro)}(ptr {panel.pointer}, i64 {panel.row_step}, "
-        f"i64 {panel.depth_step}, ptr {columns}, {_depth_of_b(product, block)}, "
+        f"{along}, ptr {columns}, {_depth_of_b(product, block)}, "
         f"i64 {block.length}, i64 {lanes}, ptr {target}, i64 {line_step}, "
         f"i1 {block.more}, ptr {target}, i64 {line_step})"
     )
@@ -318,13 +384,19 @@ def _write_tile(
 
 
 def _columns_of_b(
-    product: Product, item: Item, block: Block, place: tuple[str, str], described: str
+    product: Product, item: Item, block: Block, place: tuple[str, str, str], described: str
 ) -> str:
     """Pointer to the columns of a tile: where they are packed, where they lie, or what says where
-    their vectors lie.  `place`: the first column, and the number of its panel in the item."""
+    their vectors lie.  `place`: the first column, and the numbers of its panel in the item and
+    among all."""
     code, scheme, itemsize = product.code, product.scheme, product.element.size
     if scheme.segmented:
         return described
+    if product.geometry.ahead:
+        panels = product.word("col_panels", product.geometry.column_panels)
+        before = code.mul(code.op(f"udiv i64 {block.start}, {BLOCK}"), panels)
+        number = code.mul(code.add(before, place[2]), str(scheme.b_panel))
+        return code.at("i8", product.loader.workspace(), number)
     if scheme.b_packed:
         return code.at("i8", item.b_packed, code.mul(place[1], str(scheme.b_panel)))
     pointer = code.at("i8", item.b, code.mul(place[0], str(itemsize)))

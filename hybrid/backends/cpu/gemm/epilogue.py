@@ -29,6 +29,7 @@ class EpilogueOperand(NamedTuple):
     batch: Runs
     lines: Runs
     columns: Runs
+    together: bool  # lines of one tile lie in one run
 
     @property
     def uniform(self) -> bool:
@@ -62,25 +63,30 @@ class Finish(NamedTuple):
 
 
 def finish_of(
-    kernel: GemmKernel, swapped: bool, vectors: int, element: PackedElement, whole: bool = False
+    kernel: GemmKernel,
+    swapped: bool,
+    vectors: int,
+    element: PackedElement,
+    whole: bool = False,
+    group: int = 0,
 ) -> Finish:
     """The finish of a product.  `swapped`: lines of the tile are columns of the result.  `whole`:
-    the driver gives vectors of 16 columns, or of none."""
+    the driver gives vectors of 16 columns, or of none.  `group`: no tile has lines on both sides of
+    a multiple of it."""
     program = epilogue_of(kernel, element.name)
     types = [element.name] * len(kernel.outs)
     if program is not None:
         types = [program.instrs[number].type for number in program.outs]
+    way = (swapped, group)
     outs = tuple(
-        [
-            _stream(f"out{i}", type, out, swapped)
-            for i, (type, out) in enumerate(zip(types, kernel.outs))
-        ]
+        [_stream(f"out{i}", t, out, way) for i, (t, out) in enumerate(zip(types, kernel.outs))]
     )
-    reads = tuple([_read(kernel, program, i, swapped) for i in range(len(kernel.reads))])
+    reads = tuple([_read(kernel, program, i, way) for i in range(len(kernel.reads))])
     first = outs[0]
     adjacent = _adjacent(first.columns, first.size)
-    transposed = not adjacent and first.lines.size > 1 and _adjacent(first.lines, first.size)
+    transposed = not adjacent and first.lines.size > 1 and _along(first)
     uniform = _uniform(program, reads)
+    fetched = [r for r in reads if (_along(r) if transposed else _adjacent(r.columns, r.size))]
     return Finish(
         element=element,
         vectors=vectors,
@@ -93,13 +99,7 @@ def finish_of(
         storable=program is None and adjacent and first.lines.uniform and len(outs) == 1,
         uniform=uniform,
         passed=_passed(program, uniform),
-        fetched=tuple(
-            [
-                read
-                for read in reads
-                if _adjacent(read.lines if transposed else read.columns, read.size)
-            ]
-        ),
+        fetched=tuple(fetched),
     )
 
 
@@ -107,17 +107,25 @@ def _adjacent(runs: Runs, itemsize: int) -> bool:
     return runs.uniform and runs.unit(itemsize)
 
 
-def _stream(name: str, type: ScalarType, operand: Operand, swapped: bool) -> EpilogueOperand:
-    itemsize = operand.dtype.itemsize
+def _along(stream: EpilogueOperand) -> bool:
+    """Whether lines of a tile are adjacent elements."""
+    return stream.together and stream.lines.unit(stream.size)
+
+
+def _stream(
+    name: str, type: ScalarType, operand: Operand, way: tuple[bool, int]
+) -> EpilogueOperand:
+    (swapped, group), itemsize = way, operand.dtype.itemsize
     lines, columns = runs_of(operand.rows, itemsize), runs_of(operand.cols, itemsize)
     if swapped:
         lines, columns = columns, lines
-    batch = runs_of(operand.batch, itemsize)
-    return EpilogueOperand(name, type, operand.offset * itemsize, itemsize, batch, lines, columns)
+    batch, offset = runs_of(operand.batch, itemsize), operand.offset * itemsize
+    together = lines.uniform or (group > 0 and lines.length % group == 0)
+    return EpilogueOperand(name, type, offset, itemsize, batch, lines, columns, together)
 
 
 def _read(
-    kernel: GemmKernel, program: Program | None, number: int, swapped: bool
+    kernel: GemmKernel, program: Program | None, number: int, way: tuple[bool, int]
 ) -> EpilogueOperand:
     """A read as an operand with the sizes of the result."""
     assert program is not None
@@ -127,7 +135,7 @@ def _read(
         parts.append(Dims(sizes, tuple(access.strides[start : start + len(sizes)])))
         start += len(sizes)
     operand = Operand(access.slot, access.dtype, access.offset, *parts)
-    return _stream(f"read{number}", program.args[number + 1], operand, swapped)
+    return _stream(f"read{number}", program.args[number + 1], operand, way)
 
 
 def _uniform(program: Program | None, reads: tuple[EpilogueOperand, ...]) -> tuple[bool, ...]:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ....core.extents import is_extent
 from ....core.shapes import collapse
 from ...plan import Dims, Operand
 from ..machine.core import LINE, PAGE, Core, usable
@@ -22,10 +23,12 @@ __all__ = [
     "AMode",
     "BMode",
     "Factor",
+    "Patch",
     "Runs",
     "a_modes",
     "b_modes",
     "factor",
+    "patches_of",
     "runs_of",
     "straight_a",
     "straight_b",
@@ -74,6 +77,7 @@ class Factor(NamedTuple):
     lines: Runs
     k: Runs
     batch: Runs
+    grid: Dims  # the lines again, merged, in bytes
 
     @property
     def direct(self) -> bool:
@@ -84,8 +88,29 @@ class Factor(NamedTuple):
         return self.lines.size * self.k.size * self.storage.size
 
 
-# rows: panels of a are copied row by row; cols: k by k
-AMode = Literal["direct", "rows", "cols"]
+class Patch(NamedTuple):
+    """How the lines of a factor that is read where it lies are cut into row panels: groups of
+    `group` lines, of which each gives `panels` panels.  A panel is `units` units (behind the first
+    `full` of a group: one less) of `unit` lines each, `step` bytes apart; all units are alike."""
+
+    groups: Runs
+    group: int
+    unit: int
+    step: int
+    units: int
+    panels: int
+    full: int
+    inner: tuple[int, ...]  # bytes to each line of a unit
+
+    def offsets(self, rows: int) -> tuple[int, ...]:
+        """Bytes to each of the first lines of a panel."""
+        places = (divmod(row, self.unit) for row in range(rows))
+        return tuple([number * self.step + self.inner[line] for number, line in places])
+
+
+# rows: panels of a are copied row by row; cols: k by k; patches: rows are read where they lie, at
+# distances that all panels share, k by a table of offsets
+AMode = Literal["direct", "rows", "cols", "patches"]
 # segmented: vectors are read where they lie, none crosses from run to run; unit: rows of k are
 # copied; trans: rows of n are transposed; any: column by column
 BMode = Literal["direct", "segmented", "unit", "trans", "any"]
@@ -96,7 +121,31 @@ def factor(name: str, operand: Operand, element: PackedElement, lines: Dims, k: 
     stored = storage(operand.dtype.name, element)
     size = stored.size
     batch = runs_of(operand.batch, size)
-    return Factor(name, operand, stored, runs_of(lines, size), runs_of(k, size), batch)
+    sizes, (strides,) = collapse(lines.sizes, [lines.strides])
+    grid = Dims(sizes, tuple([stride * size for stride in strides]))
+    return Factor(name, operand, stored, runs_of(lines, size), runs_of(k, size), batch, grid)
+
+
+def patches_of(a: Factor, most: int) -> list[Patch]:
+    """The ways to cut the lines of a into panels of at most `most` rows that are all alike."""
+    sizes, strides = a.grid
+    numbers = (*sizes, *strides, a.k.size, a.k.length, a.k.stride)
+    if a.storage.widen != "same" or any(map(is_extent, numbers)) or not prod(sizes):
+        return []
+    found, unit, inner = list[Patch](), 1, np.zeros(1, np.int64)
+    for level in range(len(sizes) - 1, -1, -1):
+        count, step = sizes[level], strides[level]
+        if unit > most:
+            break
+        panels = -(-count * unit // (most - most % unit))
+        units = -(-count // panels)
+        full = count - panels * (units - 1)
+        groups = runs_of(Dims(sizes[:level], strides[:level]), 1)
+        shape = (count * unit, unit, step, units, panels, full)
+        found.append(Patch(groups, *shape, tuple(inner.tolist())))
+        steps = np.arange(count, dtype=np.int64) * step
+        unit, inner = unit * count, (steps[:, None] + inner).reshape(-1)
+    return found
 
 
 def a_modes(a: Factor) -> list[tuple[AMode, float]]:

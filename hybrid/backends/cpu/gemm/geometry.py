@@ -8,8 +8,8 @@ of one core.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import lru_cache
 from math import ceil, inf
 from typing import NamedTuple
 
@@ -17,13 +17,12 @@ import numpy as np
 
 from ....core.extents import apart, is_extent
 from ...plan import Dims, GemmKernel, Operand
-from ..machine.core import Core, core
-from ..machine.host import machine
 from .factors import (
     BLOCK,
     AMode,
     BMode,
     Factor,
+    Patch,
     Runs,
     a_modes,
     b_modes,
@@ -34,6 +33,7 @@ from .factors import (
 )
 from .micro import ELEMENTS, PackedElement
 from .pack import storage
+from .tilings import Target, Tiling, host_target, target_of, worth_trying
 
 __all__ = [
     "DISPATCH",
@@ -49,27 +49,11 @@ __all__ = [
 
 # cycles for a byte that comes out of another core's cache, and for one of a long stream of them
 FOREIGN, STREAMED, STREAM = 1.0, 0.2, 32 << 10
+ITEM, OFFSET = 150, 3.0  # cycles of an item, and of an offset in a table of its own
+LINES = 110  # of a vector of columns of a tile that is transposed and stored
+LAUNCH = 600  # cycles of one more kernel
 DISPATCH = 6000  # cycles to hand work to another thread and wait for it
 ROW_PAD = 16  # elements after each packed row, so that rows fall into different cache sets
-
-
-class Target(NamedTuple):
-    """The machine as far as tile sizes depend on it."""
-
-    vector_bytes: int = 64
-    registers: int = 32
-    threads: int = 2
-    workspace: bool = True  # the caller gives one, so long sums may be split
-    core: Core = Core()
-
-
-def target_of(core: Core, threads: int) -> Target:
-    """Cores of one kind."""
-    return Target(core.vector_bytes, core.registers, threads, core=core)
-
-
-def host_target() -> Target:
-    return target_of(core(), machine().cores)
 
 
 class Geometry(NamedTuple):
@@ -94,6 +78,8 @@ class Geometry(NamedTuple):
     blocks: int  # blocks of k
     large: bool = False  # the result is larger than the second cache
     split: int = 0  # > 0: items also split k, by that many blocks; sums go to a workspace
+    patch: Patch | None = None  # where a is read in patches
+    ahead: bool = False  # b is packed by a kernel of its own, into the workspace
 
     @property
     def items(self) -> int:
@@ -117,66 +103,6 @@ class Geometry(NamedTuple):
     @property
     def items_n(self) -> int:
         return -(-self.column_panels // self.panels_n)
-
-
-def _micro_cost(core: Core, wide: int, far: bool, rows: int, tile_vectors: int) -> float:
-    """Cycles per k of a micro tile whose vectors are `wide` registers: multiply-adds, one broadcast
-    a cycle, loads (vectors of b may straddle cache lines), the latency of one chain, and b's way
-    from the second cache where it does not stay in the first."""
-    lines = tile_vectors * wide
-    arithmetic, traffic = rows * lines / core.fma, (rows + 1.5 * lines) / core.loads
-    return max(arithmetic, rows * 0.9, traffic, 4.0, 2.0 * lines * far)
-
-
-class Tiling(NamedTuple):
-    """A size of micro tiles for a whole result; the order of the fields ranks them."""
-
-    cost: float  # cycles per k
-    row_panels: int
-    tile_vectors: int
-    rows: int  # of the higher panels
-
-
-def _tilings(
-    m: int, vectors: int, k: int, element: PackedElement, target: Target, varying: bool = False
-) -> Iterator[Tiling]:
-    """Every micro tile that fits: sums, a row of b and one broadcast are in registers at once;
-    where m is `varying`, those of a few heights."""
-    wide = 16 * element.size // target.vector_bytes
-    room = target.registers - 1
-    for tile_vectors in (1, 2, 3, 4, 6, 8):
-        if tile_vectors > max(vectors, 1):
-            break
-        most = min((room - tile_vectors * wide) // (tile_vectors * wide), 14)
-        if most < 1:
-            continue
-        height = _height(m, most) if varying else most
-        panels = -(-m // height)
-        for row_panels in (panels,) if varying else (panels, panels + 1):
-            rows = height if varying else -(-m // row_panels)
-            if rows < 1 or not (varying or row_panels <= m):
-                continue
-            # b is read again for each row panel: from the first cache if a panel of it stays there
-            panel_bytes = tile_vectors * 16 * element.size * min(k, BLOCK)
-            far = row_panels > 1 and panel_bytes > target.core.first.size * 5 // 6
-            cost = partial(_micro_cost, target.core, wide, far)
-            total = _tiling_cost(m, vectors, row_panels, tile_vectors, cost)
-            yield Tiling(total, row_panels, tile_vectors, rows)
-
-
-def _tiling_cost(
-    m: int, vectors: int, row_panels: int, tile_vectors: int, cost: Callable[[int, int], float]
-) -> float:
-    """Cycles per k: full and last column panels, for row panels with all rows and with one less."""
-    rows = -(-m // row_panels)
-    full_panels = -(-vectors // tile_vectors) - 1
-    tail = vectors - full_panels * tile_vectors
-    full_rows = m - row_panels * (rows - 1)
-    total = 0.0
-    for count, own in ((full_rows, rows), (row_panels - full_rows, rows - 1)):
-        if own:
-            total += count * (full_panels * cost(own, tile_vectors) + cost(own, tail))
-    return total
 
 
 def _vectors(b: Factor, mode: BMode) -> int:
@@ -213,25 +139,47 @@ def _option(
     # lane by lane, also where vectors span two runs
     scattered = n > 1 and (along.stride != 1 or (along.starts is not None and along.length % 16))
     blocks = -(-max(kernel.k, 1) // BLOCK)
-    finish = (0.06 * blocks + 0.5 * bool(scattered)) * m * n
+    finish = 0.06 * blocks * m * n
     found = []
     for b_mode, b_cost in b_modes(b):
         vectors = max(_vectors(b, b_mode), 1)
-        tilings = sorted(_tilings(max(m, 1), vectors, kernel.k, element, target, varying))
-        # the best one, and the best one whose row panels threads can share evenly
-        even = [t for t in tilings if t.row_panels % target.threads == 0 and not varying]
-        for tiling in dict.fromkeys((tilings[0], *even[:1])):
+        shape = (m, kernel.k, vectors)
+        for tiling in worth_trying(a, shape, b_mode, element, target, varying):
             tiles = tiling.row_panels * -(-vectors // tiling.tile_vectors) * blocks
             compute = tiling.cost * max(kernel.k, 1) + tiles * 40 + finish
+            if scattered:  # lines of 16 lanes, as many as a panel has rows of which are stored
+                compute += max(0.5 * m * n, LINES * tiling.row_panels * vectors)
             if b_mode == "direct":
                 compute += tiles * straight_b(b, 16 * tiling.tile_vectors, target.core)
             whole = _whole(kernel, (a, b), swapped, tiling, vectors)
             whole = whole._replace(large=m * n * element.size > target.core.second.size)
-            for a_mode, a_cost in a_modes(a):
-                lost = tiles * straight_a(a, tiling.rows, target.core) * (a_mode == "direct")
+            ahead = (False, True) if b_cost and _may_pack_ahead(kernel, b, target) else (False,)
+            for a_mode, lost, a_cost, item in _ways(a, kernel.k, tiling, tiles, target):
                 read = whole._replace(a_mode=a_mode, b_mode=b_mode)
-                found.append(_split(read, Costs(compute + lost, a_cost, b_cost), target, element))
+                costs = Costs(compute + lost, a_cost, b_cost, item)
+                found += [_split(read._replace(ahead=f), costs, target, element) for f in ahead]
     return min(found, key=lambda geometry: geometry.cost)
+
+
+def _ways(
+    a: Factor, k: int, tiling: Tiling, tiles: int, target: Target
+) -> Iterator[tuple[AMode, float, float, float]]:
+    """How a may be read for a tiling, with the cycles that all tiles lose by it, those of packing
+    it once, and those of each item."""
+    if tiling.patch is not None:  # each item makes its table of offsets
+        yield "patches", 0.0, 0.0, ITEM + OFFSET * k
+        return
+    for a_mode, cost in a_modes(a):
+        straight = straight_a(a, tiling.rows, target.core) if a_mode == "direct" else 0.0
+        yield a_mode, tiles * straight, cost, ITEM
+
+
+def _may_pack_ahead(kernel: GemmKernel, b: Factor, target: Target) -> bool:
+    """Whether one packed b serves all items, and there is room for it."""
+    batch = b.operand.batch
+    shared = not any(stride for size, stride in zip(batch.sizes, batch.strides) if size > 1)
+    numbers = (kernel.m, kernel.n, kernel.k)
+    return target.workspace and shared and not any(map(is_extent, numbers)) and b.nbytes < 32 << 20
 
 
 def _whole(
@@ -256,21 +204,17 @@ def _whole(
         cost=0.0,
         batch=kernel.batch,
         blocks=-(-max(kernel.k, 1) // BLOCK),
+        patch=tiling.patch,
     )
 
 
-def _height(m: int, most: int) -> int:
-    """Rows of the higher panels where m varies: few heights, of which with one less m is a sum."""
-    fits = (rows for rows in (most, 6, 3) if rows <= most and m >= (rows - 1) * (rows - 2))
-    return next(fits, 2)
-
-
 class Costs(NamedTuple):
-    """Cycles of one product: multiplying, and packing each factor once."""
+    """Cycles of one product: multiplying, packing each factor once, and what each item takes."""
 
     compute: float
     pack_a: float
     pack_b: float
+    item: float
 
 
 class Cut(NamedTuple):
@@ -310,13 +254,14 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     items_n = -(-geometry.column_panels // cut.panels_n)
     # each item packs and reads its part of the factors
     read = 0.03 * blocks * BLOCK
-    again = (costs.pack_a + read * m) * items_n + (costs.pack_b + read * n) * items_m
+    pack_b = 0.0 if geometry.ahead else costs.pack_b
+    again = (costs.pack_a + read * m) * items_n + (pack_b + read * n) * items_m
     a_bytes, b_bytes = geometry.a.nbytes, geometry.b.nbytes
     if a_bytes + b_bytes > target.core.second.size:
         again += target.core.beyond * (a_bytes * items_n + b_bytes * items_m)
     groups = -(-blocks // cut.split) if cut.split else 1
     items = max(items_m * items_n * batch * groups, 1)
-    total = (costs.compute + again) * batch + 150 * items
+    total = (costs.compute + again) * batch + costs.item * items
     busy = min(target.threads, items)
     # the last items may be smaller than the others
     longest = total / items * cut.panels_m * items_m / geometry.row_panels
@@ -328,6 +273,9 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
         span += FOREIGN * min(foreign, STREAM) + STREAMED * max(foreign - STREAM, 0)
     if cut.split:
         span += DISPATCH + blocks * batch * m * n * 0.3
+    if geometry.ahead:
+        sharing = min(target.threads, blocks * geometry.column_panels)
+        span += costs.pack_b / sharing + (DISPATCH if target.threads > 1 else LAUNCH)
     return span
 
 
@@ -353,7 +301,8 @@ def _groups(geometry: Geometry, target: Target, element: PackedElement) -> list[
     """Blocks of k per item worth trying; 0: all, one after the other."""
     blocks = geometry.blocks
     space = blocks * geometry.batch * geometry.m * geometry.n * element.size
-    possible = target.workspace and target.threads > 1 and geometry.b_mode != "segmented"
+    possible = target.workspace and target.threads > 1 and not geometry.ahead
+    possible = possible and geometry.b_mode != "segmented"
     if not possible or blocks < 4 * target.threads or space > 8 << 20:
         return [0]
     counts = [min(blocks, times * target.threads) for times in (1, 2, 4)]
@@ -415,6 +364,7 @@ _NOTHING = Factor(
     _NO_RUNS,
     _NO_RUNS,
     _NO_RUNS,
+    Dims((), ()),
 )
 
 

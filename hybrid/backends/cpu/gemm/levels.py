@@ -30,14 +30,14 @@ class Scheme(NamedTuple):
     direct: bool  # micro-kernels store where the sums belong; else into tiles, which are finished
     adds: bool  # blocks of k are added where they are stored
     segmented: bool  # vectors of b lie anywhere, each with its own pointer
-    b_packed: bool
+    b_packed: bool  # by each item, or ahead
     width: int  # columns of a full panel
     a_row: int | None  # bytes from a packed row of a to the next
     a_depth: int | None  # bytes from k to k of a packed panel of a
-    b_panel: int
+    b_panel: int  # bytes from one packed panel to the next
     tile: int
     description: int  # bytes of the descriptors of a column panel; 0: none are needed
-    a_bytes: int  # scratch: a panel of a, those of b, descriptors, then the tiles
+    a_bytes: int  # scratch: a panel or offsets of a, panels of b, descriptors, then the tiles
     b_bytes: int
     d_bytes: int
     scratch: int
@@ -55,13 +55,15 @@ def scheme_of(
     line_bytes = width * element.size
     a_row, a_depth, a_bytes = _packed_rows(geometry, element)
     b_panel, tile = BLOCK * line_bytes, geometry.rows * line_bytes
-    # a transposed block writes 16 rows of k even where fewer are left: 16 lines behind the last
-    b_bytes = geometry.panels_n * b_panel + 16 * line_bytes if b_packed else 0
+    # a transposed block writes 16 rows of k even where fewer are left: 16 lines behind the last,
+    # or behind each, where others may be packed at the same time
+    b_panel += 16 * line_bytes * geometry.ahead
+    own = b_packed and not geometry.ahead
+    b_bytes = geometry.panels_n * b_panel + 16 * line_bytes if own else 0
     description = DESCRIPTOR * geometry.tile_vectors if segmented or not direct else 0
     d_bytes = -(-geometry.panels_n * description // 64) * 64
     # with several blocks of k every tile of the item waits for its last block
-    tiles = geometry.panels_m * geometry.panels_n if several else 1
-    tile_bytes = 0 if direct else tiles * tile
+    tile_bytes = (geometry.panels_m * geometry.panels_n if several else 1) * tile * (not direct)
     return Scheme(
         several=several,
         partial=partial,
@@ -90,6 +92,8 @@ def _packed_rows(geometry: Geometry, element: PackedElement) -> tuple[int | None
         return row_bytes, element.size, geometry.rows * row_bytes
     if geometry.a_mode == "cols":
         return element.size, 16 * element.size, BLOCK * 16 * element.size
+    if geometry.a_mode == "patches":
+        return None, None, 8 * BLOCK  # the offsets of k
     return None, None, 0
 
 
@@ -153,7 +157,7 @@ class Panel(NamedTuple):
     rows: int
     pointer: str  # its first element, where it is packed or where it lies
     row_step: str  # bytes, where they are no constant
-    depth_step: str  # bytes from k to k
+    depth_step: str  # bytes from k to k, or a pointer to offsets
 
 
 def row_of(product: Product, panel: str) -> str:

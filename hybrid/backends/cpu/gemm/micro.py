@@ -65,9 +65,10 @@ ELEMENTS = {
 
 class Micro(NamedTuple):
     """A micro-kernel variant.  Row i of a starts `row_step` * i bytes after row 0 (None: a run-time
-    stride). `segmented`: every vector has its own pointer and lane count, and rows of b come from
-    an offset table; otherwise vectors are adjacent.  `read_mask`/`write_mask`: the last vector
-    (segmented: any) is partial when reading b / storing."""
+    stride), or `offsets[i]`; k of a then comes from a table of offsets, too.  `segmented`: every
+    vector has its own pointer and lane count, and rows of b come from an offset table; otherwise
+    vectors are adjacent.  `read_mask`/`write_mask`: the last vector (segmented: any) is partial
+    when reading b / storing."""
 
     element: PackedElement
     rows: int
@@ -79,11 +80,14 @@ class Micro(NamedTuple):
     adds: bool = False  # may add to previous sums
     depth_step: int | None = None  # bytes from k to k of a, where they are a constant
     column_step: int | None = None  # of b
+    offsets: tuple[int, ...] = ()
     prefetch: int = 0  # k by which all lines of the result have been asked for; 0: none are
 
     @property
     def unroll(self) -> int:
         """Steps of k between two jumps; with run-time strides there are no registers for more."""
+        if self.offsets:
+            return 2
         return 1 if self.segmented or self.depth_step is None else 2
 
     @property
@@ -91,6 +95,7 @@ class Micro(NamedTuple):
         flags = (
             "s" * self.segmented + "r" * self.read_mask + "w" * self.write_mask + "a" * self.adds
         )
+        flags += "o" * bool(self.offsets)
         return f"mk{self.rows}x{self.vectors}{flags}"
 
 
@@ -187,15 +192,17 @@ class _Rows:
     the shift is part of an x86 address (up to 8 times), so that 14 rows need 7 registers."""
 
     def __init__(self, code: Code, variant: Micro) -> None:
-        self.code, self.step = code, variant.row_step
+        self.code, self.step, self.offsets = code, variant.row_step, variant.offsets
         self.multiples: dict[int, str] = {}
-        if self.step is None:
+        if self.step is None and not self.offsets:
             for odd in range(1, variant.rows, 2):
                 self.multiples[odd] = code.op(f"mul i64 %as, {odd}")
 
     def address(self, base: str, row: int) -> str:
         if row == 0:
             return base
+        if self.offsets:
+            return self.code.op(f"getelementptr i8, ptr {base}, i64 {self.offsets[row]}")
         if self.step is not None:
             return self.code.op(f"getelementptr i8, ptr {base}, i64 {self.step * row}")
         shift = min((row & -row).bit_length() - 1, 3)
@@ -207,8 +214,9 @@ class _Rows:
 
 def _signature(variant: Micro) -> str:
     table = "ptr %kt, " if variant.segmented else "i64 %bk, "
+    depth = "ptr %ao" if variant.offsets else "i64 %ak"
     return (
-        f"define internal void @NAME.{variant.name}(ptr %a, i64 %as, i64 %ak, ptr %b, {table}"
+        f"define internal void @NAME.{variant.name}(ptr %a, i64 %as, {depth}, ptr %b, {table}"
         f"i64 %kc, i64 %cnt, "
         f"ptr %prev, i64 %ldp, i1 %more, ptr %c, i64 %ldc)"
     )
@@ -216,9 +224,10 @@ def _signature(variant: Micro) -> str:
 
 @lru_cache(256)
 def micro_kernel(variant: Micro) -> tuple[str, Code]:
-    """(signature, body) of `void @NAME.<variant>(a, row stride, k stride, b, k stride or offset
-    table, k count, lanes of the last vector, previous sums, their row stride, add them?, result,
-    its row stride)`; strides in bytes.  Segmented: b points at descriptors, one per vector."""
+    """(signature, body) of `void @NAME.<variant>(a, row stride, k stride or offset table, b, k
+    stride or offset table, k count, lanes of the last vector, previous sums, their row stride, add
+    them?, result, its row stride)`; strides in bytes.  Segmented: b points at descriptors, one per
+    vector."""
     code, vector = Code(), variant.element.vector
     walk = _Walk(code, variant)
     types = ["ptr", "ptr", *[vector] * (variant.rows * variant.vectors)]
@@ -248,9 +257,14 @@ class _Walk:
             _prefetch(code, variant, depth, count)
         depth_step = "%ak" if variant.depth_step is None else str(variant.depth_step)
         column_step = "%bk" if variant.column_step is None else str(variant.column_step)
-        for _ in range(count):
-            sums = self._step(depth, left, right, sums)
-            left = code.at("i8", left, depth_step)
+        for step in range(count):
+            place = left
+            if variant.offsets:
+                own = code.add(depth, str(step)) if step else depth
+                offset = code.op(f"load i64, ptr {code.at('i64', '%ao', own)}")
+                place = code.at("i8", left, offset)
+            sums = self._step(depth, place, right, sums)
+            left = left if variant.offsets else code.at("i8", left, depth_step)
             right = right if variant.segmented else code.at("i8", right, column_step)
         return code.op(f"add i64 {depth}, {count}"), [left, right, *sums]
 

@@ -1,9 +1,9 @@
 """Packing code of a product: the parts of the factors an item needs, as dense panels in scratch.
 
 A panel of a is [row][k] and ROW_PAD elements (mode rows), or [k][16 lanes of rows] (mode cols); of
-b [k][columns]: micro-kernels read them in order.  Invariant: a panel of b holds the same columns
-for every k of a block; what is written past a row's columns or the last k is written again or
-never used."""
+b [k][columns]: micro-kernels read them in order; of a that is read in patches there is a table of
+offsets.  Invariant: a panel of b holds the same columns for every k of a block; what is written
+past a row's columns or the last k is written again or never used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .levels import Block, Item, Product
 from .micro import mask_of, store
 from .pack import copy_walk, each, for_runs, load_widened, offset_of
 
-__all__ = ["columns_of", "pack_a", "pack_b"]
+__all__ = ["columns_of", "offsets_of_a", "pack_a", "pack_b"]
 
 
 def pack_a(product: Product, item: Item, block: Block, row: str, rows: int) -> None:
@@ -50,6 +50,21 @@ def columns_of(product: Product, panel: str) -> tuple[str, str]:
 
 
 # ---- panels of a
+def offsets_of_a(product: Product, item: Item, block: Block) -> None:
+    """Where the k of a block are in a, for panels that are read where they lie."""
+    code = product.code
+
+    def run(offset: str, done: str, length: str) -> None:
+        def one(depth: str) -> None:
+            place = code.at("i64", item.a_packed, code.add(done, depth))
+            distance = code.add(offset, code.mul(depth, block.a_depth.stride))
+            code.do(f"store i64 {distance}, ptr {place}")
+
+        each(code, "0", length, "1", one)
+
+    for_runs(code, block.a_depth, block.start, block.length, run)
+
+
 def _pack_a_rows(product: Product, item: Item, block: Block, first: str, rows: int) -> None:
     """Rows as they are, for broadcasts of single elements."""
     code, factor, row_bytes = product.code, product.geometry.a, str(product.scheme.a_row)

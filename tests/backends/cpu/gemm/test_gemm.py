@@ -180,15 +180,20 @@ def test_every_decision_gives_the_same_bits() -> None:
             {"a_mode": "rows"},
             {"b_mode": "any"},
             {"panels_m": 1, "panels_n": 1},
+            {"ahead": True},
+            {"ahead": True, "b_mode": "trans", "panels_m": 1, "panels_n": 2},
             {"split": 1},
             {"split": 2, "panels_n": 2},
             {"a_mode": "direct", "panels_m": 2},
         ):
             out = np.full(m * n, 7, np.float32)
-            execute(product(kernel, g._replace(**change), elem, 3), [x, w, out], pieces=3)
+            made = g._replace(**{"ahead": False, **change})
+            if made.ahead and made.b_mode == "direct":
+                made = made._replace(b_mode="any")
+            execute(product(kernel, made, elem, 3), [x, w, out], pieces=3)
             same(out, want)
             seen += 1
-    assert seen == 14
+    assert seen == 18
 
 
 # ---- linear, dot products
