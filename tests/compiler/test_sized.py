@@ -16,6 +16,7 @@ from hybrid.core.extents import Unsized
 from hybrid.ir.door import bind as door
 from hybrid.ir.door.evaluate import evaluate_eager, host_kernel
 from hybrid.ir.graph.graph import Graph
+from hybrid.ops.products.convolution import conv2d_weight_grad
 from hybrid.trace.record.recorder import Recorder
 
 F = nn.functional
@@ -85,6 +86,13 @@ PRODUCTS: dict[str, Any] = {
     "squares": lambda x, w: x @ x.T,
     "layer": lambda x, w: (x @ w).tanh() @ w.T + x,
     "batch": lambda x, w: x.reshape(-1, 4, 6).swapaxes(0, 1) @ w[:6],
+    "images": lambda x, w: F.conv2d(x.reshape(-1, 2, 3, 4), w.reshape(30, 2, 2, 2)),
+    "padded images": lambda x, w: F.conv2d(
+        x.reshape(-1, 2, 3, 4), w.reshape(30, 2, 2, 2), None, 1, 1
+    ),
+    "height": lambda x, w: F.conv2d(x.reshape(2, 4, -1, 3), w.reshape(15, 4, 2, 2), None, 2, 1),
+    "taps": lambda x, w: conv2d_weight_grad(x.reshape(-1, 4, 2, 3), x.reshape(-1, 2, 3, 4), (2, 2)),
+    "transposed": lambda x, w: F.conv_transpose2d(x.reshape(-1, 2, 3, 4), w.reshape(2, 30, 2, 2)),
     "attention": lambda x, w: F.scaled_dot_product_attention(x[None], x[None], x[None]),
 }
 
@@ -110,7 +118,8 @@ def test_the_bits_of_products(name):
         assert found is not None
         got = PlanRunner(*found)(values)
         assert [v.tobytes() for v in got] == [v.tobytes() for v in want], size
-    assert filled >= 4, filled
+    if name != "taps":  # sums over images are walked by a table, which is made for one size
+        assert filled >= 4, filled
 
 
 def test_other_graphs_are_not_filled():

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from ...backends.plan import Slot, SlotKind
 from ...core.aval import Aval
+from ...core.extents import is_extent
 from ...core.shapes import contiguous_strides, is_contiguous
 from ...ir.graph.graph import Const, Value, literal_key
 from .affine import AffineView, Ints, Path, inverse_strides, walk_path
@@ -32,10 +34,11 @@ from .regions import (
     ScatterRegion,
 )
 
-__all__ = ["Location", "Copy", "Assignment", "assign", "box_of"]
+__all__ = ["Location", "Box", "Copy", "Assignment", "assign", "box_of", "uncovered"]
 
 
 MAX_NEST = 8  # boxes inside boxes
+WORTH = 1 << 17  # bytes of a placement of which only what its box leaves is filled
 MAX_EXTRA = 8  # places in which a producer stores a value a second time; the rest are copies
 
 
@@ -49,6 +52,13 @@ class Location(NamedTuple):
     slot: int
     offset: int
     strides: Ints
+
+
+class Box(NamedTuple):
+    """A part of a value: where it begins, and its sizes."""
+
+    begin: Ints
+    shape: Ints
 
 
 class Copy(NamedTuple):
@@ -100,6 +110,34 @@ def box_of(region: PlaceRegion) -> list[tuple[int, int, Ints, Ints]]:
         else []
     )
     return whole + [(k, *box) for k, box in enumerate(boxes, start=int(based))]
+
+
+def uncovered(region: PlaceRegion) -> list[Box]:
+    """The parts of a placement over zeros that have to be filled before its boxes are written:
+    none, where these cover it; what lies around a single one; or the whole, where that is small or
+    is not much more."""
+    node = region.head
+    aval, boxes = node.outputs[0].aval, box_of(region)
+    whole = [Box((0,) * aval.ndim, aval.shape)]
+    numbers = [n for _, offset, shape, strides in boxes for n in (offset, *shape, *strides)]
+    if any(map(is_extent, (*aval.shape, *numbers))):
+        return whole
+    if sum(prod(shape) for _, _, shape, _ in boxes) == aval.size:
+        return []
+    dense = contiguous_strides(aval.shape)
+    _, offset, shape, strides = boxes[0]
+    fits = len(boxes) == 1 and len(shape) == aval.ndim and aval.nbytes >= WORTH
+    if not fits or any(n > 1 and s != d for n, s, d in zip(shape, strides, dense)):
+        return whole
+    parts, begin, sizes = list[Box](), [0] * aval.ndim, list(aval.shape)
+    for axis, (extent, inner) in enumerate(zip(aval.shape, shape)):
+        first = offset // dense[axis] % extent
+        for start, count in ((0, first), (first + inner, extent - first - inner)):
+            if count:
+                begin[axis], sizes[axis] = start, count
+                parts.append(Box(tuple(begin), tuple(sizes)))
+        begin[axis], sizes[axis] = first, inner
+    return parts if 2 * sum(prod(part.shape) for part in parts) <= aval.size else whole
 
 
 class _Assign:

@@ -20,7 +20,7 @@ from ...ir.graph.region import regions_in
 from ...ir.op import algorithm_of
 from ...ir.scalar.compose import Composer
 from .affine import Ints, walk_path
-from .assignment import Assignment, Copy, Location
+from .assignment import Assignment, Box, Copy, Location, uncovered
 from .contraction import contraction
 from .kernel_program import KernelProgram, copy_program, fill_program, live_instructions
 from .regions import (
@@ -76,7 +76,7 @@ class _Drafter:
         self.ready: dict[Value, set[int]] = {}  # steps that complete a value
         self.gates: list[set[int]] = []
         self.gate_of: dict[Value, tuple[int, int]] = {}  # gate of so many steps of a value
-        self.fills: dict[Region, int] = {}  # the steps that put zeros below placements
+        self.fills: dict[Region, set[int]] = {}  # the steps that put zeros below placements
         self.inside: dict[Value, list[Region]] = {}
         for region, values in assignment.direct.items():
             for value in values:
@@ -161,13 +161,17 @@ class _Drafter:
         if node is None or not node.op.has("zeros"):
             return set()
         if region not in self.fills:
-            self.fills[region] = self.zeros(node.outputs[0], node.site)
-        return {self.fills[region]}
+            assert isinstance(region, PlaceRegion)
+            value, parts = node.outputs[0], uncovered(region)
+            self.fills[region] = {self.zeros(value, node.site, part) for part in parts}
+        return self.fills[region]
 
-    def zeros(self, value: Value, site: Site | None) -> int:
+    def zeros(self, value: Value, site: Site | None, part: Box | None = None) -> int:
         location, aval = self.assignment.home[value], value.aval
-        target = Access(location.slot, aval.dtype, location.offset, location.strides)
-        kernel = LoopKernel(aval.shape, None, fill_program(aval.dtype), (), (target,))
+        begin, shape = part or ((0,) * aval.ndim, aval.shape)
+        offset = location.offset + sum(b * s for b, s in zip(begin, location.strides))
+        target = Access(location.slot, aval.dtype, offset, location.strides)
+        kernel = LoopKernel(shape, None, fill_program(aval.dtype), (), (target,))
         return self.add(kernel, site, (), (value,), (location.slot,))
 
     def copy_step(self, copy: Copy, site: Site | None, after: Iterable[int] = ()) -> int:

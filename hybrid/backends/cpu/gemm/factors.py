@@ -78,14 +78,11 @@ class Factor(NamedTuple):
     k: Runs
     batch: Runs
     grid: Dims  # the lines again, merged, in bytes
+    nbytes: int  # that it takes in memory: taps of one element count once
 
     @property
     def direct(self) -> bool:
         return self.lines.uniform and self.k.uniform and self.storage.widen == "same"
-
-    @property
-    def nbytes(self) -> int:
-        return self.lines.size * self.k.size * self.storage.size
 
 
 class Patch(NamedTuple):
@@ -123,14 +120,24 @@ def factor(name: str, operand: Operand, element: PackedElement, lines: Dims, k: 
     batch = runs_of(operand.batch, size)
     sizes, (strides,) = collapse(lines.sizes, [lines.strides])
     grid = Dims(sizes, tuple([stride * size for stride in strides]))
-    return Factor(name, operand, stored, runs_of(lines, size), runs_of(k, size), batch, grid)
+    walks = runs_of(lines, size), runs_of(k, size), batch
+    return Factor(name, operand, stored, *walks, grid, _memory_of(lines, k, size))
+
+
+def _memory_of(lines: Dims, k: Dims, size: int) -> int:
+    """Bytes between the first and the last element, or of all of them where these are fewer."""
+    sizes, strides = (*lines.sizes, *k.sizes), (*lines.strides, *k.strides)
+    whole = prod(sizes) * size
+    if any(map(is_extent, (*sizes, *strides))):
+        return whole
+    reach = 1 + sum((count - 1) * abs(stride) for count, stride in zip(sizes, strides))
+    return min(whole, reach * size)
 
 
 def patches_of(a: Factor, most: int) -> list[Patch]:
     """The ways to cut the lines of a into panels of at most `most` rows that are all alike."""
     sizes, strides = a.grid
-    numbers = (*sizes, *strides, a.k.size, a.k.length, a.k.stride)
-    if a.storage.widen != "same" or any(map(is_extent, numbers)) or not prod(sizes):
+    if a.storage.widen != "same" or not prod(sizes):
         return []
     found, unit, inner = list[Patch](), 1, np.zeros(1, np.int64)
     for level in range(len(sizes) - 1, -1, -1):

@@ -33,7 +33,7 @@ from .factors import (
 )
 from .micro import ELEMENTS, PackedElement
 from .pack import storage
-from .tilings import Target, Tiling, host_target, target_of, worth_trying
+from .tilings import Target, Tiling, Varying, host_target, target_of, worth_trying
 
 __all__ = [
     "DISPATCH",
@@ -119,12 +119,12 @@ def _factors(kernel: GemmKernel, element: PackedElement) -> tuple[Factor, Factor
 
 
 Factors = tuple[Factor, Factor]
-Way = tuple[bool, bool]  # whether it is the transpose; whether its lines vary
+Way = tuple[bool, Varying]  # whether it is the transpose; what of it varies
 
 
 def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: bool) -> Geometry:
     """The best decisions for the product (or its transpose)."""
-    return _option(kernel, element, target, (swapped, False), _factors(kernel, element))
+    return _option(kernel, element, target, (swapped, Varying()), _factors(kernel, element))
 
 
 def _option(
@@ -153,7 +153,8 @@ def _option(
                 compute += tiles * straight_b(b, 16 * tiling.tile_vectors, target.core)
             whole = _whole(kernel, (a, b), swapped, tiling, vectors)
             whole = whole._replace(large=m * n * element.size > target.core.second.size)
-            ahead = (False, True) if b_cost and _may_pack_ahead(kernel, b, target) else (False,)
+            may = b_cost > 0 and not varying.some and _may_pack_ahead(b, target)
+            ahead = (False, True) if may else (False,)
             for a_mode, lost, a_cost, item in _ways(a, kernel.k, tiling, tiles, target):
                 read = whole._replace(a_mode=a_mode, b_mode=b_mode)
                 costs = Costs(compute + lost, a_cost, b_cost, item)
@@ -174,12 +175,11 @@ def _ways(
         yield a_mode, tiles * straight, cost, ITEM
 
 
-def _may_pack_ahead(kernel: GemmKernel, b: Factor, target: Target) -> bool:
+def _may_pack_ahead(b: Factor, target: Target) -> bool:
     """Whether one packed b serves all items, and there is room for it."""
     batch = b.operand.batch
     shared = not any(stride for size, stride in zip(batch.sizes, batch.strides) if size > 1)
-    numbers = (kernel.m, kernel.n, kernel.k)
-    return target.workspace and shared and not any(map(is_extent, numbers)) and b.nbytes < 32 << 20
+    return target.workspace and shared and b.nbytes < 32 << 20
 
 
 def _whole(
@@ -269,6 +269,9 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     span = min(-(-items // busy) * longest, total / busy + longest)
     if busy > 1:  # a busy neighbour delays its last item, so smaller items are better
         foreign = _foreign(geometry, (items_m, items_n), target.threads)
+        if geometry.ahead:  # others packed their share of b
+            packed = blocks * BLOCK * geometry.vectors * 16 * geometry.a.storage.size
+            foreign += packed / items_n * (1 - 1 / target.threads)
         span += DISPATCH + 0.15 * total / items
         span += FOREIGN * min(foreign, STREAM) + STREAMED * max(foreign - STREAM, 0)
     if cut.split:
@@ -349,8 +352,10 @@ def choose(kernel: GemmKernel, element: PackedElement, target: Target) -> Geomet
     """The cheaper of the product and its transpose."""
     factors = _factors(kernel, element)
     plain = kernel._replace(epilogue=None, reads=())
-    varying = (is_extent(kernel.m), is_extent(kernel.n))
-    decided = _decided(plain, (target, element.name, varying), factors)
+    lines = (is_extent(kernel.m), is_extent(kernel.n))
+    dims = [d for f in (kernel.a, kernel.b) for d in (f.rows, f.cols)]
+    some = any([is_extent(n) for d in dims for n in (*d.sizes, *d.strides)])
+    decided = _decided(plain, (target, element.name, lines, any(lines) or some), factors)
     m, n = (kernel.n, kernel.m) if decided.swapped else (kernel.m, kernel.n)
     a, b = reversed(factors) if decided.swapped else factors
     return decided._replace(m=m, n=n, a=a, b=b, batch=kernel.batch)
@@ -365,17 +370,20 @@ _NOTHING = Factor(
     _NO_RUNS,
     _NO_RUNS,
     Dims((), ()),
+    0,
 )
 
 
 @apart
 @lru_cache(1024)
 def _decided(
-    kernel: GemmKernel, way: tuple[Target, str, tuple[bool, bool]], factors: Factors
+    kernel: GemmKernel, way: tuple[Target, str, tuple[bool, bool], bool], factors: Factors
 ) -> Geometry:
-    """What is chosen, with whole cycles and no factors; what varies are lines, if anything does."""
-    target, element, varying = way[0], ELEMENTS[way[1]], way[2]
-    ways = [varying[1]] if varying[0] != varying[1] else [False, True]
-    options = [_option(kernel, element, target, (swap, any(varying)), factors) for swap in ways]
+    """What is chosen, with whole cycles and no factors; of m and n that is lines which varies, if
+    one does."""
+    target, element, lines, some = way[0], ELEMENTS[way[1]], way[2], way[3]
+    ways = [lines[1]] if lines[0] != lines[1] else [False, True]
+    varying = Varying(any(lines), some)
+    options = [_option(kernel, element, target, (swap, varying), factors) for swap in ways]
     best = min(options, key=lambda geometry: geometry.cost)
     return best._replace(m=0, n=0, a=_NOTHING, b=_NOTHING, batch=0, cost=ceil(best.cost))

@@ -15,7 +15,7 @@ from ..machine.host import machine
 from .factors import BLOCK, BMode, Factor, Patch, patches_of
 from .micro import PackedElement
 
-__all__ = ["Target", "Tiling", "host_target", "patched", "target_of", "worth_trying"]
+__all__ = ["Target", "Tiling", "Varying", "host_target", "patched", "target_of", "worth_trying"]
 
 LOOKUP = 0.4  # cycles of a k that a micro tile finds by a table
 
@@ -46,6 +46,13 @@ def _micro_cost(core: Core, wide: int, far: bool, rows: int, tile_vectors: int) 
     lines = tile_vectors * wide
     arithmetic, traffic = rows * lines / core.fma, (rows + 1.5 * lines) / core.loads
     return max(arithmetic, rows * 0.9, traffic, 4.0, 2.0 * lines * far)
+
+
+class Varying(NamedTuple):
+    """What differs between the sizes that one choice is for: m or n, or any number at all."""
+
+    lines: bool = False
+    some: bool = False
 
 
 class Tiling(NamedTuple):
@@ -129,15 +136,15 @@ def worth_trying(
     b_mode: BMode,
     element: PackedElement,
     target: Target,
-    varying: bool,
+    varying: Varying,
 ) -> Iterable[Tiling]:
     """The best tiling, the best one whose row panels threads can share evenly, and the best one of
-    patches; `shape`: m, k and vectors."""
+    patches, whose numbers are part of the text; `shape`: m, k and vectors."""
     m, k, vectors = shape
-    tilings = sorted(_tilings(max(m, 1), vectors, k, element, target, varying), key=_rank)
-    even = [t for t in tilings if t.row_panels % target.threads == 0 and not varying]
+    tilings = sorted(_tilings(max(m, 1), vectors, k, element, target, varying.lines), key=_rank)
+    even = [t for t in tilings if t.row_panels % target.threads == 0 and not varying.lines]
     cut = list[Tiling]()
-    if not a.direct and b_mode != "segmented":
+    if not (a.direct or varying.some or b_mode == "segmented"):
         cut = sorted(patched(a, vectors, k, element, target), key=_rank)
     return dict.fromkeys((tilings[0], *even[:1], *cut[:1]))
 

@@ -72,7 +72,7 @@ def test_every_patch_gives_the_same_bits(case, target: Target) -> None:  # type:
             for number, cut in enumerate(tried(kernel, target, o)):
                 out = np.full(want.size + 64, 77, np.float32)
                 split = {"split": 1} if kernel.k > 512 and number % 2 else {}
-                may = cut.b_mode != "direct" and geometry._may_pack_ahead(kernel, cut.b, target)
+                may = cut.b_mode != "direct" and geometry._may_pack_ahead(cut.b, target)
                 if may and not split and number % 2:
                     split = {"ahead": True}
                 slot = len(arrays) + 1
