@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.aval import HOST, Aval, Device, aval
 from ..core.errors import Site
-from ..ir.algorithm import Algorithm, Assign, Scan
+from ..ir.algorithm import Algorithm, Assign, Order, Scan
 from ..ir.contract import Dims, SumOrder
 from ..ir.scalar.program import Program
 
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-NATIVE = (Scan, Assign)  # algorithms that the host has kernels of its own for
+NATIVE = (Scan, Order, Assign)  # algorithms that the host has kernels of its own for
 SlotKind = Literal["input", "output", "arena", "const", "state", "temp"]
 
 

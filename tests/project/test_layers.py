@@ -262,6 +262,7 @@ ROOMS = {
         "watch",
         "python",
         "gemm",
+        "order",
         "scan",
         "scatter",
         "attend",

@@ -119,7 +119,7 @@ def uncovered(region: PlaceRegion) -> list[Box]:
     node = region.head
     aval, boxes = node.outputs[0].aval, box_of(region)
     whole = [Box((0,) * aval.ndim, aval.shape)]
-    numbers = [n for _, offset, shape, strides in boxes for n in (offset, *shape, *strides)]
+    numbers = [number for _, offset, *rest in boxes for number in (offset, *rest[0], *rest[1])]
     if any(map(is_extent, (*aval.shape, *numbers))):
         return whole
     if sum(prod(shape) for _, _, shape, _ in boxes) == aval.size:
@@ -127,7 +127,9 @@ def uncovered(region: PlaceRegion) -> list[Box]:
     dense = contiguous_strides(aval.shape)
     _, offset, shape, strides = boxes[0]
     fits = len(boxes) == 1 and len(shape) == aval.ndim and aval.nbytes >= WORTH
-    if not fits or any(n > 1 and s != d for n, s, d in zip(shape, strides, dense)):
+    if not fits or any(
+        extent > 1 and stride != step for extent, stride, step in zip(shape, strides, dense)
+    ):
         return whole
     parts, begin, sizes = list[Box](), [0] * aval.ndim, list(aval.shape)
     for axis, (extent, inner) in enumerate(zip(aval.shape, shape)):

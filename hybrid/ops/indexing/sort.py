@@ -1,4 +1,4 @@
-"""Sorting and sets, computed by NumPy on the CPU and by kernels on a card.
+"""Sorting and sets: orders by kernels, sorts of many values and sets by NumPy on the CPU.
 
 Invariant: NaN sorts last and counts as larger than every number; sorts are stable.  Results whose
 shape depends on the data (unique) are no ops: they read the data and return fresh tensors, or
@@ -43,6 +43,7 @@ from .index import take
 from .search import searchsorted
 
 Tensor = Any
+FEW = 512  # elements that are sorted sooner by kernels than by a call of NumPy
 
 
 class TopK(NamedTuple):
@@ -174,7 +175,7 @@ def sort(
             [9, 8, 7]])
     """
     x, along_axis = _lined("sort", as_tensor(x), axis)
-    if x.device is HOST and not dt.is_complex(x.dtype):
+    if x.device is HOST and not dt.is_complex(x.dtype) and x.size > FEW:
         return bind(SORT, x, axis=along_axis, descending=bool(descending))
     return take_along_axis(x, argsort(x, along_axis, descending=descending), along_axis)
 

@@ -144,8 +144,13 @@ def _around(
     """Padded images of which a convolution gives `count` outputs, and their border: zeros but for
     the part of the box that it reads."""
     stride, dilation = steps
-    whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(count, stride, dilation, kernel)]
-    inside = [max(min(size, n - low), 0) for size, n, low in zip(box.size, whole, box.low)]
+    whole = [
+        (outputs - 1) * stride_ + dilation_ * (taps - 1) + 1
+        for outputs, stride_, dilation_, taps in zip(count, stride, dilation, kernel)
+    ]
+    inside = [
+        max(min(size, extent - low), 0) for size, extent, low in zip(box.size, whole, box.low)
+    ]
     sizes = (*outer.shape[:2], *inside)
     if sizes != outer.shape:
         outer = slice_(outer, (0, 0, *box.begin), sizes)

@@ -217,24 +217,26 @@ def _write_patch(product: Product, item: Item, block: Block, patch: Patch, numbe
     """A row panel that is read where it lies: the first ones of a group are higher."""
     code = product.code
     group, inside = divide(code, number, str(patch.panels))
-    over = code.call("llvm.smax.i64", "i64", f"i64 {code.add(inside, str(-patch.full))}", "i64 0")
-    units = code.op(f"sub i64 {code.mul(inside, str(patch.units))}, {over}")
+    shorter_before = code.call(
+        "llvm.smax.i64", "i64", f"i64 {code.add(inside, str(-patch.full))}", "i64 0"
+    )
+    units = code.op(f"sub i64 {code.mul(inside, str(patch.units))}, {shorter_before}")
     row = code.add(code.mul(group, str(patch.group)), code.mul(units, str(patch.unit)))
     start = offset_of(code, product.loader.walk("a.groups", patch.groups, 0), group)
     distance = code.add(start, code.mul(units, str(patch.step)))
     pointer = code.at("i8", item.a, distance)
-    local = code.op(f"sub i64 {number}, {item.first_panel}")
+    panel_number = code.op(f"sub i64 {number}, {item.first_panel}")
 
-    def rows(count: int) -> None:
-        panel = Panel(local, row, count, pointer, "0", item.a_packed)
-        _write_rows(product, item, block, panel)
+    def write_rows(count: int) -> None:
+        row_panel = Panel(panel_number, row, count, pointer, "0", item.a_packed)
+        _write_rows(product, item, block, row_panel)
 
     if patch.full == patch.panels:
-        rows(patch.units * patch.unit)
+        write_rows(patch.units * patch.unit)
         return
     higher = code.op(f"icmp slt i64 {inside}, {patch.full}")
-    code.when(higher, lambda: rows(patch.units * patch.unit))
-    code.when(code.op(f"xor i1 {higher}, true"), lambda: rows((patch.units - 1) * patch.unit))
+    code.when(higher, lambda: write_rows(patch.units * patch.unit))
+    code.when(code.op(f"xor i1 {higher}, true"), lambda: write_rows((patch.units - 1) * patch.unit))
 
 
 def _write_rows(product: Product, item: Item, block: Block, panel: Panel) -> None:

@@ -153,12 +153,15 @@ def _option(
                 compute += tiles * straight_b(b, 16 * tiling.tile_vectors, target.core)
             whole = _whole(kernel, (a, b), swapped, tiling, vectors)
             whole = whole._replace(large=m * n * element.size > target.core.second.size)
-            may = b_cost > 0 and not varying.some and _may_pack_ahead(b, target)
-            ahead = (False, True) if may else (False,)
+            packable = b_cost > 0 and not varying.some and _may_pack_ahead(b, target)
+            when_packed = (False, True) if packable else (False,)
             for a_mode, lost, a_cost, item in _ways(a, kernel.k, tiling, tiles, target):
                 read = whole._replace(a_mode=a_mode, b_mode=b_mode)
                 costs = Costs(compute + lost, a_cost, b_cost, item)
-                found += [_split(read._replace(ahead=f), costs, target, element) for f in ahead]
+                found += [
+                    _split(read._replace(ahead=ahead), costs, target, element)
+                    for ahead in when_packed
+                ]
     return min(found, key=lambda geometry: geometry.cost)
 
 

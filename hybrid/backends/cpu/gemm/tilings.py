@@ -100,19 +100,22 @@ def patched(
     for tile_vectors in (1, 2, 3, 4, 6, 8):
         if tile_vectors > max(vectors, 1):
             break
-        most = min((target.registers - 1 - tile_vectors * wide) // (tile_vectors * wide), 14)
+        most_rows = min((target.registers - 1 - tile_vectors * wide) // (tile_vectors * wide), 14)
         far = tile_vectors * 16 * element.size * min(k, BLOCK) > target.core.first.size * 5 // 6
         cost = partial(_micro_cost, target.core, wide, far)
         full_panels = -(-vectors // tile_vectors) - 1
         tail = vectors - full_panels * tile_vectors
-        for patch in patches_of(a, max(most, 1)):
-            rows, total = patch.units * patch.unit, 0.0
-            for count, own in ((patch.full, rows), (patch.panels - patch.full, rows - patch.unit)):
+        for patch in patches_of(a, max(most_rows, 1)):
+            full_height, total = patch.units * patch.unit, 0.0
+            for count, height in (
+                (patch.full, full_height),
+                (patch.panels - patch.full, full_height - patch.unit),
+            ):
                 if count:
-                    total += count * (full_panels * cost(own, tile_vectors) + cost(own, tail))
+                    total += count * (full_panels * cost(height, tile_vectors) + cost(height, tail))
                     total += count * (full_panels + 1) * LOOKUP
             groups = patch.groups.size
-            yield Tiling(total * groups, patch.panels * groups, tile_vectors, rows, patch)
+            yield Tiling(total * groups, patch.panels * groups, tile_vectors, full_height, patch)
 
 
 def _tiling_cost(
@@ -143,10 +146,10 @@ def worth_trying(
     m, k, vectors = shape
     tilings = sorted(_tilings(max(m, 1), vectors, k, element, target, varying.lines), key=_rank)
     even = [t for t in tilings if t.row_panels % target.threads == 0 and not varying.lines]
-    cut = list[Tiling]()
+    patched_tilings = list[Tiling]()
     if not (a.direct or varying.some or b_mode == "segmented"):
-        cut = sorted(patched(a, vectors, k, element, target), key=_rank)
-    return dict.fromkeys((tilings[0], *even[:1], *cut[:1]))
+        patched_tilings = sorted(patched(a, vectors, k, element, target), key=_rank)
+    return dict.fromkeys((tilings[0], *even[:1], *patched_tilings[:1]))
 
 
 def _rank(tiling: Tiling) -> tuple[float, ...]:

@@ -1,0 +1,369 @@
+"""Positions that sort lines: by counting who comes before for short ones, by digits for others.
+
+Invariant: elements are compared by their keys alone, whole numbers without a sign that are ordered
+as `Order` says (zeros of both signs have one, so have all NaN); positions are all that is stored,
+so which way is taken changes no bit.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ...core import dtypes as dt
+from ..emit.code import Code, finish_module
+from ..emit.loops import SIGNATURE
+from ..generated import Generated, pack_words
+from ..plan import HostStep
+
+__all__ = ["generate"]
+
+_SHORT = 128  # elements of a line whose order is counted
+_LONG = 1 << 32  # of one whose positions need more than 32 bits
+_DIGITS = 256
+_CHUNK = 1 << 14  # comparisons, or moved elements, that make a sensible chunk of work
+# argument words: two operands (slot, byte offset), then sizes
+_X, _OUT, _EXTENT, _INNER = 0, 16, 32, 40
+
+
+class _Kind(NamedTuple):
+    """How elements are stored and compared."""
+
+    bits: int
+    form: Literal["unsigned", "signed", "float"]
+    infinity: int  # of floats, as bits
+    descending: bool
+
+    @property
+    def integer(self) -> str:
+        return f"i{self.bits}"
+
+    @property
+    def top(self) -> int:
+        """The sign bit alone, as LLVM writes it."""
+        return -(1 << (self.bits - 1))
+
+
+def _kind(dtype: np.dtype, descending: bool) -> _Kind:
+    bits = 8 * dtype.itemsize
+    if dt.is_float(dtype):
+        infinity = np.array(np.inf, dtype).view(f"u{dtype.itemsize}").item()
+        return _Kind(bits, "float", infinity, descending)
+    return _Kind(bits, "signed" if dtype.kind == "i" else "unsigned", 0, descending)
+
+
+class _Line(NamedTuple):
+    """The function under construction: sizes, and where the line of an item begins."""
+
+    kind: _Kind
+    code: Code
+    extent: str
+    inner: str
+    source: str
+    target: str
+
+    def sort_key(self, index: str) -> str:
+        """The key of an element."""
+        code, kind, integer = self.code, self.kind, self.kind.integer
+        place = code.at(integer, self.source, code.mul(index, self.inner))
+        key = code.op(f"load {integer}, ptr {place}")
+        if kind.form == "signed":
+            key = code.op(f"xor {integer} {key}, {kind.top}")
+        if kind.form == "float":
+            magnitude = code.op(f"and {integer} {key}, {~kind.top}")
+            is_nan = code.op(f"icmp ugt {integer} {magnitude}, {kind.infinity}")
+            is_zero = code.op(f"icmp eq {integer} {magnitude}, 0")
+            value = code.op(f"select i1 {is_zero}, {integer} 0, {integer} {key}")
+            sign = code.op(f"ashr {integer} {value}, {kind.bits - 1}")
+            flips = code.op(f"or {integer} {sign}, {kind.top}")
+            key = code.op(f"xor {integer} {value}, {flips}")
+            key = code.op(f"select i1 {is_nan}, {integer} -1, {integer} {key}")
+        return code.op(f"xor {integer} {key}, -1") if kind.descending else key
+
+    def store_position(self, sorted_place: str, position: str) -> None:
+        place = self.code.at("i64", self.target, self.code.mul(sorted_place, self.inner))
+        self.code.do(f"store i64 {position}, ptr {place}")
+
+    def each(self, stop: str, body: Any, step: int = 1) -> None:
+        """body(i) for every step from zero."""
+
+        def carried(index: str, _: list[str]) -> list[str]:
+            body(index)
+            return []
+
+        self.code.loop("0", stop, str(step), [], carried)
+
+
+def _function(kind: _Kind, name: str, write: Any) -> tuple[str, str]:
+    """A function whose items are lines: write(line) for each."""
+    code = Code()
+
+    def argument(offset: int) -> str:
+        return code.op(f"load i64, ptr {code.at('i8', '%args', str(offset))}")
+
+    def address(offset: int) -> str:
+        slot = code.at("ptr", "%bufs", argument(offset))
+        return code.at("i8", code.op(f"load ptr, ptr {slot}"), argument(offset + 8))
+
+    source, target, extent, inner = address(_X), address(_OUT), argument(_EXTENT), argument(_INNER)
+
+    def item(number: str, _: list[str]) -> list[str]:
+        outer = code.op(f"udiv i64 {number}, {inner}")
+        column = code.op(f"sub i64 {number}, {code.mul(outer, inner)}")
+        start = code.add(code.mul(code.mul(outer, extent), inner), column)
+        places = code.at(kind.integer, source, start), code.at("i64", target, start)
+        write(_Line(kind, code, extent, inner, *places))
+        return []
+
+    code.loop("%begin", "%end", "1", [], item)
+    code.do("ret i64 0")
+    return finish_module(code, SIGNATURE, f"order_{name}")
+
+
+# ---- short lines
+class _Counting(NamedTuple):
+    """A line whose keys lie in scratch memory, 16 of them compared at once."""
+
+    line: _Line
+
+    @property
+    def vector(self) -> str:
+        return f"<16 x {self.line.kind.integer}>"
+
+    def place(self, index: str) -> str:
+        return self.line.code.at(self.line.kind.integer, "%scratch", index)
+
+    def lanes(self, scalar: str, value: str) -> str:
+        """A value in all lanes."""
+        code = self.line.code
+        single = code.op(f"insertelement <16 x {scalar}> poison, {scalar} {value}, i64 0")
+        nothing = f"<16 x {scalar}> poison, <16 x i32> zeroinitializer"
+        return code.op(f"shufflevector <16 x {scalar}> {single}, {nothing}")
+
+    def numbers(self, index: str) -> str:
+        return self.lanes("i32", self.line.code.op(f"trunc i64 {index} to i32"))
+
+    def before(self, key: str, number: str, first: str, count: str) -> str:
+        """With how many of 16 elements come before one, added up."""
+        code, vector = self.line.code, self.vector
+        alignment = self.line.kind.bits // 8
+        others = code.op(f"load {vector}, ptr {self.place(first)}, align {alignment}")
+        ahead = "<" + ", ".join(f"i32 {lane}" for lane in range(16)) + ">"
+        numbers = code.op(f"add <16 x i32> {self.numbers(first)}, {ahead}")
+        sooner = code.op(f"icmp slt <16 x i32> {numbers}, {number}")
+        less = code.op(f"icmp ult {vector} {others}, {key}")
+        equal = code.op(f"icmp eq {vector} {others}, {key}")
+        found = code.op(f"and <16 x i1> {equal}, {sooner}")
+        found = code.op(f"or <16 x i1> {found}, {less}")
+        bits = code.op(f"bitcast <16 x i1> {found} to i16")
+        occurrences = code.call("llvm.ctpop.i16", "i16", f"i16 {bits}")
+        return code.add(count, code.op(f"zext i16 {occurrences} to i64"))
+
+
+@lru_cache(None)
+def _counted(kind: _Kind) -> tuple[str, str]:
+    """The place of an element is how many have a smaller key, or the same one ahead of it."""
+
+    def write(line: _Line) -> None:
+        code, counting = line.code, _Counting(line)
+
+        def keep(index: str) -> None:
+            code.do(f"store {kind.integer} {line.sort_key(index)}, ptr {counting.place(index)}")
+
+        def sorted_place(index: str) -> None:
+            present = code.op(f"load {kind.integer}, ptr {counting.place(index)}")
+            key, number = counting.lanes(kind.integer, present), counting.numbers(index)
+
+            def block(first: str, counts: list[str]) -> list[str]:
+                return [counting.before(key, number, first, counts[0])]
+
+            _, (found,) = code.loop("0", line.extent, "16", [("i64", "0")], block)
+            line.store_position(found, index)
+
+        line.each(line.extent, keep)
+        # the greatest keys behind the last: none of them comes before an element
+        highest = f"store {counting.vector} splat ({kind.integer} -1)"
+        code.do(f"{highest}, ptr {counting.place(line.extent)}, align {kind.bits // 8}")
+        line.each(line.extent, sorted_place)
+
+    return _function(kind, "counted", write)
+
+
+# ---- digits
+class _Records(NamedTuple):
+    """What is moved for an element: its key and its position, side by side, or as one number where
+    keys have at most 32 bits behind `least`, which is subtracted."""
+
+    line: _Line
+    wide: bool
+    least: str = ""
+
+    @property
+    def size(self) -> int:
+        return 16 if self.wide else 8
+
+    @property
+    def digits(self) -> int:
+        return min(self.line.kind.bits // 8, 8 if self.wide else 4)
+
+    @property
+    def shift(self) -> int:
+        """Of the lowest digit."""
+        return 0 if self.wide else 32
+
+    def at(self, address: str, index: str) -> str:
+        return self.line.code.at(f"[{self.size} x i8]", address, index)
+
+    def load(self, address: str, index: str) -> list[str]:
+        code, place = self.line.code, self.at(address, index)
+        places = [place, code.at("i64", place, "1")] if self.wide else [place]
+        return [code.op(f"load i64, ptr {pointer}") for pointer in places]
+
+    def store(self, record: list[str], address: str, index: str) -> None:
+        code, place = self.line.code, self.at(address, index)
+        for number, part in enumerate(record):
+            code.do(f"store i64 {part}, ptr {code.at('i64', place, str(number))}")
+
+    def record_of(self, index: str) -> list[str]:
+        """That of the element at a position."""
+        code, integer, key = self.line.code, self.line.kind.integer, self.line.sort_key(index)
+        number = key if integer == "i64" else code.op(f"zext {integer} {key} to i64")
+        if self.wide:
+            return [number, index]
+        if self.least:
+            number = code.op(f"sub i64 {number}, {self.least}")
+        return [code.op(f"or i64 {code.op(f'shl i64 {number}, 32')}, {index}")]
+
+    def position(self, record: list[str]) -> str:
+        if self.wide:
+            return record[1]
+        return self.line.code.op(f"and i64 {record[0]}, {(1 << 32) - 1}")
+
+    def digit(self, record: list[str], shift: str) -> str:
+        code = self.line.code
+        return code.op(f"and i64 {code.op(f'lshr i64 {record[0]}, {shift}')}, {_DIGITS - 1}")
+
+
+@lru_cache(None)
+def _by_digits(kind: _Kind, long_lines: bool) -> tuple[str, str]:
+    """Whole numbers of 64 bits whose range has 32 are sorted as numbers of 32.  `long_lines`:
+    positions need more."""
+
+    def write(line: _Line) -> None:
+        code = line.code
+        if long_lines or kind.bits <= 32 or kind.form == "float":
+            _sort(_Records(line, long_lines or kind.bits > 32))
+            return
+        least, greatest = _extremes(line)
+        span = code.op(f"sub i64 {greatest}, {least}")
+        narrow = code.op(f"icmp ult i64 {span}, {1 << 32}")
+        code.when(narrow, lambda: _sort(_Records(line, False, least)))
+        code.when(code.op(f"xor i1 {narrow}, true"), lambda: _sort(_Records(line, True)))
+
+    return _function(kind, "digits", write)
+
+
+def _extremes(line: _Line) -> list[str]:
+    """The least and the greatest key."""
+
+    def reach(index: str, extremes: list[str]) -> list[str]:
+        key = line.sort_key(index)
+        intrinsics = zip(("llvm.umin.i64", "llvm.umax.i64"), extremes)
+        return [line.code.call(name, "i64", f"i64 {end}", f"i64 {key}") for name, end in intrinsics]
+
+    initial = [("i64", line.sort_key("0"))] * 2
+    return line.code.loop("1", line.extent, "1", initial, reach)[1]
+
+
+def _sort(records: _Records) -> None:
+    """From the lowest digit of eight bits to the highest, each pass in order; one that all elements
+    share is skipped."""
+    line, code, tables = records.line, records.line.code, "%scratch"
+    counters = str(records.digits * _DIGITS)
+    first = code.at("i64", tables, counters)
+    second = records.at(first, line.extent)
+
+    def clear(index: str) -> None:
+        place = code.at("i64", tables, index)
+        code.do(f"store <16 x i64> zeroinitializer, ptr {place}, align 8")
+
+    def count(index: str) -> None:
+        record = records.record_of(index)
+        records.store(record, first, index)
+        for number in range(records.digits):
+            digit = records.digit(record, str(records.shift + 8 * number))
+            counter = code.at("i64", tables, code.add(digit, str(number * _DIGITS)))
+            more = code.op(f"add i64 {code.op(f'load i64, ptr {counter}')}, 1")
+            code.do(f"store i64 {more}, ptr {counter}")
+
+    def one_pass(number: str, pointers: list[str]) -> list[str]:
+        table = code.at("i64", tables, code.mul(number, str(_DIGITS)))
+        shift = code.add(code.mul(number, "8"), str(records.shift))
+        return _pass(records, table, shift, pointers)
+
+    line.each(counters, clear, 16)
+    line.each(line.extent, count)
+    pointers = [("ptr", first), ("ptr", second)]
+    _, (ordered, _) = code.loop("0", str(records.digits), "1", pointers, one_pass)
+
+    def result(sorted_place: str) -> None:
+        line.store_position(sorted_place, records.position(records.load(ordered, sorted_place)))
+
+    line.each(line.extent, result)
+
+
+def _pass(records: _Records, table: str, shift: str, pointers: list[str]) -> list[str]:
+    """Records in the order of one digit, whose counts are in a table: where they are then, and
+    where there is room."""
+    code, line = records.line.code, records.line
+    source, target = pointers
+    present = code.at("i64", table, records.digit(records.load(source, "0"), shift))
+    alike = code.op(f"icmp eq i64 {code.op(f'load i64, ptr {present}')}, {line.extent}")
+    stop = code.op(f"select i1 {alike}, i64 0, i64 {line.extent}")
+
+    def begin(digit: str, before: list[str]) -> list[str]:
+        counter = code.at("i64", table, digit)
+        occurrences = code.op(f"load i64, ptr {counter}")
+        code.do(f"store i64 {before[0]}, ptr {counter}")
+        return [code.add(before[0], occurrences)]
+
+    def move(index: str) -> None:
+        record = records.load(source, index)
+        counter = code.at("i64", table, records.digit(record, shift))
+        sorted_place = code.op(f"load i64, ptr {counter}")
+        records.store(record, target, sorted_place)
+        code.do(f"store i64 {code.op(f'add i64 {sorted_place}, 1')}, ptr {counter}")
+
+    code.loop("0", str(_DIGITS), "1", [("i64", "0")], begin)
+    line.each(stop, move)
+    return [
+        code.op(f"select i1 {alike}, ptr {source}, ptr {target}"),
+        code.op(f"select i1 {alike}, ptr {target}, ptr {source}"),
+    ]
+
+
+# ---- kernels
+def generate(step: HostStep, temp_slot: int) -> list[Generated]:
+    """The function that orders contiguous values."""
+    order: Any = step.algorithm
+    (given, _), axis = step.avals, order.axis
+    extent, inner = given.shape[axis], prod(given.shape[axis + 1 :])
+    lines = prod(given.shape[:axis]) * inner
+    kind = _kind(given.dtype, order.descending)
+    words = pack_words((step.inputs[0], 0, step.outputs[0], 0, extent, inner), {})
+    if extent <= _SHORT:
+        function, effort = _counted(kind), extent * (2 + extent // 16)
+        scratch = (_SHORT + 16) * kind.bits // 8
+    else:
+        long_lines = extent >= _LONG
+        function, effort = (
+            _by_digits(kind, long_lines),
+            extent * (2 + kind.bits // 8) + _DIGITS * kind.bits // 8,
+        )
+        record = 16 if long_lines or kind.bits > 32 else 8
+        scratch = _DIGITS * kind.bits + 2 * extent * record
+    grain = max(1, _CHUNK // max(effort, 1))
+    return [Generated(*function, words, lines if extent else 0, grain, scratch)]
