@@ -8,6 +8,7 @@ only the values that the key numbers; any other call runs its Python.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from types import CodeType
@@ -43,23 +44,30 @@ Event = Literal["call", "return", "c_call", "c_return", "c_exception"]
 
 
 class HeardCode:
-    """Hears what Python runs on this thread: hybrid's code, and whether other code does."""
+    """Hears what Python runs on this thread: hybrid's code, and whether other code does.  Nothing
+    is collected meanwhile: what finalizers and callbacks of the collector run is none of the
+    call's."""
 
-    __slots__ = ("codes", "foreign", "free")
+    __slots__ = ("codes", "foreign", "free", "collects")
 
     def __init__(self) -> None:
+        self.collects = False
         self.codes: dict[int, tuple[CodeType, dict[str, Any]]] = {}
         self.free = sys.getprofile() is None
         self.foreign = not self.free  # somebody else listens
 
     def __enter__(self) -> HeardCode:
         if self.free:
+            self.collects = gc.isenabled()
+            gc.disable()
             sys.setprofile(self._hears)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.free:
             sys.setprofile(None)
+            if self.collects:
+                gc.enable()
 
     def _hears(self, frame: Any, event: Event, _: Any) -> None:
         if event == "call":

@@ -140,6 +140,33 @@ def test_errors_come_where_they_come_eagerly() -> None:
         fails(batch(1, 2), None)
 
 
+# ---- collections
+def test_callbacks_of_the_collector_are_no_part_of_a_call() -> None:
+    """Whoever is told of collections runs Python in the middle of everything."""
+    told = 0
+
+    def callback(phase: str, info: Any) -> None:
+        nonlocal told
+        told += 1
+
+    made: list[Any] = []
+
+    def jit(fn: Any) -> Any:
+        made.append(deferred(fn))
+        return made[-1]
+
+    before = gc.get_threshold()
+    gc.callbacks.append(callback)
+    gc.set_threshold(5)
+    try:
+        trained(jit, 10)
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(callback)
+    assert told > 100 and gc.isenabled()
+    assert made[0]._segments.bundles.replayed >= 14
+
+
 # ---- threads and memory
 def test_another_thread_reads_gradients_and_parameters() -> None:
     net = small(1)
