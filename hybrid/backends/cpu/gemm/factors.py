@@ -131,7 +131,7 @@ def _memory_of(lines: Dims, k: Dims, size: int) -> int:
     if any(map(is_extent, (*sizes, *strides))):
         return whole
     reach = 1 + sum((count - 1) * abs(stride) for count, stride in zip(sizes, strides))
-    return min(whole, reach * size)
+    return min(whole, max(reach, 0) * size)
 
 
 def patches_of(a: Factor, most: int) -> list[Patch]:
