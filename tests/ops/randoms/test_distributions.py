@@ -9,10 +9,33 @@ import hybrid
 from hybrid import random
 
 stats = pytest.importorskip("scipy.stats")
+special = pytest.importorskip("scipy.special")
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 COUNT = 200_000
 LEAST = 1e-4  # of the p-values; seeds are fixed
+
+
+class Zipf:
+    """Sums of 1 / k ** a by Hurwitz's zeta function; SciPy adds up 60 million terms for its quantile
+    of 0.9999 at a = 1.5."""
+
+    def __init__(self, a: float) -> None:
+        self.a = a
+
+    def support(self) -> tuple[float, float]:
+        return 1, np.inf
+
+    def cdf(self, k):
+        return 1 - special.zeta(self.a, np.asarray(k) + 1.0) / special.zeta(self.a, 1)
+
+    def ppf(self, p: float) -> float:
+        low, high = 0.0, 2.0**60
+        while high - low > 1:
+            middle = np.floor((low + high) / 2)
+            low, high = (low, middle) if self.cdf(middle) >= p else (middle, high)
+        return high
+
 
 CONTINUOUS = {
     "uniform": [((-1.0, 3.0), stats.uniform(-1, 4))],
@@ -55,7 +78,7 @@ COUNTS = {
     ],
     "geometric": [((0.3,), stats.geom(0.3)), ((0.01,), stats.geom(0.01))],
     "logseries": [((0.6,), stats.logser(0.6)), ((0.99,), stats.logser(0.99))],
-    "zipf": [((a,), stats.zipf(a)) for a in (1.5, 2.0, 4.0)],
+    "zipf": [((a,), Zipf(a)) for a in (1.5, 2.0, 4.0)],
     "negative_binomial": [((3.5, 0.3), stats.nbinom(3.5, 0.3))],
     "hypergeometric": [
         ((good, bad, sample), stats.hypergeom(good + bad, good, sample))
