@@ -21,6 +21,12 @@ from hybrid.trace.record.recorder import Recorder
 F = nn.functional
 
 
+@pytest.fixture(autouse=True)
+def worth(monkeypatch):
+    """Placements need not be as large as they are where this pays."""
+    monkeypatch.setattr(assignment, "WORTH", 1 << 17)
+
+
 def filled(function: Any, *inputs: Any) -> list[tuple[int, ...]]:
     """The shapes of the fills in the plan of a function, whose results are the eager ones."""
     recorder = Recorder(inputs)

@@ -38,7 +38,7 @@ __all__ = ["Location", "Box", "Copy", "Assignment", "assign", "box_of", "uncover
 
 
 MAX_NEST = 8  # boxes inside boxes
-WORTH = 1 << 17  # bytes of a placement of which only what its box leaves is filled
+WORTH = 1 << 22  # bytes of a placement of which only what its box leaves is filled
 MAX_EXTRA = 8  # places in which a producer stores a value a second time; the rest are copies
 
 

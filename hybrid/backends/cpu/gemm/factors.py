@@ -78,7 +78,11 @@ class Factor(NamedTuple):
     k: Runs
     batch: Runs
     grid: Dims  # the lines again, merged, in bytes
-    nbytes: int  # that it takes in memory: taps of one element count once
+    reach: int  # bytes that it takes in memory: taps of one element count once
+
+    @property
+    def nbytes(self) -> int:
+        return self.lines.size * self.k.size * self.storage.size
 
     @property
     def direct(self) -> bool:

@@ -49,6 +49,7 @@ __all__ = [
 
 # cycles for a byte that comes out of another core's cache, and for one of a long stream of them
 FOREIGN, STREAMED, STREAM = 1.0, 0.2, 32 << 10
+SCATTERED = 2.5  # the same for a byte of a line that is waited for
 ITEM, OFFSET = 150, 3.0  # cycles of an item, and of an offset in a table of its own
 LINES = 110  # of a vector of columns of a tile that is transposed and stored
 LAUNCH = 600  # cycles of one more kernel
@@ -147,17 +148,18 @@ def _option(
         for tiling in worth_trying(a, shape, b_mode, element, target, varying):
             tiles = tiling.row_panels * -(-vectors // tiling.tile_vectors) * blocks
             compute = tiling.cost * max(kernel.k, 1) + tiles * 40 + finish
-            if scattered:  # lines of 16 lanes, as many as a panel has rows of which are stored
-                compute += max(0.5 * m * n, LINES * tiling.row_panels * vectors)
+            if scattered:  # of 16 lanes of a line as many are stored as a panel has rows
+                lines = LINES * tiling.row_panels * vectors if tiling.patch is not None else 0
+                compute += max(0.5 * m * n, lines)
             if b_mode == "direct":
                 compute += tiles * straight_b(b, 16 * tiling.tile_vectors, target.core)
             whole = _whole(kernel, (a, b), swapped, tiling, vectors)
             whole = whole._replace(large=m * n * element.size > target.core.second.size)
-            packable = b_cost > 0 and not varying.some and _may_pack_ahead(b, target)
+            packable = tiling.patch is not None and b_cost > 0 and _may_pack_ahead(b, target)
             when_packed = (False, True) if packable else (False,)
-            for a_mode, lost, a_cost, item in _ways(a, kernel.k, tiling, tiles, target):
+            for a_mode, lost, a_cost, offsets in _ways(a, kernel.k, tiling, tiles, target):
                 read = whole._replace(a_mode=a_mode, b_mode=b_mode)
-                costs = Costs(compute + lost, a_cost, b_cost, item)
+                costs = Costs(compute + lost, a_cost, b_cost, offsets)
                 found += [
                     _split(read._replace(ahead=ahead), costs, target, element)
                     for ahead in when_packed
@@ -169,13 +171,13 @@ def _ways(
     a: Factor, k: int, tiling: Tiling, tiles: int, target: Target
 ) -> Iterator[tuple[AMode, float, float, float]]:
     """How a may be read for a tiling, with the cycles that all tiles lose by it, those of packing
-    it once, and those of each item."""
-    if tiling.patch is not None:  # each item makes its table of offsets
-        yield "patches", 0.0, 0.0, ITEM + OFFSET * k
+    it once, and those of a table of offsets."""
+    if tiling.patch is not None:
+        yield "patches", 0.0, 0.0, OFFSET * k
         return
     for a_mode, cost in a_modes(a):
         straight = straight_a(a, tiling.rows, target.core) if a_mode == "direct" else 0.0
-        yield a_mode, tiles * straight, cost, ITEM
+        yield a_mode, tiles * straight, cost, 0.0
 
 
 def _may_pack_ahead(b: Factor, target: Target) -> bool:
@@ -212,12 +214,13 @@ def _whole(
 
 
 class Costs(NamedTuple):
-    """Cycles of one product: multiplying, packing each factor once, and what each item takes."""
+    """Cycles of one product: multiplying, packing each factor once, and the table of offsets of an
+    item with all k."""
 
     compute: float
     pack_a: float
     pack_b: float
-    item: float
+    offsets: float
 
 
 class Cut(NamedTuple):
@@ -259,24 +262,31 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     read = 0.03 * blocks * BLOCK
     pack_b = 0.0 if geometry.ahead else costs.pack_b
     again = (costs.pack_a + read * m) * items_n + (pack_b + read * n) * items_m
-    a_bytes, b_bytes = geometry.a.nbytes, geometry.b.nbytes
+    # taps of patches come from the first caches but for the first of them
+    a_bytes = geometry.a.nbytes if geometry.patch is None else geometry.a.reach
+    b_bytes = geometry.b.nbytes
     if a_bytes + b_bytes > target.core.second.size:
         again += target.core.beyond * (a_bytes * items_n + b_bytes * items_m)
     groups = -(-blocks // cut.split) if cut.split else 1
     items = max(items_m * items_n * batch * groups, 1)
-    total = (costs.compute + again) * batch + costs.item * items
+    total = (costs.compute + again) * batch + (ITEM + costs.offsets / groups) * items
     busy = min(target.threads, items)
     # the last items may be smaller than the others
     longest = total / items * cut.panels_m * items_m / geometry.row_panels
     longest *= cut.panels_n * items_n / geometry.column_panels
     span = min(-(-items // busy) * longest, total / busy + longest)
+    foreign = 0.0
     if busy > 1:  # a busy neighbour delays its last item, so smaller items are better
         foreign = _foreign(geometry, (items_m, items_n), target.threads)
-        if geometry.ahead:  # others packed their share of b
-            packed = blocks * BLOCK * geometry.vectors * 16 * geometry.a.storage.size
-            foreign += packed / items_n * (1 - 1 / target.threads)
         span += DISPATCH + 0.15 * total / items
-        span += FOREIGN * min(foreign, STREAM) + STREAMED * max(foreign - STREAM, 0)
+    if geometry.ahead:  # others packed their share of b
+        packed = blocks * BLOCK * geometry.vectors * 16 * geometry.a.storage.size
+        foreign += packed / items_n * (1 - 1 / target.threads)
+    if geometry.patch is not None and batch < target.threads:
+        # what others made, as far as caches hold it, line by line where it is needed
+        held = min(geometry.a.reach, target.core.second.size)
+        span += SCATTERED * held * (1 - 1 / target.threads)
+    span += FOREIGN * min(foreign, STREAM) + STREAMED * max(foreign - STREAM, 0)
     if cut.split:
         span += DISPATCH + blocks * batch * m * n * 0.3
     if geometry.ahead:
