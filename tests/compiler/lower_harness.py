@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from graph_ops import Build, T, random_inputs
 
@@ -11,10 +13,12 @@ from hybrid.backends.plan import GemmKernel, HostStep, LoopKernel, Plan
 from hybrid.compiler.pipeline import lower
 from hybrid.core import dtypes as dt
 from hybrid.core.errors import Site
+from hybrid.ir.door import bind as door
 from hybrid.ir.door.evaluate import evaluate
 from hybrid.ir.graph.graph import Graph
 from hybrid.ir.graph.verify import verify
 from hybrid.ir.scalar.program import REDUCTIONS, Program
+from hybrid.trace.record.recorder import Recorder
 
 DTYPES = [
     (dt.float32,),
@@ -104,3 +108,15 @@ def embedding_step() -> tuple[Graph, list[tuple[int, int]]]:
     j = b(T.checked, b(T.add, i, 1), n=5, site=Site("net.py", 7, "forward"))
     u = b(T.scatter, j, b(T.relu, b(T.take, b(T.root, w), b(T.reshape, j, shape=(3, 1)))), rows=5)
     return b.graph(b(T.add, w, u), u), [(0, 0)]
+
+
+def graph_of(function: Any, *inputs: Any) -> Graph:
+    """The graph of a call."""
+    recorder = Recorder(inputs)
+    outer = door.push_mode(recorder)
+    try:
+        result = function(*inputs)
+    finally:
+        door.pop_mode(outer)
+    results = result if isinstance(result, tuple) else (result,)
+    return recorder.graph([recorder.ref(tensor) for tensor in results])

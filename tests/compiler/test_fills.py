@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lower_harness import graph_of
 
 import hybrid as hb
 from hybrid import nn
@@ -16,7 +17,6 @@ from hybrid.compiler.lower import assignment
 from hybrid.compiler.pipeline import build
 from hybrid.ir.door import bind as door
 from hybrid.ir.door.evaluate import evaluate_eager, host_kernel
-from hybrid.trace.record.recorder import Recorder
 
 F = nn.functional
 
@@ -29,14 +29,7 @@ def worth(monkeypatch):
 
 def filled(function: Any, *inputs: Any) -> list[tuple[int, ...]]:
     """The shapes of the fills in the plan of a function, whose results are the eager ones."""
-    recorder = Recorder(inputs)
-    outer = door.push_mode(recorder)
-    try:
-        results = function(*inputs)
-    finally:
-        door.pop_mode(outer)
-    results = results if isinstance(results, tuple) else (results,)
-    graph = recorder.graph([recorder.handles[id(r)] for r in results])
+    graph = graph_of(function, *inputs)
     plan = build(graph, kernel=host_kernel).plan
     values = [x._v for x in inputs]
     memory = door.backend_of(graph.outputs[0].aval.device).outline(plan)

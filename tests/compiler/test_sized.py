@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lower_harness import graph_of
 
 import hybrid as hb
 from hybrid import nn
@@ -13,26 +14,12 @@ from hybrid.backends.cpu.executable import PlanRunner, program_of
 from hybrid.compiler.pipeline import build
 from hybrid.compiler.sized import SizedPlan, numbers_of
 from hybrid.core.extents import Unsized
-from hybrid.ir.door import bind as door
 from hybrid.ir.door.evaluate import evaluate_eager, host_kernel
 from hybrid.ir.graph.graph import Graph
 from hybrid.ops.products.convolution import conv2d_weight_grad
-from hybrid.trace.record.recorder import Recorder
 
 F = nn.functional
 SIZES = (2, 3, 7, 15, 16, 17, 33, 40, 48, 63, 64, 65, 97, 128, 200, 255, 256, 257)
-
-
-def graph_of(function: Any, *inputs: Any) -> Graph:
-    """The graph of a call."""
-    recorder = Recorder(inputs)
-    outer = door.push_mode(recorder)
-    try:
-        result = function(*inputs)
-    finally:
-        door.pop_mode(outer)
-    results = result if isinstance(result, tuple) else (result,)
-    return recorder.graph([recorder.ref(tensor) for tensor in results])
 
 
 def made(graph: Graph) -> Any:

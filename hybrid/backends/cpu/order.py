@@ -18,6 +18,8 @@ from ..emit.code import Code, finish_module
 from ..emit.loops import SIGNATURE
 from ..generated import Generated, pack_words
 from ..plan import HostStep
+from .gemm.micro import LANE_NUMBERS, spread
+from .gemm.pack import divide, each
 
 __all__ = ["generate"]
 
@@ -87,14 +89,9 @@ class _Line(NamedTuple):
         place = self.code.at("i64", self.target, self.code.mul(sorted_place, self.inner))
         self.code.do(f"store i64 {position}, ptr {place}")
 
-    def each(self, stop: str, body: Any, step: int = 1) -> None:
-        """body(i) for every step from zero."""
-
-        def carried(index: str, _: list[str]) -> list[str]:
-            body(index)
-            return []
-
-        self.code.loop("0", stop, str(step), [], carried)
+    def each(self, stop: str, body: Any) -> None:
+        """body(i) for every i from zero."""
+        each(self.code, "0", stop, "1", body)
 
 
 def _function(kind: _Kind, name: str, write: Any) -> tuple[str, str]:
@@ -110,15 +107,13 @@ def _function(kind: _Kind, name: str, write: Any) -> tuple[str, str]:
 
     source, target, extent, inner = address(_X), address(_OUT), argument(_EXTENT), argument(_INNER)
 
-    def item(number: str, _: list[str]) -> list[str]:
-        outer = code.op(f"udiv i64 {number}, {inner}")
-        column = code.op(f"sub i64 {number}, {code.mul(outer, inner)}")
+    def item(number: str) -> None:
+        outer, column = divide(code, number, inner)
         start = code.add(code.mul(code.mul(outer, extent), inner), column)
         places = code.at(kind.integer, source, start), code.at("i64", target, start)
         write(_Line(kind, code, extent, inner, *places))
-        return []
 
-    code.loop("%begin", "%end", "1", [], item)
+    each(code, "%begin", "%end", "1", item)
     code.do("ret i64 0")
     return finish_module(code, SIGNATURE, f"order_{name}")
 
@@ -136,23 +131,17 @@ class _Counting(NamedTuple):
     def place(self, index: str) -> str:
         return self.line.code.at(self.line.kind.integer, "%scratch", index)
 
-    def lanes(self, scalar: str, value: str) -> str:
-        """A value in all lanes."""
-        code = self.line.code
-        single = code.op(f"insertelement <16 x {scalar}> poison, {scalar} {value}, i64 0")
-        nothing = f"<16 x {scalar}> poison, <16 x i32> zeroinitializer"
-        return code.op(f"shufflevector <16 x {scalar}> {single}, {nothing}")
-
     def numbers(self, index: str) -> str:
-        return self.lanes("i32", self.line.code.op(f"trunc i64 {index} to i32"))
+        """A position in all lanes."""
+        code = self.line.code
+        return spread(code, "i32", code.op(f"trunc i64 {index} to i32"))
 
     def before(self, key: str, number: str, first: str, count: str) -> str:
         """With how many of 16 elements come before one, added up."""
         code, vector = self.line.code, self.vector
         alignment = self.line.kind.bits // 8
         others = code.op(f"load {vector}, ptr {self.place(first)}, align {alignment}")
-        ahead = "<" + ", ".join(f"i32 {lane}" for lane in range(16)) + ">"
-        numbers = code.op(f"add <16 x i32> {self.numbers(first)}, {ahead}")
+        numbers = code.op(f"add <16 x i32> {self.numbers(first)}, {LANE_NUMBERS}")
         sooner = code.op(f"icmp slt <16 x i32> {numbers}, {number}")
         less = code.op(f"icmp ult {vector} {others}, {key}")
         equal = code.op(f"icmp eq {vector} {others}, {key}")
@@ -175,7 +164,7 @@ def _counted(kind: _Kind) -> tuple[str, str]:
 
         def sorted_place(index: str) -> None:
             present = code.op(f"load {kind.integer}, ptr {counting.place(index)}")
-            key, number = counting.lanes(kind.integer, present), counting.numbers(index)
+            key, number = spread(code, kind.integer, present), counting.numbers(index)
 
             def block(first: str, counts: list[str]) -> list[str]:
                 return [counting.before(key, number, first, counts[0])]
@@ -304,7 +293,7 @@ def _sort(records: _Records) -> None:
         shift = code.add(code.mul(number, "8"), str(records.shift))
         return _pass(records, table, shift, pointers)
 
-    line.each(counters, clear, 16)
+    each(code, "0", counters, "16", clear)
     line.each(line.extent, count)
     pointers = [("ptr", first), ("ptr", second)]
     _, (ordered, _) = code.loop("0", str(records.digits), "1", pointers, one_pass)

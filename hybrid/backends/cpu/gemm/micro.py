@@ -16,6 +16,7 @@ from ...emit.code import Code
 
 __all__ = [
     "DESCRIPTOR",
+    "LANE_NUMBERS",
     "PackedElement",
     "ELEMENTS",
     "Micro",

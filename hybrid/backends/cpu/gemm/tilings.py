@@ -102,34 +102,41 @@ def patched(
             break
         most_rows = min((target.registers - 1 - tile_vectors * wide) // (tile_vectors * wide), 14)
         far = tile_vectors * 16 * element.size * min(k, BLOCK) > target.core.first.size * 5 // 6
-        cost = partial(_micro_cost, target.core, wide, far)
-        full_panels = -(-vectors // tile_vectors) - 1
-        tail = vectors - full_panels * tile_vectors
+        cost = partial(_looked_up, target.core, wide, far)
         for patch in patches_of(a, max(most_rows, 1)):
-            full_height, total = patch.units * patch.unit, 0.0
-            for count, height in (
-                (patch.full, full_height),
-                (patch.panels - patch.full, full_height - patch.unit),
-            ):
-                if count:
-                    total += count * (full_panels * cost(height, tile_vectors) + cost(height, tail))
-                    total += count * (full_panels + 1) * LOOKUP
-            groups = patch.groups.size
-            yield Tiling(total * groups, patch.panels * groups, tile_vectors, full_height, patch)
+            height, groups = patch.units * patch.unit, patch.groups.size
+            heights = (patch.full, height), (patch.panels - patch.full, height - patch.unit)
+            total = groups * _panels_cost(heights, vectors, tile_vectors, cost)
+            yield Tiling(total, patch.panels * groups, tile_vectors, height, patch)
+
+
+def _looked_up(core: Core, wide: int, far: bool, rows: int, tile_vectors: int) -> float:
+    return _micro_cost(core, wide, far, rows, tile_vectors) + LOOKUP
 
 
 def _tiling_cost(
     m: int, vectors: int, row_panels: int, tile_vectors: int, cost: Callable[[int, int], float]
 ) -> float:
-    """Cycles per k: full and last column panels, for row panels with all rows and with one less."""
+    """Cycles per k, for row panels with all rows and with one less."""
     rows = -(-m // row_panels)
+    full_rows = m - row_panels * (rows - 1)
+    heights = (full_rows, rows), (row_panels - full_rows, rows - 1)
+    return _panels_cost(heights, vectors, tile_vectors, cost)
+
+
+def _panels_cost(
+    heights: Iterable[tuple[int, int]],
+    vectors: int,
+    tile_vectors: int,
+    cost: Callable[[int, int], float],
+) -> float:
+    """Cycles per k of so many row panels of each height: full and last column panels."""
     full_panels = -(-vectors // tile_vectors) - 1
     tail = vectors - full_panels * tile_vectors
-    full_rows = m - row_panels * (rows - 1)
     total = 0.0
-    for count, own in ((full_rows, rows), (row_panels - full_rows, rows - 1)):
-        if own:
-            total += count * (full_panels * cost(own, tile_vectors) + cost(own, tail))
+    for count, height in heights:
+        if count and height:
+            total += count * (full_panels * cost(height, tile_vectors) + cost(height, tail))
     return total
 
 
