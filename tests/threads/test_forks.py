@@ -237,3 +237,40 @@ holder.join()
 assert status == 0, status
 """
     )
+
+
+WRITES = """
+rng = np.random.default_rng(0)
+sizes = (10, 1000, 1 << 18, 1 << 20)
+values = [hb.tensor(rng.random(n).astype(np.float32)) * 2 for n in sizes]
+views = [x[1:5] for x in values]
+before = [x.numpy().copy() for x in values]
+gone = [hb.ones(n) + 1 for n in sizes]  # their memory waits for the next results
+del gone
+rise = hb.function(lambda x: x.add_(1.0).sum())
+for _ in range(4):
+    for x in values:
+        rise(x)
+for x, old in zip(values, before):
+    x[...] = old
+
+def writes():
+    for _ in range(4):
+        for x, view in zip(values, views):
+            x[0] = -1.0
+            view[...] = 5.0
+            rise(x)
+    made = [x * 3 for x in values]
+    assert all((x.numpy() > 0).sum() for x in made)
+
+for _ in range(COUNT):
+    pid = child(writes)
+    made = [x + 1 for x in values]
+    join(pid)
+    for x, fresh, old in zip(values, made, before):
+        assert (x.numpy() == old).all() and (fresh.numpy() == old + 1).all()
+"""
+
+
+def test_what_a_child_writes_is_its_own() -> None:
+    run(PROGRAM + WRITES, times(3, 100))

@@ -21,7 +21,7 @@ from ....core.aval import Aval
 __all__ = ["empty", "maker", "trim", "cached_bytes", "is_block", "LARGE", "LIMIT"]
 
 LARGE = 1 << 20  # arrays from this size on come from blocks; malloc is good below, once it is warm
-LIMIT = 1 << 30  # bytes kept for later use
+LIMIT = 1 << 30  # bytes kept for later use, or as many as arrays hold where that is more
 _CHECK = 1 << 24  # blocks from this size on are counted at once, smaller ones every 16 releases
 _HUGE = 1 << 21
 
@@ -75,7 +75,8 @@ def _block_type(size: int) -> type:
 
 
 def _map(size: int) -> int:
-    block = mmap.mmap(-1, size)
+    # the default would be memory that a forked child shares, which has no huge pages either
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         try:
             block.madvise(mmap.MADV_HUGEPAGE)
@@ -121,8 +122,13 @@ def trim(limit: int = 0) -> None:
 
 
 def _bound() -> None:
-    if cached_bytes() > LIMIT:
-        trim(LIMIT * 3 // 4)
+    """Keep `LIMIT` bytes, or as many as live arrays hold: a training step that replaces gigabytes of
+    parameters needs the blocks of this turn in the next one."""
+    cached = cached_bytes()
+    if cached > LIMIT:
+        live = sum(map(len, list(_MAPS.values()))) - cached
+        if cached > live:
+            trim(max(LIMIT * 3 // 4, live))
 
 
 def maker(aval: Aval) -> Callable[[], np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 
 import ml_dtypes
@@ -75,11 +76,37 @@ def test_size_classes_waste_at_most_a_quarter():
 
 def test_kept_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(alloc, "LIMIT", 8 * BIG)
-    arrays = [alloc.empty(aval((BIG,), dt.uint8)) for _ in range(64)]
+    arrays = [alloc.empty(aval((BIG,), dt.uint8)) for _ in range(256)]
     del arrays
-    assert alloc.cached_bytes() <= 8 * BIG + 16 * BIG
+    assert alloc.cached_bytes() <= 8 * BIG + 32 * BIG
     alloc.trim()
     assert alloc.cached_bytes() == 0
+
+
+def test_as_much_is_kept_as_arrays_hold(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(alloc, "LIMIT", 4 * BIG)
+    held = [alloc.empty(aval((BIG,), dt.uint8)) for _ in range(256)]
+    arrays = [alloc.empty(aval((BIG,), dt.uint8)) for _ in range(200)]
+    del arrays
+    assert alloc.cached_bytes() == 200 * BIG
+    del held
+    assert alloc.cached_bytes() <= 4 * BIG + 32 * BIG
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_memory_is_not_shared_with_a_child():
+    mine, free = alloc.empty(aval((BIG,), dt.uint8)), alloc.empty(aval((BIG,), dt.uint8))
+    mine.fill(1)
+    del free
+    pid = os.fork()
+    if not pid:
+        mine.fill(2)
+        alloc.empty(aval((BIG,), dt.uint8)).fill(2)
+        os._exit(0)
+    fresh = alloc.empty(aval((BIG,), dt.uint8))
+    fresh.fill(3)
+    os.waitpid(pid, 0)
+    assert (mine == 1).all() and (fresh == 3).all()
 
 
 def test_threads_share_the_pool():
