@@ -42,6 +42,7 @@ __all__ = ["Recorder", "RecordedOp"]
 
 LARGE = 1 << 24  # bytes of results that are worth returning to the system
 SWEEP_BYTES = 6 << 20  # of new results, after which values that nobody else holds are let go
+SWEEP_SHARE = 16  # or a part of what is held: a sweep looks at all of it
 SWEPT = 4096  # bytes of values that are worth it
 AGAIN = 2  # sweeps until one looks at what earlier ones left, too: most values die young
 
@@ -171,7 +172,8 @@ class Recorder(Branches):
         self._sorted = 0  # of `keep`, those that were looked at
         self._lasting = self._sweeps = 0  # of `large`, those that the latest sweep left; sweeps
         self._shells: list[Any] = []  # handles whose values were let go
-        self._fresh = self._bytes = 0  # bytes of results since the last sweep, and in all
+        self._fresh = self._bytes = self._gone = 0  # bytes of results: since the last sweep, all,
+        self._due = SWEEP_BYTES  # let go; how many new ones a sweep waits for
         self.args: list[Handle] = []
         self.captures: list[Handle] = []
         # arg/capture: first value number, aval, tape node
@@ -211,7 +213,7 @@ class Recorder(Branches):
         self.handles[id(tensor)] = number
         self._fresh += aval.nbytes
         self._bytes += aval.nbytes
-        if self._fresh > SWEEP_BYTES:
+        if self._fresh > self._due:
             self._sweep()
         return number
 
@@ -236,6 +238,8 @@ class Recorder(Branches):
         gone = set(map(id, shells))
         self.large += [handle for handle in recent if id(handle) not in gone]
         self._shells += shells
+        self._gone += sum([shell._a.nbytes for shell in shells])
+        self._due = max(SWEEP_BYTES, (self._bytes - self._gone) // SWEEP_SHARE)
         self._lasting = len(self.large)
         resume()
 

@@ -66,6 +66,24 @@ def test_views_that_only_the_recorder_holds_are_let_go(monkeypatch):
     assert refs[0]().sum().item() == total.item()
 
 
+def test_sweeps_are_seldom_where_much_is_held(monkeypatch):
+    """Each looks at all that is held: a model of gigabytes is not looked at every few megabytes."""
+    monkeypatch.setattr(recorder, "SWEEP_BYTES", 1 << 14)
+    held = [hb.ones(64, 64) * k for k in range(256)]
+    rec = recorder.Recorder([])
+    mode = door.push_mode(rec)
+    try:
+        for x in held:
+            rec.ref(x)
+        sweeps = rec._sweeps
+        for x in held:
+            y = x + 1.0
+    finally:
+        door.pop_mode(mode)
+    assert y.shape == (64, 64) and 12 <= rec._sweeps - sweeps <= 24
+    assert sum(h._v is not None for h in rec.large) < 256 + 32
+
+
 SWEPT = """
 def swept(self):
     sweep(self)
@@ -83,6 +101,7 @@ def test_watching_a_call_keeps_nothing_alive(monkeypatch):
     exec(compile(SWEPT, recorder.__file__, "exec"), names)  # as hybrid's own code
     monkeypatch.setattr(recorder.Recorder, "_sweep", names["swept"])
     monkeypatch.setattr(recorder, "SWEEP_BYTES", 1 << 20)
+    monkeypatch.setattr(recorder, "SWEEP_SHARE", 1 << 40)
     layers = [hb.nn.Linear(64, 192) for _ in range(6)]
 
     def mixed(layer, x):
