@@ -134,7 +134,7 @@ COMPILE = {
     "words": (executable, "step_table", "compile failed"),
     "segments": (executable, "Segment", "compile failed"),
     "many": (kernels, "compile_many", "compile failed"),
-    "emit": (jit._Target, "emit", "Kernel ("),
+    "emit": (jit.Beside, "emit", "Kernel ("),
     "parse": (jit.llvm, "parse_assembly", "compile failed"),
     "symbols": (jit, "elf_symbols", "Kernel ("),
     "link": (jit, "_Engine", "compile failed"),

@@ -122,8 +122,8 @@ def trim(limit: int = 0) -> None:
 
 
 def _bound() -> None:
-    """Keep `LIMIT` bytes, or as many as live arrays hold: a training step that replaces gigabytes of
-    parameters needs the blocks of this turn in the next one."""
+    """Keep `LIMIT` bytes, or as many as live arrays hold: a training step that replaces gigabytes
+    of parameters needs the blocks of this turn in the next one."""
     cached = cached_bytes()
     if cached > LIMIT:
         live = sum(map(len, list(_MAPS.values()))) - cached

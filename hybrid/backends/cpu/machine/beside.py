@@ -1,17 +1,18 @@
-"""Object code made in a thread of its own while others go on: LLVM without llvmlite's lock.
+"""Object code made by several threads at a time: LLVM without llvmlite's lock.
 
 llvmlite lets one thread at a time into LLVM.  LLVM itself asks only that a context, and what is in
 it, belongs to one thread at a time; so a context of its own, and the raw library, let one thread
-compile while others link, or compile what an eager call needs.
+compile while others link or compile.
 
 Invariant: a fork waits until nobody is inside (`INSIDE`), and nothing here takes another lock.
 """
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,9 +20,36 @@ import llvmlite.binding as llvm
 
 from ....core.errors import BackendError
 
-__all__ = ["Beside", "Cancelled", "INSIDE", "THREAD"]
+__all__ = ["Beside", "Cancelled", "INSIDE", "THREAD", "emit_each"]
 
-INSIDE = threading.Lock()  # held around each stay in LLVM; a fork waits for it
+
+class Stays:
+    """Threads inside of LLVM: any number may `enter`; while one holds it (`acquire`) there are
+    none."""
+
+    def __init__(self) -> None:
+        self._changed, self._count = threading.Condition(), 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def acquire(self) -> None:
+        """Wait until nobody is inside, and let nobody in."""
+        self._changed.acquire()
+        while self._count:
+            self._changed.wait()
+
+    def release(self) -> None:
+        self._changed.release()
+
+
+INSIDE = Stays()
 
 
 class Cancelled(Exception):
@@ -78,6 +106,52 @@ class Beside:
             machine = self._machines[level] = self._machine(level)
         with INSIDE:
             return _emit(ctypes.cast(machine._ptr, ctypes.c_void_p), source, triple)
+
+
+def emit_each(
+    texts: Sequence[str], threads: int, start: Callable[[], Callable[[str], bytes]]
+) -> list[bytes | Exception]:
+    """Object code of each text, or the error that it gave.
+
+    This thread and `threads - 1` others take them in turns, the longest first; `start()` gives
+    each of them a compiler of its own.
+    """
+    results: list[Any] = [None] * len(texts)
+    waiting = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+
+    def work(emit: Callable[[str], bytes]) -> None:
+        while True:
+            try:
+                index = waiting.pop()
+            except IndexError:
+                return
+            try:
+                results[index] = emit(texts[index])
+            except Exception as error:
+                results[index] = error
+
+    def help_out(done: Any) -> None:
+        try:
+            work(start())
+        except Exception:  # this thread does it all then
+            pass
+        finally:
+            done.release()
+
+    mine, others = start(), list[Any]()
+    for _ in range(min(threads, len(texts)) - 1):
+        done = _thread.allocate_lock()
+        done.acquire()
+        try:
+            # no threading.Thread: the hooks of a user's threads have no business in it
+            _thread.start_new_thread(help_out, (done,))
+        except RuntimeError:  # no more threads
+            break
+        others.append(done)
+    work(mine)
+    for done in others:
+        done.acquire()
+    return results
 
 
 def _emit(machine: Any, source: str, triple: str) -> bytes:

@@ -24,8 +24,9 @@ import llvmlite.binding as llvm
 from ....core.cache import NATIVE
 from ....core.errors import BackendError, blame
 from ....core.signals import critical, foreign, held, protected, tools
-from .beside import INSIDE, THREAD, Beside
+from .beside import INSIDE, THREAD, Beside, emit_each
 from .diskcache import DiskCache, default_cache
+from .host import usable_cores
 
 __all__ = [
     "Code",
@@ -220,13 +221,32 @@ class NativeModule:
 
 
 def _object(source: str, digest: bytes, names: Iterable[str], level: int) -> bytes:
-    """Object code of a text, cached or compiled; it must define `names` and need nothing."""
+    """Object code of a text, cached or compiled."""
     binary = stored(digest)
-    fresh = binary is None
-    if binary is None and THREAD.beside is not None:
-        binary = THREAD.beside.emit(source, _target().target.triple, level)
-    elif binary is None:
-        binary = _target().emit(source, level)
+    if binary is not None:
+        return _complete(binary, names)
+    binary = _complete(_compiler(level)(source), names)
+    keep(digest, binary)
+    return binary
+
+
+def _compiler(level: int) -> Callable[[str], bytes]:
+    """What makes object code of a text in this thread."""
+    target, beside = _target(), THREAD.beside
+    if beside is not None:
+        return lambda source: beside.emit(source, target.target.triple, level)
+    return lambda source: target.emit(source, level)
+
+
+def _private_compiler(level: int) -> Callable[[str], bytes]:
+    """The same, without a lock of llvmlite's."""
+    target = _target()
+    emit = Beside(target.machine, lambda: False).emit
+    return lambda source: emit(source, target.target.triple, level)
+
+
+def _complete(binary: bytes, names: Iterable[str]) -> bytes:
+    """Object code, which must define `names` and need nothing."""
     defined, missing = elf_symbols(binary)
     missing.discard("_GLOBAL_OFFSET_TABLE_")
     if missing:
@@ -237,8 +257,6 @@ def _object(source: str, digest: bytes, names: Iterable[str], level: int) -> byt
     absent = set(names) - defined
     if absent:
         raise BackendError(f"generated code does not define {', '.join(sorted(absent))}")
-    if fresh:
-        keep(digest, binary)
     return binary
 
 
@@ -293,7 +311,7 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
     A symbol stands for one text in the whole process (generators derive it from the text).
     """
     kernels = list(kernels)
-    ahead = _ahead(kernels, level) if THREAD.beside is not None else {}
+    ahead = _ahead(kernels, level)
     with _LOCK:
         found: dict[str, Code] = {}
         fresh: dict[str, tuple[bytes, bytes]] = {}
@@ -326,17 +344,32 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
 
 
 def _ahead(kernels: Iterable[tuple[str, str]], level: int) -> dict[bytes, bytes]:
-    """Object code of what is not in memory, by digest, made without a lock that others need."""
-    found: dict[bytes, bytes] = {}
+    """Object code of what is not in memory, by digest, made without a lock that others need: by
+    this thread alone where it compiles beside others, else by as many as there are cores."""
+    wanted: dict[bytes, tuple[str, str]] = {}
     for symbol, source in kernels:
-        digest = _key(source, level)
-        if symbol not in _CODES and digest not in found:
-            try:
-                found[digest] = _object(source, digest, (symbol,), level)
-            except Exception as error:
-                blame(error, symbol=symbol)
-                raise
-    return found
+        if symbol not in _CODES:
+            wanted.setdefault(_key(source, level), (symbol, source))
+    found = {digest: stored(digest) for digest in wanted}
+    missing = [digest for digest, binary in found.items() if binary is None]
+    alone = THREAD.beside is not None or len(missing) < 2
+    threads, compiler = (1, _compiler) if alone else (usable_cores(), _private_compiler)
+    texts = [wanted[digest][1] for digest in missing]
+    emitted = emit_each(texts, threads, lambda: compiler(level)) if texts else []
+    made = dict(zip(missing, emitted, strict=True))
+    complete = {}
+    for digest, (symbol, _) in wanted.items():
+        try:
+            binary = found[digest] or made[digest]
+            if isinstance(binary, Exception):
+                raise binary
+            complete[digest] = _complete(binary, (symbol,))
+        except Exception as error:
+            blame(error, symbol=symbol)
+            raise
+        if digest in made:
+            keep(digest, binary)
+    return complete
 
 
 @contextmanager

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hybrid.backends.cpu.machine import jit
 from hybrid.backends.cpu.machine.diskcache import HEAD, DiskCache, default_cache
-from hybrid.core.errors import BackendError
+from hybrid.core.errors import BackendError, blamed
 
 
 def text(symbol: str, value: int) -> str:
@@ -37,13 +39,16 @@ def cache(tmp_path: Path):
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Texts that LLVM compiles from now on."""
     seen: list[str] = []
-    emit = jit._Target.emit
 
-    def spy(self: jit._Target, source: str, level: int) -> bytes:
-        seen.append(source)
-        return emit(self, source, level)
+    def spy(emit: Callable[..., bytes]) -> Callable[..., bytes]:
+        def noted(self: Any, source: str, *others: Any) -> bytes:
+            seen.append(source)
+            return emit(self, source, *others)
 
-    monkeypatch.setattr(jit._Target, "emit", spy)
+        return noted
+
+    for compiler in (jit._Target, jit.Beside):
+        monkeypatch.setattr(compiler, "emit", spy(compiler.emit))
     return seen
 
 
@@ -226,8 +231,8 @@ def test_default_cache_obeys_the_environment(tmp_path: Path, monkeypatch: pytest
 def test_processes_share_the_cache(tmp_path: Path):
     program = (
         "from hybrid.backends.cpu.machine import jit\n"
-        "m = jit._Target.emit\n"
-        "jit._Target.emit = lambda *a: print('compiled') or m(*a)\n"
+        "for kind in (jit._Target, jit.Beside):\n"
+        "    kind.emit = lambda *a, emit=kind.emit: print('compiled') or emit(*a)\n"
         "jit.compile_many([(f'p{i}', f'define i64 @p{i}() {{ ret i64 {i} }}') for i in range(3)])\n"
     )
     env = dict(os.environ, HYBRID_CACHE_DIR=str(tmp_path), PYTHONPATH=os.pathsep.join(sys.path))
@@ -239,6 +244,27 @@ def test_processes_share_the_cache(tmp_path: Path):
         for _ in range(2)
     ]
     assert [o.count("compiled") for o in outs] == [3, 0]
+
+
+def test_many_texts_are_compiled_by_several_threads(cache: DiskCache, monkeypatch: Any):
+    """Where the machine has the cores; and what goes wrong in one of them is said of its kernel."""
+    monkeypatch.setattr(jit, "usable_cores", lambda: 4)
+    threads: set[int] = set()
+    emit, meeting = jit.Beside.emit, threading.Barrier(4)
+
+    def noted(self: Any, *args: Any) -> bytes:
+        if threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            meeting.wait(60)
+        return emit(self, *args)
+
+    monkeypatch.setattr(jit.Beside, "emit", noted)
+    codes = jit.compile_many([(f"t_p{i}", text(f"t_p{i}", i)) for i in range(16)])
+    assert [call(c.address) for c in codes] == [*range(16)] and len(threads) == 4
+    with pytest.raises(BackendError, match="not valid LLVM IR") as failure:
+        jit.compile_many([("t_p16", text("t_p16", 16)), ("t_p17", "define nonsense")])
+    assert blamed(failure.value) == {"symbol": "t_p17"}
+    assert call(jit.compile_many([("t_p18", text("t_p18", 18))])[0].address) == 18
 
 
 def test_threads_compile_at_once():
