@@ -124,10 +124,7 @@ class Composer:
         except TypeError:
             # a parameter that cannot be a key, or a result that is a number: let the body run
             return None
-        emit, here = self.s.emit, list(values)
-        for prim, scalar_type, args, attr in instrs[len(values) :]:
-            here.append(emit(prim, scalar_type, tuple([here[a].id for a in args]), attr))
-        return tuple([here[k] for k in outputs])
+        return self.s.repeat(instrs, values, outputs)
 
     def apply(
         self,

@@ -13,7 +13,7 @@ said otherwise.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -294,6 +294,21 @@ class Builder:
             number = self._seen[instr] = len(self.instrs)
             self.instrs.append(instr)
         return Val(self, number, scalar_type)
+
+    def repeat(
+        self, recorded: Sequence[Instr], given: Sequence[Val], wanted: Sequence[int]
+    ) -> tuple[Val, ...]:
+        """The wanted values of recorded instructions, of which the first are the given ones."""
+        seen, instrs, numbers = self._seen, self.instrs, [value.id for value in given]
+        make: Any = tuple.__new__  # a program is thousands of these
+        for prim, scalar_type, args, attr in recorded[len(numbers) :]:
+            instr = make(Instr, (prim, scalar_type, tuple([numbers[k] for k in args]), attr))
+            number = seen.get(instr)
+            if number is None:
+                number = seen[instr] = len(instrs)
+                instrs.append(instr)
+            numbers.append(number)
+        return tuple([Val(self, numbers[k], recorded[k].type) for k in wanted])
 
     def arg(self, scalar_type: ScalarType) -> Val:
         """A new operand of that type, read at the current position."""

@@ -8,7 +8,6 @@ only the values that the key numbers; any other call runs its Python.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from types import CodeType
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from ...core import signals
 from ...core.cache import Bounded
+from ...core.switches import UNCOLLECTED
 from ...ir.door.pending import LITERAL, OUTPUT, Bundle, Pending, Segment, value_of
 from ...ir.tensor import RUNTIME, Handle
 from ..heap.allowlist import stdlib, trusted
@@ -48,26 +48,23 @@ class HeardCode:
     is collected meanwhile: what finalizers and callbacks of the collector run is none of the
     call's."""
 
-    __slots__ = ("codes", "foreign", "free", "collects")
+    __slots__ = ("codes", "foreign", "free")
 
     def __init__(self) -> None:
-        self.collects = False
         self.codes: dict[int, tuple[CodeType, dict[str, Any]]] = {}
         self.free = sys.getprofile() is None
         self.foreign = not self.free  # somebody else listens
 
     def __enter__(self) -> HeardCode:
         if self.free:
-            self.collects = gc.isenabled()
-            gc.disable()
+            UNCOLLECTED.__enter__()
             sys.setprofile(self._hears)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.free:
             sys.setprofile(None)
-            if self.collects:
-                gc.enable()
+            UNCOLLECTED.__exit__()
 
     def _hears(self, frame: Any, event: Event, _: Any) -> None:
         if event == "call":

@@ -172,8 +172,8 @@ class Recorder(Branches):
         self._sorted = 0  # of `keep`, those that were looked at
         self._lasting = self._sweeps = 0  # of `large`, those that the latest sweep left; sweeps
         self._shells: list[Any] = []  # handles whose values were let go
-        self._fresh = self._bytes = self._gone = 0  # bytes of results: since the last sweep, all,
-        self._due = SWEEP_BYTES  # let go; how many new ones a sweep waits for
+        # bytes of results, of those that were let go, and at the next sweep
+        self._bytes, self._gone, self._due = 0, 0, SWEEP_BYTES
         self.args: list[Handle] = []
         self.captures: list[Handle] = []
         # arg/capture: first value number, aval, tape node
@@ -211,9 +211,8 @@ class Recorder(Branches):
         aval = tensor._a
         self.avals.append(aval)
         self.handles[id(tensor)] = number
-        self._fresh += aval.nbytes
         self._bytes += aval.nbytes
-        if self._fresh > self._due:
+        if self._bytes > self._due:
             self._sweep()
         return number
 
@@ -228,8 +227,7 @@ class Recorder(Branches):
             large = isinstance(kept, Handle) and (kept._a.nbytes >= SWEPT or kept._node is not None)
             (self.large if large else small).append(kept)
         self.keep[self._sorted :] = small
-        kept = None
-        self._fresh, self._sorted = 0, len(self.keep)
+        kept, self._sorted = None, len(self.keep)
         self._sweeps += 1
         first = 0 if self._sweeps % AGAIN == 0 else self._lasting
         recent = self.large[first:]
@@ -239,8 +237,8 @@ class Recorder(Branches):
         self.large += [handle for handle in recent if id(handle) not in gone]
         self._shells += shells
         self._gone += sum([shell._a.nbytes for shell in shells])
-        self._due = max(SWEEP_BYTES, (self._bytes - self._gone) // SWEEP_SHARE)
-        self._lasting = len(self.large)
+        held, self._lasting = self._bytes - self._gone, len(self.large)
+        self._due = self._bytes + max(SWEEP_BYTES, held // SWEEP_SHARE)
         resume()
 
     def _begin(self, tensor: Handle) -> None:

@@ -130,28 +130,36 @@ def emit_each(
             except Exception as error:
                 results[index] = error
 
-    def help_out(done: Any) -> None:
-        try:
-            work(start())
-        except Exception:  # this thread does it all then
-            pass
-        finally:
-            done.release()
-
-    mine, others = start(), list[Any]()
-    for _ in range(min(threads, len(texts)) - 1):
-        done = _thread.allocate_lock()
-        done.acquire()
-        try:
-            # no threading.Thread: the hooks of a user's threads have no business in it
-            _thread.start_new_thread(help_out, (done,))
-        except RuntimeError:  # no more threads
-            break
-        others.append(done)
+    mine = start()
+    others = _helpers(min(threads, len(texts)) - 1, lambda: work(start()))
     work(mine)
     for done in others:
         done.acquire()
     return results
+
+
+def _helpers(count: int, work: Callable[[], None]) -> list[Any]:
+    """Up to so many threads that work; of each a lock that is free when it is done."""
+
+    def run(done: Any) -> None:
+        try:
+            work()
+        except Exception:  # the thread that asked does it all then
+            pass
+        finally:
+            done.release()
+
+    ends = list[Any]()
+    for _ in range(count):
+        done = _thread.allocate_lock()
+        done.acquire()
+        try:
+            # no threading.Thread: the hooks of a user's threads have no business in it
+            _thread.start_new_thread(run, (done,))
+        except RuntimeError:  # no more threads
+            break
+        ends.append(done)
+    return ends
 
 
 def _emit(machine: Any, source: str, triple: str) -> bytes:

@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -311,14 +311,15 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
     A symbol stands for one text in the whole process (generators derive it from the text).
     """
     kernels = list(kernels)
-    ahead = _ahead(kernels, level)
+    digests = {source: _key(source, level) for source in {source for _, source in kernels}}
+    ahead = _ahead(kernels, digests, level)
     with _LOCK:
         found: dict[str, Code] = {}
         fresh: dict[str, tuple[bytes, bytes]] = {}
         order = []
         for symbol, source in kernels:
             order.append(symbol)
-            digest = _key(source, level)
+            digest = digests[source]
             known_code = found.get(symbol) or _CODES.get(symbol)
             known = known_code.digest if known_code is not None else fresh.get(symbol, (digest,))[0]
             if known != digest:
@@ -343,13 +344,15 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
         return [found[s] for s in order]
 
 
-def _ahead(kernels: Iterable[tuple[str, str]], level: int) -> dict[bytes, bytes]:
+def _ahead(
+    kernels: Iterable[tuple[str, str]], digests: Mapping[str, bytes], level: int
+) -> dict[bytes, bytes]:
     """Object code of what is not in memory, by digest, made without a lock that others need: by
     this thread alone where it compiles beside others, else by as many as there are cores."""
     wanted: dict[bytes, tuple[str, str]] = {}
     for symbol, source in kernels:
         if symbol not in _CODES:
-            wanted.setdefault(_key(source, level), (symbol, source))
+            wanted.setdefault(digests[source], (symbol, source))
     found = {digest: stored(digest) for digest in wanted}
     missing = [digest for digest, binary in found.items() if binary is None]
     alone = THREAD.beside is not None or len(missing) < 2

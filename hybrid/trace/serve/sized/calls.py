@@ -11,6 +11,7 @@ from typing import Any
 
 from ....core import signals
 from ....core.aval import HOST
+from ....core.switches import UNCOLLECTED
 from ....ir.door import bind as door
 from ....ir.door.busy import is_busy
 from ....ir.door.context import end_collecting
@@ -158,7 +159,8 @@ class Recorded:
         try:
             if late is not None:
                 raise late
-            self._after(state, recorder, watch, before, args, kwargs, result, mark)
+            with UNCOLLECTED:
+                self._after(state, recorder, watch, before, args, kwargs, result, mark)
         except RunsEagerly:  # the user made errors of warnings
             raise
         except Exception as error:
