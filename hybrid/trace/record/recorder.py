@@ -222,8 +222,7 @@ class Recorder(Branches):
         """Let go of the values of handles that only this recording holds; their ids stay taken."""
         resume = self.pause()
         small = list[Any]()
-        for kept in self.keep[self._sorted :]:
-            # a small value may hold others through its tape node
+        for kept in self.keep[self._sorted :]:  # a small value's tape node may hold others
             large = isinstance(kept, Handle) and (kept._a.nbytes >= SWEPT or kept._node is not None)
             (self.large if large else small).append(kept)
         self.keep[self._sorted :] = small
