@@ -50,6 +50,7 @@ __all__ = ["fuse", "FREE_COST"]
 AnyRegion = TypeVar("AnyRegion", bound=Region)
 
 FREE_COST = 14  # instructions that may be repeated instead of stored
+SPREAD = 16  # positions for each element of an operand that costs nothing to read
 MAX_SINK = 16  # nodes in a row that move into the reduction that reads them
 FEW_ROWS, LONG = 8, 1 << 15  # a reduction to fewer rows of at least so many elements stays alone
 
@@ -107,11 +108,15 @@ class _Fusion:
         return stored
 
     def _find_free(self) -> None:
-        """Cheap nodes of at most one stored operand: repeated where they are read.
+        """Cheap nodes of at most one large operand: repeated where they are read.
 
-        A free node costs what it takes to make it from stored values, so chains of them are
-        short."""
+        A free node costs what it takes to make it from stored values, or from one that others
+        read, too: chains of them are short."""
         costs: dict[Value, int] = {}
+        readers: dict[Value, set[Node]] = {}
+        for node in self.graph.nodes:
+            for value in node.inputs if node.op.kind != "view" else ():
+                readers.setdefault(self.roots(value)[0], set()).add(node)
         for node in self.graph.nodes:
             if (
                 node.op.kind != "map"
@@ -123,38 +128,43 @@ class _Fusion:
             facts = traits(node)
             if facts.positional or not facts.cheap:
                 continue
-            cost, roots, reachable = max(facts.cost, 1), set(), True
-            for value in node.inputs:
-                root_value = self.roots(value)[0]
-                if root_value in self.free:
-                    cost += costs[root_value]
-                elif root_value.aval.size > 1 and not (
-                    isinstance(root_value, Const) and uniform(root_value)
-                ):
-                    reachable &= root_value in self.stored
-                roots.add(root_value)
-            if (
-                reachable
-                and cost <= FREE_COST
-                and sum(r.aval.size > 1 for r in roots) <= 1
-                and _not_large(node)
-            ):
+            roots = {self.roots(value)[0] for value in node.inputs}
+            cost = max(facts.cost, 1) + sum(costs.get(root, 0) for root in roots)
+            if cost <= FREE_COST and _not_large(node) and self._repeatable(node, roots, readers):
                 self.free.add(node.outputs[0])
                 costs[node.outputs[0]] = cost
 
+    def _repeatable(self, node: Node, roots: set[Value], readers: dict[Value, set[Node]]) -> bool:
+        """Whether what reads a node may as well read its operands."""
+        result = node.outputs[0].aval
+        roots = {r for r in roots if r.aval.size > 1 and not (isinstance(r, Const) and uniform(r))}
+        if len(roots) <= 1 and all(r in self.free or r in self.stored for r in roots):
+            return True
+        large = [root for root in roots if root.aval.size * SPREAD > result.size]
+        return len(large) == 1 and (
+            large[0] in self.free
+            or (
+                large[0].aval.nbytes <= result.nbytes
+                and (large[0] in self.stored or len(readers[large[0]]) > 1)
+            )
+        )
+
     def _find_sinks(self) -> None:
-        """Elementwise nodes that only reductions of one kind read, which do not fuse otherwise."""
+        """Elementwise nodes that only reductions of one kind read, which do not fuse otherwise:
+        they stay alone, or the nodes would be the end of a product, which no reduction joins."""
         targets: dict[Value, set[Any]] = {}
         depth: dict[Value, int] = {}  # nodes between a value and the reduction that takes it in
+        behind = self._behind_products()
         for node in reversed(self.graph.nodes):
             target: Any = None
             distance = 0
-            if node.op.kind == "row" and alone(node):
-                target = (space_of(node), group_of(node))
+            if node.op.kind == "row":
+                target = (space_of(node), group_of(node), alone(node))
             elif (
                 node.op.kind == "map"
                 and len(node.outputs) == 1
                 and self._sinks(node, targets, depth)
+                and (next(iter(targets[node.outputs[0]]))[2] or node.outputs[0] in behind)
             ):
                 (target,) = targets[node.outputs[0]]
                 distance = depth[node.outputs[0]] + 1
@@ -163,6 +173,19 @@ class _Fusion:
                 root_value = self.roots(value)[0]
                 targets.setdefault(root_value, set()).add(target)
                 depth[root_value] = max(depth.get(root_value, 0), distance)
+
+    def _behind_products(self) -> set[Value]:
+        """Cheap elementwise results of something as large that a product gives."""
+        found: set[Value] = set()
+        for node in self.graph.nodes:
+            size = node.outputs[0].aval.size if node.outputs else 0
+            if node.op.kind == "contract" or (
+                node.op.kind == "map"
+                and traits(node).cheap
+                and any(v.aval.size == size and self.roots(v)[0] in found for v in node.inputs)
+            ):
+                found.update(node.outputs)
+        return found
 
     def _sinks(self, node: Node, targets: dict[Value, set[Any]], depth: dict[Value, int]) -> bool:
         value = node.outputs[0]
@@ -196,22 +219,24 @@ class _Fusion:
 
     def producers(self, values: Iterable[Value]) -> set[Region]:
         """The regions that make what the values need, through free nodes."""
-        found: set[Region] = set()
-        visited: set[Value] = set()
+        sources = self.sources(values)
+        found = {self.region[value] for value in sources if value in self.region}
+        nodes = [value.node for value in sources if value in self.free]
+        return found | {self.checked[node] for node in nodes if node in self.checked}
+
+    def sources(self, values: Iterable[Value]) -> set[Value]:
+        """The roots that the values need, through free nodes, which are among them."""
+        found: set[Value] = set()
         stack = [self.roots(v)[0] for v in values]
         while stack:
             value = stack.pop()
-            if value in visited:
+            if value in found:
                 continue
-            visited.add(value)
+            found.add(value)
             if value in self.free and value.node is not None:
                 stack += [self.roots(x)[0] for x in value.node.inputs]
-                if value.node in self.checked:
-                    found.add(self.checked[value.node])
             elif value in self.deferred and value.node is not None:
                 stack.append(self.roots(value.node.inputs[0])[0])
-            elif value in self.region:
-                found.add(self.region[value])
         return found
 
     # ---- the partition
@@ -334,6 +359,8 @@ class _Fusion:
         space = space_of(node)
         if node.op.kind == "row":
             found.append(self.columns.get((space, group_of(node))))
+            beside = self.sibling(node, space)
+            found.append(beside if beside and beside.group == group_of(node) else None)
         else:
             found += [self.small.get(space), self.sibling(node, space)]
         return [r for r in dict.fromkeys(found) if r is not None and 0 not in r.shape]
@@ -343,8 +370,8 @@ class _Fusion:
         region = self.recent.get(space)
         if region is None:
             return None
-        own_roots = {root for root, _ in map(self.roots, node.inputs) if root.aval.size > 1}
-        return region if any(op.value in own_roots for op in region.reads.values()) else None
+        roots = {root for root in self.sources(node.inputs) if root.aval.size > 1}
+        return region if any(op.value in roots for op in region.reads.values()) else None
 
     def join(self, node: Node, region: Region) -> bool:
         if isinstance(region, ContractRegion) and (
