@@ -11,6 +11,7 @@ from lower_harness import check, embedding_step, kinds
 
 from hybrid import ops  # noqa: F401  (registers the records)
 from hybrid.backends.interpret import run_plan
+from hybrid.backends.plan import GemmKernel, LoopKernel
 from hybrid.compiler.lower.affine import Embed, refine, reshape_strides, same_order
 from hybrid.compiler.lower.memory import Arena
 from hybrid.compiler.pipeline import build, lower
@@ -137,6 +138,40 @@ def test_cheap_values_are_repeated_not_stored():
     y, z = b(T.sum, b(T.mul, c, c), axes=(0, 1)), b(T.softmax, c, axes=(1, 2))
     plan = check(b.graph(y, z))
     assert plan.arena_bytes == 0 and sorted(kinds(plan)) == ["c", "r"]
+
+
+def test_what_reductions_read_of_a_product_is_theirs():
+    """As the gradient of a normalisation behind a convolution's: sums over rows of what is made of
+    the product, and a map of both; the product stores one value, the sums are one kernel."""
+    b = Build()
+    x, w, weight = b.input(6, 4, 5), b.input(6, 5, 40), b.input(4, 1)
+    product = b(T.matmul, x, w)
+    normal, mask = b.input(6, 4, 40), b.input(6, 4, 40)
+    gradient = b(T.mul, product, mask)
+    scaled = b(T.mul, gradient, weight)
+    sums = [
+        b(T.sum, value, axes=(2, 3))
+        for value in (gradient, b(T.mul, gradient, normal), b(T.mul, scaled, normal), scaled)
+    ]
+    back = [b(T.reshape, total, shape=(6, 4, 1)) for total in sums[2:]]
+    final = b(T.add, b(T.mul, scaled, back[0]), back[1])
+    plan = check(b.graph(b(T.root, final), *sums[:2]))
+    assert kinds(plan) == "gr"
+    (head,) = [k for k in plan.steps if isinstance(k, GemmKernel)]
+    assert len(head.outs) == 1
+
+
+def test_a_cheap_value_of_one_that_others_read_is_repeated():
+    b = Build()
+    x, weight = b.input(300, 40), b.input(40)
+    first = b(T.mul, b(T.relu, x), x)
+    scaled = b(T.mul, first, weight)
+    columns = [b(T.sum, value, axes=(0, 1)) for value in (first, scaled)]
+    plan = check(b.graph(*columns, b(T.softmax, scaled, axes=(1, 2)), first))
+    written = [
+        access for step in plan.steps if isinstance(step, LoopKernel) for access in step.writes
+    ]
+    assert len([access for access in written if 0 not in access.strides]) == 2  # first, softmax
 
 
 def test_producers_write_into_the_result_of_a_concat():
