@@ -19,8 +19,9 @@ from ....core.errors import BackendError
 from ....core.signals import critical, protected
 from . import engine
 from . import host as m
-from .control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
+from .control import CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
 from .jit import compile_ir
+from .systems import System
 
 __all__ = [
     "Pool",
@@ -41,14 +42,15 @@ SPIN_NS = 60_000
 class Pool:
     """The engine of this process; made on first use by `pool()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, system: System | None = None) -> None:
         m.machine()
-        self.module = compile_ir(engine.engine_text(), engine.NAMES)
+        self.system = m.system() if system is None else system
+        self.module = compile_ir(engine.engine_text(self.system), engine.NAMES)
         m.keep_forever(self.module)
         self.ctl = m.immortal_memory(CTL_BYTES)
-        for name in C_FUNCTIONS:
-            self._put(name, m.libc_address(name))
-        self._put("attr", m.thread_attributes())
+        for name in self.system.functions:
+            self._put(name, self.system.address(name))
+        self._put("attr", self.system.thread_attributes(m.immortal_memory(256)))
         self._put("worker", self.address("hy_worker"))
         self._put("spin_ns", SPIN_NS)
         self._put("status", (1 << 64) - 1)  # of no failure
@@ -69,7 +71,8 @@ class Pool:
         return ctypes.CFUNCTYPE(result, *args)(self.address(name))
 
     def _put(self, name: str, value: int) -> None:
-        ctypes.c_uint64.from_address(self.ctl + CTL[name]).value = value
+        place = CTL[name] if name in CTL else self.system.place(name)
+        ctypes.c_uint64.from_address(self.ctl + place).value = value
 
     def word(self, name: str) -> int:
         """A word of the control block, for tests and diagnosis."""
@@ -114,7 +117,8 @@ def _in_child() -> None:
         _POOL.after_fork()
 
 
-os.register_at_fork(after_in_child=_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def set_num_threads(threads: int) -> None:
