@@ -26,6 +26,7 @@ __all__ = [
     "Machine",
     "machine",
     "usable_cores",
+    "granted_cores",
     "libc_address",
     "python_address",
     "trim_heap",
@@ -119,8 +120,12 @@ def usable_cores() -> int:
                 "unset it or give e.g. 4"
             )
         return int(asked)
-    cores, quota = system().cores(), system().quota()
-    return max(1, cores if math.isinf(quota) else min(cores, math.ceil(quota)))
+    return max(1, math.ceil(min(system().cores(), system().quota())))
+
+
+def granted_cores() -> float:
+    """How many cores threads of this process can have at once, by mask and quota; above 0."""
+    return max(min(system().present(), system().quota()), 0.01)
 
 
 # ---- addresses and memory for native tables

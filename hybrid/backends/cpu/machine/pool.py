@@ -8,6 +8,7 @@ and results never depend on how many threads take part.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ __all__ = [
 
 OUT_OF_MEMORY = OOM
 SPIN_NS = 60_000
+BRIEF_SPIN_NS = 2_000  # where another thread may be waiting for the core
 
 
 class Pool:
@@ -52,7 +54,6 @@ class Pool:
             self._put(name, self.system.address(name))
         self._put("attr", self.system.thread_attributes(m.immortal_memory(256)))
         self._put("worker", self.address("hy_worker"))
-        self._put("spin_ns", SPIN_NS)
         self._put("status", (1 << 64) - 1)  # of no failure
         ctypes.memset(self.ctl + CTL["sigmask"], 0xFF, 128)
         address, integer = ctypes.c_void_p, ctypes.c_int64
@@ -61,6 +62,7 @@ class Pool:
         self.plan = self._function(
             "hy_plan", integer, address, address, integer, address, integer, address
         )
+        self._granted = m.granted_cores()
         self.resize(m.usable_cores())
 
     def address(self, name: str) -> int:
@@ -80,12 +82,22 @@ class Pool:
         return (ctypes.c_int64 if wide else ctypes.c_int32).from_address(self.ctl + CTL[name]).value
 
     def resize(self, threads: int) -> None:
-        """Let that many threads, the caller included, run each step; workers start when needed."""
-        self._set_limit(self.ctl, min(threads - 1, MAX_WORKERS))
+        """Let that many threads, the caller included, run each step; workers start when needed.
+        Where the system grants fewer cores, so many run: more would wait for one another."""
+        if threads > self._granted:
+            self._granted = m.granted_cores()  # may have changed
+        self._asked, self._most = threads, min(threads, math.ceil(self._granted), MAX_WORKERS + 1)
+        self._put("spin_ns", SPIN_NS if self._most <= self._granted else BRIEF_SPIN_NS)
+        self._set_limit(self.ctl, self._most - 1)
+
+    def running(self) -> int:
+        """Threads that run a large step."""
+        return self.word("limit") + 1
 
     def threads(self) -> int:
-        """The number in force: less than asked for where the system refused more threads."""
-        return self.word("limit") + 1
+        """The number asked for; less where the pool or the system has no more threads."""
+        refused = self.running() < self._most
+        return self.running() if refused else min(self._asked, MAX_WORKERS + 1)
 
     def after_fork(self) -> None:
         self._reset(self.ctl)

@@ -94,10 +94,6 @@ define i32 @QueryPerformanceFrequency(ptr %place) {
   store i64 10000000, ptr %place
   ret i32 1
 }
-define i32 @SwitchToThread() {
-  %r = call i32 [sched_yield]()
-  ret i32 1
-}
 define i64 @_beginthreadex(ptr %security, i32 %stack, ptr %function, ptr %argument, i32 %flag, ptr %id) {
   %thread = alloca i64
   %failed = call i32 [pthread_create](ptr %thread, ptr null, ptr %function, ptr %argument)

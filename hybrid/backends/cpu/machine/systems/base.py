@@ -28,7 +28,6 @@ PRIMITIVES: dict[str, tuple[str, dict[str, str]]] = {
     "system_now": ("i64", {}),  # monotonic nanoseconds
     "system_wait": ("void", {"word": "ptr", "seen": "i32"}),  # sleep while *word == seen
     "system_wake": ("void", {"word": "ptr", "count": "i64"}),  # as many sleepers; MAX_WORKERS: all
-    "system_yield": ("void", {}),  # let another thread have this core, if one wants it
     "system_start": ("i1", {"worker": "ptr"}),  # a thread that runs ctl.worker(worker): done?
     "system_block": ("void", {"old": "ptr"}),  # keep all signals from this thread
     "system_unblock": ("void", {"old": "ptr"}),  # what it had before
@@ -74,24 +73,31 @@ class System(ABC):
     def load(self, library: str | None) -> Any:
         return ctypes.CDLL(library)
 
-    def find(self, name: str) -> Any:
-        """A C function; BackendError where no library has it."""
+    def found(self, name: str) -> Any:
+        """A C function, or None."""
         for library in self.loaded:
             try:
                 return getattr(library, name)
             except AttributeError:
                 continue
-        raise BackendError(
-            f"the C function {name} is not available in this process; native code cannot run"
-            + (f" (it needs {self.needs})" if self.needs else "")
-        )
+        return None
+
+    def find(self, name: str) -> Any:
+        """A C function; BackendError where no library has it."""
+        function = self.found(name)
+        if function is None:
+            raise BackendError(
+                f"the C function {name} is not available in this process; native code cannot run"
+                + (f" (it needs {self.needs})" if self.needs else "")
+            )
+        return function
 
     def address(self, name: str) -> int:
         """Address of a C function."""
-        found: int | None = ctypes.cast(self.find(name), ctypes.c_void_p).value
-        if not found:
+        address: int | None = ctypes.cast(self.find(name), ctypes.c_void_p).value
+        if not address:
             raise BackendError(f"the C function {name} has no address; native code cannot run")
-        return found
+        return address
 
     # ---- native code
     def place(self, name: str) -> int:
@@ -132,9 +138,6 @@ class System(ABC):
 
     @abstractmethod
     def wake_text(self, writer: Fn) -> None: ...
-
-    @abstractmethod
-    def yield_text(self, writer: Fn) -> None: ...
 
     @abstractmethod
     def start_text(self, writer: Fn) -> None: ...
@@ -179,11 +182,15 @@ class System(ABC):
     # ---- the machine
     @abstractmethod
     def cores(self) -> int:
-        """Cores that threads of this process may run on."""
+        """Cores that threads of this process should run on."""
+
+    def present(self) -> int:
+        """Cores that they can run on."""
+        return self.cores()
 
     @abstractmethod
     def quota(self) -> float:
-        """How much of that the system grants, in cores; inf: all."""
+        """How much of their time the system grants, in cores; inf: all."""
 
     @abstractmethod
     def caches(self) -> tuple[Cache, Cache, Cache]:

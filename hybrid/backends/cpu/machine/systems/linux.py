@@ -39,7 +39,6 @@ class Linux(Posix):
         "pthread_create",
         "pthread_sigmask",
         "madvise",
-        "sched_yield",
     )
     unused = ("_GLOBAL_OFFSET_TABLE_",)
     set_mask, detached = 2, 1
@@ -77,8 +76,8 @@ class Linux(Posix):
         return source
 
     def trim(self) -> None:
-        trim = getattr(self.loaded[0], "malloc_trim", None)  # musl has none
-        if trim is not None:
+        trim = self.found("malloc_trim")
+        if trim is not None:  # musl has none
             trim(ctypes.c_size_t(0))
 
     def stack_end(self) -> int:

@@ -35,7 +35,6 @@ class MacOS(Posix):
         "free",
         "pthread_create",
         "pthread_sigmask",
-        "sched_yield",
     )
     set_mask, detached = 3, 2
 
@@ -62,8 +61,9 @@ class MacOS(Posix):
         writer.ret(writer.pick(writer.cmp("eq", failed, 0, "i32"), memory, "null", "ptr"))
 
     def trim(self) -> None:
-        relief = self.find("malloc_zone_pressure_relief")
-        relief(ctypes.c_void_p(None), ctypes.c_size_t(0))  # all zones, as much as there is
+        relief = self.found("malloc_zone_pressure_relief")
+        if relief is not None:
+            relief(ctypes.c_void_p(None), ctypes.c_size_t(0))  # all zones, as much as there is
 
     def stack_end(self) -> int:
         itself, top = self.find("pthread_self"), self.find("pthread_get_stackaddr_np")
@@ -84,7 +84,10 @@ class MacOS(Posix):
 
     def cores(self) -> int:
         fast = self.number("hw.perflevel0.logicalcpu")
-        return fast or self.number("hw.logicalcpu") or os.cpu_count() or 1
+        return fast or self.present()
+
+    def present(self) -> int:
+        return self.number("hw.logicalcpu") or os.cpu_count() or 1
 
     def quota(self) -> float:
         return math.inf

@@ -22,10 +22,6 @@ class Posix(System):
     set_mask: ClassVar[int]  # SIG_SETMASK
     detached: ClassVar[int]  # PTHREAD_CREATE_DETACHED
 
-    def yield_text(self, writer: Fn) -> None:
-        self.call(writer, "i32", "sched_yield")
-        writer.ret()
-
     def start_text(self, writer: Fn) -> None:
         thread = f"ptr {writer.at('%worker', W_THREAD)}"
         given = (f"ptr {writer.ld('%ctl', CTL[word])}" for word in ("attr", "worker"))

@@ -41,7 +41,6 @@ class Windows(System):
         "WakeByAddressAll",
         "QueryPerformanceCounter",
         "QueryPerformanceFrequency",
-        "SwitchToThread",
         "_beginthreadex",
         "CloseHandle",
         "_aligned_malloc",
@@ -69,10 +68,6 @@ class Windows(System):
 
     def wake_text(self, writer: Fn) -> None:
         self.each_or_all(writer, "WakeByAddressSingle", "WakeByAddressAll")
-
-    def yield_text(self, writer: Fn) -> None:
-        self.call(writer, "i32", "SwitchToThread")
-        writer.ret()
 
     def start_text(self, writer: Fn) -> None:
         # as the stack's size, without a flag, this is what of it is there from the beginning
@@ -105,7 +100,9 @@ class Windows(System):
         self.find("_aligned_free")(ctypes.c_void_p(address))
 
     def trim(self) -> None:
-        self.find("_heapmin")()
+        minimize = self.found("_heapmin")
+        if minimize is not None:
+            minimize()
 
     def thread_attributes(self, memory: int) -> int:
         return 0
