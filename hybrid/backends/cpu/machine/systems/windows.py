@@ -25,6 +25,7 @@ INFINITE = 0xFFFFFFFF
 RELATION_CACHE = 2  # of LOGICAL_PROCESSOR_RELATIONSHIP
 HOLDS_DATA = (0, 2)  # CacheUnified, CacheData
 FULLY_ASSOCIATIVE = 0xFF
+MOST_TOLD = 1 << 20  # bytes of records of caches
 CPU_RATE_CONTROL = 15  # JobObjectCpuRateControlInformation
 RATE_ENABLED, RATE_HARD_CAP, RATE_RANGE = 0x1, 0x4, 0x10
 WHOLE_RATE = 10_000  # all processors of the machine
@@ -148,8 +149,10 @@ class Windows(System):
         size."""
         size, ask = ctypes.c_uint32(0), self.find("GetLogicalProcessorInformationEx")
         ask(RELATION_CACHE, ctypes.c_void_p(None), ctypes.byref(size))  # how much there is to tell
-        told = ctypes.create_string_buffer(max(size.value, 1))
-        if not size.value or not ask(RELATION_CACHE, told, ctypes.byref(size)):
+        if not 0 < size.value <= MOST_TOLD:  # undefined where it failed for another reason
+            return []
+        told = ctypes.create_string_buffer(size.value)
+        if not ask(RELATION_CACHE, told, ctypes.byref(size)):
             return []
         records, start = [], 0
         while start + 20 <= size.value:
