@@ -30,8 +30,8 @@ def get_num_threads(*, device: str | Device | None = None) -> int:
 
 
 def set_num_threads(n: int, *, device: str | Device | None = None) -> None:
-    """Use n threads from now on; ValueError below 1, UnsupportedError for a device whose threads
-    cannot be counted.
+    """Use n threads from now on, at most one for each core that the system grants this process;
+    ValueError below 1, UnsupportedError for a device whose threads cannot be counted.
 
     >>> import hybrid
     >>> before = hybrid.get_num_threads()

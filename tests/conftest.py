@@ -14,6 +14,7 @@ import pytest
 from backend_kinds import KINDS
 
 import hybrid
+from hybrid.backends.cpu.machine import host
 from hybrid.trace.fallback import anew, budget
 from hybrid.trace.serve import trial
 from hybrid.trace.split.splitting import PIECES
@@ -27,6 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write golden files anew instead of comparing"
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _more_threads_than_cores() -> Iterator[None]:
+    """As many threads run as a test asks for, also where they have to share cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "granted_cores", lambda: 256.0)
+        yield
 
 
 @pytest.fixture

@@ -166,7 +166,8 @@ def _new_lock() -> None:
     _LOCK = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_new_lock)  # another thread may have held it
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)  # another thread may have held it
 
 
 class _Kinds:

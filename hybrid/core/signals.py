@@ -200,7 +200,7 @@ def _install() -> None:
 @functools.lru_cache(None)
 def _numbers() -> tuple[int, ...]:
     """Signals that can have a handler."""
-    fixed = {signal.SIGKILL, signal.SIGSTOP}
+    fixed = {getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")}  # not on Windows
     return tuple(sorted(int(s) for s in signal.valid_signals() if s not in fixed))
 
 

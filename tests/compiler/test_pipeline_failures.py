@@ -136,7 +136,7 @@ COMPILE = {
     "many": (kernels, "compile_many", "compile failed"),
     "emit": (jit.Beside, "emit", "Kernel ("),
     "parse": (jit.llvm, "parse_assembly", "compile failed"),
-    "symbols": (jit, "elf_symbols", "Kernel ("),
+    "symbols": (jit, "object_symbols", "Kernel ("),
     "link": (jit, "_Engine", "compile failed"),
     "object": (jit.llvm.ObjectFileRef, "from_data", "compile failed"),
 }

@@ -79,7 +79,6 @@ FOREIGN = {
     ("protocols/ufuncs.py", "method"),
     ("protocols", "name"),
     # texts that are read: of a graph, of the machine
-    ("backends/cpu/machine/host.py", "sys.platform"),
     ("backends/cpu/machine/host.py", "platform.machine()"),
     ("ir/graph/text.py", "token.lstrip('-')"),
     ("ir/graph/text.py", "word"),

@@ -27,7 +27,7 @@ from ..plan import (
     Plan,
     ScatterKernel,
 )
-from .machine.pool import get_num_threads, pool
+from .machine.pool import pool
 
 __all__ = ["Timer", "run_timed", "summary"]
 
@@ -235,7 +235,7 @@ class Timer:
         kind, shape, nbytes, work = summary(kernel, plan.slots)
         items = max((s.items for s in steps), default=1)
         chunks = max((-(-s.items // max(s.grain, 1)) for s in steps), default=1)
-        threads = 1 if isinstance(kernel, HostStep) else max(1, min(get_num_threads(), chunks))
+        threads = 1 if isinstance(kernel, HostStep) else max(1, min(pool().running(), chunks))
         return KernelTime(
             number,
             kind,

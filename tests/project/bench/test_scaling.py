@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks.scaling import Kernel, Machine, bound, predict
+from benchmarks.scaling import Kernel, Machine, bound, crowded, predict
 
 LEVELS = ((1000, 100.0, 200.0), (10**6, 10.0, 15.0))
 TWO = Machine(2, (50.0, 100.0), LEVELS, {2: 0.5}, 7.0)
@@ -62,3 +62,21 @@ def test_the_command_predicts_a_step():
     assert [row[0] for row in rows if row and row[0] in ("1", "4")] == ["1", "4"]
     refused = subprocess.run([*command[:4], "gelu"], capture_output=True, text=True)
     assert refused.returncode == 2 and "unknown steps gelu" in refused.stderr
+
+
+def test_crowded_machines(capsys, monkeypatch):
+    """Steps beside busy processes, which go on only while they are asked for."""
+    monkeypatch.setattr(crowded, "SLEEP", 0.02)
+    crowded.main(["--only", "toy", "--rounds", "1", "--seconds", "0.005"])
+    table, *idle = capsys.readouterr().out.split("no step:")
+    assert table.startswith("toy: threads") and table.count("busy") == len(idle) >= 3
+    with pytest.raises(SystemExit):
+        crowded.main(["--only", "nothing"])
+
+
+def test_ratios_are_those_of_one_round():
+    """A machine that is twice as slow in the second round changes no ratio."""
+    rounds = [1.0, 2.0]
+    own, twice = ([crowded.Sample(us * slow, us) for slow in rounds] for us in (100, 150))
+    lines = crowded.report("toy", {(2, False): own, (4, False): twice}, 2).splitlines()[1:]
+    assert [line.split()[-1] for line in lines] == ["1.00", "1.50"]

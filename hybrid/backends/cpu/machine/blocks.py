@@ -5,9 +5,8 @@ Invariant: a block starts with its usable size, and nothing here waits for anoth
 
 from __future__ import annotations
 
-from . import host as m
 from .asm import Fn
-from .control import BLOCK_HEADER, POOL_SLOTS, libc
+from .control import BLOCK_HEADER, POOL_SLOTS
 
 __all__ = ["MEMORY"]
 
@@ -16,18 +15,8 @@ def _alloc() -> Fn:
     """A block of at least `bytes` usable bytes, 64-byte aligned; null when memory is out."""
     writer = Fn("hy_alloc", "ptr", "noinline", ctl="ptr", bytes="i64")
     want = writer.op(f"and i64 {writer.add('%bytes', BLOCK_HEADER + 63)}, -64")
-    huge = writer.cmp("uge", want, 4 << 20)
-    align = writer.pick(huge, 2 << 20, 64)
-    block = writer.call("ptr", libc(writer, "%ctl", "aligned_alloc"), f"i64 {align}", f"i64 {want}")
+    block = writer.call("ptr", "@system_take", "ptr %ctl", f"i64 {want}")
     writer.go_if(writer.cmp("eq", block, "null", "ptr"), "out")
-    with writer.when(huge):
-        writer.call(
-            "i32",
-            libc(writer, "%ctl", "madvise"),
-            f"ptr {block}",
-            f"i64 {want}",
-            f"i32 {m.MADV_HUGEPAGE}",
-        )
     writer.st("i64", writer.add(want, -BLOCK_HEADER), block)
     writer.st("i64", 0, block, 8)
     writer.label("out")
@@ -46,7 +35,7 @@ def _block_take() -> Fn:
                 with writer.when(writer.cmp("uge", writer.ld(block, 0, "i64"), "%bytes")):
                     writer.ret(block)
                 writer.label(writer.fresh())
-                writer.call("void", libc(writer, "%ctl", "free"), f"ptr {block}")
+                writer.call("void", "@system_free", "ptr %ctl", f"ptr {block}")
     writer.ret(writer.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes"))
     return writer
 
@@ -58,7 +47,7 @@ def _block_put() -> Fn:
         place = writer.nth("%pool", index)
         with writer.when(writer.cmp("eq", writer.load_atomic("ptr", place), "null", "ptr")):
             writer.go_if(writer.swap_if("ptr", place, 0, "null", "%block"), "kept")
-    writer.call("void", libc(writer, "%ctl", "free"), "ptr %block")
+    writer.call("void", "@system_free", "ptr %ctl", "ptr %block")
     writer.label("kept")
     writer.ret()
     return writer
@@ -69,9 +58,8 @@ def _grow() -> Fn:
     writer = Fn("hy_grow", "void", "noinline", ctl="ptr", scratch="ptr", bytes="i64")
     previous = writer.ld("%scratch")
     with writer.when(writer.cmp("ne", previous, "null", "ptr")):
-        writer.call(
-            "void", libc(writer, "%ctl", "free"), f"ptr {writer.at(previous, -BLOCK_HEADER)}"
-        )
+        block = writer.at(previous, -BLOCK_HEADER)
+        writer.call("void", "@system_free", "ptr %ctl", f"ptr {block}")
     writer.st("ptr", "null", "%scratch")
     writer.st("i64", 0, "%scratch", 8)
     block = writer.call("ptr", "@hy_alloc", "ptr %ctl", "i64 %bytes")

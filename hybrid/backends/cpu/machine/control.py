@@ -6,13 +6,11 @@ engine needs (C library, Python) is read from here.
 
 from __future__ import annotations
 
-from . import host as m
-from .asm import Fn
-
 __all__ = [
     "CTL",
     "CTL_BYTES",
-    "C_FUNCTIONS",
+    "FUNCTIONS",
+    "FUNCTION_SLOTS",
     "CHUNK_MASK",
     "THREAD_SHIFT",
     "THREAD_MASK",
@@ -30,8 +28,6 @@ __all__ = [
     "SERIAL",
     "BLOCK_HEADER",
     "POOL_SLOTS",
-    "libc",
-    "futex",
 ]
 
 MAX_WORKERS = 255
@@ -49,15 +45,7 @@ SERIAL = 1  # step flag: run on the calling thread
 BLOCK_HEADER = 64  # a memory block starts with its usable size
 POOL_SLOTS = 8  # blocks kept in one free list
 
-C_FUNCTIONS = (
-    "syscall",
-    "clock_gettime",
-    "aligned_alloc",
-    "free",
-    "pthread_create",
-    "pthread_sigmask",
-    "madvise",
-)
+FUNCTIONS, FUNCTION_SLOTS = 512, 16  # where addresses of the system's functions are
 
 # byte offsets in the control block; cache lines keep what is written by different threads apart
 CTL = {
@@ -83,7 +71,6 @@ CTL = {
     "own": 368,
     "told": 376,
     "sigmask": 384,
-    **{f: 512 + 8 * i for i, f in enumerate(C_FUNCTIONS)},
     "blocks": 640,
     "workers": 1024,
 }
@@ -91,25 +78,3 @@ CTL["claims"] = CTL["workers"] + WORKER_BYTES * MAX_WORKERS
 CTL_BYTES = CTL["claims"] + CLAIM_BYTES * (MAX_WORKERS + 1)
 # byte offsets in a worker's record
 W_CTL, W_ID, W_SCRATCH, W_SIZE, W_THREAD = 0, 8, 16, 24, 32
-
-
-def libc(writer: Fn, control: str, name: str) -> str:
-    """The address of a C function."""
-    return writer.ld(control, CTL[name])
-
-
-def futex(writer: Fn, control: str, word: str, operation: int, value: str) -> None:
-    """futex(ctl + word, how, value) without timeout."""
-    address = writer.at(control, CTL[word])
-    writer.call(
-        "i64",
-        libc(writer, control, "syscall"),
-        f"i64 {m.SYS_FUTEX}",
-        f"ptr {address}",
-        f"i64 {operation}",
-        f"i64 {value}",
-        "ptr null",
-        "ptr null",
-        "i64 0",
-        variadic="i64 (i64, ...)",
-    )

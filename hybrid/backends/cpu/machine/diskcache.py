@@ -118,7 +118,10 @@ class DiskCache:
 
 
 def _ours(status: os.stat_result) -> bool:
-    """Whether what was found belongs to this user and nobody else can write it: it is executed."""
+    """Whether what was found belongs to this user and nobody else can write it: it is executed.
+    Where a file does not tell whose it is (Windows), nothing is ours."""
+    if not hasattr(os, "geteuid"):
+        return False
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 

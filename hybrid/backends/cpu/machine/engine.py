@@ -5,8 +5,8 @@ the chunks, the same one in each step that is cut alike, so that what it touched
 one that has none left takes those of others.  A claim is a compare-and-swap of the run's own word
 from an older epoch or a smaller count: when a step is over all its runs are taken, so a thread that
 is late can claim nothing of it, and a step's descriptor is stable as long as a claimed chunk of it
-is unfinished.  Every address the engine needs (C library, Python) is read from the control block
-`ctl`.
+is unfinished.  What it asks of the system goes through the functions of systems/base.py, and every
+address is read from the control block `ctl`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .control import (
     CLAIM_MASK,
     CTL,
     EPOCH_SHIFT,
+    MAX_WORKERS,
     OOM,
     SERIAL,
     STEP_BYTES,
@@ -29,33 +30,15 @@ from .control import (
     W_CTL,
     W_ID,
     W_SCRATCH,
-    W_THREAD,
     WORKER_BYTES,
-    futex,
-    libc,
 )
+from .systems import System
 
 __all__ = ["engine_text", "NAMES"]
 
 # looks at the chunks of a thread that has not begun before another one takes them
 PATIENCE = 16
 NAMES = ("hy_worker", "hy_plan", "hy_limit", "hy_reset", "hy_block_take", "hy_block_put")
-
-
-def _now() -> Fn:
-    """Monotonic nanoseconds."""
-    writer = Fn("hy_now", "i64", "noinline", ctl="ptr")
-    timespec = writer.var("i64", 2)
-    writer.call(
-        "i32", libc(writer, "%ctl", "clock_gettime"), f"i32 {m.CLOCK_MONOTONIC}", f"ptr {timespec}"
-    )
-    writer.ret(
-        writer.add(
-            writer.op(f"mul i64 {writer.ld(timespec, 0, 'i64')}, 1000000000"),
-            writer.ld(timespec, 8, "i64"),
-        )
-    )
-    return writer
 
 
 def _spin() -> Fn:
@@ -68,7 +51,7 @@ def _spin() -> Fn:
         current = writer.load_atomic("i64", "%p")
         writer.go_if(writer.cmp("ne", current, "%old"), "changed")
         writer.do("call void @llvm.x86.sse2.pause()")
-    now, until = writer.call("i64", "@hy_now", "ptr %ctl"), writer.ld(limit, 0, "i64")
+    now, until = writer.call("i64", "@system_now", "ptr %ctl"), writer.ld(limit, 0, "i64")
     with writer.when(writer.cmp("eq", until, 0)):
         writer.st("i64", writer.add(now, writer.ld("%ctl", CTL["spin_ns"], "i64")), limit)
         writer.go("again")
@@ -181,7 +164,7 @@ def _tell(writer: Fn, count: str) -> None:
     waiting = writer.load_atomic("i32", "%ctl", CTL["waiting"])
     with writer.when(writer.cmp("ne", waiting, 0, "i32"), unlikely=True):
         writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 0)
-        futex(writer, "%ctl", "waiting", m.FUTEX_WAKE, "1")
+        _wake_up(writer, "waiting", 1)
     writer.label(after)
 
 
@@ -195,44 +178,46 @@ def _worker() -> Fn:
     writer.label("loop")
     limit = writer.load_atomic("i32", control, CTL["limit"])
     with writer.when(writer.cmp("sge", number, limit, "i32"), unlikely=True):
-        extended = writer.op(f"zext i32 {limit} to i64")
-        futex(writer, control, "limit", m.FUTEX_WAIT, extended)
+        _sleep(writer, control, "limit", limit)
         writer.go("loop")
         writer.label(writer.fresh())
     word = writer.call("i64", "@hy_drain", f"ptr {control}", f"ptr {scratch}", f"i64 {me}")
     given = f"ptr {control}", f"ptr {control}", f"i64 {word}"
     writer.go_if(writer.call("i1", "@hy_spin", *given), "loop", unlikely=False)
-    seen = writer.op(f"zext i32 {writer.load_atomic('i32', control, CTL['seq'])} to i64")
+    seen = writer.load_atomic("i32", control, CTL["seq"])
     writer.atomic("xchg", "i32", control, CTL["asleep"], 1)
     moved = writer.cmp("ne", writer.load_atomic("i64", control), word)
     writer.go_if(moved, "loop", unlikely=False)
-    futex(writer, control, "seq", m.FUTEX_WAIT, seen)
+    _sleep(writer, control, "seq", seen)
     writer.go("loop")
     return writer
+
+
+def _sleep(writer: Fn, control: str, word: str, seen: str | int) -> None:
+    """Sleep while a word of the control block has that value; may end early."""
+    place = f"ptr {writer.at(control, CTL[word])}"
+    writer.call("void", "@system_wait", f"ptr {control}", place, f"i32 {seen}")
+
+
+def _wake_up(writer: Fn, word: str, count: str | int = MAX_WORKERS) -> None:
+    """Wake so many that sleep on a word; MAX_WORKERS: all."""
+    place = f"ptr {writer.at('%ctl', CTL[word])}"
+    writer.call("void", "@system_wake", "ptr %ctl", place, f"i64 {count}")
 
 
 def _start() -> Fn:
     """Make the missing worker threads, all signals blocked; called by the pool's owner."""
     writer = Fn("hy_start", "void", "noinline", ctl="ptr")
-    old_mask = writer.var("i64", 16)
-    mask = writer.at("%ctl", CTL["sigmask"])
-    sigmask = libc(writer, "%ctl", "pthread_sigmask")
-    writer.call("i32", sigmask, f"i32 {m.SIG_SETMASK}", f"ptr {mask}", f"ptr {old_mask}")
+    old = f"ptr {writer.var('i64', 16)}"  # what was blocked before
+    writer.call("void", "@system_block", "ptr %ctl", old)
     limit = writer.op(f"zext i32 {writer.load_atomic('i32', '%ctl', CTL['limit'])} to i64")
     workers = writer.at("%ctl", CTL["workers"])
     with writer.each(limit, writer.ld("%ctl", CTL["started"], "i64")) as index:
         worker = writer.nth(workers, index, WORKER_BYTES)
         writer.st("ptr", "%ctl", worker, W_CTL)
         writer.st("i64", index, worker, W_ID)
-        code = writer.call(
-            "i32",
-            libc(writer, "%ctl", "pthread_create"),
-            f"ptr {writer.at(worker, W_THREAD)}",
-            f"ptr {writer.ld('%ctl', CTL['attr'])}",
-            f"ptr {writer.ld('%ctl', CTL['worker'])}",
-            f"ptr {worker}",
-        )
-        with writer.when(writer.cmp("ne", code, 0, "i32"), unlikely=True):
+        started = writer.call("i1", "@system_start", "ptr %ctl", f"ptr {worker}")
+        with writer.when(writer.op(f"xor i1 {started}, true"), unlikely=True):
             # no more threads to be had: go on with those that run
             running = writer.op(f"trunc i64 {index} to i32")
             place = writer.at("%ctl", CTL["limit"])
@@ -241,7 +226,7 @@ def _start() -> Fn:
             writer.label(writer.fresh())
         writer.st("i64", writer.add(index, 1), "%ctl", CTL["started"])
     writer.label("out")
-    writer.call("i32", sigmask, f"i32 {m.SIG_SETMASK}", f"ptr {old_mask}", "ptr null")
+    writer.call("void", "@system_unblock", "ptr %ctl", old)
     writer.ret()
     return writer
 
@@ -314,7 +299,7 @@ def _await(writer: Fn, chunks: str) -> None:
     writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 1)
     there = writer.load_atomic("i64", "%ctl", CTL["done"])
     writer.go_if(writer.cmp("eq", there, theirs), "out", unlikely=False)
-    futex(writer, "%ctl", "waiting", m.FUTEX_WAIT, "1")
+    _sleep(writer, "%ctl", "waiting", 1)
     writer.go("wait")
     writer.label("out")
     writer.do(f"store atomic i32 0, ptr {writer.at('%ctl', CTL['waiting'])} monotonic, align 4")
@@ -327,7 +312,7 @@ def _wake() -> Fn:
     with writer.when(enough):
         writer.atomic("xchg", "i32", "%ctl", CTL["asleep"], 0)
     writer.atomic("add", "i32", "%ctl", CTL["seq"], 1)
-    futex(writer, "%ctl", "seq", m.FUTEX_WAKE, writer.pick(enough, 2**31 - 1, "%count"))
+    _wake_up(writer, "seq", writer.pick(enough, MAX_WORKERS, "%count"))
     writer.ret()
     return writer
 
@@ -452,7 +437,7 @@ def _limit() -> Fn:
     """Set how many workers may take part, and wake those parked on the old number."""
     writer = Fn("hy_limit", "void", ctl="ptr", count="i64")
     writer.atomic("xchg", "i32", "%ctl", CTL["limit"], writer.op("trunc i64 %count to i32"))
-    futex(writer, "%ctl", "limit", m.FUTEX_WAKE, str(2**31 - 1))
+    _wake_up(writer, "limit")
     writer.ret()
     return writer
 
@@ -470,10 +455,9 @@ def _reset() -> Fn:
     return writer
 
 
-def engine_text() -> str:
-    """The whole module."""
+def engine_text(system: System) -> str:
+    """The whole module for a system."""
     parts = (
-        _now,
         _spin,
         *MEMORY,
         _drain,
@@ -487,4 +471,4 @@ def engine_text() -> str:
         _limit,
         _reset,
     )
-    return m.INTRINSICS + "".join(p().text() for p in parts) + UNLIKELY
+    return m.INTRINSICS + system.text() + "".join(p().text() for p in parts) + UNLIKELY

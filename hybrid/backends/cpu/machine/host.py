@@ -1,8 +1,9 @@
-"""The machine: CPU facts, usable cores, and every OS call and target-specific intrinsic of the CPU
-backend.
+"""The machine: CPU facts, usable cores, addresses and memory for native tables, and every
+target-specific intrinsic of the CPU backend.
 
-Invariant: no other file of the backend names a system call, an intrinsic of one instruction set or
-a file of the operating system; addresses of C functions leave here as integers for a native table.
+Invariant: no file of the backend but this one and those of systems/ names a system call, an
+intrinsic of one instruction set or a file of the operating system; addresses of C functions leave
+here as integers for a native table.
 """
 
 from __future__ import annotations
@@ -12,44 +13,33 @@ import math
 import mmap
 import os
 import platform
-import sys
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
 from ....core.errors import BackendError
+from .systems import Cache, kind_of_system, system
 
 __all__ = [
     "Cache",
     "Machine",
     "machine",
     "usable_cores",
+    "granted_cores",
     "libc_address",
     "python_address",
     "trim_heap",
     "immortal_memory",
     "keep_forever",
     "free_memory",
-    "thread_attributes",
+    "stack_end",
+    "system",
     "INTRINSICS",
     "MXCSR_DEFAULT",
-    "SIG_SETMASK",
-    "SYS_FUTEX",
-    "FUTEX_WAIT",
-    "FUTEX_WAKE",
-    "CLOCK_MONOTONIC",
-    "MADV_HUGEPAGE",
 ]
 
 MXCSR_DEFAULT = 0x1F80  # round to nearest, no flush to zero, all exceptions masked
-SYS_FUTEX = 202
-FUTEX_WAIT, FUTEX_WAKE = 128, 129  # with FUTEX_PRIVATE_FLAG
-CLOCK_MONOTONIC = 1
-SIG_SETMASK = 2
-MADV_HUGEPAGE = 14
-PTHREAD_CREATE_DETACHED = 1
 
 # Declarations and two helpers every native module that calls kernels may paste in.  The control
 # word is a thread's: a kernel under a foreign one (flush to zero, another rounding) would give
@@ -76,13 +66,6 @@ define internal void @hy_fp_leave(i32 %csr) alwaysinline {{
 """
 
 
-class Cache(NamedTuple):
-    """A cache as one core sees it."""
-
-    size: int  # bytes
-    ways: int
-
-
 class Machine(NamedTuple):
     """What code generators and the pool need to know about this computer."""
 
@@ -97,13 +80,10 @@ class Machine(NamedTuple):
 
 
 def _require_platform() -> None:
-    if (
-        sys.platform != "linux"
-        or platform.machine() not in ("x86_64", "AMD64")
-        or sys.maxsize < 2**32
-    ):
+    kind = kind_of_system()
+    if platform.machine() not in ("x86_64", "AMD64"):
         raise BackendError(
-            f"the native CPU backend runs on 64-bit Linux on x86-64; this is {sys.platform} on "
+            f"the native CPU backend runs on x86-64; this is {kind.name} on "
             f"{platform.machine()}. Select the reference backend instead"
         )
 
@@ -126,59 +106,8 @@ def machine() -> Machine:
         64 if wide else 32,
         32 if wide else 16,
         usable_cores(),
-        *_caches(),
+        *system().caches(),
     )
-
-
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _caches(root: str = "/sys/devices/system/cpu/cpu0/cache") -> tuple[Cache, Cache, Cache]:
-    """The three levels of data caches; ordinary ones where the system does not tell."""
-    found = {1: Cache(32 << 10, 8), 2: Cache(512 << 10, 8), 3: Cache(8 << 20, 16)}
-    for index in Path(root).glob("index*"):
-        level, size = _read(index / "level"), _read(index / "size")
-        if level not in ("1", "2", "3") or _read(index / "type") == "Instruction":
-            continue
-        scale = {"K": 1 << 10, "M": 1 << 20}.get(size[-1:], 1)
-        digits, ways = size.rstrip("KM"), _read(index / "ways_of_associativity")
-        if digits.isdigit() and int(digits):
-            known = found[int(level)].ways
-            found[int(level)] = Cache(
-                int(digits) * scale, int(ways) if ways.isdigit() and int(ways) else known
-            )
-    return found[1], found[2], found[3]
-
-
-def _cgroup_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> float:
-    """The CPU quota, in cores, of this process's control groups (1 and 2); inf if unlimited."""
-    quota = math.inf
-    for line in _read(membership).splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        if controllers == "" or "cpu" in controllers.split(","):
-            quota = min(quota, _group_quota(Path(root), controllers, path))
-    return quota
-
-
-def _group_quota(root: Path, controllers: str, path: str) -> float:
-    """The smallest quota along one group's path: a parent's limit holds for its children."""
-    base = root if controllers == "" else root / controllers
-    if controllers and not base.exists():
-        base = root / "cpu"
-    quota, parts = math.inf, [p for p in path.split("/") if p]
-    for depth in range(len(parts) + 1):
-        group = base.joinpath(*parts[:depth])
-        if controllers == "":
-            words = _read(group / "cpu.max").split()
-        else:
-            words = [_read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")]
-        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
-            quota = min(quota, int(words[0]) / int(words[1]))
-    return quota
 
 
 def usable_cores() -> int:
@@ -191,43 +120,36 @@ def usable_cores() -> int:
                 "unset it or give e.g. 4"
             )
         return int(asked)
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        cores = os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, cores if math.isinf(quota) else min(cores, math.ceil(quota)))
+    return max(1, math.ceil(min(system().cores(), system().quota())))
+
+
+def granted_cores() -> float:
+    """How many cores threads of this process can have at once, by mask and quota; above 0."""
+    return max(min(system().present(), system().quota()), 0.01)
 
 
 # ---- addresses and memory for native tables
-@lru_cache(None)
-def _libc() -> ctypes.CDLL:
-    _require_platform()
-    return ctypes.CDLL(None)
-
-
 def trim_heap() -> None:
     """Return free pages of the C heap to the system, where the C library can."""
-    trim = getattr(_libc(), "malloc_trim", None)
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
+    system().trim()
 
 
 def libc_address(name: str) -> int:
     """Address of a function of the C library."""
-    return _address(_libc(), name)
+    return system().address(name)
+
+
+def stack_end() -> int:
+    """The lowest address of this thread's stack; 0 where that is not known."""
+    return system().stack_end()
 
 
 def python_address(name: str) -> int:
     """Address of a function (or, with a leading '&', a data object) of the Python C API."""
     if name.startswith("&"):
         return ctypes.addressof(ctypes.c_void_p.in_dll(ctypes.pythonapi, name[1:]))
-    return _address(ctypes.pythonapi, name)
-
-
-def _address(library: ctypes.CDLL, name: str) -> int:
     try:
-        address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+        address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
     except AttributeError:
         address = None
     if not address:
@@ -246,29 +168,13 @@ def keep_forever(obj: object) -> None:
 def immortal_memory(nbytes: int) -> int:
     """Address of zeroed, page-aligned memory that lives as long as the process."""
     page = mmap.PAGESIZE
-    block = mmap.mmap(-1, -(-nbytes // page) * page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    block = system().pages(-(-nbytes // page) * page)
     view = (ctypes.c_char * nbytes).from_buffer(block)
     keep_forever(block)
     keep_forever(view)
     return ctypes.addressof(view)
 
 
-def free_memory(address: int, library: Any = _libc, pointer: Any = ctypes.c_void_p) -> None:
-    """free() of the C library, for memory of native code (also while Python shuts down)."""
-    library().free(pointer(address))
-
-
-def thread_attributes(stack_bytes: int = 1 << 20) -> int:
-    """Address of an immortal pthread_attr_t: detached threads with that much stack."""
-    libc = _libc()
-    attributes = ctypes.c_void_p(immortal_memory(256))
-    accepted = libc.pthread_attr_init(attributes) == 0
-    accepted = (
-        accepted and libc.pthread_attr_setdetachstate(attributes, PTHREAD_CREATE_DETACHED) == 0
-    )
-    accepted = (
-        accepted and libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(stack_bytes)) == 0
-    )
-    if not accepted or not attributes.value:
-        raise BackendError("the C library refused the attributes of a worker thread")
-    return attributes.value
+def free_memory(address: int, here: Any = system) -> None:
+    """Give back memory of native code (also while Python shuts down)."""
+    here().free(address)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -27,6 +26,8 @@ from ....core.signals import critical, foreign, held, protected, tools
 from .beside import INSIDE, THREAD, Beside, emit_each
 from .diskcache import DiskCache, default_cache
 from .host import usable_cores
+from .systems import system
+from .systems.objects import object_symbols
 
 __all__ = [
     "Code",
@@ -57,6 +58,8 @@ class _Target:
         words = (self.target.triple, self.cpu, self.features, llvm.llvm_version_info, ABI_VERSION)
         self.prefix = repr(words).encode()
         self.emitters: dict[int, Any] = {}
+        for name in system().outside:
+            llvm.add_symbol(name, system().address(name))
 
     def machine(self, level: int) -> Any:
         # small + pic: constants are read relative to the instruction pointer, without a register;
@@ -70,12 +73,21 @@ class _Target:
             jit=True,
         )
 
+    @cached_property
+    def layout(self) -> str:
+        """How data lie in memory, as LLVM writes it."""
+        return str(self.machine(2).target_data)
+
+    def dressed(self, source: str) -> str:
+        """A text as LLVM needs it here."""
+        return system().dressed(source, lambda: self.layout)
+
     def emit(self, source: str, level: int) -> bytes:
         if level not in self.emitters:
             self.emitters[level] = self.machine(level)
         context = llvm.create_context()
         try:
-            module = llvm.parse_assembly(source, context)
+            module = llvm.parse_assembly(self.dressed(source), context)
             module.verify()
         except RuntimeError as error:
             raise BackendError(f"generated code is not valid LLVM IR: {error}") from None
@@ -110,7 +122,10 @@ def _after_fork() -> None:
     _LOCK.release()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
 
 
 @lru_cache(1)
@@ -130,30 +145,6 @@ def _disk() -> DiskCache | None:
     if _CACHE is _UNSET:
         _CACHE = default_cache()
     return _CACHE
-
-
-def elf_symbols(binary: bytes) -> tuple[set[str], set[str]]:
-    """(defined global, undefined) symbol names of a 64-bit little-endian ELF object."""
-    if binary[:6] != b"\x7fELF\x02\x01":
-        raise BackendError("the object code is not 64-bit ELF; hybrid's CPU backend runs on Linux")
-    (table,) = struct.unpack_from("<Q", binary, 40)
-    size, count = struct.unpack_from("<HH", binary, 58)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", binary, table + size * i) for i in range(count)]
-    defined: set[str] = set()
-    missing: set[str] = set()
-    for section in sections:
-        if section[1] != 2:  # SHT_SYMTAB
-            continue
-        names = sections[section[6]][4]
-        for offset in range(section[4] + 24, section[4] + section[5], 24):
-            name_at, info, _, where = struct.unpack_from("<IBBH", binary, offset)
-            start = names + name_at
-            name = binary[start : binary.index(0, start)].decode()
-            if where == 0 and name:
-                missing.add(name)
-            elif info >> 4:  # not local
-                defined.add(name)
-    return defined, missing
 
 
 class _Engine:
@@ -234,7 +225,7 @@ def _compiler(level: int) -> Callable[[str], bytes]:
     """What makes object code of a text in this thread."""
     target, beside = _target(), THREAD.beside
     if beside is not None:
-        return lambda source: beside.emit(source, target.target.triple, level)
+        return lambda source: beside.emit(target.dressed(source), target.target.triple, level)
     return lambda source: target.emit(source, level)
 
 
@@ -242,13 +233,13 @@ def _private_compiler(level: int) -> Callable[[str], bytes]:
     """The same, without a lock of llvmlite's."""
     target = _target()
     emit = Beside(target.machine, lambda: False).emit
-    return lambda source: emit(source, target.target.triple, level)
+    return lambda source: emit(target.dressed(source), target.target.triple, level)
 
 
 def _complete(binary: bytes, names: Iterable[str]) -> bytes:
     """Object code, which must define `names` and need nothing."""
-    defined, missing = elf_symbols(binary)
-    missing.discard("_GLOBAL_OFFSET_TABLE_")
+    defined, missing = object_symbols(binary)
+    missing -= {*system().outside, *system().unused}
     if missing:
         raise BackendError(
             f"generated code needs symbols from outside: {', '.join(sorted(missing))}; "

@@ -8,6 +8,7 @@ and results never depend on how many threads take part.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,9 @@ from ....core.errors import BackendError
 from ....core.signals import critical, protected
 from . import engine
 from . import host as m
-from .control import C_FUNCTIONS, CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
+from .control import CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
 from .jit import compile_ir
+from .systems import System
 
 __all__ = [
     "Pool",
@@ -36,21 +38,22 @@ __all__ = [
 
 OUT_OF_MEMORY = OOM
 SPIN_NS = 60_000
+BRIEF_SPIN_NS = 2_000  # where another thread may be waiting for the core
 
 
 class Pool:
     """The engine of this process; made on first use by `pool()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, system: System | None = None) -> None:
         m.machine()
-        self.module = compile_ir(engine.engine_text(), engine.NAMES)
+        self.system = m.system() if system is None else system
+        self.module = compile_ir(engine.engine_text(self.system), engine.NAMES)
         m.keep_forever(self.module)
         self.ctl = m.immortal_memory(CTL_BYTES)
-        for name in C_FUNCTIONS:
-            self._put(name, m.libc_address(name))
-        self._put("attr", m.thread_attributes())
+        for name in self.system.functions:
+            self._put(name, self.system.address(name))
+        self._put("attr", self.system.thread_attributes(m.immortal_memory(256)))
         self._put("worker", self.address("hy_worker"))
-        self._put("spin_ns", SPIN_NS)
         self._put("status", (1 << 64) - 1)  # of no failure
         ctypes.memset(self.ctl + CTL["sigmask"], 0xFF, 128)
         address, integer = ctypes.c_void_p, ctypes.c_int64
@@ -59,7 +62,9 @@ class Pool:
         self.plan = self._function(
             "hy_plan", integer, address, address, integer, address, integer, address
         )
-        self.resize(m.usable_cores())
+        self._granted = m.granted_cores()
+        self._asked = self._most = m.usable_cores()
+        self.resize(self._asked)
 
     def address(self, name: str) -> int:
         """Address of one of the engine's functions (engine.NAMES)."""
@@ -69,7 +74,8 @@ class Pool:
         return ctypes.CFUNCTYPE(result, *args)(self.address(name))
 
     def _put(self, name: str, value: int) -> None:
-        ctypes.c_uint64.from_address(self.ctl + CTL[name]).value = value
+        place = CTL[name] if name in CTL else self.system.place(name)
+        ctypes.c_uint64.from_address(self.ctl + place).value = value
 
     def word(self, name: str) -> int:
         """A word of the control block, for tests and diagnosis."""
@@ -77,12 +83,22 @@ class Pool:
         return (ctypes.c_int64 if wide else ctypes.c_int32).from_address(self.ctl + CTL[name]).value
 
     def resize(self, threads: int) -> None:
-        """Let that many threads, the caller included, run each step; workers start when needed."""
-        self._set_limit(self.ctl, min(threads - 1, MAX_WORKERS))
+        """Let that many threads, the caller included, run each step; workers start when needed.
+        Where the system grants fewer cores, so many run: more would wait for one another."""
+        if threads > self._granted:
+            self._granted = m.granted_cores()  # may have changed
+        self._asked, self._most = threads, min(threads, math.ceil(self._granted), MAX_WORKERS + 1)
+        self._put("spin_ns", SPIN_NS if self._most <= self._granted else BRIEF_SPIN_NS)
+        self._set_limit(self.ctl, self._most - 1)
+
+    def running(self) -> int:
+        """Threads that run a large step."""
+        return self.word("limit") + 1
 
     def threads(self) -> int:
-        """The number in force: less than asked for where the system refused more threads."""
-        return self.word("limit") + 1
+        """The number asked for; less where the pool or the system has no more threads."""
+        refused = self.running() < self._most
+        return self.running() if refused else min(self._asked, MAX_WORKERS + 1)
 
     def after_fork(self) -> None:
         self._reset(self.ctl)
@@ -114,7 +130,8 @@ def _in_child() -> None:
         _POOL.after_fork()
 
 
-os.register_at_fork(after_in_child=_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def set_num_threads(threads: int) -> None:

@@ -279,7 +279,7 @@ def _probe() -> PythonLayout:
     ):
         raise _Mismatch("this is not 64-bit little-endian CPython")
     # not asked of sysconfig: its lock (CPython 3.12) stays held in a child that is forked meanwhile
-    if "t" in sys.abiflags:
+    if "t" in getattr(sys, "abiflags", "") or "free-threading" in sys.version:
         raise _Mismatch("this Python runs without the GIL")
     if hasattr(sys, "gettotalrefcount") or hasattr(sys, "getobjects"):
         raise _Mismatch("this is a debug build of Python")

@@ -21,7 +21,7 @@ import numpy as np
 from ....core.cache import keep
 from ....core.signals import critical, foreign
 from ...events import EventFilter, Hooks, PlainHooks
-from ..machine.host import keep_forever, python_address
+from ..machine.host import keep_forever, python_address, stack_end
 from ..machine.jit import compile_ir
 from . import hooks_ir as ir
 from .monitor import Monitor
@@ -164,28 +164,12 @@ class NativeFilter:
         self._kept.clear()
 
     def _room(self) -> int:
-        """Bytes of this thread's stack that are left; 0 where that is not known."""
+        """Bytes of this thread's stack that are left, or 0: the system looks its end up in a
+        file."""
         lowest: int | None = getattr(self._stacks, "lowest", None)
         if lowest is None:
-            lowest = self._stacks.lowest = self._lowest()
+            lowest = self._stacks.lowest = stack_end()
         return max(self._here() - lowest, 0) if lowest else 0
-
-    @staticmethod
-    def _lowest() -> int:
-        """Where this thread's stack ends, or 0: the system looks it up in a file."""
-        library, attributes = ctypes.CDLL(None), (ctypes.c_char * 256)()
-        lowest, size = ctypes.c_uint64(), ctypes.c_uint64()
-        try:
-            library.pthread_self.restype = ctypes.c_void_p
-            itself = ctypes.c_void_p(library.pthread_self())
-            if library.pthread_getattr_np(itself, attributes):
-                return 0
-            references = ctypes.byref(lowest), ctypes.byref(size)
-            failed = library.pthread_attr_getstack(attributes, *references)
-            library.pthread_attr_destroy(attributes)
-        except AttributeError:
-            return 0
-        return 0 if failed else lowest.value
 
     def pause(self) -> bool:
         if self._words[ir.THREAD // 8] != self._thread():

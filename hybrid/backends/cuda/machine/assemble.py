@@ -7,7 +7,6 @@ version, which together are its key in memory and on disk.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ from ....core.cache import NATIVE, Bounded
 from ....core.errors import BackendError, blame
 from ....core.signals import protected
 from ...cpu.machine.jit import keep, stored
+from ...cpu.machine.systems import system
 from .assemblers import Assembler, assembler
 from .driver import driver
 
@@ -116,7 +116,7 @@ def _together(jobs: Sequence[Callable[[], Made]]) -> list[Made]:
     """Results of jobs that wait for other programs, side by side."""
     if len(jobs) <= 1:
         return [job() for job in jobs]
-    workers = min(len(jobs), len(os.sched_getaffinity(0)) + 1)
+    workers = min(len(jobs), system().cores() + 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="hybrid-ptx") as pool:
         return [done.result() for done in [pool.submit(job) for job in jobs]]
 

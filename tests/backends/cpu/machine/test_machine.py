@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hybrid.backends.cpu.machine import host as m
+from hybrid.backends.cpu.machine.systems import linux
 from hybrid.backends.cpu.python import abi
 from hybrid.core.errors import BackendError
 from hybrid.ir.tensor import Handle
@@ -36,12 +37,6 @@ def test_old_cpus_are_refused(monkeypatch, features, text):
         m.machine.__wrapped__()
 
 
-def test_other_systems_are_refused(monkeypatch):
-    monkeypatch.setattr(m.sys, "platform", "win32")
-    with pytest.raises(BackendError, match="reference backend"):
-        m.machine.__wrapped__()
-
-
 def test_threads_from_the_environment(monkeypatch):
     monkeypatch.setenv("HYBRID_NUM_THREADS", "7")
     assert m.usable_cores() == 7
@@ -56,8 +51,8 @@ def test_threads_from_the_environment(monkeypatch):
 @pytest.mark.parametrize("quota, cores", [(math.inf, 6), (2.0, 2), (1.5, 2), (0.25, 1), (100.0, 6)])
 def test_cores_within_the_quota(monkeypatch, quota, cores):
     monkeypatch.delenv("HYBRID_NUM_THREADS", raising=False)
-    monkeypatch.setattr(m.os, "sched_getaffinity", lambda pid: set(range(6)))
-    monkeypatch.setattr(m, "_cgroup_quota", lambda: quota)
+    monkeypatch.setattr(linux.os, "sched_getaffinity", lambda pid: set(range(6)))
+    monkeypatch.setattr(linux, "control_group_quota", lambda: quota)
     assert m.usable_cores() == cores
 
 
@@ -70,14 +65,14 @@ def test_cgroup_quota_version_2(tmp_path):
     membership = tmp_path / "cgroup"
     membership.write_text("0::/a/b\n")
     root = tmp_path / "fs"
-    assert m._cgroup_quota(str(root), str(membership)) == math.inf
+    assert linux.control_group_quota(str(root), str(membership)) == math.inf
     write(root / "a/b/cpu.max", "max 100000\n")
-    assert m._cgroup_quota(str(root), str(membership)) == math.inf
+    assert linux.control_group_quota(str(root), str(membership)) == math.inf
     write(root / "a/cpu.max", "150000 100000\n")  # a parent's limit holds
-    assert m._cgroup_quota(str(root), str(membership)) == 1.5
+    assert linux.control_group_quota(str(root), str(membership)) == 1.5
     write(root / "a/b/cpu.max", "50000 100000\n")
-    assert m._cgroup_quota(str(root), str(membership)) == 0.5
-    assert m._cgroup_quota(str(root), str(tmp_path / "none")) == math.inf
+    assert linux.control_group_quota(str(root), str(membership)) == 0.5
+    assert linux.control_group_quota(str(root), str(tmp_path / "none")) == math.inf
 
 
 def test_cgroup_quota_version_1(tmp_path):
@@ -86,10 +81,10 @@ def test_cgroup_quota_version_1(tmp_path):
     root = tmp_path / "fs"
     write(root / "cpu,cpuacct/docker/7/cpu.cfs_quota_us", "-1")
     write(root / "cpu,cpuacct/docker/7/cpu.cfs_period_us", "100000")
-    assert m._cgroup_quota(str(root), str(membership)) == math.inf
+    assert linux.control_group_quota(str(root), str(membership)) == math.inf
     write(root / "cpu,cpuacct/cpu.cfs_quota_us", "300000")  # in a container the path is not visible
     write(root / "cpu,cpuacct/cpu.cfs_period_us", "100000")
-    assert m._cgroup_quota(str(root), str(membership)) == 3.0
+    assert linux.control_group_quota(str(root), str(membership)) == 3.0
 
 
 def test_addresses():

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
 from native_kernels import code
 
 from hybrid.backends.cpu.machine import pool as P
+from hybrid.backends.cpu.python import runtime
 from hybrid.backends.cpu.python.runtime import kernel_caller, launch
 from hybrid.core.errors import BackendError
 
@@ -190,8 +192,6 @@ def test_resizing_while_others_launch():
 
 
 def test_sleeping_workers_wake_up_and_a_busy_neighbour_does_no_harm():
-    import time
-
     stop = threading.Event()
     busy = threading.Thread(target=lambda: [None for _ in iter(lambda: stop.is_set(), True)])
     busy.start()
@@ -254,6 +254,41 @@ def test_launch_takes_what_it_says():
         launch(code("count"), ONE, 10, 4, 0, ("x",))
     with pytest.raises(TypeError):
         launch(code("count"), ONE, 10.0, 4, 0, (x,))
+
+
+@pytest.mark.parametrize("granted, running", [(2.0, 2), (1.5, 2), (0.5, 1), (7.0, 7)])
+def test_no_more_threads_run_than_cores_are_granted(monkeypatch, granted, running):
+    """The others would wait for one another; spins are short where threads share cores."""
+    monkeypatch.setattr(P.m, "granted_cores", lambda: granted)
+    pool, x = P.Pool(), np.zeros(1000, np.int64)
+    monkeypatch.setattr(P, "_POOL", pool)
+    monkeypatch.setattr(runtime, "native", lambda: None)  # its entries know the other pool
+    for threads in (7, 1, 7):
+        P.set_num_threads(threads)
+        assert P.get_num_threads() == threads
+        assert pool.running() == min(threads, running)
+        assert (pool.word("spin_ns") < 10_000) is (min(threads, running) > granted)
+        assert launch(code("count"), ONE, x.size, 1, 0, (x,)) == 0
+    assert (x == 3).all() and pool.word("started") == running - 1
+    monkeypatch.setattr(P.m, "granted_cores", lambda: 7.0)  # by another mask
+    P.set_num_threads(8)
+    assert pool.running() == 7
+
+
+def test_threads_without_work_take_no_time():
+    """After a step, workers look for more for a moment only."""
+    x = np.zeros(4096, np.int64)
+    with P.num_threads(4):
+        least = 1.0
+        for _ in range(5):  # other threads of this process may be busy for a while
+            assert launch(code("slow"), ONE, x.size, 4, 0, (x,)) == 0
+            time.sleep(0.005)
+            before = time.process_time()
+            time.sleep(0.05)
+            least = min(least, time.process_time() - before)
+            if least < 0.005:
+                break
+    assert least < 0.01
 
 
 def test_number_of_threads_is_checked():
