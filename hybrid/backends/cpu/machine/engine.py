@@ -34,6 +34,7 @@ from .control import (
     futex,
     libc,
 )
+from .target import InstructionSet, control_text
 
 __all__ = ["engine_text", "NAMES"]
 
@@ -67,7 +68,7 @@ def _spin() -> Fn:
     with writer.each(16):
         current = writer.load_atomic("i64", "%p")
         writer.go_if(writer.cmp("ne", current, "%old"), "changed")
-        writer.do("call void @llvm.x86.sse2.pause()")
+        writer.call("void", "@hy_pause")
     now, until = writer.call("i64", "@hy_now", "ptr %ctl"), writer.ld(limit, 0, "i64")
     with writer.when(writer.cmp("eq", until, 0)):
         writer.st("i64", writer.add(now, writer.ld("%ctl", CTL["spin_ns"], "i64")), limit)
@@ -130,7 +131,7 @@ def _take_run(writer: Fn, step: tuple[str, str, str, str], patience: str) -> Non
     left = writer.ld(patience, 0, "i64")
     wait = writer.both(writer.op(f"xor i1 {same}, true"), writer.cmp("ne", left, 0))
     with writer.when(wait, unlikely=True):
-        writer.do("call void @llvm.x86.sse2.pause()")
+        writer.call("void", "@hy_pause")
         writer.st("i64", writer.add(left, -1), patience)
         writer.go(look)
         writer.label(writer.fresh())
@@ -470,8 +471,8 @@ def _reset() -> Fn:
     return writer
 
 
-def engine_text() -> str:
-    """The whole module."""
+def engine_text(target: InstructionSet | None = None) -> str:
+    """The whole module, for this machine or another one."""
     parts = (
         _now,
         _spin,
@@ -487,4 +488,4 @@ def engine_text() -> str:
         _limit,
         _reset,
     )
-    return m.INTRINSICS + "".join(p().text() for p in parts) + UNLIKELY
+    return control_text(target) + "".join(p().text() for p in parts) + UNLIKELY

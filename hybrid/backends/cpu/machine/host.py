@@ -1,8 +1,7 @@
-"""The machine: CPU facts, usable cores, and every OS call and target-specific intrinsic of the CPU
-backend.
+"""The machine: CPU facts, usable cores, and every OS call of the CPU backend.
 
-Invariant: no other file of the backend names a system call, an intrinsic of one instruction set or
-a file of the operating system; addresses of C functions leave here as integers for a native table.
+Invariant: no other file of the backend names a system call or a file of the operating system;
+addresses of C functions leave here as integers for a native table.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ __all__ = [
     "keep_forever",
     "free_memory",
     "thread_attributes",
-    "INTRINSICS",
-    "MXCSR_DEFAULT",
     "SIG_SETMASK",
     "SYS_FUTEX",
     "FUTEX_WAIT",
@@ -43,37 +40,12 @@ __all__ = [
     "MADV_HUGEPAGE",
 ]
 
-MXCSR_DEFAULT = 0x1F80  # round to nearest, no flush to zero, all exceptions masked
 SYS_FUTEX = 202
 FUTEX_WAIT, FUTEX_WAKE = 128, 129  # with FUTEX_PRIVATE_FLAG
 CLOCK_MONOTONIC = 1
 SIG_SETMASK = 2
 MADV_HUGEPAGE = 14
 PTHREAD_CREATE_DETACHED = 1
-
-# Declarations and two helpers every native module that calls kernels may paste in.  The control
-# word is a thread's: a kernel under a foreign one (flush to zero, another rounding) would give
-# other bits, and one that left its own would change what the caller computes afterwards.
-INTRINSICS = f"""
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
-declare void @llvm.x86.sse2.pause()
-define internal i32 @hy_fp_enter() alwaysinline {{
-  %old = alloca i32, align 4
-  %new = alloca i32, align 4
-  store i32 {MXCSR_DEFAULT}, ptr %new
-  call void @llvm.x86.sse.stmxcsr(ptr %old)
-  call void @llvm.x86.sse.ldmxcsr(ptr %new)
-  %r = load i32, ptr %old
-  ret i32 %r
-}}
-define internal void @hy_fp_leave(i32 %csr) alwaysinline {{
-  %old = alloca i32, align 4
-  store i32 %csr, ptr %old
-  call void @llvm.x86.sse.ldmxcsr(ptr %old)
-  ret void
-}}
-"""
 
 
 class Cache(NamedTuple):

@@ -26,6 +26,7 @@ from ....core.errors import BackendError, blame
 from ....core.signals import critical, foreign, held, protected, tools
 from .beside import INSIDE, THREAD, Beside
 from .diskcache import DiskCache, default_cache
+from .target import Processor
 
 __all__ = [
     "Code",
@@ -33,6 +34,7 @@ __all__ = [
     "compile_ir",
     "compile_many",
     "lookup",
+    "object_for",
     "beside",
     "set_cache",
     "stored",
@@ -45,40 +47,26 @@ ABI_VERSION = 1  # raise when texts keep their wording but must not reuse old ob
 
 
 class _Target:
-    """The host as LLVM sees it; made on first use."""
+    """A processor as LLVM sees it; made on first use."""
 
-    def __init__(self) -> None:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        self.target = llvm.Target.from_default_triple()
-        self.cpu = llvm.get_host_cpu_name()
-        self.features = llvm.get_host_cpu_features().flatten()
-        words = (self.target.triple, self.cpu, self.features, llvm.llvm_version_info, ABI_VERSION)
-        self.prefix = repr(words).encode()
+    def __init__(self, processor: Processor) -> None:
+        self.processor = processor
+        self.prefix = repr((tuple(processor), llvm.llvm_version_info, ABI_VERSION)).encode()
         self.emitters: dict[int, Any] = {}
 
     def machine(self, level: int) -> Any:
-        # small + pic: constants are read relative to the instruction pointer, without a register;
-        # the memory manager of the engine keeps code and constants of an object together
-        return self.target.create_target_machine(
-            cpu=self.cpu,
-            features=self.features,
-            opt=level,
-            reloc="pic",
-            codemodel="small",
-            jit=True,
-        )
+        return self.processor.machine(level)
 
     def emit(self, source: str, level: int) -> bytes:
         if level not in self.emitters:
             self.emitters[level] = self.machine(level)
         context = llvm.create_context()
         try:
-            module = llvm.parse_assembly(source, context)
+            module = llvm.parse_assembly(self.processor.fitted(source), context)
             module.verify()
         except RuntimeError as error:
             raise BackendError(f"generated code is not valid LLVM IR: {error}") from None
-        module.triple = self.target.triple
+        module.triple = self.processor.triple
         binary: bytes = self.emitters[level].emit_object(module)
         module.close()
         return binary
@@ -114,7 +102,12 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_c
 
 @lru_cache(1)
 def _target() -> _Target:
-    return _Target()
+    return _Target(Processor.native())
+
+
+@lru_cache(4)
+def _other(processor: Processor) -> _Target:
+    return _Target(processor)
 
 
 def set_cache(cache: DiskCache | None) -> DiskCache | None:
@@ -224,9 +217,17 @@ def _object(source: str, digest: bytes, names: Iterable[str], level: int) -> byt
     binary = stored(digest)
     fresh = binary is None
     if binary is None and THREAD.beside is not None:
-        binary = THREAD.beside.emit(source, _target().target.triple, level)
+        binary = THREAD.beside.emit(source, _target().processor.triple, level)
     elif binary is None:
         binary = _target().emit(source, level)
+    _check_symbols(binary, names)
+    if fresh:
+        keep(digest, binary)
+    return binary
+
+
+def _check_symbols(binary: bytes, names: Iterable[str]) -> None:
+    """Object code must define `names` and need nothing."""
     defined, missing = elf_symbols(binary)
     missing.discard("_GLOBAL_OFFSET_TABLE_")
     if missing:
@@ -237,8 +238,17 @@ def _object(source: str, digest: bytes, names: Iterable[str], level: int) -> byt
     absent = set(names) - defined
     if absent:
         raise BackendError(f"generated code does not define {', '.join(sorted(absent))}")
-    if fresh:
-        keep(digest, binary)
+
+
+def object_for(
+    processor: Processor, source: str, names: Iterable[str], closed: bool = True
+) -> bytes:
+    """Object code of a text for any processor, for a linker; nothing is cached.  `closed`: it must
+    need nothing from outside, as all kernels."""
+    with _LOCK:
+        binary = _other(processor).emit(source, 2)
+    if closed:
+        _check_symbols(binary, names)
     return binary
 
 
