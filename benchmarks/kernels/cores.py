@@ -19,6 +19,7 @@ import llvmlite.binding as llvm
 from hybrid.backends.cpu.gemm import element_of, product
 from hybrid.backends.cpu.gemm.geometry import Geometry, choose, target_of
 from hybrid.backends.cpu.machine.core import KNOWN, Core
+from hybrid.backends.cpu.machine.target import AARCH64, X86_64, Processor
 
 from .plain import kernel_of
 
@@ -48,16 +49,11 @@ class Loop(NamedTuple):
 
 def assembly(name: str, source: str) -> str:
     """What LLVM makes of a text for the core of that name."""
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    arm = name.startswith(ARM)
-    triple = "aarch64-unknown-linux-gnu" if arm else "x86_64-unknown-linux-gnu"
-    machine = llvm.Target.from_triple(triple).create_target_machine(
-        cpu=name, features="", opt=2, reloc="pic", codemodel="small"
-    )
+    processor = Processor((AARCH64 if name.startswith(ARM) else X86_64).triple, name)
+    machine = processor.machine(2, jit=False)
     # nothing outside calls a micro-kernel; without callers it would be left out
     module = llvm.parse_assembly(source.replace("define internal", "define"))
-    module.triple = triple
+    module.triple = processor.triple
     text: str = machine.emit_assembly(module)
     return text
 

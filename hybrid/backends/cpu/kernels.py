@@ -17,11 +17,11 @@ from ..generated import Generated, Template
 from ..plan import AttendKernel, GemmKernel, HostStep, Kernel, LoopKernel, Operand, ScatterKernel
 from . import order, scan, scatter
 from .attend import generate as generate_attend
-from .gemm import over_slots, templates
+from .gemm import Target, over_slots, templates
 from .machine.jit import compile_many
 from .python.caller import NativeStep
 
-__all__ = ["steps", "step_lists"]
+__all__ = ["generated", "steps", "step_lists"]
 
 
 def _text_bytes(made: list[Template]) -> int:
@@ -32,7 +32,7 @@ def _text_bytes(made: list[Template]) -> int:
 _GENERATED = Bounded[list[Template]](512, 8 << 20, _text_bytes)
 
 
-def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Generated]:
+def _gemm(kernel: GemmKernel, temp_slot: int, target: Target | None) -> list[Generated]:
     """Functions of a product, generated once for all slots."""
 
     def anywhere(operand: Operand) -> Operand:
@@ -45,7 +45,7 @@ def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Generated]:
         reads=tuple([read._replace(slot=0) for read in kernel.reads]),
     )
     workspace = temp_slot >= 0
-    made = _GENERATED.of((moved, workspace), lambda: templates(moved, workspace))
+    made = _GENERATED.of((moved, workspace, target), lambda: templates(moved, workspace, target))
     return over_slots(kernel, made, temp_slot)
 
 
@@ -56,16 +56,17 @@ _NATIVE: dict[Any, Callable[[HostStep, int], list[Generated]]] = {
 }
 
 
-def _generated(kernel: Kernel, temp_slot: int) -> list[Generated]:
-    """Functions of a kernel, to run in order; their workspace is slot `temp_slot`."""
+def generated(kernel: Kernel, temp_slot: int, target: Target | None = None) -> list[Generated]:
+    """Functions of a kernel, to run in order; their workspace is slot `temp_slot`.  They have the
+    sizes of loops that suit a target (this machine)."""
     if isinstance(kernel, LoopKernel):
         return generate_loop(kernel, temp_slot)
     if isinstance(kernel, GemmKernel):
-        return _gemm(kernel, temp_slot)
+        return _gemm(kernel, temp_slot, target)
     if isinstance(kernel, ScatterKernel):
         return scatter.generate(kernel)
     if isinstance(kernel, AttendKernel):
-        return generate_attend(kernel)
+        return generate_attend(kernel, target)
     if isinstance(kernel, HostStep) and kernel.native:
         return _NATIVE[type(kernel.algorithm)](kernel, temp_slot)
     raise BackendError(f"{type(kernel).__name__} is no native kernel")
@@ -89,7 +90,7 @@ def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Nat
     made: list[list[Generated]] = []
     try:
         for kernel in kernels:
-            made.append(_generated(kernel, temp_slot))
+            made.append(generated(kernel, temp_slot))
         functions = [g for gs in made for g in gs]
         codes = iter(compile_many([(g.symbol, g.text) for g in functions]))
     except Exception as error:

@@ -6,6 +6,7 @@ is there; rows past the last are copies of it and lanes past the count are zero,
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -29,12 +30,16 @@ COPY_SIGNATURE = (
     "ptr %dst)"
 )
 
+Masks = Sequence[str | None]  # of each vector of b
+
 
 class Shape(NamedTuple):
-    """Rows and vectors of 16 columns of one tile."""
+    """Rows and vectors of 16 columns of one tile.  `whole`: one whose columns are all there has a
+    loop of its own, since masks cost more than the rest of it."""
 
     rows: int
     vectors: int
+    whole: bool = False
 
     @property
     def width(self) -> int:
@@ -44,12 +49,52 @@ class Shape(NamedTuple):
 def tile_shape(element: PackedElement, target: Target, most: int, few: bool) -> Shape:
     """What the registers hold, of at most so many vectors (`few`: for two rows); any shape gives
     the same bits."""
-    if few:
-        return Shape(2, 2)
     registers = max(16 * element.size // target.vector_bytes, 1)  # of a vector of 16
+    whole = target.core.masked > 0
+    room = (target.registers - 1) // registers
+    if few:
+        return Shape(2, 2 if room >= 6 else 1, whole)
+    vectors, rows = 1, 4
     if target.registers >= 32:
-        return Shape(8, min(max(2 // registers, 1), max(most, 1)))
-    return Shape(4, 1)
+        vectors, rows = min(max(2 // registers, 1), max(most, 1)), 8
+    while rows > 2 and (rows + 1) * vectors > room:
+        rows //= 2  # what divides a tile of queries
+    return Shape(rows, vectors, whole)
+
+
+class _Tile(NamedTuple):
+    """The function under construction: where each row of a begins."""
+
+    code: Code
+    element: PackedElement
+    shape: Shape
+    starts: list[str]
+
+    def step(self, masks: Masks, depth: str, state: list[str]) -> tuple[str, list[str]]:
+        """Multiply-adds of one k."""
+        code, element, vectors = self.code, self.element, self.shape.vectors
+        offset, pointer, *sums = state
+        columns = [
+            load(code, element, code.at(element.vector, pointer, str(vector)), mask)
+            for vector, mask in enumerate(masks)
+        ]
+        added = []
+        for row in range(self.shape.rows):
+            one = code.op(f"load {element.scalar}, ptr {code.at('i8', self.starts[row], offset)}")
+            lanes = splat(code, element, one)
+            own = zip(columns, sums[row * vectors : (row + 1) * vectors])
+            added += [multiply_add(code, element, lanes, column, total) for column, total in own]
+        following = [code.op(f"add i64 {offset}, %ak"), code.at("i8", pointer, "%bk")]
+        return code.op(f"add i64 {depth}, 1"), [*following, *added]
+
+    def walk(self, masks: Masks, started: list[str], places: Iterable[str]) -> None:
+        """All k, from sums that have started; the end of the function."""
+        code, element = self.code, self.element
+        carried = [("i64", "0"), ("ptr", "%b"), *[(element.vector, value) for value in started]]
+        _, (_, _, *sums) = code.turns("0", "%kc", carried, partial(self.step, masks))
+        for pointer, total in zip(places, sums):
+            store(code, element, total, pointer, None)
+        code.do("ret void")
 
 
 @lru_cache(16)
@@ -70,27 +115,14 @@ def tile_function(element: PackedElement, shape: Shape) -> tuple[str, Code]:
         (row, vector): code.at(element.vector, targets[row], str(vector)) for row, vector in tile
     }
     started = _begin(code, element, places)
-
-    def step(depth: str, state: list[str]) -> tuple[str, list[str]]:
-        offset, pointer, *sums = state
-        columns = [
-            load(code, element, code.at(element.vector, pointer, str(vector)), mask)
-            for vector, mask in enumerate(masks)
-        ]
-        added = []
-        for row in range(shape.rows):
-            one = code.op(f"load {element.scalar}, ptr {code.at('i8', starts[row], offset)}")
-            lanes = splat(code, element, one)
-            own = zip(columns, sums[row * shape.vectors : (row + 1) * shape.vectors])
-            added += [multiply_add(code, element, lanes, column, total) for column, total in own]
-        following = [code.op(f"add i64 {offset}, %ak"), code.at("i8", pointer, "%bk")]
-        return code.op(f"add i64 {depth}, 1"), [*following, *added]
-
-    carried = [("i64", "0"), ("ptr", "%b"), *[(element.vector, value) for value in started]]
-    _, (_, _, *sums) = code.turns("0", "%kc", carried, step)
-    for pointer, total in zip(places.values(), sums):
-        store(code, element, total, pointer, None)
-    code.do("ret void")
+    made = _Tile(code, element, shape, starts)
+    if shape.whole:
+        all_there = code.op(f"icmp sge i64 %cnt, {shape.width}")
+        code.branch(all_there, "all.there", "some.there")
+        code.start("all.there")
+        made.walk([None] * shape.vectors, started, places.values())
+        code.start("some.there")
+    made.walk(masks, started, places.values())
     return TILE_SIGNATURE, code
 
 

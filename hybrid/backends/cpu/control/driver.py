@@ -7,14 +7,14 @@ Invariant: the values a loop begins with are only read, and results are written 
 
 from __future__ import annotations
 
-from ..machine import host as m
 from ..machine.asm import UNLIKELY, Fn
+from ..machine.target import control_text
 
 __all__ = ["driver_text", "NAMES", "HEADER", "BLOCK", "CARRY", "ROW", "INTERRUPTED", "POLL_CYCLES"]
 
 NAMES = ("hy_while", "hy_walk", "hy_switch")
 INTERRUPTED = 0xFFFFFFF0  # status of a loop that a signal's handler ended
-POLL_CYCLES = 1 << 27  # between two looks for signals: about 50 ms
+POLL_CYCLES = 1 << 27  # ticks between two looks for signals: about 50 ms
 BIG = INTERRUPTED  # statuses from here on are passed on as they are
 
 
@@ -60,7 +60,7 @@ class _Writer(Fn):
 
     def poll(self, last: str) -> None:
         """Look for signals now and then; to `stopped` where a handler raised."""
-        now = self.call("i64", "@llvm.readcyclecounter")
+        now = self.call("i64", "@hy_ticks")
         passed = self.op(f"sub i64 {now}, {self.ld(last, 0, 'i64')}")
         with self.when(self.cmp("ugt", passed, POLL_CYCLES), unlikely=True):
             self.st("i64", now, last)
@@ -243,7 +243,7 @@ def _while() -> Fn:
     test, body = writer.table("test"), writer.table("body")
     test_bufs, body_bufs = writer.fill(test), writer.fill(body)
     carried, status, last = _Carried(writer), writer.var("i64"), writer.var("i64")
-    writer.st("i64", writer.call("i64", "@llvm.readcyclecounter"), last)
+    writer.st("i64", writer.call("i64", "@hy_ticks"), last)
     pred = writer.word("pred")
     writer.label("again")
     carried.give(body_bufs, test_bufs)
@@ -266,7 +266,7 @@ def _walk() -> Fn:
     body = writer.table("body")
     bufs = writer.fill(body)
     carried, status, last = _Carried(writer), writer.var("i64"), writer.var("i64")
-    writer.st("i64", writer.call("i64", "@llvm.readcyclecounter"), last)
+    writer.st("i64", writer.call("i64", "@hy_ticks"), last)
     count, backwards = writer.word("count"), writer.cmp("ne", writer.word("reverse"), 0)
     rows_n, rows = writer.word("rows_n"), writer.table("rows")
     ys_n, ys = writer.word("ys_n"), writer.table("ys")
@@ -332,5 +332,4 @@ def _switch() -> Fn:
 def driver_text() -> str:
     """The whole module."""
     parts = (_signals, _fill, _status, _block, _while, _walk, _switch)
-    head = "declare i64 @llvm.readcyclecounter()\n"
-    return m.INTRINSICS + head + "".join(part().text() for part in parts) + UNLIKELY
+    return control_text() + "".join(part().text() for part in parts) + UNLIKELY

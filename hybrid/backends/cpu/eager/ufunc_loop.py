@@ -22,7 +22,7 @@ from ...emit.maps import unroll_of
 from ...emit.memory import SIZE, Position, load_row, store_row, tail_mask
 from ...emit.programs.detours import skipped
 from ...emit.programs.whole import emit_program
-from ..machine.host import INTRINSICS
+from ..machine.target import control_text
 
 __all__ = ["ufunc_loop_text"]
 
@@ -198,7 +198,7 @@ def ufunc_loop_text(
     text = "\n".join(
         [
             *sorted(code.declared.values()),
-            INTRINSICS,
+            control_text(),
             head,
             "entry:",
             *code.entry,

@@ -112,6 +112,14 @@ def _vectors(b: Factor, mode: BMode) -> int:
     return -(-b.lines.size // 16)
 
 
+def _partial(b: Factor, mode: BMode, tiling: Tiling) -> int:
+    """Vectors of each k that are read under a mask: the last ones, once where b is packed."""
+    if b.lines.size % 16 == 0 and mode != "segmented":
+        return 0
+    runs = len(b.lines.starts) if mode == "segmented" and b.lines.starts is not None else 1
+    return runs * (tiling.row_panels if mode in ("direct", "segmented") else 1)
+
+
 def _factors(kernel: GemmKernel, element: PackedElement) -> tuple[Factor, Factor]:
     return (
         factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols),
@@ -151,6 +159,7 @@ def _option(
             if scattered:  # of 16 lanes of a line as many are stored as a panel has rows
                 lines = LINES * tiling.row_panels * vectors if tiling.patch is not None else 0
                 compute += max(0.5 * m * n, lines)
+            compute += target.core.masked * kernel.k * _partial(b, b_mode, tiling)
             if b_mode == "direct":
                 compute += tiles * straight_b(b, 16 * tiling.tile_vectors, target.core)
             whole = _whole(kernel, (a, b), swapped, tiling, vectors)

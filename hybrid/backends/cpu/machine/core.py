@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from .host import Cache, machine
+from .target import AARCH64
 
 __all__ = ["KNOWN", "LINE", "PAGE", "Core", "core", "usable"]
 
@@ -25,7 +26,9 @@ class Core(NamedTuple):
 
     `fma`, `loads`: vectors of `vector_bytes`.  `width`: instructions that leave the front end.
     `beyond`: cycles for a byte that one core streams from its third cache while it copies; meshes
-    of servers are slower than the rings of a few cores (Emerald Rapids: 15 GB/s at 2.8 GHz)."""
+    of servers are slower than the rings of a few cores (Emerald Rapids: 15 GB/s at 2.8 GHz).
+    `masked`: cycles for 16 lanes that are read under a mask, where no instruction does that and
+    each lane is a branch."""
 
     first: Cache = Cache(32 << 10, 8)
     second: Cache = Cache(512 << 10, 8)
@@ -35,10 +38,16 @@ class Core(NamedTuple):
     fma: int = 2
     loads: int = 2
     width: int = 4
+    masked: float = 0.0
 
 
 def _avx512(first: Cache, second: Cache, beyond: float, *rates: int) -> Core:
     return Core(first, second, beyond, 64, 32, *rates)
+
+
+def _neon(first: Cache, second: Cache, beyond: float, *rates: int) -> Core:
+    made = Core(first, second, beyond, AARCH64.vector_bytes, AARCH64.registers, *rates)
+    return made._replace(masked=20.0)
 
 
 _OLD, _WIDE = Cache(32 << 10, 8), Cache(48 << 10, 12)
@@ -61,10 +70,10 @@ KNOWN = {
     "znver3": Core(_OLD, Cache(512 << 10, 8), 0.06, width=6),
     "znver4": _avx512(_OLD, Cache(1 << 20, 8), 0.06, 1, 1, 6),  # 512 bits in two halves
     "znver5": _avx512(_WIDE, Cache(1 << 20, 16), 0.05, 2, 2, 8),
-    "neoverse-n1": Core(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.1, 16, 32, 2, 2, 4),
-    "neoverse-v1": Core(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.1, 16, 32, 4, 3, 8),
-    "neoverse-v2": Core(Cache(64 << 10, 4), Cache(2 << 20, 8), 0.1, 16, 32, 4, 3, 8),
-    "apple-m1": Core(Cache(128 << 10, 8), Cache(12 << 20, 12), 0.05, 16, 32, 4, 3, 8),
+    "neoverse-n1": _neon(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.1, 2, 2, 4),
+    "neoverse-v1": _neon(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.1, 4, 3, 8),
+    "neoverse-v2": _neon(Cache(64 << 10, 4), Cache(2 << 20, 8), 0.1, 4, 3, 8),
+    "apple-m1": _neon(Cache(128 << 10, 8), Cache(12 << 20, 12), 0.05, 4, 3, 8),
 }
 
 

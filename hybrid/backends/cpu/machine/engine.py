@@ -11,7 +11,6 @@ address is read from the control block `ctl`.
 
 from __future__ import annotations
 
-from . import host as m
 from .asm import UNLIKELY, Fn
 from .blocks import MEMORY
 from .control import (
@@ -33,6 +32,7 @@ from .control import (
     WORKER_BYTES,
 )
 from .systems import System
+from .target import InstructionSet, control_text
 
 __all__ = ["engine_text", "NAMES"]
 
@@ -50,7 +50,7 @@ def _spin() -> Fn:
     with writer.each(16):
         current = writer.load_atomic("i64", "%p")
         writer.go_if(writer.cmp("ne", current, "%old"), "changed")
-        writer.do("call void @llvm.x86.sse2.pause()")
+        writer.call("void", "@hy_pause")
     now, until = writer.call("i64", "@system_now", "ptr %ctl"), writer.ld(limit, 0, "i64")
     with writer.when(writer.cmp("eq", until, 0)):
         writer.st("i64", writer.add(now, writer.ld("%ctl", CTL["spin_ns"], "i64")), limit)
@@ -113,7 +113,7 @@ def _take_run(writer: Fn, step: tuple[str, str, str, str], patience: str) -> Non
     left = writer.ld(patience, 0, "i64")
     wait = writer.both(writer.op(f"xor i1 {same}, true"), writer.cmp("ne", left, 0))
     with writer.when(wait, unlikely=True):
-        writer.do("call void @llvm.x86.sse2.pause()")
+        writer.call("void", "@hy_pause")
         writer.st("i64", writer.add(left, -1), patience)
         writer.go(look)
         writer.label(writer.fresh())
@@ -455,8 +455,8 @@ def _reset() -> Fn:
     return writer
 
 
-def engine_text(system: System) -> str:
-    """The whole module for a system."""
+def engine_text(system: System, target: InstructionSet | None = None) -> str:
+    """The whole module for a system, and for this instruction set or another one."""
     parts = (
         _spin,
         *MEMORY,
@@ -471,4 +471,4 @@ def engine_text(system: System) -> str:
         _limit,
         _reset,
     )
-    return m.INTRINSICS + system.text() + "".join(p().text() for p in parts) + UNLIKELY
+    return control_text(target) + system.text() + "".join(p().text() for p in parts) + UNLIKELY

@@ -1,9 +1,7 @@
-"""The machine: CPU facts, usable cores, addresses and memory for native tables, and every
-target-specific intrinsic of the CPU backend.
+"""The machine: CPU facts, usable cores, addresses and memory for native tables.
 
-Invariant: no file of the backend but this one and those of systems/ names a system call, an
-intrinsic of one instruction set or a file of the operating system; addresses of C functions leave
-here as integers for a native table.
+Invariant: no file of the backend but those of systems/ names a system call or a file of the
+operating system; addresses of C functions leave here as integers for a native table.
 """
 
 from __future__ import annotations
@@ -35,35 +33,7 @@ __all__ = [
     "free_memory",
     "stack_end",
     "system",
-    "INTRINSICS",
-    "MXCSR_DEFAULT",
 ]
-
-MXCSR_DEFAULT = 0x1F80  # round to nearest, no flush to zero, all exceptions masked
-
-# Declarations and two helpers every native module that calls kernels may paste in.  The control
-# word is a thread's: a kernel under a foreign one (flush to zero, another rounding) would give
-# other bits, and one that left its own would change what the caller computes afterwards.
-INTRINSICS = f"""
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
-declare void @llvm.x86.sse2.pause()
-define internal i32 @hy_fp_enter() alwaysinline {{
-  %old = alloca i32, align 4
-  %new = alloca i32, align 4
-  store i32 {MXCSR_DEFAULT}, ptr %new
-  call void @llvm.x86.sse.stmxcsr(ptr %old)
-  call void @llvm.x86.sse.ldmxcsr(ptr %new)
-  %r = load i32, ptr %old
-  ret i32 %r
-}}
-define internal void @hy_fp_leave(i32 %csr) alwaysinline {{
-  %old = alloca i32, align 4
-  store i32 %csr, ptr %old
-  call void @llvm.x86.sse.ldmxcsr(ptr %old)
-  ret void
-}}
-"""
 
 
 class Machine(NamedTuple):

@@ -28,6 +28,7 @@ from .diskcache import DiskCache, default_cache
 from .host import usable_cores
 from .systems import system
 from .systems.objects import object_symbols
+from .target import Processor
 
 __all__ = [
     "Code",
@@ -35,6 +36,7 @@ __all__ = [
     "compile_ir",
     "compile_many",
     "lookup",
+    "object_for",
     "beside",
     "set_cache",
     "stored",
@@ -47,31 +49,17 @@ ABI_VERSION = 1  # raise when texts keep their wording but must not reuse old ob
 
 
 class _Target:
-    """The host as LLVM sees it; made on first use."""
+    """A processor as LLVM sees it; made on first use."""
 
-    def __init__(self) -> None:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        self.target = llvm.Target.from_default_triple()
-        self.cpu = llvm.get_host_cpu_name()
-        self.features = llvm.get_host_cpu_features().flatten()
-        words = (self.target.triple, self.cpu, self.features, llvm.llvm_version_info, ABI_VERSION)
-        self.prefix = repr(words).encode()
+    def __init__(self, processor: Processor) -> None:
+        self.processor = processor
+        self.prefix = repr((tuple(processor), llvm.llvm_version_info, ABI_VERSION)).encode()
         self.emitters: dict[int, Any] = {}
         for name in system().outside:
             llvm.add_symbol(name, system().address(name))
 
     def machine(self, level: int) -> Any:
-        # small + pic: constants are read relative to the instruction pointer, without a register;
-        # the memory manager of the engine keeps code and constants of an object together
-        return self.target.create_target_machine(
-            cpu=self.cpu,
-            features=self.features,
-            opt=level,
-            reloc="pic",
-            codemodel="small",
-            jit=True,
-        )
+        return self.processor.machine(level)
 
     @cached_property
     def layout(self) -> str:
@@ -80,7 +68,7 @@ class _Target:
 
     def dressed(self, source: str) -> str:
         """A text as LLVM needs it here."""
-        return system().dressed(source, lambda: self.layout)
+        return self.processor.fitted(system().dressed(source, lambda: self.layout))
 
     def emit(self, source: str, level: int) -> bytes:
         if level not in self.emitters:
@@ -91,7 +79,7 @@ class _Target:
             module.verify()
         except RuntimeError as error:
             raise BackendError(f"generated code is not valid LLVM IR: {error}") from None
-        module.triple = self.target.triple
+        module.triple = self.processor.triple
         binary: bytes = self.emitters[level].emit_object(module)
         module.close()
         return binary
@@ -130,7 +118,12 @@ if hasattr(os, "register_at_fork"):
 
 @lru_cache(1)
 def _target() -> _Target:
-    return _Target()
+    return _Target(Processor.native())
+
+
+@lru_cache(4)
+def _other(processor: Processor) -> _Target:
+    return _Target(processor)
 
 
 def set_cache(cache: DiskCache | None) -> DiskCache | None:
@@ -225,7 +218,7 @@ def _compiler(level: int) -> Callable[[str], bytes]:
     """What makes object code of a text in this thread."""
     target, beside = _target(), THREAD.beside
     if beside is not None:
-        return lambda source: beside.emit(target.dressed(source), target.target.triple, level)
+        return lambda source: beside.emit(target.dressed(source), target.processor.triple, level)
     return lambda source: target.emit(source, level)
 
 
@@ -233,7 +226,7 @@ def _private_compiler(level: int) -> Callable[[str], bytes]:
     """The same, without a lock of llvmlite's."""
     target = _target()
     emit = Beside(target.machine, lambda: False).emit
-    return lambda source: emit(target.dressed(source), target.target.triple, level)
+    return lambda source: emit(target.dressed(source), target.processor.triple, level)
 
 
 def _complete(binary: bytes, names: Iterable[str]) -> bytes:
@@ -248,6 +241,18 @@ def _complete(binary: bytes, names: Iterable[str]) -> bytes:
     absent = set(names) - defined
     if absent:
         raise BackendError(f"generated code does not define {', '.join(sorted(absent))}")
+    return binary
+
+
+def object_for(
+    processor: Processor, source: str, names: Iterable[str], closed: bool = True
+) -> bytes:
+    """Object code of a text for any processor, for a linker; nothing is cached.  `closed`: it must
+    need nothing from outside, as all kernels."""
+    with _LOCK:
+        binary = _other(processor).emit(source, 2)
+    if closed:
+        _complete(binary, names)
     return binary
 
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from ....core.aval import Aval
 from ....core.errors import BackendError
 from ..machine.asm import UNLIKELY, Fn
-from ..machine.host import INTRINSICS
 from ..machine.jit import Code
+from ..machine.target import control_text
 from . import abi
 from .method import (
     ARRAY_TYPE,
@@ -211,7 +211,7 @@ def _text() -> str:
     writer.label("nomemory")
     _drop_outputs(writer, functions, outputs, writer.ld("%made", 0, "i64"))
     writer.ret("null")
-    return INTRINSICS + writer.text() + UNLIKELY
+    return control_text() + writer.text() + UNLIKELY
 
 
 # ---- making callers
