@@ -20,6 +20,7 @@ from hybrid.backends.cpu.machine.systems.linux import Linux
 from hybrid.backends.cpu.machine.systems.macos import MacOS
 from hybrid.backends.cpu.machine.systems.objects import object_symbols
 from hybrid.backends.cpu.machine.systems.windows import Windows
+from hybrid.backends.cpu.machine.target import AARCH64, X86_64
 from hybrid.core.errors import BackendError
 
 TRIPLES = {
@@ -341,8 +342,8 @@ def test_native_code_for_each_system(triple):
     system = TRIPLES[triple]()
     memory = "".join(part().text() for part in blocks.MEMORY)
     sources = {system.text() + memory + UNLIKELY: {*PRIMITIVES, "hy_block_take"}}
-    if triple.startswith("x86"):
-        sources[engine.engine_text(system)] = {*PRIMITIVES, *engine.NAMES}
+    instructions = X86_64 if triple.startswith("x86") else AARCH64
+    sources[engine.engine_text(system, instructions)] = {*PRIMITIVES, *engine.NAMES}
     for source, names in sources.items():
         defined, missing = object_symbols(emitted(triple, source))
         assert names <= defined and missing <= {*system.outside, *system.unused}
