@@ -19,6 +19,7 @@ __all__ = [
     "Format",
     "FORMAT",
     "horner",
+    "horner_halves",
     "clamp",
     "two_sum",
     "fast_two_sum",
@@ -77,6 +78,14 @@ def horner(algebra: Builder, x: Val, coefficients: Sequence[float]) -> Val:
     for coefficient in reversed(coefficients[:-1]):
         result = algebra.fma(result, x, coefficient)
     return result
+
+
+def horner_halves(algebra: Builder, x: Val, square: Val, coefficients: Sequence[float]) -> Val:
+    """The same polynomial by its even and its odd terms, with square = x^2: two chains of half the
+    length, which wait for each other's results less."""
+    odd = horner(algebra, square, coefficients[1::2])
+    even: Val = algebra.fma(x, odd, horner(algebra, square, coefficients[0::2]))
+    return even
 
 
 def clamp(algebra: Builder, x: Val, low: float | None, high: float | None) -> Val:
