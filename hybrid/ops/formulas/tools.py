@@ -59,6 +59,11 @@ class Format(NamedTuple):
         return self.bias << self.nmant
 
     @property
+    def shift(self) -> float:
+        """magic with the bias in its low bits."""
+        return self.magic + self.bias
+
+    @property
     def sign(self) -> int:
         return 1 << (self.width - 1)
 
@@ -149,14 +154,12 @@ def sqrt_pair(algebra: Builder, square: Val, square_low: Val) -> Pair:
 
 
 def exponent_of_shifted(algebra: Builder, shifted: Val) -> Val:
-    """2**n as a float, for shifted = magic + n and n in the exponent range of normal numbers.
+    """2**n as a float, for shifted = layout.shift + n and n in the exponent range of normal numbers.
 
-    n sits in the low bits; the shift moves it to the field of the exponent, and the bits of magic
-    itself out of the word."""
+    n + bias sits in the low bits; the left shift moves it to the field of the exponent, and the
+    bits of magic itself out of the word."""
     layout = FORMAT[shifted.type]
-    return algebra.bitcast(
-        (algebra.bitcast(shifted, layout.signed) << layout.nmant) + layout.one, shifted.type
-    )
+    return algebra.bitcast(algebra.bitcast(shifted, layout.unsigned) << layout.nmant, shifted.type)
 
 
 def float_of_int(algebra: Builder, integer: Val, float_type: ScalarType) -> Val:
