@@ -3,14 +3,14 @@
 Invariant: erf and erfc are at most 2 ulp from the true value, relative to the tail too (erfc(10) is
 not 0). Method: x*P(x^2) near 0; elsewhere erfc(a) = e^(-a^2) * erfcx(a), where (1 + 2a) erfcx(a) is
 a minimax polynomial in (a - c)/(a + c) (the transformation of Shepherd and Laframboise, Math. Comp.
-36, 1981) and a^2 keeps its rounding error.  float32 erf uses erfc(a) = exp(-a*P(a)) beyond 1.
+36, 1981) and a^2 keeps its rounding error.  erf uses erfc(a) = exp(-a*P(a)) beyond 1.
 """
 
 from __future__ import annotations
 
 from ...ir.scalar.program import Builder, Val
 from .exponential import exp_parts
-from .tools import Pair, clamp, divide_pair, fast_two_sum, horner, two_prod
+from .tools import Pair, clamp, divide_pair, fast_two_sum, horner, horner_halves, two_prod
 
 __all__ = ["erf", "erf_near", "erfc", "erfcx_numerator", "normal_tail"]
 
@@ -40,16 +40,39 @@ _NEAR = {
         -7.801194572888797e-10,
     ),
 }
-# -log(erfc(a))/a in a, 1 <= a <= 4
-_LOG_TAIL32 = (
-    1.1286943,
-    0.634969473,
-    0.10653092,
-    -0.0240101144,
-    0.00375749799,
-    -0.00035059714,
-    1.39629428e-05,
-)
+# -log(erfc(a))/a in a, from 1 to where 1 - erfc(a) rounds to 1
+_LOG_TAIL = {
+    "f32": (
+        1.1286943,
+        0.634969473,
+        0.10653092,
+        -0.0240101144,
+        0.00375749799,
+        -0.00035059714,
+        1.39629428e-05,
+    ),
+    "f64": (
+        1.1283791080311207,
+        0.636620278706624,
+        0.10277071589859357,
+        -0.019124672082349567,
+        -0.00021256766588102907,
+        0.001693313974648055,
+        -0.0005753698806650784,
+        -4.2042267780521273e-07,
+        9.514793933223756e-05,
+        -5.587559221542946e-05,
+        2.0289593611498683e-05,
+        -5.366896774537296e-06,
+        1.0739105957158953e-06,
+        -1.6228903725155585e-07,
+        1.8037003580978e-08,
+        -1.394173362596636e-09,
+        6.700050558596673e-11,
+        -1.5076108294218688e-12,
+    ),
+}
+_TAIL_END = {"f32": 4.0, "f64": 6.0}  # 1 - erfc(end) rounds to 1
 # (1 + 2a) erfcx(a) in t = (a - c)/(a + c)
 _CENTRE = {"f32": 3.0, "f64": 4.0}
 _FAR = {
@@ -163,19 +186,12 @@ def erfc(math: Builder, x: Val) -> Val:
 
 
 def erf(math: Builder, x: Val) -> Val:
-    # beyond 1 the tail is at most 0.16, of a result near 1: one number, no pair, is enough for it;
-    # at the limits 1 - tail rounds to 1
-    magnitude = math.abs(x)
-    if x.type == "f32":
-        limited = clamp(math, magnitude, None, 4.0)
-        excess, power, _ = exp_parts(math, -(limited * horner(math, limited, _LOG_TAIL32)))
-        tail = (excess + 1.0) * power * power
-    else:
-        limited = clamp(math, magnitude, None, 6.0)
-        excess, power, _ = exp_parts(math, -(limited * limited))
-        mantissa = excess + 1.0
-        erfcx = erfcx_numerator(math, limited) / math.fma(limited, 2.0, 1.0)
-        tail = mantissa * erfcx * power * power
+    # beyond 1 the tail is at most 0.16, of a result near 1: one number, no pair, is enough for it
+    magnitude, table = math.abs(x), _LOG_TAIL[x.type]
+    limited = clamp(math, magnitude, None, _TAIL_END[x.type])
+    series = horner_halves(math, limited, limited * limited, table)
+    excess, power, _ = exp_parts(math, -(limited * series))
+    tail = math.fma(excess, power, power) * power
     return math.select(magnitude < 1.0, erf_near(math, x), math.copysign(1.0 - tail, x))
 
 

@@ -22,10 +22,12 @@ from .tools import (
     fast_two_sum,
     float_of_int,
     horner_halves,
+    outside,
     two_sum,
 )
 
 __all__ = [
+    "normal_exponent",
     "split_exponent",
     "log",
     "log2",
@@ -143,9 +145,13 @@ def _split(algebra: Builder, x: Val, root: bool = False) -> tuple[Val, Val, Val]
     return integer, float_of_int(algebra, integer, x.type), mantissa - 1.0
 
 
+def normal_exponent(algebra: Builder, x: Val, root: bool = False) -> Pair:
+    """(exponent, fraction) with x = 2^exponent (1 + fraction), for positive normal x."""
+    return _split(algebra, x, root)[1:]
+
+
 def split_exponent(algebra: Builder, x: Val, root: bool = False) -> Pair:
-    """(exponent, fraction) with x = 2^exponent (1 + fraction), for positive x, subnormal ones
-    included."""
+    """The same for positive x, subnormal ones included."""
     layout = FORMAT[x.type]
     # subnormal numbers have no exponent in their bits; scaled, which is exact, they are normal
     subnormal = x < layout.tiny
@@ -177,18 +183,9 @@ def _natural(algebra: Builder, exponent: Val, fraction: Val) -> Val:
 def _of_every(algebra: Builder, x: Val, formula: Callable[[Builder, Val, Val], Val]) -> Val:
     """formula(exponent, fraction) of positive normal x; on a detour that of subnormal ones, and the
     values elsewhere."""
-    _, *usual = _split(algebra, x)
+    usual = normal_exponent(algebra, x)
     rare = _special(algebra, x, formula(algebra, *split_exponent(algebra, x)))
-    return algebra.select(_outside(algebra, x, INF), rare, formula(algebra, *usual))
-
-
-def _outside(algebra: Builder, x: Val, high: float, low: float | None = None) -> Val:
-    """Whether x is not in [low, high), seldom so; low: the smallest normal number, or another
-    positive one. Bits of floats from there on are whole numbers in order, and those of negative
-    ones and NaN are larger: one comparison."""
-    layout = FORMAT[x.type]
-    first, last = (bits_of(x.type, edge) for edge in (layout.tiny if low is None else low, high))
-    return algebra.unlikely(algebra.bitcast(x, layout.unsigned) - first >= last - first)
+    return algebra.select(outside(algebra, x, INF), rare, formula(algebra, *usual))
 
 
 def log(algebra: Builder, x: Val) -> Val:
@@ -235,9 +232,9 @@ def _log_of_pair(algebra: Builder, total: Val, error: Val) -> Val:
 
 def log1p(algebra: Builder, x: Val) -> Val:
     total, error = two_sum(algebra.const(x.type, 1.0), x)
-    rare = _special(algebra, total, _natural(algebra, *_split(algebra, total)[1:]))
+    rare = _special(algebra, total, _natural(algebra, *normal_exponent(algebra, total)))
     result = _log_of_pair(algebra, total, error)
-    result = algebra.select(_outside(algebra, total, _LARGE[x.type]), rare, result)
+    result = algebra.select(outside(algebra, total, _LARGE[x.type]), rare, result)
     return algebra.copysign(result, x)  # the sum with 1 loses the sign of zero
 
 
@@ -254,7 +251,7 @@ def log1p_unit(algebra: Builder, x: Val) -> Val:
 
 def _log_of_large(algebra: Builder, x: Val) -> Val:
     """log(2x) for x so large that x^2 may overflow, infinity included."""
-    _, exponent, fraction = _split(algebra, x)
+    exponent, fraction = normal_exponent(algebra, x)
     return algebra.select(x < INF, _natural(algebra, exponent + 1.0, fraction), x)
 
 
@@ -294,7 +291,7 @@ def acosh(algebra: Builder, x: Val) -> Val:
     residual = algebra.fma(-root, root, square) + square_low
     result = _log_of_pair(algebra, total, algebra.fma(residual, inverse, error))
     rare = algebra.select(x < 1.0, NAN, _log_of_large(algebra, x))
-    return algebra.select(_outside(algebra, x, _BIG[x.type], 1.0), rare, result)
+    return algebra.select(outside(algebra, x, _BIG[x.type], 1.0), rare, result)
 
 
 def atanh(algebra: Builder, x: Val) -> Val:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...ir.scalar.program import Builder, ScalarType, Val
+from ...ir.scalar.program import Builder, ScalarType, Val, bits_of
 
 __all__ = [
     "Format",
@@ -21,6 +21,7 @@ __all__ = [
     "horner",
     "horner_halves",
     "clamp",
+    "outside",
     "two_sum",
     "fast_two_sum",
     "two_prod",
@@ -98,6 +99,15 @@ def clamp(algebra: Builder, x: Val, low: float | None, high: float | None) -> Va
     if low is not None:
         x = algebra.select(x < low, low, x)
     return x if high is None else algebra.select(x > high, high, x)
+
+
+def outside(algebra: Builder, x: Val, high: float, low: float | None = None) -> Val:
+    """Whether x is not in [low, high), seldom so; low: the smallest normal number, or another
+    positive one. Bits of floats from there on are whole numbers in order, and those of negative
+    ones and NaN are larger: one comparison."""
+    layout = FORMAT[x.type]
+    first, last = (bits_of(x.type, edge) for edge in (layout.tiny if low is None else low, high))
+    return algebra.unlikely(algebra.bitcast(x, layout.unsigned) - first >= last - first)
 
 
 def two_sum(first: Val, second: Val) -> Pair:

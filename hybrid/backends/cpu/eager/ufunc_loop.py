@@ -27,6 +27,7 @@ __all__ = ["ufunc_loop_text"]
 
 _BUFFER = 128  # elements buffered at a time when some operand is strided
 _WIDTH = 16
+_LONGEST = 900  # instructions of a loop: that of an op is compiled once, and called ever again
 
 
 class _Operand(NamedTuple):
@@ -49,7 +50,7 @@ class _Loop:
         self.types = [*program.args, *(program.instrs[o].type for o in program.outs)]
         self.mems = [memory_scalar(t) for t in self.types]
         self.nin = len(program.args)
-        self.unroll = unroll_of(program, range(len(program.instrs)), False)
+        self.unroll = unroll_of(program, range(len(program.instrs)), False, _LONGEST)
 
     def item(self, array: str, kind: str, operand: int) -> str:
         pointer = self.code.once(f"getelementptr {kind}, ptr {array}, i64 {operand}")
