@@ -206,7 +206,7 @@ def _tanh32(math: Builder, magnitude: Val) -> Val:
     """1 - 2 / (e^2x + 1), and its odd polynomial where that would cancel."""
     table, shift = _TABLES["f32"], FORMAT["f32"].shift
     limited = clamp(math, magnitude, None, table.even / 2 + 0.5)
-    # half of the reduced argument; neither ln2's low part nor more of the polynomial reach the result
+    # half of the reduced argument; ln2's low part does not reach the result
     shifted = math.fma(limited, 2 * LOG2E, shift)
     reduced = math.fma(shifted - shift, -LN2 / 2, limited)
     power, square = exponent_of_shifted(math, shifted), reduced * reduced

@@ -23,6 +23,7 @@ from .tools import (
     float_of_int,
     horner_halves,
     outside,
+    sqrt_pair,
     two_sum,
 )
 
@@ -96,9 +97,8 @@ _ATANH = {
     ),
 }
 _LARGE = {"f32": 2.0**126, "f64": 2.0**1022}  # below, 2^-exponent is a normal number
+_LITTLE = {"f32": 2.0**-12, "f64": 2.0**-30}  # below, asinh(x) is x
 _BIG = {"f32": 2.0**61, "f64": 2.0**509}  # below, the square overflows nowhere
-# bits(0.5 / r) + bits(r), which varies by 5 % of 0.5 / r
-_HALF_INVERSE = {"f32": 0x7E7311C7, "f64": 0x7FCE6238502484BA}
 
 
 class _Base(NamedTuple):
@@ -226,7 +226,9 @@ def _log_of_pair(algebra: Builder, total: Val, error: Val) -> Val:
     """log(total + error) as above for total >= tiny, below the number from which 2^-exponent is not
     normal."""
     integer, exponent, fraction = _split(algebra, total)
-    scale = algebra.bitcast(FORMAT[total.type].one - (integer << FORMAT[total.type].nmant), total.type)
+    scale = algebra.bitcast(
+        FORMAT[total.type].one - (integer << FORMAT[total.type].nmant), total.type
+    )
     return _natural(algebra, exponent, algebra.fma(error, scale, fraction))
 
 
@@ -256,40 +258,26 @@ def _log_of_large(algebra: Builder, x: Val) -> Val:
 
 
 def asinh(algebra: Builder, x: Val) -> Val:
-    """log(r + |x|), r = sqrt(x^2 + 1), with both sums to twice the precision.
-
-    What the root's rounding lost, an ulp of r at most, is residual / 2r. It moves the result by
-    as much for |x| < 1, where the result is as large as |x|: a relative error of |x| / 4 in 1 / 2r
-    is below a quarter of an ulp, hence its tangent at 1, 1 - r/2, and nothing from 2 on."""
+    """log(r + |x|), r = sqrt(x^2 + 1), with both sums to twice the precision."""
     magnitude = algebra.abs(x)
     square = algebra.fma(magnitude, magnitude, 1.0)
-    square_low = algebra.fma(magnitude, magnitude, 1.0 - square)
-    root = algebra.sqrt(square)
-    inverse = algebra.fma(root, -0.5, 1.0)
-    inverse = algebra.select(inverse > 0, inverse, 0.0)
+    root, root_low = sqrt_pair(algebra, square, algebra.fma(magnitude, magnitude, 1.0 - square))
     total, error = fast_two_sum(root, magnitude)
-    residual = algebra.fma(-root, root, square) + square_low
-    result = _log_of_pair(algebra, total, algebra.fma(residual, inverse, error))
-    large = algebra.unlikely(~(magnitude < _BIG[x.type]))
-    return algebra.copysign(algebra.select(large, _log_of_large(algebra, magnitude), result), x)
+    result = _log_of_pair(algebra, total, error + root_low)
+    large = _log_of_large(algebra, magnitude)
+    rare = algebra.select(magnitude < 1.0, magnitude, large)
+    seldom = outside(algebra, magnitude, _BIG[x.type], _LITTLE[x.type])
+    return algebra.copysign(algebra.select(seldom, rare, result), x)
 
 
 def acosh(algebra: Builder, x: Val) -> Val:
-    """log(x + r), r = sqrt(w (w + 2)), w = x - 1, with both sums to twice the precision.
-
-    1 / 2r, of which three bits are enough for the root's rounding error, is a difference of bits."""
-    layout = FORMAT[x.type]
+    """log(x + r), r = sqrt(w (w + 2)), w = x - 1, with both sums to twice the precision."""
     above = x - 1.0
     twice = above + above
     square = algebra.fma(above, above, twice)
-    square_low = algebra.fma(above, above, twice - square)
-    root = algebra.sqrt(square)
-    inverse = algebra.bitcast(
-        _HALF_INVERSE[x.type] - algebra.bitcast(root, layout.unsigned), x.type
-    )
+    root, root_low = sqrt_pair(algebra, square, algebra.fma(above, above, twice - square))
     total, error = fast_two_sum(x, root)
-    residual = algebra.fma(-root, root, square) + square_low
-    result = _log_of_pair(algebra, total, algebra.fma(residual, inverse, error))
+    result = _log_of_pair(algebra, total, error + root_low)
     rare = algebra.select(x < 1.0, NAN, _log_of_large(algebra, x))
     return algebra.select(outside(algebra, x, _BIG[x.type], 1.0), rare, result)
 
