@@ -28,7 +28,6 @@ __all__ = ["CASES", "Case", "Row", "calls", "compared", "main", "narrowed"]
 SIZE = 16_384
 SHARE = 300e-6  # seconds of one turn of one library
 NARROW = {
-    "HYBRID_CPU": "",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_ENABLE_INSTRUCTIONS": "AVX2",

@@ -1,10 +1,9 @@
 """log, log2, log10, log1p, asinh, acosh, atanh.
 
 Invariant: at most 2 ulp from the true value for every argument.
-Method: x = 2^k (1 + f) with 1 + f in [2/3, 4/3); log(1 + f) = f + tail(f).  The float32 tail is a
-minimax polynomial (Remez exchange), the float64 tail the atanh series in f/(2+f) as in fdlibm's
-e_log.c with our own coefficients.  log1p and the inverse hyperbolic functions pass 1 + f as an
-unevaluated sum.
+Method: x = 2^k (1 + f) with 1 + f in [2/3, 4/3); log(1 + f) = f + f^2 P(f), P by a least-squares
+fit, reweighted towards equal errors in 50-digit arithmetic.  log1p, asinh and acosh pass 1 + f as
+an unevaluated sum.  What is not positive and normal is a detour, by one comparison of bits.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 Invariant: pow is at most 4 ulp from the true value and has the special values of C99; the others 2
 ulp. Method of pow: log2|x| as a pair through the atanh series with its leading terms in
-double-length arithmetic, times y exactly, then 2^r on |r| <= 1/2 by a minimax polynomial (Remez
-exchange).
+double-length arithmetic, times y exactly, then 2^r on |r| <= 1/2 by a minimax polynomial.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Invariant: at most 2 ulp from the true value, however large the argument.
 Method: Cody and Waite's reduction by pi/2 in three parts; on a detour for large arguments, Payne
 and Hanek's in integers: the bits of 1/(2 pi) that matter for the exponent of x, picked by a barrel
-shift over inline words, times the significand. Then fdlibm's kernels, our own coefficients.
+shift over inline words, times the significand. Then fdlibm's kernels, our own coefficients; tan is
+one polynomial, and minus its reciprocal in odd quadrants.
 """
 
 from __future__ import annotations
