@@ -14,7 +14,6 @@ from .tools import (
     FORMAT,
     Pair,
     clamp,
-    divide_pair,
     exponent_of_shifted,
     fast_two_sum,
     horner,
@@ -179,22 +178,27 @@ def erfcx_numerator(math: Builder, magnitude: Val) -> Val:
     return horner(math, (magnitude - centre) / (magnitude + centre), _FAR[magnitude.type])
 
 
+def _erfcx_parts(math: Builder, magnitude: Val) -> tuple[Val, Val, Val]:
+    """(t, 1 + 2a, its inverse) for one division, that of 1 by the product of both denominators; t
+    and the inverse are off by some ulp, which neither the flat polynomial nor a correction feels."""
+    centre = _CENTRE[magnitude.type]
+    total, denominator = magnitude + centre, math.fma(magnitude, 2.0, 1.0)
+    both = 1.0 / (total * denominator)
+    return (magnitude - centre) * (denominator * both), denominator, total * both
+
+
 def _erfcx_pair(math: Builder, magnitude: Val) -> Pair:
     """erfcx(a) as a pair: the leading coefficient and the denominator with what they lost."""
-    centre, far = _CENTRE[magnitude.type], _FAR[magnitude.type]
-    transformed = (magnitude - centre) / (magnitude + centre)
+    far = _FAR[magnitude.type]
+    transformed, denominator, inverse = _erfcx_parts(math, magnitude)
     numerator, numerator_low = fast_two_sum(
         math.const(magnitude.type, far[0]), transformed * horner(math, transformed, far[1:])
     )
     numerator_low = numerator_low + _FAR_LOW[magnitude.type]
-    denominator = math.fma(magnitude, 2.0, 1.0)
-    # the rounding error of 1 + 2a, larger operand first as fast_two_sum wants it
-    denominator_low = math.select(
-        magnitude < 0.5,
-        math.fma(magnitude, 2.0, 1.0 - denominator),
-        math.fma(magnitude, 2.0, -denominator) + 1.0,
-    )
-    return divide_pair(math, numerator, denominator, numerator_low, denominator_low)
+    denominator_low = math.fma(magnitude, 2.0, 1.0 - denominator)  # exact: 1 - denominator is
+    quotient = numerator * inverse
+    remainder = math.fma(-quotient, denominator, numerator) + numerator_low
+    return quotient, math.fma(-quotient, denominator_low, remainder) * inverse
 
 
 def erf_near(math: Builder, x: Val) -> Val:
@@ -243,6 +247,6 @@ def normal_tail(math: Builder, x: Val) -> Pair:
         inverse = 1.0 / (magnitude + 3.0 / _SQRT_HALF)
         scaled = horner(math, (magnitude - 3.0 / _SQRT_HALF) * inverse, _NORMAL32) * inverse
     else:
-        argument = magnitude * _SQRT_HALF
-        scaled = erfcx_numerator(math, argument) * 0.5 / math.fma(argument, 2.0, 1.0)
+        transformed, _, inverse = _erfcx_parts(math, magnitude * _SQRT_HALF)
+        scaled = horner(math, transformed, _FAR["f64"]) * (inverse * 0.5)
     return mantissa * scaled * power * power, mantissa * power * power
