@@ -179,8 +179,10 @@ def erfcx_numerator(math: Builder, magnitude: Val) -> Val:
 
 
 def _erfcx_parts(math: Builder, magnitude: Val) -> tuple[Val, Val, Val]:
-    """(t, 1 + 2a, its inverse) for one division, that of 1 by the product of both denominators; t
-    and the inverse are off by some ulp, which neither the flat polynomial nor a correction feels."""
+    """(t, 1 + 2a, its inverse) for one division, that of 1 by the product of both denominators.
+
+    t and the inverse are off by some ulp, which neither the flat polynomial nor a correction
+    feels."""
     centre = _CENTRE[magnitude.type]
     total, denominator = magnitude + centre, math.fma(magnitude, 2.0, 1.0)
     both = 1.0 / (total * denominator)

@@ -22,7 +22,7 @@ __all__ = [
     "cosh",
     "tanh",
     "sigmoid",
-    "sigmoid_parts",
+    "silu",
     "exp_limits",
     "exp_parts",
 ]
@@ -242,7 +242,7 @@ def _tanh64(math: Builder, magnitude: Val) -> Val:
     return math.fma(error + math.fma(-quotient, rest, rest), inverse, quotient)
 
 
-def sigmoid_parts(math: Builder, x: Val) -> Pair:
+def _sigmoid_parts(math: Builder, x: Val) -> Pair:
     """(quotient, scale) with the logistic function = quotient * scale * scale; the quotient is a
     normal number.
 
@@ -262,9 +262,8 @@ def sigmoid_parts(math: Builder, x: Val) -> Pair:
     return math.fma(error, inverse, quotient), math.select(below, power, 1.0)
 
 
-def sigmoid(math: Builder, x: Val) -> Val:
-    """1 / (1 + e^-x); on a detour, for results that are subnormal or e^-x that overflows, the parts
-    above."""
+def _usual_sigmoid(math: Builder, x: Val) -> Val:
+    """1 / (1 + e^-x) for no extreme x."""
     table = _TABLES[x.type]
     shifted, reduced, _ = _reduce(math, -x, FORMAT[x.type].shift)
     power = exponent_of_shifted(math, shifted)
@@ -275,9 +274,22 @@ def sigmoid(math: Builder, x: Val) -> Val:
     # one correction step takes out the roundings of the total and of the quotient
     total_low = math.fma(power, excess, base - total)
     error = math.fma(-inverse, total_low, math.fma(-inverse, total, 1.0))
-    usual = math.fma(error, inverse, inverse)
-    quotient, scale = sigmoid_parts(math, x)
-    return math.select(_extreme(math, math.abs(x)), quotient * scale * scale, usual)
+    return math.fma(error, inverse, inverse)
+
+
+def sigmoid(math: Builder, x: Val) -> Val:
+    """On a detour, for results that are subnormal and for e^-x that overflows, the parts above."""
+    quotient, scale = _sigmoid_parts(math, x)
+    seldom = _extreme(math, math.abs(x))
+    return math.select(seldom, quotient * scale * scale, _usual_sigmoid(math, x))
+
+
+def silu(math: Builder, x: Val) -> Val:
+    """x * sigmoid(x), not 0 yet where sigmoid(x) is; -0 at minus infinity."""
+    quotient, scale = _sigmoid_parts(math, x)
+    limit = -112.0 if x.type == "f32" else -760.0  # the product is 0 there
+    rare = clamp(math, x, limit, None) * quotient * scale * scale
+    return math.select(_extreme(math, math.abs(x)), rare, x * _usual_sigmoid(math, x))
 
 
 def _hyperbolic(math: Builder, magnitude: Val) -> tuple[Val, Val, Val, Val]:

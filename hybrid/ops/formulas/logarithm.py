@@ -36,6 +36,7 @@ __all__ = [
     "asinh",
     "acosh",
     "atanh",
+    "log_of_pair",
     "log_of_sum",
     "log1p_unit",
 ]
@@ -221,7 +222,7 @@ def log_of_sum(algebra: Builder, total: Val, error: Val, extra: Val | None = Non
     return _natural(algebra, exponent, algebra.fma(error, scale, fraction))
 
 
-def _log_of_pair(algebra: Builder, total: Val, error: Val) -> Val:
+def log_of_pair(algebra: Builder, total: Val, error: Val) -> Val:
     """log(total + error) as above for total >= tiny, below the number from which 2^-exponent is not
     normal."""
     integer, exponent, fraction = _split(algebra, total)
@@ -234,7 +235,7 @@ def _log_of_pair(algebra: Builder, total: Val, error: Val) -> Val:
 def log1p(algebra: Builder, x: Val) -> Val:
     total, error = two_sum(algebra.const(x.type, 1.0), x)
     rare = _special(algebra, total, _natural(algebra, *normal_exponent(algebra, total)))
-    result = _log_of_pair(algebra, total, error)
+    result = log_of_pair(algebra, total, error)
     result = algebra.select(outside(algebra, total, _LARGE[x.type]), rare, result)
     return algebra.copysign(result, x)  # the sum with 1 loses the sign of zero
 
@@ -262,7 +263,7 @@ def asinh(algebra: Builder, x: Val) -> Val:
     square = algebra.fma(magnitude, magnitude, 1.0)
     root, root_low = sqrt_pair(algebra, square, algebra.fma(magnitude, magnitude, 1.0 - square))
     total, error = fast_two_sum(root, magnitude)
-    result = _log_of_pair(algebra, total, error + root_low)
+    result = log_of_pair(algebra, total, error + root_low)
     large = _log_of_large(algebra, magnitude)
     rare = algebra.select(magnitude < 1.0, magnitude, large)
     seldom = outside(algebra, magnitude, _BIG[x.type], _LITTLE[x.type])
@@ -276,7 +277,7 @@ def acosh(algebra: Builder, x: Val) -> Val:
     square = algebra.fma(above, above, twice)
     root, root_low = sqrt_pair(algebra, square, algebra.fma(above, above, twice - square))
     total, error = fast_two_sum(x, root)
-    result = _log_of_pair(algebra, total, error + root_low)
+    result = log_of_pair(algebra, total, error + root_low)
     rare = algebra.select(x < 1.0, NAN, _log_of_large(algebra, x))
     return algebra.select(outside(algebra, x, _BIG[x.type], 1.0), rare, result)
 
