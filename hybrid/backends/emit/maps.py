@@ -21,14 +21,16 @@ __all__ = ["emit_map", "unroll_of"]
 _LONGEST = 400  # instructions of a loop and its tail: more take longer to compile than they save
 
 
-def unroll_of(program: Program, numbers: Iterable[int], strided: bool) -> int:
+def unroll_of(
+    program: Program, numbers: Iterable[int], strided: bool, longest: int = _LONGEST
+) -> int:
     """Vectors per turn of the main loop; 0: one masked loop does everything."""
     if strided:
         return 1
     numbers = list(numbers)
     work = cost(program, numbers)
     for unroll, heaviest in ((4, 56), (2, 96)):
-        if work <= heaviest and code_size(program, numbers, unroll) <= _LONGEST:
+        if work <= heaviest and code_size(program, numbers, unroll) <= longest:
             return unroll
     return 0
 

@@ -247,17 +247,11 @@ def _limited(operand: Any) -> Any:
     return np.clip(operand, -1e4, 1e4)
 
 
-def _silu_body(algebra: Builder, operand: Val) -> Val:
-    quotient, scale = F.sigmoid_parts(algebra, operand)
-    limit = -112.0 if operand.type == "f32" else -760.0  # the product is 0 there
-    return clamp(algebra, operand, limit, None) * quotient * scale * scale
-
-
 silu: Function = public(
     float_map(
         "silu",
         1,
-        _silu_body,
+        F.silu,
         vjp=lambda gradient, out, operand: (silu_grad(gradient, operand),),
         ulp=4.0,
         reference=reference_of(

@@ -5,7 +5,7 @@ Invariant: every formula takes (algebra, x, ...) and returns a Val of x's type, 
 """
 
 from .error import erf, erfc, normal_tail
-from .exponential import cosh, exp, exp2, exp_parts, expm1, sigmoid, sigmoid_parts, sinh, tanh
+from .exponential import cosh, exp, exp2, exp_parts, expm1, sigmoid, silu, sinh, tanh
 from .inverse_trig import acos, asin, atan, atan2
 from .logarithm import acosh, asinh, atanh, log, log1p, log1p_unit, log2, log10
 from .power import cbrt, hypot, pow, rsqrt
@@ -39,7 +39,7 @@ __all__ = [
     "pow",
     "rsqrt",
     "sigmoid",
-    "sigmoid_parts",
+    "silu",
     "sin",
     "sin_turns",
     "sinh",

@@ -3,53 +3,108 @@
 Invariant: erf and erfc are at most 2 ulp from the true value, relative to the tail too (erfc(10) is
 not 0). Method: x*P(x^2) near 0; elsewhere erfc(a) = e^(-a^2) * erfcx(a), where (1 + 2a) erfcx(a) is
 a minimax polynomial in (a - c)/(a + c) (the transformation of Shepherd and Laframboise, Math. Comp.
-36, 1981) and a^2 keeps its rounding error.  float32 erf uses erfc(a) = exp(-a*P(a)) beyond 1.
+36, 1981) and a^2 keeps its rounding error.  erf uses erfc(a) = 2^(-a*P(a)) far from 0.
 """
 
 from __future__ import annotations
 
 from ...ir.scalar.program import Builder, Val
 from .exponential import exp_parts
-from .tools import Pair, clamp, divide_pair, fast_two_sum, horner, two_prod
+from .tools import (
+    FORMAT,
+    Pair,
+    clamp,
+    exponent_of_shifted,
+    fast_two_sum,
+    horner,
+    horner_halves,
+    two_prod,
+)
 
 __all__ = ["erf", "erf_near", "erfc", "erfcx_numerator", "normal_tail"]
 
-# erf(x)/x - 1 in x^2, |x| <= 1
+# up to here erf is a polynomial; beyond it the tail is at most 0.29, of a result of 0.71 or more
+_BORDER = 0.75
+# erf(x)/x - 1 in x^2
 _NEAR = {
     "f32": (
         0.128379166,
-        -0.37612626,
-        0.112836003,
-        -0.0268544443,
-        0.00518953661,
-        -0.000802085444,
-        7.88916514e-05,
+        -0.3761262,
+        0.112833984,
+        -0.0268355031,
+        0.00511588715,
+        -0.000675935822,
     ),
     "f64": (
-        0.12837916709551256,
-        -0.3761263890318355,
-        0.11283791670945252,
-        -0.026866170643276056,
-        0.0052239776074224946,
-        -0.0008548325989663323,
-        0.000120552953198177,
-        -1.492474465563391e-05,
-        1.6447517639512486e-06,
-        -1.6209175996683016e-07,
-        1.3722978065719944e-08,
-        -7.801194572888797e-10,
+        0.1283791670955126,
+        -0.37612638903183887,
+        0.11283791670958922,
+        -0.026866170645521603,
+        0.005223977625829216,
+        -0.0008548326785645681,
+        0.0001205531105378408,
+        -1.4924685289677425e-05,
+        1.64375140819813e-06,
+        -1.5993504290806898e-07,
+        1.1651816745680947e-08,
     ),
 }
-# -log(erfc(a))/a in a, 1 <= a <= 4
-_LOG_TAIL32 = (
-    1.1286943,
-    0.634969473,
-    0.10653092,
-    -0.0240101144,
-    0.00375749799,
-    -0.00035059714,
-    1.39629428e-05,
-)
+# -log2(erfc(a))/a in a, from the border to where 1 - erfc(a) rounds to 1
+_LOG_TAIL = {
+    "f32": (
+        1.62813115,
+        0.917047381,
+        0.151995301,
+        -0.0331110582,
+        0.00466606393,
+        -0.000312152726,
+    ),
+    "f64": (
+        1.6279070482916855,
+        0.9184479241090199,
+        0.14827118102945158,
+        -0.02760294331168321,
+        -0.00028445929417782114,
+        0.0024125262693950305,
+        -0.000798535655835399,
+        -2.5933052608132034e-05,
+        0.00015319599901523923,
+        -8.850057437782195e-05,
+        3.2349655244519686e-05,
+        -8.683220164638192e-06,
+        1.7715806457565773e-06,
+        -2.7391129466222897e-07,
+        3.122843573797199e-08,
+        -2.4810407502166293e-09,
+        1.2273457607987386e-10,
+        -2.845755601218628e-12,
+    ),
+}
+# (2^r - 1) / r, |r| <= 1/2
+_EXP2 = {
+    "f32": (
+        0.693147182,
+        0.240226507,
+        0.0555033013,
+        0.00961800572,
+        0.00133996375,
+        0.000154759022,
+    ),
+    "f64": (
+        0.6931471805599453,
+        0.2402265069591011,
+        0.055504108664821715,
+        0.009618129107601113,
+        0.001333355814654687,
+        0.0001540353044959363,
+        1.5252733634287183e-05,
+        1.3215438580730983e-06,
+        1.01781596172011e-07,
+        7.073273936919606e-09,
+        4.4389637412473297e-10,
+    ),
+}
+_TAIL_END = {"f32": 4.0, "f64": 6.0}  # 1 - erfc(end) rounds to 1
 # (1 + 2a) erfcx(a) in t = (a - c)/(a + c)
 _CENTRE = {"f32": 3.0, "f64": 4.0}
 _FAR = {
@@ -123,26 +178,33 @@ def erfcx_numerator(math: Builder, magnitude: Val) -> Val:
     return horner(math, (magnitude - centre) / (magnitude + centre), _FAR[magnitude.type])
 
 
+def _erfcx_parts(math: Builder, magnitude: Val) -> tuple[Val, Val, Val]:
+    """(t, 1 + 2a, its inverse) for one division, that of 1 by the product of both denominators.
+
+    t and the inverse are off by some ulp, which neither the flat polynomial nor a correction
+    feels."""
+    centre = _CENTRE[magnitude.type]
+    total, denominator = magnitude + centre, math.fma(magnitude, 2.0, 1.0)
+    both = 1.0 / (total * denominator)
+    return (magnitude - centre) * (denominator * both), denominator, total * both
+
+
 def _erfcx_pair(math: Builder, magnitude: Val) -> Pair:
     """erfcx(a) as a pair: the leading coefficient and the denominator with what they lost."""
-    centre, far = _CENTRE[magnitude.type], _FAR[magnitude.type]
-    transformed = (magnitude - centre) / (magnitude + centre)
+    far = _FAR[magnitude.type]
+    transformed, denominator, inverse = _erfcx_parts(math, magnitude)
     numerator, numerator_low = fast_two_sum(
         math.const(magnitude.type, far[0]), transformed * horner(math, transformed, far[1:])
     )
     numerator_low = numerator_low + _FAR_LOW[magnitude.type]
-    denominator = math.fma(magnitude, 2.0, 1.0)
-    # the rounding error of 1 + 2a, larger operand first as fast_two_sum wants it
-    denominator_low = math.select(
-        magnitude < 0.5,
-        math.fma(magnitude, 2.0, 1.0 - denominator),
-        math.fma(magnitude, 2.0, -denominator) + 1.0,
-    )
-    return divide_pair(math, numerator, denominator, numerator_low, denominator_low)
+    denominator_low = math.fma(magnitude, 2.0, 1.0 - denominator)  # exact: 1 - denominator is
+    quotient = numerator * inverse
+    remainder = math.fma(-quotient, denominator, numerator) + numerator_low
+    return quotient, math.fma(-quotient, denominator_low, remainder) * inverse
 
 
 def erf_near(math: Builder, x: Val) -> Val:
-    """erf for |x| <= 1."""
+    """erf for |x| <= 3/4."""
     return math.fma(x, horner(math, x * x, _NEAR[x.type]), x)
 
 
@@ -163,20 +225,16 @@ def erfc(math: Builder, x: Val) -> Val:
 
 
 def erf(math: Builder, x: Val) -> Val:
-    # beyond 1 the tail is at most 0.16, of a result near 1: one number, no pair, is enough for it;
-    # at the limits 1 - tail rounds to 1
-    magnitude = math.abs(x)
-    if x.type == "f32":
-        limited = clamp(math, magnitude, None, 4.0)
-        excess, power, _ = exp_parts(math, -(limited * horner(math, limited, _LOG_TAIL32)))
-        tail = (excess + 1.0) * power * power
-    else:
-        limited = clamp(math, magnitude, None, 6.0)
-        excess, power, _ = exp_parts(math, -(limited * limited))
-        mantissa = excess + 1.0
-        erfcx = erfcx_numerator(math, limited) / math.fma(limited, 2.0, 1.0)
-        tail = mantissa * erfcx * power * power
-    return math.select(magnitude < 1.0, erf_near(math, x), math.copysign(1.0 - tail, x))
+    layout, magnitude = FORMAT[x.type], math.abs(x)
+    limited = clamp(math, magnitude, None, _TAIL_END[x.type])
+    series = horner_halves(math, limited, limited * limited, _LOG_TAIL[x.type])
+    # one number, no pair, is enough for the tail and for the exponent of 2
+    exponent = -(limited * series)
+    shifted = exponent + layout.shift
+    reduced = exponent - (shifted - layout.shift)
+    power = exponent_of_shifted(math, shifted)
+    tail = math.fma(power * reduced, horner(math, reduced, _EXP2[x.type]), power)
+    return math.select(magnitude < _BORDER, erf_near(math, x), math.copysign(1.0 - tail, x))
 
 
 def normal_tail(math: Builder, x: Val) -> Pair:
@@ -191,6 +249,6 @@ def normal_tail(math: Builder, x: Val) -> Pair:
         inverse = 1.0 / (magnitude + 3.0 / _SQRT_HALF)
         scaled = horner(math, (magnitude - 3.0 / _SQRT_HALF) * inverse, _NORMAL32) * inverse
     else:
-        argument = magnitude * _SQRT_HALF
-        scaled = erfcx_numerator(math, argument) * 0.5 / math.fma(argument, 2.0, 1.0)
+        transformed, _, inverse = _erfcx_parts(math, magnitude * _SQRT_HALF)
+        scaled = horner(math, transformed, _FAR["f64"]) * (inverse * 0.5)
     return mantissa * scaled * power * power, mantissa * power * power

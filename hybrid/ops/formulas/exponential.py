@@ -22,7 +22,7 @@ __all__ = [
     "cosh",
     "tanh",
     "sigmoid",
-    "sigmoid_parts",
+    "silu",
     "exp_limits",
     "exp_parts",
 ]
@@ -43,7 +43,6 @@ class _Table(NamedTuple):
     low: float  # exp(low) rounds to 0
     high: float  # exp(high) overflows
     even: float  # from here on expm1(-x) is -1 and tanh(x) is 1
-    small: float  # below, expm1(x) is x
 
 
 LN2 = 0.6931471805599453
@@ -67,7 +66,6 @@ _TABLES = {
         -104.0,
         89.0,
         20.0,
-        2.0**-25,
     ),
     "f64": _Table(
         0.6931471803691238,
@@ -116,9 +114,14 @@ _TABLES = {
         -746.0,
         710.0,
         40.0,
-        2.0**-54,
     ),
 }
+
+
+# (tanh x - x) / x^3 in x^2, x <= 0.55
+_TANH32 = (-0.333333164, 0.133325532, -0.0538491942, 0.0210597739, -0.00625831308)
+# (e^2r - 1 - 2r) / r^2 on |r| <= ln2 / 4
+_TWICE32 = tuple(c * 2.0**k for k, c in enumerate(_TABLES["f32"].expm1, 2))
 
 
 def exp_parts(math: Builder, x: Val, low: Val | None = None) -> tuple[Val, Val, Val | None]:
@@ -129,8 +132,8 @@ def exp_parts(math: Builder, x: Val, low: Val | None = None) -> tuple[Val, Val, 
     both ends, its root does not. The caller multiplies by it twice and last, so that a result that
     is subnormal is rounded once."""
     table = _TABLES[x.type]
-    shifted = math.fma(x, LOG2E / 2, FORMAT[x.type].magic)
-    quotient = shifted - FORMAT[x.type].magic
+    shifted = math.fma(x, LOG2E / 2, FORMAT[x.type].shift)
+    quotient = shifted - FORMAT[x.type].shift
     part = math.fma(quotient, -2 * table.ln2_high, x)
     reduced = math.fma(quotient, -2 * table.ln2_low, part)
     excess = math.fma(reduced * reduced, horner(math, reduced, table.exp), reduced)
@@ -149,77 +152,97 @@ def exp_limits(float_type: str) -> tuple[float, float]:
 def exp(math: Builder, x: Val) -> Val:
     table = _TABLES[x.type]
     excess, power, _ = exp_parts(math, clamp(math, x, table.low, table.high))
-    return (excess + 1.0) * power * power
+    return math.fma(excess, power, power) * power
 
 
 def exp2(math: Builder, x: Val) -> Val:
-    table, magic = _TABLES[x.type], FORMAT[x.type].magic
+    table, shift = _TABLES[x.type], FORMAT[x.type].shift
     # results are 0 and infinite there, and the power's exponent has not left its field
     lowest = -2046.0 if x.type == "f64" else -151.0
     x = clamp(math, x, lowest, float(FORMAT[x.type].bias + 1))
-    shifted = math.fma(x, 0.5, magic)
-    remainder = math.fma(shifted - magic, -2.0, x)  # exact; the two parts of ln2 come after it
+    shifted = math.fma(x, 0.5, shift)
+    remainder = math.fma(shifted - shift, -2.0, x)  # exact; the two parts of ln2 come after it
     reduced = math.fma(remainder, LN2, remainder * table.ln2_rest)
     power = exponent_of_shifted(math, shifted)
-    excess: Val = math.fma(reduced * reduced, horner(math, reduced, table.exp), reduced)
-    return (excess + 1.0) * power * power
+    excess = math.fma(reduced * reduced, horner(math, reduced, table.exp), reduced)
+    return math.fma(excess, power, power) * power
 
 
-def _reduce(math: Builder, x: Val) -> tuple[Val, Val, Val]:
-    """(magic + n, reduced, low) with x = n*ln2 + reduced + low and |reduced| <= ln2 / 2."""
-    table, magic = _TABLES[x.type], FORMAT[x.type].magic
-    shifted = math.fma(x, LOG2E, magic)
-    quotient = shifted - magic
+def _reduce(math: Builder, x: Val, shift: float) -> tuple[Val, Val, Val]:
+    """(shift + n, reduced, low) with x = n*ln2 + reduced + low and |reduced| <= ln2 / 2."""
+    table = _TABLES[x.type]
+    shifted = math.fma(x, LOG2E, shift)
+    quotient = shifted - shift
     part = math.fma(quotient, -table.ln2_high, x)
     reduced = math.fma(quotient, -table.ln2_low, part)
     return shifted, reduced, math.fma(quotient, -table.ln2_low, part - reduced)
 
 
+def _extreme(math: Builder, x: Val) -> Val:
+    """Whether |x| is so large that e^|x| overflows or nearly does, or NaN: seldom so."""
+    return math.unlikely(~(x < _TABLES[x.type].high - 2.0))
+
+
 def expm1(math: Builder, x: Val) -> Val:
     table = _TABLES[x.type]
-    shifted, reduced, low = _reduce(math, clamp(math, x, -table.even, table.high))
-    # half the power, which stays finite up to the largest result
-    half = exponent_of_shifted(math, shifted - 1.0)
-    rest = half - 0.5
-    main = math.fma(half, reduced, rest)  # cancels near |x| = ln2/2, so its rounding error is kept
-    lost = math.fma(half, reduced, rest - main)
-    result = main + math.fma(
-        half, math.fma(reduced * reduced, horner(math, reduced, table.expm1), low), lost
-    )
-    # x itself where it is the result: the sum above loses subnormal numbers and the sign of zero
-    return math.select(math.abs(x) < table.small, x, result + result)
+    limited = clamp(math, x, -table.even, None)
+    shifted, reduced, low = _reduce(math, limited, FORMAT[x.type].shift)
+    power, square = exponent_of_shifted(math, shifted), reduced * reduced
+    # cancels a little for n = 1 only; a sum with tail rounds once
+    main = math.fma(power, reduced, power - 1.0)
+    tail = math.fma(square, horner(math, reduced, table.expm1), low)
+    result = math.fma(power, tail, main)
+    result = math.select(_extreme(math, x), exp(math, x), result)
+    return math.copysign(result, x)  # power - 1 loses the sign of zero
 
 
 def tanh(math: Builder, x: Val) -> Val:
+    magnitude = math.abs(x)
+    parts = _tanh32(math, magnitude) if x.type == "f32" else _tanh64(math, magnitude)
+    return math.copysign(parts, x)
+
+
+def _tanh32(math: Builder, magnitude: Val) -> Val:
+    """1 - 2 / (e^2x + 1), and its odd polynomial where that would cancel."""
+    table, shift = _TABLES["f32"], FORMAT["f32"].shift
+    limited = clamp(math, magnitude, None, table.even / 2 + 0.5)
+    # half of the reduced argument; ln2's low part does not reach the result
+    shifted = math.fma(limited, 2 * LOG2E, shift)
+    reduced = math.fma(shifted - shift, -LN2 / 2, limited)
+    power, square = exponent_of_shifted(math, shifted), reduced * reduced
+    doubled = math.fma(square, horner(math, reduced, _TWICE32), reduced + reduced)
+    large = 1.0 - 2.0 / math.fma(power, doubled, power + 1.0)
+    square = magnitude * magnitude
+    small = math.fma(magnitude * square, horner(math, square, _TANH32), magnitude)
+    return math.select(magnitude < 0.55, small, large)
+
+
+def _tanh64(math: Builder, magnitude: Val) -> Val:
     """growth / (growth + 2) with growth = e^(2|x|) - 1, which does not cancel near 0, corrected for
-    the rounding of the sum and of the quotient."""
-    table, magic = _TABLES[x.type], FORMAT[x.type].magic
-    magnitude = clamp(math, math.abs(x), None, table.even / 2 + 0.5)
-    shifted = math.fma(magnitude, 2 * LOG2E, magic)
+    the rounding of the sums and of the quotient."""
+    table, shift = _TABLES["f64"], FORMAT["f64"].shift
+    magnitude = clamp(math, magnitude, None, table.even / 2 + 0.5)
+    shifted = math.fma(magnitude, 2 * LOG2E, shift)
     # the low part of ln2 does not reach the result
-    reduced = math.fma(shifted - magic, -LN2, magnitude + magnitude)
+    reduced = math.fma(shifted - shift, -LN2, magnitude + magnitude)
     power = exponent_of_shifted(math, shifted)
-    part = power * (reduced * reduced)
-    main, rest = math.fma(power, reduced, power - 1.0), None
-    if x.type == "f32":
-        growth = math.fma(part, horner(math, reduced, table.expm1), main)
-    else:  # float64 needs the rounding errors of growth, too
-        tail = math.fma(
-            part, horner(math, reduced, table.expm1), math.fma(power, reduced, (power - 1.0) - main)
-        )
-        growth = main + tail
-        rest = tail - (growth - main)
+    main = math.fma(power, reduced, power - 1.0)
+    tail = math.fma(
+        power * (reduced * reduced),
+        horner(math, reduced, table.expm1),
+        math.fma(power, reduced, (power - 1.0) - main),
+    )
+    growth = main + tail
+    rest = tail - (growth - main)
     # one division, of 1; its residual corrects the quotient for the price of three fma
     total = growth + 2.0
     inverse = 1.0 / total
     quotient = growth * inverse
     error = math.fma(-quotient, growth - (total - 2.0), math.fma(-quotient, total, growth))
-    if rest is not None:
-        error = error + math.fma(-quotient, rest, rest)
-    return math.copysign(math.fma(error, inverse, quotient), x)
+    return math.fma(error + math.fma(-quotient, rest, rest), inverse, quotient)
 
 
-def sigmoid_parts(math: Builder, x: Val) -> Pair:
+def _sigmoid_parts(math: Builder, x: Val) -> Pair:
     """(quotient, scale) with the logistic function = quotient * scale * scale; the quotient is a
     normal number.
 
@@ -239,42 +262,73 @@ def sigmoid_parts(math: Builder, x: Val) -> Pair:
     return math.fma(error, inverse, quotient), math.select(below, power, 1.0)
 
 
+def _usual_sigmoid(math: Builder, x: Val) -> Val:
+    """1 / (1 + e^-x) for no extreme x."""
+    table = _TABLES[x.type]
+    shifted, reduced, _ = _reduce(math, -x, FORMAT[x.type].shift)
+    power = exponent_of_shifted(math, shifted)
+    excess = math.fma(reduced * reduced, horner(math, reduced, table.expm1), reduced)
+    base = 1.0 + power
+    total = math.fma(power, excess, base)
+    inverse = 1.0 / total
+    # one correction step takes out the roundings of the total and of the quotient
+    total_low = math.fma(power, excess, base - total)
+    error = math.fma(-inverse, total_low, math.fma(-inverse, total, 1.0))
+    return math.fma(error, inverse, inverse)
+
+
 def sigmoid(math: Builder, x: Val) -> Val:
-    quotient, scale = sigmoid_parts(math, x)
-    return quotient * scale * scale
+    """On a detour, for results that are subnormal and for e^-x that overflows, the parts above."""
+    quotient, scale = _sigmoid_parts(math, x)
+    seldom = _extreme(math, math.abs(x))
+    return math.select(seldom, quotient * scale * scale, _usual_sigmoid(math, x))
 
 
-def _hyperbolic(math: Builder, x: Val) -> tuple[Val, Val, Val, Val]:
-    """(reduced, low, total, difference) with |x| = n*ln2 + reduced + low, the total and the
-    difference of 2^(n-2) and 2^(-n-2). Then sinh|x| = 2 (difference * cosh(reduced + low)
-    + total * sinh(reduced + low)), and cosh has total and difference exchanged. The halves are
-    finite wherever the results are."""
-    table, layout = _TABLES[x.type], FORMAT[x.type]
-    shifted, reduced, low = _reduce(math, clamp(math, math.abs(x), None, table.high + 0.5))
-    rising = exponent_of_shifted(math, shifted - 2.0)
-    # e^-|x| no longer counts from there on, and 2^(-n-2) is still a normal number
-    quotient = clamp(math, shifted - layout.magic, None, float(layout.bias // 2))
-    falling = exponent_of_shifted(math, (layout.magic - 2.0) - quotient)
+def silu(math: Builder, x: Val) -> Val:
+    """x * sigmoid(x), not 0 yet where sigmoid(x) is; -0 at minus infinity."""
+    quotient, scale = _sigmoid_parts(math, x)
+    limit = -112.0 if x.type == "f32" else -760.0  # the product is 0 there
+    rare = clamp(math, x, limit, None) * quotient * scale * scale
+    return math.select(_extreme(math, math.abs(x)), rare, x * _usual_sigmoid(math, x))
+
+
+def _hyperbolic(math: Builder, magnitude: Val) -> tuple[Val, Val, Val, Val]:
+    """(reduced, low, total, difference) with magnitude = n*ln2 + reduced + low, the total and the
+    difference of 2^(n-1) and 2^(-n-1), for no extreme magnitude. Then sinh = difference *
+    cosh(reduced + low) + total * sinh(reduced + low), and cosh has total and difference
+    exchanged."""
+    shift = FORMAT[magnitude.type].shift - 1.0
+    shifted, reduced, low = _reduce(math, magnitude, shift)
+    rising = exponent_of_shifted(math, shifted)
+    falling = exponent_of_shifted(math, 2.0 * shift - shifted)
     return reduced, low, rising + falling, rising - falling
 
 
+def _half_exp(math: Builder, magnitude: Val) -> Val:
+    """e^x / 2 where that may be finite while e^x is not."""
+    limited = clamp(math, magnitude, None, _TABLES[magnitude.type].high + 0.5)
+    excess, power, _ = exp_parts(math, limited)
+    return math.fma(excess, power, power) * (power * 0.5)
+
+
 def sinh(math: Builder, x: Val) -> Val:
-    table = _TABLES[x.type]
-    reduced, low, total, difference = _hyperbolic(math, x)
-    square, magnitude = reduced * reduced, math.abs(x)
+    table, magnitude = _TABLES[x.type], math.abs(x)
+    reduced, low, total, difference = _hyperbolic(math, magnitude)
+    square = reduced * reduced
     main = math.fma(total, reduced, difference)  # cancels for n = 1, so its rounding error is kept
     lost = math.fma(total, reduced, difference - main)
     sinh_tail = math.fma(reduced * square, horner(math, square, table.sinh), low)
     cosh_tail = math.fma(square, horner(math, square, table.cosh), reduced * low)
-    half = main + math.fma(total, sinh_tail, math.fma(difference, cosh_tail, lost))
-    return math.copysign(math.select(magnitude < table.small, magnitude, half + half), x)
+    result = main + math.fma(total, sinh_tail, math.fma(difference, cosh_tail, lost))
+    result = math.select(_extreme(math, magnitude), _half_exp(math, magnitude), result)
+    return math.copysign(result, x)
 
 
 def cosh(math: Builder, x: Val) -> Val:
-    table = _TABLES[x.type]
-    reduced, low, total, difference = _hyperbolic(math, x)
+    table, magnitude = _TABLES[x.type], math.abs(x)
+    reduced, low, total, difference = _hyperbolic(math, magnitude)
     square = reduced * reduced
     sinh_part = reduced + math.fma(reduced * square, horner(math, square, table.sinh), low)
     cosh_tail = math.fma(square, horner(math, square, table.cosh), reduced * low)
-    half: Val = total + math.fma(total, cosh_tail, difference * sinh_part)
-    return half + half
+    result = total + math.fma(total, cosh_tail, difference * sinh_part)
+    return math.select(_extreme(math, magnitude), _half_exp(math, magnitude), result)

@@ -9,7 +9,7 @@ Sums go from small to large, so that the last one makes the rounding error that 
 from __future__ import annotations
 
 from ...ir.scalar.program import Builder, Val
-from .tools import INF, horner, sign_bits
+from .tools import INF, NAN, horner, sign_bits, sqrt_pair
 
 __all__ = ["asin", "acos", "atan", "atan2"]
 
@@ -84,14 +84,14 @@ def _half_angle(math: Builder, magnitude: Val) -> tuple[Val, Val, Val]:
     polynomial of a converges. (1 - a)/2 is exact above 1/2; the root's own error is the rest."""
     large = magnitude > 0.5
     square = math.select(large, math.fma(magnitude, -0.5, 0.5), magnitude * magnitude)
-    root = math.sqrt(square)
-    rest = math.fma(-root, root, square) / (root + root)
+    root, rest = sqrt_pair(math, square)
     zero = math.const(magnitude.type, 0.0)
-    return (
-        math.select(large, root, magnitude),
-        square,
-        math.select(large, math.select(root > 0, rest, zero), zero),
-    )
+    return math.select(large, root, magnitude), square, math.select(large, rest, zero)
+
+
+def _within(math: Builder, magnitude: Val, result: Val) -> Val:
+    """NaN where there is no angle."""
+    return math.select(math.unlikely(~(magnitude <= 1.0)), NAN, result)
 
 
 def asin(math: Builder, x: Val) -> Val:
@@ -100,7 +100,8 @@ def asin(math: Builder, x: Val) -> Val:
     reduced, square, rest = _half_angle(math, magnitude)
     tail = _asin_tail(math, reduced, square)
     wide = pi / 2 - math.fma(reduced, 2.0, math.fma(tail + rest, 2.0, -pi_low / 2))
-    return math.copysign(math.select(magnitude > 0.5, wide, reduced + tail), x)
+    result = math.select(magnitude > 0.5, wide, reduced + tail)
+    return math.copysign(_within(math, magnitude, result), x)
 
 
 def acos(math: Builder, x: Val) -> Val:
@@ -111,7 +112,7 @@ def acos(math: Builder, x: Val) -> Val:
     twice, twice_tail = reduced + reduced, tail + tail
     middle = pi / 2 - (math.copysign(reduced, x) + (math.copysign(tail, x) - pi_low / 2))
     wide = math.select(x < 0, pi - (twice + (twice_tail - pi_low)), twice + twice_tail)
-    return math.select(magnitude > 0.5, wide, middle)
+    return _within(math, magnitude, math.select(magnitude > 0.5, wide, middle))
 
 
 def _atan_tail(math: Builder, reduced: Val) -> Val:

@@ -1,32 +1,33 @@
 """log, log2, log10, log1p, asinh, acosh, atanh.
 
 Invariant: at most 2 ulp from the true value for every argument.
-Method: x = 2^k (1 + f) with 1 + f in [2/3, 4/3); log(1 + f) = f + tail(f).  The float32 tail is a
-minimax polynomial (Remez exchange), the float64 tail the atanh series in f/(2+f) as in fdlibm's
-e_log.c with our own coefficients.  log1p and the inverse hyperbolic functions pass 1 + f as an
-unevaluated sum.
+Method: x = 2^k (1 + f) with 1 + f in [2/3, 4/3); log(1 + f) = f + f^2 P(f), P by a least-squares
+fit, reweighted towards equal errors in 50-digit arithmetic.  log1p, asinh and acosh pass 1 + f as
+an unevaluated sum.  What is not positive and normal is a detour, by one comparison of bits.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
-from ...ir.scalar.program import Builder, Val
+from ...ir.scalar.program import Builder, Val, bits_of
 from .tools import (
     FORMAT,
     INF,
     NAN,
     Pair,
-    divide_pair,
+    fast_two_sum,
     float_of_int,
-    horner,
+    horner_halves,
+    outside,
     sqrt_pair,
-    two_prod,
     two_sum,
 )
 
 __all__ = [
+    "normal_exponent",
     "split_exponent",
     "log",
     "log2",
@@ -35,34 +36,69 @@ __all__ = [
     "asinh",
     "acosh",
     "atanh",
-    "log1p_pair",
+    "log_of_pair",
     "log_of_sum",
     "log1p_unit",
 ]
 
 # (log(1+f) - f) / f^2 in f, |f| <= 1/3
-_TAIL32 = (
-    -0.5,
-    0.333332151,
-    -0.249995396,
-    0.200103834,
-    -0.166886851,
-    0.140063956,
-    -0.120863743,
-    0.139814645,
-    -0.132832512,
-)
-# (2 atanh(t) - 2t) / t^3 in t^2, |t| <= 1/5
-_TAIL64 = (
-    0.666666666666666,
-    0.4000000000005694,
-    0.2857142855577056,
-    0.222222243025565,
-    0.18181665529339436,
-    0.15391122827446946,
-    0.13173421793188115,
-    0.13844213298622324,
-)
+_TAIL = {
+    "f32": (
+        -0.5,
+        0.333332151,
+        -0.249995396,
+        0.200103834,
+        -0.166886851,
+        0.140063956,
+        -0.120863743,
+        0.139814645,
+        -0.132832512,
+    ),
+    "f64": (
+        -0.5,
+        0.33333333333333276,
+        -0.2500000000000529,
+        0.20000000000042276,
+        -0.16666666664774762,
+        0.14285714277575087,
+        -0.12500000232856834,
+        0.11111111807281591,
+        -0.09999985974830307,
+        0.09090876764189999,
+        -0.08333809653047354,
+        0.0769320379130181,
+        -0.07133139875926384,
+        0.0665119679303763,
+        -0.06370962934338155,
+        0.060493752415830306,
+        -0.0466545716543881,
+        0.04178815232650404,
+        -0.08447257841273809,
+        0.08504575170651332,
+    ),
+}
+# (atanh(s)/s - 1) / s^2 in s^2, |s| <= 0.485
+_ATANH = {
+    "f32": (0.333333105, 0.200018093, 0.142380565, 0.116821587, 0.0572341532, 0.167704225),
+    "f64": (
+        0.3333333333333359,
+        0.19999999999913917,
+        0.1428571429570114,
+        0.11111110528576951,
+        0.09090929085359525,
+        0.07691868145159972,
+        0.0667316424573027,
+        0.05816051795426516,
+        0.057342622616515015,
+        0.024509590774303674,
+        0.11929017722522685,
+        -0.1144961781572815,
+        0.19938622409834633,
+    ),
+}
+_LARGE = {"f32": 2.0**126, "f64": 2.0**1022}  # below, 2^-exponent is a normal number
+_LITTLE = {"f32": 2.0**-12, "f64": 2.0**-30}  # below, asinh(x) is x
+_BIG = {"f32": 2.0**61, "f64": 2.0**509}  # below, the square overflows nowhere
 
 
 class _Base(NamedTuple):
@@ -109,9 +145,13 @@ def _split(algebra: Builder, x: Val, root: bool = False) -> tuple[Val, Val, Val]
     return integer, float_of_int(algebra, integer, x.type), mantissa - 1.0
 
 
+def normal_exponent(algebra: Builder, x: Val, root: bool = False) -> Pair:
+    """(exponent, fraction) with x = 2^exponent (1 + fraction), for positive normal x."""
+    return _split(algebra, x, root)[1:]
+
+
 def split_exponent(algebra: Builder, x: Val, root: bool = False) -> Pair:
-    """(exponent, fraction) with x = 2^exponent (1 + fraction), for positive x, subnormal ones
-    included."""
+    """The same for positive x, subnormal ones included."""
     layout = FORMAT[x.type]
     # subnormal numbers have no exponent in their bits; scaled, which is exact, they are normal
     subnormal = x < layout.tiny
@@ -121,16 +161,9 @@ def split_exponent(algebra: Builder, x: Val, root: bool = False) -> Pair:
 
 
 def log_tail(algebra: Builder, fraction: Val) -> Val:
-    """log(1 + fraction) - fraction."""
-    if fraction.type == "f32":
-        return fraction * fraction * horner(algebra, fraction, _TAIL32)
-    # log(1 + f) = 2 atanh(f/(2+f)) = f - (f^2/2 - t (f^2/2 + z P(z))): f itself stays out of it,
-    # so that only the small difference carries the division's rounding error
-    ratio = fraction / (fraction + 2.0)
-    square = ratio * ratio
-    half = fraction * fraction * 0.5
-    series = algebra.fma(square, horner(algebra, square, _TAIL64), half)
-    return algebra.fma(ratio, series, -half)
+    """log(1 + fraction) - fraction, for |fraction| <= 1/3."""
+    square = fraction * fraction
+    return square * horner_halves(algebra, fraction, square, _TAIL[fraction.type])
 
 
 def _special(algebra: Builder, x: Val, result: Val) -> Val:
@@ -141,57 +174,70 @@ def _special(algebra: Builder, x: Val, result: Val) -> Val:
 
 def _natural(algebra: Builder, exponent: Val, fraction: Val) -> Val:
     high, low = _LN2[fraction.type]
-    rest = fraction + algebra.fma(exponent, low, log_tail(algebra, fraction))
+    square = fraction * fraction
+    series = horner_halves(algebra, fraction, square, _TAIL[fraction.type])
+    rest = fraction + algebra.fma(square, series, exponent * low)
     return algebra.fma(exponent, high, rest)
 
 
+def _of_every(algebra: Builder, x: Val, formula: Callable[[Builder, Val, Val], Val]) -> Val:
+    """formula(exponent, fraction) of positive normal x; on a detour that of subnormal ones, and the
+    values elsewhere."""
+    usual = normal_exponent(algebra, x)
+    rare = _special(algebra, x, formula(algebra, *split_exponent(algebra, x)))
+    return algebra.select(outside(algebra, x, INF), rare, formula(algebra, *usual))
+
+
 def log(algebra: Builder, x: Val) -> Val:
-    return _special(algebra, x, _natural(algebra, *split_exponent(algebra, x)))
+    return _of_every(algebra, x, _natural)
 
 
-def _log_base(algebra: Builder, x: Val, base: _Base) -> Val:
-    exponent, fraction = split_exponent(algebra, x)
-    # fraction*e_high is split exactly, so that the only rounding that counts is the last
-    high, rest = two_prod(algebra, fraction, algebra.const(x.type, base.e_high))
-    rest = rest + algebra.fma(fraction, base.e_low, log_tail(algebra, fraction) * base.e_high)
+def _log_base(algebra: Builder, base: _Base, exponent: Val, fraction: Val) -> Val:
+    square = fraction * fraction
+    table = tuple(c * base.e_high for c in _TAIL[fraction.type])
+    # fraction * e_high enters unrounded, so that the only roundings that count are the last ones
+    rest = fraction * base.e_low
     if base.two_low:
         rest = algebra.fma(exponent, base.two_low, rest)
-    return _special(algebra, x, algebra.fma(exponent, base.two_high, high + rest))
+    rest = algebra.fma(square, horner_halves(algebra, fraction, square, table), rest)
+    return algebra.fma(exponent, base.two_high, algebra.fma(fraction, base.e_high, rest))
 
 
 def log2(algebra: Builder, x: Val) -> Val:
-    return _log_base(algebra, x, _LOG2[x.type])
+    return _of_every(algebra, x, lambda math, *parts: _log_base(math, _LOG2[x.type], *parts))
 
 
 def log10(algebra: Builder, x: Val) -> Val:
-    return _log_base(algebra, x, _LOG10[x.type])
+    return _of_every(algebra, x, lambda math, *parts: _log_base(math, _LOG10[x.type], *parts))
 
 
 def log_of_sum(algebra: Builder, total: Val, error: Val, extra: Val | None = None) -> Val:
-    """log(2^extra (total + error)) for total >= tiny, |error| a rounding error of total or less.
-
-    The error, scaled as the total is, joins the fraction: it moves log(1 + f) by as much as f."""
+    """log(2^extra (total + error)) for total >= tiny, |error| a rounding error of total or less."""
+    # near the largest number the error does not count, and 2^-exponent is not normal
     layout = FORMAT[total.type]
     integer, exponent, fraction = _split(algebra, total)
-    # 2^-exponent; near the largest number the error does not count, and 2^-exponent is not normal
-    small = total < 1.0 / (4.0 * layout.tiny)
     scale = algebra.bitcast(layout.one - (integer << layout.nmant), total.type)
-    scale = algebra.select(small, scale, 0.0)
+    scale = algebra.select(total < 1.0 / (4.0 * layout.tiny), scale, 0.0)
     exponent = exponent if extra is None else exponent + extra
     return _natural(algebra, exponent, algebra.fma(error, scale, fraction))
 
 
-def log1p_pair(algebra: Builder, x: Val, low: Val) -> Val:
-    """log(1 + x + low), 1 + x a positive normal number and low a rounding error of x."""
-    total, error = two_sum(algebra.const(x.type, 1.0), x)
-    return log_of_sum(algebra, total, error + low)
+def log_of_pair(algebra: Builder, total: Val, error: Val) -> Val:
+    """log(total + error) as above for total >= tiny, below the number from which 2^-exponent is not
+    normal."""
+    integer, exponent, fraction = _split(algebra, total)
+    scale = algebra.bitcast(
+        FORMAT[total.type].one - (integer << FORMAT[total.type].nmant), total.type
+    )
+    return _natural(algebra, exponent, algebra.fma(error, scale, fraction))
 
 
 def log1p(algebra: Builder, x: Val) -> Val:
     total, error = two_sum(algebra.const(x.type, 1.0), x)
-    result = _special(algebra, total, log_of_sum(algebra, total, error))
-    # x itself where it is the result: the sum with 1 loses the sign of zero
-    return algebra.select(algebra.abs(x) < FORMAT[x.type].eps / 4, x, result)
+    rare = _special(algebra, total, _natural(algebra, *normal_exponent(algebra, total)))
+    result = log_of_pair(algebra, total, error)
+    result = algebra.select(outside(algebra, total, _LARGE[x.type]), rare, result)
+    return algebra.copysign(result, x)  # the sum with 1 loses the sign of zero
 
 
 def log1p_unit(algebra: Builder, x: Val) -> Val:
@@ -205,59 +251,59 @@ def log1p_unit(algebra: Builder, x: Val) -> Val:
     )
 
 
-def _log_of_large(algebra: Builder, large: Val, magnitude: Val, x: Val, low: Val) -> Val:
-    """log(2 magnitude) where `large`, else log(1 + x + low): one logarithm, of the one or the
-    other. The factor 2 is added to the exponent, as twice the magnitude may overflow."""
-    total, error = two_sum(algebra.const(x.type, 1.0), x)
-    zero = algebra.const(x.type, 0.0)
-    return log_of_sum(
-        algebra,
-        algebra.select(large, magnitude, total),
-        algebra.select(large, zero, error + low),
-        algebra.select(large, algebra.const(x.type, 1.0), zero),
-    )
-
-
-_BIG = {"f32": 2.0**14, "f64": 2.0**30}  # sqrt(x^2 +- 1) is x from here on
+def _log_of_large(algebra: Builder, x: Val) -> Val:
+    """log(2x) for x so large that x^2 may overflow, infinity included."""
+    exponent, fraction = normal_exponent(algebra, x)
+    return algebra.select(x < INF, _natural(algebra, exponent + 1.0, fraction), x)
 
 
 def asinh(algebra: Builder, x: Val) -> Val:
-    """log(1 + |x| + (sqrt(x^2 + 1) - 1)) with the inner sum to twice the precision."""
+    """log(r + |x|), r = sqrt(x^2 + 1), with both sums to twice the precision."""
     magnitude = algebra.abs(x)
-    square, square_low = two_prod(algebra, magnitude, magnitude)
-    total, rest = two_sum(algebra.const(x.type, 1.0), square)
-    root, root_low = sqrt_pair(algebra, total, rest + square_low)
-    excess, excess_low = two_sum(root, algebra.const(x.type, -1.0))
-    argument, argument_low = two_sum(magnitude, excess)
-    large, low = magnitude > _BIG[x.type], argument_low + (excess_low + root_low)
-    result = _log_of_large(algebra, large, magnitude, argument, low)
-    result = algebra.select(magnitude < INF, result, magnitude)
-    return algebra.copysign(result, x)
+    square = algebra.fma(magnitude, magnitude, 1.0)
+    root, root_low = sqrt_pair(algebra, square, algebra.fma(magnitude, magnitude, 1.0 - square))
+    total, error = fast_two_sum(root, magnitude)
+    result = log_of_pair(algebra, total, error + root_low)
+    large = _log_of_large(algebra, magnitude)
+    rare = algebra.select(magnitude < 1.0, magnitude, large)
+    seldom = outside(algebra, magnitude, _BIG[x.type], _LITTLE[x.type])
+    return algebra.copysign(algebra.select(seldom, rare, result), x)
 
 
 def acosh(algebra: Builder, x: Val) -> Val:
-    """log(1 + (x - 1) + sqrt(x^2 - 1)) with the inner sum to twice the precision."""
-    square, square_low = two_prod(algebra, x, x)
-    difference, rest = two_sum(square, algebra.const(x.type, -1.0))
-    radicand, radicand_low = two_sum(difference, rest + square_low)
-    root, root_low = sqrt_pair(algebra, radicand, radicand_low)
-    excess, excess_low = two_sum(x, algebra.const(x.type, -1.0))
-    argument, argument_low = two_sum(root, excess)
-    large, low = x > _BIG[x.type], argument_low + (excess_low + root_low)
-    result = _log_of_large(algebra, large, x, argument, low)
-    return algebra.select(x < INF, algebra.select(x < 1.0, NAN, result), x)
+    """log(x + r), r = sqrt(w (w + 2)), w = x - 1, with both sums to twice the precision."""
+    above = x - 1.0
+    twice = above + above
+    square = algebra.fma(above, above, twice)
+    root, root_low = sqrt_pair(algebra, square, algebra.fma(above, above, twice - square))
+    total, error = fast_two_sum(x, root)
+    result = log_of_pair(algebra, total, error + root_low)
+    rare = algebra.select(x < 1.0, NAN, _log_of_large(algebra, x))
+    return algebra.select(outside(algebra, x, _BIG[x.type], 1.0), rare, result)
 
 
 def atanh(algebra: Builder, x: Val) -> Val:
-    """log(1 + 2|x| / (1 - |x|)) / 2 with the quotient to twice the precision."""
+    """k ln2 / 2 + atanh(s), s = (|x| - t) / (1 - |x| t) with t = tanh(k ln2 / 2), the addition
+    formula, for 1 - |x| = w / 2^k and w in [0.7, 1.4): s lies in [-0.04, 0.484].
+
+    With p = 2^k s is ((1 - w) + |x|) / (2 - (1 - w) + |x|), and 1 - w = p |x| + 1 - p is exact."""
+    layout = FORMAT[x.type]
     magnitude = algebra.abs(x)
-    denominator, denominator_low = two_sum(algebra.const(x.type, 1.0), -magnitude)
-    quotient, quotient_low = divide_pair(
-        algebra, magnitude + magnitude, denominator, None, denominator_low
-    )
-    result = log1p_pair(algebra, quotient, quotient_low) * 0.5
-    result = algebra.select(
-        magnitude < 1.0, result, algebra.select(magnitude == 1.0, algebra.const(x.type, INF), NAN)
-    )
-    result = algebra.select(magnitude < FORMAT[x.type].eps, magnitude, result)
+    lowest = bits_of(x.type, 0.7)
+    rest = 1.0 - magnitude
+    integer = (algebra.bitcast(rest, layout.signed) - lowest) >> layout.nmant
+    count = -float_of_int(algebra, integer, x.type)
+    power = algebra.bitcast(layout.one - (integer << layout.nmant), x.type)
+    part = algebra.fma(power, magnitude, 1.0 - power)
+    numerator, denominator = part + magnitude, 2.0 - part + magnitude
+    inverse = 1.0 / denominator
+    ratio = numerator * inverse
+    residual = algebra.fma(-ratio, denominator, numerator)
+    square = ratio * ratio
+    series = horner_halves(algebra, square, square * square, _ATANH[x.type])
+    high, low = _LN2[x.type]
+    tail = algebra.fma(ratio * square, series, algebra.fma(residual, inverse, count * (low * 0.5)))
+    result = algebra.fma(count, high * 0.5, ratio + tail)
+    edge = algebra.select(magnitude == 1.0, algebra.const(x.type, INF), NAN)
+    result = algebra.select(algebra.unlikely(~(magnitude < 1.0)), edge, result)
     return algebra.copysign(result, x)

@@ -2,39 +2,51 @@
 
 Invariant: pow is at most 4 ulp from the true value and has the special values of C99; the others 2
 ulp. Method of pow: log2|x| as a pair through the atanh series with its leading terms in
-double-length arithmetic, times y exactly, then 2^r on |r| <= 1/2 by a minimax polynomial (Remez
-exchange).
+double-length arithmetic, times y exactly, then 2^r on |r| <= 1/2 by a minimax polynomial.
 """
 
 from __future__ import annotations
 
 from ...ir.scalar.program import Builder, Val
-from .logarithm import split_exponent
-from .tools import FORMAT, INF, NAN, Pair, divide_pair, fast_two_sum, flip_sign, horner, two_prod
+from .logarithm import normal_exponent, split_exponent
+from .tools import (
+    FORMAT,
+    INF,
+    NAN,
+    Pair,
+    clamp,
+    divide_pair,
+    exponent_of_shifted,
+    fast_two_sum,
+    flip_sign,
+    horner,
+    outside,
+    two_prod,
+)
 
 __all__ = ["pow", "hypot", "rsqrt", "cbrt", "log2_pair", "exp2_pair"]
 
-_THIRD = {
-    "f32": (0.3333333432674408, -9.934107758624577e-09),
-    "f64": (0.3333333333333333, 1.850371707708594e-17),
-}
-_TWO_LOG2E = {
+# 2 / ln2 and a third of it, each rounded, and what that lost
+_LEAD = {
     "f32": (2.885390043258667, 3.851926067000022e-08),
     "f64": (2.8853900817779268, 4.0710547481862066e-17),
 }
-# (atanh(t)/t - 1 - z/3) / z^2 in z = t^2, |t| <= 0.1716
-_ATANH = {
-    "f32": (0.199999988, 0.14285937, 0.110925011, 0.0973404497),
+_NEXT = {
+    "f32": (0.9617967009544373, -7.028461812552678e-09),
+    "f64": (0.9617966939259756, 5.0577616648125907e-17),
+}
+# (2 atanh(t) / ln2 - lead t - next t^3) / t^5 in z = t^2, |t| <= 0.1716
+_REST = {
+    "f32": (0.57708025, 0.411844343, 0.337944686),
     "f64": (
-        0.2,
-        0.14285714285714188,
-        0.11111111111145389,
-        0.09090909084610896,
-        0.07692308378025214,
-        0.06666620140456335,
-        0.05884339402090065,
-        0.052114079168488994,
-        0.055069828384401276,
+        0.5770780163555851,
+        0.41219858311134594,
+        0.32059889791269136,
+        0.26230819867295446,
+        0.2219522691326784,
+        0.19240137583125327,
+        0.16845031522442241,
+        0.1728280944883621,
     ),
 }
 # (2^r - 1) / r, |r| <= 1/2
@@ -58,38 +70,39 @@ _EXP2 = {
 _LIMIT = {"f32": 160.0, "f64": 1100.0}  # 2^limit overflows, 2^-limit is 0
 
 
-def log2_pair(math: Builder, magnitude: Val) -> Pair:
-    """log2(magnitude) to about 1.3 times the precision, for a positive finite magnitude.
+def _log2_of_parts(math: Builder, exponent: Val, fraction: Val) -> Pair:
+    """log2(2^exponent (1 + fraction)) to about 1.3 times the precision, 1 + fraction around 1 on a
+    logarithmic scale; the low part is a few ulp of the high one or less.
 
     In pow its product with y goes up to 1100 (160 in f32), and 2^r turns the absolute error of that
-    into a relative one: the logarithm needs about 10 (7) bits more than the type has. The leading
-    terms of atanh(t) = t + t (t^2/3 + t^4 P(t^2)) are pairs, the polynomial is one number, as t^2
-    is below 0.03."""
-    # the fraction around 0 on a logarithmic scale: |t| <= 0.1716 on both sides
-    exponent, fraction = split_exponent(math, magnitude, root=True)
-    denominator, denominator_low = fast_two_sum(math.const(magnitude.type, 2.0), fraction)
+    into a relative one: the logarithm needs about 10 (7) bits more than the type has. With
+    t = f / (2 + f), |t| <= 0.1716 on both sides, log2(1 + f) = t (lead + z (next + z P(z))): what
+    stands outside of P is a pair, P is one number, as z is below 0.03."""
+    lead, lead_low = _LEAD[fraction.type]
+    third, third_low = _NEXT[fraction.type]
+    denominator, denominator_low = fast_two_sum(math.const(fraction.type, 2.0), fraction)
     ratio, ratio_low = divide_pair(
         math, fraction, denominator, None, denominator_low, moderate=True
     )
-    square = ratio * ratio
-    square_low = math.fma(ratio, ratio, -square) + (ratio + ratio) * ratio_low
-    third, third_low = _THIRD[magnitude.type]
-    series, series_low = fast_two_sum(
-        math.const(magnitude.type, third), square * horner(math, square, _ATANH[magnitude.type])
-    )
-    inner = square * series
-    inner_low = math.fma(square, series, -inner) + math.fma(
-        square, series_low + third_low, square_low * series
-    )
-    higher, higher_low = two_prod(math, ratio, inner)
-    higher_low = math.fma(ratio, inner_low, math.fma(ratio_low, inner, higher_low))
-    half_log, half_log_low = fast_two_sum(ratio, higher)
-    half_log_low = half_log_low + (ratio_low + higher_low)
-    scale, scale_low = _TWO_LOG2E[magnitude.type]
-    product, product_low = two_prod(math, half_log, math.const(magnitude.type, scale))
-    product_low = product_low + math.fma(half_log, scale_low, half_log_low * scale)
+    square, square_low = two_prod(math, ratio, ratio)
+    square_low = math.fma(ratio + ratio, ratio_low, square_low)
+    rest = horner(math, square, _REST[fraction.type])
+    inner = math.fma(square, rest, third)
+    inner_low = math.fma(square, rest, third - inner) + third_low
+    part, part_low = two_prod(math, square, inner)
+    part_low = math.fma(square, inner_low, math.fma(square_low, inner, part_low))
+    factor, factor_low = fast_two_sum(math.const(fraction.type, lead), part)
+    factor_low = factor_low + (part_low + lead_low)
+    product, product_low = two_prod(math, ratio, factor)
+    product_low = math.fma(ratio, factor_low, math.fma(ratio_low, factor, product_low))
     high, low = fast_two_sum(exponent, product)
-    return fast_two_sum(high, low + product_low)
+    return high, low + product_low
+
+
+def log2_pair(math: Builder, magnitude: Val) -> Pair:
+    """log2(magnitude) as above for a positive finite magnitude, subnormal ones included."""
+    parts = split_exponent(math, magnitude, root=True)
+    return fast_two_sum(*_log2_of_parts(math, *parts))
 
 
 def exp2_pair(math: Builder, x: Val, low: Val) -> Val:
@@ -109,20 +122,33 @@ def exp2_pair(math: Builder, x: Val, low: Val) -> Val:
 
 
 def pow(math: Builder, x: Val, y: Val) -> Val:
-    magnitude = math.abs(x)
-    special = ~((x > 0) & (x < INF))
-    high, low = log2_pair(math, magnitude)
-    high = math.select(math.unlikely(special), _log_of_special(math, magnitude, high), high)
+    """2^(y log2|x|) where |x| is normal and the result far from subnormal; on a detour all other
+    results; where x is not positive, or on the detour, the signs and special values."""
+    layout, magnitude = FORMAT[x.type], math.abs(x)
+    high, low = _log2_of_parts(math, *normal_exponent(math, magnitude, root=True))
     product, product_low = two_prod(math, y, high)
     product_low = math.fma(y, low, product_low)
-    limit = _LIMIT[x.type]
-    outside = ~(math.abs(product) < limit)  # there the low part may be inf - inf
-    clamped = math.select(product < -limit, -limit, math.select(product > limit, limit, product))
-    wild = math.unlikely(outside)
-    product = math.select(wild, clamped, product)
-    product_low = math.select(wild, math.const(x.type, 0.0), product_low)
-    result = exp2_pair(math, product, product_low)
-    return math.select(math.unlikely(special | outside), _c99(math, x, y, result), result)
+    strange = outside(math, magnitude, INF) | ~(math.abs(product) < float(layout.bias - 2))
+    shifted = product + layout.shift
+    reduced = (product - (shifted - layout.shift)) + product_low
+    power = exponent_of_shifted(math, shifted)
+    result = math.fma(power * reduced, horner(math, reduced, _EXP2[x.type]), power)
+    result = math.select(math.unlikely(strange), _pow_of_every(math, magnitude, y), result)
+    seldom = strange | (math.bitcast(x, layout.signed) < 0)
+    return math.select(math.unlikely(seldom), _c99(math, x, y, result), result)
+
+
+def _pow_of_every(math: Builder, magnitude: Val, y: Val) -> Val:
+    """magnitude^y with any magnitude and result, NaN where 0 and infinity meet."""
+    high, low = log2_pair(math, magnitude)
+    high = _log_of_special(math, magnitude, high)
+    product, product_low = two_prod(math, y, high)
+    product_low = math.fma(y, low, product_low)
+    limit = _LIMIT[y.type]
+    beyond = ~(math.abs(product) < limit)  # there the low part may be inf - inf
+    product = clamp(math, product, -limit, limit)
+    product_low = math.select(beyond, math.const(y.type, 0.0), product_low)
+    return exp2_pair(math, product, product_low)
 
 
 def _log_of_special(math: Builder, magnitude: Val, logarithm: Val) -> Val:
@@ -182,35 +208,50 @@ def hypot(math: Builder, x: Val, y: Val) -> Val:
     return math.select((x_size == INF) | (y_size == INF), INF, result)  # even beside NaN
 
 
-def cbrt(math: Builder, x: Val) -> Val:
-    """A seed from the exponent divided by three, then Halley steps, then one of Newton whose
+# ((1 - h)^(-1/3) - 1) / h, |h| <= 0.108
+_INVERSE_ROOT = (0.333326161, 0.223629624, 0.174875304)
+_LEAST_CUBE = {"f32": 2.0**-90, "f64": 2.0**-900}  # from here on no rounding error underflows
+
+
+def _inverse_cbrt_seed(math: Builder, x: Val) -> Val:
+    """x^(-1/3) to 3.5 %: a constant minus a third of the bits, which divides the exponent and,
+    roughly, the fraction.
+
+    A third of 32 bits: of them as a float, in units of 2^9, the sum with 2^23 has whole numbers in
+    its low bits. Of 64 bits the upper half is enough, times 2^32 / 3."""
+    if x.type == "f32":
+        bits = math.convert(math.bitcast(x, "i32"), "f32")
+        units = math.fma(bits, -1.0 / (3 * 2.0**9), 2.0**23 + float(0x54A20000 >> 9))
+        return math.bitcast(math.bitcast(units, "u32") << 9, "f32")
+    third = (math.bitcast(x, "u64") >> 32) * 0x55555556
+    return math.bitcast(math.const("u64", 0x553EEAAAC0000000) - third, "f64")
+
+
+def _positive_cbrt(math: Builder, x: Val) -> Val:
+    """x times the square of an inverse root, which needs no division, then one step of Newton whose
     residual is exact.
 
-    Halley's step cubes the relative error, times 2/3: of the seed's 4.4 % two leave 1e-13, enough
-    for f32, and three 2e-39."""
-    layout = FORMAT[x.type]
-    magnitude = math.abs(x)
-    # scaled to normal numbers, and to cubes that do not overflow, by a power whose cube root is one
-    lift = 3 * (layout.nmant // 3 + 1)
-    subnormal, large = magnitude < layout.tiny, magnitude > 2.0 ** (layout.bias - 4)
-    scaled = magnitude * math.select(
-        subnormal, 2.0**lift, math.select(large, 2.0**-6, math.const(x.type, 1.0))
-    )
-    third = math.mulhi(
-        math.bitcast(scaled, layout.unsigned),
-        math.const(layout.unsigned, ((1 << layout.width) + 2) // 3),
-    )
-    # bits / 3 by the high half of a product: it divides the exponent and, roughly, the fraction;
-    # two thirds of the bias come back, and 1/21 centres the error: 0 to 5.8 % becomes -4.4 to 2.0 %
-    root = math.bitcast(third + (layout.one - layout.one // 3 - (1 << layout.nmant) // 21), x.type)
-    for _ in range(2 if x.type == "f32" else 3):
-        cube = root * root * root
-        root = root * ((cube + (scaled + scaled)) / (cube + cube + scaled))
+    With h = 1 - x y^3 the inverse root is y (1 - h)^(-1/3): a polynomial, for float64 one more step
+    with its first term."""
+    inverse = _inverse_cbrt_seed(math, x)
+    defect = math.fma(-(inverse * inverse), x * inverse, 1.0)
+    inverse = math.fma(inverse * defect, horner(math, defect, _INVERSE_ROOT), inverse)
+    if x.type == "f64":
+        defect = math.fma(-(inverse * inverse), x * inverse, 1.0)
+        inverse = math.fma(inverse * defect, 1.0 / 3.0, inverse)
+    inverse_square = inverse * inverse
+    root = x * inverse_square
     square, square_low = two_prod(math, root, root)
-    residual = math.fma(-square, root, scaled) - square_low * root
-    root = math.fma(residual, 1.0 / (3.0 * square), root)
-    root = root * math.select(
-        subnormal, 2.0 ** -(lift // 3), math.select(large, 4.0, math.const(x.type, 1.0))
-    )
+    residual = math.fma(-square_low, root, math.fma(-square, root, x))
+    return math.fma(residual, inverse_square * (1.0 / 3.0), root)
+
+
+def cbrt(math: Builder, x: Val) -> Val:
+    magnitude, least = math.abs(x), _LEAST_CUBE[x.type]
+    # small numbers are scaled by a power of two whose cube root is one
+    lift = 33 if x.type == "f32" else 300
+    scaled = _positive_cbrt(math, magnitude * 2.0 ** (3 * lift)) * 2.0**-lift
     itself = (magnitude == 0) | ~(magnitude < INF)  # 0, inf and NaN
-    return math.copysign(math.select(itself, magnitude, root), x)
+    rare = math.select(itself, magnitude, scaled)
+    seldom = outside(math, magnitude, INF, least)
+    return math.copysign(math.select(seldom, rare, _positive_cbrt(math, magnitude)), x)

@@ -13,13 +13,15 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...ir.scalar.program import Builder, ScalarType, Val
+from ...ir.scalar.program import Builder, ScalarType, Val, bits_of
 
 __all__ = [
     "Format",
     "FORMAT",
     "horner",
+    "horner_halves",
     "clamp",
+    "outside",
     "two_sum",
     "fast_two_sum",
     "two_prod",
@@ -58,6 +60,11 @@ class Format(NamedTuple):
         return self.bias << self.nmant
 
     @property
+    def shift(self) -> float:
+        """magic with the bias in its low bits."""
+        return self.magic + self.bias
+
+    @property
     def sign(self) -> int:
         return 1 << (self.width - 1)
 
@@ -79,11 +86,28 @@ def horner(algebra: Builder, x: Val, coefficients: Sequence[float]) -> Val:
     return result
 
 
+def horner_halves(algebra: Builder, x: Val, square: Val, coefficients: Sequence[float]) -> Val:
+    """The same polynomial by its even and its odd terms, with square = x^2: two chains of half the
+    length, which wait for each other's results less."""
+    odd = horner(algebra, square, coefficients[1::2])
+    even: Val = algebra.fma(x, odd, horner(algebra, square, coefficients[0::2]))
+    return even
+
+
 def clamp(algebra: Builder, x: Val, low: float | None, high: float | None) -> Val:
     """x limited to [low, high]; NaN passes through, as it compares false."""
     if low is not None:
         x = algebra.select(x < low, low, x)
     return x if high is None else algebra.select(x > high, high, x)
+
+
+def outside(algebra: Builder, x: Val, high: float, low: float | None = None) -> Val:
+    """Whether x is not in [low, high), seldom so; low: the smallest normal number, or another
+    positive one. Bits of floats from there on are whole numbers in order, and those of negative
+    ones and NaN are larger: one comparison."""
+    layout = FORMAT[x.type]
+    first, last = (bits_of(x.type, edge) for edge in (layout.tiny if low is None else low, high))
+    return algebra.unlikely(algebra.bitcast(x, layout.unsigned) - first >= last - first)
 
 
 def two_sum(first: Val, second: Val) -> Pair:
@@ -132,22 +156,37 @@ def divide_pair(
     return quotient, remainder * inverse if moderate else remainder / denominator
 
 
-def sqrt_pair(algebra: Builder, square: Val, square_low: Val) -> Pair:
-    """sqrt(square + square_low) as a pair; sqrt(0) is (0, 0)."""
-    root = algebra.sqrt(square)  # then one step of Newton, whose residual is exact
-    root_low = (algebra.fma(-root, root, square) + square_low) / (root + root)
-    return root, algebra.select(root > 0, root_low, 0.0)  # 0/0 is not wanted
+# bits of the inverse root's seed, off by 3.5 %, and ((1 - h)^(-1/2) - 1) / h for |h| <= 0.07
+_ROOT_SEED = {"f32": 0x5F375A86, "f64": 0x5FE6EB50C7B537A9}
+_INVERSE_ROOT = (0.499998093, 0.374996752, 0.314037532, 0.275208741)
+
+
+def sqrt_pair(algebra: Builder, square: Val, square_low: Val | None = None) -> Pair:
+    """sqrt(square + square_low) as a pair, for 0 and normal squares whose root's is finite, too.
+
+    The first part may be off by two ulp, which the second one makes up for. No division and no
+    root: with h = 1 - s y^2 an inverse root is y (1 - h)^(-1/2), for float64 twice."""
+    layout = FORMAT[square.type]
+    bits = algebra.bitcast(square, layout.unsigned) >> 1
+    inverse = algebra.bitcast(_ROOT_SEED[square.type] - bits, square.type)
+    defect = algebra.fma(-(square * inverse), inverse, 1.0)
+    inverse = algebra.fma(inverse * defect, horner(algebra, defect, _INVERSE_ROOT), inverse)
+    if square.type == "f64":
+        defect = algebra.fma(-(square * inverse), inverse, 1.0)
+        inverse = algebra.fma(inverse * defect, algebra.fma(defect, 0.375, 0.5), inverse)
+    root = square * inverse  # then one step of Newton, whose residual is exact
+    residual = algebra.fma(-root, root, square)
+    residual = residual if square_low is None else residual + square_low
+    return root, residual * (inverse * 0.5)
 
 
 def exponent_of_shifted(algebra: Builder, shifted: Val) -> Val:
-    """2**n as a float, for shifted = magic + n and n in the exponent range of normal numbers.
+    """2**n as a float, for shifted = layout.shift + n and n an exponent of normal numbers.
 
-    n sits in the low bits; the shift moves it to the field of the exponent, and the bits of magic
-    itself out of the word."""
+    n + bias sits in the low bits; the left shift moves it to the field of the exponent, and the
+    bits of magic itself out of the word."""
     layout = FORMAT[shifted.type]
-    return algebra.bitcast(
-        (algebra.bitcast(shifted, layout.signed) << layout.nmant) + layout.one, shifted.type
-    )
+    return algebra.bitcast(algebra.bitcast(shifted, layout.unsigned) << layout.nmant, shifted.type)
 
 
 def float_of_int(algebra: Builder, integer: Val, float_type: ScalarType) -> Val:

@@ -3,7 +3,8 @@
 Invariant: at most 2 ulp from the true value, however large the argument.
 Method: Cody and Waite's reduction by pi/2 in three parts; on a detour for large arguments, Payne
 and Hanek's in integers: the bits of 1/(2 pi) that matter for the exponent of x, picked by a barrel
-shift over inline words, times the significand. Then fdlibm's kernels, our own coefficients.
+shift over inline words, times the significand. Then fdlibm's kernels, our own coefficients; tan is
+one polynomial, and minus its reciprocal in odd quadrants.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from .tools import (
     FORMAT,
     INF,
     Pair,
-    divide_pair,
     fast_two_sum,
     flip_sign,
     horner,
+    horner_halves,
     sign_bits,
     two_prod,
 )
@@ -95,6 +96,34 @@ _COS = {
         -2.7557314352599146e-07,
         2.0875723308496414e-09,
         -1.1359649599334355e-11,
+    ),
+}
+# (tan r - r) / r^3 in r^2, |r| <= pi/4
+_TAN = {
+    "f32": (
+        0.333333492,
+        0.133326769,
+        0.0540586933,
+        0.0212874059,
+        0.0108243786,
+        0.000101973979,
+        0.00437095761,
+    ),
+    "f64": (
+        0.33333333333332776,
+        0.13333333333414743,
+        0.053968253926632924,
+        0.02186948960950597,
+        0.008863219160116929,
+        0.003592289099449347,
+        0.0014547579010717009,
+        0.000595064883526274,
+        0.00022237963636010055,
+        0.00013652555469191057,
+        -2.6385845454475454e-05,
+        8.945185517159789e-05,
+        -4.4876258702089355e-05,
+        2.086318922868365e-05,
     ),
 }
 
@@ -269,18 +298,16 @@ def cos_turns(math: Builder, turns: Val) -> Val:
 
 
 def tan(math: Builder, x: Val) -> Val:
-    """Quotient of the two kernels as pairs, corrected once."""
+    """The tangent of the reduced argument as a pair; in odd quadrants minus its reciprocal,
+    corrected once."""
     layout = FORMAT[x.type]
     quadrant, reduced, low = _reduce(math, x)
-    sin_pair = fast_two_sum(*_sin_parts(math, reduced, low))
-    cos_pair = fast_two_sum(*_cos_parts(math, reduced, low))
-    odd = (quadrant & 1) != 0
-    numerator, numerator_low = (math.select(odd, c, n) for n, c in zip(sin_pair, cos_pair))
-    denominator, denominator_low = (math.select(odd, n, c) for n, c in zip(sin_pair, cos_pair))
-    result, result_low = divide_pair(
-        math, numerator, denominator, numerator_low, denominator_low, moderate=True
+    square = reduced * reduced
+    tail = math.fma(
+        reduced * square, horner_halves(math, square, square * square, _TAN[x.type]), low
     )
-    # keeps zeros and subnormals, where the quotient's remainder underflows
-    tiny = math.abs(result) < FORMAT[x.type].eps ** 2
-    result = math.select(tiny, result, result + result_low)
+    result, result_low = fast_two_sum(reduced, tail)
+    inverse = 1.0 / result
+    error = math.fma(-inverse, result_low, math.fma(-inverse, result, 1.0))
+    result = math.select((quadrant & 1) != 0, math.fma(inverse, error, inverse), result)
     return flip_sign(math, result, (quadrant << (layout.width - 1)) ^ sign_bits(math, x))

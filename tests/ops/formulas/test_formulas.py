@@ -246,6 +246,65 @@ def test_parts_of_larger_formulas(d: type) -> None:
         assert ulps(run("normal_tail"), want).max() <= 8
 
 
+# where a formula changes to another one, or code leaves its usual way
+BORDERS = {
+    F4: (2.0**-126, 2.0**-90, 2.0**-26, 2.0**-12, 0.3, 1 / 3, 0.5, 0.55, 0.75, 2 / 3, 1.0)
+    + (4 / 3, 4.0, 6.0, 2.0**61, 87.0, 88.72284, 89.0, 89.41599, 103.97, 2.0**126, 2.0**127),
+    F8: (2.0**-1022, 2.0**-900, 2.0**-55, 2.0**-30, 0.3, 1 / 3, 0.5, 0.75, 2 / 3, 1.0, 4 / 3)
+    + (6.0, 2.0**509, 708.0, 709.782712893384, 710.4758600739439, 745.2, 2.0**1022, 2.0**1023),
+}
+
+
+@pytest.mark.parametrize("d", [F4, F8])
+@pytest.mark.parametrize("name", [n for n, v in UNARY.items() if v[0] is not None])
+def test_borders_between_formulas(name: str, d: type) -> None:
+    steps = [np.array(BORDERS[d], d)]
+    for towards in (0.0, np.inf):
+        for _ in range(40):
+            last = steps[-1] if len(steps) % 40 else steps[0]
+            steps.append(np.nextafter(last, d(towards)))
+    x = np.concatenate(steps)
+    x = np.concatenate([x, -x])
+    f = UNARY[name][0]
+    assert f is not None
+    with np.errstate(all="ignore"):
+        check(name, (x,), f(x.astype(LD)), 2.0)
+
+
+@pytest.mark.parametrize("d", [F4, F8])
+@pytest.mark.parametrize("name", sorted(UNARY) + sorted(BINARY))
+def test_special_arguments_change_no_neighbour(name: str, d: type) -> None:
+    """Vectors of which one lane leaves the usual way, and those that follow."""
+    rng = np.random.default_rng(4)
+    usual = [rng.uniform(0.1, 0.9, 700).astype(d) for _ in range(1 + (name in BINARY))]
+    want = native(name, *usual)
+    mixed, seldom = [x.copy() for x in usual], rng.random(700) < 0.05
+    for x in mixed:
+        x[seldom] = rng.choice(specials(d), int(seldom.sum()))
+    got = native(name, *mixed)
+    np.testing.assert_array_equal(got[~seldom], want[~seldom])
+    alone = native(name, *[x[seldom] for x in mixed])
+    np.testing.assert_array_equal(got[seldom], alone)
+    traced = hybrid.function(getattr(ops, name))
+    for _ in range(3):
+        np.testing.assert_array_equal(traced(*map(hybrid.asarray, mixed)).numpy(), got)
+
+
+# what float32 results are off by at most, of every 20,011th pattern of bits, in last places
+WITHIN = {"cbrt": 0.52, "log": 0.95, "acos": 0.9, "sinh": 1.05, "tanh": 1.25, "sin": 0.9}
+
+
+@pytest.mark.parametrize("name", [n for n, v in UNARY.items() if v[0] is not None])
+def test_float32_over_all_patterns(name: str) -> None:
+    x = np.arange(0, 2**32, 20_011, dtype=np.uint64).astype(np.uint32).view(F4)
+    f = UNARY[name][0]
+    assert f is not None
+    with np.errstate(all="ignore"):
+        # in double precision the largest arguments would not be reduced exactly everywhere
+        want = f(x.astype(LD)) if name in ("sin", "cos", "tan") else f(x.astype(F8)).astype(LD)
+        check(name, (x,), want, WITHIN.get(name, 1.8))
+
+
 def test_special_values_of_power() -> None:
     inf, nan = math.inf, math.nan
     rows = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import peak
-from benchmarks.kernels import cores
+from benchmarks.kernels import cores, scalar_math
 from hybrid.backends.cpu.machine.core import KNOWN
 from hybrid.backends.cpu.machine.host import machine
 from hybrid.backends.cpu.machine.jit import compile_ir
@@ -57,3 +57,22 @@ def test_a_copy_copies_every_line():
     wanted = region.reshape(2, 2, span // 2)[:, 0].copy()
     launch(module.address("peak"), np.array([2, span], np.int64), 2, 1, 64, (region,))
     assert (region.reshape(2, 2, span // 2) == wanted[:, None]).all()
+
+
+@pytest.mark.parametrize("case", scalar_math.CASES, ids=lambda case: case.name)
+def test_scalar_functions_get_the_same_values(case):
+    """Both libraries compute the same function of the same arguments."""
+    chosen = scalar_math.calls(case, "float64", 8)
+    found = [np.asarray(call()) for library, call in chosen.items() if library != "PyTorch"]
+    for other in found[1:]:
+        np.testing.assert_allclose(found[0], other, rtol=1e-13)
+    assert found[0].shape == (8,)
+
+
+def test_ratios_of_scalar_functions_are_to_the_faster_library():
+    calls = {"hybrid": lambda: None, "NumPy": lambda: sum(range(3000)), "PyTorch": lambda: None}
+    row = scalar_math.compared("nothing", calls, 11, 1)
+    assert row.low <= row.ratio <= row.high and row.least["NumPy"] > row.least["PyTorch"]
+    assert row.ratio > 0.1  # beside NumPy it would be far less
+    (text,) = scalar_math.lines([row])
+    assert text.startswith("nothing")

@@ -20,14 +20,14 @@ from ...emit.code import Code, check_externals
 from ...emit.lanes import Lanes, memory_scalar
 from ...emit.maps import unroll_of
 from ...emit.memory import SIZE, Position, load_row, store_row, tail_mask
-from ...emit.programs.detours import skipped
-from ...emit.programs.whole import emit_program
+from ...emit.programs.whole import emit_together
 from ..machine.target import control_text
 
 __all__ = ["ufunc_loop_text"]
 
 _BUFFER = 128  # elements buffered at a time when some operand is strided
 _WIDTH = 16
+_LONGEST = 900  # instructions of a loop: that of an op is compiled once, and called ever again
 
 
 class _Operand(NamedTuple):
@@ -50,8 +50,7 @@ class _Loop:
         self.types = [*program.args, *(program.instrs[o].type for o in program.outs)]
         self.mems = [memory_scalar(t) for t in self.types]
         self.nin = len(program.args)
-        every = range(len(program.instrs))  # each vector of a turn has its own detours
-        self.unroll = 0 if skipped(program, every) else unroll_of(program, every, False)
+        self.unroll = unroll_of(program, range(len(program.instrs)), False, _LONGEST)
 
     def item(self, array: str, kind: str, operand: int) -> str:
         pointer = self.code.once(f"getelementptr {kind}, ptr {array}, i64 {operand}")
@@ -143,20 +142,25 @@ class _Loop:
     def vectors(self, reads: list[tuple[str, str]], writes: list[str], extent: str) -> None:
         code, start = self.code, "0"
 
-        def visit(position: Position) -> None:
+        def loaded(position: Position) -> list[str]:
             values = []
             for (where, keep), kind in zip(reads, self.types):
                 place = position._replace(j=code.op(f"and i64 {position.j}, {keep}"))
                 values.append(load_row(self.lanes, kind, where, None, place))
-            results = emit_program(self.lanes, self.program, values, [])
-            for value, where, kind in zip(results, writes, self.types[self.nin :]):
-                store_row(self.lanes, kind, value, where, None, position)
+            return values
+
+        def visit(positions: list[Position]) -> None:
+            found = [loaded(position) for position in positions]
+            for results, position in zip(
+                emit_together(self.lanes, self.program, found, []), positions
+            ):
+                for value, where, kind in zip(results, writes, self.types[self.nin :]):
+                    store_row(self.lanes, kind, value, where, None, position)
 
         if self.unroll:
 
             def main(j: str, _: list[str]) -> list[str]:
-                for part in range(self.unroll):
-                    visit(Position(code.add(j, str(_WIDTH * part))))
+                visit([Position(code.add(j, str(_WIDTH * part))) for part in range(self.unroll)])
                 return []
 
             start, _ = code.loop(
@@ -165,7 +169,7 @@ class _Loop:
 
         def tail(j: str, _: list[str]) -> list[str]:
             count = code.op(f"sub i64 {extent}, {j}")
-            visit(Position(j, tail_mask(self.lanes, count), count))
+            visit([Position(j, tail_mask(self.lanes, count), count)])
             return []
 
         code.loop(start, extent, str(_WIDTH), [], tail)

@@ -12,7 +12,7 @@ from ....ir.scalar.program import POSITIONS, Program
 from ..lanes import Lanes
 from .detours import Evaluation, steps
 
-__all__ = ["emit_program"]
+__all__ = ["emit_program", "emit_together"]
 
 
 def emit_program(
@@ -27,12 +27,25 @@ def emit_program(
     `args` and `params` are names of values of the lanes' width (b1 as i1); `known` names values of
     instructions that are there already ("" where only other known ones need it).
     """
-    names: dict[int, str] = dict(known or {})
+    (results,) = emit_together(lanes, program, [args], params, known)
+    return results
 
-    def make(number: int, _: int, names: dict[int, str]) -> str:
+
+def emit_together(
+    lanes: Lanes,
+    program: Program,
+    sets: Sequence[Sequence[str]],
+    params: Sequence[str],
+    known: Mapping[int, str] | None = None,
+) -> list[list[str]]:
+    """The same for several sets of arguments, instruction by instruction: chains of one set fill
+    the waits of the others, and a detour is asked for once."""
+    values: list[dict[int, str]] = [dict(known or {}) for _ in sets]
+
+    def make(number: int, which: int, names: dict[int, str]) -> str:
         instr = program.instrs[number]
         if instr.prim == "arg":
-            return args[int(instr.attr)]
+            return sets[which][int(instr.attr)]
         if instr.prim == "param":
             return params[int(instr.attr)]
         if instr.prim == "load" or instr.prim in POSITIONS:
@@ -40,7 +53,8 @@ def emit_program(
         operands = [names[x] for x in instr.args]
         return lanes.emit(instr, operands, [program.instrs[k].type for k in instr.args])
 
-    todo = [n for n in range(len(program.instrs)) if n not in names]
+    todo = [n for n in range(len(program.instrs)) if n not in values[0]]
     order = steps(program, todo, program.outs)
-    Evaluation(lanes, program, make, lambda n, _, names: names[n]).run(order, [(0, names)])
-    return [names[o] for o in program.outs]
+    evaluation = Evaluation(lanes, program, make, lambda n, _, names: names[n])
+    evaluation.run(order, list(enumerate(values)))
+    return [[names[o] for o in program.outs] for names in values]

@@ -10,8 +10,16 @@ import math
 
 from ....ir.scalar.program import Builder, Val
 from ..exponential import exp, exp_limits, exp_parts, expm1
-from ..logarithm import log, log1p, log1p_unit, log_of_sum, log_tail, split_exponent
-from ..tools import FORMAT, INF, NAN, clamp, divide_pair, two_sum
+from ..logarithm import (
+    log,
+    log1p,
+    log1p_unit,
+    log_of_pair,
+    log_of_sum,
+    log_tail,
+    split_exponent,
+)
+from ..tools import FORMAT, INF, NAN, clamp, divide_pair, fast_two_sum, outside
 from ..trig import sin, sin_turns
 from .gamma import half_turns, odd
 
@@ -84,17 +92,14 @@ def kl_div(algebra: Builder, x: Val, other: Val) -> Val:
 
 
 def logit(algebra: Builder, x: Val) -> Val:
-    """log(x / (1 - x)), the quotient as a pair; small x are scaled to normal numbers."""
+    """log(x / (1 - x)), the quotient as a pair; on a detour log(x) of the smallest numbers."""
     layout = FORMAT[x.type]
-    small = x < layout.tiny / layout.eps
-    scaled = algebra.select(small, x * 2.0 ** (2 * layout.nmant), x)
-    rest, rest_low = two_sum(algebra.const(x.type, 1.0), -x)
-    ratio = divide_pair(algebra, scaled, rest, None, rest_low)
-    back = algebra.select(small, float(-2 * layout.nmant), algebra.const(x.type, 0.0))
-    result = log_of_sum(algebra, *ratio, back)
-    infinite = algebra.const(x.type, INF)
-    result = algebra.select(x == 0, -infinite, algebra.select(x == 1.0, infinite, result))
-    return algebra.select((x >= 0) & (x <= 1.0), result, NAN)
+    rest, rest_low = fast_two_sum(algebra.const(x.type, 1.0), -x)
+    ratio = divide_pair(algebra, x, rest, None, rest_low, moderate=True)
+    above = algebra.select(x == 1.0, algebra.const(x.type, INF), NAN)
+    rare = algebra.select(x < 0.5, log(algebra, x), above)
+    seldom = outside(algebra, x, 1.0, layout.tiny / layout.eps)
+    return algebra.select(seldom, rare, log_of_pair(algebra, *ratio))
 
 
 def log_expit(algebra: Builder, x: Val) -> Val:
