@@ -13,6 +13,9 @@ __all__ = [
     "SCAN_BLOCK",
     "Scan",
     "Order",
+    "Sort",
+    "Ranks",
+    "Parts",
     "Assign",
     "While",
     "Traversal",
@@ -41,6 +44,34 @@ class Order:
 
     axis: int
     descending: bool
+
+
+@dataclass(frozen=True)
+class Sort:
+    """(x) -> the elements of each line along an axis as `Order` puts them."""
+
+    axis: int
+    descending: bool
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """(x) -> of each line along the last axis the elements at these places of its `Order`, or their
+    int64 positions."""
+
+    places: tuple[int, ...]
+    positions: bool
+
+
+@dataclass(frozen=True)
+class Parts:
+    """(x) -> each line along an axis, or its int64 positions, in parts: elements below the one at
+    the first of these places of the `Order`, those that equal it, those between it and the next
+    one's, and so on; elements of a part stay in their order."""
+
+    axis: int
+    places: tuple[int, ...]
+    positions: bool
 
 
 @dataclass(frozen=True)
@@ -76,4 +107,4 @@ class Branch:
 
 
 Control = While | Traversal | Branch
-Algorithm = Scan | Order | Assign | Control
+Algorithm = Scan | Order | Sort | Ranks | Parts | Assign | Control

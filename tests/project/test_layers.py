@@ -257,11 +257,13 @@ ROOMS = {
         "executable",
         "backend",
     ),
+    "backends.cpu.order": ("lines", "vectors", "divided", "positions", "values", "ranks"),
     "backends.cpu": (
         "machine",
         "watch",
         "python",
         "gemm",
+        "words",
         "order",
         "scan",
         "scatter",

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...core.cache import Bounded
 from ...core.errors import BackendError, blame, blamed
-from ...ir.algorithm import Assign, Order, Scan
+from ...ir.algorithm import Assign, Scan
 from ...ir.door.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
 from ..generated import Generated, Template
@@ -51,7 +51,7 @@ def _gemm(kernel: GemmKernel, temp_slot: int) -> list[Generated]:
 
 _NATIVE: dict[Any, Callable[[HostStep, int], list[Generated]]] = {
     Scan: scan.generate,
-    Order: order.generate,
+    **order.GENERATE,
     Assign: scatter.assigned,
 }
 

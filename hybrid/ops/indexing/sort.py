@@ -17,7 +17,7 @@ from ...core.aval import HOST
 from ...core.errors import ShapeError
 from ...core.floating import in_plain_floats
 from ...core.shapes import normalize_axis, whole
-from ...ir.algorithm import Order
+from ...ir.algorithm import Order, Sort
 from ...ir.door.bind import as_tensor, bind, grad_enabled, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
@@ -43,7 +43,6 @@ from .index import take
 from .search import searchsorted
 
 Tensor = Any
-FEW = 512  # elements that are sorted sooner by kernels than by a call of NumPy
 
 
 class TopK(NamedTuple):
@@ -148,6 +147,7 @@ SORT = register(
         1,
         lambda operand, axis, descending: (operand,),
         body=sorted_lines,
+        algorithm=Sort,
         params=("axis", "descending"),
         vjp=_sort_vjp,
         facts=frozenset(["total"]),
@@ -175,7 +175,7 @@ def sort(
             [9, 8, 7]])
     """
     x, along_axis = _lined("sort", as_tensor(x), axis)
-    if x.device is HOST and not dt.is_complex(x.dtype) and x.size > FEW:
+    if x.device is HOST and not dt.is_complex(x.dtype):
         return bind(SORT, x, axis=along_axis, descending=bool(descending))
     return take_along_axis(x, argsort(x, along_axis, descending=descending), along_axis)
 

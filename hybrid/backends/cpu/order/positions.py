@@ -8,18 +8,13 @@ so which way is taken changes no bit.
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from ...core import dtypes as dt
-from ..emit.code import Code, finish_module
-from ..emit.loops import SIGNATURE
-from ..generated import Generated, pack_words
-from ..plan import HostStep
-from .gemm.micro import LANE_NUMBERS, spread
-from .gemm.pack import divide, each
+from ...generated import Generated, pack_words
+from ...plan import HostStep
+from ..gemm.micro import LANE_NUMBERS, spread
+from ..gemm.pack import each
+from .lines import Kind, Line, function, kind_of, sizes_of, words_of
 
 __all__ = ["generate"]
 
@@ -27,102 +22,13 @@ _SHORT = 128  # elements of a line whose order is counted
 _LONG = 1 << 32  # of one whose positions need more than 32 bits
 _DIGITS = 256
 _CHUNK = 1 << 14  # comparisons, or moved elements, that make a sensible chunk of work
-# argument words: two operands (slot, byte offset), then sizes
-_X, _OUT, _EXTENT, _INNER = 0, 16, 32, 40
-
-
-class _Kind(NamedTuple):
-    """How elements are stored and compared."""
-
-    bits: int
-    form: Literal["unsigned", "signed", "float"]
-    infinity: int  # of floats, as bits
-    descending: bool
-
-    @property
-    def integer(self) -> str:
-        return f"i{self.bits}"
-
-    @property
-    def top(self) -> int:
-        """The sign bit alone, as LLVM writes it."""
-        return -(1 << (self.bits - 1))
-
-
-def _kind(dtype: np.dtype, descending: bool) -> _Kind:
-    bits = 8 * dtype.itemsize
-    if dt.is_float(dtype):
-        infinity = np.array(np.inf, dtype).view(f"u{dtype.itemsize}").item()
-        return _Kind(bits, "float", infinity, descending)
-    return _Kind(bits, "signed" if dtype.kind == "i" else "unsigned", 0, descending)
-
-
-class _Line(NamedTuple):
-    """The function under construction: sizes, and where the line of an item begins."""
-
-    kind: _Kind
-    code: Code
-    extent: str
-    inner: str
-    source: str
-    target: str
-
-    def sort_key(self, index: str) -> str:
-        """The key of an element."""
-        code, kind, integer = self.code, self.kind, self.kind.integer
-        place = code.at(integer, self.source, code.mul(index, self.inner))
-        key = code.op(f"load {integer}, ptr {place}")
-        if kind.form == "signed":
-            key = code.op(f"xor {integer} {key}, {kind.top}")
-        if kind.form == "float":
-            magnitude = code.op(f"and {integer} {key}, {~kind.top}")
-            is_nan = code.op(f"icmp ugt {integer} {magnitude}, {kind.infinity}")
-            is_zero = code.op(f"icmp eq {integer} {magnitude}, 0")
-            value = code.op(f"select i1 {is_zero}, {integer} 0, {integer} {key}")
-            sign = code.op(f"ashr {integer} {value}, {kind.bits - 1}")
-            flips = code.op(f"or {integer} {sign}, {kind.top}")
-            key = code.op(f"xor {integer} {value}, {flips}")
-            key = code.op(f"select i1 {is_nan}, {integer} -1, {integer} {key}")
-        return code.op(f"xor {integer} {key}, -1") if kind.descending else key
-
-    def store_position(self, sorted_place: str, position: str) -> None:
-        place = self.code.at("i64", self.target, self.code.mul(sorted_place, self.inner))
-        self.code.do(f"store i64 {position}, ptr {place}")
-
-    def each(self, stop: str, body: Any) -> None:
-        """body(i) for every i from zero."""
-        each(self.code, "0", stop, "1", body)
-
-
-def _function(kind: _Kind, name: str, write: Any) -> tuple[str, str]:
-    """A function whose items are lines: write(line) for each."""
-    code = Code()
-
-    def argument(offset: int) -> str:
-        return code.op(f"load i64, ptr {code.at('i8', '%args', str(offset))}")
-
-    def address(offset: int) -> str:
-        slot = code.at("ptr", "%bufs", argument(offset))
-        return code.at("i8", code.op(f"load ptr, ptr {slot}"), argument(offset + 8))
-
-    source, target, extent, inner = address(_X), address(_OUT), argument(_EXTENT), argument(_INNER)
-
-    def item(number: str) -> None:
-        outer, column = divide(code, number, inner)
-        start = code.add(code.mul(code.mul(outer, extent), inner), column)
-        places = code.at(kind.integer, source, start), code.at("i64", target, start)
-        write(_Line(kind, code, extent, inner, *places))
-
-    each(code, "%begin", "%end", "1", item)
-    code.do("ret i64 0")
-    return finish_module(code, SIGNATURE, f"order_{name}")
 
 
 # ---- short lines
 class _Counting(NamedTuple):
     """A line whose keys lie in scratch memory, 16 of them compared at once."""
 
-    line: _Line
+    line: Line
 
     @property
     def vector(self) -> str:
@@ -153,10 +59,10 @@ class _Counting(NamedTuple):
 
 
 @lru_cache(None)
-def _counted(kind: _Kind) -> tuple[str, str]:
+def _counted(kind: Kind) -> tuple[str, str]:
     """The place of an element is how many have a smaller key, or the same one ahead of it."""
 
-    def write(line: _Line) -> None:
+    def write(line: Line) -> None:
         code, counting = line.code, _Counting(line)
 
         def keep(index: str) -> None:
@@ -170,7 +76,7 @@ def _counted(kind: _Kind) -> tuple[str, str]:
                 return [counting.before(key, number, first, counts[0])]
 
             _, (found,) = code.loop("0", line.extent, "16", [("i64", "0")], block)
-            line.store_position(found, index)
+            line.store(index, found)
 
         line.each(line.extent, keep)
         # the greatest keys behind the last: none of them comes before an element
@@ -178,7 +84,7 @@ def _counted(kind: _Kind) -> tuple[str, str]:
         code.do(f"{highest}, ptr {counting.place(line.extent)}, align {kind.bits // 8}")
         line.each(line.extent, sorted_place)
 
-    return _function(kind, "counted", write)
+    return function(kind, "counted", write)
 
 
 # ---- digits
@@ -186,7 +92,7 @@ class _Records(NamedTuple):
     """What is moved for an element: its key and its position, side by side, or as one number where
     keys have at most 32 bits behind `least`, which is subtracted."""
 
-    line: _Line
+    line: Line
     wide: bool
     least: str = ""
 
@@ -237,13 +143,13 @@ class _Records(NamedTuple):
 
 
 @lru_cache(None)
-def _by_digits(kind: _Kind, long_lines: bool) -> tuple[str, str]:
+def _by_digits(kind: Kind, long_lines: bool) -> tuple[str, str]:
     """Whole numbers of 64 bits whose range has 32 are sorted as numbers of 32.  `long_lines`:
     positions need more."""
 
-    def write(line: _Line) -> None:
+    def write(line: Line) -> None:
         code = line.code
-        if long_lines or kind.bits <= 32 or kind.form == "float":
+        if long_lines or kind.bits <= 32 or kind.floating:
             _sort(_Records(line, long_lines or kind.bits > 32))
             return
         least, greatest = _extremes(line)
@@ -252,10 +158,10 @@ def _by_digits(kind: _Kind, long_lines: bool) -> tuple[str, str]:
         code.when(narrow, lambda: _sort(_Records(line, False, least)))
         code.when(code.op(f"xor i1 {narrow}, true"), lambda: _sort(_Records(line, True)))
 
-    return _function(kind, "digits", write)
+    return function(kind, "digits", write)
 
 
-def _extremes(line: _Line) -> list[str]:
+def _extremes(line: Line) -> list[str]:
     """The least and the greatest key."""
 
     def reach(index: str, extremes: list[str]) -> list[str]:
@@ -299,7 +205,7 @@ def _sort(records: _Records) -> None:
     _, (ordered, _) = code.loop("0", str(records.digits), "1", pointers, one_pass)
 
     def result(sorted_place: str) -> None:
-        line.store_position(sorted_place, records.position(records.load(ordered, sorted_place)))
+        line.store(records.position(records.load(ordered, sorted_place)), sorted_place)
 
     line.each(line.extent, result)
 
@@ -338,21 +244,19 @@ def _pass(records: _Records, table: str, shift: str, pointers: list[str]) -> lis
 def generate(step: HostStep, temp_slot: int) -> list[Generated]:
     """The function that orders contiguous values."""
     order: Any = step.algorithm
-    (given, _), axis = step.avals, order.axis
-    extent, inner = given.shape[axis], prod(given.shape[axis + 1 :])
-    lines = prod(given.shape[:axis]) * inner
-    kind = _kind(given.dtype, order.descending)
-    words = pack_words((step.inputs[0], 0, step.outputs[0], 0, extent, inner), {})
+    given = step.avals[0]
+    lines, extent, inner = sizes_of(given, order.axis)
+    kind = kind_of(given.dtype)
+    operands = step.inputs[0], 0, step.outputs[0], 0
+    words = pack_words((*operands, extent, inner, *words_of(given.dtype, order.descending)), {})
     if extent <= _SHORT:
-        function, effort = _counted(kind), extent * (2 + extent // 16)
+        made, effort = _counted(kind), extent * (2 + extent // 16)
         scratch = (_SHORT + 16) * kind.bits // 8
     else:
         long_lines = extent >= _LONG
-        function, effort = (
-            _by_digits(kind, long_lines),
-            extent * (2 + kind.bits // 8) + _DIGITS * kind.bits // 8,
-        )
+        made = _by_digits(kind, long_lines)
+        effort = extent * (2 + kind.bits // 8) + _DIGITS * kind.bits // 8
         record = 16 if long_lines or kind.bits > 32 else 8
         scratch = _DIGITS * kind.bits + 2 * extent * record
     grain = max(1, _CHUNK // max(effort, 1))
-    return [Generated(*function, words, lines if extent else 0, grain, scratch)]
+    return [Generated(*made, words, lines if extent else 0, grain, scratch)]

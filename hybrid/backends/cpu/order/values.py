@@ -1,0 +1,248 @@
+"""Sorted values: keys in order, and elements of them.
+
+Invariant: keys are sorted without their positions; equal elements that differ in bits (zeros, NaN)
+are put back in the order of the line, so results are those of a stable sort.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ...emit.code import Code
+from ...generated import Generated, pack_words
+from ...plan import HostStep
+from ..machine.host import machine
+from .divided import DEPTH, put_in_order
+from .lines import Kind, Line, function, kind_of, sizes_of, words_of
+from .vectors import Vectors
+
+__all__ = [
+    "CHUNK",
+    "Keys",
+    "Registers",
+    "copied",
+    "network_of",
+    "region",
+    "registers",
+    "scratch_of",
+    "sorted_values",
+    "vectors_of",
+]
+
+CHUNK = 1 << 13  # elements that make a sensible chunk of work
+
+
+class Registers(NamedTuple):
+    """What vectors of keys may be: bytes of a register, and whether narrow keys move by lanes."""
+
+    size: int
+    narrow: bool
+
+
+def registers() -> Registers:
+    """Those of this machine."""
+    here = machine()
+    narrow = {"+avx512vbmi", "+avx512vbmi2"} <= set(here.features.split(","))
+    return Registers(here.vector_bytes, here.vector_bytes == 64 and narrow)
+
+
+class Keys(NamedTuple):
+    """The keys of a line whose elements lie side by side, in scratch memory."""
+
+    line: Line
+    vectors: Vectors
+    first: str
+
+    @property
+    def code(self) -> Code:
+        return self.line.code
+
+    @property
+    def stored(self) -> Vectors:
+        """Elements side by side, as many as keys."""
+        return Vectors(self.code, self.line.kind.bits, self.vectors.lanes)
+
+    def elements(self, key: str, lanes: int) -> str:
+        """The bits of the elements with these keys."""
+        kind = self.line.kind
+        if kind.bits != self.vectors.bits:
+            wide = self.vectors.key if lanes == 1 else self.vectors.type
+            key = self.code.op(f"trunc {wide} {key} to {kind.type_of(lanes)}")
+        return self.line.element(key, lanes)
+
+    def keys_of(self, bits: str, lanes: int) -> str:
+        kind = self.line.kind
+        key = self.line.key(bits, lanes)
+        if kind.bits == self.vectors.bits:
+            return key
+        wide = self.vectors.key if lanes == 1 else self.vectors.type
+        return self.code.op(f"zext {kind.type_of(lanes)} {key} to {wide}")
+
+    def fill(self) -> list[str]:
+        """All keys; how many elements are NaN, zeros, zeros with a sign, and have a sign
+        (floats)."""
+        code, line, vectors = self.code, self.line, self.vectors
+        counts = [("i64", "0")] * (4 if line.kind.floating else 0)
+
+        def some(index: str, found: list[str]) -> list[str]:
+            bits = self.stored.load(line.source, index)
+            vectors.store(self.keys_of(bits, vectors.lanes), self.first, index)
+            masks = self._told(bits, vectors.lanes)
+            return [code.add(n, vectors.count(mask)) for n, mask in zip(found, masks)]
+
+        def one(index: str, found: list[str]) -> list[str]:
+            bits = line.bits(index)
+            place = vectors.at(self.first, index)
+            code.do(f"store {vectors.key} {self.keys_of(bits, 1)}, ptr {place}")
+            masks = self._told(bits, 1)
+            return [code.add(n, code.op(f"zext i1 {mask} to i64")) for n, mask in zip(found, masks)]
+
+        step, extent = str(vectors.lanes), line.extent
+        start, reached = code.loop("0", extent, step, counts, some, full=vectors.lanes)
+        counts = [("i64", count) for count in reached]
+        return code.loop(start, extent, "1", counts, one)[1]
+
+    def _told(self, bits: str, lanes: int) -> list[str]:
+        """Masks of what `fill` counts."""
+        kind, code, many = self.line.kind, self.code, self.line.kind.type_of(lanes)
+        if not kind.floating:
+            return []
+        truths = "i1" if lanes == 1 else self.vectors.mask
+        is_nan, is_zero = self.line.special(bits, lanes)
+        negative = code.op(f"icmp slt {many} {bits}, {kind.constant(lanes, 0)}")
+        other = code.op(f"or {truths} {is_nan}, {is_zero}")
+        both = code.op(f"and {truths} {is_zero}, {negative}")
+        number = code.op(f"xor {truths} {other}, {'true' if lanes == 1 else 'splat (i1 true)'}")
+        return [is_nan, is_zero, both, code.op(f"and {truths} {number}, {negative}")]
+
+
+# ---- all of them
+class _Values(NamedTuple):
+    """Sorted elements go to the result, side by side."""
+
+    keys: Keys
+
+    def wanted(self, place: str, size: str) -> str | None:
+        return None
+
+    def sorted(self, vectors: list[str], place: str, size: str) -> None:
+        code, lanes, stored = self.keys.code, self.keys.vectors.lanes, self.keys.stored
+        for number, vector in enumerate(vectors):
+            value, first = self.keys.elements(vector, lanes), str(number * lanes)
+            mask = self.keys.vectors.first(code.op(f"sub i64 {size}, {first}"))
+            target = stored.at(self.keys.line.target, code.add(place, first))
+            stored.store_some(value, target, mask)
+
+    def repeated(self, key: str, place: str, size: str) -> None:
+        code, lanes, stored = self.keys.code, self.keys.vectors.lanes, self.keys.stored
+        value = self.keys.elements(self.keys.vectors.spread(key), lanes)
+        base = stored.at(self.keys.line.target, place)
+
+        def some(index: str, _: list[str]) -> list[str]:
+            stored.store(value, base, index)
+            return []
+
+        index, _ = code.loop("0", size, str(lanes), [], some, full=lanes)
+        mask = self.keys.vectors.first(code.op(f"sub i64 {size}, {index}"))
+        stored.store_some(value, stored.at(base, index), mask)
+
+
+def vectors_of(code: Code, kind: Kind, given: Registers) -> Vectors:
+    bits = max(kind.bits, 16 if given.narrow else 32)
+    return Vectors(code, bits, 8 * given.size // bits)
+
+
+def network_of(kind: Kind, given: Registers, extent: int) -> int:
+    """Vectors of the network that sorts a line, a power of two; 0: none does."""
+    vectors = vectors_of(Code(), kind, given)
+    count = 1 << max(-(-extent // vectors.lanes) - 1, 0).bit_length()
+    return count if count <= vectors.few else 0
+
+
+def region(line: Line, vectors: Vectors, number: int) -> str:
+    """Scratch memory for a line of keys and what a network reads behind it; ahead of the first
+    region is what remembers parts."""
+    code, size = line.code, vectors.bits // 8
+    more = (vectors.few + 1) * vectors.lanes
+    padded = code.mul(code.add(line.extent, str(more)), str(size * number))
+    return code.at("i8", code.at("i8", "%scratch", str(32 * DEPTH)), padded)
+
+
+def scratch_of(kind: Kind, extent: int, regions: int) -> int:
+    """Bytes of all that."""
+    return 32 * DEPTH + regions * (extent * max(kind.bits // 8, 4) + 17 * 64)
+
+
+@lru_cache(None)
+def _sorting(kind: Kind, count: int, given: Registers) -> tuple[str, str]:
+    """`count`: vectors that hold a line, where a network sorts it."""
+
+    def write(line: Line) -> None:
+        code, vectors = line.code, vectors_of(line.code, kind, given)
+        apart = code.op(f"icmp ne i64 {line.inner}, 1")
+        places = [
+            code.op(f"select i1 {apart}, ptr {region(line, vectors, number)}, ptr {place}")
+            for number, place in ((1, line.source), (2, line.target))
+        ]
+        beside = line._replace(source=places[0], target=places[1], inner="1")
+        code.when(apart, lambda: copied(line, beside, (line.source, beside.source), kind.integer))
+        keys = Keys(beside, vectors, region(line, vectors, 0))
+        counts = keys.fill()
+        put_in_order(vectors, (keys.first, "%scratch"), line.extent, _Values(keys), count)
+        if counts:
+            _restore(beside, counts)
+        code.when(apart, lambda: copied(beside, line, (beside.target, line.target), kind.integer))
+
+    head = vectors_of(Code(), kind, given).table()
+    return function(kind, "sorted", write, kind.integer, head=head)
+
+
+def copied(given: Line, made: Line, places: tuple[str, str], integer: str) -> None:
+    """Elements, or results, between two lines."""
+    code = given.code
+
+    def one(index: str) -> None:
+        source = code.at(integer, places[0], code.mul(index, given.inner))
+        target = code.at(integer, places[1], code.mul(index, made.inner))
+        code.do(f"store {integer} {code.op(f'load {integer}, ptr {source}')}, ptr {target}")
+
+    given.each(given.extent, one)
+
+
+def _restore(line: Line, counts: list[str]) -> None:
+    """Zeros and NaN as they follow each other in the line."""
+    code = line.code
+    nans, zeros, signed, front = counts
+    behind = code.op(f"sub i64 {line.extent}, {nans}")
+    rising = code.op(f"icmp eq {line.kind.integer} {line.flips}, 0")
+    last = code.op(f"sub i64 {line.extent}, {code.add(front, zeros)}")
+    front = code.op(f"select i1 {rising}, i64 {front}, i64 {last}")
+    behind = code.op(f"select i1 {rising}, i64 {behind}, i64 0")
+
+    def one(index: str, places: list[str]) -> list[str]:
+        bits = line.bits(index)
+        is_nan, is_zero = line.special(bits)
+        code.when(is_zero, lambda: line.store(bits, places[0]))
+        code.when(is_nan, lambda: line.store(bits, places[1]))
+        grown = [code.op(f"zext i1 {truth} to i64") for truth in (is_zero, is_nan)]
+        return [code.add(place, more) for place, more in zip(places, grown)]
+
+    def again() -> None:
+        code.loop("0", line.extent, "1", [("i64", front), ("i64", behind)], one)
+
+    code.when(code.op(f"icmp ne i64 {code.add(nans, signed)}, 0"), again)
+
+
+def sorted_values(step: HostStep, temp_slot: int) -> list[Generated]:
+    """The function that sorts contiguous lines."""
+    sort: Any = step.algorithm
+    given = step.avals[0]
+    lines, extent, inner = sizes_of(given, sort.axis)
+    kind, here = kind_of(given.dtype), registers()
+    operands = step.inputs[0], 0, step.outputs[0], 0
+    words = pack_words((*operands, extent, inner, *words_of(given.dtype, sort.descending)), {})
+    made = _sorting(kind, network_of(kind, here, extent), here)
+    grain = max(1, CHUNK // max(extent, 1))
+    scratch = scratch_of(kind, extent, 1 if inner == 1 else 3)
+    return [Generated(*made, words, lines if extent else 0, grain, scratch)]
