@@ -15,7 +15,7 @@ __all__ = [
     "Order",
     "Sort",
     "Ranks",
-    "Parts",
+    "StableParts",
     "Assign",
     "While",
     "Traversal",
@@ -64,7 +64,7 @@ class Ranks:
 
 
 @dataclass(frozen=True)
-class Parts:
+class StableParts:
     """(x) -> each line along an axis, or its int64 positions, in parts: elements below the one at
     the first of these places of the `Order`, those that equal it, those between it and the next
     one's, and so on; elements of a part stay in their order."""
@@ -107,4 +107,4 @@ class Branch:
 
 
 Control = While | Traversal | Branch
-Algorithm = Scan | Order | Sort | Ranks | Parts | Assign | Control
+Algorithm = Scan | Order | Sort | Ranks | StableParts | Assign | Control

@@ -14,7 +14,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST
 from ...core.errors import IndexOutOfRange, ShapeError
 from ...core.shapes import items_of, normalize_axis, whole
-from ...ir.algorithm import Parts
+from ...ir.algorithm import StableParts
 from ...ir.door.bind import as_tensor, bind, host_array
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
@@ -73,7 +73,7 @@ ARGPARTITION = register(
         1,
         lambda operand, axis, kth: (operand.with_(dtype=dt.int64),),
         body=_positions,
-        algorithm=lambda axis, kth: Parts(axis, kth, True),
+        algorithm=lambda axis, kth: StableParts(axis, kth, True),
         params=("axis", "kth"),
         vjp=NO_GRAD,
         facts=frozenset(["total"]),
@@ -98,7 +98,7 @@ PARTITION = register(
         1,
         lambda operand, axis, kth: (operand,),
         body=_parted,
-        algorithm=lambda axis, kth: Parts(axis, kth, False),
+        algorithm=lambda axis, kth: StableParts(axis, kth, False),
         params=("axis", "kth"),
         vjp=_partition_vjp,
         facts=frozenset(["total"]),

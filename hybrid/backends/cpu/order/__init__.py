@@ -5,11 +5,11 @@ Invariant: inputs and outputs are contiguous; which way is taken changes no bit 
 
 from __future__ import annotations
 
-from ....ir.algorithm import Order, Parts, Ranks, Sort
+from ....ir.algorithm import Order, Ranks, Sort, StableParts
 from .positions import generate
 from .ranks import parted, selected
 from .values import sorted_values
 
 __all__ = ["GENERATE"]
 
-GENERATE = {Order: generate, Sort: sorted_values, Ranks: selected, Parts: parted}
+GENERATE = {Order: generate, Sort: sorted_values, Ranks: selected, StableParts: parted}

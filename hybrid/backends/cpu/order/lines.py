@@ -19,14 +19,23 @@ from ...emit.loops import SIGNATURE
 from ..gemm.pack import divide, each
 from ..words import address, argument
 
-__all__ = ["FURTHER", "Kind", "Line", "Sizes", "function", "kind_of", "sizes_of", "words_of"]
+__all__ = [
+    "FURTHER",
+    "ElementKind",
+    "Line",
+    "LineSizes",
+    "function",
+    "kind_of",
+    "sizes_of",
+    "words_of",
+]
 
 # argument words: two operands (slot, byte offset), sizes, what `words_of` says of keys; what else a
 # function takes is behind
 _X, _OUT, _EXTENT, _INNER, _FLIPS, _INFINITY, FURTHER = 0, 16, 32, 40, 48, 56, 64
 
 
-class Kind(NamedTuple):
+class ElementKind(NamedTuple):
     """How elements are stored."""
 
     bits: int
@@ -49,8 +58,8 @@ class Kind(NamedTuple):
         return self.integer if lanes == 1 else f"<{lanes} x {self.integer}>"
 
 
-def kind_of(dtype: np.dtype) -> Kind:
-    return Kind(8 * dtype.itemsize, dt.is_float(dtype))
+def kind_of(dtype: np.dtype) -> ElementKind:
+    return ElementKind(8 * dtype.itemsize, dt.is_float(dtype))
 
 
 def words_of(dtype: np.dtype, descending: bool) -> tuple[int, int]:
@@ -59,14 +68,14 @@ def words_of(dtype: np.dtype, descending: bool) -> tuple[int, int]:
     flips = -1 if descending else 0
     if dt.is_float(dtype):
         return flips, np.array(np.inf, dtype).view(f"u{dtype.itemsize}").item()
-    return flips ^ (Kind(8 * dtype.itemsize, False).top if dtype.kind == "i" else 0), 0
+    return flips ^ (ElementKind(8 * dtype.itemsize, False).top if dtype.kind == "i" else 0), 0
 
 
 class Line(NamedTuple):
     """The function under construction: sizes, what makes keys, and where the line of an item
     begins."""
 
-    kind: Kind
+    kind: ElementKind
     code: Code
     extent: str
     inner: str
@@ -88,36 +97,36 @@ class Line(NamedTuple):
 
     def key(self, value: str, lanes: int = 1) -> str:
         """The keys of elements side by side, given as their bits."""
-        code, kind, many = self.code, self.kind, self.kind.type_of(lanes)
+        builder, kind, many = self.code, self.kind, self.kind.type_of(lanes)
         if kind.floating:
             truths = "i1" if lanes == 1 else f"<{lanes} x i1>"
             is_nan, is_zero = self.special(value, lanes)
             zero, most = kind.constant(lanes, 0), kind.constant(lanes, -1)
-            value = code.op(f"select {truths} {is_zero}, {many} {zero}, {many} {value}")
-            sign = code.op(f"ashr {many} {value}, {kind.constant(lanes, kind.bits - 1)}")
-            turned = code.op(f"or {many} {sign}, {kind.constant(lanes, kind.top)}")
-            value = code.op(f"xor {many} {value}, {turned}")
-            value = code.op(f"select {truths} {is_nan}, {many} {most}, {many} {value}")
-        return code.op(f"xor {many} {value}, {self._everywhere(self.flips, lanes)}")
+            value = builder.op(f"select {truths} {is_zero}, {many} {zero}, {many} {value}")
+            sign = builder.op(f"ashr {many} {value}, {kind.constant(lanes, kind.bits - 1)}")
+            turned = builder.op(f"or {many} {sign}, {kind.constant(lanes, kind.top)}")
+            value = builder.op(f"xor {many} {value}, {turned}")
+            value = builder.op(f"select {truths} {is_nan}, {many} {most}, {many} {value}")
+        return builder.op(f"xor {many} {value}, {self._everywhere(self.flips, lanes)}")
 
     def special(self, value: str, lanes: int = 1) -> tuple[str, str]:
         """Which floats are no numbers, and which are zeros."""
-        code, kind, many = self.code, self.kind, self.kind.type_of(lanes)
-        magnitude = code.op(f"and {many} {value}, {kind.constant(lanes, ~kind.top)}")
+        builder, kind, many = self.code, self.kind, self.kind.type_of(lanes)
+        magnitude = builder.op(f"and {many} {value}, {kind.constant(lanes, ~kind.top)}")
         limit = self._everywhere(self.infinity, lanes)
-        is_nan = code.op(f"icmp ugt {many} {magnitude}, {limit}")
-        return is_nan, code.op(f"icmp eq {many} {magnitude}, {kind.constant(lanes, 0)}")
+        is_nan = builder.op(f"icmp ugt {many} {magnitude}, {limit}")
+        return is_nan, builder.op(f"icmp eq {many} {magnitude}, {kind.constant(lanes, 0)}")
 
     def element(self, key: str, lanes: int = 1) -> str:
         """The bits of the elements with these keys: of both zeros the positive one, of NaN any."""
-        code, kind, many = self.code, self.kind, self.kind.type_of(lanes)
-        value = code.op(f"xor {many} {key}, {self._everywhere(self.flips, lanes)}")
+        builder, kind, many = self.code, self.kind, self.kind.type_of(lanes)
+        value = builder.op(f"xor {many} {key}, {self._everywhere(self.flips, lanes)}")
         if not kind.floating:
             return value
-        sign = code.op(f"ashr {many} {value}, {kind.constant(lanes, kind.bits - 1)}")
-        turned = code.op(f"xor {many} {sign}, {kind.constant(lanes, -1)}")
-        turned = code.op(f"or {many} {turned}, {kind.constant(lanes, kind.top)}")
-        return code.op(f"xor {many} {value}, {turned}")
+        sign = builder.op(f"ashr {many} {value}, {kind.constant(lanes, kind.bits - 1)}")
+        turned = builder.op(f"xor {many} {sign}, {kind.constant(lanes, -1)}")
+        turned = builder.op(f"or {many} {turned}, {kind.constant(lanes, kind.top)}")
+        return builder.op(f"xor {many} {value}, {turned}")
 
     # ---- elements
     def bits(self, index: str) -> str:
@@ -139,7 +148,7 @@ class Line(NamedTuple):
 
 
 def function(
-    kind: Kind,
+    kind: ElementKind,
     name: str,
     write: Callable[[Line], None],
     stored: str = "i64",
@@ -148,31 +157,31 @@ def function(
 ) -> tuple[str, str]:
     """A function whose items are lines: write(line) for each.  `counted`: a line has as many
     results as a further word says, not as many as elements."""
-    code = Code()
-    source, target = address(code, _X), address(code, _OUT)
-    extent, inner = argument(code, _EXTENT), argument(code, _INNER)
-    flips, infinity = argument(code, _FLIPS), argument(code, _INFINITY)
+    builder = Code()
+    source, target = address(builder, _X), address(builder, _OUT)
+    extent, inner = argument(builder, _EXTENT), argument(builder, _INNER)
+    flips, infinity = argument(builder, _FLIPS), argument(builder, _INFINITY)
     if kind.bits < 64:
         flips, infinity = [
-            code.op(f"trunc i64 {word} to {kind.integer}") for word in (flips, infinity)
+            builder.op(f"trunc i64 {word} to {kind.integer}") for word in (flips, infinity)
         ]
 
     def item(number: str) -> None:
-        outer, column = divide(code, number, inner)
-        given = code.add(code.mul(code.mul(outer, extent), inner), column)
+        outer, column = divide(builder, number, inner)
+        given = builder.add(builder.mul(builder.mul(outer, extent), inner), column)
         made = given
         if counted:
-            made = code.mul(number, argument(code, FURTHER))
-        places = code.at(kind.integer, source, given), code.at(stored, target, made)
-        write(Line(kind, code, extent, inner, flips, infinity, *places, stored))
+            made = builder.mul(number, argument(builder, FURTHER))
+        places = builder.at(kind.integer, source, given), builder.at(stored, target, made)
+        write(Line(kind, builder, extent, inner, flips, infinity, *places, stored))
 
-    each(code, "%begin", "%end", "1", item)
-    code.do("ret i64 0")
-    text, symbol = finish_module(code, SIGNATURE, f"order_{name}")
+    each(builder, "%begin", "%end", "1", item)
+    builder.do("ret i64 0")
+    text, symbol = finish_module(builder, SIGNATURE, f"order_{name}")
     return head + text, symbol
 
 
-class Sizes(NamedTuple):
+class LineSizes(NamedTuple):
     """How many lines there are, and how their elements lie."""
 
     lines: int
@@ -180,6 +189,6 @@ class Sizes(NamedTuple):
     inner: int
 
 
-def sizes_of(given: Aval, axis: int) -> Sizes:
+def sizes_of(given: Aval, axis: int) -> LineSizes:
     inner = prod(given.shape[axis + 1 :])
-    return Sizes(prod(given.shape[:axis]) * inner, given.shape[axis], inner)
+    return LineSizes(prod(given.shape[:axis]) * inner, given.shape[axis], inner)

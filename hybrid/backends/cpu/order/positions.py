@@ -14,7 +14,7 @@ from ...generated import Generated, pack_words
 from ...plan import HostStep
 from ..gemm.micro import LANE_NUMBERS, spread
 from ..gemm.pack import each
-from .lines import Kind, Line, function, kind_of, sizes_of, words_of
+from .lines import ElementKind, Line, function, kind_of, sizes_of, words_of
 
 __all__ = ["generate"]
 
@@ -39,49 +39,49 @@ class _Counting(NamedTuple):
 
     def numbers(self, index: str) -> str:
         """A position in all lanes."""
-        code = self.line.code
-        return spread(code, "i32", code.op(f"trunc i64 {index} to i32"))
+        builder = self.line.code
+        return spread(builder, "i32", builder.op(f"trunc i64 {index} to i32"))
 
     def before(self, key: str, number: str, first: str, count: str) -> str:
         """With how many of 16 elements come before one, added up."""
-        code, vector = self.line.code, self.vector
+        builder, vector = self.line.code, self.vector
         alignment = self.line.kind.bits // 8
-        others = code.op(f"load {vector}, ptr {self.place(first)}, align {alignment}")
-        numbers = code.op(f"add <16 x i32> {self.numbers(first)}, {LANE_NUMBERS}")
-        sooner = code.op(f"icmp slt <16 x i32> {numbers}, {number}")
-        less = code.op(f"icmp ult {vector} {others}, {key}")
-        equal = code.op(f"icmp eq {vector} {others}, {key}")
-        found = code.op(f"and <16 x i1> {equal}, {sooner}")
-        found = code.op(f"or <16 x i1> {found}, {less}")
-        bits = code.op(f"bitcast <16 x i1> {found} to i16")
-        occurrences = code.call("llvm.ctpop.i16", "i16", f"i16 {bits}")
-        return code.add(count, code.op(f"zext i16 {occurrences} to i64"))
+        others = builder.op(f"load {vector}, ptr {self.place(first)}, align {alignment}")
+        numbers = builder.op(f"add <16 x i32> {self.numbers(first)}, {LANE_NUMBERS}")
+        sooner = builder.op(f"icmp slt <16 x i32> {numbers}, {number}")
+        less = builder.op(f"icmp ult {vector} {others}, {key}")
+        equal = builder.op(f"icmp eq {vector} {others}, {key}")
+        found = builder.op(f"and <16 x i1> {equal}, {sooner}")
+        found = builder.op(f"or <16 x i1> {found}, {less}")
+        bits = builder.op(f"bitcast <16 x i1> {found} to i16")
+        occurrences = builder.call("llvm.ctpop.i16", "i16", f"i16 {bits}")
+        return builder.add(count, builder.op(f"zext i16 {occurrences} to i64"))
 
 
 @lru_cache(None)
-def _counted(kind: Kind) -> tuple[str, str]:
+def _counted(kind: ElementKind) -> tuple[str, str]:
     """The place of an element is how many have a smaller key, or the same one ahead of it."""
 
     def write(line: Line) -> None:
-        code, counting = line.code, _Counting(line)
+        builder, counting = line.code, _Counting(line)
 
         def keep(index: str) -> None:
-            code.do(f"store {kind.integer} {line.sort_key(index)}, ptr {counting.place(index)}")
+            builder.do(f"store {kind.integer} {line.sort_key(index)}, ptr {counting.place(index)}")
 
         def sorted_place(index: str) -> None:
-            present = code.op(f"load {kind.integer}, ptr {counting.place(index)}")
-            key, number = spread(code, kind.integer, present), counting.numbers(index)
+            present = builder.op(f"load {kind.integer}, ptr {counting.place(index)}")
+            key, number = spread(builder, kind.integer, present), counting.numbers(index)
 
             def block(first: str, counts: list[str]) -> list[str]:
                 return [counting.before(key, number, first, counts[0])]
 
-            _, (found,) = code.loop("0", line.extent, "16", [("i64", "0")], block)
+            _, (found,) = builder.loop("0", line.extent, "16", [("i64", "0")], block)
             line.store(index, found)
 
         line.each(line.extent, keep)
         # the greatest keys behind the last: none of them comes before an element
         highest = f"store {counting.vector} splat ({kind.integer} -1)"
-        code.do(f"{highest}, ptr {counting.place(line.extent)}, align {kind.bits // 8}")
+        builder.do(f"{highest}, ptr {counting.place(line.extent)}, align {kind.bits // 8}")
         line.each(line.extent, sorted_place)
 
     return function(kind, "counted", write)
@@ -113,24 +113,24 @@ class _Records(NamedTuple):
         return self.line.code.at(f"[{self.size} x i8]", address, index)
 
     def load(self, address: str, index: str) -> list[str]:
-        code, place = self.line.code, self.at(address, index)
-        places = [place, code.at("i64", place, "1")] if self.wide else [place]
-        return [code.op(f"load i64, ptr {pointer}") for pointer in places]
+        builder, place = self.line.code, self.at(address, index)
+        places = [place, builder.at("i64", place, "1")] if self.wide else [place]
+        return [builder.op(f"load i64, ptr {pointer}") for pointer in places]
 
     def store(self, record: list[str], address: str, index: str) -> None:
-        code, place = self.line.code, self.at(address, index)
+        builder, place = self.line.code, self.at(address, index)
         for number, part in enumerate(record):
-            code.do(f"store i64 {part}, ptr {code.at('i64', place, str(number))}")
+            builder.do(f"store i64 {part}, ptr {builder.at('i64', place, str(number))}")
 
     def record_of(self, index: str) -> list[str]:
         """That of the element at a position."""
-        code, integer, key = self.line.code, self.line.kind.integer, self.line.sort_key(index)
-        number = key if integer == "i64" else code.op(f"zext {integer} {key} to i64")
+        builder, integer, key = self.line.code, self.line.kind.integer, self.line.sort_key(index)
+        number = key if integer == "i64" else builder.op(f"zext {integer} {key} to i64")
         if self.wide:
             return [number, index]
         if self.least:
-            number = code.op(f"sub i64 {number}, {self.least}")
-        return [code.op(f"or i64 {code.op(f'shl i64 {number}, 32')}, {index}")]
+            number = builder.op(f"sub i64 {number}, {self.least}")
+        return [builder.op(f"or i64 {builder.op(f'shl i64 {number}, 32')}, {index}")]
 
     def position(self, record: list[str]) -> str:
         if self.wide:
@@ -138,25 +138,25 @@ class _Records(NamedTuple):
         return self.line.code.op(f"and i64 {record[0]}, {(1 << 32) - 1}")
 
     def digit(self, record: list[str], shift: str) -> str:
-        code = self.line.code
-        return code.op(f"and i64 {code.op(f'lshr i64 {record[0]}, {shift}')}, {_DIGITS - 1}")
+        builder = self.line.code
+        return builder.op(f"and i64 {builder.op(f'lshr i64 {record[0]}, {shift}')}, {_DIGITS - 1}")
 
 
 @lru_cache(None)
-def _by_digits(kind: Kind, long_lines: bool) -> tuple[str, str]:
+def _by_digits(kind: ElementKind, long_lines: bool) -> tuple[str, str]:
     """Whole numbers of 64 bits whose range has 32 are sorted as numbers of 32.  `long_lines`:
     positions need more."""
 
     def write(line: Line) -> None:
-        code = line.code
+        builder = line.code
         if long_lines or kind.bits <= 32 or kind.floating:
             _sort(_Records(line, long_lines or kind.bits > 32))
             return
         least, greatest = _extremes(line)
-        span = code.op(f"sub i64 {greatest}, {least}")
-        narrow = code.op(f"icmp ult i64 {span}, {1 << 32}")
-        code.when(narrow, lambda: _sort(_Records(line, False, least)))
-        code.when(code.op(f"xor i1 {narrow}, true"), lambda: _sort(_Records(line, True)))
+        span = builder.op(f"sub i64 {greatest}, {least}")
+        narrow = builder.op(f"icmp ult i64 {span}, {1 << 32}")
+        builder.when(narrow, lambda: _sort(_Records(line, False, least)))
+        builder.when(builder.op(f"xor i1 {narrow}, true"), lambda: _sort(_Records(line, True)))
 
     return function(kind, "digits", write)
 
@@ -176,33 +176,33 @@ def _extremes(line: Line) -> list[str]:
 def _sort(records: _Records) -> None:
     """From the lowest digit of eight bits to the highest, each pass in order; one that all elements
     share is skipped."""
-    line, code, tables = records.line, records.line.code, "%scratch"
+    line, builder, tables = records.line, records.line.code, "%scratch"
     counters = str(records.digits * _DIGITS)
-    first = code.at("i64", tables, counters)
+    first = builder.at("i64", tables, counters)
     second = records.at(first, line.extent)
 
     def clear(index: str) -> None:
-        place = code.at("i64", tables, index)
-        code.do(f"store <16 x i64> zeroinitializer, ptr {place}, align 8")
+        place = builder.at("i64", tables, index)
+        builder.do(f"store <16 x i64> zeroinitializer, ptr {place}, align 8")
 
     def count(index: str) -> None:
         record = records.record_of(index)
         records.store(record, first, index)
         for number in range(records.digits):
             digit = records.digit(record, str(records.shift + 8 * number))
-            counter = code.at("i64", tables, code.add(digit, str(number * _DIGITS)))
-            more = code.op(f"add i64 {code.op(f'load i64, ptr {counter}')}, 1")
-            code.do(f"store i64 {more}, ptr {counter}")
+            counter = builder.at("i64", tables, builder.add(digit, str(number * _DIGITS)))
+            more = builder.op(f"add i64 {builder.op(f'load i64, ptr {counter}')}, 1")
+            builder.do(f"store i64 {more}, ptr {counter}")
 
     def one_pass(number: str, pointers: list[str]) -> list[str]:
-        table = code.at("i64", tables, code.mul(number, str(_DIGITS)))
-        shift = code.add(code.mul(number, "8"), str(records.shift))
+        table = builder.at("i64", tables, builder.mul(number, str(_DIGITS)))
+        shift = builder.add(builder.mul(number, "8"), str(records.shift))
         return _pass(records, table, shift, pointers)
 
-    each(code, "0", counters, "16", clear)
+    each(builder, "0", counters, "16", clear)
     line.each(line.extent, count)
     pointers = [("ptr", first), ("ptr", second)]
-    _, (ordered, _) = code.loop("0", str(records.digits), "1", pointers, one_pass)
+    _, (ordered, _) = builder.loop("0", str(records.digits), "1", pointers, one_pass)
 
     def result(sorted_place: str) -> None:
         line.store(records.position(records.load(ordered, sorted_place)), sorted_place)
@@ -213,30 +213,30 @@ def _sort(records: _Records) -> None:
 def _pass(records: _Records, table: str, shift: str, pointers: list[str]) -> list[str]:
     """Records in the order of one digit, whose counts are in a table: where they are then, and
     where there is room."""
-    code, line = records.line.code, records.line
+    builder, line = records.line.code, records.line
     source, target = pointers
-    present = code.at("i64", table, records.digit(records.load(source, "0"), shift))
-    alike = code.op(f"icmp eq i64 {code.op(f'load i64, ptr {present}')}, {line.extent}")
-    stop = code.op(f"select i1 {alike}, i64 0, i64 {line.extent}")
+    present = builder.at("i64", table, records.digit(records.load(source, "0"), shift))
+    alike = builder.op(f"icmp eq i64 {builder.op(f'load i64, ptr {present}')}, {line.extent}")
+    stop = builder.op(f"select i1 {alike}, i64 0, i64 {line.extent}")
 
     def begin(digit: str, before: list[str]) -> list[str]:
-        counter = code.at("i64", table, digit)
-        occurrences = code.op(f"load i64, ptr {counter}")
-        code.do(f"store i64 {before[0]}, ptr {counter}")
-        return [code.add(before[0], occurrences)]
+        counter = builder.at("i64", table, digit)
+        occurrences = builder.op(f"load i64, ptr {counter}")
+        builder.do(f"store i64 {before[0]}, ptr {counter}")
+        return [builder.add(before[0], occurrences)]
 
     def move(index: str) -> None:
         record = records.load(source, index)
-        counter = code.at("i64", table, records.digit(record, shift))
-        sorted_place = code.op(f"load i64, ptr {counter}")
+        counter = builder.at("i64", table, records.digit(record, shift))
+        sorted_place = builder.op(f"load i64, ptr {counter}")
         records.store(record, target, sorted_place)
-        code.do(f"store i64 {code.op(f'add i64 {sorted_place}, 1')}, ptr {counter}")
+        builder.do(f"store i64 {builder.op(f'add i64 {sorted_place}, 1')}, ptr {counter}")
 
-    code.loop("0", str(_DIGITS), "1", [("i64", "0")], begin)
+    builder.loop("0", str(_DIGITS), "1", [("i64", "0")], begin)
     line.each(stop, move)
     return [
-        code.op(f"select i1 {alike}, ptr {source}, ptr {target}"),
-        code.op(f"select i1 {alike}, ptr {target}, ptr {source}"),
+        builder.op(f"select i1 {alike}, ptr {source}, ptr {target}"),
+        builder.op(f"select i1 {alike}, ptr {target}, ptr {source}"),
     ]
 
 

@@ -14,12 +14,12 @@ from ...generated import Generated, pack_words
 from ...plan import HostStep
 from ..machine.host import machine
 from .divided import DEPTH, put_in_order
-from .lines import Kind, Line, function, kind_of, sizes_of, words_of
+from .lines import ElementKind, Line, function, kind_of, sizes_of, words_of
 from .vectors import Vectors
 
 __all__ = [
     "CHUNK",
-    "Keys",
+    "LineKeys",
     "Registers",
     "copied",
     "network_of",
@@ -47,7 +47,7 @@ def registers() -> Registers:
     return Registers(here.vector_bytes, here.vector_bytes == 64 and narrow)
 
 
-class Keys(NamedTuple):
+class LineKeys(NamedTuple):
     """The keys of a line whose elements lie side by side, in scratch memory."""
 
     line: Line
@@ -82,60 +82,65 @@ class Keys(NamedTuple):
     def fill(self) -> list[str]:
         """All keys; how many elements are NaN, zeros, zeros with a sign, and have a sign
         (floats)."""
-        code, line, vectors = self.code, self.line, self.vectors
+        builder, line, vectors = self.code, self.line, self.vectors
         counts = [("i64", "0")] * (4 if line.kind.floating else 0)
 
         def some(index: str, found: list[str]) -> list[str]:
             bits = self.stored.load(line.source, index)
             vectors.store(self.keys_of(bits, vectors.lanes), self.first, index)
             masks = self._told(bits, vectors.lanes)
-            return [code.add(n, vectors.count(mask)) for n, mask in zip(found, masks)]
+            return [
+                builder.add(n, vectors.count(chosen_lanes)) for n, chosen_lanes in zip(found, masks)
+            ]
 
         def one(index: str, found: list[str]) -> list[str]:
             bits = line.bits(index)
             place = vectors.at(self.first, index)
-            code.do(f"store {vectors.key} {self.keys_of(bits, 1)}, ptr {place}")
+            builder.do(f"store {vectors.key} {self.keys_of(bits, 1)}, ptr {place}")
             masks = self._told(bits, 1)
-            return [code.add(n, code.op(f"zext i1 {mask} to i64")) for n, mask in zip(found, masks)]
+            return [
+                builder.add(n, builder.op(f"zext i1 {chosen_lanes} to i64"))
+                for n, chosen_lanes in zip(found, masks)
+            ]
 
         step, extent = str(vectors.lanes), line.extent
-        start, reached = code.loop("0", extent, step, counts, some, full=vectors.lanes)
+        start, reached = builder.loop("0", extent, step, counts, some, full=vectors.lanes)
         counts = [("i64", count) for count in reached]
-        return code.loop(start, extent, "1", counts, one)[1]
+        return builder.loop(start, extent, "1", counts, one)[1]
 
     def _told(self, bits: str, lanes: int) -> list[str]:
         """Masks of what `fill` counts."""
-        kind, code, many = self.line.kind, self.code, self.line.kind.type_of(lanes)
+        kind, builder, many = self.line.kind, self.code, self.line.kind.type_of(lanes)
         if not kind.floating:
             return []
         truths = "i1" if lanes == 1 else self.vectors.mask
         is_nan, is_zero = self.line.special(bits, lanes)
-        negative = code.op(f"icmp slt {many} {bits}, {kind.constant(lanes, 0)}")
-        other = code.op(f"or {truths} {is_nan}, {is_zero}")
-        both = code.op(f"and {truths} {is_zero}, {negative}")
-        number = code.op(f"xor {truths} {other}, {'true' if lanes == 1 else 'splat (i1 true)'}")
-        return [is_nan, is_zero, both, code.op(f"and {truths} {number}, {negative}")]
+        negative = builder.op(f"icmp slt {many} {bits}, {kind.constant(lanes, 0)}")
+        other = builder.op(f"or {truths} {is_nan}, {is_zero}")
+        both = builder.op(f"and {truths} {is_zero}, {negative}")
+        number = builder.op(f"xor {truths} {other}, {'true' if lanes == 1 else 'splat (i1 true)'}")
+        return [is_nan, is_zero, both, builder.op(f"and {truths} {number}, {negative}")]
 
 
 # ---- all of them
 class _Values(NamedTuple):
     """Sorted elements go to the result, side by side."""
 
-    keys: Keys
+    keys: LineKeys
 
     def wanted(self, place: str, size: str) -> str | None:
         return None
 
     def sorted(self, vectors: list[str], place: str, size: str) -> None:
-        code, lanes, stored = self.keys.code, self.keys.vectors.lanes, self.keys.stored
+        builder, lanes, stored = self.keys.code, self.keys.vectors.lanes, self.keys.stored
         for number, vector in enumerate(vectors):
             value, first = self.keys.elements(vector, lanes), str(number * lanes)
-            mask = self.keys.vectors.first(code.op(f"sub i64 {size}, {first}"))
-            target = stored.at(self.keys.line.target, code.add(place, first))
-            stored.store_some(value, target, mask)
+            chosen_lanes = self.keys.vectors.first(builder.op(f"sub i64 {size}, {first}"))
+            target = stored.at(self.keys.line.target, builder.add(place, first))
+            stored.store_some(value, target, chosen_lanes)
 
     def repeated(self, key: str, place: str, size: str) -> None:
-        code, lanes, stored = self.keys.code, self.keys.vectors.lanes, self.keys.stored
+        builder, lanes, stored = self.keys.code, self.keys.vectors.lanes, self.keys.stored
         value = self.keys.elements(self.keys.vectors.spread(key), lanes)
         base = stored.at(self.keys.line.target, place)
 
@@ -143,17 +148,17 @@ class _Values(NamedTuple):
             stored.store(value, base, index)
             return []
 
-        index, _ = code.loop("0", size, str(lanes), [], some, full=lanes)
-        mask = self.keys.vectors.first(code.op(f"sub i64 {size}, {index}"))
-        stored.store_some(value, stored.at(base, index), mask)
+        index, _ = builder.loop("0", size, str(lanes), [], some, full=lanes)
+        chosen_lanes = self.keys.vectors.first(builder.op(f"sub i64 {size}, {index}"))
+        stored.store_some(value, stored.at(base, index), chosen_lanes)
 
 
-def vectors_of(code: Code, kind: Kind, given: Registers) -> Vectors:
+def vectors_of(builder: Code, kind: ElementKind, given: Registers) -> Vectors:
     bits = max(kind.bits, 16 if given.narrow else 32)
-    return Vectors(code, bits, 8 * given.size // bits)
+    return Vectors(builder, bits, 8 * given.size // bits)
 
 
-def network_of(kind: Kind, given: Registers, extent: int) -> int:
+def network_of(kind: ElementKind, given: Registers, extent: int) -> int:
     """Vectors of the network that sorts a line, a power of two; 0: none does."""
     vectors = vectors_of(Code(), kind, given)
     count = 1 << max(-(-extent // vectors.lanes) - 1, 0).bit_length()
@@ -163,36 +168,40 @@ def network_of(kind: Kind, given: Registers, extent: int) -> int:
 def region(line: Line, vectors: Vectors, number: int) -> str:
     """Scratch memory for a line of keys and what a network reads behind it; ahead of the first
     region is what remembers parts."""
-    code, size = line.code, vectors.bits // 8
+    builder, size = line.code, vectors.bits // 8
     more = (vectors.few + 1) * vectors.lanes
-    padded = code.mul(code.add(line.extent, str(more)), str(size * number))
-    return code.at("i8", code.at("i8", "%scratch", str(32 * DEPTH)), padded)
+    padded = builder.mul(builder.add(line.extent, str(more)), str(size * number))
+    return builder.at("i8", builder.at("i8", "%scratch", str(32 * DEPTH)), padded)
 
 
-def scratch_of(kind: Kind, extent: int, regions: int) -> int:
+def scratch_of(kind: ElementKind, extent: int, regions: int) -> int:
     """Bytes of all that."""
     return 32 * DEPTH + regions * (extent * max(kind.bits // 8, 4) + 17 * 64)
 
 
 @lru_cache(None)
-def _sorting(kind: Kind, count: int, given: Registers) -> tuple[str, str]:
+def _sorting(kind: ElementKind, count: int, given: Registers) -> tuple[str, str]:
     """`count`: vectors that hold a line, where a network sorts it."""
 
     def write(line: Line) -> None:
-        code, vectors = line.code, vectors_of(line.code, kind, given)
-        apart = code.op(f"icmp ne i64 {line.inner}, 1")
+        builder, vectors = line.code, vectors_of(line.code, kind, given)
+        apart = builder.op(f"icmp ne i64 {line.inner}, 1")
         places = [
-            code.op(f"select i1 {apart}, ptr {region(line, vectors, number)}, ptr {place}")
+            builder.op(f"select i1 {apart}, ptr {region(line, vectors, number)}, ptr {place}")
             for number, place in ((1, line.source), (2, line.target))
         ]
         beside = line._replace(source=places[0], target=places[1], inner="1")
-        code.when(apart, lambda: copied(line, beside, (line.source, beside.source), kind.integer))
-        keys = Keys(beside, vectors, region(line, vectors, 0))
+        builder.when(
+            apart, lambda: copied(line, beside, (line.source, beside.source), kind.integer)
+        )
+        keys = LineKeys(beside, vectors, region(line, vectors, 0))
         counts = keys.fill()
         put_in_order(vectors, (keys.first, "%scratch"), line.extent, _Values(keys), count)
         if counts:
             _restore(beside, counts)
-        code.when(apart, lambda: copied(beside, line, (beside.target, line.target), kind.integer))
+        builder.when(
+            apart, lambda: copied(beside, line, (beside.target, line.target), kind.integer)
+        )
 
     head = vectors_of(Code(), kind, given).table()
     return function(kind, "sorted", write, kind.integer, head=head)
@@ -200,38 +209,38 @@ def _sorting(kind: Kind, count: int, given: Registers) -> tuple[str, str]:
 
 def copied(given: Line, made: Line, places: tuple[str, str], integer: str) -> None:
     """Elements, or results, between two lines."""
-    code = given.code
+    builder = given.code
 
     def one(index: str) -> None:
-        source = code.at(integer, places[0], code.mul(index, given.inner))
-        target = code.at(integer, places[1], code.mul(index, made.inner))
-        code.do(f"store {integer} {code.op(f'load {integer}, ptr {source}')}, ptr {target}")
+        source = builder.at(integer, places[0], builder.mul(index, given.inner))
+        target = builder.at(integer, places[1], builder.mul(index, made.inner))
+        builder.do(f"store {integer} {builder.op(f'load {integer}, ptr {source}')}, ptr {target}")
 
     given.each(given.extent, one)
 
 
 def _restore(line: Line, counts: list[str]) -> None:
     """Zeros and NaN as they follow each other in the line."""
-    code = line.code
+    builder = line.code
     nans, zeros, signed, front = counts
-    behind = code.op(f"sub i64 {line.extent}, {nans}")
-    rising = code.op(f"icmp eq {line.kind.integer} {line.flips}, 0")
-    last = code.op(f"sub i64 {line.extent}, {code.add(front, zeros)}")
-    front = code.op(f"select i1 {rising}, i64 {front}, i64 {last}")
-    behind = code.op(f"select i1 {rising}, i64 {behind}, i64 0")
+    behind = builder.op(f"sub i64 {line.extent}, {nans}")
+    rising = builder.op(f"icmp eq {line.kind.integer} {line.flips}, 0")
+    last = builder.op(f"sub i64 {line.extent}, {builder.add(front, zeros)}")
+    front = builder.op(f"select i1 {rising}, i64 {front}, i64 {last}")
+    behind = builder.op(f"select i1 {rising}, i64 {behind}, i64 0")
 
     def one(index: str, places: list[str]) -> list[str]:
         bits = line.bits(index)
         is_nan, is_zero = line.special(bits)
-        code.when(is_zero, lambda: line.store(bits, places[0]))
-        code.when(is_nan, lambda: line.store(bits, places[1]))
-        grown = [code.op(f"zext i1 {truth} to i64") for truth in (is_zero, is_nan)]
-        return [code.add(place, more) for place, more in zip(places, grown)]
+        builder.when(is_zero, lambda: line.store(bits, places[0]))
+        builder.when(is_nan, lambda: line.store(bits, places[1]))
+        grown = [builder.op(f"zext i1 {truth} to i64") for truth in (is_zero, is_nan)]
+        return [builder.add(place, more) for place, more in zip(places, grown)]
 
     def again() -> None:
-        code.loop("0", line.extent, "1", [("i64", front), ("i64", behind)], one)
+        builder.loop("0", line.extent, "1", [("i64", front), ("i64", behind)], one)
 
-    code.when(code.op(f"icmp ne i64 {code.add(nans, signed)}, 0"), again)
+    builder.when(builder.op(f"icmp ne i64 {builder.add(nans, signed)}, 0"), again)
 
 
 def sorted_values(step: HostStep, temp_slot: int) -> list[Generated]:

@@ -74,10 +74,10 @@ class Vectors:
 
     def spread(self, value: str) -> str:
         """A key in all lanes."""
-        code = self.code
-        one = code.op(f"insertelement {self.type} poison, {self.key} {value}, i64 0")
+        builder = self.code
+        one = builder.op(f"insertelement {self.type} poison, {self.key} {value}, i64 0")
         zeros = f"<{self.lanes} x i32> zeroinitializer"
-        return code.op(f"shufflevector {self.type} {one}, {self.type} poison, {zeros}")
+        return builder.op(f"shufflevector {self.type} {one}, {self.type} poison, {zeros}")
 
     def first(self, count: str) -> str:
         """The mask of the first lanes, `count` of them (i64, any number)."""
@@ -86,16 +86,18 @@ class Vectors:
 
     def front(self, count: str) -> str:
         """The same of a count that is no more than the lanes and not negative."""
-        code, bits = self.code, f"i{self.lanes}"
+        builder, bits = self.code, f"i{self.lanes}"
         if self.wide:
-            behind = code.op(f"sub i64 {self.lanes}, {count}")
-            ones = code.op(f"lshr i64 {(1 << self.lanes) - 1}, {behind}")
+            behind = builder.op(f"sub i64 {self.lanes}, {count}")
+            ones = builder.op(f"lshr i64 {(1 << self.lanes) - 1}, {behind}")
             if self.lanes == 64:  # a shift by all bits is none
-                ones = code.op(f"select i1 {code.op(f'icmp eq i64 {count}, 0')}, i64 0, i64 {ones}")
-            return code.op(f"bitcast {bits} {self._cut(ones)} to {self.mask}")
-        short = count if self.bits == 64 else code.op(f"trunc i64 {count} to {self.key}")
+                ones = builder.op(
+                    f"select i1 {builder.op(f'icmp eq i64 {count}, 0')}, i64 0, i64 {ones}"
+                )
+            return builder.op(f"bitcast {bits} {self._cut(ones)} to {self.mask}")
+        short = count if self.bits == 64 else builder.op(f"trunc i64 {count} to {self.key}")
         numbers = _lanes(range(self.lanes), self.key)
-        return code.op(f"icmp sgt {self.type} {self.spread(short)}, {numbers}")
+        return builder.op(f"icmp sgt {self.type} {self.spread(short)}, {numbers}")
 
     def below(self, vector: str, limit: str) -> str:
         return self.code.op(f"icmp ult {self.type} {vector}, {limit}")
@@ -193,14 +195,14 @@ class Vectors:
             order = [lane + self.lanes * there for lane, there in enumerate(chosen)]
             return self._picked(least, most, order)
         # no constant for LLVM, which then makes the comparison itself a masked one
-        code, bits = self.code, f"i{self.lanes}"
-        zero = code.once("lshr i64 %begin, 63")
-        zero = zero if self.lanes == 64 else code.once(f"trunc i64 {zero} to {bits}")
+        builder, bits = self.code, f"i{self.lanes}"
+        zero = builder.once("lshr i64 %begin, 63")
+        zero = zero if self.lanes == 64 else builder.once(f"trunc i64 {zero} to {bits}")
         number = sum(1 << lane for lane, there in enumerate(chosen) if there)
-        mask = code.once(
-            f"bitcast {bits} {code.once(f'or {bits} {zero}, {number}')} to {self.mask}"
+        mask = builder.once(
+            f"bitcast {bits} {builder.once(f'or {bits} {zero}, {number}')} to {self.mask}"
         )
-        return code.op(f"select {self.mask} {mask}, {self.type} {most}, {self.type} {least}")
+        return builder.op(f"select {self.mask} {mask}, {self.type} {most}, {self.type} {least}")
 
     def _in_turns(self, vectors: list[str]) -> list[str]:
         """Lane 0 of all vectors, then lane 1 of all, and so on."""
@@ -217,19 +219,19 @@ class Vectors:
     # ---- lanes together
     def compressed(self, vector: str, mask: str) -> str:
         """The lanes that a mask has in front, in any order behind them what there is."""
-        code = self.code
+        builder = self.code
         if self.wide:
             name = f"llvm.x86.avx512.mask.compress.{self.name}"
             given = f"{self.type} {vector}", f"{self.type} {vector}", f"{self.mask} {mask}"
-            return code.call(name, self.type, *given)
-        bits = code.op(f"bitcast {self.mask} {mask} to i{self.lanes}")
-        row = code.op(f"zext i{self.lanes} {bits} to i64")
-        order = code.op(f"load <8 x i32>, ptr {code.at('<8 x i32>', '@together', row)}")
-        words = code.op(f"bitcast {self.type} {vector} to <8 x i32>")
-        moved = code.call(
+            return builder.call(name, self.type, *given)
+        bits = builder.op(f"bitcast {self.mask} {mask} to i{self.lanes}")
+        row = builder.op(f"zext i{self.lanes} {bits} to i64")
+        order = builder.op(f"load <8 x i32>, ptr {builder.at('<8 x i32>', '@together', row)}")
+        words = builder.op(f"bitcast {self.type} {vector} to <8 x i32>")
+        moved = builder.call(
             "llvm.x86.avx2.permd", "<8 x i32>", f"<8 x i32> {words}", f"<8 x i32> {order}"
         )
-        return code.op(f"bitcast <8 x i32> {moved} to {self.type}")
+        return builder.op(f"bitcast <8 x i32> {moved} to {self.type}")
 
     def table(self) -> str:
         """What `compressed` reads: for each mask where the words of its lanes are."""
