@@ -13,7 +13,18 @@ import numpy as np
 
 from ..core.aval import HOST, Aval, Device, aval
 from ..core.errors import Site
-from ..ir.algorithm import Algorithm, Assign, Order, Ranks, Scan, Sort, StableParts
+from ..ir.algorithm import (
+    Algorithm,
+    Assign,
+    BitsSpread,
+    BitsTogether,
+    Divisor,
+    Order,
+    Ranks,
+    Scan,
+    Sort,
+    StableParts,
+)
 from ..ir.contract import Dims, SumOrder
 from ..ir.scalar.program import Program
 
@@ -39,7 +50,7 @@ __all__ = [
 
 
 # algorithms that the host has kernels of its own for
-NATIVE = (Scan, Order, Sort, Ranks, StableParts, Assign)
+NATIVE = (Scan, Order, Sort, Ranks, StableParts, Divisor, BitsTogether, BitsSpread, Assign)
 SlotKind = Literal["input", "output", "arena", "const", "state", "temp"]
 
 

@@ -16,6 +16,9 @@ __all__ = [
     "Sort",
     "Ranks",
     "StableParts",
+    "Divisor",
+    "BitsTogether",
+    "BitsSpread",
     "Assign",
     "While",
     "Traversal",
@@ -75,6 +78,29 @@ class StableParts:
 
 
 @dataclass(frozen=True)
+class Divisor:
+    """(x, y) of one shape -> their greatest common divisors, or least common `multiple`s; 0 and y
+    have the divisor |y| and the multiple 0."""
+
+    multiple: bool
+
+
+@dataclass(frozen=True)
+class BitsTogether:
+    """(x) -> bytes of whether elements along the last axis are not 0, eight each, zeros behind the
+    last; `big`: the first one is the highest bit."""
+
+    big: bool
+
+
+@dataclass(frozen=True)
+class BitsSpread:
+    """(bytes) -> their bits along the last axis, a byte each."""
+
+    big: bool
+
+
+@dataclass(frozen=True)
 class Assign:
     """(base[rows, inner], index[count] in range, update[count, inner]) -> base with row index[i]
     replaced by update[i]; the last of equal indices stays."""
@@ -107,4 +133,5 @@ class Branch:
 
 
 Control = While | Traversal | Branch
-Algorithm = Scan | Order | Sort | Ranks | StableParts | Assign | Control
+Bits = BitsTogether | BitsSpread
+Algorithm = Scan | Order | Sort | Ranks | StableParts | Divisor | Bits | Assign | Control

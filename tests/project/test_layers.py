@@ -264,6 +264,7 @@ ROOMS = {
         "python",
         "gemm",
         "words",
+        "integers",
         "order",
         "scan",
         "scatter",

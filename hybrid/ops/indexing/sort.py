@@ -267,32 +267,6 @@ def has_gradient(x: Tensor) -> bool:
     return x._node is not None and grad_enabled() and dt.is_inexact(x.dtype)
 
 
-def _found(operand: np.ndarray, test: np.ndarray) -> np.ndarray:
-    return np.asarray(np.isin(plain(operand), plain(test)))
-
-
-def _found_samples(rng: np.random.Generator) -> Any:
-    yield [rng.integers(0, 9, (3, 4)), rng.integers(0, 9, 5)], {}
-    yield [np.array([-0.0, 1.0, 2.5]), np.array([[0.0, 3.0]])], {}
-    yield [np.arange(3), np.zeros(0, np.int64)], {}
-
-
-ISIN = register(
-    HostOp(
-        "isin",
-        2,
-        lambda operand, test: (operand.with_(dtype=dt.bool_),),
-        body=_found,
-        vjp=NO_GRAD,
-        facts=frozenset(["total"]),
-        reference=lambda operand, test: (operand[..., None] == test.ravel()).any(-1),
-        samples=_found_samples,
-        ulp=0.0,
-        doc="Whether each element equals some element of another tensor.",
-    )
-)
-
-
 def apart(left: np.dtype, right: np.dtype) -> np.dtype:
     """The dtype that values of two dtypes are compared in: integers beside floats stay distinct as
     far as float64 tells them apart."""
@@ -322,9 +296,7 @@ def isin(x: Any, test: Any, /, *, invert: bool = False) -> Tensor:
     flat = reshape(test, (test.size,))
     if test.size <= _FEW:
         found = any_(equal(expand_dims(x, -1), flat), axis=-1)
-    elif x.device is HOST:
-        found = bind(ISIN, x, test)
-    else:  # a device searches
+    else:
         ordered = sort(flat)
         place = clip(searchsorted(ordered, x), None, test.size - 1)
         found = equal(take(ordered, place), x)
