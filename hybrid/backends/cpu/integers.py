@@ -114,16 +114,16 @@ def divisors(step: HostStep, temp_slot: int) -> list[Generated]:
 
 
 # ---- bits
-def _in_order(builder: Code, bits: str, big: bool) -> str:
+def _in_order(builder: Code, bits: str, big_first: bool) -> str:
     """64 bits of eight bytes, whose first element is the lowest or the highest bit of a byte."""
-    if not big:
+    if not big_first:
         return bits
     turned = builder.call("llvm.bitreverse.i64", "i64", f"i64 {bits}")
     return builder.call("llvm.bswap.i64", "i64", f"i64 {turned}")
 
 
 @lru_cache(None)
-def _together(element: str, big: bool) -> tuple[str, str]:
+def _together(element: str, big_first: bool) -> tuple[str, str]:
     """An item is 64 elements of a line, or what is left of it."""
     builder = Code()
     source, target = address(builder, 0), address(builder, 16)
@@ -144,10 +144,10 @@ def _together(element: str, big: bool) -> tuple[str, str]:
         given = builder.op(f"load <64 x {element}>, ptr {begin}, align 1")
         truths = builder.op(f"icmp ne <64 x {element}> {given}, zeroinitializer")
         bits = builder.op(f"bitcast <64 x i1> {truths} to i64")
-        builder.do(f"store i64 {_in_order(builder, bits, big)}, ptr {place}, align 1")
+        builder.do(f"store i64 {_in_order(builder, bits, big_first)}, ptr {place}, align 1")
         builder.jump(done)
         builder.start(parted)
-        _last_bits(builder, (begin, place), (element, left), big)
+        _last_bits(builder, (begin, place), (element, left), big_first)
         builder.jump(done)
         builder.start(done)
 
@@ -155,7 +155,9 @@ def _together(element: str, big: bool) -> tuple[str, str]:
     return _finished(builder, "together_bits")
 
 
-def _last_bits(builder: Code, places: tuple[str, str], given: tuple[str, str], big: bool) -> None:
+def _last_bits(
+    builder: Code, places: tuple[str, str], given: tuple[str, str], big_first: bool
+) -> None:
     """Fewer than 64 elements of an LLVM type, one by one."""
     (begin, place), (element, left) = places, given
 
@@ -165,7 +167,7 @@ def _last_bits(builder: Code, places: tuple[str, str], given: tuple[str, str], b
         return [builder.op(f"or i64 {bits[0]}, {builder.op(f'shl i64 {truth}, {index}')}")]
 
     _, (bits,) = builder.loop("0", left, "1", [("i64", "0")], one)
-    bits = _in_order(builder, bits, big)
+    bits = _in_order(builder, bits, big_first)
 
     def byte(index: str) -> None:
         moved = builder.op(f"lshr i64 {bits}, {builder.mul(index, '8')}")
@@ -189,7 +191,7 @@ def together_bits(step: HostStep, temp_slot: int) -> list[Generated]:
 
 
 @lru_cache(None)
-def _spread(big: bool) -> tuple[str, str]:
+def _spread(big_first: bool) -> tuple[str, str]:
     """An item is eight bytes, or those that are left."""
     builder = Code()
     source, target, count = address(builder, 0), address(builder, 16), argument(builder, 32)
@@ -201,7 +203,7 @@ def _spread(big: bool) -> tuple[str, str]:
 
     def alone(index: str) -> None:
         bits = builder.op(f"load i8, ptr {builder.at('i8', source, index)}")
-        if big:
+        if big_first:
             bits = builder.call("llvm.bitreverse.i8", "i8", f"i8 {bits}")
         bits_of(bits, 8, builder.at("i8", target, builder.mul(index, "8")))
 
@@ -213,7 +215,7 @@ def _spread(big: bool) -> tuple[str, str]:
         builder.start(whole)
         bits = builder.op(f"load i64, ptr {builder.at('i8', source, first)}, align 1")
         place = builder.at("i8", target, builder.mul(number, "64"))
-        bits_of(_in_order(builder, bits, big), 64, place)
+        bits_of(_in_order(builder, bits, big_first), 64, place)
         builder.jump(done)
         builder.start(parted)
         each(builder, first, count, "1", alone)

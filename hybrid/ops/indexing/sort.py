@@ -38,7 +38,7 @@ from ..elementwise.logic import (
 )
 from ..elementwise.selection import clip
 from .along import take_along_axis
-from .host_sort import distinct, order_of, plain, sorted_lines
+from .host_sort import distinct, distinct_numbers, order_of, plain, sorted_lines
 from .index import take
 from .search import searchsorted
 
@@ -254,7 +254,17 @@ def _distinct(
 ) -> list[Tensor | None]:
     """The distinct values and what else was asked, on the tensor's device."""
     followed = has_gradient(x)
-    found = distinct(x.numpy(), first or followed, inverse, counts, equal_nan)
+    asked = first or followed, inverse, counts
+    if dt.is_complex(x.dtype):
+        found = distinct_numbers(x.numpy(), asked, equal_nan)
+    else:
+        flat = reshape(x, (x.size,))
+        if first or followed or inverse:  # vector sorts of keys beside positions, by NumPy
+            order = order_of(flat.numpy(), 0)
+            ranked = flat.numpy()[order]
+        else:
+            order, ranked = None, sort(flat).numpy()
+        found = distinct(ranked, order, x.shape, asked, equal_nan)
     parts = [None if part is None else owned(part, x.device) for part in found]
     if followed:
         parts[0] = take(reshape(x, (-1,)), parts[1])

@@ -20,10 +20,7 @@ from hybrid.backends.plan import HostStep
 from hybrid.core.aval import aval
 from hybrid.ir.algorithm import Ranks, Sort, StableParts
 
-HERE = sorting.registers()
-WIDTHS = [Registers(32, False)]
-WIDTHS += [Registers(64, False)] if HERE.size == 64 else []
-WIDTHS += [HERE] if HERE.narrow else []
+WIDTHS = [Registers(32, False), *({sorting.registers()} - {Registers(32, False)})]
 
 
 def bits(array: np.ndarray) -> np.ndarray:

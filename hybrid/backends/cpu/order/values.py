@@ -65,19 +65,19 @@ class LineKeys(NamedTuple):
 
     def elements(self, key: str, lanes: int) -> str:
         """The bits of the elements with these keys."""
-        kind = self.line.kind
-        if kind.bits != self.vectors.bits:
+        elements = self.line.kind
+        if elements.bits != self.vectors.bits:
             wide = self.vectors.key if lanes == 1 else self.vectors.type
-            key = self.code.op(f"trunc {wide} {key} to {kind.type_of(lanes)}")
+            key = self.code.op(f"trunc {wide} {key} to {elements.type_of(lanes)}")
         return self.line.element(key, lanes)
 
     def keys_of(self, bits: str, lanes: int) -> str:
-        kind = self.line.kind
+        elements = self.line.kind
         key = self.line.key(bits, lanes)
-        if kind.bits == self.vectors.bits:
+        if elements.bits == self.vectors.bits:
             return key
         wide = self.vectors.key if lanes == 1 else self.vectors.type
-        return self.code.op(f"zext {kind.type_of(lanes)} {key} to {wide}")
+        return self.code.op(f"zext {elements.type_of(lanes)} {key} to {wide}")
 
     def fill(self) -> list[str]:
         """All keys; how many elements are NaN, zeros, zeros with a sign, and have a sign
@@ -110,12 +110,12 @@ class LineKeys(NamedTuple):
 
     def _told(self, bits: str, lanes: int) -> list[str]:
         """Masks of what `fill` counts."""
-        kind, builder, many = self.line.kind, self.code, self.line.kind.type_of(lanes)
-        if not kind.floating:
+        elements, builder, many = self.line.kind, self.code, self.line.kind.type_of(lanes)
+        if not elements.floating:
             return []
         truths = "i1" if lanes == 1 else self.vectors.mask
         is_nan, is_zero = self.line.special(bits, lanes)
-        negative = builder.op(f"icmp slt {many} {bits}, {kind.constant(lanes, 0)}")
+        negative = builder.op(f"icmp slt {many} {bits}, {elements.constant(lanes, 0)}")
         other = builder.op(f"or {truths} {is_nan}, {is_zero}")
         both = builder.op(f"and {truths} {is_zero}, {negative}")
         number = builder.op(f"xor {truths} {other}, {'true' if lanes == 1 else 'splat (i1 true)'}")
@@ -153,14 +153,14 @@ class _Values(NamedTuple):
         stored.store_some(value, stored.at(base, index), chosen_lanes)
 
 
-def vectors_of(builder: Code, kind: ElementKind, given: Registers) -> Vectors:
-    bits = max(kind.bits, 16 if given.narrow else 32)
+def vectors_of(builder: Code, elements: ElementKind, given: Registers) -> Vectors:
+    bits = max(elements.bits, 16 if given.narrow else 32)
     return Vectors(builder, bits, 8 * given.size // bits)
 
 
-def network_of(kind: ElementKind, given: Registers, extent: int) -> int:
+def network_of(elements: ElementKind, given: Registers, extent: int) -> int:
     """Vectors of the network that sorts a line, a power of two; 0: none does."""
-    vectors = vectors_of(Code(), kind, given)
+    vectors = vectors_of(Code(), elements, given)
     count = 1 << max(-(-extent // vectors.lanes) - 1, 0).bit_length()
     return count if count <= vectors.few else 0
 
@@ -174,17 +174,17 @@ def region(line: Line, vectors: Vectors, number: int) -> str:
     return builder.at("i8", builder.at("i8", "%scratch", str(32 * DEPTH)), padded)
 
 
-def scratch_of(kind: ElementKind, extent: int, regions: int) -> int:
+def scratch_of(elements: ElementKind, extent: int, regions: int) -> int:
     """Bytes of all that."""
-    return 32 * DEPTH + regions * (extent * max(kind.bits // 8, 4) + 17 * 64)
+    return 32 * DEPTH + regions * (extent * max(elements.bits // 8, 4) + 17 * 64)
 
 
 @lru_cache(None)
-def _sorting(kind: ElementKind, count: int, given: Registers) -> tuple[str, str]:
+def _sorting(elements: ElementKind, count: int, given: Registers) -> tuple[str, str]:
     """`count`: vectors that hold a line, where a network sorts it."""
 
     def write(line: Line) -> None:
-        builder, vectors = line.code, vectors_of(line.code, kind, given)
+        builder, vectors = line.code, vectors_of(line.code, elements, given)
         apart = builder.op(f"icmp ne i64 {line.inner}, 1")
         places = [
             builder.op(f"select i1 {apart}, ptr {region(line, vectors, number)}, ptr {place}")
@@ -192,7 +192,7 @@ def _sorting(kind: ElementKind, count: int, given: Registers) -> tuple[str, str]
         ]
         beside = line._replace(source=places[0], target=places[1], inner="1")
         builder.when(
-            apart, lambda: copied(line, beside, (line.source, beside.source), kind.integer)
+            apart, lambda: copied(line, beside, (line.source, beside.source), elements.integer)
         )
         keys = LineKeys(beside, vectors, region(line, vectors, 0))
         counts = keys.fill()
@@ -200,11 +200,11 @@ def _sorting(kind: ElementKind, count: int, given: Registers) -> tuple[str, str]
         if counts:
             _restore(beside, counts)
         builder.when(
-            apart, lambda: copied(beside, line, (beside.target, line.target), kind.integer)
+            apart, lambda: copied(beside, line, (beside.target, line.target), elements.integer)
         )
 
-    head = vectors_of(Code(), kind, given).table()
-    return function(kind, "sorted", write, kind.integer, head=head)
+    head = vectors_of(Code(), elements, given).table()
+    return function(elements, "sorted", write, elements.integer, head=head)
 
 
 def copied(given: Line, made: Line, places: tuple[str, str], integer: str) -> None:
@@ -248,10 +248,10 @@ def sorted_values(step: HostStep, temp_slot: int) -> list[Generated]:
     sort: Any = step.algorithm
     given = step.avals[0]
     lines, extent, inner = sizes_of(given, sort.axis)
-    kind, here = kind_of(given.dtype), registers()
+    elements, here = kind_of(given.dtype), registers()
     operands = step.inputs[0], 0, step.outputs[0], 0
     words = pack_words((*operands, extent, inner, *words_of(given.dtype, sort.descending)), {})
-    made = _sorting(kind, network_of(kind, here, extent), here)
+    made = _sorting(elements, network_of(elements, here, extent), here)
     grain = max(1, CHUNK // max(extent, 1))
-    scratch = scratch_of(kind, extent, 1 if inner == 1 else 3)
+    scratch = scratch_of(elements, extent, 1 if inner == 1 else 3)
     return [Generated(*made, words, lines if extent else 0, grain, scratch)]
