@@ -20,7 +20,7 @@ from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
 from ...ir.tensor import Handle
 from ..axes.slices import narrow
-from ..base.common import shapes_of
+from ..base.common import real_only, shapes_of
 from ..base.surface import public
 from ..build.create import zeros
 from ..build.pieces import unstack
@@ -151,12 +151,13 @@ def argpartition(a: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
     a = as_tensor(a)
     if axis is None:
         a, axis = ravel(a), 0
+    real_only("argpartition", a)
     along = normalize_axis(axis, a.ndim, "argpartition")
     if not a.size:
         _ranks(kth, max(a.shape[along], 1), "argpartition")
         return zeros(a.shape, dtype=dt.int64, device=a.device)
     places = _ranks(kth, a.shape[along], "argpartition")
-    if a.device is not HOST or dt.is_complex(a.dtype) or len(places) > MOST:
+    if a.device is not HOST or len(places) > MOST:
         return _by_sorting(a, along, places)
     return bind(ARGPARTITION, a, axis=along, kth=places)
 
@@ -175,13 +176,14 @@ def partition(a: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
     a = as_tensor(a)
     if axis is None:
         a, axis = ravel(a), 0
+    real_only("partition", a)
     along = normalize_axis(axis, a.ndim, "partition")
     if not a.size:
         return take_along_axis(a, argpartition(a, kth, along), along)
     places = _ranks(kth, a.shape[along], "partition")
     if len(places) > MOST:
         return sort(a, along)
-    if a.device is not HOST or dt.is_complex(a.dtype):
+    if a.device is not HOST:
         return take_along_axis(a, _by_sorting(a, along, places), along)
     return bind(PARTITION, a, axis=along, kth=places)
 

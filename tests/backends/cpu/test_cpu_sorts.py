@@ -19,6 +19,7 @@ from hybrid.backends.cpu.python.caller import make_caller
 from hybrid.backends.plan import HostStep
 from hybrid.core.aval import aval
 from hybrid.ir.algorithm import Ranks, Sort, StableParts
+from hybrid.ops.arrange.order import _by_sorting
 
 WIDTHS = [Registers(32, False), *({sorting.registers()} - {Registers(32, False)})]
 
@@ -152,3 +153,13 @@ def test_parts_keep_their_order(dtype, width):
             assert (got == want).all()
             got = run(StableParts(axis, kth, False), array, shape, array.dtype)
             assert (bits(got) == bits(np.take_along_axis(array, want, axis))).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "uint8", "bool"])
+def test_parts_are_the_same_where_no_kernel_is(dtype):
+    x = given_values(np.random.default_rng(9), dtype, (3, 90))
+    for kth in [(4,), (0, 30, 31), tuple(range(0, 90, 9))]:
+        want = hb.argpartition(x, kth).numpy()
+        assert (_by_sorting(x, 1, kth).numpy() == want).all()
+        got = hb.partition(x, kth).numpy()
+        assert (bits(got) == bits(np.take_along_axis(x.numpy(), want, 1))).all()
