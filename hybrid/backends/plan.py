@@ -13,7 +13,18 @@ import numpy as np
 
 from ..core.aval import HOST, Aval, Device, aval
 from ..core.errors import Site
-from ..ir.algorithm import Algorithm, Assign, Order, Scan
+from ..ir.algorithm import (
+    Algorithm,
+    Assign,
+    BitsSpread,
+    BitsTogether,
+    Divisor,
+    Order,
+    Ranks,
+    Scan,
+    Sort,
+    StableParts,
+)
 from ..ir.contract import Dims, SumOrder
 from ..ir.scalar.program import Program
 
@@ -38,7 +49,8 @@ __all__ = [
 ]
 
 
-NATIVE = (Scan, Order, Assign)  # algorithms that the host has kernels of its own for
+# algorithms that the host has kernels of its own for
+NATIVE = (Scan, Order, Sort, Ranks, StableParts, Divisor, BitsTogether, BitsSpread, Assign)
 SlotKind = Literal["input", "output", "arena", "const", "state", "temp"]
 
 

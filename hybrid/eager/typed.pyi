@@ -108,7 +108,7 @@ class TensorMethods(Handle):
         """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
 
     def argpartition(self, kth: Any, axis: builtins.int | None = -1) -> Tensor:
-        """Positions (int64) along an axis (None: of the flattened tensor) that put the kth smallest element (or several) in its sorted place, none larger before and none smaller behind it; the order within these parts is unspecified."""
+        """Positions (int64) along an axis (None: of the flattened tensor) that put the kth smallest element (or several) in its sorted place, none larger before and none smaller behind it; elements within these parts, and equal ones, keep their order (with more than 8 kth all are sorted)."""
 
     def argsort(
         self,

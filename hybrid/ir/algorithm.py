@@ -13,6 +13,12 @@ __all__ = [
     "SCAN_BLOCK",
     "Scan",
     "Order",
+    "Sort",
+    "Ranks",
+    "StableParts",
+    "Divisor",
+    "BitsTogether",
+    "BitsSpread",
     "Assign",
     "While",
     "Traversal",
@@ -41,6 +47,57 @@ class Order:
 
     axis: int
     descending: bool
+
+
+@dataclass(frozen=True)
+class Sort:
+    """(x) -> the elements of each line along an axis as `Order` puts them."""
+
+    axis: int
+    descending: bool
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """(x) -> of each line along the last axis the elements at these places of its `Order`, or their
+    int64 positions."""
+
+    places: tuple[int, ...]
+    positions: bool
+
+
+@dataclass(frozen=True)
+class StableParts:
+    """(x) -> each line along an axis, or its int64 positions, in parts: elements below the one at
+    the first of these places of the `Order`, those that equal it, those between it and the next
+    one's, and so on; elements of a part stay in their order."""
+
+    axis: int
+    places: tuple[int, ...]
+    positions: bool
+
+
+@dataclass(frozen=True)
+class Divisor:
+    """(x, y) of one shape -> their greatest common divisors, or least common `multiple`s; 0 and y
+    have the divisor |y| and the multiple 0."""
+
+    multiple: bool
+
+
+@dataclass(frozen=True)
+class BitsTogether:
+    """(x) -> bytes of whether elements along the last axis are not 0, eight each, zeros behind the
+    last; `big`: the first one is the highest bit."""
+
+    big: bool
+
+
+@dataclass(frozen=True)
+class BitsSpread:
+    """(bytes) -> their bits along the last axis, a byte each."""
+
+    big: bool
 
 
 @dataclass(frozen=True)
@@ -76,4 +133,5 @@ class Branch:
 
 
 Control = While | Traversal | Branch
-Algorithm = Scan | Order | Assign | Control
+Bits = BitsTogether | BitsSpread
+Algorithm = Scan | Order | Sort | Ranks | StableParts | Divisor | Bits | Assign | Control

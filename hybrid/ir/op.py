@@ -259,9 +259,9 @@ class ScatterOp(Op):
 @final
 @dataclass(eq=False, repr=False, slots=True)
 class HostOp(Op):
-    """A NumPy function called from Python, never part of the CPU's native code; body: (*arrays,
-    **params).  algorithm: (**params) -> what it computes, where a device may have kernels for it
-    (see ir/algorithm.py)."""
+    """A function over whole arrays; body: (*arrays, **params) -> what NumPy computes.  algorithm:
+    (**params) -> what that is, where a device may have kernels for it (see ir/algorithm.py); a
+    record without one is called from Python."""
 
     kind: Kind = field(default="host", init=False)
     _: KW_ONLY

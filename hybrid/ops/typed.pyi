@@ -571,7 +571,7 @@ def argmin(
     """Position (int64) of the first minimum along an axis, or in the flattened tensor."""
 
 def argpartition(a: ArrayLike, kth: Any, axis: builtins.int | None = -1) -> Tensor:
-    """Positions (int64) along an axis (None: of the flattened tensor) that put the kth smallest element (or several) in its sorted place, none larger before and none smaller behind it; the order within these parts is unspecified."""
+    """Positions (int64) along an axis (None: of the flattened tensor) that put the kth smallest element (or several) in its sorted place, none larger before and none smaller behind it; elements within these parts, and equal ones, keep their order (with more than 8 kth all are sorted)."""
 
 def argsort(
     x: ArrayLike,
@@ -1263,7 +1263,7 @@ def full_like(
     """`full` with the shape, dtype and device of x, as far as others are not given."""
 
 def gcd(x: ArrayLike, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
-    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|. NumPy computes it on the host."""
+    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|."""
 
 def gelu(x: ArrayLike, /, out: Any = None) -> Tensor:
     """x * Phi(x), Phi the normal distribution function; -0 at minus infinity."""
@@ -1525,7 +1525,7 @@ def layer_norm(
     """PyTorch's layer_norm over the last axes: (x - mean) / sqrt(var + eps) * weight + bias."""
 
 def lcm(x: ArrayLike, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
-    """The least common multiple of |x| and |y|; lcm(0, y) is 0. NumPy computes it on the host."""
+    """The least common multiple of |x| and |y|; lcm(0, y) is 0."""
 
 def ldexp(x: ArrayLike, y: Any, *, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x * 2^y for integers y, rounded once: without the overflow of the power on its own."""
@@ -2052,7 +2052,7 @@ def pad(
     """NumPy's pad: widths as one, (before, after), one pair per axis, or a dictionary from axes to these."""
 
 def partition(a: ArrayLike, kth: Any, axis: builtins.int | None = -1) -> Tensor:
-    """a with the kth smallest element (or several) along an axis (None: of the flattened tensor) in its sorted place, none larger before and none smaller behind it; the order within these parts is unspecified."""
+    """a with the kth smallest element (or several) along an axis (None: of the flattened tensor) in its sorted place, none larger before and none smaller behind it; elements within these parts, and equal ones, keep their order (with more than 8 kth all are sorted)."""
 
 def percentile(
     a: ArrayLike,

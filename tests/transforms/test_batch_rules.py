@@ -21,10 +21,10 @@ cross_entropy cross_entropy_grad counted_mean reshape permute_dims broadcast_to 
 diagonal embed_diagonal concat slice_set cumulative_sum argsort gather scatter_add scatter_set
 take_along_axis index_check max_pool2d max_pool2d_grad sum_pool2d sum_pool2d_grad matmul linear
 conv2d conv2d_weight_grad attention attention_grad adam_update""".split()
-ORDERED = {"histogram_counts", "lu_order"}  # whose inputs are no others in other places
+ORDERED = {"lu_order"}  # whose inputs are no others in other places
 ROWS = 3
 # samples that other numbers, or the same in other places, are none of (tests of the ops have them)
-OF_A_KIND = {"cholesky", "complex_cholesky", "lu_order", "histogram_counts"}
+OF_A_KIND = {"cholesky", "complex_cholesky", "lu_order"}
 RUN = [
     n for n in NAMES if n not in INSIDE | OF_A_KIND and not OPS[n].has("draw") and OPS[n].nin != 0
 ]

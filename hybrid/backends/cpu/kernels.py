@@ -10,12 +10,12 @@ from typing import Any
 
 from ...core.cache import Bounded
 from ...core.errors import BackendError, blame, blamed
-from ...ir.algorithm import Assign, Order, Scan
+from ...ir.algorithm import Assign, BitsSpread, BitsTogether, Divisor, Scan
 from ...ir.door.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
 from ..generated import Generated, Template
 from ..plan import AttendKernel, GemmKernel, HostStep, Kernel, LoopKernel, Operand, ScatterKernel
-from . import order, scan, scatter
+from . import integers, order, scan, scatter
 from .attend import generate as generate_attend
 from .gemm import Target, over_slots, templates
 from .machine.jit import compile_many
@@ -51,8 +51,11 @@ def _gemm(kernel: GemmKernel, temp_slot: int, target: Target | None) -> list[Gen
 
 _NATIVE: dict[Any, Callable[[HostStep, int], list[Generated]]] = {
     Scan: scan.generate,
-    Order: order.generate,
+    **order.GENERATE,
     Assign: scatter.assigned,
+    Divisor: integers.divisors,
+    BitsTogether: integers.together_bits,
+    BitsSpread: integers.spread_bits,
 }
 
 

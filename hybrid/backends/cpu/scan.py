@@ -20,6 +20,7 @@ from ..emit.code import Code, finish_module
 from ..emit.loops import SIGNATURE, generate_all
 from ..generated import Generated, pack_words
 from ..plan import Access, HostStep, LoopKernel
+from .words import address, argument
 
 __all__ = ["generate"]
 
@@ -58,17 +59,11 @@ class _Writer:
     def __init__(self, kind: _Kind, width: int = 1) -> None:
         self.kind, self.width, self.code = kind, width, Code()
         self.vector = kind.element if width == 1 else f"<{width} x {kind.element}>"
-        self.source, self.target, self.totals = map(self._base, (_X, _OUT, _TOTALS))
-        words = [self._word(at) for at in (_EXTENT, _INNER, _BLOCKS, _COUNT)]
+        self.source, self.target, self.totals = [
+            address(self.code, at) for at in (_X, _OUT, _TOTALS)
+        ]
+        words = [argument(self.code, at) for at in (_EXTENT, _INNER, _BLOCKS, _COUNT)]
         self.extent, self.inner, self.blocks, self.count = words
-
-    def _word(self, offset: int) -> str:
-        place = self.code.op(f"getelementptr i8, ptr %args, i64 {offset}")
-        return self.code.op(f"load i64, ptr {place}")
-
-    def _base(self, offset: int) -> str:
-        slot = self.code.op(f"getelementptr ptr, ptr %bufs, i64 {self._word(offset)}")
-        return self.code.at("i8", self.code.op(f"load ptr, ptr {slot}"), self._word(offset + 8))
 
     def load(self, base: str, index: str) -> str:
         place = self.code.at(self.kind.element, base, index)

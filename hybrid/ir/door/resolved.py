@@ -16,7 +16,7 @@ from ...core.errors import DeviceError, HybridError
 from ...core.floating import plainly
 from ...core.precision import MATMUL
 from ..graph.graph import param_key
-from ..op import NO_GRAD, Op
+from ..op import NO_GRAD, HostOp, Op
 from ..tensor import new_handle
 from .context import LOCAL, backend_of
 from .pending import Pending, shared
@@ -81,7 +81,10 @@ class Resolved:
         self.key = tuple(params.items())
         self.view = op.kind == "view"
         # it cannot fail on values, and may run later
-        self.pure = op.check is None and op.kind not in ("host", "control") and not op.has("effect")
+        kernel = op.kind not in ("host", "control") or (
+            isinstance(op, HostOp) and op.algorithm is not None and op.has("total")
+        )
+        self.pure = op.check is None and kernel and not op.has("effect")
         self.used = SIGNATURES.generation
         self.outs = tuple(op.infer(*inputs, **params))
         self.single = len(self.outs) == 1

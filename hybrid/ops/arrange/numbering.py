@@ -15,6 +15,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST, Aval
 from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...core.shapes import as_shape, contiguous_strides, normalize_axis, whole
+from ...ir.algorithm import BitsSpread, BitsTogether
 from ...ir.door.bind import as_tensor, bind
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, MapOp, Op, register
@@ -147,7 +148,9 @@ def _shifts(bitorder: str, what: str) -> range:
     return range(7, -1, -1) if bitorder == "big" else range(8)
 
 
-def _bits_record(name: str, function: Any, sizes: Any, doc: str) -> Op:
+def _bits_record(
+    name: str, function: Any, algorithm: type[BitsTogether | BitsSpread], sizes: Any, doc: str
+) -> Op:
     """NumPy's own on the last axis, where a tensor is on the host."""
 
     def infer(operand: Aval, bitorder: str) -> tuple[Aval, ...]:
@@ -157,8 +160,9 @@ def _bits_record(name: str, function: Any, sizes: Any, doc: str) -> Op:
         return function(operand, axis=-1, bitorder=bitorder)
 
     def samples(rng: np.random.Generator) -> Any:
-        for shape in ((3, 17), (8,), (2, 0)):
-            yield [ints(rng, *shape, high=200).astype(np.uint8)], {"bitorder": "little"}
+        for shape in ((3, 17), (8,), (2, 0), (150,)):
+            for order in ("little", "big"):
+                yield [ints(rng, *shape, high=200).astype(np.uint8)], {"bitorder": order}
 
     return register(
         HostOp(
@@ -166,6 +170,7 @@ def _bits_record(name: str, function: Any, sizes: Any, doc: str) -> Op:
             1,
             infer,
             body=body,
+            algorithm=lambda bitorder: algorithm(bitorder == "big"),
             params=("bitorder",),
             vjp=NO_GRAD,
             accepts="biu",
@@ -178,8 +183,12 @@ def _bits_record(name: str, function: Any, sizes: Any, doc: str) -> Op:
     )
 
 
-PACK = _bits_record("packbits", np.packbits, lambda n: -(-n // 8), "Eight elements as a byte.")
-UNPACK = _bits_record("unpackbits", np.unpackbits, lambda n: 8 * n, "The bits of each byte.")
+PACK = _bits_record(
+    "packbits", np.packbits, BitsTogether, lambda n: -(-n // 8), "Eight elements as a byte."
+)
+UNPACK = _bits_record(
+    "unpackbits", np.unpackbits, BitsSpread, lambda n: 8 * n, "The bits of each byte."
+)
 
 
 @public

@@ -1,7 +1,7 @@
 """Partial orders, and orders by several keys.
 
-Invariant: NaN sorts last, as in `sort`; what `partition` does not promise is unspecified and may
-differ between devices.
+Invariant: NaN sorts last, as in `sort`; elements of a part of `partition` stay in their order, so
+it is the same on all devices.
 """
 
 from __future__ import annotations
@@ -11,46 +11,75 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST
 from ...core.errors import IndexOutOfRange, ShapeError
 from ...core.shapes import items_of, normalize_axis, whole
+from ...ir.algorithm import StableParts
 from ...ir.door.bind import as_tensor, bind, host_array
+from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
 from ...ir.tensor import Handle
-from ..base.common import shapes_of
+from ..axes.slices import narrow
+from ..base.common import real_only, shapes_of
 from ..base.surface import public
 from ..build.create import zeros
 from ..build.pieces import unstack
+from ..elementwise.arithmetic import add
+from ..elementwise.logic import equal, less, logical_and, logical_not, logical_or, not_equal
 from ..indexing.along import take_along_axis
-from ..indexing.host_sort import plain
-from ..indexing.sort import argsort
+from ..indexing.host_sort import order_of, plain
+from ..indexing.sort import argsort, sort
 from .shapes import ravel
 
 Ints = tuple[int, ...]
 Tensor = Any
 
 
-# NumPy computes both for every device: the order within the parts is nothing that a sort repeats
-def _partitioned(operand: np.ndarray, axis: int, kth: Ints) -> np.ndarray:
-    return np.argpartition(plain(operand), kth, axis=axis)
+MOST = 8  # places, from which on everything is sorted
 
 
+def _classes(values: np.ndarray, axis: int, kth: Ints) -> np.ndarray:
+    """The part of each element: twice the places whose elements are less, and one more where it
+    equals the next one's."""
+    ordered = np.take_along_axis(values, order_of(values, axis), axis)
+    part = np.zeros(values.shape, np.int64)
+    for place in kth:
+        limit = np.take(ordered, [place], axis)
+        less = (limit < values) | (np.isnan(values) & ~np.isnan(limit))
+        part += less
+        part += less | (limit == values) | (np.isnan(values) & np.isnan(limit))
+    return part
+
+
+def _positions(operand: np.ndarray, axis: int, kth: Ints) -> np.ndarray:
+    part = _classes(plain(operand), axis, kth)
+    return np.argsort(part, axis=axis, kind="stable")
+
+
+def _parted(operand: np.ndarray, axis: int, kth: Ints) -> np.ndarray:
+    return np.take_along_axis(operand, _positions(operand, axis, kth), axis)
+
+
+_SAMPLES = shapes_of(
+    [
+        ((7,), {"axis": 0, "kth": (2,)}),
+        ((3, 5), {"axis": 0, "kth": (0, 2)}),
+        ((2, 60), {"axis": 1, "kth": (1, 7, 40)}),
+    ]
+)
 ARGPARTITION = register(
     HostOp(
         "argpartition",
         1,
         lambda operand, axis, kth: (operand.with_(dtype=dt.int64),),
-        body=_partitioned,
+        body=_positions,
+        algorithm=lambda axis, kth: StableParts(axis, kth, True),
         params=("axis", "kth"),
         vjp=NO_GRAD,
         facts=frozenset(["total"]),
-        reference=_partitioned,
+        reference=_positions,
         ulp=0.0,
-        samples=shapes_of(
-            [
-                ((7,), {"axis": 0, "kth": (2,)}),
-                ((3, 5), {"axis": 0, "kth": (0, 2)}),
-            ]
-        ),
+        samples=_SAMPLES,
         doc="Positions whose elements have the kth one in its sorted place.",
     )
 )
@@ -59,13 +88,8 @@ ARGPARTITION = register(
 def _partition_vjp(
     gradient: Tensor, out: Tensor, operand: Tensor, axis: int, kth: Ints
 ) -> tuple[Tensor]:
-    """Equal ranks are the same element: from the result by its order, to x by that of x."""
-    ranked = take_along_axis(gradient, argsort(out, axis), axis)
-    return (take_along_axis(ranked, argsort(argsort(operand, axis), axis), axis),)
-
-
-def _parted(operand: np.ndarray, axis: int, kth: Ints) -> np.ndarray:
-    return np.partition(plain(operand), kth, axis).astype(operand.dtype)
+    places = bind(ARGPARTITION, operand, axis=axis, kth=kth)
+    return (take_along_axis(gradient, argsort(places, axis), axis),)
 
 
 PARTITION = register(
@@ -74,20 +98,31 @@ PARTITION = register(
         1,
         lambda operand, axis, kth: (operand,),
         body=_parted,
+        algorithm=lambda axis, kth: StableParts(axis, kth, False),
         params=("axis", "kth"),
         vjp=_partition_vjp,
         facts=frozenset(["total"]),
         reference=_parted,
         ulp=0.0,
-        samples=shapes_of(
-            [
-                ((7,), {"axis": 0, "kth": (2,)}),
-                ((3, 5), {"axis": 0, "kth": (0, 2)}),
-            ]
-        ),
+        samples=_SAMPLES,
         doc="Elements with the kth one in its sorted place.",
     )
 )
+
+
+def _by_sorting(a: Tensor, axis: int, kth: Ints) -> Tensor:
+    """The positions where no kernel finds them: those that sort the parts of the elements."""
+    if len(kth) > MOST:
+        return argsort(a, axis)
+    ordered = take_along_axis(a, argsort(a, axis), axis)
+    part = zeros(a.shape, dtype=dt.uint8, device=a.device)
+    for place in kth:
+        limit = narrow(ordered, axis, place, 1)
+        last, ends = not_equal(a, a), not_equal(limit, limit)
+        more = logical_or(less(limit, a), logical_and(last, logical_not(ends)))
+        same = logical_or(equal(limit, a), logical_and(last, ends))
+        part = add(part, add(astype(more, dt.uint8), astype(logical_or(more, same), dt.uint8)))
+    return argsort(part, axis)
 
 
 def _ranks(kth: Any, extent: int, what: str) -> Ints:
@@ -103,8 +138,9 @@ def _ranks(kth: Any, extent: int, what: str) -> Ints:
 @public(method=True)
 def argpartition(a: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
     """Positions (int64) along an axis (None: of the flattened tensor) that put the kth smallest
-    element (or several) in its sorted place, none larger before and none smaller behind it; the
-    order within these parts is unspecified.
+    element (or several) in its sorted place, none larger before and none smaller behind it;
+    elements within these parts, and equal ones, keep their order (with more than 8 kth all are
+    sorted).
 
     IndexOutOfRange for a kth outside of the axis; NaN is largest.
 
@@ -115,18 +151,22 @@ def argpartition(a: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
     a = as_tensor(a)
     if axis is None:
         a, axis = ravel(a), 0
+    real_only("argpartition", a)
     along = normalize_axis(axis, a.ndim, "argpartition")
     if not a.size:
         _ranks(kth, max(a.shape[along], 1), "argpartition")
         return zeros(a.shape, dtype=dt.int64, device=a.device)
-    return bind(ARGPARTITION, a, axis=along, kth=_ranks(kth, a.shape[along], "argpartition"))
+    places = _ranks(kth, a.shape[along], "argpartition")
+    if a.device is not HOST or len(places) > MOST:
+        return _by_sorting(a, along, places)
+    return bind(ARGPARTITION, a, axis=along, kth=places)
 
 
 @public
 def partition(a: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
     """a with the kth smallest element (or several) along an axis (None: of the flattened tensor) in
-    its sorted place, none larger before and none smaller behind it; the order within these parts
-    is unspecified.
+    its sorted place, none larger before and none smaller behind it; elements within these parts,
+    and equal ones, keep their order (with more than 8 kth all are sorted).
 
     IndexOutOfRange for a kth outside of the axis; NaN is largest.
 
@@ -136,10 +176,16 @@ def partition(a: Tensor, kth: Any, axis: int | None = -1) -> Tensor:
     a = as_tensor(a)
     if axis is None:
         a, axis = ravel(a), 0
+    real_only("partition", a)
     along = normalize_axis(axis, a.ndim, "partition")
     if not a.size:
         return take_along_axis(a, argpartition(a, kth, along), along)
-    return bind(PARTITION, a, axis=along, kth=_ranks(kth, a.shape[along], "partition"))
+    places = _ranks(kth, a.shape[along], "partition")
+    if len(places) > MOST:
+        return sort(a, along)
+    if a.device is not HOST:
+        return take_along_axis(a, _by_sorting(a, along, places), along)
+    return bind(PARTITION, a, axis=along, kth=places)
 
 
 @public

@@ -17,6 +17,7 @@ from ...core import dtypes as dt
 from ...core.aval import HOST
 from ...core.errors import DTypeError
 from ...core.shapes import broadcast_shapes
+from ...ir.algorithm import Divisor
 from ...ir.door.bind import as_tensor, bind, is_complex, operands
 from ...ir.door.bind import convert as astype
 from ...ir.door.flat import function_of
@@ -29,6 +30,7 @@ from .arithmetic import (
     COMMUTATIVE,
     FLOATS,
     abs,
+    add,
     is_bool,
     multiply,
     reference_of,
@@ -292,22 +294,19 @@ def bitwise_count(x: Tensor) -> Tensor:
     return _count(x)
 
 
-def _pair_infer(name: str) -> Function:
-    return lambda left, right: (left.with_(broadcast_shapes(name, left.shape, right.shape)),)
-
-
-def _of_integers(name: str, function: Any, doc: str) -> Any:
+def _of_integers(name: str, function: Any, multiple: bool, doc: str) -> Any:
     def samples(rng: np.random.Generator) -> Any:
-        yield [ints(rng, 4, 5, low=-60, high=60), ints(rng, 5, low=-60, high=60)], {}
+        yield [ints(rng, 4, 5, low=-60, high=60), ints(rng, 4, 5, low=-60, high=60)], {}
         yield [ints(rng), ints(rng)], {}
-        yield [ints(rng, 0), ints(rng)], {}
+        yield [ints(rng, 0), ints(rng, 0)], {}
 
     return register(
         HostOp(
             name,
             2,
-            _pair_infer(name),
+            lambda left, right: (left,),
             body=function,
+            algorithm=lambda: Divisor(multiple),
             vjp=NO_GRAD,
             accepts="iu",
             facts=frozenset(["total"]),
@@ -319,22 +318,28 @@ def _of_integers(name: str, function: Any, doc: str) -> Any:
     )
 
 
-GCD = _of_integers("gcd", np.gcd, "Greatest common divisor.")
-LCM = _of_integers("lcm", np.lcm, "Least common multiple.")
+GCD = _of_integers("gcd", np.gcd, False, "Greatest common divisor.")
+LCM = _of_integers("lcm", np.lcm, True, "Least common multiple.")
 
 
 def _integers(name: str, *values: Any) -> list[Tensor]:
-    """Integer tensors of one dtype, or DTypeError."""
+    """Integer tensors of one dtype and shape, or DTypeError."""
     tensors = operands(*values)
     dtype = reduce(dt.promote, [t.dtype for t in tensors])
     if not dt.is_int(dtype):
         raise DTypeError(f"{name} takes integers, not {dtype.name}; convert with .astype")
-    return [astype(t, dtype) for t in tensors]
+    left, right = [astype(t, dtype) for t in tensors]
+    shape = broadcast_shapes(name, left.shape, right.shape)
+    shaped = [
+        mine if mine.shape == shape else add(mine, multiply(other, 0))
+        for mine, other in ((left, right), (right, left))
+    ]
+    return shaped
 
 
 def _euclid(left: Tensor, right: Tensor) -> Tensor:
     """Euclid's steps by operations, as many as a pair of neighbouring Fibonacci numbers takes, for
-    devices that NumPy is not on."""
+    devices without a kernel for it."""
     left, right = [abs(v) if v.dtype in dt.SIGNED else v for v in (left, right)]
     for _ in range(_STEPS[left.dtype.itemsize]):
         left, right = where(equal(right, 0), left, right), fmod(left, right)
@@ -343,7 +348,7 @@ def _euclid(left: Tensor, right: Tensor) -> Tensor:
 
 @public
 def gcd(x: Tensor, y: Any) -> Tensor:
-    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|.  NumPy computes it on the host.
+    """The greatest common divisor of |x| and |y|; gcd(0, y) is |y|.
 
     Shapes broadcast, or ShapeError; dtypes promote, DTypeError unless they are integers.
 
@@ -356,7 +361,7 @@ def gcd(x: Tensor, y: Any) -> Tensor:
 
 @public
 def lcm(x: Tensor, y: Any) -> Tensor:
-    """The least common multiple of |x| and |y|; lcm(0, y) is 0.  NumPy computes it on the host.
+    """The least common multiple of |x| and |y|; lcm(0, y) is 0.
 
     Shapes broadcast, or ShapeError; dtypes promote, DTypeError unless they are integers.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...core import dtypes as dt
 
-__all__ = ["plain", "order_of", "sorted_lines", "Distinct", "distinct"]
+__all__ = ["plain", "order_of", "sorted_lines", "Distinct", "distinct", "distinct_numbers"]
 
 _FEW = 1500  # elements that NumPy's stable sort puts in order sooner
 _LOW = np.uint64(0xFFFFFFFF)
@@ -130,24 +130,24 @@ class Distinct(NamedTuple):
 
 
 def distinct(
-    given: np.ndarray, first: bool, inverse: bool, counts: bool, equal_nan: bool
+    ordered: np.ndarray,
+    order: np.ndarray | None,
+    shape: tuple[int, ...],
+    asked: tuple[bool, bool, bool],
+    equal_nan: bool,
 ) -> Distinct:
-    """The distinct values of all elements, their first positions, the positions of all elements
-    among the values (of the given shape), how often each occurs."""
-    if given.dtype.kind == "c":
-        return _distinct_numbers(given, (first, inverse, counts), equal_nan)
-    flat = plain(given).ravel()
-    order: Any = order_of(flat, 0) if first or inverse else None
-    ranked = np.sort(flat) if order is None else flat[order]
-    starts = _starts(ranked, nans=not equal_nan)
+    """Of sorted elements, and their order in a given shape, the distinct values; as far as asked
+    their first positions, the positions of all elements among the values, how often each occurs."""
+    first, inverse, counts = asked
+    starts = _starts(plain(ordered), nans=not equal_nan)
     number: Any = None
     if inverse:
-        number = np.empty(flat.size, np.int64)
+        number = np.empty(ordered.size, np.int64)
         number[order] = np.cumsum(starts) - 1
-        number = number.reshape(given.shape)
+        number = number.reshape(shape)
     return Distinct(
-        ranked[starts].astype(given.dtype, copy=False),
-        order[starts] if first else None,
+        ordered[starts],
+        order[starts] if first and order is not None else None,
         number,
         _lengths(starts) if counts else None,
     )
@@ -157,9 +157,10 @@ def _lengths(starts: np.ndarray) -> np.ndarray:
     return np.diff(np.concatenate([np.flatnonzero(starts), [starts.size]]))
 
 
-def _distinct_numbers(
+def distinct_numbers(
     given: np.ndarray, asked: tuple[bool, bool, bool], equal_nan: bool
 ) -> Distinct:
+    """The same of complex numbers, as NumPy orders them."""
     unique: Any = np.unique
     found = unique(given, *asked, equal_nan=equal_nan)
     parts = iter(found if isinstance(found, tuple) else (found,))

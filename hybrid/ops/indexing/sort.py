@@ -17,7 +17,7 @@ from ...core.aval import HOST
 from ...core.errors import ShapeError
 from ...core.floating import in_plain_floats
 from ...core.shapes import normalize_axis, whole
-from ...ir.algorithm import Order
+from ...ir.algorithm import Order, Sort
 from ...ir.door.bind import as_tensor, bind, grad_enabled, operands
 from ...ir.door.bind import convert as astype
 from ...ir.op import NO_GRAD, HostOp, register
@@ -38,12 +38,11 @@ from ..elementwise.logic import (
 )
 from ..elementwise.selection import clip
 from .along import take_along_axis
-from .host_sort import distinct, order_of, plain, sorted_lines
+from .host_sort import distinct, distinct_numbers, order_of, plain, sorted_lines
 from .index import take
 from .search import searchsorted
 
 Tensor = Any
-FEW = 512  # elements that are sorted sooner by kernels than by a call of NumPy
 
 
 class TopK(NamedTuple):
@@ -148,6 +147,7 @@ SORT = register(
         1,
         lambda operand, axis, descending: (operand,),
         body=sorted_lines,
+        algorithm=Sort,
         params=("axis", "descending"),
         vjp=_sort_vjp,
         facts=frozenset(["total"]),
@@ -175,7 +175,7 @@ def sort(
             [9, 8, 7]])
     """
     x, along_axis = _lined("sort", as_tensor(x), axis)
-    if x.device is HOST and not dt.is_complex(x.dtype) and x.size > FEW:
+    if x.device is HOST and not dt.is_complex(x.dtype):
         return bind(SORT, x, axis=along_axis, descending=bool(descending))
     return take_along_axis(x, argsort(x, along_axis, descending=descending), along_axis)
 
@@ -254,7 +254,17 @@ def _distinct(
 ) -> list[Tensor | None]:
     """The distinct values and what else was asked, on the tensor's device."""
     followed = has_gradient(x)
-    found = distinct(x.numpy(), first or followed, inverse, counts, equal_nan)
+    asked = first or followed, inverse, counts
+    if dt.is_complex(x.dtype):
+        found = distinct_numbers(x.numpy(), asked, equal_nan)
+    else:
+        flat = reshape(x, (x.size,))
+        if first or followed or inverse:  # vector sorts of keys beside positions, by NumPy
+            order = order_of(flat.numpy(), 0)
+            ranked = flat.numpy()[order]
+        else:
+            order, ranked = None, sort(flat).numpy()
+        found = distinct(ranked, order, x.shape, asked, equal_nan)
     parts = [None if part is None else owned(part, x.device) for part in found]
     if followed:
         parts[0] = take(reshape(x, (-1,)), parts[1])
@@ -265,32 +275,6 @@ def _distinct(
 def has_gradient(x: Tensor) -> bool:
     """Whether elements of x that are selected by its data have to be taken on the tape."""
     return x._node is not None and grad_enabled() and dt.is_inexact(x.dtype)
-
-
-def _found(operand: np.ndarray, test: np.ndarray) -> np.ndarray:
-    return np.asarray(np.isin(plain(operand), plain(test)))
-
-
-def _found_samples(rng: np.random.Generator) -> Any:
-    yield [rng.integers(0, 9, (3, 4)), rng.integers(0, 9, 5)], {}
-    yield [np.array([-0.0, 1.0, 2.5]), np.array([[0.0, 3.0]])], {}
-    yield [np.arange(3), np.zeros(0, np.int64)], {}
-
-
-ISIN = register(
-    HostOp(
-        "isin",
-        2,
-        lambda operand, test: (operand.with_(dtype=dt.bool_),),
-        body=_found,
-        vjp=NO_GRAD,
-        facts=frozenset(["total"]),
-        reference=lambda operand, test: (operand[..., None] == test.ravel()).any(-1),
-        samples=_found_samples,
-        ulp=0.0,
-        doc="Whether each element equals some element of another tensor.",
-    )
-)
 
 
 def apart(left: np.dtype, right: np.dtype) -> np.dtype:
@@ -322,9 +306,7 @@ def isin(x: Any, test: Any, /, *, invert: bool = False) -> Tensor:
     flat = reshape(test, (test.size,))
     if test.size <= _FEW:
         found = any_(equal(expand_dims(x, -1), flat), axis=-1)
-    elif x.device is HOST:
-        found = bind(ISIN, x, test)
-    else:  # a device searches
+    else:
         ordered = sort(flat)
         place = clip(searchsorted(ordered, x), None, test.size - 1)
         found = equal(take(ordered, place), x)

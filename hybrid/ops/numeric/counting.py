@@ -1,7 +1,7 @@
 """Counts of elements by their value: bincount, and places of elements in bins.
 
-Invariant: the records take int64 rows in range.  On the host sums are those of NumPy's bincount:
-in order, in float64, rounded once.
+Invariant: rows are int64 and in range.  Sums are those of NumPy's bincount: in order, in float64,
+rounded once.
 """
 
 from __future__ import annotations
@@ -14,82 +14,34 @@ import numpy as np
 from ...core import dtypes as dt
 from ...core.aval import HOST
 from ...core.errors import ArgumentError, DTypeError, ShapeError
-from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import NO_GRAD, HostOp, register
 from ..axes.extremes import all as all_
 from ..axes.extremes import max as max_
 from ..axes.extremes import min as min_
 from ..axes.slices import flip, narrow
-from ..axes.views import reshape
-from ..base.common import draw, ints, owned, read, real_only
+from ..axes.views import broadcast_to, reshape
+from ..base.common import owned, read, real_only
 from ..base.surface import public
 from ..build.create import ones, zeros
 from ..elementwise.arithmetic import subtract
 from ..elementwise.logic import greater_equal, less_equal
-from ..indexing.index import gather_rows, scatter_add
+from ..indexing.index import scatter_add
 from .ranks import bucket
 
 Tensor = Any
 
 
-def _count_samples(rng: np.random.Generator) -> Any:
-    yield [ints(rng, 9, high=4)], {"rows": 5}
-    yield [ints(rng, 0)], {"rows": 3}
-
-
-def _sum_samples(rng: np.random.Generator) -> Any:
-    yield [ints(rng, 9, high=4), draw(rng, 9)], {"rows": 5}
-    yield [ints(rng, 0), draw(rng, 0)], {"rows": 3}
-
-
-def _sums(index: np.ndarray, weights: np.ndarray, rows: int) -> np.ndarray:
-    found = np.bincount(index, weights.astype(np.float64), rows)
-    return found.astype(weights.dtype)
-
-
-COUNTS = register(
-    HostOp(
-        "bin_counts",
-        1,
-        lambda index, rows: (index.with_((rows,), dt.int64),),
-        body=lambda index, rows: np.bincount(index, minlength=rows).astype(np.int64),
-        params=("rows",),
-        vjp=NO_GRAD,
-        facts=frozenset(["total"]),
-        reference=lambda index, rows: np.bincount(index, minlength=rows),
-        samples=_count_samples,
-        ulp=0.0,
-        doc="How often each row number occurs.",
-    )
-)
-SUMS = register(
-    HostOp(
-        "bin_sums",
-        2,
-        lambda index, weights, rows: (weights.with_((rows,)),),
-        body=_sums,
-        params=("rows",),
-        vjp=lambda gradient, out, index, weights, rows: (None, gather_rows(gradient, index)),
-        keeps=frozenset("0"),
-        facts=frozenset(["total"]),
-        reference=lambda index, weights, rows: np.bincount(index, weights.astype(np.float64), rows),
-        samples=_sum_samples,
-        ulp=2.0,
-        doc="Sums of weights by row number, in order.",
-    )
-)
-
-
 def counted(rows: Tensor, weights: Tensor | None, count: int) -> Tensor:
     """How often each of `count` row numbers occurs, or the sums of their weights."""
-    if rows.device is HOST and (weights is None or dt.is_float(weights.dtype)):
-        if weights is None:
-            return bind(COUNTS, rows, rows=count)
-        return bind(SUMS, rows, weights, rows=count)
     if weights is None:
-        weights = ones(rows.shape, dtype=dt.int64, device=rows.device)
-    return reshape(scatter_add(rows, reshape(weights, (rows.size, 1)), count), (count,))
+        one = ones((1, 1), dtype=dt.int64, device=rows.device)
+        updates = broadcast_to(one, (rows.size, 1))
+    else:
+        wide = dt.float64 if dt.is_float(weights.dtype) else weights.dtype
+        updates = reshape(astype(weights, wide), (rows.size, 1))
+    found = reshape(scatter_add(rows, updates, count), (count,))
+    return found if weights is None else astype(found, weights.dtype)
 
 
 _NEGATIVE = "bincount takes integers that are 0 or more"

@@ -13,25 +13,22 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import HOST
 from ...core.errors import ArgumentError, ShapeError
 from ...core.floating import in_plain_floats
-from ...ir.door.bind import as_tensor, bind
+from ...ir.door.bind import as_tensor
 from ...ir.door.bind import convert as astype
-from ...ir.op import NO_GRAD, HostOp, register
 from ...ir.tensor import Handle
 from ..axes.extremes import max as max_
 from ..axes.extremes import min as min_
 from ..axes.reduce import sum as sum_
 from ..axes.slices import narrow, slice_
 from ..axes.views import reshape
-from ..base.common import draw, real_only
+from ..base.common import real_only
 from ..base.surface import public
 from ..build.create import arange
 from ..build.join import concat
 from ..elementwise.arithmetic import add, divide, multiply, subtract
 from ..elementwise.logic import equal, isfinite, logical_and
-from ..indexing.host_sort import plain
 from ..indexing.sort import diff
 from .counting import counted, ordered
 from .ranks import bucket
@@ -127,38 +124,8 @@ def _loads(what: str, weights: Any, x: Tensor) -> Tensor | None:
     return reshape(weights, (weights.size,))
 
 
-def _host_counts(edges: np.ndarray, operand: np.ndarray) -> np.ndarray:
-    if (edges[1:] < edges[:-1]).any():  # which no function here gives
-        edges = np.sort(edges)
-    counts: np.ndarray = np.histogram(plain(operand), edges)[0].astype(np.int64)
-    return counts
-
-
-def _count_samples(rng: np.random.Generator) -> Any:
-    yield [np.sort(draw(rng, 6)), draw(rng, 40)], {}
-    yield [np.array([0.0, 1.0, 1.0, 2.0]), np.array([1.0, 2.0, 0.0, 3.0, -1.0])], {}
-
-
-COUNTS = register(
-    HostOp(
-        "histogram_counts",
-        2,
-        lambda edges, operand: (operand.with_((edges.shape[0] - 1,), dt.int64),),
-        body=_host_counts,
-        vjp=NO_GRAD,
-        facts=frozenset(["total"]),
-        reference=_host_counts,
-        samples=_count_samples,
-        ulp=0.0,
-        doc="How many elements lie between sorted edges, two or more.",
-    )
-)
-
-
 def _between(edges: Tensor, x: Tensor, loads: Tensor | None, count: int) -> Tensor:
     """How many elements, or what sum of weights, lie in each of the bins."""
-    if x.device is HOST and loads is None and count:
-        return bind(COUNTS, edges, x)
     places = bucket(edges, x, right=True, closed=True)
     return narrow(counted(places, loads, edges.shape[0] + 1), 0, min(1, edges.shape[0]), count)
 

@@ -1,8 +1,7 @@
 """Convolutions and correlations of sequences, inner products, windows for spectra.
 
-Invariant: on the host a convolution is a host step in the order of NumPy; elsewhere it is a
-convolution of images of height 1.  Windows are computed in float64 and rounded once; one point has
-the weight 1.
+Invariant: a convolution is one of images of height 1.  Windows are computed in float64 and rounded
+once; one point has the weight 1.
 """
 
 from __future__ import annotations
@@ -14,22 +13,19 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import HOST, Aval
 from ...core.errors import ArgumentError, ShapeError
 from ...core.floating import plainly
-from ...ir.door.bind import as_tensor, bind, operands
+from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import HostOp, register
 from ..axes.slices import embed, flip, narrow
 from ..axes.views import reshape
-from ..base.common import shapes_of, wide
+from ..axes.windows import unfold
 from ..base.surface import public
 from ..build.create import arange, ones
 from ..build.pairs import complex_of, conjugate, parts_of
 from ..elementwise.arithmetic import abs, add, multiply, subtract
+from ..elementwise.logic import not_equal
 from ..elementwise.trigonometry import cos
-from ..indexing.host_sort import plain
-from ..linalg.twins import twin
 from ..products.contract import matmul, tensordot, vecdot
 from ..products.convolution import conv1d
 
@@ -45,68 +41,8 @@ def _range(left: int, right: int, mode: str) -> tuple[int, int]:
     return ((short - 1) // 2, long) if mode == "same" else (short - 1, long - short + 1)
 
 
-def _infer(left: Aval, right: Aval, *, mode: str) -> tuple[Aval, ...]:
-    return (left.with_((_range(left.shape[0], right.shape[0], mode)[1],)),)
-
-
-def _host_convolve(left: np.ndarray, right: np.ndarray, mode: str) -> np.ndarray:
-    found = np.convolve(plain(left), plain(right), mode)  # type: ignore[call-overload]
-    return np.asarray(found.astype(left.dtype, copy=False))
-
-
-def _vjp(gradient: Tensor, out: Tensor, left: Tensor, right: Tensor, mode: str) -> tuple[Any, Any]:
-    begin, _ = _range(left.shape[0], right.shape[0], mode)
-    full = (left.shape[0] + right.shape[0] - 1,)
-
-    def by(other: Tensor) -> Tensor:
-        spread = gradient if mode == "full" else embed(gradient, full, (begin,), (1,))
-        return convolved(spread, conjugate(flip(other)), "valid")
-
-    return lambda: by(right), lambda: by(left)
-
-
-def _reference(left: np.ndarray, right: np.ndarray, mode: Any) -> np.ndarray:
-    if left.dtype.kind != "c":
-        left, right = wide(left), wide(right)
-    return np.convolve(left, right, mode)
-
-
-CONVOLVE = register(
-    HostOp(
-        "convolve",
-        2,
-        _infer,
-        body=_host_convolve,
-        params=("mode",),
-        vjp=_vjp,
-        keeps=frozenset("01"),
-        facts=frozenset(["total"]),
-        reference=_reference,
-        ulp=80.0,
-        samples=shapes_of(
-            [
-                ((7,), (3,), {"mode": "full"}),
-                ((7,), (4,), {"mode": "same"}),
-                ((3,), (8,), {"mode": "same"}),
-                ((2,), (5,), {"mode": "valid"}),
-            ]
-        ),
-        doc="Convolution of two sequences: all of it, its middle, or where both overlap.",
-    )
-)
-
-
-twin(
-    CONVOLVE,
-    samples=shapes_of([((7, 2), (3, 2), {"mode": "full"}), ((2, 2), (5, 2), {"mode": "same"})]),
-)
-
-
 def convolved(left: Tensor, right: Tensor, mode: str) -> Tensor:
-    """The convolution of two sequences of one dtype; of complex ones, where no host step is, four
-    of their parts."""
-    if left.device is HOST:
-        return bind(CONVOLVE, left, right, mode=mode)
+    """The convolution of two sequences of one dtype; of complex ones, four of their parts."""
     if dt.is_complex(left.dtype):
         (a, b), (c, d) = parts_of(left), parts_of(right)
         real_part = subtract(convolved(a, c, mode), convolved(b, d, mode))
@@ -114,6 +50,15 @@ def convolved(left: Tensor, right: Tensor, mode: str) -> Tensor:
     begin, size = _range(left.shape[0], right.shape[0], mode)
     if left.shape[0] < right.shape[0]:
         left, right = right, left
+    if left.dtype is dt.bool_:
+        whole = convolved(astype(left, dt.default_int), astype(right, dt.default_int), mode)
+        return not_equal(whole, 0)
+    if dt.is_int(left.dtype):  # images are floats
+        more = right.shape[0] - 1
+        spread = embed(left, (left.shape[0] + 2 * more,), (more,), (1,))
+        windows = unfold(reshape(spread, (1, spread.size)), (1, right.shape[0]))
+        found = matmul(reshape(windows, (-1, right.shape[0])), flip(right))
+        return narrow(found, 0, begin, size)
     images, kernel = (reshape(t, (1, 1, t.size)) for t in (left, flip(right)))
     found = reshape(conv1d(images, kernel, padding=right.shape[0] - 1), (-1,))
     return narrow(found, 0, begin, size)

@@ -72,14 +72,16 @@ def test_orders_are_stable_ones(name, descending):
 def test_distinct_values(name, equal_nan):
     for x in samples(name):
         values, first, inverse, counts = np.unique(x, True, True, True, equal_nan=equal_nan)
-        found = distinct(x, True, True, True, equal_nan)
+        order = order_of(x.reshape(-1), 0)
+        found = distinct(x.reshape(-1)[order], order, x.shape, (True, True, True), equal_nan)
         np.testing.assert_array_equal(found.values, values)
         np.testing.assert_array_equal(found.counts, counts)
         np.testing.assert_array_equal(found.inverse, inverse.reshape(x.shape))
         np.testing.assert_array_equal(x.ravel()[found.first], values)
         if not (x != x).any():
             np.testing.assert_array_equal(found.first, first)
-        alone = distinct(x, False, False, True, equal_nan)
+        ordered = sorted_lines(x.reshape(-1), 0)
+        alone = distinct(ordered, None, x.shape, (False, False, True), equal_nan)
         np.testing.assert_array_equal(alone.values, values)
         assert alone.first is None and alone.inverse is None
 
