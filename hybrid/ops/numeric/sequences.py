@@ -27,7 +27,7 @@ from ..elementwise.arithmetic import abs, add, multiply, subtract
 from ..elementwise.logic import not_equal
 from ..elementwise.trigonometry import cos
 from ..products.contract import matmul, tensordot, vecdot
-from ..products.convolution import conv1d
+from ..products.convolution import conv2d
 
 Tensor = Any
 MODES = ("full", "same", "valid")
@@ -59,9 +59,9 @@ def convolved(left: Tensor, right: Tensor, mode: str) -> Tensor:
         windows = unfold(reshape(spread, (1, spread.size)), (1, right.shape[0]))
         found = matmul(reshape(windows, (-1, right.shape[0])), flip(right))
         return narrow(found, 0, begin, size)
-    images, kernel = (reshape(t, (1, 1, t.size)) for t in (left, flip(right)))
-    found = reshape(conv1d(images, kernel, padding=right.shape[0] - 1), (-1,))
-    return narrow(found, 0, begin, size)
+    images, kernel = (reshape(t, (1, 1, 1, t.size)) for t in (left, flip(right)))
+    found = reshape(conv2d(images, kernel, padding=(0, right.shape[0] - 1)), (-1,))
+    return found if size == found.size else narrow(found, 0, begin, size)
 
 
 def _sequences(what: str, a: Any, v: Any, mode: str) -> tuple[Tensor, Tensor]:

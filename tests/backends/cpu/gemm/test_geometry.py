@@ -8,9 +8,9 @@ import pytest
 from hybrid.backends.cpu.gemm import Target, element_of, generate
 from hybrid.backends.cpu.gemm.factors import BLOCK
 from hybrid.backends.cpu.gemm.geometry import Geometry, choose, with_batch_in_columns
-from hybrid.backends.cpu.machine import host
 from hybrid.backends.cpu.machine.core import Core, usable
-from hybrid.backends.cpu.machine.host import Cache
+from hybrid.backends.cpu.machine.systems import Cache
+from hybrid.backends.cpu.machine.systems.linux import caches_in
 from hybrid.backends.plan import Dims, GemmKernel
 from hybrid.backends.product import kernel_of
 from hybrid.core import dtypes as dt
@@ -109,7 +109,7 @@ def test_columns_of_an_item_stay_in_the_second_cache(target, size):
 
 
 def test_caches_are_read_and_ordinary_where_nothing_is_told(tmp_path):
-    ordinary = host._caches(str(tmp_path))
+    ordinary = caches_in(str(tmp_path))
     assert [cache.size for cache in ordinary] == [32 << 10, 512 << 10, 8 << 20]
     for number, (level, kind, size, ways) in enumerate(
         [(1, "Data", "48K", "12"), (1, "Instruction", "64K", "8"), (2, "Unified", "2M", "many")]
@@ -123,4 +123,4 @@ def test_caches_are_read_and_ordinary_where_nothing_is_told(tmp_path):
             ("ways_of_associativity", ways),
         ):
             (folder / name).write_text(text + "\n")
-    assert host._caches(str(tmp_path)) == (Cache(48 << 10, 12), Cache(2 << 20, 8), ordinary[2])
+    assert caches_in(str(tmp_path)) == (Cache(48 << 10, 12), Cache(2 << 20, 8), ordinary[2])
