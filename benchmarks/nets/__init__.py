@@ -1,0 +1,1 @@
+"""Training steps of convolutional nets beside PyTorch: `python -m benchmarks.nets`."""
