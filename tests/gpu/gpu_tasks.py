@@ -33,9 +33,10 @@ from record_cases import (
 )
 
 import hybrid
+from hybrid.backends.cuda.algorithms import has_kernels
 from hybrid.core import dtypes as dt
 from hybrid.ir.door.bind import bind
-from hybrid.ir.op import OPS, HostOp, Op
+from hybrid.ir.op import OPS, HostOp, Op, algorithm_of
 
 MOST_WRONG = 5  # differences that a result tells
 Arrays = list[np.ndarray]
@@ -181,7 +182,7 @@ TASKS: dict[str, Callable[[str], Iterator[Check]]] = {
 
 def _by_libraries(op: Op) -> bool:
     """Whether only the host's libraries compute a record."""
-    return isinstance(op, HostOp) and op.algorithm is None
+    return isinstance(op, HostOp) and not has_kernels(algorithm_of(op, cases(op)[0][1]))
 
 
 def _refused(name: str) -> dict[str, Any]:

@@ -182,10 +182,10 @@ def test_products_that_differ_in_slots_only_are_generated_once():
             1, 24, 24, 24, operand(a), operand(b), (operand(out),), np.dtype("float32")
         )
 
-    one, two = kernels._gemm(kernel(0, 1, 2), 3), kernels._gemm(kernel(5, 4, 9), 11)
+    one, two = kernels._gemm(kernel(0, 1, 2), 3, None), kernels._gemm(kernel(5, 4, 9), 11, None)
     want = generate_gemm(kernel(5, 4, 9), 11)
     assert two == want and one[0].symbol == two[0].symbol
-    same = kernels._gemm(kernel(4, 4, 9), 11)
+    same = kernels._gemm(kernel(4, 4, 9), 11, None)
     assert same == generate_gemm(kernel(4, 4, 9), 11)
 
 

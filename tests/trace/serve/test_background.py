@@ -292,9 +292,9 @@ def test_private_contexts_make_the_same_code():
     source = "define i64 @answer() { ret i64 42 }"
     target = jit._target()
     beside = jit.Beside(target.machine, lambda: False)
-    assert beside.emit(source, target.target.triple, 2) == target.emit(source, 2)
+    assert beside.emit(source, target.processor.triple, 2) == target.emit(source, 2)
     with pytest.raises(BackendError, match="not valid LLVM IR"):
-        beside.emit("define nonsense", target.target.triple, 2)
+        beside.emit("define nonsense", target.processor.triple, 2)
 
 
 def test_threads_in_one_function():

@@ -28,6 +28,7 @@ from ...cpu.eager.views import Arrays, view
 from ...cpu.python.method import words_array
 from ...op_kernels import OpKernels, check_failure, kernels_of, zero_kernel
 from ...plan import Access, Kernel
+from ..algorithms import has_kernels
 from ..array import DeviceArray, empty
 from ..control.driven import DrivenControl
 from ..copies import contiguous
@@ -52,7 +53,7 @@ Avals = tuple[Aval, ...]
 def eager(op: Op, params: dict[str, Any], inputs: Sequence[Aval], outputs: Sequence[Aval]) -> Call:
     """The function (*arrays) -> array, or tuple of arrays when the op has several outputs."""
     ins, outs = tuple(inputs), tuple(outputs)
-    if op.kind == "host" and algorithm_of(op, params) is None:
+    if op.kind == "host" and not has_kernels(algorithm_of(op, params)):
         raise UnsupportedError(
             f"{op.name} is computed by the host's libraries, not on {outs[0].device}; give it "
             "tensors on the host (.cpu()) and move the result back"
