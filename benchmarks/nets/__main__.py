@@ -44,7 +44,7 @@ def _ours(name: str, traced: bool, small: bool) -> Call:
     optimizer = hb.optim.SGD(model.parameters(), lr=1e-3)
     step: Any = step_of(lambda images: loss(model(images)), optimizer)
     step = hb.function(step) if traced else step
-    return lambda: float(step(images))
+    return lambda: step(images).item()
 
 
 def _theirs(name: str, compiled: bool, small: bool) -> Call:
@@ -59,7 +59,7 @@ def _theirs(name: str, compiled: bool, small: bool) -> Call:
         return loss(model(images))
 
     step = step_of(torch.compile(forward) if compiled else forward, optimizer)
-    return lambda: float(step(images))
+    return lambda: step(images).item()
 
 
 def contestants(name: str, peers: bool, compiled: bool, small: bool = False) -> dict[str, Call]:

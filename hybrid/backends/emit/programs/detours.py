@@ -7,7 +7,7 @@ Invariant: a detour changes no result; where no lane takes it, what it skips is 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial, reduce
+from functools import lru_cache, partial, reduce
 from typing import NamedTuple
 
 from ....ir.scalar.program import POSITIONS, REDUCTIONS, PrimName, Program
@@ -268,8 +268,13 @@ class Evaluation:
         return from_memory(self.lanes, self.program.instrs[number].type, value)
 
 
-def skipped(program: Program, numbers: Sequence[int]) -> set[int]:
+def skipped(program: Program, numbers: Sequence[int]) -> frozenset[int]:
     """Instructions that are seldom reached."""
+    return _skipped(program, tuple(numbers))
+
+
+@lru_cache(512)  # kernels of equal layers have equal programs
+def _skipped(program: Program, numbers: tuple[int, ...]) -> frozenset[int]:
     found: set[int] = set()
     todo = list(steps(program, numbers, program.outs))
     while todo:
@@ -277,4 +282,4 @@ def skipped(program: Program, numbers: Sequence[int]) -> set[int]:
         if not isinstance(step, int):
             todo += step.inside
             found |= {n for n in step.inside if isinstance(n, int)}
-    return found
+    return frozenset(found)
