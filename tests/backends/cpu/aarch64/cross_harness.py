@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,8 +28,22 @@ from hybrid.backends.plan import HostStep, Kernel, Plan
 
 LINUX = Linux()
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
-MISSING = [tool for tool in (COMPILER, EMULATOR) if shutil.which(tool) is None]
 DRIVER = Path(__file__).with_name("driver.c")
+
+
+def lacking() -> str:
+    """Why nothing can be emulated here; empty where a program is linked and runs."""
+    absent = [tool for tool in (COMPILER, EMULATOR) if shutil.which(tool) is None]
+    if absent:
+        return f"{' and '.join(absent)} not installed: AArch64 code cannot be emulated"
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder, "seven.c"), str(Path(folder, "seven"))
+        source.write_text("int main(void) { return 7; }\n")
+        command = [COMPILER, "-static", "-pthread", str(source), "-o", program]
+        if subprocess.run(command, capture_output=True).returncode:
+            return f"{COMPILER} links no program here"
+        code = subprocess.run([EMULATOR, program], capture_output=True).returncode
+        return "" if code == 7 else f"{EMULATOR} runs no program here"
 
 
 class Result(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cross_harness import MISSING, Case, differences, plan_case, run_here, run_there
+from cross_harness import Case, differences, lacking, plan_case, run_here, run_there
 from cross_kernels import FLOATS, few, of_products, of_random_programs, of_records
 from cross_programs import FEW, PROGRAMS, inputs_of, plan_of
 
@@ -16,9 +16,8 @@ from hybrid.backends.cpu.machine.core import KNOWN
 from hybrid.backends.cpu.machine.target import AARCH64, Processor
 from hybrid.core import dtypes as dt
 
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"{' and '.join(MISSING)} not installed: AArch64 code cannot be emulated"
-)
+LACKING = lacking()
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING)
 NEON = Processor(AARCH64.triple, "neoverse-n1")
 SVE = Processor(AARCH64.triple, "neoverse-v1", scalable=32)
 LONGER = ("-cpu", "max,sve-max-vq=2,sve-default-vector-length=32")
