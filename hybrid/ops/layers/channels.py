@@ -1,6 +1,6 @@
 """Normalisations over channels and lengths, composed of other ops: batch, group, unit length.
 
-Invariant: nothing here makes a record; statistics are computed in the compute type.
+Invariant: nothing here makes a record that runs; statistics are computed in the compute type.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 from ...core import dtypes as dt
 from ...core.errors import ShapeError
 from ...core.shapes import broadcast_shapes, normalize_axis
-from ...ir.door.bind import as_tensor, operands
+from ...ir.door.bind import as_tensor, operands, stands_for
 from ...ir.door.bind import convert as astype
+from ...ir.op import TapeOp
 from ..axes.reduce import mean
 from ..axes.reduce import sum as sum_
 from ..axes.statistics import norm
@@ -75,10 +76,58 @@ def batch_norm(
             count = prod(x.shape) // max(x.shape[1], 1)
             _update_running(running_mean, running_var, center, spread, count, momentum)
     else:
-        away = subtract(widened, _per_channel(running_mean, widened, x.ndim))
+        center = _per_channel(running_mean, widened, x.ndim)
+        away = subtract(widened, center)
         spread = _per_channel(running_var, widened, x.ndim)
-    result = multiply(away, rsqrt(add(spread, eps)))
-    return astype(_scale_shift(result, weight, bias, x.ndim), half)
+        over = ()
+    inverse = rsqrt(add(spread, eps))
+    if weight is None or bias is None:
+        return astype(_scale_shift(multiply(away, inverse), weight, bias, x.ndim), half)
+    scale, shift = (_per_channel(given, widened, x.ndim) for given in (weight, bias))
+    result = add(multiply(away, multiply(inverse, scale)), shift)
+    if over and result.dtype is widened.dtype:
+        result = stands_for(BATCH_NORM, result, widened, center, inverse, scale, shift)
+    return astype(result, half)
+
+
+def _batch_norm_vjp(
+    gradient: Tensor,
+    out: Tensor,
+    operand: Tensor,
+    center: Tensor,
+    inverse: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+) -> tuple[Any, ...]:
+    """Of the batch's own statistics, which get none: what moves them is in the operand's, as in
+    section 3 of Ioffe and Szegedy."""
+    over = (0, *range(2, operand.ndim))
+    count = prod(operand.shape) // max(operand.shape[1], 1)
+    normal = multiply(subtract(operand, center), inverse)
+    total = sum_(gradient, axis=over, keepdims=True)
+    along = sum_(multiply(gradient, normal), axis=over, keepdims=True)
+
+    def of_operand() -> Tensor:
+        common = add(divide(total, count), multiply(normal, divide(along, count)))
+        return multiply(subtract(gradient, common), multiply(inverse, scale))
+
+    shape = scale.shape
+    return (
+        of_operand,
+        None,
+        None,
+        lambda: reshape(along, shape),
+        lambda: reshape(total, shape),
+    )
+
+
+BATCH_NORM = TapeOp(
+    "batch_norm",
+    5,
+    lambda operand, center, inverse, scale, shift: (operand,),
+    vjp=_batch_norm_vjp,
+    doc="(operand - center) * (inverse * scale) + shift, by the operand's own mean and deviation.",
+)
 
 
 def _update_running(

@@ -117,6 +117,29 @@ def test_other_norms() -> None:
     )
 
 
+@pytest.mark.parametrize("shape", [(4, 3), (3, 2, 5), (4, 3, 2, 3)])
+def test_derivatives_of_batch_norm(shape) -> None:
+    """One node on the tape says its gradient; derivatives of that are those of differences."""
+    x, along = draw(*shape), hybrid.tensor(draw(*shape))
+    w, b, k = (hybrid.tensor(draw(*s)) for s in (shape[1:2], shape[1:2], shape))
+
+    def loss(x):
+        return (hybrid.batch_norm(x, None, None, w, b, True) * k).tanh().sum()
+
+    gradient, step = hybrid.grad(loss), 1e-5
+    up, down = (hybrid.tensor(x) + sign * step * along for sign in (1, -1))
+    _, slope = hybrid.jvp(loss, (hybrid.tensor(x),), (along,))
+    close(slope, (loss(up) - loss(down)) / (2 * step), 1e-6)
+    _, second = hybrid.jvp(gradient, (hybrid.tensor(x),), (along,))
+    close(second, (gradient(up) - gradient(down)) / (2 * step), 1e-6)
+    each = hybrid.vmap(gradient)(hybrid.stack([hybrid.tensor(x), along]))
+    close(each[0], gradient(hybrid.tensor(x)))
+    (node, *_) = hybrid.batch_norm(
+        hybrid.tensor(x, requires_grad=True), None, None, w, b, True
+    )._node
+    assert node.op.name == "batch_norm"
+
+
 # ---- losses
 def log_softmax(x: np.ndarray) -> np.ndarray:
     d = x - x.max(-1, keepdims=True)
