@@ -1,6 +1,6 @@
 """Normalisations over channels and lengths, composed of other ops: batch, group, unit length.
 
-Invariant: nothing here makes a record that runs; statistics are computed in the compute type.
+Invariant: nothing here makes a record; statistics are computed in the compute type.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 from ...core import dtypes as dt
 from ...core.errors import ShapeError
 from ...core.shapes import broadcast_shapes, normalize_axis
-from ...ir.door.bind import as_tensor, operands, stands_for
+from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import TapeOp
 from ..axes.reduce import mean
 from ..axes.reduce import sum as sum_
 from ..axes.statistics import norm
 from ..axes.views import broadcast_to, reshape
 from ..base.common import need_float
 from ..base.surface import public
-from ..elementwise.arithmetic import add, divide, multiply, square, subtract
+from ..elementwise.arithmetic import add, divide, multiply, subtract
 from ..elementwise.functions import rsqrt
 from ..elementwise.selection import maximum
+from .batches import by_own_statistics, squares_about
 from .normalize import layer_norm
 
 Ints = tuple[int, ...]
@@ -68,66 +68,32 @@ def batch_norm(
     momentum, eps = float(momentum), float(eps)
     half, widened = x.dtype, astype(x, dt.compute_type(x.dtype))
     if training or running_mean is None or running_var is None:
-        over = (0, *range(2, x.ndim))
-        center = mean(widened, axis=over, keepdims=True)
-        away = subtract(widened, center)
-        spread = mean(square(away), axis=over, keepdims=True)
-        if training:
-            count = prod(x.shape) // max(x.shape[1], 1)
-            _update_running(running_mean, running_var, center, spread, count, momentum)
-    else:
-        center = _per_channel(running_mean, widened, x.ndim)
-        away = subtract(widened, center)
-        spread = _per_channel(running_var, widened, x.ndim)
-        over = ()
-    inverse = rsqrt(add(spread, eps))
-    if weight is None or bias is None:
-        return astype(_scale_shift(multiply(away, inverse), weight, bias, x.ndim), half)
-    scale, shift = (_per_channel(given, widened, x.ndim) for given in (weight, bias))
-    result = add(multiply(away, multiply(inverse, scale)), shift)
-    if over and result.dtype is widened.dtype:
-        result = stands_for(BATCH_NORM, result, widened, center, inverse, scale, shift)
-    return astype(result, half)
+        moved = (running_mean, running_var, momentum) if training else None
+        return astype(_by_batch(widened, weight, bias, eps, moved), half)
+    away = subtract(widened, _per_channel(running_mean, widened, x.ndim))
+    inverse = rsqrt(add(_per_channel(running_var, widened, x.ndim), eps))
+    return astype(_scale_shift(multiply(away, inverse), weight, bias, x.ndim), half)
 
 
-def _batch_norm_vjp(
-    gradient: Tensor,
-    out: Tensor,
-    operand: Tensor,
-    center: Tensor,
-    inverse: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-) -> tuple[Any, ...]:
-    """Of the batch's own statistics, which get none: what moves them is in the operand's, as in
-    section 3 of Ioffe and Szegedy."""
-    over = (0, *range(2, operand.ndim))
-    count = prod(operand.shape) // max(operand.shape[1], 1)
-    normal = multiply(subtract(operand, center), inverse)
-    total = sum_(gradient, axis=over, keepdims=True)
-    along = sum_(multiply(gradient, normal), axis=over, keepdims=True)
-
-    def of_operand() -> Tensor:
-        common = add(divide(total, count), multiply(normal, divide(along, count)))
-        return multiply(subtract(gradient, common), multiply(inverse, scale))
-
-    shape = scale.shape
-    return (
-        of_operand,
-        None,
-        None,
-        lambda: reshape(along, shape),
-        lambda: reshape(total, shape),
-    )
-
-
-BATCH_NORM = TapeOp(
-    "batch_norm",
-    5,
-    lambda operand, center, inverse, scale, shift: (operand,),
-    vjp=_batch_norm_vjp,
-    doc="(operand - center) * (inverse * scale) + shift, by the operand's own mean and deviation.",
-)
+def _by_batch(
+    x: Tensor, weight: Any, bias: Any, eps: float, moved: tuple[Any, Any, float] | None
+) -> Tensor:
+    """By the statistics of the batch; `moved`: running ones and their momentum."""
+    channels = x.shape[1]
+    rows = reshape(x, (x.shape[0], channels, prod(x.shape[2:])))
+    count = rows.shape[0] * rows.shape[2]
+    center = mean(rows, axis=(0, 2), keepdims=True)
+    spread = divide(squares_about(rows, center), count)
+    if moved is not None:
+        _update_running(moved[0], moved[1], center, spread, count, moved[2])
+    inverse = reshape(rsqrt(add(spread, eps)), center.shape)
+    if weight is not None and bias is not None:
+        scale, shift = (as_tensor(given, x.device, x.dtype) for given in (weight, bias))
+        scale, shift = (reshape(t, (1, t.size, 1)) for t in (scale, shift))
+        if scale._a == shift._a == center._a:
+            return reshape(by_own_statistics(rows, center, inverse, scale, shift), x.shape)
+    normal = multiply(subtract(rows, center), inverse)
+    return reshape(_scale_shift(normal, weight, bias, 3), x.shape)
 
 
 def _update_running(
