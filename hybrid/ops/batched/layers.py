@@ -10,8 +10,7 @@ from typing import Any
 
 from ...ir.door.bind import bind
 from ...ir.op import Op, extend
-from ..axes.reduce import sum as sum_
-from ..elementwise.arithmetic import add, multiply, subtract
+from ..elementwise.arithmetic import add, multiply
 from ..layers.affine import AFFINE_GRAD
 from ..layers.normalize import LAYER_GRAD, LAYER_NORM, RMS_NORM
 from ..layers.pool import MAX_GRAD, MAX_POOL, SUM_POOL, SUM_POOL_GRAD
@@ -69,10 +68,7 @@ def _layer_grad(inputs: Inputs, flags: Flags, size: int, axes: Group) -> Tensor:
 
 
 def _affine_grad(inputs: Inputs, flags: Flags, size: int, axes: Group) -> Any:
-    """Both sums by ops of their own: the record's are over leading axes."""
-    grad, operand, center, inverse = every(inputs, flags, size)
-    unit, over = multiply(subtract(operand, center), inverse), tuple(range(*_further(axes)))
-    return sum_(multiply(grad, unit), axis=over), sum_(grad, axis=over)
+    return bind(AFFINE_GRAD, *every(inputs, flags, size), axes=_further(axes))
 
 
 for _op in (MAX_POOL, MAX_GRAD, SUM_POOL, SUM_POOL_GRAD):

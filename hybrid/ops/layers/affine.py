@@ -1,6 +1,6 @@
-"""The record of the gradients of layer_norm's weight and bias: both sums in one walk.
+"""The record of the gradients of a normalisation's weight and bias: both sums in one walk.
 
-Invariant: sums run over the leading axes in the order of `sum`, each rounded once.
+Invariant: sums run over the group of axes in the order of `sum`, each rounded once.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import numpy as np
 from ...core.aval import Aval
 from ...ir.op import RowOp, register
 from ...ir.scalar.program import Builder, Val
-from ..axes.reduce import dropped
-from ..axes.reduce import sum as sum_
-from ..axes.views import broadcast_to
+from ..axes.reduce import dropped, keep_shape, sum_like
+from ..axes.views import broadcast_to, reshape
 from ..base.common import draw, wide
 from ..elementwise.arithmetic import add, multiply, subtract
 
@@ -55,8 +54,8 @@ def _affine_vjp(
     *,
     axes: Group,
 ) -> tuple[Any, ...]:
-    by_weight, by_bias = grads
-    inner = tuple(range(axes[1], grad.ndim))
+    shape = keep_shape(grad.shape, tuple(range(*axes)))
+    by_weight, by_bias = (None if each is None else reshape(each, shape) for each in grads)
     away = subtract(operand, center)
     if by_weight is None:
         return broadcast_to(by_bias, grad.shape), None, None, None
@@ -66,8 +65,8 @@ def _affine_vjp(
     return (
         by_grad if by_bias is None else add(by_grad, by_bias),
         by_operand,
-        lambda: multiply(sum_(by_operand, axis=inner, keepdims=True), -1),
-        lambda: sum_(multiply(spread, away), axis=inner, keepdims=True),
+        lambda: multiply(sum_like(by_operand, center.shape), -1),
+        lambda: sum_like(multiply(spread, away), inverse.shape),
     )
 
 
@@ -76,11 +75,14 @@ def _affine_grad_samples(rng: np.random.Generator) -> Any:
         row = shape[:lead] + (1,) * (len(shape) - lead)
         statistics = [draw(rng, *row), draw(rng, *row, low=0.5, high=2.0)]
         yield [draw(rng, *shape), draw(rng, *shape), *statistics], {"axes": (0, lead)}
+    for shape in ((3, 4, 5), (2, 3, 70), (5, 2, 1)):
+        statistics = [draw(rng, 1, shape[1], 1), draw(rng, 1, shape[1], 1, low=0.5, high=2.0)]
+        yield [draw(rng, *shape), draw(rng, *shape), *statistics], {"axes": (2, 3)}
 
 
 AFFINE_GRAD = register(
     RowOp(
-        "layer_norm_affine_grad",
+        "affine_grad",
         None,
         _affine_infer,
         body=_affine_body,
@@ -92,6 +94,6 @@ AFFINE_GRAD = register(
         accepts="f",
         ulp=2000.0,
         facts=frozenset(["optional_grads"]),
-        doc="Gradients of layer_norm's weight and bias: sums over the leading axes.",
+        doc="Sums of g * (x - center) * inverse and of g: gradients of weight and bias.",
     )
 )

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ...core.aval import Aval
 from ...ir.door.bind import bind, stands_for
 from ...ir.op import RowOp, TapeOp, map_op, register
 from ...ir.scalar.program import Builder, Val
-from ..axes.reduce import dropped
+from ..axes.reduce import dropped, keep_shape
 from ..axes.reduce import sum as sum_
 from ..axes.views import reshape
 from ..base.common import draw, wide
-from ..elementwise.arithmetic import add, divide, multiply, square, subtract
+from ..elementwise.arithmetic import add, divide, multiply, subtract
+from .affine import AFFINE_GRAD
 
 __all__ = ["by_own_statistics", "squares_about"]
 
@@ -52,7 +52,7 @@ def _squares_body(algebra: Builder, operand: Val, center: Val, *, axes: Group) -
 def _squares_vjp(
     gradient: Tensor, out: Tensor, operand: Tensor, center: Tensor, axes: Group
 ) -> tuple[Tensor, Tensor]:
-    kept = reshape(gradient, (*gradient.shape, *(1,) * (axes[1] - axes[0])))
+    kept = reshape(gradient, keep_shape(operand.shape, tuple(range(*axes))))
     by_operand = multiply(multiply(kept, 2.0), subtract(operand, center))
     return by_operand, multiply(by_operand, -1.0)
 
@@ -78,9 +78,18 @@ SQUARES = register(
 
 def squares_about(operand: Tensor, center: Tensor) -> Tensor:
     """Of x[N, C, L] and center[1, C, 1] the sums of (x - center)^2 over N and L, [C]."""
-    if operand.shape[2] == 1:
-        return sum_(square(subtract(operand, center)), axis=(0, 2))
-    return sum_(bind(SQUARES, operand, center, axes=(2, 3)), axis=0)
+    (total,) = _walked(SQUARES, operand, center)
+    return total
+
+
+def _walked(op: RowOp, *operands: Tensor) -> list[Tensor]:
+    """Results of a reduction over all but the channels, [C]: by the rows of each image, then over
+    the images; images of one element are a column."""
+    _, channels, length = operands[0].shape
+    column = length == 1
+    found = bind(op, *operands, axes=(0, 1) if column else (2, 3))
+    parts = found if isinstance(found, tuple) else (found,)
+    return [reshape(part, (channels,)) if column else sum_(part, axis=0) for part in parts]
 
 
 # ---- the result
@@ -105,67 +114,6 @@ SCALED = map_op(
 
 
 # ---- gradients
-def _sums_infer(
-    gradient: Aval, operand: Aval, center: Aval, inverse: Aval, *, axes: Group
-) -> tuple[Aval, Aval]:
-    one = gradient.with_(dropped(gradient.shape, axes))
-    return one, one
-
-
-def _sums_body(
-    algebra: Builder, gradient: Val, operand: Val, center: Val, inverse: Val, *, axes: Group
-) -> tuple[Val, Val]:
-    normal = (operand - center) * inverse
-    return algebra.rsum(gradient), algebra.rsum(gradient * normal)
-
-
-def _sums_reference(
-    gradient: np.ndarray, operand: np.ndarray, center: np.ndarray, inverse: np.ndarray, axes: Group
-) -> tuple[np.ndarray, np.ndarray]:
-    over, wide_gradient = tuple(range(*axes)), wide(gradient)
-    normal = (wide(operand) - wide(center)) * wide(inverse)
-    return wide_gradient.sum(over), (wide_gradient * normal).sum(over)
-
-
-def _sums_vjp(
-    outer: tuple[Tensor, Tensor],
-    outs: tuple[Tensor, Tensor],
-    gradient: Tensor,
-    operand: Tensor,
-    center: Tensor,
-    inverse: Tensor,
-    axes: Group,
-) -> tuple[Any, ...]:
-    kept = (1,) * (axes[1] - axes[0])
-    total, along = (reshape(grad, (*grad.shape, *kept)) for grad in outer)
-    away = subtract(operand, center)
-    spread = multiply(along, gradient)
-    return (
-        lambda: add(total, multiply(along, multiply(away, inverse))),
-        lambda: multiply(spread, inverse),
-        lambda: multiply(multiply(spread, inverse), -1.0),
-        lambda: multiply(spread, away),
-    )
-
-
-SUMS = register(
-    RowOp(
-        "batch_norm_sums",
-        4,
-        _sums_infer,
-        body=_sums_body,
-        params=("axes",),
-        nout=2,
-        vjp=_sums_vjp,
-        reference=_sums_reference,
-        samples=_samples(2, 2, True),
-        accepts="f",
-        ulp=2000.0,
-        doc="Sums over rows of a gradient, and of it times (x - center) * inverse.",
-    )
-)
-
-
 def _grad_vjp(
     outer: Tensor,
     out: Tensor,
@@ -210,15 +158,6 @@ def _grad_reference(gradient: Any, operand: Any, center: Any, inverse: Any, *res
     return (gradient - (total + (operand - center) * inverse * along)) * factor
 
 
-def _sums(gradient: Tensor, operand: Tensor, center: Tensor, inverse: Tensor) -> list[Tensor]:
-    if operand.shape[2] == 1:
-        normal = multiply(subtract(operand, center), inverse)
-        return [sum_(part, axis=(0, 2)) for part in (gradient, multiply(gradient, normal))]
-    return [
-        sum_(part, axis=0) for part in bind(SUMS, gradient, operand, center, inverse, axes=(2, 3))
-    ]
-
-
 def _vjp(
     gradient: Tensor,
     out: Tensor,
@@ -230,8 +169,8 @@ def _vjp(
 ) -> tuple[Any, ...]:
     """The statistics get none: what moves them is in that of the operand."""
     count = operand.shape[0] * operand.shape[2]
-    sums = _sums(gradient, operand, center, inverse)
-    total, along = (reshape(part, scale.shape) for part in sums)
+    sums = _walked(AFFINE_GRAD, gradient, operand, center, inverse)
+    along, total = (reshape(part, scale.shape) for part in sums)
 
     def of_operand() -> Tensor:
         shares = divide(total, count), divide(along, count)
