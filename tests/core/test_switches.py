@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -31,26 +32,9 @@ def test_the_collector_is_as_before():
     assert gc.isenabled()
 
 
-def test_scopes_of_threads_overlap():
-    inside, leave = threading.Event(), threading.Event()
-
-    def work() -> None:
-        with UNCOLLECTED:
-            inside.set()
-            leave.wait(30)
-
-    thread = threading.Thread(target=work)
-    with UNCOLLECTED:
-        thread.start()
-        assert inside.wait(30)
-    assert not gc.isenabled()
-    leave.set()
-    thread.join()
-    assert gc.isenabled()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_child_collects():
+@contextmanager
+def held_off_elsewhere():
+    """A scope of another thread, which ends with the block."""
     inside, leave = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -60,10 +44,26 @@ def test_a_child_collects():
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert inside.wait(30)
-    pid = os.fork()
-    if not pid:
-        os._exit(0 if gc.isenabled() else 1)
-    leave.set()
-    thread.join()
+    try:
+        assert inside.wait(30)
+        yield
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_scopes_of_threads_overlap():
+    with ExitStack() as stack:
+        with UNCOLLECTED:
+            stack.enter_context(held_off_elsewhere())
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_collects():
+    with held_off_elsewhere():
+        pid = os.fork()
+        if not pid:
+            os._exit(0 if gc.isenabled() else 1)
     assert os.waitpid(pid, 0)[1] == 0 and gc.isenabled()

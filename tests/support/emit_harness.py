@@ -22,6 +22,7 @@ KERNEL = ctypes.CFUNCTYPE(
     ctypes.c_int64,
     ctypes.c_void_p,
 )
+GATHERED = 4096  # elements of an operand that is read by index
 ALL_TYPES = (*INT_TYPES, *FLOAT_TYPES, "b1")
 
 
@@ -197,3 +198,26 @@ def random_map(rng: np.random.Generator, types: Sequence[str], steps: int) -> Pr
     values = grow(rng, b, [*args, b.const("f32", 1.5), b.const("i64", 3)], steps)
     fresh = [v for v in values if v.id >= len(args)] or values
     return b.program(values[-1], fresh[rng.integers(0, len(fresh))])
+
+
+def special(rng: np.random.Generator, dtype: np.dtype, count: int) -> np.ndarray:
+    """Special values and random bits; of integers small ones, which are indices too."""
+    if dt.is_half(dtype):
+        with np.errstate(all="ignore"):
+            return sample(rng, "f32", (count,)).astype(dtype)
+    if dtype.kind == "f":
+        return sample(rng, f"f{8 * dtype.itemsize}", (count,))
+    return rng.integers(0, 2 if dtype.kind == "b" else 4, count).astype(dtype)
+
+
+def buffers(kernel: LoopKernel) -> list[np.ndarray]:
+    """An array for every slot, as large as the kernel reads and writes."""
+    sizes: dict[int, tuple[np.dtype, int]] = {}
+    for access in (*kernel.reads, *kernel.writes):
+        far = [(n - 1) * s for n, s in zip(kernel.shape, access.strides)]
+        count = GATHERED if access.gather else access.offset + 1 + sum(x for x in far if x > 0)
+        before = sizes.get(access.slot, (access.dtype, 0))[1]
+        sizes[access.slot] = np.dtype(access.dtype), max(before, count)
+    rng = np.random.default_rng(len(sizes))
+    missing = (np.dtype(np.uint8), 1)
+    return [special(rng, *sizes.get(slot, missing)) for slot in range(max(sizes) + 1)]

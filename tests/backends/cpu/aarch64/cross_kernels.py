@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from cross_harness import Case, kernel_case
-from emit_harness import ALL_TYPES, random_map, sample
+from emit_harness import ALL_TYPES, buffers, random_map, sample, special
 from product_cases import Case as Product
 from product_cases import conv_case, matmul_case
 from record_cases import cases, cast, params_for
@@ -21,32 +21,12 @@ from hybrid.ir.op import OPS, Op, common_dtype
 from hybrid.ir.scalar.program import Program
 
 EXTENT = 83  # several vectors, one more, and a part of one
-GATHERED = 4096  # elements of an operand that is read by index
 FLOATS = (dt.float32, dt.float64, dt.float16, dt.bfloat16)
-
-
-def special(rng: np.random.Generator, dtype: np.dtype, count: int) -> np.ndarray:
-    """Special values and random bits; of integers small ones, which are indices too."""
-    if dt.is_half(dtype):
-        with np.errstate(all="ignore"):
-            return sample(rng, "f32", (count,)).astype(dtype)
-    if dtype.kind == "f":
-        return sample(rng, f"f{8 * dtype.itemsize}", (count,))
-    return rng.integers(0, 2 if dtype.kind == "b" else 4, count).astype(dtype)
 
 
 def loop_case(name: str, kernel: LoopKernel) -> Case:
     """A loop kernel over arrays as large as it reads and writes."""
-    sizes: dict[int, tuple[np.dtype, int]] = {}
-    for access in (*kernel.reads, *kernel.writes):
-        far = [(n - 1) * s for n, s in zip(kernel.shape, access.strides)]
-        count = GATHERED if access.gather else access.offset + 1 + sum(x for x in far if x > 0)
-        before = sizes.get(access.slot, (access.dtype, 0))[1]
-        sizes[access.slot] = np.dtype(access.dtype), max(before, count)
-    rng, missing = np.random.default_rng(len(sizes)), (np.dtype(np.uint8), 1)
-    return kernel_case(
-        name, kernel, [special(rng, *sizes.get(slot, missing)) for slot in range(max(sizes) + 1)]
-    )
+    return kernel_case(name, kernel, buffers(kernel))
 
 
 def _longer(kernel: LoopKernel) -> LoopKernel:
@@ -115,13 +95,13 @@ def of_random_programs(count: int, steps: int = 12) -> Iterator[Case]:
         rng = np.random.default_rng(seed)
         types = [str(t) for t in rng.choice(ALL_TYPES, 3)]
         program = random_map(rng, types, steps)
-        buffers = [sample(rng, ty, (EXTENT,)) for ty in types]
+        arrays = [sample(rng, ty, (EXTENT,)) for ty in types]
         outs = [program.instrs[o].type for o in program.outs]
-        buffers += [np.zeros_like(sample(rng, ty, (EXTENT,))) for ty in outs]
-        every = [Access(i, dt.canonical(b.dtype), 0, (1,)) for i, b in enumerate(buffers)]
+        arrays += [np.zeros_like(sample(rng, ty, (EXTENT,))) for ty in outs]
+        every = [Access(i, dt.canonical(b.dtype), 0, (1,)) for i, b in enumerate(arrays)]
         reads, writes = tuple(every[: len(types)]), tuple(every[len(types) :])
         kernel = LoopKernel((EXTENT,), None, program, reads, writes)
-        yield kernel_case(f"random {seed}", kernel, buffers)
+        yield kernel_case(f"random {seed}", kernel, arrays)
 
 
 def of_products(every: bool = True) -> Iterator[Case]:

@@ -3,42 +3,14 @@ threads, no races, as code for sm_90 and for sm_80 (which is assembled where ptx
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from emit_harness import sample
+from emit_harness import buffers
 from gpu import check, to_ptx
 from ptx_harness import PTXAS, assemble
 from record_kernels import NAMES, kernels
 
 from hybrid.backends.cuda.function import Card
 from hybrid.backends.cuda.kernels import generate
-from hybrid.backends.plan import LoopKernel
-from hybrid.core import dtypes as dt
-
-GATHERED = 4096  # elements of an operand that is read by index
-
-
-def values(rng: np.random.Generator, dtype: np.dtype, count: int) -> np.ndarray:
-    """Special values and random bits; of integers small ones, which are indices too."""
-    if dt.is_half(dtype):
-        with np.errstate(all="ignore"):
-            return sample(rng, "f32", (count,)).astype(dtype)
-    if dtype.kind == "f":
-        return sample(rng, f"f{8 * dtype.itemsize}", (count,))
-    return rng.integers(0, 2 if dtype.kind == "b" else 4, count).astype(dtype)
-
-
-def buffers(kernel: LoopKernel) -> list[np.ndarray]:
-    """An array for every slot, as large as the kernel reads and writes."""
-    sizes: dict[int, tuple[np.dtype, int]] = {}
-    for access in (*kernel.reads, *kernel.writes):
-        far = [(n - 1) * s for n, s in zip(kernel.shape, access.strides)]
-        count = GATHERED if access.gather else access.offset + 1 + sum(x for x in far if x > 0)
-        before = sizes.get(access.slot, (access.dtype, 0))[1]
-        sizes[access.slot] = np.dtype(access.dtype), max(before, count)
-    rng = np.random.default_rng(len(sizes))
-    missing = (np.dtype(np.uint8), 1)
-    return [values(rng, *sizes.get(slot, missing)) for slot in range(max(sizes) + 1)]
 
 
 @pytest.mark.parametrize("name", NAMES)
