@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 
 from .gpu.models import GPT2, gpt2, hybrid_library, step_of, torch_library
+from .sizes import NoSuchWorkload
 from .worker import is_traced, module_of
 
-__all__ = ["main"]
+__all__ = ["main", "program_of"]
 
 
 def _gpt2(framework: str, layers: int, width: int) -> Callable[[], Any]:
@@ -44,13 +45,13 @@ def _gpt2(framework: str, layers: int, width: int) -> Callable[[], Any]:
 
         model = gpt2(hybrid_library("cpu"), sizes)
         tokens, labels = (library.tensor(x) for x in made)
-    elif framework == "torch_compile":
+    elif framework.startswith("torch"):
         import torch as library
 
         model = gpt2(torch_library("cpu"), sizes)
         tokens, labels = (library.from_numpy(x) for x in made)
     else:
-        raise SystemExit(f"{framework} has no GPT-2 here")
+        raise NoSuchWorkload(f"{framework} has no GPT-2 here")
     loss = library.nn.functional.cross_entropy
 
     def forward() -> Any:
@@ -64,13 +65,17 @@ def _gpt2(framework: str, layers: int, width: int) -> Callable[[], Any]:
     return lambda: step().item()
 
 
-def _calls(framework: str, workload: str, count: int) -> list[float]:
-    """Seconds of each of the first calls, in this process."""
+def program_of(framework: str, workload: str) -> Callable[[], Any]:
+    """A workload in a framework; NoSuchWorkload where it has none of that name."""
     size = re.fullmatch(r"gpt2-(\d+)x(\d+)", workload)
     if size:
-        run = _gpt2(framework, int(size[1]), int(size[2]))
-    else:
-        run = module_of(framework).build(workload, is_traced(framework))
+        return _gpt2(framework, int(size[1]), int(size[2]))
+    return module_of(framework).build(workload, is_traced(framework))  # type: ignore[no-any-return]
+
+
+def _calls(framework: str, workload: str, count: int) -> list[float]:
+    """Seconds of each of the first calls, in this process."""
+    run = program_of(framework, workload)
     seconds = []
     for _ in range(count):
         start = time.perf_counter()

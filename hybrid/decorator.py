@@ -298,7 +298,6 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying, Alike):
         excused = (overlapped or watch.unkept) and state.excused(watch.unkept)
         if excused:
             state.fails, state.effects = counts[0] - 1, counts[1] - 1
-        devices = recorder.devices()
         if isinstance(recording, Refused):
             state.rolls = state.rolls and not recorder.rolled
             regard = other_regard(self._regard, watch, args, kwargs, bool(state.plans))
@@ -307,15 +306,13 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying, Alike):
                 self._signatures.drop(state)
                 return
         postponed = recorder.postponed
-        # what they kept is not needed again, and replays have memory of their own
+        # what they kept is not needed again
         del recorder, watch, analysis, before
         self._decide(state, recording, earlier, agreed, taped if plain else "")
         if postponed is not None and not isinstance(recording, Refused):
             shows(state, postponed, recording)
         if excused and state.fails + state.effects:
             state.fails, state.effects = counts  # what other threads did is not held against it
-        for device in () if state.pending else devices:
-            door.backend_of(device).trim()
 
     def _decide(
         self,

@@ -6,9 +6,14 @@ only where a value has several uses, so that what they hold is not kept for long
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
+from ..ir.door import bind as door
+from ..ir.door.together import together
+from ..ir.op import Op
+from ..ir.tensor import new_handle
 from ..ops.base.common import Part
 from ..ops.build.parts import total
 from ..ops.elementwise.arithmetic import add
@@ -17,6 +22,26 @@ from .tape import place
 __all__ = ["GradientSums"]
 
 Fit = Callable[[Any, Any], Any]
+ADD: Op = add.op  # type: ignore[attr-defined]
+LARGE = 1 << 20  # bytes from which on a sum is better made where the first summand lies
+
+
+def _holders(items: list[Any], number: int) -> int:
+    return sys.getrefcount(items[number])
+
+
+_ALONE = _holders([object()], 0)
+
+
+def _sum(gradients: list[Any], output: int, gradient: Any) -> Any:
+    """gradients[output] + gradient, in the memory of the first where only this list has that."""
+    aval = gradient._a
+    large = aval.nbytes >= LARGE and gradients[output]._a is aval and not door.grad_enabled()
+    if large and _holders(gradients, output) == _ALONE:
+        made = together(ADD, (), (gradients[output], gradient), 2, 0, (0,))
+        if made is not None:
+            return new_handle(made[0][0], aval)
+    return add(gradients[output], gradient)
 
 
 class GradientSums:
@@ -37,8 +62,8 @@ class GradientSums:
         gradients = self.store.get(id(node))
         if gradients is None:
             gradients = self.store[id(node)] = [None] * count
-        before = gradients[output]
-        gradients[output] = gradient if before is None else add(before, gradient)
+        known = gradients[output] is not None
+        gradients[output] = _sum(gradients, output, gradient) if known else gradient
 
     def give(self, node: Any, gradient: Any, aval: Any) -> None:
         """A gradient as a vjp rule returned it: a tensor, a function that makes it, or a part.

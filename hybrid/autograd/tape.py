@@ -125,7 +125,8 @@ def place(node: Any) -> tuple[int, int]:
 
 
 def order(roots: list[Any], stop: Set[int] = frozenset()) -> list[Any]:
-    """Entries and leaves reachable from the roots, users before producers; `stop` holds ids of
+    """Entries and leaves reachable from the roots, users before producers, else the last operand
+    first: what is made just before it is used is pulled just after that.  `stop` holds ids of
     owners whose parents are not visited."""
     reached: set[int] = set()
     visited: list[Any] = []
@@ -144,7 +145,7 @@ def order(roots: list[Any], stop: Set[int] = frozenset()) -> list[Any]:
             continue
         stack.append(node)
         stack.append(None)
-        for parent in node[1]:
+        for parent in reversed(node[1]):
             if parent is not None:
                 if type(parent) is tuple and type(parent[0]) is int:
                     parent = parent[1]

@@ -335,6 +335,20 @@ class Backend(ABC):
         results.  None (the default): they are made one by one, as `one_by_one` does."""
         return None
 
+    def renewed(
+        self,
+        op: Op,
+        params: dict[str, Any],
+        calls: Sequence[tuple[tuple[Aval, ...], tuple[Aval, ...]]],
+        own: int,
+        into: tuple[int, ...],
+    ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
+        """The same as a function of handles, of which result i of each call goes to its input
+        `into[i]` next: it may write into the value of a handle that nobody else holds.  It gives
+        None, with nothing done, where it does not take these values.  None (the default): the
+        backend does not write so."""
+        return None
+
     def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:
         """What replays a plan; `graph` is what the plan computes, node by node.
 

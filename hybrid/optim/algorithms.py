@@ -14,9 +14,6 @@ from ..core.errors import HybridError
 from ..eager.tensor import Tensor
 from ..ir.mode import bump
 from ..ops.elementwise.updates import (
-    ADAM_UPDATE,
-    MOMENTUM_UPDATE,
-    SGD_UPDATE,
     adam_update,
     momentum_update,
     sgd_update,
@@ -92,10 +89,10 @@ class SGD(Optimizer):
         """
         maximize = ("maximize", bool(group["maximize"]))
         if not group["_heavy"]:
-            return Rule(SGD_UPDATE, (), ("lr", "weight_decay"), (maximize,))
+            return Rule(sgd_update, (), ("lr", "weight_decay"), (maximize,))
         given = ("nesterov", bool(group["nesterov"])), ("first", bool(group["_first"])), maximize
         numbers = ("lr", "momentum", "dampening", "weight_decay")
-        return Rule(MOMENTUM_UPDATE, ("momentum_buffer",), numbers, given)
+        return Rule(momentum_update, ("momentum_buffer",), numbers, given)
 
     def update(
         self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup
@@ -210,7 +207,7 @@ class Adam(Optimizer):
         ('exp_avg', 'exp_avg_sq')
         """
         given = ("decoupled", bool(self.decoupled)), ("maximize", bool(group["maximize"]))
-        return Rule(ADAM_UPDATE, self.slots, self.numbers, given)
+        return Rule(adam_update, self.slots, self.numbers, given)
 
     def update(
         self, parameter: Any, gradient: Any, state: dict[str, Tensor], group: ParamGroup

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import ops
 from ..autograd.backward import stop_gradient
 from ..core import dtypes as dt
-from ..core.aval import HOST
 from ..core.errors import ArgumentError, HybridError, ShapeError
 from ..eager.create import tensor
 from ..eager.snapshot import Saved, frozen, must_map
@@ -24,10 +23,9 @@ from ..ir.door.together import together
 from ..ir.mode import bump
 from ..ir.op import Op
 from ..ir.tensor import Handle, Leaf
+from .rules import Rule, are_apart, batches, is_ruled, note_update
 
 __all__ = ["Optimizer", "ParamGroup", "Rule"]
-
-_TOGETHER = 1 << 26  # bytes of parameters that one call of a device updates
 
 
 class ParamGroup(dict):
@@ -71,17 +69,6 @@ class ParamGroup(dict):
         return self
 
 
-class Rule(NamedTuple):
-    """The op that updates one parameter.  Its inputs are the parameter, its gradient, the state and
-    the hyper-parameters of these names; its results are new values of the parameter and the
-    state."""
-
-    op: Op
-    slots: tuple[str, ...]
-    numbers: tuple[str, ...]
-    params: tuple[tuple[str, Any], ...]
-
-
 class Optimizer(Saved):
     """Base: parameter groups, zero_grad, state_dict.  Subclasses give `numbers` (names of
     hyper-parameters held as tensors), `slots` (state per parameter) and `update`.
@@ -96,6 +83,10 @@ class Optimizer(Saved):
     >>> (p * hybrid.tensor([3.0, -3.0])).sum().backward(); opt.step(); p.tolist()
     [0.5, 2.5]
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        note_update(cls)
 
     numbers: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
@@ -265,22 +256,20 @@ class Optimizer(Saved):
 
     def _at_once(self, group: ParamGroup) -> bool:
         """Update the parameters of a group in few calls of their device; False (with nothing
-        changed) where it does not offer that, or a recording looks on."""
-        kind: Any = type(self)
-        if door.LOCAL.mode is not None or not _is_ruled(kind):
-            return False
-        if any(p._a.device is HOST for p in group["params"]):
+        changed) where it does not offer that, or a mode looks on."""
+        replaced = not is_ruled(type(self)) or Tensor.assign is not _ASSIGN
+        if door.LOCAL.mode is not None or replaced or not _NAMES.isdisjoint(self.__dict__):
             return False
         rule, waiting = self.rule(group), [p for p in group["params"] if p.grad is not None]
-        if rule is None or not waiting:
+        if rule is None or rule.op is None or not waiting:
             return False
-        for parameters in _batches(waiting):
-            if not self._batch(parameters, rule, group):
+        for parameters in batches(waiting):
+            if not self._batch(parameters, rule, rule.op, group):
                 for p in parameters:
                     self.update(p, p.grad, self.state[id(p)], group)
         return True
 
-    def _batch(self, parameters: list[Any], rule: Rule, group: ParamGroup) -> bool:
+    def _batch(self, parameters: list[Any], rule: Rule, op: Op, group: ParamGroup) -> bool:
         """The parameters in one call; all are of one compute type and device."""
         tensors: list[Any] = []
         targets: list[Any] = []
@@ -294,7 +283,10 @@ class Optimizer(Saved):
                 if held_tensor._a is not aval:
                     return False
         numbers = [like(group[name], parameters[0]) for name in rule.numbers]
-        made = together(rule.op, rule.params, tensors + numbers, own, len(numbers))
+        if not are_apart(targets, [*tensors, *numbers]):
+            return False
+        into = (0, *range(2, own))
+        made = together(op, rule.params, tensors + numbers, own, len(numbers), into)
         if made is None:
             return False
         put_results(targets, *made)
@@ -438,6 +430,7 @@ class Optimizer(Saved):
         return f"{type(self).__name__}({groups}; {numbers})"
 
 
+_ASSIGN = Tensor.assign  # as which parameters are given their values
 _NO_FLAGS = frozenset(("params", "_owner"))  # in a group
 # what a step calls: none of it may be in the instance
 _NAMES = frozenset(("begin", "update", "end", "rule", "numbers", "slots", "decoupled"))
@@ -458,24 +451,3 @@ def like(number: Tensor, parameter: Any) -> Tensor:
     if number._a.device is not parameter._a.device:  # a group over several devices
         number = number.to(parameter._a.device)
     return number if number.dtype is target else number.astype(target)
-
-
-@lru_cache(256)
-def _is_ruled(kind: Any) -> bool:
-    """Whether the class that says how to update also says by what rule."""
-    owners = [next(c for c in kind.__mro__ if name in vars(c)) for name in ("rule", "update")]
-    return owners[0] is owners[1]
-
-
-def _batches(parameters: list[Any]) -> list[list[Any]]:
-    """Parameters of one device and compute type whose new values are not too much memory."""
-    batches: dict[Any, list[list[Any]]] = {}
-    left: dict[Any, int] = {}
-    for parameter in parameters:
-        key = parameter._a.device, dt.compute_type(parameter._a.dtype)
-        left[key] = left.get(key, 0) - parameter._a.nbytes
-        if left[key] < 0:
-            batches.setdefault(key, []).append([])
-            left[key] = _TOGETHER - parameter._a.nbytes
-        batches[key][-1].append(parameter)
-    return [batch for each in batches.values() for batch in each]

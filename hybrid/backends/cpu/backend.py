@@ -23,6 +23,7 @@ from ..layout import ObjectLayout
 from ..plan import HostStep, Plan
 from .control.steps import PlanCode
 from .eager.eager import eager
+from .eager.renewed import renewed
 from .executable import PlanRunner, program_of
 from .machine import alloc
 from .machine.host import machine, trim_heap
@@ -60,6 +61,16 @@ class CpuBackend(Backend):
         self, op: Op, params: dict[str, Any], in_avals: Sequence[Aval], out_avals: Sequence[Aval]
     ) -> EagerKernel:
         return eager(op, params, in_avals, out_avals)
+
+    def renewed(
+        self,
+        op: Op,
+        params: dict[str, Any],
+        calls: Sequence[tuple[tuple[Aval, ...], tuple[Aval, ...]]],
+        own: int,
+        into: tuple[int, ...],
+    ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
+        return renewed(op, params, calls, own, into)
 
     @in_plain_floats
     def compile(self, plan: Plan, graph: Graph | None = None) -> Executable:

@@ -288,3 +288,9 @@ def adam_update(
         maximize=bool(maximize),
     )
     return result
+
+
+# what each of them is one call of
+sgd_update.op = SGD_UPDATE  # type: ignore[attr-defined]
+momentum_update.op = MOMENTUM_UPDATE  # type: ignore[attr-defined]
+adam_update.op = ADAM_UPDATE  # type: ignore[attr-defined]

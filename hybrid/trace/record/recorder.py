@@ -40,7 +40,6 @@ from .outputs import Unfit
 
 __all__ = ["Recorder", "RecordedOp"]
 
-LARGE = 1 << 24  # bytes of results that are worth returning to the system
 SWEEP_BYTES = 6 << 20  # of new results, after which values that nobody else holds are let go
 SWEEP_SHARE = 16  # or a part of what is held: a sweep looks at all of it
 SWEPT = 4096  # bytes of values that are worth it
@@ -455,10 +454,6 @@ class Recorder(Branches):
     def sources(self) -> dict[int, Any]:
         """The arguments that are data, by id."""
         return {ident: source_of(tensor) for ident, tensor in self.data.items()}
-
-    def devices(self) -> set[Any]:
-        """The devices of a recording that used much memory."""
-        return {a.device for a in self.avals} if self._bytes > LARGE else set()
 
     # ---- result
     def graph(self, outputs: Sequence[int]) -> Graph:

@@ -97,6 +97,7 @@ class ReplayPlan:
             return None
         like: Served | None = None
         if self.attempts is None:
+            self.run.first()
             like = self._like()
             needs = needs_of(self.recording) if like is None else like.needs
             attempts, native = Attempts(), True

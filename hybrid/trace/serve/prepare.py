@@ -22,6 +22,8 @@ from ..record.recording import Recording
 
 __all__ = ["CHOICE", "MISS", "Executor", "NativeExecutor", "Prepared", "Run", "set_executor"]
 
+LARGE = 1 << 24  # bytes of recorded results that are worth returning to the system
+
 
 class _Miss:
     def __repr__(self) -> str:
@@ -82,6 +84,13 @@ class Prepared:
         except Exception as e:
             blame(e, step="compile", plan=result.plan)
             raise
+
+    def first(self) -> None:
+        """Before the first replay: what the recorded calls left is not used again, and replays have
+        memory of their own."""
+        graph = self.recording.graph
+        if sum([value.aval.nbytes for node in graph.nodes for value in node.outputs]) > LARGE:
+            backend_of(device_of(graph)).trim()
 
     @property
     def result(self) -> Built:

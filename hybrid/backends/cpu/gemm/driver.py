@@ -76,7 +76,7 @@ def write_packing(product: Product, words: GemmWords) -> Code:
         packed = code.at("i8", start, code.mul(number, str(product.scheme.b_panel)))
         after = code.op(f"add i64 {column}, 1")
         item = Item("0", "0", "0", column, after, "", b, "", packed, "", "", "")
-        pack_b(own, item, block, column)
+        pack_b(own, item, block)
 
     each(code, "%begin", "%end", "1", panel)
     code.do("ret i64 0")
@@ -155,8 +155,7 @@ def _write_block(product: Product, item: Item, stop: str, index: str) -> None:
     code, geometry = product.code, product.geometry
     block = _block_of(product, item, stop, index)
     if product.scheme.b_packed and not geometry.ahead:
-        columns = partial(pack_b, product, item, block)
-        each(code, item.first_column, item.last_column, "1", columns)
+        pack_b(product, item, block)
 
     if geometry.patch is not None:
         offsets_of_a(product, item, block)

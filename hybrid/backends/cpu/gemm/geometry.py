@@ -17,6 +17,7 @@ import numpy as np
 
 from ....core.extents import apart, is_extent
 from ...plan import Dims, GemmKernel, Operand
+from ..machine.core import Core
 from .factors import (
     BLOCK,
     AMode,
@@ -50,6 +51,7 @@ __all__ = [
 # cycles for a byte that comes out of another core's cache, and for one of a long stream of them
 FOREIGN, STREAMED, STREAM = 1.0, 0.2, 32 << 10
 SCATTERED = 2.5  # the same for a byte of a line that is waited for
+WAITED = 0.7  # cycles for a byte from beyond the second cache that no stream leads to
 ITEM, OFFSET = 150, 3.0  # cycles of an item, and of an offset in a table of its own
 LINES = 110  # of a vector of columns of a tile that is transposed and stored
 LAUNCH = 600  # cycles of one more kernel
@@ -191,9 +193,13 @@ def _ways(
 
 def _may_pack_ahead(b: Factor, target: Target) -> bool:
     """Whether one packed b serves all items, and there is room for it."""
-    batch = b.operand.batch
-    shared = not any(stride for size, stride in zip(batch.sizes, batch.strides) if size > 1)
-    return target.workspace and shared and b.nbytes < 32 << 20
+    return target.workspace and _is_shared(b) and b.nbytes < 32 << 20
+
+
+def _is_shared(factor: Factor) -> bool:
+    """Whether one factor serves all products of the batch."""
+    sizes, strides = factor.operand.batch
+    return not any(stride for size, stride in zip(sizes, strides) if size > 1)
 
 
 def _whole(
@@ -267,15 +273,7 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     m, n, blocks, batch = geometry.m, geometry.n, geometry.blocks, geometry.batch
     items_m = -(-geometry.row_panels // cut.panels_m)
     items_n = -(-geometry.column_panels // cut.panels_n)
-    # each item packs and reads its part of the factors
-    read = 0.03 * blocks * BLOCK
-    pack_b = 0.0 if geometry.ahead else costs.pack_b
-    again = (costs.pack_a + read * m) * items_n + (pack_b + read * n) * items_m
-    # taps of patches come from the first caches but for the first of them
-    a_bytes = geometry.a.nbytes if geometry.patch is None else geometry.a.reach
-    b_bytes = geometry.b.nbytes
-    if a_bytes + b_bytes > target.core.second.size:
-        again += target.core.beyond * (a_bytes * items_n + b_bytes * items_m)
+    again = _again(geometry, (items_m, items_n), costs, target.core)
     groups = -(-blocks // cut.split) if cut.split else 1
     items = max(items_m * items_n * batch * groups, 1)
     total = (costs.compute + again) * batch + (ITEM + costs.offsets / groups) * items
@@ -302,6 +300,34 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
         sharing = min(target.threads, blocks * geometry.column_panels)
         span += costs.pack_b / sharing + (DISPATCH if target.threads > 1 else LAUNCH)
     return span
+
+
+def _again(geometry: Geometry, items: tuple[int, int], costs: Costs, core: Core) -> float:
+    """Cycles in which the items of one product pack and read their parts of the factors."""
+    items_m, items_n = items
+    read = 0.03 * geometry.blocks * BLOCK
+    pack_b = 0.0 if geometry.ahead else costs.pack_b
+    again = (costs.pack_a + read * geometry.m) * items_n + (pack_b + read * geometry.n) * items_m
+    # taps of patches come from the first caches but for the first of them
+    a_bytes = geometry.a.nbytes if geometry.patch is None else geometry.a.reach
+    b_bytes = geometry.b.nbytes
+    if a_bytes + b_bytes > core.second.size:
+        again += core.beyond * (a_bytes * items_n + b_bytes * items_m)
+    straight, width = geometry.b_mode == "direct", 16 * geometry.tile_vectors
+    if straight and _in_pieces(geometry.b, width, geometry.batch, core):
+        again += WAITED * b_bytes * items_m
+    straight = geometry.a_mode in ("direct", "cols")
+    if straight and _in_pieces(geometry.a, geometry.rows, geometry.batch, core):
+        again += WAITED * a_bytes * items_n
+    return again
+
+
+def _in_pieces(factor: Factor, width: int, batch: int, core: Core) -> bool:
+    """Whether tiles of `width` lines that are read k by k take short pieces, each far from the last
+    one, of what the second cache does not hold: all products' factors together."""
+    far = abs(factor.k.stride) > 2 * width * factor.storage.size
+    nbytes = factor.nbytes * (1 if _is_shared(factor) else batch)
+    return far and not factor.k.unit(factor.storage.size) and nbytes > core.second.size // 2
 
 
 def _foreign(geometry: Geometry, items: tuple[int, int], threads: int) -> float:

@@ -8,6 +8,7 @@ past a row's columns or the last k is written again or never used."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from .levels import Block, Item, Product
@@ -25,14 +26,14 @@ def pack_a(product: Product, item: Item, block: Block, row: str, rows: int) -> N
         _pack_a_columns(product, item, block, row, rows)
 
 
-def pack_b(product: Product, item: Item, block: Block, panel: str) -> None:
-    """Pack one column panel for one block of k."""
+def pack_b(product: Product, item: Item, block: Block) -> None:
+    """Pack the column panels of an item for one block of k."""
     if product.geometry.b_mode == "unit":
-        _pack_b_unit(product, item, block, panel)
-    elif product.geometry.b_mode == "trans":
-        _pack_b_transposed(product, item, block, panel)
-    elif product.geometry.b_mode == "any":
-        _pack_b_any(product, item, block, panel)
+        _pack_b_unit(product, item, block)
+        return
+    pack = _pack_b_transposed if product.geometry.b_mode == "trans" else _pack_b_any
+    columns = partial(pack, product, item, block)
+    each(product.code, item.first_column, item.last_column, "1", columns)
 
 
 def packed_panel(product: Product, item: Item, panel: str) -> str:
@@ -109,47 +110,59 @@ def _pack_a_columns(product: Product, item: Item, block: Block, first: str, rows
 
 
 # ---- panels of b
-def _pack_b_unit(product: Product, item: Item, block: Block, panel: str) -> None:
-    """Rows of k, in whole vectors but for the last panel's."""
+def _pack_b_unit(product: Product, item: Item, block: Block) -> None:
+    """Rows of k as they lie, all columns of the item one after the other: a core reads ahead of
+    such long runs.  The last panel may end in a partial vector."""
     code, geometry, width = product.code, product.geometry, product.scheme.width
-    first, remaining = columns_of(product, panel)
-    packed = packed_panel(product, item, panel)
-    start = code.at("i8", item.b, code.mul(first, str(geometry.b.storage.size)))
-    if not geometry.n % width:
-        _pack_rows(product, block, (start, packed), [None] * geometry.tile_vectors)
+    ragged = geometry.n % width != 0
+    stop = item.last_column
+    if ragged:
+        stop = code.smin(stop, code.op(f"udiv i64 {product.word('n', geometry.n)}, {width}"))
+    _pack_rows(product, item, block, (item.first_column, stop), [None] * geometry.tile_vectors)
+    if not ragged:
         return
 
-    def ragged() -> None:
+    def partly() -> None:
+        _, remaining = columns_of(product, stop)
         masks: list[str | None] = [
             mask_of(code, code.op(f"sub i64 {remaining}, {16 * vector}"))
             for vector in range(geometry.tile_vectors)
         ]
-        _pack_rows(product, block, (start, packed), masks)
+        _pack_rows(product, item, block, (stop, item.last_column), masks)
 
-    full = code.op(f"icmp sge i64 {remaining}, {width}")
-    whole = [None] * geometry.tile_vectors
-    code.when(full, lambda: _pack_rows(product, block, (start, packed), whole))
-    code.when(code.op(f"xor i1 {full}, true"), ragged)
+    code.when(code.op(f"icmp slt i64 {stop}, {item.last_column}"), partly)
 
 
 def _pack_rows(
-    product: Product, block: Block, places: tuple[str, str], masks: Sequence[str | None]
+    product: Product,
+    item: Item,
+    block: Block,
+    panels: tuple[str, str],
+    masks: Sequence[str | None],
 ) -> None:
-    """Rows of k of a panel from where they lie to where they are packed, with a mask for each
-    vector."""
+    """Rows of k of some panels from where they lie to where they are packed, with a mask for each
+    vector of a panel."""
     code, element, scheme = product.code, product.element, product.scheme
-    stored, line_bytes = product.geometry.b.storage, str(scheme.width * element.size)
-    start, packed = places
+    stored, line_bytes = product.geometry.b.storage, scheme.width * element.size
+    first, packed = columns_of(product, panels[0])[0], packed_panel(product, item, panels[0])
+    start = code.at("i8", item.b, code.mul(first, str(stored.size)))
+    count = code.op(f"sub i64 {panels[1]}, {panels[0]}")
 
     def run(offset: str, done: str, length: str) -> None:
         def one(depth: str) -> None:
             distance = code.add(offset, code.mul(depth, block.b_depth.stride))
-            source = code.at("i8", start, distance)
-            target = code.at("i8", packed, code.mul(code.add(done, depth), line_bytes))
-            for vector, mask in enumerate(masks):
-                pointer = code.at(stored.vector, source, str(vector))
-                lanes = load_widened(code, stored, element, pointer, mask)
-                store(code, element, lanes, code.at(element.vector, target, str(vector)), None)
+            row = code.at("i8", start, distance)
+            line = code.at("i8", packed, code.mul(code.add(done, depth), str(line_bytes)))
+
+            def panel(number: str) -> None:
+                source = code.at("i8", row, code.mul(number, str(scheme.width * stored.size)))
+                target = code.at("i8", line, code.mul(number, str(scheme.b_panel)))
+                for vector, mask in enumerate(masks):
+                    pointer = code.at(stored.vector, source, str(vector))
+                    lanes = load_widened(code, stored, element, pointer, mask)
+                    store(code, element, lanes, code.at(element.vector, target, str(vector)), None)
+
+            each(code, "0", count, "1", panel)
 
         each(code, "0", length, "1", one)
 

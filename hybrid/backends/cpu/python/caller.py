@@ -37,7 +37,7 @@ from .method import (
 
 __all__ = ["NativeStep", "gather", "make_caller", "step_table", "MAX_SLOTS"]
 
-MAX_SLOTS = 72
+MAX_SLOTS = 256
 _MAX_OUTS = 16
 _STEP = 48  # bytes of a step descriptor
 
@@ -58,6 +58,9 @@ _STEP = 48  # bytes of a step descriptor
     FUNCTIONS,
     OUTPUTS,
 ) = range(0, 112, 8)
+
+# the word SHARED of those that run on a pool
+RELEASED, HELD = 1, 2
 
 
 class NativeStep(NamedTuple):
@@ -113,26 +116,34 @@ def _allocate(
         writer.st("ptr", writer.ld(made, data), writer.nth(buffers, writer.add(nargs, index)))
 
 
-def _run(writer: Fn, table: str, functions: str, buffers: str, status: str) -> None:
-    steps, count = writer.ld(table, STEPS), writer.ld(table, NSTEPS, "i64")
-    writer.branch(writer.cmp("ne", writer.ld(table, SHARED, "i64"), 0), "shared", "serial")
-    writer.label("shared")
-    thread = writer.call("ptr", writer.ld(functions, SAVE))
-    failed = writer.var("i64")
+def _on_pool(writer: Fn, table: str, functions: str, buffers: str, status: str) -> None:
+    """The steps on all threads, without the GIL unless it is to be kept."""
+    failed, thread = writer.var("i64"), writer.var("ptr")
+    lets_go = writer.cmp("eq", writer.ld(table, SHARED, "i64"), RELEASED)
+    with writer.when(lets_go):
+        writer.st("ptr", writer.call("ptr", writer.ld(functions, SAVE)), thread)
     returned = writer.call(
         "i64",
         writer.ld(table, PLAN),
         f"ptr {writer.ld(table, CONTROL)}",
-        f"ptr {steps}",
-        f"i64 {count}",
+        f"ptr {writer.ld(table, STEPS)}",
+        f"i64 {writer.ld(table, NSTEPS, 'i64')}",
         f"ptr {buffers}",
         f"i64 {writer.ld(table, SCRATCH, 'i64')}",
         f"ptr {failed}",
     )
     writer.st("i64", returned, status)
-    writer.call("void", writer.ld(functions, RESTORE), f"ptr {thread}")
+    with writer.when(lets_go):
+        writer.call("void", writer.ld(functions, RESTORE), f"ptr {writer.ld(thread)}")
+
+
+def _run(writer: Fn, table: str, functions: str, buffers: str, status: str) -> None:
+    writer.branch(writer.cmp("ne", writer.ld(table, SHARED, "i64"), 0), "shared", "serial")
+    writer.label("shared")
+    _on_pool(writer, table, functions, buffers, status)
     writer.go("ran")
     writer.label("serial")
+    steps, count = writer.ld(table, STEPS), writer.ld(table, NSTEPS, "i64")
     control_word = writer.op("call i32 @hy_fp_enter()")
     scratch = writer.ld(table, SCRATCH)
     writer.st("i64", 0, status)
@@ -259,8 +270,16 @@ def step_table(steps: Sequence[NativeStep]) -> tuple[Any, list[Any]]:
     return words_array(words), [*arguments, *(step.code for step in steps)]
 
 
-def _layout(outputs: Sequence[Aval]) -> tuple[list[int], list[Any]]:
+def _check_size(nargs: int, nouts: int) -> None:
+    if nargs + nouts + 1 > MAX_SLOTS or nouts > _MAX_OUTS:
+        raise BackendError(
+            f"a kernel with {nargs} inputs and {nouts} outputs is too large; split the op"
+        )
+
+
+def _layout(nargs: int, outputs: Sequence[Aval]) -> tuple[list[int], list[Any]]:
     """Words (dtype object, rank, address of the sizes) for each output, and what they point to."""
+    _check_size(nargs, len(outputs))
     words: list[int] = []
     owners: list[Any] = []
     for aval in outputs:
@@ -270,17 +289,11 @@ def _layout(outputs: Sequence[Aval]) -> tuple[list[int], list[Any]]:
     return words, owners
 
 
-def _pool_words(shared: Any) -> dict[int, int]:
+def _pool_words(shared: Any, gil: bool) -> dict[int, int]:
     if shared is None:
         return {SHARED: 0, CONTROL: 0, PLAN: 0}
-    return {SHARED: 1, CONTROL: shared.ctl, PLAN: shared.address("hy_plan")}
-
-
-def _check_size(nargs: int, nouts: int) -> None:
-    if nargs + nouts + 1 > MAX_SLOTS or nouts > _MAX_OUTS:
-        raise BackendError(
-            f"a kernel with {nargs} inputs and {nouts} outputs is too large; split the op"
-        )
+    kind = HELD if gil else RELEASED
+    return {SHARED: kind, CONTROL: shared.ctl, PLAN: shared.address("hy_plan")}
 
 
 def make_caller(
@@ -293,6 +306,7 @@ def make_caller(
     contiguous: bool = False,
     fallback: Callable[..., Any] | None = None,
     shared: Any = None,
+    gil: bool = False,
 ) -> Callable[..., Any]:
     """A C function f(*arrays) over slots (arguments, outputs, workspace); checks no shape or dtype.
 
@@ -302,12 +316,11 @@ def make_caller(
     contiguous  arguments must be C-contiguous, else `fallback(*arrays)` is the result
     fallback    also called when a step fails; without it f returns None then
     shared      the pool: run on all threads without the GIL; None: on this thread, with it
-    """
-    _check_size(nargs, len(outputs))
+    gil         keep it with a pool, too: no thread of Python reads what is being written"""
     table, owned = step_table(steps)
     scratch, block = _scratch(max((step.scratch for step in steps), default=0), shared)
     work = ctypes.create_string_buffer(temp + 64) if temp else None
-    functions, (layout, owners) = function_table(), _layout(outputs)
+    (layout, owners), functions = _layout(nargs, outputs), function_table()
     words = {
         STEPS: ctypes.addressof(table),
         NSTEPS: len(steps),
@@ -316,10 +329,10 @@ def make_caller(
         CHECKED: abi.C_CONTIGUOUS if contiguous else 0,
         TEMP: _aligned(work) if work is not None else 0,
         RESULT: result % max(nargs, 1),
-        **_pool_words(shared),
+        **_pool_words(shared, gil),
         SCRATCH: scratch,
         FALLBACK: id(fallback) if fallback is not None else 0,
         FUNCTIONS: ctypes.addressof(functions),
     }
-    owners += [owned, table, block, work, fallback, shared, functions]
-    return _eager().make([*(words[offset] for offset in sorted(words)), *layout], owners)
+    held = [*owners, owned, table, block, work, fallback, shared, functions]
+    return _eager().make([*(words[offset] for offset in sorted(words)), *layout], held)

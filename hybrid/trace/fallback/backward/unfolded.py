@@ -53,7 +53,7 @@ class Visited:
             elif item is not None and item[0] not in met:
                 met.add(item[0])
                 stack.append(item[0])
-                stack += tape.nodes[item[0]].parents
+                stack += reversed(tape.nodes[item[0]].parents)
         if run:
             steps.append(~run)
             runs += 1
@@ -108,7 +108,7 @@ class Times:
             elif id(node) not in of:
                 of[id(node)] = -1
                 stack += (node, None)
-                stack += [parent for parent in node[1] if parent is not None]
+                stack += [parent for parent in reversed(node[1]) if parent is not None]
 
     def _tick(self) -> int:
         self._now += 1

@@ -95,7 +95,21 @@ def test_small_factors_are_read_where_they_lie(target):
     near = chosen(target, 64, 64, 64)
     assert (near.a_mode, near.b_mode) == ("direct", "direct")
     # one row panel reads b once: there is nothing to gain
-    assert chosen(target, 4, 1024, 1024).b_mode == "direct"
+    assert chosen(target, 4, 256, 128).b_mode == "direct"
+
+
+@pytest.mark.parametrize("target", [GOLDEN_COVE, ZEN_3], ids=["golden cove", "zen 3"])
+@pytest.mark.parametrize("rows", [4, 16, 64])
+def test_large_factors_are_never_read_in_short_pieces(target, rows):
+    """Pieces far apart are waited for one by one; whole rows and columns are streams."""
+    made = chosen(target, rows, 3072, 768)
+    assert (made.swapped, made.b_mode) == (False, "unit")
+    # nor as rows of the transpose, which go along k
+    other = chosen(target, 768, 3072, rows, (True, True))
+    assert other.b_mode == "unit" if other.swapped else other.a_mode == "rows"
+    # columns next to each other are one stream however they are read
+    narrow = chosen(target, rows, 100_000, 16)
+    assert narrow.swapped or narrow.b_mode == "direct"
 
 
 @pytest.mark.parametrize("target", [GOLDEN_COVE, ZEN_3], ids=["golden cove", "zen 3"])
