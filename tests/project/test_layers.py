@@ -272,6 +272,7 @@ ROOMS = {
         "alloc",
         "pool",
     ),
+    "backends.cpu.masks": ("walks", "places", "elements"),
     "backends.cpu.order": ("lines", "vectors", "divided", "positions", "values", "ranks"),
     "backends.cpu": (
         "machine",
@@ -281,6 +282,7 @@ ROOMS = {
         "words",
         "integers",
         "order",
+        "masks",
         "scan",
         "scatter",
         "attend",

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cpu_orders import DTYPES, given_values, wanted
+from ordered_values import DTYPES, given_values
+from test_cpu_orders import wanted
 
 import hybrid as hb
 from hybrid.backends.cpu import kernels

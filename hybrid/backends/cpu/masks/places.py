@@ -1,0 +1,213 @@
+"""How many elements of a mask are true, and where they are.
+
+Invariant: numbers are found in row-major order of the mask; coordinates are computed from them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+from ....ir.algorithm import MASK_BLOCK
+from ...generated import Generated
+from ...plan import HostStep
+from ..gemm.pack import each
+from ..order import values as sorting
+from ..order.values import Registers
+from ..order.vectors import Vectors
+from ..words import argument
+from .walks import (
+    COUNTS,
+    FURTHER,
+    GROUP,
+    MASK,
+    OUT,
+    MaskWalk,
+    TrueGroup,
+    counted,
+    each_true,
+    group_at,
+    over_blocks,
+    part_at,
+    words_of_mask,
+)
+
+__all__ = ["counts", "places"]
+
+
+# ---- counts
+@lru_cache(None)
+def _counting() -> tuple[str, str]:
+    """The count of a block is stored behind it."""
+    walk = MaskWalk("counts")
+    code = walk.code
+
+    def item(block: str) -> None:
+        first, stop = walk.ends(block)
+
+        def more(index: str, counts: list[str]) -> list[str]:
+            return [code.add(counts[0], counted(code, group_at(code, walk.mask, index)))]
+
+        index, (count,) = code.loop(first, stop, str(GROUP), [("i64", "0")], more, full=GROUP)
+        rest = counted(code, part_at(code, walk.mask, index, stop))
+        place = code.at("i64", walk.target, code.add(block, "1"))
+        code.do(f"store i64 {code.add(count, rest)}, ptr {place}")
+
+    return walk.finish(item)
+
+
+@lru_cache(None)
+def _adding() -> tuple[str, str]:
+    """The counts of all blocks are added up, in one item."""
+    walk = MaskWalk("added")
+    code = walk.code
+
+    def item(_: str) -> None:
+        code.do(f"store i64 0, ptr {walk.target}")
+
+        def one(block: str, before: list[str]) -> list[str]:
+            place = code.at("i64", walk.target, block)
+            total = code.add(before[0], code.op(f"load i64, ptr {place}"))
+            code.do(f"store i64 {total}, ptr {place}")
+            return [total]
+
+        code.loop("1", walk.limit, "1", [("i64", "0")], one)
+
+    return walk.finish(item)
+
+
+def counts(step: HostStep, temp_slot: int) -> list[Generated]:
+    size, made = step.avals[0].size, step.avals[1].size
+    words = words_of_mask(step, {MASK: 0, OUT: 1}, size, made)
+    return [over_blocks(_counting(), words, size), Generated(*_adding(), words, 1, 1, 0)]
+
+
+# ---- places
+class _Axis(NamedTuple):
+    """Whether a coordinate is a quotient, and what is left of one."""
+
+    divides: bool
+    remains: bool
+
+
+def _quotient(vectors: Vectors, number: str, at: int) -> tuple[str, str]:
+    """Of whole numbers below 2**53 by one whose words (itself, its reciprocal as a double) are
+    there, and what is left: a product that is off by one at most is put right."""
+    code, many = vectors.code, vectors.type
+    doubles = f"<{vectors.lanes} x double>"
+    factor = code.op(f"bitcast i64 {argument(code, at + 8)} to double")
+    one = code.op(f"insertelement {doubles} poison, double {factor}, i64 0")
+    zeros = f"<{vectors.lanes} x i32> zeroinitializer"
+    factor = code.op(f"shufflevector {doubles} {one}, {doubles} poison, {zeros}")
+    divisor = vectors.spread(argument(code, at))
+    near = code.op(f"fmul {doubles} {code.op(f'sitofp {many} {number} to {doubles}')}, {factor}")
+    quotient = code.op(f"fptosi {doubles} {near} to {many}")
+    rest = code.op(f"sub {many} {number}, {code.op(f'mul {many} {quotient}, {divisor}')}")
+    over = code.op(f"icmp slt {many} {rest}, zeroinitializer")
+    under = code.op(f"icmp sge {many} {rest}, {divisor}")
+    for sign, truth in (("sub", over), ("add", under)):
+        step = code.op(f"zext {vectors.mask} {truth} to {many}")
+        quotient = code.op(f"{sign} {many} {quotient}, {step}")
+    rest = code.op(f"sub {many} {number}, {code.op(f'mul {many} {quotient}, {divisor}')}")
+    return quotient, rest
+
+
+@lru_cache(None)
+def _placing(axes: tuple[_Axis, ...], given: Registers) -> tuple[str, str]:
+    """Row-major numbers, which become coordinates where there are axes."""
+    walk = MaskWalk("places")
+    code, vectors = walk.code, Vectors(walk.code, 64, given.size // 8)
+
+    def item(block: str) -> None:
+        start = walk.ahead(block)
+        target = walk.target if not axes else "%scratch"
+        shift = start if axes else "0"
+
+        def place(ahead: str) -> str:
+            return vectors.at(target, code.op(f"sub i64 {ahead}, {shift}") if axes else ahead)
+
+        def put_element(number: str, ahead: str) -> None:
+            code.do(f"store i64 {number}, ptr {place(ahead)}")
+
+        def whole_group(group: TrueGroup) -> None:
+            walk.either(
+                group,
+                lambda: _numbers(walk, vectors, group, place),
+                lambda: each_true(code, group, put_element),
+            )
+
+        walk.groups(block, whole_group, lambda group, stop: each_true(code, group, put_element))
+        if axes:
+            after = walk.ahead(code.add(block, "1"))
+            fits = code.op(f"icmp sle i64 {after}, {walk.limit}")
+            count = code.op(f"sub i64 {after}, {start}")
+            count = code.op(f"select i1 {fits}, i64 {count}, i64 0")
+            _coordinates(walk, vectors, axes, start, count)
+
+    return walk.finish(item, vectors.table())
+
+
+def _numbers(
+    walk: MaskWalk, vectors: Vectors, group: TrueGroup, place: Callable[[str], str]
+) -> None:
+    """Those of the true elements of a group, vectors at a time."""
+    code, ahead = walk.code, group.ahead
+    steps = "<" + ", ".join(f"i64 {lane}" for lane in range(vectors.lanes)) + ">"
+    for first, mask in walk.masks(group, vectors.lanes):
+        numbers = code.op(f"add {vectors.type} {vectors.spread(first)}, {steps}")
+        count = vectors.count(mask)
+        moved = vectors.compressed(numbers, mask)
+        vectors.store_some(moved, place(ahead), vectors.front(count))
+        ahead = code.add(ahead, count)
+
+
+def _coordinates(
+    walk: MaskWalk, vectors: Vectors, axes: tuple[_Axis, ...], start: str, count: str
+) -> None:
+    """Of the numbers in scratch memory, to the rows of the result from one on."""
+    code = walk.code
+    row = code.at("i64", walk.target, code.mul(start, str(len(axes))))
+
+    def some(index: str) -> None:
+        number = vectors.load("%scratch", index)
+        left = code.op(f"sub i64 {count}, {index}")
+        for column, axis in enumerate(axes):
+            made, at = number, FURTHER + 32 * column
+            if axis.divides:
+                made = _quotient(vectors, made, at)[0]
+            if axis.remains:
+                made = _quotient(vectors, made, at + 16)[1]
+            if len(axes) == 1:
+                vectors.store_some(made, vectors.at(row, index), vectors.first(left))
+                continue
+            for lane in range(vectors.lanes):
+                value = code.op(f"extractelement {vectors.type} {made}, i64 {lane}")
+                ahead = code.mul(code.add(index, str(lane)), str(len(axes)))
+                place = code.at("i64", row, code.add(ahead, str(column)))
+                inside = code.op(f"icmp slt i64 {lane}, {left}")
+                code.when(inside, lambda: code.do(f"store i64 {value}, ptr {place}"))  # noqa: B023
+
+    each(code, "0", count, str(vectors.lanes), some)
+
+
+def places(step: HostStep, temp_slot: int) -> list[Generated]:
+    algorithm: Any = step.algorithm
+    mask, _, out = step.avals
+    axes, more = list[_Axis](), list[int]()
+    for axis in algorithm.axes or ():
+        inner, extent = prod(mask.shape[axis + 1 :]), mask.shape[axis]
+        axes.append(_Axis(inner != 1, axis != 0))
+        for number in (max(inner, 1), max(extent, 1)):
+            more += [number, _bits(1.0 / number)]
+    order = {MASK: 0, COUNTS: 1, OUT: 2}
+    limit = out.shape[0]
+    words = words_of_mask(step, order, mask.size, limit, *more)
+    scratch = 8 * (MASK_BLOCK + 8) if axes else 0
+    return [over_blocks(_placing(tuple(axes), sorting.registers()), words, mask.size, scratch)]
+
+
+def _bits(number: float) -> int:
+    return int.from_bytes(struct.pack("<d", number), "little")
