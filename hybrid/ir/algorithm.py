@@ -121,9 +121,11 @@ class TrueCounts:
 @dataclass(frozen=True)
 class TruePlaces:
     """(mask, its counts) -> int64 row-major numbers of the true elements, in order; with axes their
-    coordinates along these: [true, axes], or [true] along one."""
+    coordinates along these: [true, axes], or [true] along one; with `gaps` how far it is from each
+    number to the next one, from the last to the end."""
 
     axes: tuple[int, ...] | None = None
+    gaps: bool = False
     mask: ClassVar[int] = 0  # its number among the inputs
     varies: ClassVar[int] = 2  # number of what has an element for each true one
 

@@ -273,7 +273,15 @@ ROOMS = {
         "pool",
     ),
     "backends.cpu.masks": ("walks", "places", "elements"),
-    "backends.cpu.order": ("lines", "vectors", "divided", "positions", "values", "ranks"),
+    "backends.cpu.order": (
+        "lines",
+        "vectors",
+        "divided",
+        "values",
+        "pairs",
+        "positions",
+        "ranks",
+    ),
     "backends.cpu": (
         "machine",
         "watch",

@@ -66,7 +66,11 @@ COUNTS = register(
 )
 
 
-def _placed(mask: np.ndarray, counts: np.ndarray, axes: Ints | None, count: int) -> np.ndarray:
+def _placed(
+    mask: np.ndarray, counts: np.ndarray, axes: Ints | None, gaps: bool, count: int
+) -> np.ndarray:
+    if gaps:
+        return np.diff(np.append(np.flatnonzero(mask), mask.size))
     if axes is None:
         return np.flatnonzero(mask)
     columns = nonzero_places(mask)
@@ -74,7 +78,9 @@ def _placed(mask: np.ndarray, counts: np.ndarray, axes: Ints | None, count: int)
     return found[0] if len(found) == 1 else np.stack(found, 1)
 
 
-def _placed_infer(mask: Aval, counts: Aval, *, axes: Ints | None, count: int) -> tuple[Aval, ...]:
+def _placed_infer(
+    mask: Aval, counts: Aval, *, axes: Ints | None, gaps: bool, count: int
+) -> tuple[Aval, ...]:
     several = () if axes is None or len(axes) == 1 else (len(axes),)
     return (mask.with_((count, *several), dt.int64),)
 
@@ -82,8 +88,8 @@ def _placed_infer(mask: Aval, counts: Aval, *, axes: Ints | None, count: int) ->
 def _placed_samples(rng: np.random.Generator) -> Any:
     for mask, counts in _masks(rng):
         every = tuple(range(mask.ndim))
-        for axes in {None, every, every[-1:]}:
-            yield [mask, counts], {"axes": axes, "count": int(counts[-1])}
+        for axes, gaps in ((None, False), (every, False), (every[-1:], False), (None, True)):
+            yield [mask, counts], {"axes": axes, "gaps": gaps, "count": int(counts[-1])}
 
 
 PLACES = register(
@@ -92,15 +98,15 @@ PLACES = register(
         2,
         _placed_infer,
         body=_placed,
-        algorithm=lambda axes, count: TruePlaces(axes),
-        params=("axes", "count"),
+        algorithm=lambda axes, gaps, count: TruePlaces(axes, gaps),
+        params=("axes", "gaps", "count"),
         vjp=NO_GRAD,
         accepts="bi",
         facts=frozenset(["total"]),
         reference=_placed,
         samples=_placed_samples,
         ulp=0.0,
-        doc="Where the true elements of a mask are: row-major numbers, or coordinates.",
+        doc="Where the true elements of a mask are, as numbers or coordinates, or how far apart.",
     )
 )
 
@@ -115,7 +121,7 @@ def _taken_batch(inputs: Any, flags: Any, size: int, count: int) -> Tensor | Non
     operand, mask, counts = inputs
     if any(flags[1:]):
         return None
-    places = bind(PLACES, mask, counts, axes=None, count=count)
+    places = bind(PLACES, mask, counts, axes=None, gaps=False, count=count)
     return gather_axes(reshape(operand, (size, mask.size)), [places], 1)
 
 
@@ -175,7 +181,7 @@ def _spread_batch(inputs: Any, flags: Any, size: int) -> Tensor | None:
 
 def _rows(values: Tensor, mask: Tensor, counts: Tensor, size: int) -> Tensor:
     """The numbers of the true elements in masks of all rows, one behind the other."""
-    places = bind(PLACES, mask, counts, axes=None, count=values.shape[1])
+    places = bind(PLACES, mask, counts, axes=None, gaps=False, count=values.shape[1])
     return row_numbers((places,), (mask.size,), size)
 
 
@@ -257,7 +263,18 @@ class Truths(NamedTuple):
 
     def places(self, axes: Ints | None = None) -> Tensor:
         """Row-major numbers, or coordinates along axes."""
-        return bind(PLACES, self.mask, self.counts, axes=axes, count=self.total)
+        return self._found(axes, False)
+
+    def gaps(self) -> Tensor:
+        """From each true element to the next one, from the last to the end."""
+        return self._found(None, True)
+
+    def _found(self, axes: Ints | None, gaps: bool) -> Tensor:
+        return bind(PLACES, self.mask, self.counts, axes=axes, gaps=gaps, count=self.total)
+
+    def taken(self, operand: Tensor) -> Tensor:
+        """The elements of a tensor of the mask's shape where it is true."""
+        return bind(TAKEN, operand, self.mask, self.counts, count=self.total)
 
     def columns(self) -> tuple[Tensor, ...]:
         """Coordinates along each axis."""
@@ -330,8 +347,7 @@ def true_rows(operand: Tensor, mask: Any) -> Tensor:
 
 def true_elements(operand: Tensor, mask: Tensor) -> Tensor:
     """operand[mask] for a mask of its shape on the host, of real numbers."""
-    truths = Truths.of(mask)
-    return bind(TAKEN, operand, mask, truths.counts, count=truths.total)
+    return Truths.of(mask).taken(operand)
 
 
 def with_elements(operand: Tensor, mask: Any, values: Any) -> Tensor | None:

@@ -279,7 +279,7 @@ def _host(
     return one if len(outputs) == 1 else several
 
 
-_LAUNCHERS = Bounded[Kernel](256)
+_LAUNCHERS = Bounded[tuple[Kernel, int]](256)
 
 
 def _of_any_size(
@@ -294,15 +294,15 @@ def _of_any_size(
     every[algorithm.varies] = aval(most, varying.dtype)
     known = tuple(every[: len(inputs)]), tuple(every[len(inputs) :])
 
-    def launcher() -> Kernel:
+    def launcher() -> tuple[Kernel, int]:
         small = sum([a.nbytes for a in every]) <= SMALL
         native = NativeOp(HostKernels(op, params, *known), small)
         strides = [contiguous_strides(a.shape) for a in native.ins]
         steps, workspace = kernels.steps(native.source.kernels(strides), len(every))
-        return native.launcher(steps, workspace)
+        return native.launcher(steps, workspace), workspace
 
-    launch = _LAUNCHERS.of((algorithm, *known), launcher)
-    return _with_outputs(launch, outputs, 0, len(inputs))
+    launch, workspace = _LAUNCHERS.of((algorithm, *known), launcher)
+    return _with_outputs(launch, outputs, workspace, len(inputs))
 
 
 # ---- kind scatter

@@ -18,13 +18,14 @@ from ..gemm.pack import each
 from ..order import values as sorting
 from ..order.values import Registers
 from ..order.vectors import Vectors
-from ..words import argument
+from ..words import address, argument
 from .walks import (
     COUNTS,
     FURTHER,
     GROUP,
     MASK,
     OUT,
+    VALUES,
     MaskWalk,
     TrueGroup,
     counted,
@@ -196,18 +197,58 @@ def _coordinates(
 def places(step: HostStep, temp_slot: int) -> list[Generated]:
     algorithm: Any = step.algorithm
     mask, _, out = step.avals
+    if algorithm.gaps:
+        return _far_apart(step, temp_slot)
     axes, more = list[_Axis](), list[int]()
     for axis in algorithm.axes or ():
         inner, extent = prod(mask.shape[axis + 1 :]), mask.shape[axis]
         axes.append(_Axis(inner != 1, axis != 0))
         for number in (max(inner, 1), max(extent, 1)):
             more += [number, _bits(1.0 / number)]
-    order = {MASK: 0, COUNTS: 1, OUT: 2}
-    limit = out.shape[0]
-    words = words_of_mask(step, order, mask.size, limit, *more)
+    words = words_of_mask(step, {MASK: 0, COUNTS: 1, OUT: 2}, mask.size, out.shape[0], *more)
     scratch = 8 * (MASK_BLOCK + 8) if axes else 0
     return [over_blocks(_placing(tuple(axes), sorting.registers()), words, mask.size, scratch)]
 
 
 def _bits(number: float) -> int:
     return int.from_bytes(struct.pack("<d", number), "little")
+
+
+# ---- gaps
+@lru_cache(None)
+def _parting() -> tuple[str, str]:
+    """An item is the numbers of a block; how many blocks there are is a further word."""
+    walk = MaskWalk("gaps")
+    code, numbers = walk.code, address(walk.code, VALUES)
+    total = walk.ahead(argument(code, FURTHER))
+
+    def block_item(block: str) -> None:
+        start, stop = walk.ahead(block), walk.ahead(code.add(block, "1"))
+        stop = code.smin(stop, walk.limit)
+
+        def number_at(index: str) -> str:
+            return code.op(f"load i64, ptr {code.at('i64', numbers, index)}")
+
+        def store_gap(index: str) -> None:
+            following = code.smin(code.add(index, "1"), code.op(f"sub i64 {total}, 1"))
+            last = code.op(f"icmp eq i64 {following}, {index}")
+            end = code.op(f"select i1 {last}, i64 {walk.size}, i64 {number_at(following)}")
+            gap = code.op(f"sub i64 {end}, {number_at(index)}")
+            code.do(f"store i64 {gap}, ptr {code.at('i64', walk.target, index)}")
+
+        each(code, start, stop, "1", store_gap)
+
+    return walk.finish(block_item)
+
+
+def _far_apart(step: HostStep, temp_slot: int) -> list[Generated]:
+    """Numbers go to the workspace, then the gaps between them to the result."""
+    mask, _, out = step.avals
+    placed = step._replace(outputs=(temp_slot,))
+    words = words_of_mask(placed, {MASK: 0, COUNTS: 1, OUT: 2}, mask.size, out.shape[0])
+    first = over_blocks(_placing((), sorting.registers()), words, mask.size)
+    apart = step._replace(inputs=(*step.inputs, temp_slot))
+    order = {MASK: 0, COUNTS: 1, VALUES: 2, OUT: 3}
+    blocks = -(-mask.size // MASK_BLOCK)
+    words = words_of_mask(apart, order, mask.size, out.shape[0], blocks)
+    return [first._replace(temp=8 * mask.size), over_blocks(_parting(), words, mask.size)]

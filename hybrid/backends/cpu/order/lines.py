@@ -24,6 +24,7 @@ __all__ = [
     "ElementKind",
     "Line",
     "LineSizes",
+    "extremes_of",
     "function",
     "kind_of",
     "sizes_of",
@@ -192,3 +193,15 @@ class LineSizes(NamedTuple):
 def sizes_of(given: Aval, axis: int) -> LineSizes:
     inner = prod(given.shape[axis + 1 :])
     return LineSizes(prod(given.shape[:axis]) * inner, given.shape[axis], inner)
+
+
+def extremes_of(line: Line) -> list[str]:
+    """The least and the greatest key."""
+
+    def reach(index: str, extremes: list[str]) -> list[str]:
+        key = line.sort_key(index)
+        intrinsics = zip(("llvm.umin.i64", "llvm.umax.i64"), extremes)
+        return [line.code.call(name, "i64", f"i64 {end}", f"i64 {key}") for name, end in intrinsics]
+
+    initial = [("i64", line.sort_key("0"))] * 2
+    return line.code.loop("1", line.extent, "1", initial, reach)[1]
