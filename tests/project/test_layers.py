@@ -278,6 +278,8 @@ ROOMS = {
         "vectors",
         "divided",
         "values",
+        "shared",
+        "sorts",
         "pairs",
         "positions",
         "ranks",

@@ -18,10 +18,13 @@ from ...core.floating import plainly
 from ...ir.algorithm import MASK_BLOCK, TrueCounts, TrueElements, TruePlaces, TrueReplaced
 from ...ir.door.bind import as_tensor, bind, current_mode
 from ...ir.op import NO_GRAD, HostOp, register
+from ..axes.cumulative import cumulative_sum
+from ..axes.reduce import sum as sum_
 from ..axes.views import reshape
 from ..base.common import draw, owned
 from ..base.surface import public
-from ..build.create import zeros_like
+from ..build.create import zeros, zeros_like
+from ..build.join import concat
 from ..elementwise.arithmetic import add
 from ..elementwise.logic import not_equal
 from ..elementwise.selection import where
@@ -48,6 +51,17 @@ def _masks(rng: np.random.Generator) -> Any:
         yield mask, _count(mask)
 
 
+def _count_batch(inputs: Any, flags: Any, size: int) -> Tensor:
+    """Sums of blocks of all rows, which are filled up to whole blocks."""
+    (mask,) = inputs
+    flat = reshape(mask, (size, prod(mask.shape[1:])))
+    blocks = -(-flat.shape[1] // MASK_BLOCK)
+    rest = zeros(size, blocks * MASK_BLOCK - flat.shape[1], dtype=dt.bool_)
+    filled = reshape(concat([flat, rest], 1), (size, blocks, MASK_BLOCK))
+    counts = cumulative_sum(sum_(filled, axis=2, dtype=dt.int64), axis=1)
+    return concat([zeros(size, 1, dtype=dt.int64), counts], 1)
+
+
 COUNTS = register(
     HostOp(
         "true_counts",
@@ -60,6 +74,7 @@ COUNTS = register(
         facts=frozenset(["total"]),
         reference=_count,
         samples=lambda rng: [([mask], {}) for mask, _ in _masks(rng)],
+        batch=_count_batch,
         ulp=0.0,
         doc="How many elements of a mask are true ahead of each block, and at last how many are.",
     )

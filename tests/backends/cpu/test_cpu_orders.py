@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ordered_values import DTYPES, given_values
+from record_cases import ORDERED as DTYPES
+from record_cases import given_values
 
 import hybrid as hb
 from hybrid.backends.cpu.order import positions

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ordered_values import DTYPES, given_values
+from record_cases import ORDERED as DTYPES
+from record_cases import given_values
 
 import hybrid as hb
 from hybrid.decorator import RunsEagerly

@@ -69,8 +69,8 @@ def _form(builder: Code, bits: int, given: Registers) -> _Form:
 @lru_cache(None)
 def _taking(bits: int, given: Registers) -> tuple[str, str]:
     walk = MaskWalk("taken")
-    code = walk.code
-    values, form = address(code, VALUES), _form(code, bits, given)
+    builder = walk.code
+    values, form = address(builder, VALUES), _form(builder, bits, given)
 
     def put_element(number: str, ahead: str) -> None:
         form.copy(form.stored.at(values, number), form.stored.at(walk.target, ahead))
@@ -83,18 +83,18 @@ def _taking(bits: int, given: Registers) -> tuple[str, str]:
             moved = form.narrowed(form.moved.compressed(found, mask))
             place = form.stored.at(walk.target, ahead)
             form.stored.store_some(moved, place, form.moved.front(count))
-            ahead = code.add(ahead, count)
+            ahead = builder.add(ahead, count)
 
     def whole_group(group: TrueGroup) -> None:
         if form.moves:
             walk.either(
-                group, lambda: many_elements(group), lambda: each_true(code, group, put_element)
+                group, lambda: many_elements(group), lambda: each_true(builder, group, put_element)
             )
         else:
-            each_true(code, group, put_element)
+            each_true(builder, group, put_element)
 
     def item(block: str) -> None:
-        walk.groups(block, whole_group, lambda group, stop: each_true(code, group, put_element))
+        walk.groups(block, whole_group, lambda group, stop: each_true(builder, group, put_element))
 
     return walk.finish(item, form.moved.table())
 
@@ -123,14 +123,14 @@ class _Replacement(NamedTuple):
 
     def few_elements(self, group: TrueGroup) -> None:
         """The base is copied ahead of them."""
-        code, stored = self.walk.code, self.form.stored
+        builder, stored = self.walk.code, self.form.stored
         for start in range(0, GROUP, stored.lanes):
-            index = code.add(group.first, str(start))
+            index = builder.add(group.first, str(start))
             stored.store(self.around(index), self.walk.target, index)
-        each_true(code, group, self.put_element)
+        each_true(builder, group, self.put_element)
 
     def many_elements(self, group: TrueGroup) -> None:
-        code, form, ahead = self.walk.code, self.form, group.ahead
+        builder, form, ahead = self.walk.code, self.form, group.ahead
         for first, mask in self.walk.masks(group, form.moved.lanes):
             count = form.moved.count(mask)
             place = form.stored.at(self.values, ahead)
@@ -139,20 +139,20 @@ class _Replacement(NamedTuple):
             around = around if self.base is None else form.widened(around)
             spread = _expanded(form.moved, form.widened(found), around, mask)
             form.stored.store(form.narrowed(spread), self.walk.target, first)
-            ahead = code.add(ahead, count)
+            ahead = builder.add(ahead, count)
 
     def partial_group(self, group: TrueGroup, stop: str) -> None:
-        code, stored = self.walk.code, self.form.stored
+        builder, stored = self.walk.code, self.form.stored
 
         def around(index: str) -> None:
             target = stored.at(self.walk.target, index)
             if self.base is None:
-                code.do(f"store {stored.key} 0, ptr {target}")
+                builder.do(f"store {stored.key} 0, ptr {target}")
             else:
                 self.form.copy(stored.at(self.base, index), target)
 
-        each(code, group.first, stop, "1", around)
-        each_true(code, group, self.put_element)
+        each(builder, group.first, stop, "1", around)
+        each_true(builder, group, self.put_element)
 
 
 @lru_cache(None)

@@ -44,18 +44,18 @@ __all__ = ["counts", "places"]
 def _counting() -> tuple[str, str]:
     """The count of a block is stored behind it."""
     walk = MaskWalk("counts")
-    code = walk.code
+    builder = walk.code
 
     def item(block: str) -> None:
         first, stop = walk.ends(block)
 
         def more(index: str, counts: list[str]) -> list[str]:
-            return [code.add(counts[0], counted(code, group_at(code, walk.mask, index)))]
+            return [builder.add(counts[0], counted(builder, group_at(builder, walk.mask, index)))]
 
-        index, (count,) = code.loop(first, stop, str(GROUP), [("i64", "0")], more, full=GROUP)
-        rest = counted(code, part_at(code, walk.mask, index, stop))
-        place = code.at("i64", walk.target, code.add(block, "1"))
-        code.do(f"store i64 {code.add(count, rest)}, ptr {place}")
+        index, (count,) = builder.loop(first, stop, str(GROUP), [("i64", "0")], more, full=GROUP)
+        rest = counted(builder, part_at(builder, walk.mask, index, stop))
+        place = builder.at("i64", walk.target, builder.add(block, "1"))
+        builder.do(f"store i64 {builder.add(count, rest)}, ptr {place}")
 
     return walk.finish(item)
 
@@ -64,18 +64,18 @@ def _counting() -> tuple[str, str]:
 def _adding() -> tuple[str, str]:
     """The counts of all blocks are added up, in one item."""
     walk = MaskWalk("added")
-    code = walk.code
+    builder = walk.code
 
     def item(_: str) -> None:
-        code.do(f"store i64 0, ptr {walk.target}")
+        builder.do(f"store i64 0, ptr {walk.target}")
 
         def one(block: str, before: list[str]) -> list[str]:
-            place = code.at("i64", walk.target, block)
-            total = code.add(before[0], code.op(f"load i64, ptr {place}"))
-            code.do(f"store i64 {total}, ptr {place}")
+            place = builder.at("i64", walk.target, block)
+            total = builder.add(before[0], builder.op(f"load i64, ptr {place}"))
+            builder.do(f"store i64 {total}, ptr {place}")
             return [total]
 
-        code.loop("1", walk.limit, "1", [("i64", "0")], one)
+        builder.loop("1", walk.limit, "1", [("i64", "0")], one)
 
     return walk.finish(item)
 
@@ -97,22 +97,23 @@ class _Axis(NamedTuple):
 def _quotient(vectors: Vectors, number: str, at: int) -> tuple[str, str]:
     """Of whole numbers below 2**53 by one whose words (itself, its reciprocal as a double) are
     there, and what is left: a product that is off by one at most is put right."""
-    code, many = vectors.code, vectors.type
+    builder, many = vectors.code, vectors.type
     doubles = f"<{vectors.lanes} x double>"
-    factor = code.op(f"bitcast i64 {argument(code, at + 8)} to double")
-    one = code.op(f"insertelement {doubles} poison, double {factor}, i64 0")
+    factor = builder.op(f"bitcast i64 {argument(builder, at + 8)} to double")
+    one = builder.op(f"insertelement {doubles} poison, double {factor}, i64 0")
     zeros = f"<{vectors.lanes} x i32> zeroinitializer"
-    factor = code.op(f"shufflevector {doubles} {one}, {doubles} poison, {zeros}")
-    divisor = vectors.spread(argument(code, at))
-    near = code.op(f"fmul {doubles} {code.op(f'sitofp {many} {number} to {doubles}')}, {factor}")
-    quotient = code.op(f"fptosi {doubles} {near} to {many}")
-    rest = code.op(f"sub {many} {number}, {code.op(f'mul {many} {quotient}, {divisor}')}")
-    over = code.op(f"icmp slt {many} {rest}, zeroinitializer")
-    under = code.op(f"icmp sge {many} {rest}, {divisor}")
+    factor = builder.op(f"shufflevector {doubles} {one}, {doubles} poison, {zeros}")
+    divisor = vectors.spread(argument(builder, at))
+    near = builder.op(f"sitofp {many} {number} to {doubles}")
+    near = builder.op(f"fmul {doubles} {near}, {factor}")
+    quotient = builder.op(f"fptosi {doubles} {near} to {many}")
+    rest = builder.op(f"sub {many} {number}, {builder.op(f'mul {many} {quotient}, {divisor}')}")
+    over = builder.op(f"icmp slt {many} {rest}, zeroinitializer")
+    under = builder.op(f"icmp sge {many} {rest}, {divisor}")
     for sign, truth in (("sub", over), ("add", under)):
-        step = code.op(f"zext {vectors.mask} {truth} to {many}")
-        quotient = code.op(f"{sign} {many} {quotient}, {step}")
-    rest = code.op(f"sub {many} {number}, {code.op(f'mul {many} {quotient}, {divisor}')}")
+        step = builder.op(f"zext {vectors.mask} {truth} to {many}")
+        quotient = builder.op(f"{sign} {many} {quotient}, {step}")
+    rest = builder.op(f"sub {many} {number}, {builder.op(f'mul {many} {quotient}, {divisor}')}")
     return quotient, rest
 
 
@@ -120,7 +121,7 @@ def _quotient(vectors: Vectors, number: str, at: int) -> tuple[str, str]:
 def _placing(axes: tuple[_Axis, ...], given: Registers) -> tuple[str, str]:
     """Row-major numbers, which become coordinates where there are axes."""
     walk = MaskWalk("places")
-    code, vectors = walk.code, Vectors(walk.code, 64, given.size // 8)
+    builder, vectors = walk.code, Vectors(walk.code, 64, given.size // 8)
 
     def item(block: str) -> None:
         start = walk.ahead(block)
@@ -128,24 +129,24 @@ def _placing(axes: tuple[_Axis, ...], given: Registers) -> tuple[str, str]:
         shift = start if axes else "0"
 
         def place(ahead: str) -> str:
-            return vectors.at(target, code.op(f"sub i64 {ahead}, {shift}") if axes else ahead)
+            return vectors.at(target, builder.op(f"sub i64 {ahead}, {shift}") if axes else ahead)
 
         def put_element(number: str, ahead: str) -> None:
-            code.do(f"store i64 {number}, ptr {place(ahead)}")
+            builder.do(f"store i64 {number}, ptr {place(ahead)}")
 
         def whole_group(group: TrueGroup) -> None:
             walk.either(
                 group,
                 lambda: _numbers(walk, vectors, group, place),
-                lambda: each_true(code, group, put_element),
+                lambda: each_true(builder, group, put_element),
             )
 
-        walk.groups(block, whole_group, lambda group, stop: each_true(code, group, put_element))
+        walk.groups(block, whole_group, lambda group, stop: each_true(builder, group, put_element))
         if axes:
-            after = walk.ahead(code.add(block, "1"))
-            fits = code.op(f"icmp sle i64 {after}, {walk.limit}")
-            count = code.op(f"sub i64 {after}, {start}")
-            count = code.op(f"select i1 {fits}, i64 {count}, i64 0")
+            after = walk.ahead(builder.add(block, "1"))
+            fits = builder.op(f"icmp sle i64 {after}, {walk.limit}")
+            count = builder.op(f"sub i64 {after}, {start}")
+            count = builder.op(f"select i1 {fits}, i64 {count}, i64 0")
             _coordinates(walk, vectors, axes, start, count)
 
     return walk.finish(item, vectors.table())
@@ -155,26 +156,26 @@ def _numbers(
     walk: MaskWalk, vectors: Vectors, group: TrueGroup, place: Callable[[str], str]
 ) -> None:
     """Those of the true elements of a group, vectors at a time."""
-    code, ahead = walk.code, group.ahead
+    builder, ahead = walk.code, group.ahead
     steps = "<" + ", ".join(f"i64 {lane}" for lane in range(vectors.lanes)) + ">"
     for first, mask in walk.masks(group, vectors.lanes):
-        numbers = code.op(f"add {vectors.type} {vectors.spread(first)}, {steps}")
+        numbers = builder.op(f"add {vectors.type} {vectors.spread(first)}, {steps}")
         count = vectors.count(mask)
         moved = vectors.compressed(numbers, mask)
         vectors.store_some(moved, place(ahead), vectors.front(count))
-        ahead = code.add(ahead, count)
+        ahead = builder.add(ahead, count)
 
 
 def _coordinates(
     walk: MaskWalk, vectors: Vectors, axes: tuple[_Axis, ...], start: str, count: str
 ) -> None:
     """Of the numbers in scratch memory, to the rows of the result from one on."""
-    code = walk.code
-    row = code.at("i64", walk.target, code.mul(start, str(len(axes))))
+    builder = walk.code
+    row_start = builder.at("i64", walk.target, builder.mul(start, str(len(axes))))
 
     def some(index: str) -> None:
         number = vectors.load("%scratch", index)
-        left = code.op(f"sub i64 {count}, {index}")
+        left = builder.op(f"sub i64 {count}, {index}")
         for column, axis in enumerate(axes):
             made, at = number, FURTHER + 32 * column
             if axis.divides:
@@ -182,16 +183,16 @@ def _coordinates(
             if axis.remains:
                 made = _quotient(vectors, made, at + 16)[1]
             if len(axes) == 1:
-                vectors.store_some(made, vectors.at(row, index), vectors.first(left))
+                vectors.store_some(made, vectors.at(row_start, index), vectors.first(left))
                 continue
             for lane in range(vectors.lanes):
-                value = code.op(f"extractelement {vectors.type} {made}, i64 {lane}")
-                ahead = code.mul(code.add(index, str(lane)), str(len(axes)))
-                place = code.at("i64", row, code.add(ahead, str(column)))
-                inside = code.op(f"icmp slt i64 {lane}, {left}")
-                code.when(inside, lambda: code.do(f"store i64 {value}, ptr {place}"))  # noqa: B023
+                value = builder.op(f"extractelement {vectors.type} {made}, i64 {lane}")
+                ahead = builder.mul(builder.add(index, str(lane)), str(len(axes)))
+                place = builder.at("i64", row_start, builder.add(ahead, str(column)))
+                inside = builder.op(f"icmp slt i64 {lane}, {left}")
+                builder.when(inside, lambda: builder.do(f"store i64 {value}, ptr {place}"))  # noqa: B023
 
-    each(code, "0", count, str(vectors.lanes), some)
+    each(builder, "0", count, str(vectors.lanes), some)
 
 
 def places(step: HostStep, temp_slot: int) -> list[Generated]:
@@ -219,24 +220,24 @@ def _bits(number: float) -> int:
 def _parting() -> tuple[str, str]:
     """An item is the numbers of a block; how many blocks there are is a further word."""
     walk = MaskWalk("gaps")
-    code, numbers = walk.code, address(walk.code, VALUES)
-    total = walk.ahead(argument(code, FURTHER))
+    builder, numbers = walk.code, address(walk.code, VALUES)
+    total = walk.ahead(argument(builder, FURTHER))
 
     def block_item(block: str) -> None:
-        start, stop = walk.ahead(block), walk.ahead(code.add(block, "1"))
-        stop = code.smin(stop, walk.limit)
+        start, stop = walk.ahead(block), walk.ahead(builder.add(block, "1"))
+        stop = builder.smin(stop, walk.limit)
 
         def number_at(index: str) -> str:
-            return code.op(f"load i64, ptr {code.at('i64', numbers, index)}")
+            return builder.op(f"load i64, ptr {builder.at('i64', numbers, index)}")
 
         def store_gap(index: str) -> None:
-            following = code.smin(code.add(index, "1"), code.op(f"sub i64 {total}, 1"))
-            last = code.op(f"icmp eq i64 {following}, {index}")
-            end = code.op(f"select i1 {last}, i64 {walk.size}, i64 {number_at(following)}")
-            gap = code.op(f"sub i64 {end}, {number_at(index)}")
-            code.do(f"store i64 {gap}, ptr {code.at('i64', walk.target, index)}")
+            following = builder.smin(builder.add(index, "1"), builder.op(f"sub i64 {total}, 1"))
+            last = builder.op(f"icmp eq i64 {following}, {index}")
+            end = builder.op(f"select i1 {last}, i64 {walk.size}, i64 {number_at(following)}")
+            gap = builder.op(f"sub i64 {end}, {number_at(index)}")
+            builder.do(f"store i64 {gap}, ptr {builder.at('i64', walk.target, index)}")
 
-        each(code, start, stop, "1", store_gap)
+        each(builder, start, stop, "1", store_gap)
 
     return walk.finish(block_item)
 

@@ -114,44 +114,44 @@ class MaskWalk:
         """whole_group(group) for all groups of a block; partial_group(group, stop) for what is
         left.  A block is left alone where some of its true elements are behind the last that has
         a place."""
-        code = self.code
+        builder = self.code
         first, stop = self.ends(block)
-        after = self.ahead(code.add(block, "1"))
-        fits = code.op(f"icmp sle i64 {after}, {self.limit}")
-        stop = code.op(f"select i1 {fits}, i64 {stop}, i64 {first}")
+        after = self.ahead(builder.add(block, "1"))
+        fits = builder.op(f"icmp sle i64 {after}, {self.limit}")
+        stop = builder.op(f"select i1 {fits}, i64 {stop}, i64 {first}")
 
         def one(index: str, ahead: list[str]) -> list[str]:
-            bits = group_at(code, self.mask, index)
-            count = counted(code, bits)
+            bits = group_at(builder, self.mask, index)
+            count = counted(builder, bits)
             whole_group(TrueGroup(index, bits, count, ahead[0]))
-            return [code.add(ahead[0], count)]
+            return [builder.add(ahead[0], count)]
 
         initial = [("i64", self.ahead(block))]
-        index, (ahead,) = code.loop(first, stop, str(GROUP), initial, one, full=GROUP)
-        bits = part_at(code, self.mask, index, stop)
-        partial_group(TrueGroup(index, bits, counted(code, bits), ahead), stop)
+        index, (ahead,) = builder.loop(first, stop, str(GROUP), initial, one, full=GROUP)
+        bits = part_at(builder, self.mask, index, stop)
+        partial_group(TrueGroup(index, bits, counted(builder, bits), ahead), stop)
 
     def either(
         self, group: TrueGroup, many_elements: Callable[[], None], few_elements: Callable[[], None]
     ) -> None:
         """What is done with a group of many, or of few true elements."""
-        code = self.code
-        dense, sparse, after = map(code.label, ("dense", "sparse", "after"))
-        code.branch(code.op(f"icmp sgt i64 {group.true_count}, {_FEW}"), dense, sparse)
+        builder = self.code
+        dense, sparse, after = map(builder.label, ("dense", "sparse", "after"))
+        builder.branch(builder.op(f"icmp sgt i64 {group.true_count}, {_FEW}"), dense, sparse)
         for label, act in ((dense, many_elements), (sparse, few_elements)):
-            code.start(label)
+            builder.start(label)
             act()
-            code.jump(after)
-        code.start(after)
+            builder.jump(after)
+        builder.start(after)
 
     def masks(self, group: TrueGroup, lanes: int) -> list[tuple[str, str]]:
         """For each of the vectors of a group its first element and the mask of its lanes."""
-        code, made = self.code, list[tuple[str, str]]()
+        builder, made = self.code, list[tuple[str, str]]()
         for start in range(0, GROUP, lanes):
-            bits = code.op(f"lshr i64 {group.bits}, {start}")
-            short = code.op(f"trunc i64 {bits} to i{lanes}")
-            mask = code.op(f"bitcast i{lanes} {short} to <{lanes} x i1>")
-            made.append((code.add(group.first, str(start)), mask))
+            bits = builder.op(f"lshr i64 {group.bits}, {start}")
+            short = builder.op(f"trunc i64 {bits} to i{lanes}")
+            mask = builder.op(f"bitcast i{lanes} {short} to <{lanes} x i1>")
+            made.append((builder.add(group.first, str(start)), mask))
         return made
 
     def finish(self, item: Callable[[str], None], head: str = "") -> tuple[str, str]:
