@@ -21,7 +21,7 @@ from hybrid.backends.cpu.order.values import Registers
 from hybrid.backends.cpu.python.caller import make_caller
 from hybrid.backends.plan import HostStep
 from hybrid.core.aval import aval
-from hybrid.ir.algorithm import Ranks, Sort, StableParts
+from hybrid.ir.algorithm import Order, Ranks, Sort, StableParts
 from hybrid.ops.arrange.order import _by_sorting
 
 WIDTHS = [Registers(32, False), *({sorting.registers()} - {Registers(32, False)})]
@@ -129,6 +129,16 @@ def test_a_long_line_by_all_threads(dtype, width, long_from_few):
             check_sort(given_values(rng, dtype, (size,)).numpy(), 0, descending)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "float32"])
+def test_positions_of_a_long_line_by_all_threads(dtype, width, long_from_few):
+    rng = np.random.default_rng(len(dtype))
+    for size in (2000, 16384, 16385, 50001):
+        for x in (given_values(rng, dtype, (size,)), hb.zeros(size, dtype=dtype)):
+            for descending in (False, True):
+                got = run(Order(0, descending), x.numpy(), (size,), np.dtype(np.int64))
+                assert (got == wanted(x, 0, descending)).all()
+
+
 @pytest.mark.parametrize("name", patterns(1))
 def test_long_lines_with_pivots_that_divide_badly(name, width, long_from_few):
     array = patterns(40000)[name].astype(np.int64)
@@ -147,6 +157,7 @@ def test_a_line_that_is_long_by_any_number_of_threads():
     for threads in (1, 2, 4):
         with hb.num_threads(threads):
             assert (bits(hb.sort(x).numpy()) == bits(want)).all()
+            assert (hb.argsort(x).numpy() == wanted(x, 0, False)).all()
             for _ in range(3):
                 assert (traced(x).numpy() == want)[~np.isnan(want)].all()
 

@@ -16,12 +16,12 @@ from .lines import ElementKind, Line, extremes_of, function
 from .values import Registers, copied, region
 from .vectors import Vectors
 
-__all__ = ["sorted_pairs"]
+__all__ = ["SortedPairs", "sorted_pairs"]
 
 _LOW = (1 << 32) - 1
 
 
-class _Pairs(NamedTuple):
+class SortedPairs(NamedTuple):
     """Ordered pairs, or their positions, go to memory side by side."""
 
     vectors: Vectors
@@ -74,7 +74,7 @@ class _Sorting(NamedTuple):
         return key if integer == "i64" else self.line.code.op(f"zext {integer} {key} to i64")
 
     def order(self, keys: str, key_count: str, target: str, whole: bool) -> None:
-        receiver = _Pairs(self.vectors, target, whole)
+        receiver = SortedPairs(self.vectors, target, whole)
         put_in_order(self.vectors, (keys, "%scratch"), key_count, receiver, 0)
 
     def narrow(self, least: str) -> None:

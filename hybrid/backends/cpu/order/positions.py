@@ -1,4 +1,5 @@
-"""Positions that sort lines: by counting who comes before for short ones, by digits for others.
+"""Positions that sort lines: by counting who comes before for short ones, by digits for longer ones
+and for narrow elements, by sorts of keys above positions for others.
 
 Invariant: elements are compared by their keys alone, whole numbers without a sign that are ordered
 as `Order` says (zeros of both signs have one, so have all NaN); positions are all that is stored,
@@ -14,13 +15,14 @@ from ...generated import Generated, pack_words
 from ...plan import HostStep
 from ..gemm.micro import LANE_NUMBERS, spread
 from ..gemm.pack import each
-from . import values
+from . import shared, values
 from .lines import ElementKind, Line, extremes_of, function, kind_of, sizes_of, words_of
 from .pairs import sorted_pairs
 
 __all__ = ["generate"]
 
 _SHORT = 128  # elements of a line whose order is counted
+_MIDDLE = 1024  # of one that goes by digits as fast as by sorts of vectors
 _LONG = 1 << 32  # of one whose positions need more than 32 bits
 _DIGITS = 256
 _PAIR = ElementKind(64, False)
@@ -239,11 +241,15 @@ def generate(step: HostStep, temp_slot: int) -> list[Generated]:
     lines, extent, inner = sizes_of(given, order.axis)
     kind = kind_of(given.dtype)
     operands = step.inputs[0], 0, step.outputs[0], 0
-    words = pack_words((*operands, extent, inner, *words_of(given.dtype, order.descending)), {})
+    sizes = extent, inner, *words_of(given.dtype, order.descending)
+    if lines == 1 and shared.LONG <= extent < _LONG and kind.bits == 32:
+        long = shared.LongOrder(kind, True, values.registers())
+        return shared.sorted_by_all(long, (*operands, temp_slot), sizes)
+    words = pack_words((*operands, *sizes), {})
     if extent <= _SHORT:
         made, effort = _counted(kind), extent * (2 + extent // 16)
         scratch = (_SHORT + 16) * kind.bits // 8
-    elif kind.bits > 16 and extent < _LONG:
+    elif kind.bits > 16 and _MIDDLE < extent < _LONG:
         made = sorted_pairs(kind, values.registers())
         effort = extent * extent.bit_length()
         scratch = values.scratch_of(_PAIR, extent, 3)

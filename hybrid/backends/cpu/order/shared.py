@@ -1,4 +1,4 @@
-"""A long line sorted by all threads: its keys go to parts between pivots, each of which is sorted.
+"""A long line in order by all threads: keys go to parts between pivots, each of which is sorted.
 
 Invariant: pivots come from places that the size of the line fixes, and parts from the keys, so who
 works on what changes nothing; keys are whole numbers, so any order of equal ones is the same.
@@ -14,11 +14,13 @@ from ...emit.loops import SIGNATURE
 from ...generated import Generated, pack_words
 from ..gemm.pack import each
 from ..words import address
-from .divided import DEPTH, put_in_order
+from .divided import DEPTH, SortedKeys, put_in_order
 from .lines import FURTHER, ElementKind, Line, line_of
+from .pairs import SortedPairs
 from .values import LineKeys, Registers, SortedLine, restore, vectors_of
+from .vectors import Vectors
 
-__all__ = ["LONG", "sorted_by_all"]
+__all__ = ["LONG", "LongOrder", "sorted_by_all"]
 
 LONG = 1 << 17  # elements of a line that is sorted in parts
 _PARTS = 8
@@ -59,13 +61,34 @@ class _Stored(NamedTuple):
         each(builder, "0", size, "1", store_key)
 
 
+class LongOrder(NamedTuple):
+    """What is sorted: elements, or their `positions` below their keys of 32 bits, with registers of
+    a size."""
+
+    elements: ElementKind
+    positions: bool
+    given: Registers
+
+    def vectors(self, builder: Code) -> Vectors:
+        if self.positions:
+            return Vectors(builder, 64, self.given.size // 8)
+        return vectors_of(builder, self.elements, self.given)
+
+    @property
+    def told(self) -> int:
+        """How many numbers are counted of special floats."""
+        return _TOLD if self.elements.floating and not self.positions else 0
+
+
 class _Phase:
     """A function over the line, its workspace, and chunks or parts of it."""
 
-    def __init__(self, elements: ElementKind, given: Registers) -> None:
+    def __init__(self, order: LongOrder) -> None:
+        self.order, elements = order, order.elements
         self.code = builder = Code()
-        self.line: Line = line_of(builder, elements, elements.integer)
-        self.vectors = vectors_of(builder, elements, given)
+        stored = "i64" if order.positions else elements.integer
+        self.line: Line = line_of(builder, elements, stored)
+        self.vectors = order.vectors(builder)
         self.space = address(builder, FURTHER)
         count = builder.op(f"add i64 {self.line.extent}, {_CHUNK - 1}")
         self.chunks = builder.op(f"udiv i64 {count}, {_CHUNK}")
@@ -74,6 +97,27 @@ class _Phase:
         self.parts = builder.at("i8", self.space, ahead)
         self.keys = LineKeys(self.line, self.vectors, self.parts)
 
+    # ---- keys
+    def key_at(self, index: str) -> str:
+        """That of an element."""
+        key = self.keys.keys_of(self.line.bits(index), 1)
+        return self._above(key, index, "i64", "32") if self.order.positions else key
+
+    def keys_at(self, index: str) -> str:
+        """Those of elements side by side."""
+        builder, vectors = self.code, self.vectors
+        key = self.keys.keys_of(self.keys.stored.load(self.line.source, index), vectors.lanes)
+        if not self.order.positions:
+            return key
+        lanes = "<" + ", ".join(f"i64 {lane}" for lane in range(vectors.lanes)) + ">"
+        numbers = builder.op(f"add {vectors.type} {vectors.spread(index)}, {lanes}")
+        return self._above(key, numbers, vectors.type, "splat (i64 32)")
+
+    def _above(self, key: str, position: str, many: str, shift: str) -> str:
+        """A key above a position, as one number."""
+        return self.code.op(f"or {many} {self.code.op(f'shl {many} {key}, {shift}')}, {position}")
+
+    # ---- the workspace
     def word(self, offset: int, index: str) -> str:
         """Where a number of the workspace is."""
         return self.code.at("i64", self.code.at("i8", self.space, str(offset)), index)
@@ -105,9 +149,9 @@ class _Phase:
 
 
 @lru_cache(None)
-def _sampled(elements: ElementKind, given: Registers) -> tuple[str, str]:
+def _sampled(order: LongOrder) -> tuple[str, str]:
     """Pivots are every so manieth of some sorted keys."""
-    phase = _Phase(elements, given)
+    phase = _Phase(order)
     builder, vectors, line = phase.code, phase.vectors, phase.line
     sample = builder.at("i8", "%scratch", str(32 * DEPTH))
     ordered = builder.at("i8", sample, str(8 * _SAMPLES + _ROOM))
@@ -115,8 +159,7 @@ def _sampled(elements: ElementKind, given: Registers) -> tuple[str, str]:
 
     def choose(_: str) -> None:
         def look(index: str) -> None:
-            bit_pattern = line.bits(builder.mul(index, step))
-            key = phase.keys.keys_of(bit_pattern, 1)
+            key = phase.key_at(builder.mul(index, step))
             builder.do(f"store {vectors.key} {key}, ptr {vectors.at(sample, index)}")
 
         each(builder, "0", str(_SAMPLES), "1", look)
@@ -132,28 +175,28 @@ def _sampled(elements: ElementKind, given: Registers) -> tuple[str, str]:
 
 
 @lru_cache(None)
-def _counted(elements: ElementKind, given: Registers) -> tuple[str, str]:
+def _counted(order: LongOrder) -> tuple[str, str]:
     """A row of a chunk: how many keys are each pivot or more, and special floats."""
-    phase = _Phase(elements, given)
+    phase = _Phase(order)
     builder, vectors, line, keys = phase.code, phase.vectors, phase.line, phase.keys
     pivots = phase.pivots()
     spread = [vectors.spread(pivot) for pivot in pivots]
-    counters = len(pivots) + (_TOLD if elements.floating else 0)
+    counters = len(pivots) + order.told
 
     def count_chunk(chunk: str) -> None:
         first, stop = phase.ends(chunk)
 
         def some(index: str, found: list[str]) -> list[str]:
-            bit_pattern = keys.stored.load(line.source, index)
-            key = keys.keys_of(bit_pattern, vectors.lanes)
+            key = phase.keys_at(index)
             masks = [phase.from_on(key, pivot, vectors.lanes) for pivot in spread]
-            masks += keys.told(bit_pattern, vectors.lanes)
+            if order.told:
+                masks += keys.told(keys.stored.load(line.source, index), vectors.lanes)
             return [builder.add(n, vectors.count(mask)) for n, mask in zip(found, masks)]
 
         def single(index: str, found: list[str]) -> list[str]:
-            bit_pattern = line.bits(index)
-            key = keys.keys_of(bit_pattern, 1)
-            truths = [phase.from_on(key, pivot, 1) for pivot in pivots] + keys.told(bit_pattern, 1)
+            key = phase.key_at(index)
+            truths = [phase.from_on(key, pivot, 1) for pivot in pivots]
+            truths += keys.told(line.bits(index), 1) if order.told else []
             more = [builder.op(f"zext i1 {truth} to i64") for truth in truths]
             return [builder.add(n, one) for n, one in zip(found, more)]
 
@@ -173,9 +216,9 @@ def _counted(elements: ElementKind, given: Registers) -> tuple[str, str]:
 
 
 @lru_cache(None)
-def _added(elements: ElementKind, given: Registers) -> tuple[str, str]:
+def _added(order: LongOrder) -> tuple[str, str]:
     """In the place of how many keys of a chunk are in a part comes where they go."""
-    phase = _Phase(elements, given)
+    phase = _Phase(order)
     builder = phase.code
 
     def add_up(_: str) -> None:
@@ -192,7 +235,7 @@ def _added(elements: ElementKind, given: Registers) -> tuple[str, str]:
 
         total = builder.loop("0", str(_PARTS), "1", [("i64", "0")], one_part)[1][0]
         phase.keep(total, _STARTS, str(_PARTS))
-        for number in range(_TOLD if elements.floating else 0):
+        for number in range(order.told):
 
             def told(chunk: str, sums: list[str]) -> list[str]:
                 place = builder.add(builder.mul(chunk, str(_ROW)), str(_PARTS + number))  # noqa: B023
@@ -206,11 +249,10 @@ def _added(elements: ElementKind, given: Registers) -> tuple[str, str]:
 
 
 @lru_cache(None)
-def _moved(elements: ElementKind, given: Registers) -> tuple[str, str]:
+def _moved(order: LongOrder) -> tuple[str, str]:
     """The keys of a chunk go to their parts."""
-    phase = _Phase(elements, given)
-    builder, vectors, line, keys = phase.code, phase.vectors, phase.line, phase.keys
-    pivots = phase.pivots()
+    phase = _Phase(order)
+    builder, vectors, pivots = phase.code, phase.vectors, phase.pivots()
     spread = [vectors.spread(pivot) for pivot in pivots]
     everywhere = "splat (i1 true)"
 
@@ -219,7 +261,7 @@ def _moved(elements: ElementKind, given: Registers) -> tuple[str, str]:
         row_start = builder.mul(chunk, str(_ROW))
 
         def some(index: str, _: list[str]) -> list[str]:
-            key = keys.keys_of(keys.stored.load(line.source, index), vectors.lanes)
+            key = phase.keys_at(index)
             ahead = [phase.from_on(key, pivot, vectors.lanes) for pivot in spread]
             for part, (inside, behind) in enumerate(zip([everywhere, *ahead], [*ahead, ""])):
                 if behind:
@@ -229,7 +271,7 @@ def _moved(elements: ElementKind, given: Registers) -> tuple[str, str]:
             return []
 
         def single(index: str) -> None:
-            key, part = keys.keys_of(line.bits(index), 1), "0"
+            key, part = phase.key_at(index), "0"
             for pivot in pivots:
                 more = builder.op(f"zext i1 {phase.from_on(key, pivot, 1)} to i64")
                 part = builder.add(part, more)
@@ -256,46 +298,46 @@ def _put(phase: _Phase, key: str, inside: str, place: str) -> None:
 
 
 @lru_cache(None)
-def _ordered(elements: ElementKind, given: Registers) -> tuple[str, str]:
-    phase = _Phase(elements, given)
+def _ordered(order: LongOrder) -> tuple[str, str]:
+    phase = _Phase(order)
     builder, vectors, line = phase.code, phase.vectors, phase.line
 
     def sort_part(part: str) -> None:
         start = phase.number(_STARTS, part)
         count = builder.op(f"sub i64 {phase.number(_STARTS, builder.add(part, '1'))}, {start}")
         keys = vectors.at(phase.parts, start)
-        target = builder.at(elements.integer, line.target, start)
-        beside = LineKeys(line._replace(target=target), vectors, keys)
-        places = keys, "%scratch"
+        target, places = builder.at(line.stored, line.target, start), (keys, "%scratch")
+        receiver: SortedKeys = SortedPairs(vectors, target, False)
+        if not order.positions:
+            receiver = SortedLine(LineKeys(line._replace(target=target), vectors, keys))
         some = builder.op(f"icmp ne i64 {count}, 0")
-        builder.when(some, lambda: put_in_order(vectors, places, count, SortedLine(beside), 0))
+        builder.when(some, lambda: put_in_order(vectors, places, count, receiver, 0))
 
     each(builder, "%begin", "%end", "1", sort_part)
     return phase.finish("ordered")
 
 
 @lru_cache(None)
-def _restored(elements: ElementKind, given: Registers) -> tuple[str, str]:
-    phase = _Phase(elements, given)
+def _restored(order: LongOrder) -> tuple[str, str]:
+    phase = _Phase(order)
     counts = [phase.number(_TOTALS, str(number)) for number in range(_TOLD)]
     each(phase.code, "%begin", "%end", "1", lambda _: restore(phase.line, counts))
     return phase.finish("restored")
 
 
 def sorted_by_all(
-    elements: ElementKind, given: Registers, operands: tuple[int, ...], sizes: tuple[int, ...]
+    order: LongOrder, operands: tuple[int, ...], sizes: tuple[int, ...]
 ) -> list[Generated]:
     """The functions that sort one line; `operands`: those of the line and the slot of the
     workspace."""
     extent, chunks = sizes[0], -(-sizes[0] // _CHUNK)
     words = pack_words((*operands[:4], *sizes, operands[4], 0), {})
-    bytes_of_key = vectors_of(Code(), elements, given).bits // 8
+    bytes_of_key = order.vectors(Code()).bits // 8
     temp = _ROWS + 8 * _ROW * chunks + 64 + extent * bytes_of_key + _ROOM
     sample = 32 * DEPTH + 2 * (8 * _SAMPLES + _ROOM)
     phases = [(_sampled, 1, sample), (_counted, chunks, 0), (_added, 1, 0), (_moved, chunks, 0)]
     phases += [(_ordered, _PARTS, 32 * DEPTH)]
-    phases += [(_restored, 1, 0)] if elements.floating else []
+    phases += [(_restored, 1, 0)] if order.told else []
     return [
-        Generated(*text(elements, given), words, items, 1, scratch, temp)
-        for text, items, scratch in phases
+        Generated(*text(order), words, items, 1, scratch, temp) for text, items, scratch in phases
     ]

@@ -27,7 +27,8 @@ def sorted_values(step: HostStep, temp_slot: int) -> list[Generated]:
     operands = step.inputs[0], 0, step.outputs[0], 0
     sizes = extent, inner, *words_of(given.dtype, sort.descending)
     if lines == 1 and extent >= shared.LONG and elements.bits >= _SLOW:
-        return shared.sorted_by_all(elements, here, (*operands, temp_slot), sizes)
+        long = shared.LongOrder(elements, False, here)
+        return shared.sorted_by_all(long, (*operands, temp_slot), sizes)
     words = pack_words((*operands, *sizes), {})
     made = sorting(elements, network_of(elements, here, extent), here)
     grain = max(1, CHUNK // max(extent, 1))
