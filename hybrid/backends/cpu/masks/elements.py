@@ -68,35 +68,37 @@ def _form(builder: Code, bits: int, given: Registers) -> _Form:
 
 @lru_cache(None)
 def _taking(bits: int, given: Registers) -> tuple[str, str]:
-    walk = MaskWalk("taken")
-    builder = walk.code
+    mask_walk = MaskWalk("taken")
+    builder = mask_walk.code
     values, form = address(builder, VALUES), _form(builder, bits, given)
 
     def put_element(number: str, ahead: str) -> None:
-        form.copy(form.stored.at(values, number), form.stored.at(walk.target, ahead))
+        form.copy(form.stored.at(values, number), form.stored.at(mask_walk.target, ahead))
 
     def many_elements(group: TrueGroup) -> None:
         ahead = group.ahead
-        for first, mask in walk.masks(group, form.moved.lanes):
+        for first, mask in mask_walk.masks(group, form.moved.lanes):
             found = form.widened(form.stored.load(values, first))
             count = form.moved.count(mask)
             moved = form.narrowed(form.moved.compressed(found, mask))
-            place = form.stored.at(walk.target, ahead)
+            place = form.stored.at(mask_walk.target, ahead)
             form.stored.store_some(moved, place, form.moved.front(count))
             ahead = builder.add(ahead, count)
 
     def whole_group(group: TrueGroup) -> None:
         if form.moves:
-            walk.either(
+            mask_walk.either(
                 group, lambda: many_elements(group), lambda: each_true(builder, group, put_element)
             )
         else:
             each_true(builder, group, put_element)
 
     def item(block: str) -> None:
-        walk.groups(block, whole_group, lambda group, stop: each_true(builder, group, put_element))
+        mask_walk.groups(
+            block, whole_group, lambda group, stop: each_true(builder, group, put_element)
+        )
 
-    return walk.finish(item, form.moved.table())
+    return mask_walk.finish(item, form.moved.table())
 
 
 def taken(step: HostStep, temp_slot: int) -> list[Generated]:
@@ -108,7 +110,7 @@ def taken(step: HostStep, temp_slot: int) -> list[Generated]:
 class _Replacement(NamedTuple):
     """A walk that writes a result: its base (None: zeros) but for the values that are put in."""
 
-    walk: MaskWalk
+    mask_walk: MaskWalk
     form: _Form
     values: str
     base: str | None
@@ -119,33 +121,33 @@ class _Replacement(NamedTuple):
 
     def put_element(self, number: str, ahead: str) -> None:
         stored = self.form.stored
-        self.form.copy(stored.at(self.values, ahead), stored.at(self.walk.target, number))
+        self.form.copy(stored.at(self.values, ahead), stored.at(self.mask_walk.target, number))
 
     def few_elements(self, group: TrueGroup) -> None:
         """The base is copied ahead of them."""
-        builder, stored = self.walk.code, self.form.stored
+        builder, stored = self.mask_walk.code, self.form.stored
         for start in range(0, GROUP, stored.lanes):
             index = builder.add(group.first, str(start))
-            stored.store(self.around(index), self.walk.target, index)
+            stored.store(self.around(index), self.mask_walk.target, index)
         each_true(builder, group, self.put_element)
 
     def many_elements(self, group: TrueGroup) -> None:
-        builder, form, ahead = self.walk.code, self.form, group.ahead
-        for first, mask in self.walk.masks(group, form.moved.lanes):
+        builder, form, ahead = self.mask_walk.code, self.form, group.ahead
+        for first, mask in self.mask_walk.masks(group, form.moved.lanes):
             count = form.moved.count(mask)
             place = form.stored.at(self.values, ahead)
             found = _some(form.stored, place, form.moved.front(count))
             around = self.around(first)
             around = around if self.base is None else form.widened(around)
             spread = _expanded(form.moved, form.widened(found), around, mask)
-            form.stored.store(form.narrowed(spread), self.walk.target, first)
+            form.stored.store(form.narrowed(spread), self.mask_walk.target, first)
             ahead = builder.add(ahead, count)
 
     def partial_group(self, group: TrueGroup, stop: str) -> None:
-        builder, stored = self.walk.code, self.form.stored
+        builder, stored = self.mask_walk.code, self.form.stored
 
         def around(index: str) -> None:
-            target = stored.at(self.walk.target, index)
+            target = stored.at(self.mask_walk.target, index)
             if self.base is None:
                 builder.do(f"store {stored.key} 0, ptr {target}")
             else:
@@ -158,18 +160,20 @@ class _Replacement(NamedTuple):
 @lru_cache(None)
 def _replacing(bits: int, based: bool, given: Registers) -> tuple[str, str]:
     """Lanes spread with AVX-512 only."""
-    walk = MaskWalk("replaced")
-    base = address(walk.code, BASE) if based else None
-    form, values = _form(walk.code, bits, given), address(walk.code, VALUES)
-    made = _Replacement(walk, form, values, base)
+    mask_walk = MaskWalk("replaced")
+    base = address(mask_walk.code, BASE) if based else None
+    form, values = _form(mask_walk.code, bits, given), address(mask_walk.code, VALUES)
+    made = _Replacement(mask_walk, form, values, base)
 
     def whole_group(group: TrueGroup) -> None:
         if given.size == 64:
-            walk.either(group, lambda: made.many_elements(group), lambda: made.few_elements(group))
+            mask_walk.either(
+                group, lambda: made.many_elements(group), lambda: made.few_elements(group)
+            )
         else:
             made.few_elements(group)
 
-    return walk.finish(lambda block: walk.groups(block, whole_group, made.partial_group))
+    return mask_walk.finish(lambda block: mask_walk.groups(block, whole_group, made.partial_group))
 
 
 def _some(vectors: Vectors, place: str, mask: str) -> str:

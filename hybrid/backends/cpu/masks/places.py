@@ -43,41 +43,43 @@ __all__ = ["counts", "places"]
 @lru_cache(None)
 def _counting() -> tuple[str, str]:
     """The count of a block is stored behind it."""
-    walk = MaskWalk("counts")
-    builder = walk.code
+    mask_walk = MaskWalk("counts")
+    builder = mask_walk.code
 
     def item(block: str) -> None:
-        first, stop = walk.ends(block)
+        first, stop = mask_walk.ends(block)
 
         def more(index: str, counts: list[str]) -> list[str]:
-            return [builder.add(counts[0], counted(builder, group_at(builder, walk.mask, index)))]
+            return [
+                builder.add(counts[0], counted(builder, group_at(builder, mask_walk.mask, index)))
+            ]
 
         index, (count,) = builder.loop(first, stop, str(GROUP), [("i64", "0")], more, full=GROUP)
-        rest = counted(builder, part_at(builder, walk.mask, index, stop))
-        place = builder.at("i64", walk.target, builder.add(block, "1"))
+        rest = counted(builder, part_at(builder, mask_walk.mask, index, stop))
+        place = builder.at("i64", mask_walk.target, builder.add(block, "1"))
         builder.do(f"store i64 {builder.add(count, rest)}, ptr {place}")
 
-    return walk.finish(item)
+    return mask_walk.finish(item)
 
 
 @lru_cache(None)
 def _adding() -> tuple[str, str]:
     """The counts of all blocks are added up, in one item."""
-    walk = MaskWalk("added")
-    builder = walk.code
+    mask_walk = MaskWalk("added")
+    builder = mask_walk.code
 
     def item(_: str) -> None:
-        builder.do(f"store i64 0, ptr {walk.target}")
+        builder.do(f"store i64 0, ptr {mask_walk.target}")
 
         def one(block: str, before: list[str]) -> list[str]:
-            place = builder.at("i64", walk.target, block)
+            place = builder.at("i64", mask_walk.target, block)
             total = builder.add(before[0], builder.op(f"load i64, ptr {place}"))
             builder.do(f"store i64 {total}, ptr {place}")
             return [total]
 
-        builder.loop("1", walk.limit, "1", [("i64", "0")], one)
+        builder.loop("1", mask_walk.limit, "1", [("i64", "0")], one)
 
-    return walk.finish(item)
+    return mask_walk.finish(item)
 
 
 def counts(step: HostStep, temp_slot: int) -> list[Generated]:
@@ -120,12 +122,12 @@ def _quotient(vectors: Vectors, number: str, at: int) -> tuple[str, str]:
 @lru_cache(None)
 def _placing(axes: tuple[_Axis, ...], given: Registers) -> tuple[str, str]:
     """Row-major numbers, which become coordinates where there are axes."""
-    walk = MaskWalk("places")
-    builder, vectors = walk.code, Vectors(walk.code, 64, given.size // 8)
+    mask_walk = MaskWalk("places")
+    builder, vectors = mask_walk.code, Vectors(mask_walk.code, 64, given.size // 8)
 
     def item(block: str) -> None:
-        start = walk.ahead(block)
-        target = walk.target if not axes else "%scratch"
+        start = mask_walk.ahead(block)
+        target = mask_walk.target if not axes else "%scratch"
         shift = start if axes else "0"
 
         def place(ahead: str) -> str:
@@ -135,30 +137,32 @@ def _placing(axes: tuple[_Axis, ...], given: Registers) -> tuple[str, str]:
             builder.do(f"store i64 {number}, ptr {place(ahead)}")
 
         def whole_group(group: TrueGroup) -> None:
-            walk.either(
+            mask_walk.either(
                 group,
-                lambda: _numbers(walk, vectors, group, place),
+                lambda: _numbers(mask_walk, vectors, group, place),
                 lambda: each_true(builder, group, put_element),
             )
 
-        walk.groups(block, whole_group, lambda group, stop: each_true(builder, group, put_element))
+        mask_walk.groups(
+            block, whole_group, lambda group, stop: each_true(builder, group, put_element)
+        )
         if axes:
-            after = walk.ahead(builder.add(block, "1"))
-            fits = builder.op(f"icmp sle i64 {after}, {walk.limit}")
+            after = mask_walk.ahead(builder.add(block, "1"))
+            fits = builder.op(f"icmp sle i64 {after}, {mask_walk.limit}")
             count = builder.op(f"sub i64 {after}, {start}")
             count = builder.op(f"select i1 {fits}, i64 {count}, i64 0")
-            _coordinates(walk, vectors, axes, start, count)
+            _coordinates(mask_walk, vectors, axes, start, count)
 
-    return walk.finish(item, vectors.table())
+    return mask_walk.finish(item, vectors.table())
 
 
 def _numbers(
-    walk: MaskWalk, vectors: Vectors, group: TrueGroup, place: Callable[[str], str]
+    mask_walk: MaskWalk, vectors: Vectors, group: TrueGroup, place: Callable[[str], str]
 ) -> None:
     """Those of the true elements of a group, vectors at a time."""
-    builder, ahead = walk.code, group.ahead
+    builder, ahead = mask_walk.code, group.ahead
     steps = "<" + ", ".join(f"i64 {lane}" for lane in range(vectors.lanes)) + ">"
-    for first, mask in walk.masks(group, vectors.lanes):
+    for first, mask in mask_walk.masks(group, vectors.lanes):
         numbers = builder.op(f"add {vectors.type} {vectors.spread(first)}, {steps}")
         count = vectors.count(mask)
         moved = vectors.compressed(numbers, mask)
@@ -167,11 +171,11 @@ def _numbers(
 
 
 def _coordinates(
-    walk: MaskWalk, vectors: Vectors, axes: tuple[_Axis, ...], start: str, count: str
+    mask_walk: MaskWalk, vectors: Vectors, axes: tuple[_Axis, ...], start: str, count: str
 ) -> None:
     """Of the numbers in scratch memory, to the rows of the result from one on."""
-    builder = walk.code
-    row_start = builder.at("i64", walk.target, builder.mul(start, str(len(axes))))
+    builder = mask_walk.code
+    row_start = builder.at("i64", mask_walk.target, builder.mul(start, str(len(axes))))
 
     def some(index: str) -> None:
         number = vectors.load("%scratch", index)
@@ -219,13 +223,13 @@ def _bits(number: float) -> int:
 @lru_cache(None)
 def _parting() -> tuple[str, str]:
     """An item is the numbers of a block; how many blocks there are is a further word."""
-    walk = MaskWalk("gaps")
-    builder, numbers = walk.code, address(walk.code, VALUES)
-    total = walk.ahead(argument(builder, FURTHER))
+    mask_walk = MaskWalk("gaps")
+    builder, numbers = mask_walk.code, address(mask_walk.code, VALUES)
+    total = mask_walk.ahead(argument(builder, FURTHER))
 
     def block_item(block: str) -> None:
-        start, stop = walk.ahead(block), walk.ahead(builder.add(block, "1"))
-        stop = builder.smin(stop, walk.limit)
+        start, stop = mask_walk.ahead(block), mask_walk.ahead(builder.add(block, "1"))
+        stop = builder.smin(stop, mask_walk.limit)
 
         def number_at(index: str) -> str:
             return builder.op(f"load i64, ptr {builder.at('i64', numbers, index)}")
@@ -233,13 +237,13 @@ def _parting() -> tuple[str, str]:
         def store_gap(index: str) -> None:
             following = builder.smin(builder.add(index, "1"), builder.op(f"sub i64 {total}, 1"))
             last = builder.op(f"icmp eq i64 {following}, {index}")
-            end = builder.op(f"select i1 {last}, i64 {walk.size}, i64 {number_at(following)}")
+            end = builder.op(f"select i1 {last}, i64 {mask_walk.size}, i64 {number_at(following)}")
             gap = builder.op(f"sub i64 {end}, {number_at(index)}")
-            builder.do(f"store i64 {gap}, ptr {builder.at('i64', walk.target, index)}")
+            builder.do(f"store i64 {gap}, ptr {builder.at('i64', mask_walk.target, index)}")
 
         each(builder, start, stop, "1", store_gap)
 
-    return walk.finish(block_item)
+    return mask_walk.finish(block_item)
 
 
 def _far_apart(step: HostStep, temp_slot: int) -> list[Generated]:
