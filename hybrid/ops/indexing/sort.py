@@ -375,7 +375,7 @@ def isin(x: Any, test: Any, /, *, invert: bool = False) -> Tensor:
     else:
         ordered = sort(flat)
         place = clip(searchsorted(ordered, x), None, test.size - 1)
-        found = equal(take(ordered, place), x)
+        found = equal(gather_axes(ordered, [place], 0), x)
     return logical_not(found) if invert else found
 
 

@@ -23,7 +23,7 @@ from ..axes.views import reshape
 from ..base.common import owned
 from ..base.surface import public
 from ..build.join import concat
-from ..indexing.index import take
+from ..indexing.index import gather_axes, take
 from ..indexing.search import searchsorted
 from ..indexing.sort import apart, has_gradient, isin, sort, unique
 from ..indexing.truths import Truths
@@ -96,7 +96,8 @@ def _shared(left: Tensor, right: Tensor, places: bool) -> Any:
     others, second = unique(right, return_index=True)
     both = Truths.of(isin(values, others))
     shared = both.taken(values)
-    return shared, both.taken(first), take(second, searchsorted(others, shared))
+    places = searchsorted(others, shared)
+    return shared, both.taken(first), gather_axes(second, [places], 0)
 
 
 @public

@@ -58,6 +58,28 @@ def test_any_line(dtype, size, equal_nan):
     check(given_values(np.random.default_rng(size), dtype, (size,)), equal_nan)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float16", "float64"])
+def test_sets_like_numpy(dtype):
+    rng = np.random.default_rng(3)
+    for left, right in ((0, 0), (0, 5), (5, 0), (1, 1), (30, 7), (30, 70), (500, 900)):
+        first = rng.integers(0, 40, left).astype(dtype)
+        second = rng.integers(20, 60, right).astype(dtype)
+        if dtype.startswith("float"):
+            first[: left // 9] = second[: right // 9] = np.nan
+        given = hb.tensor(first), hb.tensor(second)
+        for name in ("union1d", "intersect1d", "setdiff1d", "setxor1d"):
+            found, want = getattr(hb, name)(*given), getattr(np, name)(first, second)
+            assert found.dtype == want.dtype, name
+            assert np.array_equal(found.numpy(), want, equal_nan=dtype.startswith("f")), name
+        found = hb.intersect1d(*given, return_indices=True)
+        want = np.intersect1d(first, second, return_indices=True)
+        assert all(np.array_equal(a.numpy(), b) for a, b in zip(found, want))
+        apart = rng.permutation(np.unique(first))
+        found = hb.setdiff1d(hb.tensor(apart), given[1], assume_unique=True).numpy()
+        want = np.setdiff1d(apart, second, assume_unique=True)
+        assert np.array_equal(found, want, equal_nan=dtype.startswith("f"))
+
+
 def test_forms_of_the_standard():
     x = hb.tensor([[3.0, np.nan], [-0.0, 3.0], [0.0, np.nan]])
     every = hb.unique_all(x)
