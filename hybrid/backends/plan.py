@@ -24,6 +24,10 @@ from ..ir.algorithm import (
     Scan,
     Sort,
     StableParts,
+    TrueCounts,
+    TrueElements,
+    TruePlaces,
+    TrueReplaced,
 )
 from ..ir.contract import Dims, SumOrder
 from ..ir.scalar.program import Program
@@ -50,7 +54,10 @@ __all__ = [
 
 
 # algorithms that the host has kernels of its own for
-NATIVE = (Scan, Order, Sort, Ranks, StableParts, Divisor, BitsTogether, BitsSpread, Assign)
+NATIVE = (
+    *(Scan, Order, Sort, Ranks, StableParts, Divisor, BitsTogether, BitsSpread, Assign),
+    *(TrueCounts, TruePlaces, TrueElements, TrueReplaced),
+)
 SlotKind = Literal["input", "output", "arena", "const", "state", "temp"]
 
 

@@ -120,7 +120,7 @@ class TensorMethods(Handle):
         """Positions (int64) that sort x along an axis (None: of the flattened tensor); equal elements keep their order, NaN is largest."""
 
     def argwhere(self) -> Tensor:
-        """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
+        """Positions (int64, one row each) of the elements that are not zero; reads on the host how many there are."""
 
     def asin(self, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
         """Arcsine."""
@@ -547,7 +547,7 @@ class TensorMethods(Handle):
         """Number of elements."""
 
     def nonzero(self) -> builtins.tuple[Tensor, ...]:
-        """Index tensors (int64, one per axis) of the nonzero elements; reads the data on the host."""
+        """Index tensors (int64, one per axis) of the nonzero elements; reads on the host how many there are."""
 
     def norm(
         self,

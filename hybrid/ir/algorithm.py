@@ -7,10 +7,11 @@ inputs and outputs are contiguous.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 __all__ = [
     "SCAN_BLOCK",
+    "MASK_BLOCK",
     "Scan",
     "Order",
     "Sort",
@@ -20,6 +21,10 @@ __all__ = [
     "BitsTogether",
     "BitsSpread",
     "Assign",
+    "TrueCounts",
+    "TruePlaces",
+    "TrueElements",
+    "TrueReplaced",
     "While",
     "Traversal",
     "Branch",
@@ -28,6 +33,7 @@ __all__ = [
 ]
 
 SCAN_BLOCK = 256  # elements that are combined from their own start
+MASK_BLOCK = 4096  # elements of a mask that are counted together
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,41 @@ class Assign:
 
 
 @dataclass(frozen=True)
+class TrueCounts:
+    """(mask) -> int64[blocks + 1]: how many elements, in row-major order, are true ahead of each
+    block of MASK_BLOCK elements; at last, how many are at all."""
+
+
+@dataclass(frozen=True)
+class TruePlaces:
+    """(mask, its counts) -> int64 row-major numbers of the true elements, in order; with axes their
+    coordinates along these: [true, axes], or [true] along one; with `gaps` how far it is from each
+    number to the next one, from the last to the end."""
+
+    axes: tuple[int, ...] | None = None
+    gaps: bool = False
+    mask: ClassVar[int] = 0  # its number among the inputs
+    varies: ClassVar[int] = 2  # number of what has an element for each true one
+
+
+@dataclass(frozen=True)
+class TrueElements:
+    """(x, mask of its shape, its counts) -> the elements of x where the mask is true, in order."""
+
+    mask: ClassVar[int] = 1
+    varies: ClassVar[int] = 3
+
+
+@dataclass(frozen=True)
+class TrueReplaced:
+    """(values[true], mask, its counts, x of the mask's shape) -> x, but values one after the other
+    where the mask is true; without an x it is zeros."""
+
+    mask: ClassVar[int] = 1
+    varies: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
 class While:
     """(*carry, *rest) -> carry: plan 1 gives the next carry from carry and rest, plan 0 whether
     there is a next."""
@@ -134,4 +175,5 @@ class Branch:
 
 Control = While | Traversal | Branch
 Bits = BitsTogether | BitsSpread
-Algorithm = Scan | Order | Sort | Ranks | StableParts | Divisor | Bits | Assign | Control
+Masked = TrueCounts | TruePlaces | TrueElements | TrueReplaced
+Algorithm = Scan | Order | Sort | Ranks | StableParts | Divisor | Bits | Assign | Masked | Control

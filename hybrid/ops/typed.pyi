@@ -583,7 +583,7 @@ def argsort(
     """Positions (int64) that sort x along an axis (None: of the flattened tensor); equal elements keep their order, NaN is largest."""
 
 def argwhere(a: ArrayLike) -> Tensor:
-    """Positions (int64, one row each) of the elements that are not zero; reads the data on the host."""
+    """Positions (int64, one row each) of the elements that are not zero; reads on the host how many there are."""
 
 def around(x: ArrayLike, decimals: builtins.int = 0, *, out: Any = None) -> Tensor:
     """x rounded to the nearest multiple of 10^-decimals, halves to even; computed as NumPy does, by scaling; both parts of complex numbers."""
@@ -1976,7 +1976,7 @@ def nll_loss(
     """PyTorch's nll_loss: log probabilities [N, C, ...] (or [C]) and class indices [N, ...]."""
 
 def nonzero(x: ArrayLike) -> builtins.tuple[Tensor, ...]:
-    """Index tensors (int64, one per axis) of the nonzero elements; reads the data on the host."""
+    """Index tensors (int64, one per axis) of the nonzero elements; reads on the host how many there are."""
 
 def norm(
     x: ArrayLike,

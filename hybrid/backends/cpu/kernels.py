@@ -15,7 +15,7 @@ from ...ir.door.bind import current_mode
 from ..emit.loops import generate_all as generate_loop
 from ..generated import Generated, Template
 from ..plan import AttendKernel, GemmKernel, HostStep, Kernel, LoopKernel, Operand, ScatterKernel
-from . import integers, order, scan, scatter
+from . import integers, masks, order, scan, scatter
 from .attend import generate as generate_attend
 from .gemm import Target, over_slots, templates
 from .machine.jit import compile_many
@@ -56,6 +56,7 @@ _NATIVE: dict[Any, Callable[[HostStep, int], list[Generated]]] = {
     Divisor: integers.divisors,
     BitsTogether: integers.together_bits,
     BitsSpread: integers.spread_bits,
+    **masks.GENERATE,
 }
 
 

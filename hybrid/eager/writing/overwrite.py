@@ -22,7 +22,8 @@ from ...ir.door import bind as door
 from ...ir.door.busy import is_busy
 from ...ir.door.pending import COLLECTING
 from ...ir.tensor import SAME, Alias, Handle, Leaf
-from ...ops.indexing.getitem import box_of, nonzero_places
+from ...ops.indexing.getitem import box_of
+from ...ops.indexing.truths import nonzero_places
 
 __all__ = ["overwrite_item", "overwrite_view"]
 

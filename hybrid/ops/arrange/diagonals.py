@@ -26,7 +26,7 @@ from ..build.create import arange, ones
 from ..build.join import stack
 from ..build.matrices import eye
 from ..elementwise.logic import greater_equal, not_equal
-from ..indexing.getitem import nonzero
+from ..indexing.truths import nonzero
 from .shapes import ravel
 
 Tensor = Any

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST
 from ...core.errors import ArgumentError, DTypeError, ShapeError
 from ...core.shapes import broadcast_shapes, items_of, normalize_axis
 from ...ir.door.bind import as_tensor, operands
@@ -26,8 +27,9 @@ from ..build.pieces import unstack
 from ..elementwise.logic import logical_not
 from ..elementwise.selection import where as _where
 from ..indexing.along import take_along_axis
-from ..indexing.getitem import getitem, nonzero, nonzero_places, setitem
+from ..indexing.getitem import getitem, setitem
 from ..indexing.index import gather_axes, positions, take
+from ..indexing.truths import Truths, nonzero, nonzero_places, true_rows, truth_of
 from .shapes import ravel
 
 Tensor = Any
@@ -60,8 +62,8 @@ where.operands_only = True  # type: ignore[attr-defined]
 
 @public(method=True)
 def argwhere(a: Tensor) -> Tensor:
-    """Positions (int64, one row each) of the elements that are not zero; reads the data on the
-    host.
+    """Positions (int64, one row each) of the elements that are not zero; reads on the host how
+    many there are.
 
     >>> hybrid.argwhere(hybrid.tensor([[0, 7], [8, 9]]))
     tensor([[0, 1],
@@ -71,6 +73,9 @@ def argwhere(a: Tensor) -> Tensor:
     a = as_tensor(a)
     if not a.ndim:
         return reshape(nonzero(reshape(a, (1,)))[0], (-1, 1))[:, :0]
+    if a.device is HOST:
+        found = Truths.of(truth_of(a)).places(tuple(range(a.ndim)))
+        return found if a.ndim > 1 else reshape(found, (found.size, 1))
     return owned(np.stack(nonzero_places(a.numpy()), 1), a.device)
 
 
@@ -81,7 +86,8 @@ def flatnonzero(a: Tensor) -> Tensor:
     >>> hybrid.flatnonzero(hybrid.tensor([[0, 7], [8, 9]]))
     tensor([1, 2, 3])
     """
-    return nonzero(ravel(a))[0]
+    a = as_tensor(a)
+    return Truths.of(truth_of(a)).places() if a.device is HOST else nonzero(ravel(a))[0]
 
 
 @public
@@ -119,6 +125,8 @@ def compress(condition: Any, a: Tensor, axis: int | None = None) -> Tensor:
 
 def _held(x: Tensor, condition: Tensor, axis: int) -> Tensor:
     """Slices of x along an axis where a 1-D condition is not zero."""
+    if not axis and condition.shape == x.shape[:1]:
+        return true_rows(x, truth_of(condition))
     (found,) = nonzero(condition)
     if condition.size > x.shape[axis]:
         return take(x, found, axis)  # which looks at every position

@@ -21,8 +21,8 @@ from ..build.join import slice_set
 from ..elementwise.arithmetic import clone
 from ..elementwise.selection import where
 from ..indexing.along import put_along
-from ..indexing.getitem import nonzero
 from ..indexing.index import positions, scatter_set
+from ..indexing.truths import nonzero
 from .shapes import cycled, ravel
 
 Tensor = Any

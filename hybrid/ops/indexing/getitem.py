@@ -14,21 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import dtypes as dt
-from ...core.aval import Device
 from ...core.cache import keep
 from ...core.errors import ArgumentError, DTypeError, HybridError, IndexOutOfRange, ShapeError
-from ...core.floating import plainly
 from ...core.shapes import broadcast_shapes, whole
 from ...ir.door.bind import FAST, TABLE_LIMIT, Resolved, as_tensor, resolve, run, store
 from ...ir.door.foreign import data_of, holds_tensors
 from ...ir.tensor import Handle
 from ..axes.slices import SLICE, slice_
 from ..axes.views import broadcast_to, moveaxis, permute_dims, reshape
-from ..base.common import owned
 from ..base.surface import public
 from ..build.join import slice_set
 from ..elementwise.selection import where
 from .index import gather_axes, index_check, row_numbers, scatter_set
+from .truths import places_of, true_rows, with_elements
 
 Ints = tuple[int, ...]
 Tensor = Any
@@ -47,33 +45,6 @@ class IndexKey(NamedTuple):
     insert: Ints
     at: tuple[tuple[int, Tensor], ...]
     front: bool
-
-
-@public(method=True)
-def nonzero(x: Tensor) -> tuple[Tensor, ...]:
-    """Index tensors (int64, one per axis) of the nonzero elements; reads the data on the
-    host.
-
-    >>> rows, columns = hybrid.nonzero(hybrid.tensor([[0, 7], [8, 9]]))
-    >>> rows, columns
-    (tensor([0, 1, 1]), tensor([1, 0, 1]))
-    """
-    x = as_tensor(x)
-    if x.ndim == 0:
-        raise ShapeError("nonzero takes at least one dimension")
-    return tuple([owned(places, x.device) for places in nonzero_places(x.numpy())])
-
-
-def nonzero_places(array: np.ndarray) -> list[np.ndarray]:
-    """What `np.nonzero` gives: NumPy finds truths along one axis many times as fast."""
-    truths = array if array.dtype == np.bool_ else plainly(np.not_equal, array, 0)
-    rest, columns = np.flatnonzero(truths), []
-    for extent in array.shape[:0:-1]:
-        outer = rest // extent
-        rest -= outer * extent
-        columns.append(rest)
-        rest = outer
-    return [rest, *columns[::-1]]
 
 
 @public
@@ -109,9 +80,9 @@ def _items(operand: Tensor, key: Any) -> list[Any]:
         tensor: Any = item if isinstance(item, Handle) else _key_array(item)
         truth = (tensor._a.dtype if isinstance(tensor, Handle) else tensor.dtype) == dt.bool_
         if truth and not tensor.ndim:
-            items.append(_Flag(_positions(tensor.reshape(1), operand.device)[0]))
+            items.append(_Flag(places_of(tensor.reshape(1), operand.device)[0]))
         elif truth:
-            found = _positions(tensor, operand.device)
+            found = places_of(tensor, operand.device)
             items.extend(_Mask(tensor, i, n) for i, n in enumerate(found))
         else:
             items.append(
@@ -148,13 +119,6 @@ def _key_array(item: Any) -> Any:
     if array.size or array.dtype == np.bool_:
         return array
     return array.astype(np.int64)
-
-
-def _positions(mask: Any, device: Device) -> tuple[Tensor, ...]:
-    """Index tensors of a mask; those of an array are constants."""
-    if isinstance(mask, Handle):
-        return nonzero(mask)
-    return tuple([as_tensor(i, device) for i in nonzero_places(mask)])
 
 
 class _Mask(NamedTuple):
@@ -327,7 +291,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
         return result if found[1] is None else reshape(result, found[1])
     mask = _lone_mask(x, key)
     if mask is not None and mask.ndim:
-        return gather_axes(_in_rows(x, mask), list(_positions(mask.reshape(-1), x.device)), 0)
+        return true_rows(x, mask)
     parsed = parse(x, key)
     result = _basic(x, parsed)
     if not parsed.at:
@@ -406,6 +370,10 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
     if mask is not None and stored.size == 1:
         shape = mask.shape + (1,) * (x.ndim - mask.ndim)
         return where(reshape(as_tensor(mask, x.device), shape), reshape(stored, ()), x)
+    if mask is not None and mask.ndim:
+        written = with_elements(x, mask, lambda count: _fit(stored, (count,)))
+        if written is not None:
+            return written
     if mask is not None and mask.ndim > 1:
         flat = setitem(_in_rows(x, mask), mask.reshape(-1), stored)
         return reshape(flat, x.shape)

@@ -12,7 +12,15 @@ import numpy as np
 
 from ...core import dtypes as dt
 
-__all__ = ["plain", "order_of", "sorted_lines", "Distinct", "distinct", "distinct_numbers"]
+__all__ = [
+    "plain",
+    "order_of",
+    "sorted_lines",
+    "Distinct",
+    "distinct",
+    "distinct_numbers",
+    "starts_of",
+]
 
 _FEW = 1500  # elements that NumPy's stable sort puts in order sooner
 _LOW = np.uint64(0xFFFFFFFF)
@@ -83,7 +91,7 @@ def _stable(values: np.ndarray) -> np.ndarray:
     if values.dtype.itemsize < 8 or values.size <= _FEW or values.shape[-1] > _LOW:
         return np.argsort(values, axis=-1, kind="stable")
     order = np.argsort(values, axis=-1)
-    starts = _starts(_taken(values, order), nans=False)
+    starts = starts_of(_taken(values, order), nans=False)
     if starts.all():
         return order
     runs = np.cumsum(starts, axis=-1, dtype=np.uint64)
@@ -96,7 +104,7 @@ def _taken(values: np.ndarray, order: np.ndarray) -> np.ndarray:
     return values[order] if values.ndim == 1 else np.take_along_axis(values, order, -1)
 
 
-def _starts(ranked: np.ndarray, nans: bool) -> np.ndarray:
+def starts_of(ranked: np.ndarray, nans: bool) -> np.ndarray:
     """Where another value begins in sorted lines; `nans`: with each NaN."""
     starts = np.ones(ranked.shape, np.bool_)
     np.not_equal(ranked[..., 1:], ranked[..., :-1], out=starts[..., 1:])
@@ -139,7 +147,7 @@ def distinct(
     """Of sorted elements, and their order in a given shape, the distinct values; as far as asked
     their first positions, the positions of all elements among the values, how often each occurs."""
     first, inverse, counts = asked
-    starts = _starts(plain(ordered), nans=not equal_nan)
+    starts = starts_of(plain(ordered), nans=not equal_nan)
     number: Any = None
     if inverse:
         number = np.empty(ordered.size, np.int64)

@@ -20,12 +20,15 @@ from ...core.shapes import normalize_axis, whole
 from ...ir.algorithm import Order, Sort
 from ...ir.door.bind import as_tensor, bind, grad_enabled, operands
 from ...ir.door.bind import convert as astype
-from ...ir.op import NO_GRAD, HostOp, register
+from ...ir.op import NO_GRAD, HostOp, MapOp, register
+from ...ir.scalar.program import Builder, Val
+from ..axes.cumulative import cumulative_sum
 from ..axes.extremes import any as any_
 from ..axes.slices import narrow
 from ..axes.views import broadcast_to, expand_dims, reshape
-from ..base.common import owned, shapes_of
+from ..base.common import ints, owned, shapes_of
 from ..base.surface import public
+from ..build.create import zeros
 from ..build.join import concat
 from ..elementwise.arithmetic import subtract
 from ..elementwise.logic import (
@@ -38,9 +41,10 @@ from ..elementwise.logic import (
 )
 from ..elementwise.selection import clip
 from .along import take_along_axis
-from .host_sort import distinct, distinct_numbers, order_of, plain, sorted_lines
-from .index import take
+from .host_sort import distinct, distinct_numbers, order_of, plain, sorted_lines, starts_of
+from .index import gather_axes, scatter_set, take
 from .search import searchsorted
+from .truths import Truths
 
 Tensor = Any
 
@@ -248,23 +252,85 @@ def unique_all(x: Tensor) -> Unique:
     return Unique(*_distinct(x, True, True, True, False))
 
 
-@in_plain_floats
+def _starts_body(algebra: Builder, before: Any, operand: Val, equal_nan: bool) -> Val:
+    """Whether another value begins at each element of a sorted line."""
+    index = algebra.coord(0)
+    ahead = before.at(algebra.select(index > 0, index - 1, 0))
+    if operand.type == "b1":
+        ahead, operand = [algebra.convert(value, "u8") for value in (ahead, operand)]
+    other = operand != ahead
+    if equal_nan and operand.type in ("f32", "f64"):
+        other = other & (ahead == ahead)
+    starts: Val = (index == 0) | other
+    return starts
+
+
+def _starts(before: np.ndarray, operand: np.ndarray, equal_nan: bool) -> np.ndarray:
+    return starts_of(plain(operand), nans=not equal_nan)
+
+
+def _starts_samples(rng: np.random.Generator) -> Any:
+    for line in ([0.0, -0.0, 1.0, 1.0, 5.0], [], [2.0], np.sort(ints(rng, 70, high=9))):
+        for equal_nan in (True, False):
+            yield [np.asarray(line), np.asarray(line)], {"equal_nan": equal_nan}
+
+
+STARTS = register(
+    MapOp(
+        "value_starts",
+        2,
+        lambda before, operand, equal_nan: (operand.with_(dtype=dt.bool_),),
+        body=_starts_body,
+        result="bool",
+        gathers=(0,),
+        params=("equal_nan",),
+        vjp=NO_GRAD,
+        reference=_starts,
+        samples=_starts_samples,
+        ulp=0.0,
+        doc="Where another value begins in a sorted line, given twice.",
+    )
+)
+
+
 def _distinct(
     x: Tensor, first: bool, inverse: bool, counts: bool, equal_nan: bool
 ) -> list[Tensor | None]:
-    """The distinct values and what else was asked, on the tensor's device."""
+    """The distinct values and what else was asked, on the tensor's device: first positions, the
+    number of the value of each element, how often each value occurs."""
+    if x.device is not HOST or dt.is_complex(x.dtype):
+        return _distinct_by_numpy(x, first, inverse, counts, equal_nan)
+    followed, flat, order = has_gradient(x), reshape(x, (x.size,)), None
+    if first or followed or inverse:
+        order = argsort(flat)
+        ranked = gather_axes(flat, [order], 0)
+    else:
+        ranked = sort(flat)
+    starts = bind(STARTS, ranked, ranked, equal_nan=equal_nan)
+    truths = Truths.of(starts)
+    places = truths.taken(order) if order is not None and (first or followed) else None
+    values = gather_axes(flat, [places], 0) if followed else truths.taken(ranked)
+    number = None
+    if inverse:
+        numbers = subtract(cumulative_sum(starts, dtype=dt.int64), 1)
+        base = zeros(x.size, 1, dtype=dt.int64)
+        number = reshape(scatter_set(base, order, reshape(numbers, (x.size, 1))), x.shape)
+    return [values, places if first else None, number, truths.gaps() if counts else None]
+
+
+@in_plain_floats
+def _distinct_by_numpy(
+    x: Tensor, first: bool, inverse: bool, counts: bool, equal_nan: bool
+) -> list[Tensor | None]:
+    """The same of complex numbers, which NumPy orders, and of another device."""
     followed = has_gradient(x)
     asked = first or followed, inverse, counts
     if dt.is_complex(x.dtype):
         found = distinct_numbers(x.numpy(), asked, equal_nan)
     else:
-        flat = reshape(x, (x.size,))
-        if first or followed or inverse:  # vector sorts of keys beside positions, by NumPy
-            order = order_of(flat.numpy(), 0)
-            ranked = flat.numpy()[order]
-        else:
-            order, ranked = None, sort(flat).numpy()
-        found = distinct(ranked, order, x.shape, asked, equal_nan)
+        given = x.numpy().reshape(-1)
+        order = order_of(given, 0)
+        found = distinct(given[order], order, x.shape, asked, equal_nan)
     parts = [None if part is None else owned(part, x.device) for part in found]
     if followed:
         parts[0] = take(reshape(x, (-1,)), parts[1])
@@ -309,7 +375,7 @@ def isin(x: Any, test: Any, /, *, invert: bool = False) -> Tensor:
     else:
         ordered = sort(flat)
         place = clip(searchsorted(ordered, x), None, test.size - 1)
-        found = equal(take(ordered, place), x)
+        found = equal(gather_axes(ordered, [place], 0), x)
     return logical_not(found) if invert else found
 
 

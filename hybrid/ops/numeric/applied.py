@@ -17,7 +17,7 @@ from ..axes.views import expand_dims, moveaxis, reshape
 from ..base.surface import public
 from ..build.join import stack
 from ..elementwise.logic import not_equal
-from ..indexing.getitem import nonzero_places
+from ..indexing.truths import nonzero_places
 
 Tensor = Any
 

@@ -1,7 +1,8 @@
 """Sets: the distinct values of two tensors, joined, shared, or in one alone.
 
-Invariant: the number of values depends on the data, which is read; NumPy finds them on the host,
-and every NaN counts as one value.  Distinct integers stay distinct beside floats, as far as float64
+Invariant: the number of values depends on the data, so that is read; real tensors of one dtype on
+the host are sorted and searched by kernels, others by NumPy.  Every NaN of a tensor counts as one
+value.  Distinct integers stay distinct beside floats, as far as float64
 tells them apart.  The gradient of a value goes to the first element that holds it.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core import dtypes as dt
+from ...core.aval import HOST
 from ...core.floating import in_plain_floats, plainly
 from ...ir.door.bind import as_tensor, operands
 from ...ir.door.bind import convert as astype
@@ -21,8 +23,10 @@ from ..axes.views import reshape
 from ..base.common import owned
 from ..base.surface import public
 from ..build.join import concat
-from ..indexing.index import take
-from ..indexing.sort import apart, has_gradient
+from ..indexing.index import gather_axes, take
+from ..indexing.search import searchsorted
+from ..indexing.sort import apart, has_gradient, isin, sort, unique
+from ..indexing.truths import Truths
 
 Tensor = Any
 
@@ -73,6 +77,29 @@ def _taken(
     return take(concat(given), as_tensor(np.asarray(places), device))
 
 
+def _alike(left: Tensor, right: Tensor) -> bool:
+    """Whether kernels find the values of two tensors."""
+    one = left.dtype is right.dtype and left.device is HOST and right.device is HOST
+    return one and not dt.is_complex(left.dtype)
+
+
+def _kept(values: Tensor, kept: Tensor) -> Tensor:
+    return Truths.of(kept).taken(values)
+
+
+def _shared(left: Tensor, right: Tensor, places: bool) -> Any:
+    """The distinct values of both, and their first positions."""
+    if not places:
+        values = unique(left)
+        return _kept(values, isin(values, right))
+    values, first = unique(left, return_index=True)
+    others, second = unique(right, return_index=True)
+    both = Truths.of(isin(values, others))
+    shared = both.taken(values)
+    places = searchsorted(others, shared)
+    return shared, both.taken(first), gather_axes(second, [places], 0)
+
+
 @public
 def union1d(ar1: Any, ar2: Any) -> Tensor:
     """The distinct values of two tensors, in increasing order; reads the data.
@@ -80,7 +107,10 @@ def union1d(ar1: Any, ar2: Any) -> Tensor:
     >>> hybrid.union1d(hybrid.tensor([3, 1, 2]), hybrid.tensor([2, 5]))
     tensor([1, 2, 3, 5])
     """
-    return _found(np.union1d, ar1, ar2)
+    left, right = operands(ar1, ar2)
+    if _alike(left, right):
+        return unique(concat([reshape(left, (-1,)), reshape(right, (-1,))]))
+    return _found(np.union1d, left, right)
 
 
 @public
@@ -97,8 +127,11 @@ def intersect1d(
     >>> hybrid.intersect1d([1, 3, 4], [3, 1, 2], return_indices=True)
     (tensor([1, 3]), tensor([0, 1]), tensor([1, 0]))
     """
+    left, right = operands(ar1, ar2)
+    if _alike(left, right) and not assume_unique:
+        return _shared(left, right, return_indices)
     return _found(
-        np.intersect1d, ar1, ar2, assume_unique=assume_unique, return_indices=return_indices
+        np.intersect1d, left, right, assume_unique=assume_unique, return_indices=return_indices
     )
 
 
@@ -111,6 +144,9 @@ def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Tensor:
     tensor([1, 2])
     """
     left, right = operands(ar1, ar2, compares=True)
+    if _alike(left, right):
+        values = reshape(left, (-1,)) if assume_unique else unique(left)
+        return _kept(values, isin(values, right, invert=True))
     first, second = _hosts(left, right)
     found = plainly(np.setdiff1d, first, second, assume_unique)
     return _taken(found, [first], [left], left.dtype)
@@ -124,4 +160,12 @@ def setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Tensor:
     >>> hybrid.setxor1d(hybrid.tensor([1, 2, 3]), hybrid.tensor([2, 3, 5]))
     tensor([1, 5])
     """
-    return _found(np.setxor1d, ar1, ar2, assume_unique=assume_unique)
+    left, right = operands(ar1, ar2)
+    if _alike(left, right) and not assume_unique:
+        first, second = unique(left), unique(right)
+        alone = [
+            _kept(values, isin(values, others, invert=True))
+            for values, others in ((first, second), (second, first))
+        ]
+        return sort(concat(alone))
+    return _found(np.setxor1d, left, right, assume_unique=assume_unique)

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cpu_orders import DTYPES, given_values, wanted
+from record_cases import ORDERED as DTYPES
+from record_cases import given_values
+from test_cpu_orders import wanted
 
 import hybrid as hb
 from hybrid.backends.cpu import kernels
+from hybrid.backends.cpu.order import shared, sorts
 from hybrid.backends.cpu.order import values as sorting
 from hybrid.backends.cpu.order.values import Registers
 from hybrid.backends.cpu.python.caller import make_caller
 from hybrid.backends.plan import HostStep
 from hybrid.core.aval import aval
-from hybrid.ir.algorithm import Ranks, Sort, StableParts
+from hybrid.ir.algorithm import Order, Ranks, Sort, StableParts
 from hybrid.ops.arrange.order import _by_sorting
 
 WIDTHS = [Registers(32, False), *({sorting.registers()} - {Registers(32, False)})]
@@ -31,8 +34,8 @@ def bits(array: np.ndarray) -> np.ndarray:
 def run(algorithm: Any, array: np.ndarray, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """What the native kernel of an algorithm gives."""
     avals = aval(array.shape, array.dtype), aval(shape, dtype)
-    steps, _ = kernels.steps([HostStep(None, (0,), (1,), algorithm, avals)], 2)
-    return make_caller(steps, 1, (avals[1],))(array)
+    steps, temp = kernels.steps([HostStep(None, (0,), (1,), algorithm, avals)], 2)
+    return make_caller(steps, 1, (avals[1],), temp=temp)(array)
 
 
 def check_sort(array: np.ndarray, axis: int, descending: bool) -> None:
@@ -109,6 +112,54 @@ def test_any_sort(dtype, extent, inner, descending):
     got = hb.sort(x, -2, descending=descending).numpy()
     want = np.take_along_axis(x.numpy(), wanted(x, 1, descending), 1)
     assert (bits(got) == bits(want)).all()
+
+
+@pytest.fixture
+def long_from_few(monkeypatch):
+    """Lines of some thousand elements, of any width, are sorted by all threads."""
+    monkeypatch.setattr(shared, "LONG", 2000)
+    monkeypatch.setattr(sorts, "_SLOW", 8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_long_line_by_all_threads(dtype, width, long_from_few):
+    rng = np.random.default_rng(len(dtype))
+    for size in (2000, 16384, 16385, 50001):
+        for descending in (False, True):
+            check_sort(given_values(rng, dtype, (size,)).numpy(), 0, descending)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "float32"])
+def test_positions_of_a_long_line_by_all_threads(dtype, width, long_from_few):
+    rng = np.random.default_rng(len(dtype))
+    for size in (2000, 16384, 16385, 50001):
+        for x in (given_values(rng, dtype, (size,)), hb.zeros(size, dtype=dtype)):
+            for descending in (False, True):
+                got = run(Order(0, descending), x.numpy(), (size,), np.dtype(np.int64))
+                assert (got == wanted(x, 0, descending)).all()
+
+
+@pytest.mark.parametrize("name", patterns(1))
+def test_long_lines_with_pivots_that_divide_badly(name, width, long_from_few):
+    array = patterns(40000)[name].astype(np.int64)
+    for dtype in (np.int64, np.float32):
+        check_sort(array.astype(dtype), 0, False)
+    special = np.where(np.arange(40000) % 3 == 0, -0.0, array.astype(np.float64))
+    special[::7], special[5::11] = np.nan, 0.0
+    check_sort(special, 0, False)
+    check_sort(special, 0, True)
+
+
+def test_a_line_that_is_long_by_any_number_of_threads():
+    x = given_values(np.random.default_rng(4), "float32", (shared.LONG + 77,))
+    want = x.numpy()[wanted(x, 0, False)]
+    traced = hb.function(lambda x: hb.sort(x) * 1.0)
+    for threads in (1, 2, 4):
+        with hb.num_threads(threads):
+            assert (bits(hb.sort(x).numpy()) == bits(want)).all()
+            assert (hb.argsort(x).numpy() == wanted(x, 0, False)).all()
+            for _ in range(3):
+                assert (traced(x).numpy() == want)[~np.isnan(want)].all()
 
 
 def test_strided_values_threads_and_replays():

@@ -15,10 +15,11 @@ import numpy as np
 
 from ....core import dtypes as dt
 from ....core.aval import Aval, aval
-from ....core.cache import keep
+from ....core.cache import Bounded, keep
 from ....core.errors import BackendError
 from ....core.floating import in_plain_floats
 from ....core.shapes import contiguous_strides
+from ....ir.algorithm import Masked, TrueCounts
 from ....ir.op import Op, algorithm_of
 from ...op_kernels import (
     AttendKernels,
@@ -34,7 +35,7 @@ from ...plan import NATIVE
 from .. import kernels
 from ..machine import alloc
 from ..machine.pool import pool
-from ..python.caller import make_caller
+from ..python.caller import NativeStep, make_caller
 from . import ufunc
 from .views import place, view
 
@@ -85,15 +86,19 @@ class NativeOp:
                 contiguous=True,
                 fallback=self.other_strides(),
             )
-        launcher = make_caller(
+        return _with_outputs(self.launcher(steps, workspace), self.outs, workspace, count)
+
+    def launcher(self, steps: Sequence[NativeStep], workspace: int) -> Kernel:
+        """A function of inputs, outputs and workspace."""
+        count = len(self.ins)
+        return make_caller(
             steps,
             count + len(self.outs) + bool(workspace),
             result=count,
             contiguous=True,
             fallback=self.strided,
-            shared=pool(),
+            shared=None if self.small else pool(),
         )
-        return _with_outputs(launcher, self.outs, workspace, count)
 
     def strided(self, *given: np.ndarray) -> Any:
         """A call whose inputs are not all contiguous (or a failed one, to raise its error); large
@@ -247,7 +252,10 @@ def _place(
 def _host(
     op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> Kernel:
-    if isinstance(algorithm_of(op, params), NATIVE):
+    algorithm = algorithm_of(op, params)
+    if isinstance(algorithm, Masked) and not isinstance(algorithm, TrueCounts):
+        return _of_any_size(op, params, inputs, outputs)
+    if isinstance(algorithm, NATIVE):
         small = sum([a.nbytes for a in (*inputs, *outputs)]) <= SMALL
         return NativeOp(HostKernels(op, params, inputs, outputs), small).caller()
     function = op.body
@@ -269,6 +277,32 @@ def _host(
         return tuple([np.asarray(r, a.dtype) for r, a in zip(function(*xs), outputs)])
 
     return one if len(outputs) == 1 else several
+
+
+_LAUNCHERS = Bounded[tuple[Kernel, int]](256)
+
+
+def _of_any_size(
+    op: Op, params: dict[str, Any], inputs: tuple[Aval, ...], outputs: tuple[Aval, ...]
+) -> Kernel:
+    """Kernels that read how many elements are true serve any number of them: another one costs no
+    code and no caller."""
+    algorithm: Any = algorithm_of(op, params)
+    every = [*inputs, *outputs]
+    varying = every[algorithm.varies]
+    most = inputs[algorithm.mask].size, *varying.shape[1:]
+    every[algorithm.varies] = aval(most, varying.dtype)
+    known = tuple(every[: len(inputs)]), tuple(every[len(inputs) :])
+
+    def launcher() -> tuple[Kernel, int]:
+        small = sum([a.nbytes for a in every]) <= SMALL
+        native = NativeOp(HostKernels(op, params, *known), small)
+        strides = [contiguous_strides(a.shape) for a in native.ins]
+        steps, workspace = kernels.steps(native.source.kernels(strides), len(every))
+        return native.launcher(steps, workspace), workspace
+
+    launch, workspace = _LAUNCHERS.of((algorithm, *known), launcher)
+    return _with_outputs(launch, outputs, workspace, len(inputs))
 
 
 # ---- kind scatter

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ....ir.algorithm import Order, Ranks, Sort, StableParts
 from .positions import generate
 from .ranks import parted, selected
-from .values import sorted_values
+from .sorts import sorted_values
 
 __all__ = ["GENERATE"]
 

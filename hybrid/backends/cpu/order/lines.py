@@ -24,8 +24,10 @@ __all__ = [
     "ElementKind",
     "Line",
     "LineSizes",
+    "extremes_of",
     "function",
     "kind_of",
+    "line_of",
     "sizes_of",
     "words_of",
 ]
@@ -147,6 +149,18 @@ class Line(NamedTuple):
         each(self.code, "0", stop, "1", body)
 
 
+def line_of(builder: Code, kind: ElementKind, stored: str) -> Line:
+    """The first line of a function."""
+    source, target = address(builder, _X), address(builder, _OUT)
+    extent, inner = argument(builder, _EXTENT), argument(builder, _INNER)
+    flips, infinity = argument(builder, _FLIPS), argument(builder, _INFINITY)
+    if kind.bits < 64:
+        flips, infinity = [
+            builder.op(f"trunc i64 {word} to {kind.integer}") for word in (flips, infinity)
+        ]
+    return Line(kind, builder, extent, inner, flips, infinity, source, target, stored)
+
+
 def function(
     kind: ElementKind,
     name: str,
@@ -158,13 +172,8 @@ def function(
     """A function whose items are lines: write(line) for each.  `counted`: a line has as many
     results as a further word says, not as many as elements."""
     builder = Code()
-    source, target = address(builder, _X), address(builder, _OUT)
-    extent, inner = argument(builder, _EXTENT), argument(builder, _INNER)
-    flips, infinity = argument(builder, _FLIPS), argument(builder, _INFINITY)
-    if kind.bits < 64:
-        flips, infinity = [
-            builder.op(f"trunc i64 {word} to {kind.integer}") for word in (flips, infinity)
-        ]
+    first = line_of(builder, kind, stored)
+    extent, inner = first.extent, first.inner
 
     def item(number: str) -> None:
         outer, column = divide(builder, number, inner)
@@ -172,8 +181,8 @@ def function(
         made = given
         if counted:
             made = builder.mul(number, argument(builder, FURTHER))
-        places = builder.at(kind.integer, source, given), builder.at(stored, target, made)
-        write(Line(kind, builder, extent, inner, flips, infinity, *places, stored))
+        source = builder.at(kind.integer, first.source, given)
+        write(first._replace(source=source, target=builder.at(stored, first.target, made)))
 
     each(builder, "%begin", "%end", "1", item)
     builder.do("ret i64 0")
@@ -192,3 +201,15 @@ class LineSizes(NamedTuple):
 def sizes_of(given: Aval, axis: int) -> LineSizes:
     inner = prod(given.shape[axis + 1 :])
     return LineSizes(prod(given.shape[:axis]) * inner, given.shape[axis], inner)
+
+
+def extremes_of(line: Line) -> list[str]:
+    """The least and the greatest key."""
+
+    def reach(index: str, extremes: list[str]) -> list[str]:
+        key = line.sort_key(index)
+        intrinsics = zip(("llvm.umin.i64", "llvm.umax.i64"), extremes)
+        return [line.code.call(name, "i64", f"i64 {end}", f"i64 {key}") for name, end in intrinsics]
+
+    initial = [("i64", line.sort_key("0"))] * 2
+    return line.code.loop("1", line.extent, "1", initial, reach)[1]

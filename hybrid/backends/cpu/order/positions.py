@@ -1,4 +1,5 @@
-"""Positions that sort lines: by counting who comes before for short ones, by digits for others.
+"""Positions that sort lines: by counting who comes before for short ones, by digits for longer ones
+and for narrow elements, by sorts of keys above positions for others.
 
 Invariant: elements are compared by their keys alone, whole numbers without a sign that are ordered
 as `Order` says (zeros of both signs have one, so have all NaN); positions are all that is stored,
@@ -14,13 +15,17 @@ from ...generated import Generated, pack_words
 from ...plan import HostStep
 from ..gemm.micro import LANE_NUMBERS, spread
 from ..gemm.pack import each
-from .lines import ElementKind, Line, function, kind_of, sizes_of, words_of
+from . import shared, values
+from .lines import ElementKind, Line, extremes_of, function, kind_of, sizes_of, words_of
+from .pairs import sorted_pairs
 
 __all__ = ["generate"]
 
 _SHORT = 128  # elements of a line whose order is counted
+_MIDDLE = 1024  # of one that goes by digits as fast as by sorts of vectors
 _LONG = 1 << 32  # of one whose positions need more than 32 bits
 _DIGITS = 256
+_PAIR = ElementKind(64, False)
 _CHUNK = 1 << 14  # comparisons, or moved elements, that make a sensible chunk of work
 
 
@@ -152,25 +157,13 @@ def _by_digits(kind: ElementKind, long_lines: bool) -> tuple[str, str]:
         if long_lines or kind.bits <= 32 or kind.floating:
             _sort(_Records(line, long_lines or kind.bits > 32))
             return
-        least, greatest = _extremes(line)
+        least, greatest = extremes_of(line)
         span = builder.op(f"sub i64 {greatest}, {least}")
         narrow = builder.op(f"icmp ult i64 {span}, {1 << 32}")
         builder.when(narrow, lambda: _sort(_Records(line, False, least)))
         builder.when(builder.op(f"xor i1 {narrow}, true"), lambda: _sort(_Records(line, True)))
 
     return function(kind, "digits", write)
-
-
-def _extremes(line: Line) -> list[str]:
-    """The least and the greatest key."""
-
-    def reach(index: str, extremes: list[str]) -> list[str]:
-        key = line.sort_key(index)
-        intrinsics = zip(("llvm.umin.i64", "llvm.umax.i64"), extremes)
-        return [line.code.call(name, "i64", f"i64 {end}", f"i64 {key}") for name, end in intrinsics]
-
-    initial = [("i64", line.sort_key("0"))] * 2
-    return line.code.loop("1", line.extent, "1", initial, reach)[1]
 
 
 def _sort(records: _Records) -> None:
@@ -248,10 +241,18 @@ def generate(step: HostStep, temp_slot: int) -> list[Generated]:
     lines, extent, inner = sizes_of(given, order.axis)
     kind = kind_of(given.dtype)
     operands = step.inputs[0], 0, step.outputs[0], 0
-    words = pack_words((*operands, extent, inner, *words_of(given.dtype, order.descending)), {})
+    sizes = extent, inner, *words_of(given.dtype, order.descending)
+    if lines == 1 and shared.LONG <= extent < _LONG and kind.bits == 32:
+        long = shared.LongOrder(kind, True, values.registers())
+        return shared.sorted_by_all(long, (*operands, temp_slot), sizes)
+    words = pack_words((*operands, *sizes), {})
     if extent <= _SHORT:
         made, effort = _counted(kind), extent * (2 + extent // 16)
         scratch = (_SHORT + 16) * kind.bits // 8
+    elif kind.bits > 16 and _MIDDLE < extent < _LONG:
+        made = sorted_pairs(kind, values.registers())
+        effort = extent * extent.bit_length()
+        scratch = values.scratch_of(_PAIR, extent, 3)
     else:
         long_lines = extent >= _LONG
         made = _by_digits(kind, long_lines)

@@ -7,14 +7,12 @@ are put back in the order of the line, so results are those of a stable sort.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...emit.code import Code
-from ...generated import Generated, pack_words
-from ...plan import HostStep
 from ..machine.host import machine
 from .divided import DEPTH, put_in_order
-from .lines import ElementKind, Line, function, kind_of, sizes_of, words_of
+from .lines import ElementKind, Line, function
 from .vectors import Vectors
 
 __all__ = [
@@ -26,7 +24,9 @@ __all__ = [
     "region",
     "registers",
     "scratch_of",
-    "sorted_values",
+    "SortedLine",
+    "restore",
+    "sorting",
     "vectors_of",
 ]
 
@@ -88,7 +88,7 @@ class LineKeys(NamedTuple):
         def some(index: str, found: list[str]) -> list[str]:
             bits = self.stored.load(line.source, index)
             vectors.store(self.keys_of(bits, vectors.lanes), self.first, index)
-            masks = self._told(bits, vectors.lanes)
+            masks = self.told(bits, vectors.lanes)
             return [
                 builder.add(n, vectors.count(chosen_lanes)) for n, chosen_lanes in zip(found, masks)
             ]
@@ -97,7 +97,7 @@ class LineKeys(NamedTuple):
             bits = line.bits(index)
             place = vectors.at(self.first, index)
             builder.do(f"store {vectors.key} {self.keys_of(bits, 1)}, ptr {place}")
-            masks = self._told(bits, 1)
+            masks = self.told(bits, 1)
             return [
                 builder.add(n, builder.op(f"zext i1 {chosen_lanes} to i64"))
                 for n, chosen_lanes in zip(found, masks)
@@ -108,7 +108,7 @@ class LineKeys(NamedTuple):
         counts = [("i64", count) for count in reached]
         return builder.loop(start, extent, "1", counts, one)[1]
 
-    def _told(self, bits: str, lanes: int) -> list[str]:
+    def told(self, bits: str, lanes: int) -> list[str]:
         """Masks of what `fill` counts."""
         elements, builder, many = self.line.kind, self.code, self.line.kind.type_of(lanes)
         if not elements.floating:
@@ -123,7 +123,7 @@ class LineKeys(NamedTuple):
 
 
 # ---- all of them
-class _Values(NamedTuple):
+class SortedLine(NamedTuple):
     """Sorted elements go to the result, side by side."""
 
     keys: LineKeys
@@ -180,7 +180,7 @@ def scratch_of(elements: ElementKind, extent: int, regions: int) -> int:
 
 
 @lru_cache(None)
-def _sorting(elements: ElementKind, count: int, given: Registers) -> tuple[str, str]:
+def sorting(elements: ElementKind, count: int, given: Registers) -> tuple[str, str]:
     """`count`: vectors that hold a line, where a network sorts it."""
 
     def write(line: Line) -> None:
@@ -196,9 +196,9 @@ def _sorting(elements: ElementKind, count: int, given: Registers) -> tuple[str, 
         )
         keys = LineKeys(beside, vectors, region(line, vectors, 0))
         counts = keys.fill()
-        put_in_order(vectors, (keys.first, "%scratch"), line.extent, _Values(keys), count)
+        put_in_order(vectors, (keys.first, "%scratch"), line.extent, SortedLine(keys), count)
         if counts:
-            _restore(beside, counts)
+            restore(beside, counts)
         builder.when(
             apart, lambda: copied(beside, line, (beside.target, line.target), elements.integer)
         )
@@ -219,7 +219,7 @@ def copied(given: Line, made: Line, places: tuple[str, str], integer: str) -> No
     given.each(given.extent, one)
 
 
-def _restore(line: Line, counts: list[str]) -> None:
+def restore(line: Line, counts: list[str]) -> None:
     """Zeros and NaN as they follow each other in the line."""
     builder = line.code
     nans, zeros, signed, front = counts
@@ -241,17 +241,3 @@ def _restore(line: Line, counts: list[str]) -> None:
         builder.loop("0", line.extent, "1", [("i64", front), ("i64", behind)], one)
 
     builder.when(builder.op(f"icmp ne i64 {builder.add(nans, signed)}, 0"), again)
-
-
-def sorted_values(step: HostStep, temp_slot: int) -> list[Generated]:
-    """The function that sorts contiguous lines."""
-    sort: Any = step.algorithm
-    given = step.avals[0]
-    lines, extent, inner = sizes_of(given, sort.axis)
-    elements, here = kind_of(given.dtype), registers()
-    operands = step.inputs[0], 0, step.outputs[0], 0
-    words = pack_words((*operands, extent, inner, *words_of(given.dtype, sort.descending)), {})
-    made = _sorting(elements, network_of(elements, here, extent), here)
-    grain = max(1, CHUNK // max(extent, 1))
-    scratch = scratch_of(elements, extent, 1 if inner == 1 else 3)
-    return [Generated(*made, words, lines if extent else 0, grain, scratch)]
