@@ -272,9 +272,11 @@ ROOMS = {
         "alloc",
         "pool",
     ),
+    "backends.cpu.measure": ("texts", "runs", "sampler", "calibration"),
     "backends.cpu.order": ("lines", "vectors", "divided", "positions", "values", "ranks"),
     "backends.cpu": (
         "machine",
+        "measure",
         "watch",
         "python",
         "gemm",
