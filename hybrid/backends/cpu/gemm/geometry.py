@@ -48,6 +48,7 @@ __all__ = [
     "with_batch_in_columns",
 ]
 
+BESIDE = 4 / 3  # times as long as a stream of nothing else takes one beside a product
 # lines of another core's cache that are no long stream: what of their wait is not overlapped
 MET, STREAM = 0.4, 32 << 10
 ITEM, OFFSET = 150, 3.0  # cycles of an item, and of an offset in a table of its own
@@ -275,7 +276,7 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     a_bytes = geometry.a.nbytes if geometry.patch is None else geometry.a.reach
     b_bytes = geometry.b.nbytes
     if a_bytes + b_bytes > target.core.second.size:
-        again += target.core.measured.beyond * (a_bytes * items_n + b_bytes * items_m)
+        again += BESIDE * target.core.measured.beyond * (a_bytes * items_n + b_bytes * items_m)
     groups = -(-blocks // cut.split) if cut.split else 1
     items = max(items_m * items_n * batch * groups, 1)
     total = (costs.compute + again) * batch + (ITEM + costs.offsets / groups) * items
@@ -295,7 +296,7 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
         # what others made, as far as caches hold it, line by line where it is needed
         held = min(geometry.a.reach, target.core.second.size)
         span += line * held * (1 - 1 / target.threads)
-    streamed = target.core.measured.streamed / LINE
+    streamed = BESIDE * target.core.measured.streamed / LINE
     span += MET * line * min(foreign, STREAM) + streamed * max(foreign - STREAM, 0)
     if cut.split:
         span += dispatch(target.core) + blocks * batch * m * n * 0.3

@@ -25,18 +25,18 @@ class Measured(NamedTuple):
 
     `cycle`: nanoseconds of a cycle; no plan depends on it.
     `fma`: for a multiply-add of a whole register, where many are at hand.
-    `beyond`: for a byte that one core streams from its third cache while it copies; meshes of
-    servers are slower than the rings of a few cores (Emerald Rapids: 15 GB/s at 2.8 GHz).
+    `beyond`: for a byte that one core streams from its third cache while it packs; meshes of
+    servers are slower than the rings of a few cores (Emerald Rapids: 22 GB/s at 2.8 GHz).
     `barrier`: between two steps of a plan that threads share.
     `waited`: for a line that another core has written, where the next thing waits for it.
     `streamed`: for one of a long stream of such lines."""
 
     cycle: float = 0.35
     fma: float = 0.5
-    beyond: float = 0.1
+    beyond: float = 0.075
     barrier: float = 2500.0
     waited: float = 160.0
-    streamed: float = 12.8
+    streamed: float = 9.6
 
 
 class Core(NamedTuple):
@@ -82,8 +82,8 @@ def _neon(first: Cache, second: Cache, beyond: float, fma: int, *rates: int) -> 
 
 
 _OLD, _WIDE = Cache(32 << 10, 8), Cache(48 << 10, 12)
-_GOLDEN = _avx512(_WIDE, Cache(2 << 20, 16), 0.17, 2, 2, 6)
-_SKYLAKE = _avx512(_OLD, Cache(1 << 20, 16), 0.15, 2, 2, 4)
+_GOLDEN = _avx512(_WIDE, Cache(2 << 20, 16), 0.1275, 2, 2, 6)
+_SKYLAKE = _avx512(_OLD, Cache(1 << 20, 16), 0.1125, 2, 2, 4)
 
 # By LLVM's names; rates from the makers' optimization guides.  A core of this table is generated
 # for and looked at without one (benchmarks/kernels/cores.py).
@@ -93,18 +93,18 @@ KNOWN = {
     "skylake-avx512": _SKYLAKE,
     "cascadelake": _SKYLAKE,
     "cooperlake": _SKYLAKE,
-    "icelake-server": _avx512(_WIDE, Cache(1280 << 10, 20), 0.17, 2, 2, 5),
+    "icelake-server": _avx512(_WIDE, Cache(1280 << 10, 20), 0.1275, 2, 2, 5),
     "sapphirerapids": _GOLDEN,
     "emeraldrapids": _GOLDEN,
     "graniterapids": _GOLDEN,
-    "znver2": _old(Cache(512 << 10, 8), 0.06, 5),
-    "znver3": _old(Cache(512 << 10, 8), 0.06, 6),
-    "znver4": _avx512(_OLD, Cache(1 << 20, 8), 0.06, 1, 1, 6),  # 512 bits in two halves
-    "znver5": _avx512(_WIDE, Cache(1 << 20, 16), 0.05, 2, 2, 8),
-    "neoverse-n1": _neon(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.1, 2, 2, 4),
-    "neoverse-v1": _neon(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.1, 4, 3, 8),
-    "neoverse-v2": _neon(Cache(64 << 10, 4), Cache(2 << 20, 8), 0.1, 4, 3, 8),
-    "apple-m1": _neon(Cache(128 << 10, 8), Cache(12 << 20, 12), 0.05, 4, 3, 8),
+    "znver2": _old(Cache(512 << 10, 8), 0.045, 5),
+    "znver3": _old(Cache(512 << 10, 8), 0.045, 6),
+    "znver4": _avx512(_OLD, Cache(1 << 20, 8), 0.045, 1, 1, 6),  # 512 bits in two halves
+    "znver5": _avx512(_WIDE, Cache(1 << 20, 16), 0.0375, 2, 2, 8),
+    "neoverse-n1": _neon(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.075, 2, 2, 4),
+    "neoverse-v1": _neon(Cache(64 << 10, 4), Cache(1 << 20, 8), 0.075, 4, 3, 8),
+    "neoverse-v2": _neon(Cache(64 << 10, 4), Cache(2 << 20, 8), 0.075, 4, 3, 8),
+    "apple-m1": _neon(Cache(128 << 10, 8), Cache(12 << 20, 12), 0.0375, 4, 3, 8),
 }
 
 

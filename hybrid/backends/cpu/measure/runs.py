@@ -15,6 +15,7 @@ from ..machine.pool import run_steps
 from .texts import (
     CHAIN,
     LINES,
+    NEAR,
     PASSED,
     TICKS,
     chains,
@@ -74,7 +75,8 @@ def multiply_adds(dtype: str, width: int, items: int, trips: int) -> LoopRun:
 
 def traffic(kind: str, span: int, items: int, passes: int) -> LoopRun:
     """Each item `passes` times over `span` bytes of its own."""
-    return LoopRun(traffic_text(kind), [passes, span], span * items, items)
+    behind = NEAR if kind == "pack" else 0
+    return LoopRun(traffic_text(kind), [passes, span], span * items + behind, items)
 
 
 def barriers(items: int, steps: int) -> LoopRun:

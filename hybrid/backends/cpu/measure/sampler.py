@@ -30,9 +30,9 @@ class MachineSampler:
         self.chain = runs.clock(TRIPS)
         self.fmas = runs.multiply_adds("float32", self.width, 1, TRIPS)
         span = dict(runs.levels()).get("third cache", 0)
-        # copies of what the second cache does not hold, where there is a third one
+        # what the second cache does not hold, where there is a third one
         larger = span > 2 * core.second.size
-        self.copies = runs.traffic("copy", span, 1, 1) if larger else None
+        self.packing = runs.traffic("pack", span, 1, 1) if larger else None
         self.several = self.threads > 1
         if self.several:
             self.few = runs.handed(WAITED, follow=True)
@@ -77,10 +77,10 @@ class MachineSampler:
         return cycles / (TRIPS * chains(self.width)) if cycles else None
 
     def _beyond(self) -> float | None:
-        if self.copies is None:
+        if self.packing is None:
             return None
-        cycles = self._cycles(self._seconds(self.copies))
-        return cycles / (int(self.copies.words[1]) // 2) if cycles else None
+        cycles = self._cycles(self._seconds(self.packing))
+        return cycles / int(self.packing.words[1]) if cycles else None
 
     # ---- other threads
     def _barrier(self) -> float | None:

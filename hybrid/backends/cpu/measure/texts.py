@@ -14,6 +14,7 @@ __all__ = [
     "CHAIN",
     "FMA",
     "LINES",
+    "NEAR",
     "PASSED",
     "TICKS",
     "TRAFFIC",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 LINES = 4  # of 64 bytes, between two jumps
+NEAR = 64 << 10  # bytes that the second cache holds
 CHAIN = 32  # operations of one cycle, each waiting for the one before, between two jumps
 FMA = {"float32": ("float", 4, "f32"), "float64": ("double", 8, "f64")}
 TRAFFIC = ("load", "store", "copy")
@@ -146,21 +148,27 @@ def _line_text(kind: str, line: int, own: str) -> list[str]:
         return [*text, f"  {own}x = add {vector} {own}, %none"]
     text += [f"  {at}.v = load {vector}, ptr {at}.from, align 64"]
     text += [f"  {own}x = xor {vector} {own}, {at}.v"]
-    if kind == "copy":
+    if kind == "pack":
+        text[2:3] = [
+            f"  {at}.near = and i64 {at}, {NEAR - 1}",
+            f"  {at}.to = getelementptr i8, ptr %other, i64 {at}.near",
+        ]
+    if kind in ("copy", "pack"):
         text += [f"  store {vector} {at}.v, ptr {at}.to, align 64"]
     return text
 
 
 def traffic_text(kind: str) -> str:
     """A kernel whose every item goes `trips` times over its own `span` bytes, LINES lines of 64 at
-    a time; a copy reads the first half of them and writes the second."""
+    a time; a copy reads the first half of them and writes the second, packing (of one item) reads
+    all of them and writes the NEAR bytes behind them over and over."""
     vector = "<16 x i32>"
     sums = [f"%s{line}" for line in range(LINES)]
     body = ["  br label %line", "line:", "  %i = phi i64 [0, %pass], [%i1, %line]"]
     body += [f"  {s} = phi {vector} [zeroinitializer, %pass], [{s}x, %line]" for s in sums]
     for line, own in enumerate(sums):
         body += _line_text(kind, line, own)
-    last = "%span" if kind != "copy" else "%half"
+    last, other = ("%half", "%half") if kind == "copy" else ("%span", "%span")
     body += [
         f"  %i1 = add i64 %i, {64 * LINES}",
         f"  %inside = icmp ult i64 %i1, {last}",
@@ -178,7 +186,7 @@ def traffic_text(kind: str) -> str:
         setup=f"{READS}\n  %half = lshr i64 %span, 1\n  %none = load {vector}, ptr %scratch",
         start="  %place = mul i64 %n, %span\n"
         "  %own = getelementptr i8, ptr %base, i64 %place\n"
-        "  %other = getelementptr i8, ptr %own, i64 %half",
+        f"  %other = getelementptr i8, ptr %own, i64 {other}",
         body="\n".join(body),
         finish="",
     )

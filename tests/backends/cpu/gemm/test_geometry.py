@@ -20,9 +20,11 @@ from hybrid.core.aval import aval
 from hybrid.ir import contract as layouts
 
 GOLDEN_COVE = Target(
-    64, 32, 1, core=Core(Cache(48 << 10, 12), Cache(2 << 20, 16), Measured(beyond=0.17))
+    64, 32, 1, core=Core(Cache(48 << 10, 12), Cache(2 << 20, 16), Measured(beyond=0.1275))
 )
-ZEN_3 = Target(32, 16, 1, core=Core(Cache(32 << 10, 8), Cache(512 << 10, 8), Measured(beyond=0.06)))
+ZEN_3 = Target(
+    32, 16, 1, core=Core(Cache(32 << 10, 8), Cache(512 << 10, 8), Measured(beyond=0.045))
+)
 
 
 def kernel_for(m: int, k: int, n: int, turned: tuple[bool, bool] = (False, False)) -> GemmKernel:

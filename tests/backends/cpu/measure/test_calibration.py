@@ -74,14 +74,14 @@ def test_what_agrees_and_is_near_the_model_is_accepted() -> None:
             beyond=[0.2, 9.0, 0.21, 0.22, 9.0, 0.2],
             barrier=spread,
             waited=[None],
-            streamed=[12.8 * 4.1],  # out of bounds
+            streamed=[9.6 * 4.1],  # out of bounds
             fma=[math.nan],
         )
     )
     assert found == {"beyond": 0.2, "cycle": MODEL.cycle}
-    assert figures(Samples(streamed=[12.8 * 3.9]))["streamed"] == 12.8 * 3.9
-    assert figures(Samples(streamed=[12.8 / 3.9]))["streamed"] == 12.8 / 3.9
-    assert "streamed" not in figures(Samples(streamed=[12.8 / 4.1]))
+    assert figures(Samples(streamed=[9.6 * 3.9]))["streamed"] == 9.6 * 3.9
+    assert figures(Samples(streamed=[9.6 / 3.9]))["streamed"] == 9.6 / 3.9
+    assert "streamed" not in figures(Samples(streamed=[9.6 / 4.1]))
     assert "cycle" not in figures(Samples(cycle=[0.0]))
 
 

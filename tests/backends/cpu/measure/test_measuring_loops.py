@@ -12,6 +12,7 @@ from hybrid.backends.cpu.machine.core import Measured, core
 from hybrid.backends.cpu.machine.pool import num_threads, pool
 from hybrid.backends.cpu.measure import runs, sampler
 from hybrid.backends.cpu.measure.sampler import MachineSampler
+from hybrid.backends.cpu.measure.texts import NEAR
 
 FIELDS = Measured._fields
 
@@ -24,6 +25,15 @@ def test_a_copy_copies_every_line():
     wanted = region.reshape(2, 2, span // 2)[:, 0].copy()
     run()
     assert (region.reshape(2, 2, span // 2) == wanted[:, None]).all()
+
+
+def test_packing_writes_near_memory_over_and_over():
+    span = 3 * NEAR
+    run = runs.traffic("pack", span, 1, 1)
+    run.memory[:] = np.arange(span + NEAR) % 251
+    wanted = run.memory[:span].copy()
+    run()
+    assert (run.memory[:span] == wanted).all() and (run.memory[span:] == wanted[-NEAR:]).all()
 
 
 def test_the_clock_leaves_its_ticks():
@@ -76,8 +86,8 @@ def test_the_units_are_those_of_the_record(monkeypatch):
     assert cycle == 1e9 / (sampler.TRIPS * runs.CHAIN)
     cycles = 1e9 / cycle  # of each run
     assert found("fma") == pytest.approx(cycles / (sampler.TRIPS * runs.chains(found.width)))
-    if found.copies is not None:
-        assert found("beyond") == pytest.approx(cycles / (found.copies.words[1] // 2))
+    if found.packing is not None:
+        assert found("beyond") == pytest.approx(cycles / found.packing.words[1])
     assert found("barrier") is None  # many steps take as long as one
 
 
