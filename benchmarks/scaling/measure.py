@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hybrid.backends.cpu.machine.host import machine
-from hybrid.backends.cpu.machine.jit import compile_ir
 from hybrid.backends.cpu.machine.pool import get_num_threads
+from hybrid.backends.cpu.measure.calibration import calibrated
+from hybrid.backends.cpu.measure.runs import levels
+from hybrid.backends.cpu.measure.texts import FMA
 
-from ..peak import FMA, bandwidth, barrier, gflops, levels, traffic_text
+from ..peak import bandwidth, barrier, gflops
 from .model import Kernel, Machine, Prediction, bound, predict
 
 __all__ = ["Point", "Scaled", "kernels_of", "measure_machine", "scaled"]
@@ -74,17 +76,26 @@ def kernels_of(workload: str, threads: int, runs: int = RUNS) -> tuple[list[Kern
     return [Kernel(*row) for row in found["kernels"]], found.get("us", 0.0)
 
 
+def recorded(name: str) -> float | None:
+    """Seconds of a quantity of the calibration that plans are made with, where it was measured."""
+    figures = calibrated().figures
+    if name not in figures or "cycle" not in figures:
+        return None
+    return figures[name] * figures["cycle"] * 1e-9
+
+
 def measure_machine() -> Machine:
     """The machine as the model wants it."""
     cores, width = get_num_threads(), machine().vector_bytes
     dtype = next(iter(FMA))
     flops = tuple(gflops(dtype, width, threads) * 1e9 for threads in (1, cores))
-    module = compile_ir(traffic_text("copy"), ["peak"])
     traffic = []
     for _, span in levels():
-        rates = [bandwidth(module, span, threads) * 1e9 for threads in (1, cores)]
+        rates = [bandwidth("copy", span, threads) * 1e9 for threads in (1, cores)]
         traffic.append((span, rates[0], rates[1]))
-    barriers = {threads: barrier(threads) for threads in range(2, cores + 1)}
+    barriers = {threads: barrier(threads) for threads in range(2, cores)}
+    if cores > 1:
+        barriers[cores] = recorded("barrier") or barrier(cores)
     small, us = kernels_of("toy", 1)
     call = max(us * 1e-6 - sum(kernel.seconds for kernel in small), 0.0)
     return Machine(cores, (flops[0], flops[1]), tuple(traffic), barriers, call)

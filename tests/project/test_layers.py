@@ -272,6 +272,7 @@ ROOMS = {
         "alloc",
         "pool",
     ),
+    "backends.cpu.measure": ("texts", "runs", "sampler", "calibration"),
     "backends.cpu.masks": ("walks", "places", "elements"),
     "backends.cpu.order": (
         "lines",
@@ -286,6 +287,7 @@ ROOMS = {
     ),
     "backends.cpu": (
         "machine",
+        "measure",
         "watch",
         "python",
         "gemm",

@@ -29,6 +29,7 @@ from .machine import alloc
 from .machine.host import machine, trim_heap
 from .machine.jit import beside
 from .machine.pool import get_num_threads, pool, set_num_threads
+from .measure.calibration import told
 from .python.objects import objects
 from .watch.hooks import event_filter
 
@@ -114,6 +115,7 @@ class CpuBackend(Backend):
             "vectors": f"{facts.vector_bytes * 8} bit, {facts.vector_registers} registers",
             "caches": caches,
             "threads": f"{pool().threads()} of {facts.cores} usable cores",
+            "costs": told(),
         }
 
 

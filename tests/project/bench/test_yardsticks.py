@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from benchmarks import peak
 from benchmarks.kernels import cores, scalar_math
 from hybrid.backends.cpu.machine.core import KNOWN
 from hybrid.backends.cpu.machine.host import machine
-from hybrid.backends.cpu.machine.jit import compile_ir
-from hybrid.backends.cpu.python.runtime import launch
+from hybrid.backends.cpu.measure import texts
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -25,38 +25,35 @@ def test_products_keep_multiply_adds_busy_on_every_known_core(name):
     assert loop.peak(core) >= 0.9 * loop.bound(core)
 
 
-@pytest.mark.parametrize("dtype", peak.FMA)
+@pytest.mark.parametrize("dtype", texts.FMA)
 @pytest.mark.parametrize("width", [16, 32, 64])
 def test_the_peak_is_multiply_adds_in_registers(dtype, width):
-    chains = peak.chains(width)
+    chains = texts.chains(width)
     if not chains:
         assert width > machine().vector_bytes
         return
-    text = cores.assembly(machine().name, peak.fma_text(dtype, width))
+    text = cores.assembly(machine().name, texts.fma_text(dtype, width))
     (loop,) = cores.loops_of(text, "peak")
     assert (loop.fma, loop.loads, loop.spills) == (chains, 0, 0)
     assert len(loop.lines) <= chains + 3  # counter, comparison, jump
 
 
+def test_a_cycle_is_one_operation_that_waits_for_the_one_before():
+    text = cores.assembly(machine().name, texts.clock_text())
+    (loop,) = cores.loops_of(text, "peak")
+    kinds = Counter(line.split()[0].rstrip("q") for line in loop.lines)
+    assert kinds["add"] == kinds["xor"] == texts.CHAIN // 2
+    assert len(loop.lines) <= texts.CHAIN + 3  # counter, comparison, jump
+
+
 @pytest.mark.parametrize("kind, touched", [("load", 1), ("store", 1), ("copy", 2)])
 def test_the_bandwidth_is_of_whole_lines(kind, touched):
-    text = cores.assembly(machine().name, peak.traffic_text(kind))
+    text = cores.assembly(machine().name, texts.traffic_text(kind))
     loop = max(cores.loops_of(text, "peak"), key=lambda one: one.loads)
     vectors = 64 // machine().vector_bytes
     assert loop.spills == 0
     # a load may be an operand of the sum that uses it
-    assert loop.loads == peak.LINES * vectors * touched
-
-
-def test_a_copy_copies_every_line():
-    module = compile_ir(peak.traffic_text("copy"), ["peak"])
-    span = 2 * 64 * peak.LINES * 3
-    memory = np.zeros(2 * span + 64, np.uint8)
-    region = memory[-memory.ctypes.data % 64 :][: 2 * span]
-    region[:] = np.arange(2 * span) % 251
-    wanted = region.reshape(2, 2, span // 2)[:, 0].copy()
-    launch(module.address("peak"), np.array([2, span], np.int64), 2, 1, 64, (region,))
-    assert (region.reshape(2, 2, span // 2) == wanted[:, None]).all()
+    assert loop.loads == texts.LINES * vectors * touched
 
 
 @pytest.mark.parametrize("case", scalar_math.CASES, ids=lambda case: case.name)

@@ -158,13 +158,19 @@ def _dots(kernel: GemmKernel, element: PackedElement, target: Target) -> list[Te
     return [first]
 
 
+@apart
+def _work(kernel: GemmKernel) -> int:
+    """Multiply-adds."""
+    return kernel.batch * kernel.m * kernel.n * kernel.k
+
+
 def templates(
     kernel: GemmKernel, workspace: bool = False, target: Target | None = None
 ) -> list[Template]:
     """The functions that compute a product, to run in order, over buffers chosen later: the
     kernel's slots are not looked at.  Without a workspace long sums are not split."""
     element = element_of(kernel.acc)
-    target = target or host_target()
+    target = target or host_target(_work(kernel))
     if not workspace:
         target = target._replace(workspace=False)
     if kernel.order == "lanes":

@@ -16,7 +16,7 @@ from ...plan import GemmKernel
 from .epilogue import Finish
 from .factors import BLOCK, Factor, factor
 from .finish import FinishedLines, call_finish, prepare
-from .geometry import DISPATCH, Target
+from .geometry import Target, dispatch
 from .micro import (
     DESCRIPTOR,
     PackedElement,
@@ -119,7 +119,7 @@ def dot_shape(kernel: GemmKernel, element: PackedElement, target: Target) -> Dot
     groups = max(1, -(-lines // shape.group))
     cost = max(kernel.k, 1) * min(lines, shape.group) * 0.15 + 60  # of one group
     products = others * kernel.batch
-    wanted = 1 if cost * groups * products < 2 * DISPATCH else 4 * target.threads
+    wanted = 1 if cost * groups * products < 2 * dispatch(target.core) else 4 * target.threads
     shape = shape._replace(per_item=max(1, min(groups, groups * products // wanted)))
     if (
         target.workspace

@@ -35,8 +35,6 @@ __all__ = [
 ]
 
 BLOCK = 256  # k per block: part of the numerics contract
-# a page that the first table of translations does not hold costs an access these cycles
-TRANSLATION = 7.0
 
 
 class Runs(NamedTuple):
@@ -203,7 +201,7 @@ def straight_a(a: Factor, rows: int, core: Core) -> float:
     if a.k.unit(itemsize):  # rows far apart: each on a page of its own
         stride = abs(a.lines.stride)
         crowded = usable(core.second, stride, depth * itemsize) < core.second.size // 2
-        return rows * TRANSLATION * min(stride / PAGE, 1.0) * (2 if crowded else 1)
+        return rows * core.translation * min(stride / PAGE, 1.0) * (2 if crowded else 1)
     return depth * _scattered(a.k.stride, rows * itemsize, depth, core)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ....core.extents import apart, is_extent
 from ...plan import Dims, GemmKernel, Operand
-from ..machine.core import Core
+from ..machine.core import LINE, Core
 from .factors import (
     BLOCK,
     AMode,
@@ -37,25 +37,26 @@ from .pack import storage
 from .tilings import Target, Tiling, Varying, host_target, target_of, worth_trying
 
 __all__ = [
-    "DISPATCH",
     "ROW_PAD",
     "Geometry",
     "Target",
     "choose",
+    "dispatch",
     "host_target",
     "option",
     "target_of",
     "with_batch_in_columns",
 ]
 
-# cycles for a byte that comes out of another core's cache, and for one of a long stream of them
-FOREIGN, STREAMED, STREAM = 1.0, 0.2, 32 << 10
-SCATTERED = 2.5  # the same for a byte of a line that is waited for
-WAITED = 0.7  # cycles for a byte from beyond the second cache that no stream leads to
+BESIDE = 4 / 3  # times as long as a stream of nothing else takes one beside a product
+# lines of another core's cache that are no long stream: what of their wait is not overlapped
+MET, STREAM = 0.4, 32 << 10
+# the same of lines from beyond the second cache that no stream leads to
+PIECES = 0.28
 ITEM, OFFSET = 150, 3.0  # cycles of an item, and of an offset in a table of its own
 LINES = 110  # of a vector of columns of a tile that is transposed and stored
 LAUNCH = 600  # cycles of one more kernel
-DISPATCH = 6000  # cycles to hand work to another thread and wait for it
+HANDING = 2.4  # barriers to hand work to a thread that has other work, and wait for it
 ROW_PAD = 16  # elements after each packed row, so that rows fall into different cache sets
 
 
@@ -282,24 +283,30 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     longest = total / items * cut.panels_m * items_m / geometry.row_panels
     longest *= cut.panels_n * items_n / geometry.column_panels
     span = min(-(-items // busy) * longest, total / busy + longest)
-    foreign = 0.0
+    foreign, line = 0.0, target.core.measured.waited / LINE
     if busy > 1:  # a busy neighbour delays its last item, so smaller items are better
         foreign = _foreign(geometry, (items_m, items_n), target.threads)
-        span += DISPATCH + 0.15 * total / items
+        span += dispatch(target.core) + 0.15 * total / items
     if geometry.ahead:  # others packed their share of b
         packed = blocks * BLOCK * geometry.vectors * 16 * geometry.a.storage.size
         foreign += packed / items_n * (1 - 1 / target.threads)
     if geometry.patch is not None and batch < target.threads:
         # what others made, as far as caches hold it, line by line where it is needed
         held = min(geometry.a.reach, target.core.second.size)
-        span += SCATTERED * held * (1 - 1 / target.threads)
-    span += FOREIGN * min(foreign, STREAM) + STREAMED * max(foreign - STREAM, 0)
+        span += line * held * (1 - 1 / target.threads)
+    streamed = BESIDE * target.core.measured.streamed / LINE
+    span += MET * line * min(foreign, STREAM) + streamed * max(foreign - STREAM, 0)
     if cut.split:
-        span += DISPATCH + blocks * batch * m * n * 0.3
+        span += dispatch(target.core) + blocks * batch * m * n * 0.3
     if geometry.ahead:
         sharing = min(target.threads, blocks * geometry.column_panels)
-        span += costs.pack_b / sharing + (DISPATCH if target.threads > 1 else LAUNCH)
+        span += costs.pack_b / sharing + (dispatch(target.core) if target.threads > 1 else LAUNCH)
     return span
+
+
+def dispatch(core: Core) -> float:
+    """Cycles to hand work to another thread and wait for it."""
+    return HANDING * core.measured.barrier
 
 
 def _again(geometry: Geometry, items: tuple[int, int], costs: Costs, core: Core) -> float:
@@ -312,13 +319,13 @@ def _again(geometry: Geometry, items: tuple[int, int], costs: Costs, core: Core)
     a_bytes = geometry.a.nbytes if geometry.patch is None else geometry.a.reach
     b_bytes = geometry.b.nbytes
     if a_bytes + b_bytes > core.second.size:
-        again += core.beyond * (a_bytes * items_n + b_bytes * items_m)
+        again += BESIDE * core.measured.beyond * (a_bytes * items_n + b_bytes * items_m)
     straight, width = geometry.b_mode == "direct", 16 * geometry.tile_vectors
     if straight and _in_pieces(geometry.b, width, geometry.batch, core):
-        again += WAITED * b_bytes * items_m
+        again += PIECES * core.measured.waited / LINE * b_bytes * items_m
     straight = geometry.a_mode in ("direct", "cols")
     if straight and _in_pieces(geometry.a, geometry.rows, geometry.batch, core):
-        again += WAITED * a_bytes * items_n
+        again += PIECES * core.measured.waited / LINE * a_bytes * items_n
     return again
 
 

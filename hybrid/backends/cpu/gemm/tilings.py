@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 from ..machine.core import Core, core
 from ..machine.host import machine
+from ..measure.calibration import calibrated
 from .factors import BLOCK, BMode, Factor, Patch, patches_of
 from .micro import PackedElement
 
 __all__ = ["Target", "Tiling", "Varying", "host_target", "patched", "target_of", "worth_trying"]
 
 LOOKUP = 0.4  # cycles of a k that a micro tile finds by a table
+LARGE = 1 << 20  # multiply-adds from which on memory and threads decide how a product is cut
 
 
 class Target(NamedTuple):
@@ -35,8 +37,9 @@ def target_of(core: Core, threads: int) -> Target:
     return Target(core.vector_bytes, core.registers, threads, core=core)
 
 
-def host_target() -> Target:
-    return target_of(core(), machine().cores)
+def host_target(work: int = 0) -> Target:
+    """This machine, for a product of so many multiply-adds: calibrated for large ones."""
+    return target_of(calibrated().core if work >= LARGE else core(), machine().cores)
 
 
 def _micro_cost(core: Core, wide: int, far: bool, rows: int, tile_vectors: int) -> float:
@@ -45,7 +48,7 @@ def _micro_cost(core: Core, wide: int, far: bool, rows: int, tile_vectors: int) 
     from the second cache where it does not stay in the first."""
     lines = tile_vectors * wide
     arithmetic, traffic = rows * lines / core.fma, (rows + 1.5 * lines) / core.loads
-    return max(arithmetic, rows * 0.9, traffic, 4.0, 2.0 * lines * far)
+    return max(arithmetic, rows * 0.9, traffic, core.latency, core.nearby * lines * far)
 
 
 class Varying(NamedTuple):

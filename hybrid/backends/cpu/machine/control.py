@@ -23,6 +23,7 @@ __all__ = [
     "W_ID",
     "W_SCRATCH",
     "W_THREAD",
+    "W_MASK",
     "OOM",
     "STEP_BYTES",
     "SERIAL",
@@ -77,4 +78,4 @@ CTL = {
 CTL["claims"] = CTL["workers"] + WORKER_BYTES * MAX_WORKERS
 CTL_BYTES = CTL["claims"] + CLAIM_BYTES * (MAX_WORKERS + 1)
 # byte offsets in a worker's record
-W_CTL, W_ID, W_SCRATCH, W_SIZE, W_THREAD = 0, 8, 16, 24, 32
+W_CTL, W_ID, W_SCRATCH, W_SIZE, W_THREAD, W_MASK = 0, 8, 16, 24, 32, 40

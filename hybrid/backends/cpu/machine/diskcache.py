@@ -30,7 +30,7 @@ class DiskCache:
     def __init__(self, folder: str | os.PathLike[str], limit: int = LIMIT) -> None:
         self.folder, self.limit = str(folder), limit
         self._puts = os.getpid()  # many short processes trim now and then, too
-        self._usable = self._prepare()
+        self.usable = self._prepare()
 
     def _prepare(self) -> bool:
         try:
@@ -47,7 +47,7 @@ class DiskCache:
 
     def get(self, wanted: bytes) -> bytes | None:
         """The stored bytes, or None."""
-        if not self._usable:
+        if not self.usable:
             return None
         path = self._path(wanted)
         try:
@@ -77,7 +77,7 @@ class DiskCache:
 
     def put(self, digest: bytes, body: bytes) -> None:
         """Store; readers see the whole file or none."""
-        if not self._usable:
+        if not self.usable:
             return
         head = HEAD.pack(MAGIC, digest, len(body), hashlib.sha256(digest + body).digest())
         name = None

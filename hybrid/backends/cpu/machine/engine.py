@@ -28,6 +28,7 @@ from .control import (
     THREAD_SHIFT,
     W_CTL,
     W_ID,
+    W_MASK,
     W_SCRATCH,
     WORKER_BYTES,
 )
@@ -175,6 +176,9 @@ def _worker() -> Fn:
     number = writer.op(f"trunc i64 {writer.ld('%w', W_ID, 'i64')} to i32")
     scratch, me = writer.at("%w", W_SCRATCH), writer.add(writer.ld("%w", W_ID, "i64"), 1)
     writer.call("i32", "@hy_fp_enter")
+    mask = writer.ld("%w", W_MASK)
+    with writer.when(writer.cmp("ne", mask, "null", "ptr")):
+        writer.call("void", "@system_bind", f"ptr {control}", f"ptr {mask}")
     writer.label("loop")
     limit = writer.load_atomic("i32", control, CTL["limit"])
     with writer.when(writer.cmp("sge", number, limit, "i32"), unlikely=True):

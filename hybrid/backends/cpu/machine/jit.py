@@ -38,6 +38,7 @@ __all__ = [
     "lookup",
     "object_for",
     "beside",
+    "remembers",
     "set_cache",
     "stored",
     "keep",
@@ -138,6 +139,12 @@ def _disk() -> DiskCache | None:
     if _CACHE is _UNSET:
         _CACHE = default_cache()
     return _CACHE
+
+
+def remembers() -> bool:
+    """Whether what is kept is found again by other processes."""
+    storage = _disk()
+    return storage is not None and storage.usable
 
 
 class _Engine:

@@ -20,9 +20,10 @@ from ....core.errors import BackendError
 from ....core.signals import critical, protected
 from . import engine
 from . import host as m
-from .control import CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL
+from .control import CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL, W_MASK, WORKER_BYTES
 from .jit import compile_ir
 from .systems import System
+from .systems.base import MASK_BYTES
 
 __all__ = [
     "Pool",
@@ -64,6 +65,7 @@ class Pool:
         )
         self._granted = m.granted_cores()
         self._asked = self._most = m.usable_cores()
+        self._bind(self.system.nodes())
         self.resize(self._asked)
 
     def address(self, name: str) -> int:
@@ -76,6 +78,23 @@ class Pool:
     def _put(self, name: str, value: int) -> None:
         place = CTL[name] if name in CTL else self.system.place(name)
         ctypes.c_uint64.from_address(self.ctl + place).value = value
+
+    def _bind(self, nodes: Sequence[frozenset[int]]) -> None:
+        """Say to each worker on which node of memory it belongs: a thread has the same run of each
+        step that is cut alike, and neighbours in the order of runs share a node.  Of more threads
+        than the usual ones each takes the place of one of these."""
+        if len(nodes) < 2:
+            return
+        owners = [node for node, cpus in enumerate(nodes) for _ in cpus]
+        masks = m.immortal_memory(MASK_BYTES * len(nodes))
+        for node, cpus in enumerate(nodes):
+            mask = sum(1 << cpu for cpu in cpus).to_bytes(MASK_BYTES, "little")
+            ctypes.memmove(masks + MASK_BYTES * node, mask, MASK_BYTES)
+        for worker in range(MAX_WORKERS):
+            place = (worker + 1) % self._asked * len(owners) // self._asked
+            record = self.ctl + CTL["workers"] + WORKER_BYTES * worker
+            word = ctypes.c_uint64.from_address(record + W_MASK)
+            word.value = masks + MASK_BYTES * owners[place]
 
     def word(self, name: str) -> int:
         """A word of the control block, for tests and diagnosis."""

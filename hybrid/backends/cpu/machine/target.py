@@ -31,7 +31,8 @@ class InstructionSet(NamedTuple):
 
     `enter`: LLVM text that leaves the old word in i32 %old and sets the default: nearest, nothing
     flushed to zero, no exception raised.  `leave`: sets i32 %word.  `pause`: for loops that poll.
-    `ticks`: i64 %now, some 0.4 to 16 of it in a nanosecond."""
+    `ticks`: i64 %now, some 0.4 to 16 of it in a nanosecond.  `settle`: nothing behind it begins
+    before what stands in front of it is done; `settling`: what that declares."""
 
     name: str
     machines: tuple[str, ...]  # as `platform.machine()` calls it
@@ -43,6 +44,8 @@ class InstructionSet(NamedTuple):
     leave: str
     pause: str
     ticks: str
+    settle: str
+    settling: str
 
 
 X86_64 = InstructionSet(
@@ -69,6 +72,8 @@ declare i64 @llvm.readcyclecounter()
 """,
     "  call void @llvm.x86.sse2.pause()\n",
     "  %now = call i64 @llvm.readcyclecounter()\n",
+    "  call void @llvm.x86.sse2.lfence()\n",
+    "declare void @llvm.x86.sse2.lfence()\n",
 )
 
 # FPCR has 64 bits, of which the upper half means nothing.  `yield` is no wait at all on most cores;
@@ -96,6 +101,8 @@ declare i64 @llvm.readcyclecounter()
     """  %timer = call i64 @llvm.readcyclecounter()
   %now = shl i64 %timer, 4
 """,
+    "  call void @llvm.aarch64.isb(i32 15)\n",
+    "",
 )
 
 INSTRUCTION_SETS = (X86_64, AARCH64)

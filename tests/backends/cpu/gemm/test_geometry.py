@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gemm_harness import check
 
 from hybrid.backends.cpu.gemm import Target, element_of, generate
 from hybrid.backends.cpu.gemm.factors import BLOCK
 from hybrid.backends.cpu.gemm.geometry import Geometry, choose, with_batch_in_columns
-from hybrid.backends.cpu.machine.core import Core, usable
+from hybrid.backends.cpu.machine.core import Core, Measured, usable
 from hybrid.backends.cpu.machine.systems import Cache
 from hybrid.backends.cpu.machine.systems.linux import caches_in
+from hybrid.backends.cpu.measure.calibration import SANE, counted
 from hybrid.backends.plan import Dims, GemmKernel
 from hybrid.backends.product import kernel_of
 from hybrid.core import dtypes as dt
 from hybrid.core.aval import aval
 from hybrid.ir import contract as layouts
 
-GOLDEN_COVE = Target(64, 32, 1, core=Core(Cache(48 << 10, 12), Cache(2 << 20, 16), 0.17))
-ZEN_3 = Target(32, 16, 1, core=Core(Cache(32 << 10, 8), Cache(512 << 10, 8), 0.06))
+GOLDEN_COVE = Target(
+    64, 32, 1, core=Core(Cache(48 << 10, 12), Cache(2 << 20, 16), Measured(beyond=0.1275))
+)
+ZEN_3 = Target(
+    32, 16, 1, core=Core(Cache(32 << 10, 8), Cache(512 << 10, 8), Measured(beyond=0.045))
+)
 
 
 def kernel_for(m: int, k: int, n: int, turned: tuple[bool, bool] = (False, False)) -> GemmKernel:
@@ -138,3 +144,18 @@ def test_caches_are_read_and_ordinary_where_nothing_is_told(tmp_path):
         ):
             (folder / name).write_text(text + "\n")
     assert caches_in(str(tmp_path)) == (Cache(48 << 10, 12), Cache(2 << 20, 8), ordinary[2])
+
+
+def test_bits_do_not_depend_on_what_a_machine_costs():
+    """As far from the model as a calibration is believed; the decisions do depend on it."""
+    rng, model, decided = np.random.default_rng(0), Measured(), set()
+    changes = [dict.fromkeys(model._fields, SANE), dict.fromkeys(model._fields, 1 / SANE)]
+    changes += [{name: times} for name in model._fields for times in (SANE, 1 / SANE)]
+    for m, k, n in ((70, 1030, 130), (16, 700, 300)):
+        a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), (k, n)))
+        for change in changes:
+            figures = {name: getattr(model, name) * times for name, times in change.items()}
+            target = Target(64, 32, 8, core=counted(Core(), figures))
+            decided.add(chosen(target, m, k, n)._replace(cost=0))
+            check(layouts.matmul_layout, [a, b], target, pieces=2)
+    assert len(decided) > 4

@@ -412,7 +412,7 @@ few = {signal.SIGINT, signal.SIGTERM, signal.SIGSEGV, signal.SIGFPE, signal.SIGI
 signal.valid_signals = lambda: few
 import hybrid as hb
 from hybrid.backends.cpu.machine.diskcache import DiskCache
-assert not DiskCache(sys.argv[1])._usable
+assert not DiskCache(sys.argv[1]).usable
 step = hb.function(lambda x: (x * 2 + 1).sum())
 print([float(step(hb.arange(4.0))) for _ in range(4)])
 """

@@ -1,4 +1,5 @@
-"""The calls of macOS and Windows made of those of Linux, so that a pool for them runs here.
+"""The calls of macOS and Windows made of those of Linux, so that a pool for them runs here; and a
+Linux with several nodes of memory.
 
 Only the convention of calls is that of Linux; arguments, results and what wakes whom are those of
 the documentation.
@@ -149,6 +150,16 @@ class StandInWindows(StandIn, Windows):
     source = WINDOWS
 
 
+class StandInNodes(Linux):
+    """As many nodes of memory as CPUs, and one of all that is left."""
+
+    module = None  # nothing is made of other calls
+
+    def nodes(self):
+        return (*[frozenset([cpu]) for cpu in sorted(os.sched_getaffinity(0))], EVERY)
+
+
+EVERY = frozenset(os.sched_getaffinity(0))
 _POOLS: dict[type, Pool] = {}
 
 

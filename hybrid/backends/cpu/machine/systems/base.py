@@ -20,15 +20,17 @@ from .....core.errors import BackendError
 from ..asm import Fn
 from ..control import FUNCTION_SLOTS, FUNCTIONS, MAX_WORKERS
 
-__all__ = ["Cache", "System", "ORDINARY_CACHES", "PRIMITIVES", "STACK_BYTES"]
+__all__ = ["Cache", "System", "ORDINARY_CACHES", "PRIMITIVES", "MASK_BYTES", "STACK_BYTES"]
 
 STACK_BYTES = 1 << 20  # of a worker thread
+MASK_BYTES = 128  # of a mask of CPUs: a bit for each of the first 1024
 # name, result and parameters of each, after `ptr %ctl`
 PRIMITIVES: dict[str, tuple[str, dict[str, str]]] = {
     "system_now": ("i64", {}),  # monotonic nanoseconds
     "system_wait": ("void", {"word": "ptr", "seen": "i32"}),  # sleep while *word == seen
     "system_wake": ("void", {"word": "ptr", "count": "i64"}),  # as many sleepers; MAX_WORKERS: all
     "system_start": ("i1", {"worker": "ptr"}),  # a thread that runs ctl.worker(worker): done?
+    "system_bind": ("void", {"mask": "ptr"}),  # this thread to the CPUs of a mask, if it can be
     "system_block": ("void", {"old": "ptr"}),  # keep all signals from this thread
     "system_unblock": ("void", {"old": "ptr"}),  # what it had before
     "system_take": ("ptr", {"bytes": "i64"}),  # memory at a multiple of 64, or null
@@ -142,6 +144,9 @@ class System(ABC):
     @abstractmethod
     def start_text(self, writer: Fn) -> None: ...
 
+    def bind_text(self, writer: Fn) -> None:
+        writer.ret()
+
     @abstractmethod
     def block_text(self, writer: Fn) -> None: ...
 
@@ -187,6 +192,11 @@ class System(ABC):
     def present(self) -> int:
         """Cores that they can run on."""
         return self.cores()
+
+    def nodes(self) -> tuple[frozenset[int], ...]:
+        """The CPUs that threads of this process may run on, by node of memory, where there are
+        several nodes and the system tells of them; else nothing."""
+        return ()
 
     @abstractmethod
     def quota(self) -> float:

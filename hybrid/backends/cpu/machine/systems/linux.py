@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..asm import Fn
-from .base import ORDINARY_CACHES, Cache
+from .base import MASK_BYTES, ORDINARY_CACHES, Cache
 from .posix import Posix
 
 __all__ = ["Linux"]
@@ -39,6 +39,7 @@ class Linux(Posix):
         "pthread_create",
         "pthread_sigmask",
         "madvise",
+        "sched_setaffinity",
     )
     unused = ("_GLOBAL_OFFSET_TABLE_",)
     set_mask, detached = 2, 1
@@ -59,6 +60,10 @@ class Linux(Posix):
         numbers = f"i64 {SYS_FUTEX}", "ptr %word", f"i64 {operation}", f"i64 {value}"
         rest = "ptr null", "ptr null", "i64 0"
         self.call(writer, "i64", "syscall", *numbers, *rest, variadic="i64 (i64, ...)")
+        writer.ret()
+
+    def bind_text(self, writer: Fn) -> None:
+        self.call(writer, "i32", "sched_setaffinity", "i32 0", f"i64 {MASK_BYTES}", "ptr %mask")
         writer.ret()
 
     def take_text(self, writer: Fn) -> None:
@@ -101,6 +106,12 @@ class Linux(Posix):
         except (AttributeError, OSError):
             return os.cpu_count() or 1
 
+    def nodes(self) -> tuple[frozenset[int], ...]:
+        try:
+            return nodes_in(frozenset(os.sched_getaffinity(0)))
+        except (AttributeError, OSError):
+            return ()
+
     def quota(self) -> float:
         return control_group_quota()
 
@@ -113,6 +124,30 @@ def _read(path: str | Path) -> str:
         return Path(path).read_text().strip()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def nodes_in(
+    allowed: frozenset[int], root: str = "/sys/devices/system/node"
+) -> tuple[frozenset[int], ...]:
+    """The allowed CPUs of each node that a folder of /sys describes; nothing unless these are
+    several nodes which hold all of them."""
+    folders = [f for f in Path(root).glob("node*") if f.name[4:].isdigit()]
+    folders.sort(key=lambda folder: int(folder.name[4:]))
+    nodes = [allowed & _cpus(_read(folder / "cpulist")) for folder in folders]
+    nodes = [node for node in nodes if node]
+    whole = sum(map(len, nodes)) == len(allowed) and frozenset().union(*nodes) == allowed
+    return tuple(nodes) if whole and len(nodes) > 1 else ()
+
+
+def _cpus(text: str) -> frozenset[int]:
+    """The numbers of a list like 0-3,8: none where it is no such list."""
+    found = set[int]()
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        if not first.isdigit() or not (last or first).isdigit():
+            return frozenset()
+        found.update(range(int(first), min(int(last or first), 8 * MASK_BYTES - 1) + 1))
+    return frozenset(found)
 
 
 def caches_in(root: str = "/sys/devices/system/cpu/cpu0/cache") -> tuple[Cache, Cache, Cache]:
