@@ -202,6 +202,7 @@ ROOMS = {
         "before",
     ),
     "backends": (
+        "arena",
         "plan",
         "generated",
         "product",
@@ -268,10 +269,12 @@ ROOMS = {
         "core",
         "jit",
         "blocks",
+        "plans",
         "engine",
         "alloc",
         "pool",
     ),
+    "backends.cpu.gang": ("cost", "units", "gather", "layout", "places"),
     "backends.cpu.order": ("lines", "vectors", "divided", "positions", "values", "ranks"),
     "backends.cpu": (
         "machine",
@@ -287,6 +290,7 @@ ROOMS = {
         "kernels",
         "profile",
         "control",
+        "gang",
         "executable",
         "eager",
         "backend",
