@@ -37,7 +37,7 @@ def kernels_of(workload: str, runs: int) -> dict[str, Any]:
     for _ in range(4):
         step(*arguments)
     profile = hb.profile(step, *arguments, runs=max(runs, 1))
-    rows = [[row.seconds, row.nbytes, row.ops, row.chunks] for row in profile]
+    rows = [[row.seconds, row.nbytes, row.ops, row.chunks, row.gang] for row in profile]
     result: dict[str, Any] = {"kernels": rows}
     if runs:
         result["us"] = median_us(build(workload, True), BUDGET)

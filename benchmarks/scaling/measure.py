@@ -107,12 +107,10 @@ def scaled(workload: str, here: Machine, more: Sequence[int] = MORE) -> Scaled:
     points = [Point(predict(kernels, here, 1), measured)]
     if here.cores > 1:
         cut, measured = kernels_of(workload, here.cores)
-        pieces = [kernel.chunks for kernel in cut]
-        points.append(Point(predict(kernels, here, here.cores, pieces), measured))
+        points.append(Point(predict(kernels, here, here.cores, cut), measured))
     made = Scaled(kernels, bound(kernels, here, here.cores), points)
     for threads in more:
         if not made.stopped:
             cut, _ = kernels_of(workload, threads, 0)
-            pieces = [kernel.chunks for kernel in cut]
-            points.append(Point(predict(kernels, here, threads, pieces), None))
+            points.append(Point(predict(kernels, here, threads, cut), None))
     return made

@@ -14,12 +14,14 @@ __all__ = ["Kernel", "Machine", "Prediction", "predict", "bound"]
 
 class Kernel(NamedTuple):
     """One kernel: seconds on one thread, bytes and operations as counted from the plan, and the
-    pieces of work that threads may take (1: no thread is asked)."""
+    pieces of work that threads may take (1: no thread is asked).  Kernels of one `gang` run side by
+    side, with one barrier (0: by itself)."""
 
     seconds: float
     nbytes: int
     ops: int
     chunks: int
+    gang: int = 0
 
 
 class Machine(NamedTuple):
@@ -74,24 +76,37 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    kernels: Sequence[Kernel], machine: Machine, threads: int, chunks: Sequence[int] | None = None
+    kernels: Sequence[Kernel], machine: Machine, threads: int, cut: Sequence[Kernel] | None = None
 ) -> Prediction:
-    """The step on so many threads; `chunks`: how many pieces its kernels have there."""
-    pieces = [kernel.chunks for kernel in kernels] if chunks is None else chunks
+    """The step on so many threads; `cut`: how its kernels are cut and grouped there."""
     single = shared = uneven = memory = barriers = 0.0
-    for kernel, count in zip(kernels, pieces, strict=True):
-        used = min(threads, count)
+    for group in _groups(kernels, kernels if cut is None else cut):
+        seconds = sum(kernel.seconds for kernel, _ in group)
+        used = min(threads, sum(count for _, count in group))
         if used < 2:
-            single += kernel.seconds
+            single += seconds
             continue
-        even = kernel.seconds / used
-        longest = kernel.seconds * ceil(count / used) / count
-        least = kernel.nbytes / machine.bandwidth(kernel.nbytes, used)
+        even = seconds / used
+        if len(group) == 1:
+            ((kernel, count),) = group
+            longest = kernel.seconds * ceil(count / used) / count
+        else:  # pieces of all go where least is done
+            longest = max(even, *(kernel.seconds / count for kernel, count in group))
+        nbytes = sum(kernel.nbytes for kernel, _ in group)
+        least = nbytes / machine.bandwidth(nbytes, used)
         shared += even
         uneven += longest - even
         memory += max(least - longest, 0.0)
         barriers += machine.barrier(used)
     return Prediction(threads, machine.call, single, shared, uneven, memory, barriers)
+
+
+def _groups(kernels: Sequence[Kernel], cut: Sequence[Kernel]) -> list[list[tuple[Kernel, int]]]:
+    """Kernels with their pieces, those of one gang together; on one thread there is no gang."""
+    found: dict[int, list[tuple[Kernel, int]]] = {}
+    for number, (kernel, there) in enumerate(zip(kernels, cut, strict=True)):
+        found.setdefault(there.gang or -1 - number, []).append((kernel, there.chunks))
+    return list(found.values())
 
 
 def bound(kernels: Sequence[Kernel], machine: Machine, threads: int) -> float:

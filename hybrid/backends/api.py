@@ -135,7 +135,8 @@ class KernelTime(NamedTuple):
     """One kernel of a plan, timed: least `seconds` of its own over several runs and its `share` of
     all of them; bytes touched and operations done as counted from the plan; how its work splits,
     and the user's line.  `bound`: the time that moving the bytes or doing the operations takes at
-    the device's best, as a part of the seconds (0: not known)."""
+    the device's best, as a part of the seconds (0: not known).  `gang`: kernels of one number run
+    side by side (0: by itself)."""
 
     kernel: int
     kind: str
@@ -149,6 +150,7 @@ class KernelTime(NamedTuple):
     threads: int
     site: Site | None
     bound: float = 0.0
+    gang: int = 0
 
     @property
     def gbytes(self) -> float:
@@ -165,7 +167,7 @@ class KernelTime(NamedTuple):
             f"{self.kernel:4} {self.kind:8} {self.shape:28} {self.seconds * 1e6:9.1f} us"
             f" {self.share:6.1%} {self.gbytes:7.1f} GB/s {self.gops:7.1f} GFLOP/s"
             f" {self.threads:3} threads"
-            f" {self.chunks:5} chunks"
+            f" {self.chunks:5} chunks{f' in gang {self.gang}' if self.gang else ''}"
             f"{f' {self.bound:4.0%} of the bound' if self.bound else ''}  {self.site or ''}"
         )
 

@@ -49,6 +49,7 @@ __all__ = [
     "Kernel",
     "plan_on",
     "slots_of",
+    "written_slots",
     "unread_inputs",
 ]
 
@@ -256,6 +257,17 @@ def slots_of(kernel: Kernel) -> set[int]:
     else:
         walked = (*kernel.reads, *kernel.writes)
     return {access.slot for access in walked if access is not None}
+
+
+def written_slots(kernel: Kernel) -> set[int]:
+    """The slots that a kernel writes."""
+    if isinstance(kernel, HostStep):
+        return set(kernel.outputs)
+    if isinstance(kernel, GemmKernel):
+        return {written.slot for written in kernel.outs}
+    if isinstance(kernel, ScatterKernel):
+        return {kernel.out.slot}
+    return {access.slot for access in kernel.writes}
 
 
 def unread_inputs(plan: Plan, count: int) -> frozenset[int]:

@@ -202,6 +202,7 @@ ROOMS = {
         "before",
     ),
     "backends": (
+        "arena",
         "plan",
         "generated",
         "product",
@@ -268,10 +269,12 @@ ROOMS = {
         "core",
         "jit",
         "blocks",
+        "plans",
         "engine",
         "alloc",
         "pool",
     ),
+    "backends.cpu.gang": ("cost", "units", "gather", "layout", "places"),
     "backends.cpu.measure": ("texts", "runs", "sampler", "calibration"),
     "backends.cpu.masks": ("walks", "places", "elements"),
     "backends.cpu.order": (
@@ -301,6 +304,7 @@ ROOMS = {
         "kernels",
         "profile",
         "control",
+        "gang",
         "executable",
         "eager",
         "backend",

@@ -6,7 +6,7 @@ Invariant: inputs are read only; every output and every new state value is a fre
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from ...core.floating import in_plain_floats
 from ..api import Entry, Executable, KernelTime, Replay
 from ..plan import HostStep, Plan, Slot, unread_inputs
 from .control.steps import PlanCode, control_step, interruption, native_inside
+from .gang import arranged, gang_step
 from .kernels import step_lists
 from .machine import alloc
 from .machine.pool import OUT_OF_MEMORY, pool
@@ -78,23 +79,29 @@ class PlanRunner(Executable):
     """Compiled kernels of a plan, and what is needed to run them."""
 
     def __init__(self, plan: Plan, program: PlanCode | None = None) -> None:
-        self.plan = plan
         self._spare: list[_Memory] = []  # of a run that has ended, for the next one
         program = program or program_of(plan)
         self.temp, self.inside = program.temp, program.inside
-        steps_of: dict[int, list[NativeStep]] = {}
+        steps_of: list[list[NativeStep]] = [[] for _ in plan.steps]
         for owner, step in zip(program.owners, program.steps):
-            steps_of.setdefault(owner, []).append(step)
+            steps_of[owner].append(step)
+        threads = pool().threads() if pool().running() > 1 else 1
+        self.plan, groups = arranged(plan, steps_of, threads)
         self.parts: list[Segment | HostStep] = []
         steps: list[NativeStep] = []
         owners: list[int] = []
-        for number, kernel in enumerate(plan.steps):
-            if isinstance(kernel, HostStep) and number not in steps_of:
+        for group in groups:
+            kernel = plan.steps[group[0].owner]
+            if group[0].step is None:
                 self._close(steps, owners)
-                self.parts.append(kernel)
-            else:
-                steps += steps_of.get(number, [])
-                owners += [number] * len(steps_of.get(number, []))
+                if isinstance(kernel, HostStep):
+                    self.parts.append(kernel)
+                continue
+            if len(group) > 1:
+                steps.append(gang_step(group, threads))
+                owners.append(group[0].owner)
+            steps += [unit.step for unit in group if unit.step is not None]
+            owners += [unit.owner for unit in group]
         self._close(steps, owners)
 
     def _close(self, steps: list[NativeStep], owners: list[int]) -> None:
@@ -125,11 +132,22 @@ class PlanRunner(Executable):
         for _ in range(max(runs, 1)):
             self._run(copies, timer)
         steps: dict[int, list[NativeStep]] = {}
+        gangs: dict[int, int] = {}
+        for owner, step, gang in self._native():
+            steps.setdefault(owner, []).append(step)
+            gangs.setdefault(owner, gang)
+        return timer.rows(self.plan, steps, gangs)
+
+    def _native(self) -> Iterator[tuple[int, NativeStep, int]]:
+        """(kernel, native step, number of its gang or 0), in the order in which they run."""
+        gang = left = 0
         for part in self.parts:
-            if isinstance(part, Segment):
-                for owner, step in zip(part.owners, part.steps):
-                    steps.setdefault(owner, []).append(step)
-        return timer.rows(self.plan, steps)
+            for owner, step in zip(part.owners, part.steps) if isinstance(part, Segment) else ():
+                if step.members:
+                    gang, left = gang + 1, step.members
+                    continue
+                yield owner, step, gang if left else 0
+                left = max(left - 1, 0)
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return self._run(inputs, None)

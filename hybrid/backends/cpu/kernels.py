@@ -105,7 +105,8 @@ def step_lists(kernels: Sequence[Kernel], temp_slot: int) -> tuple[list[list[Nat
             resume()
     temp = max((g.temp for g in functions), default=0)
     return [
-        [NativeStep(next(codes), g.words, g.items, g.grain, g.scratch) for g in gs] for gs in made
+        [NativeStep(next(codes), g.words, g.items, g.grain, g.scratch, g.temp) for g in gs]
+        for gs in made
     ], temp
 
 

@@ -217,14 +217,19 @@ class Timer:
         self.least[piece_key] = min(self.least.get(piece_key, 1 << 62), elapsed)
         return result
 
-    def rows(self, plan: Plan, steps: dict[int, list[Any]]) -> list[KernelTime]:
-        """One row per kernel of the plan, in plan order; `steps`: its native steps."""
+    def rows(
+        self, plan: Plan, steps: dict[int, list[Any]], gangs: dict[int, int]
+    ) -> list[KernelTime]:
+        """One row per kernel of the plan, in plan order; `steps`: its native steps; `gangs`: its
+        gang."""
         total: dict[int, int] = {}
         for (kernel, _), elapsed in self.least.items():
             total[kernel] = total.get(kernel, 0) + max(elapsed - self.empty, 1)
         whole = sum(total.values()) or 1
         return [
-            self._row(plan, i, total.get(i, 0), whole, steps.get(i, []))
+            self._row(plan, i, total.get(i, 0), whole, steps.get(i, []))._replace(
+                gang=gangs.get(i, 0)
+            )
             for i in range(len(plan.steps))
         ]
 
@@ -257,6 +262,8 @@ def run_timed(timer: Timer, segment: Any, bufs: Any) -> tuple[int, int]:
     seen: dict[int, int] = {}
     table_start = ctypes.addressof(segment.table)
     for index, owner in enumerate(segment.owners):
+        if segment.steps[index].members:
+            continue  # a gang: its members follow
         piece = seen[owner] = seen.get(owner, -1) + 1
         step = ctypes.c_void_p(table_start + 48 * index)
 

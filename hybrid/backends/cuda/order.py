@@ -11,17 +11,9 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ...ir.algorithm import Assign
-from ..plan import (
-    GemmKernel,
-    HostStep,
-    Kernel,
-    LoopKernel,
-    Plan,
-    ScatterKernel,
-    slots_of,
-)
+from ..plan import HostStep, Kernel, LoopKernel, Plan, ScatterKernel, slots_of, written_slots
 
-__all__ = ["predecessors", "written_slots", "follows_index", "spread"]
+__all__ = ["predecessors", "follows_index", "spread"]
 
 ALIGN = 256  # bytes
 STATUS_WORD = -1  # the space of what checks write and guarded kernels read
@@ -34,17 +26,6 @@ class _Range(NamedTuple):
     space: int
     start: int
     stop: int
-
-
-def written_slots(kernel: Kernel) -> set[int]:
-    """The slots that a kernel writes."""
-    if isinstance(kernel, HostStep):
-        return set(kernel.outputs)
-    if isinstance(kernel, GemmKernel):
-        return {written.slot for written in kernel.outs}
-    if isinstance(kernel, ScatterKernel):
-        return {kernel.out.slot}
-    return {access.slot for access in kernel.writes}
 
 
 def follows_index(kernel: Kernel) -> bool:

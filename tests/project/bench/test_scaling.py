@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks.scaling import Kernel, Machine, bound, crowded, predict
+from benchmarks.scaling import Kernel, Machine, bound, crowded, gangs, predict
 
 LEVELS = ((1000, 100.0, 200.0), (10**6, 10.0, 15.0))
 TWO = Machine(2, (50.0, 100.0), LEVELS, {2: 0.5}, 7.0)
@@ -27,10 +27,33 @@ def test_two_threads_share_pieces_and_wait():
 
 
 def test_pieces_are_those_of_the_threads():
-    made = predict([Kernel(8.0, 10, 10, 1)], TWO, 2, chunks=[8])
+    eight = Kernel(0.0, 0, 0, 8)
+    made = predict([Kernel(8.0, 10, 10, 1)], TWO, 2, [eight])
     assert made.single == 0 and made.shared == 4.0
     with pytest.raises(ValueError):
-        predict([Kernel(8.0, 10, 10, 1)], TWO, 2, chunks=[8, 8])
+        predict([Kernel(8.0, 10, 10, 1)], TWO, 2, [eight, eight])
+
+
+def test_a_gang_has_one_barrier_and_fills_the_threads():
+    small = [Kernel(3.0, 10, 10, 1, 1), Kernel(2.0, 10, 10, 1, 1), Kernel(1.0, 10, 10, 1)]
+    made = predict(small, TWO, 2)
+    assert (made.single, made.shared, made.uneven) == (1.0, 2.5, 0.5) and made.barriers == 0.5
+    wide = predict([Kernel(8.0, 10, 10, 4, 1), Kernel(2.0, 10, 10, 1, 1)], TWO, 2)
+    assert (wide.shared, wide.uneven, wide.barriers) == (5.0, 0.0, 0.5)
+    assert predict(small, TWO, 1).seconds == 7.0 + 6.0  # nobody to run beside
+    again = predict([kernel._replace(gang=0) for kernel in small], TWO, 2, small)
+    assert again == made
+
+
+def test_the_command_counts_gangs(capsys):
+    gangs.main(["--only", "toy,mlp_mid", "--threads", "2,4", "--seconds", "0.01"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[:2] for row in rows] == [[w, t] for w in ("toy", "mlp_mid") for t in ("2", "4")]
+    for row in rows:
+        assert int(row[4]) >= int(row[6])  # barriers
+        assert (int(row[3]) > 0) is (row[0] == "mlp_mid")
+    with pytest.raises(SystemExit):
+        gangs.main(["--only", "nothing"])
 
 
 def test_memory_is_a_floor():

@@ -17,6 +17,7 @@ __all__ = [
     "EPOCH_SHIFT",
     "CLAIM_MASK",
     "CLAIM_BYTES",
+    "CLAIM_DONE",
     "MAX_WORKERS",
     "WORKER_BYTES",
     "W_CTL",
@@ -27,6 +28,7 @@ __all__ = [
     "OOM",
     "STEP_BYTES",
     "SERIAL",
+    "GANG_SHIFT",
     "BLOCK_HEADER",
     "POOL_SLOTS",
 ]
@@ -37,12 +39,13 @@ WORKER_BYTES = 64
 CHUNK_MASK = (1 << 12) - 1
 THREAD_SHIFT, THREAD_MASK = 12, (1 << 8) - 1
 EPOCH_SHIFT = 20
-# a thread's claims: epoch, and how many of its chunks are taken in that
+# a thread's line: its claims (epoch, how many of its chunks are taken in that), chunks it has done
 CLAIM_MASK = (1 << EPOCH_SHIFT) - 1
-CLAIM_BYTES = 64
+CLAIM_BYTES, CLAIM_DONE = 64, 8
 OOM = 1 << 62  # status of a step for which there was no scratch memory
 STEP_BYTES = 48
 SERIAL = 1  # step flag: run on the calling thread
+GANG_SHIFT = 8  # flags from here on: so many steps that follow are what this gang runs
 BLOCK_HEADER = 64  # a memory block starts with its usable size
 POOL_SLOTS = 8  # blocks kept in one free list
 
@@ -57,8 +60,7 @@ CTL = {
     "grain": 32,
     "bufs": 48,
     "scratch": 56,
-    "done": 64,
-    "status": 72,
+    "status": 64,
     "seq": 128,
     "asleep": 132,
     "limit": 192,

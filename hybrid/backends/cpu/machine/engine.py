@@ -1,4 +1,4 @@
-"""IR text of the native engine: worker threads, claimed chunks, plans, reusable memory blocks.
+"""IR text of the native engine: worker threads, claimed chunks, the barrier behind a step.
 
 Invariant: one 64-bit word W = epoch, threads, chunks says what may run.  Each thread has a run of
 the chunks, the same one in each step that is cut alike, so that what it touched is in its cache;
@@ -14,16 +14,14 @@ from __future__ import annotations
 from .asm import UNLIKELY, Fn
 from .blocks import MEMORY
 from .control import (
-    BLOCK_HEADER,
     CHUNK_MASK,
     CLAIM_BYTES,
+    CLAIM_DONE,
     CLAIM_MASK,
     CTL,
     EPOCH_SHIFT,
     MAX_WORKERS,
     OOM,
-    SERIAL,
-    STEP_BYTES,
     THREAD_MASK,
     THREAD_SHIFT,
     W_CTL,
@@ -32,6 +30,7 @@ from .control import (
     W_SCRATCH,
     WORKER_BYTES,
 )
+from .plans import PLANS
 from .systems import System
 from .target import InstructionSet, control_text
 
@@ -39,7 +38,15 @@ __all__ = ["engine_text", "NAMES"]
 
 # looks at the chunks of a thread that has not begun before another one takes them
 PATIENCE = 16
-NAMES = ("hy_worker", "hy_plan", "hy_limit", "hy_reset", "hy_block_take", "hy_block_put")
+NAMES = (
+    "hy_worker",
+    "hy_plan",
+    "hy_gang",
+    "hy_limit",
+    "hy_reset",
+    "hy_block_take",
+    "hy_block_put",
+)
 
 
 def _spin() -> Fn:
@@ -102,7 +109,7 @@ def _take_run(writer: Fn, step: tuple[str, str, str, str], patience: str) -> Non
     begin = writer.op(f"udiv i64 {writer.op(f'mul i64 {owner}, {chunks}')}, {threads}")
     end = writer.op(f"mul i64 {writer.add(owner, 1)}, {chunks}")
     size = writer.op(f"sub i64 {writer.op(f'udiv i64 {end}, {threads}')}, {begin}")
-    claims = writer.nth(writer.at("%ctl", CTL["claims"]), owner, CLAIM_BYTES)
+    claims = _claims(writer, owner)
     look, passed = writer.fresh(), writer.fresh()
     writer.label(look)
     current = writer.load_atomic("i64", claims)
@@ -128,6 +135,11 @@ def _take_run(writer: Fn, step: tuple[str, str, str, str], patience: str) -> Non
     writer.label(passed)
     with writer.when(writer.cmp("ne", writer.ld(count, 0, "i64"), 0)):
         _tell(writer, writer.ld(count, 0, "i64"))
+
+
+def _claims(writer: Fn, thread: str) -> str:
+    """The line of a thread: its claims, and how many chunks it has done."""
+    return writer.nth(writer.at("%ctl", CTL["claims"]), thread, CLAIM_BYTES)
 
 
 def _run_chunk(writer: Fn, number: str) -> None:
@@ -161,7 +173,7 @@ def _tell(writer: Fn, count: str) -> None:
     writer.st("i64", writer.add(writer.ld("%ctl", CTL["own"], "i64"), count), "%ctl", CTL["own"])
     writer.go(after)
     writer.label(others)
-    writer.atomic("add", "i64", "%ctl", CTL["done"], count)
+    writer.atomic("add", "i64", _claims(writer, "%me"), CLAIM_DONE, count)
     waiting = writer.load_atomic("i32", "%ctl", CTL["waiting"])
     with writer.when(writer.cmp("ne", waiting, 0, "i32"), unlikely=True):
         writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 0)
@@ -220,6 +232,7 @@ def _start() -> Fn:
         worker = writer.nth(workers, index, WORKER_BYTES)
         writer.st("ptr", "%ctl", worker, W_CTL)
         writer.st("i64", index, worker, W_ID)
+        writer.st("i64", 0, _claims(writer, writer.add(index, 1)), CLAIM_DONE)
         started = writer.call("i1", "@system_start", "ptr %ctl", f"ptr {worker}")
         with writer.when(writer.op(f"xor i1 {started}, true"), unlikely=True):
             # no more threads to be had: go on with those that run
@@ -289,24 +302,48 @@ def _ceil(writer: Fn, count: str, size: str) -> str:
     return writer.op(f"udiv i64 {writer.add(count, writer.add(size, -1))}, {size}")
 
 
+def _finished() -> Fn:
+    """How many chunks all workers have done.  Each counts in a line of its own: one counter would
+    go from core to core once for each thread, these lines come to the caller side by side."""
+    writer = Fn("hy_finished", "i64", ctl="ptr")
+    total = writer.var("i64")
+    writer.st("i64", 0, total)
+    behind = writer.add(writer.ld("%ctl", CTL["started"], "i64"), 1)
+    with writer.each(behind, 1) as thread:
+        done = writer.load_atomic("i64", _claims(writer, thread), CLAIM_DONE)
+        writer.st("i64", writer.add(writer.ld(total, 0, "i64"), done), total)
+    writer.ret(writer.ld(total, 0, "i64"))
+    return writer
+
+
 def _await(writer: Fn, chunks: str) -> None:
     """Wait until the others' chunks are done: look again for a while, then sleep on `waiting`."""
     theirs = writer.op(f"sub i64 {chunks}, {writer.ld('%ctl', CTL['own'], 'i64')}")
     theirs = writer.add(writer.ld("%ctl", CTL["told"], "i64"), theirs)
     writer.st("i64", theirs, "%ctl", CTL["told"])
+    limit = writer.var("i64")
     writer.label("wait")
-    done = writer.load_atomic("i64", "%ctl", CTL["done"])
-    writer.go_if(writer.cmp("eq", done, theirs), "out", unlikely=False)
-    place = f"ptr {writer.at('%ctl', CTL['done'])}"
-    moved = writer.call("i1", "@hy_spin", "ptr %ctl", place, f"i64 {done}")
-    writer.go_if(moved, "wait", unlikely=False)
+    writer.st("i64", 0, limit)
+    writer.label("look")
+    with writer.each(16):
+        writer.go_if(_all_done(writer, theirs), "out", unlikely=False)
+        writer.call("void", "@hy_pause")
+    now, until = writer.call("i64", "@system_now", "ptr %ctl"), writer.ld(limit, 0, "i64")
+    with writer.when(writer.cmp("eq", until, 0)):
+        writer.st("i64", writer.add(now, writer.ld("%ctl", CTL["spin_ns"], "i64")), limit)
+        writer.go("look")
+        writer.label(writer.fresh())
+    writer.go_if(writer.cmp("ule", now, until), "look", unlikely=False)
     writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 1)
-    there = writer.load_atomic("i64", "%ctl", CTL["done"])
-    writer.go_if(writer.cmp("eq", there, theirs), "out", unlikely=False)
+    writer.go_if(_all_done(writer, theirs), "out", unlikely=False)
     _sleep(writer, "%ctl", "waiting", 1)
     writer.go("wait")
     writer.label("out")
     writer.do(f"store atomic i32 0, ptr {writer.at('%ctl', CTL['waiting'])} monotonic, align 4")
+
+
+def _all_done(writer: Fn, wanted: str) -> str:
+    return writer.cmp("eq", writer.call("i64", "@hy_finished", "ptr %ctl"), wanted)
 
 
 def _wake() -> Fn:
@@ -319,122 +356,6 @@ def _wake() -> Fn:
     _wake_up(writer, "seq", writer.pick(enough, MAX_WORKERS, "%count"))
     writer.ret()
     return writer
-
-
-def _own() -> Fn:
-    """Try to become the one who hands out work: true when the pool is ours and has workers."""
-    writer = Fn("hy_own", "i1", "noinline", ctl="ptr")
-    limit = writer.load_atomic("i32", "%ctl", CTL["limit"])
-    writer.go_if(writer.cmp("sle", limit, 0, "i32"), "no", unlikely=False)
-    writer.go_if(
-        writer.op(f"xor i1 {writer.swap_if('i32', '%ctl', CTL['owner'], 0, 1)}, true"),
-        "no",
-        unlikely=False,
-    )
-    started = writer.op(f"trunc i64 {writer.ld('%ctl', CTL['started'], 'i64')} to i32")
-    with writer.when(writer.cmp("slt", started, limit, "i32"), unlikely=True):
-        writer.call("void", "@hy_start", "ptr %ctl")
-    writer.ret("true")
-    writer.label("no")
-    writer.ret("false")
-    return writer
-
-
-def _step() -> Fn:
-    """One step of a plan, spread over the pool if it is large and the pool is free; its status."""
-    writer = Fn(
-        "hy_step", "i64", "noinline", ctl="ptr", step="ptr", bufs="ptr", scratch="ptr", owned="ptr"
-    )
-    items = writer.ld("%step", 16, "i64")
-    serial = writer.op(f"and i64 {writer.ld('%step', 40, 'i64')}, {SERIAL}")
-    many = writer.both(
-        writer.cmp("ugt", items, writer.ld("%step", 24, "i64")), writer.cmp("eq", serial, 0)
-    )
-    with writer.when(many):
-        with writer.when(writer.cmp("eq", writer.ld("%owned", 0, "i32"), 0, "i32")):
-            writer.st(
-                "i32", writer.pick(writer.call("i1", "@hy_own", "ptr %ctl"), 1, 2, "i32"), "%owned"
-            )
-        with writer.when(writer.cmp("eq", writer.ld("%owned", 0, "i32"), 1, "i32")):
-            writer.ret(
-                writer.call(
-                    "i64", "@hy_parallel", "ptr %ctl", "ptr %step", "ptr %bufs", "ptr %scratch"
-                )
-            )
-        writer.label(writer.fresh())
-    writer.ret(
-        writer.call(
-            "i64",
-            writer.ld("%step"),
-            "ptr %bufs",
-            f"ptr {writer.ld('%step', 8)}",
-            "i64 0",
-            f"i64 {items}",
-            f"ptr {writer.ld('%scratch')}",
-        )
-    )
-    return writer
-
-
-def _plan() -> Fn:
-    """Run steps in order; the status of the first that fails (its number goes to *failed), or 0.
-
-    `need` is the largest scratch size of the steps."""
-    writer = Fn(
-        "hy_plan", "i64", ctl="ptr", steps="ptr", count="i64", bufs="ptr", need="i64", failed="ptr"
-    )
-    scratch, owned = writer.var("ptr", 2), writer.var("i32")
-    writer.st("i32", 0, owned)  # 0 not tried, 1 the pool is ours, 2 it is somebody else's
-    writer.st("ptr", "null", scratch)
-    writer.st("i64", 0, scratch, 8)
-    blocks, result = writer.at("%ctl", CTL["blocks"]), writer.var("i64")
-    writer.st("i64", 0, result)
-    control_word = writer.call("i32", "@hy_fp_enter")
-    _take_scratch(writer, blocks, scratch, result)
-    with writer.each("%count") as index:
-        step = writer.nth("%steps", index, STEP_BYTES)
-        status = writer.call(
-            "i64",
-            "@hy_step",
-            "ptr %ctl",
-            f"ptr {step}",
-            "ptr %bufs",
-            f"ptr {scratch}",
-            f"ptr {owned}",
-        )
-        with writer.when(writer.cmp("ne", status, 0), unlikely=True):
-            writer.st("i64", status, result)
-            writer.st("i64", index, "%failed")
-            writer.go("out")
-            writer.label(writer.fresh())
-    writer.label("out")
-    with writer.when(writer.cmp("eq", writer.ld(owned, 0, "i32"), 1, "i32")):
-        writer.atomic("xchg", "i32", "%ctl", CTL["owner"], 0)
-    _put_scratch(writer, blocks, scratch)
-    writer.call("void", "@hy_fp_leave", f"i32 {control_word}")
-    writer.ret(writer.ld(result, 0, "i64"))
-    return writer
-
-
-def _take_scratch(writer: Fn, blocks: str, scratch: str, result: str) -> None:
-    """(pointer, size) of scratch memory for a plan that needs some; to `out` without any."""
-    with writer.when(writer.cmp("ne", "%need", 0)):
-        block = writer.call("ptr", "@hy_block_take", "ptr %ctl", f"ptr {blocks}", "i64 %need")
-        with writer.when(writer.cmp("eq", block, "null", "ptr"), unlikely=True):
-            writer.st("i64", OOM, result)
-            writer.st("i64", 0, "%failed")
-            writer.go("out")
-            writer.label(writer.fresh())
-        writer.st("ptr", writer.at(block, BLOCK_HEADER), scratch)
-        writer.st("i64", writer.ld(block, 0, "i64"), scratch, 8)
-
-
-def _put_scratch(writer: Fn, blocks: str, scratch: str) -> None:
-    """Give the scratch memory of a plan back."""
-    memory = writer.ld(scratch)
-    with writer.when(writer.cmp("ne", memory, "null", "ptr")):
-        block = writer.at(memory, -BLOCK_HEADER)
-        writer.call("void", "@hy_block_put", "ptr %ctl", f"ptr {blocks}", f"ptr {block}")
 
 
 def _limit() -> Fn:
@@ -452,7 +373,7 @@ def _reset() -> Fn:
     for word in ("owner", "asleep", "waiting"):
         writer.st("i32", 0, "%ctl", CTL[word])
     writer.st("i64", 0, "%ctl", CTL["started"])
-    writer.st("i64", writer.ld("%ctl", CTL["done"], "i64"), "%ctl", CTL["told"])
+    writer.st("i64", 0, "%ctl", CTL["told"])
     writer.st("i64", -1, "%ctl", CTL["status"])
     writer.st("i64", writer.op(f"and i64 {writer.ld('%ctl', 0, 'i64')}, {~CHUNK_MASK}"), "%ctl")
     writer.ret()
@@ -468,10 +389,9 @@ def engine_text(system: System, target: InstructionSet | None = None) -> str:
         _worker,
         _start,
         _wake,
-        _own,
+        _finished,
         _parallel,
-        _step,
-        _plan,
+        *PLANS,
         _limit,
         _reset,
     )

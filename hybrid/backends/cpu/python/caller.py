@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ....core.aval import Aval
 from ....core.errors import BackendError
 from ..machine.asm import UNLIKELY, Fn
-from ..machine.jit import Code
+from ..machine.control import GANG_SHIFT
 from ..machine.target import control_text
 from . import abi
 from .method import (
@@ -35,7 +35,7 @@ from .method import (
     words_array,
 )
 
-__all__ = ["NativeStep", "gather", "make_caller", "step_table", "MAX_SLOTS"]
+__all__ = ["NativeStep", "GangPiece", "gather", "make_caller", "step_table", "MAX_SLOTS"]
 
 MAX_SLOTS = 256
 _MAX_OUTS = 16
@@ -63,14 +63,26 @@ _STEP = 48  # bytes of a step descriptor
 RELEASED, HELD = 1, 2
 
 
-class NativeStep(NamedTuple):
-    """One kernel over all its items: code, argument words, and what its generator says about it."""
+class GangPiece(NamedTuple):
+    """Items of a step; `member`: its number among those of a gang."""
 
-    code: Code
+    member: int
+    begin: int
+    end: int
+
+
+class NativeStep(NamedTuple):
+    """One kernel over all its items: code, argument words, and what its generator says about it.
+    `gang`: instead of words the pieces of each item, of so many `members` that follow."""
+
+    code: Any  # Code, or what has an address
     words: Sequence[int]
     items: int
     grain: int
     scratch: int
+    temp: int = 0
+    gang: tuple[tuple[GangPiece, ...], ...] = ()
+    members: int = 0
 
 
 # ---- the native function
@@ -255,6 +267,10 @@ def _aligned(block: Any) -> int:
 def step_table(steps: Sequence[NativeStep]) -> tuple[Any, list[Any]]:
     """Descriptors of steps as the engine reads them, and what owns the memory they point to."""
     arguments = [words_array(step.words) for step in steps]
+    for number, step in enumerate(steps):
+        if step.members:
+            members = slice(number + 1, number + 1 + step.members)
+            arguments[number] = words_array(_gang_words(step, steps[members], arguments[members]))
     words = [
         word
         for step, given in zip(steps, arguments)
@@ -264,7 +280,7 @@ def step_table(steps: Sequence[NativeStep]) -> tuple[Any, list[Any]]:
             step.items,
             max(step.grain, 1),
             step.scratch,
-            0,
+            step.members << GANG_SHIFT,
         )
     ]
     return words_array(words), [*arguments, *(step.code for step in steps)]
@@ -275,6 +291,19 @@ def _check_size(nargs: int, nouts: int) -> None:
         raise BackendError(
             f"a kernel with {nargs} inputs and {nouts} outputs is too large; split the op"
         )
+
+
+def _gang_words(
+    gang: NativeStep, steps: Sequence[NativeStep], arguments: Sequence[Any]
+) -> list[int]:
+    """The words of a gang (`machine/plans.py`); `arguments`: those of its members."""
+    starts, pieces = [0], list[int]()
+    for chunk in gang.gang:
+        for piece in chunk:
+            code = steps[piece.member].code.address
+            pieces += [code, ctypes.addressof(arguments[piece.member]), piece.begin, piece.end]
+        starts.append(len(pieces) // 4)
+    return [len(gang.gang), *starts, *pieces]
 
 
 def _layout(nargs: int, outputs: Sequence[Aval]) -> tuple[list[int], list[Any]]:
