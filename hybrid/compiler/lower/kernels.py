@@ -13,11 +13,10 @@ from functools import partial
 from ...backends.attend import attend_kernel
 from ...backends.plan import Access, HostStep, Kernel, LoopKernel, ScatterKernel
 from ...core.errors import GraphError, Site
-from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Node, Value
 from ...ir.graph.region import regions_in
 from ...ir.op import algorithm_of
-from .affine import Ints, walk_path
+from .affine import Ints, dense_strides, walk_path
 from .assignment import Assignment, Box, Copy, Location, uncovered
 from .composition import Composition, Programs
 from .contraction import contraction
@@ -411,7 +410,7 @@ class _Drafter:
     ) -> tuple[int, int | None]:
         """A slot that holds exactly the value, contiguous; a copy where it lies elsewhere."""
         affine, aval = self.head_access(operand), value.aval
-        dense = contiguous_strides(aval.shape)
+        dense = dense_strides(aval.shape)
         if (
             affine.offset == 0
             and affine.strides == dense
