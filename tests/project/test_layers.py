@@ -109,7 +109,7 @@ ROOMS = {
         "incomplete_beta",
         "odds",
     ),
-    "compiler": ("passes", "lower", "failure", "pipeline"),
+    "compiler": ("passes", "lower", "failure", "identity", "pipeline"),
     "trace": (
         "heap",
         "host",
@@ -287,6 +287,7 @@ ROOMS = {
         "kernels",
         "profile",
         "control",
+        "kept",
         "executable",
         "eager",
         "backend",

@@ -103,6 +103,11 @@ class PlanRunner(Executable):
             steps.clear()
             owners.clear()
 
+    def native_steps(self) -> list[tuple[int, NativeStep]]:
+        """The native steps in their order, each with the number of its kernel."""
+        segments = [part for part in self.parts if isinstance(part, Segment)]
+        return [pair for part in segments for pair in zip(part.owners, part.steps)]
+
     def keeps_inputs(self) -> bool:
         """Only an input that is an output as it is shares its memory."""
         return any(self.plan.slots[number].kind == "input" for number in self.plan.outputs)
@@ -125,10 +130,8 @@ class PlanRunner(Executable):
         for _ in range(max(runs, 1)):
             self._run(copies, timer)
         steps: dict[int, list[NativeStep]] = {}
-        for part in self.parts:
-            if isinstance(part, Segment):
-                for owner, step in zip(part.owners, part.steps):
-                    steps.setdefault(owner, []).append(step)
+        for owner, step in self.native_steps():
+            steps.setdefault(owner, []).append(step)
         return timer.rows(self.plan, steps)
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
