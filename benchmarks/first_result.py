@@ -4,6 +4,10 @@ Run with `python -m benchmarks.first_result [WORKLOAD] [--peer-python PATH]`; a 
 `benchmarks.workloads`, or gpt2-LAYERSxWIDTH: a training step of that GPT on 64 tokens
 (gpt2-12x768 has 124 million parameters, others a vocabulary of 512).
 
+`--stages` prints where the time of these calls goes instead: the thread's own seconds in recording,
+each pass, code generation, LLVM or the disk cache, guards and entries, each without what it calls
+of the others.
+
 From the first call to the return of the first replayed call (the third), imports done, less the
 same calls of a program that stays eager (the first two of a process with its kernels in the disk
 cache, which touch its memory first) and less the replay.  Every figure comes from a process of its
@@ -14,6 +18,7 @@ one warm call.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -84,18 +89,88 @@ def _calls(framework: str, workload: str, count: int) -> list[float]:
     return seconds
 
 
-def measure(
-    python: str, framework: str, workload: str, count: int, cache: str
-) -> list[float] | None:
-    """`_calls` in a process of its own; None where that framework does not run."""
+# What a stage runs: a module of hybrid's, and the function in it.
+STAGES = (
+    ("recorded calls", "trace.serve.pending", "Unserved._watched"),
+    ("analysis of Python", "decorator", "analyse"),
+    ("recordings", "decorator", "recording_of"),
+    ("comparison of recordings", "decorator", "difference"),
+    ("plans of other processes", "backends.cpu.backend", "CpuBackend.recall"),
+    ("plans for other processes", "backends.cpu.backend", "CpuBackend.remember"),
+    ("identities of graphs", "trace.serve.prepare", "identity_of"),
+    ("code generation", "backends.cpu.kernels", "generated"),
+    ("LLVM, disk cache, linking", "backends.cpu.kernels", "compile_many"),
+    ("guards in Python", "trace.serve.plans", "Guard"),
+    ("facts in native form", "trace.serve.plans", "native_facts"),
+    ("native entries", "trace.serve.plans", "serve"),
+)
+
+
+def _timed(function: Callable[..., Any], name: str, spent: dict[str, float]) -> Callable[..., Any]:
+    """A function that adds the seconds of its calls to those of a stage, less those of stages
+    inside of it."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        inside, start = sum(spent.values()), time.thread_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            others = sum(spent.values()) - inside
+            spent[name] = spent.get(name, 0.0) + time.thread_time() - start - others
+
+    return call
+
+
+def _stages(workload: str) -> dict[str, float]:
+    """Seconds of this thread in each stage of the first calls, in this process."""
+    spent: dict[str, float] = {}
+    for name, module, path in STAGES:
+        owner: Any = importlib.import_module(f"hybrid.{module}")
+        *classes, attribute = path.split(".")
+        for class_name in classes:
+            owner = getattr(owner, class_name)
+        setattr(owner, attribute, _timed(getattr(owner, attribute), name, spent))
+    pipeline = importlib.import_module("hybrid.compiler.pipeline")
+    pipeline.STEPS = tuple(
+        [step._replace(run=_timed(step.run, f"  {step.name}", spent)) for step in pipeline.STEPS]
+    )
+    start = time.thread_time()
+    _calls("hybrid_traced", workload, 3)
+    spent["all, with making the model"] = time.thread_time() - start
+    return spent
+
+
+def _print_stages(workload: str) -> None:
+    """The stages with an empty disk cache, and with what that left there."""
+    with tempfile.TemporaryDirectory() as folder:
+        cold, warm = (
+            _in_process(sys.executable, [workload, "--stages", "here"], folder) for _ in range(2)
+        )
+    print(f"{'milliseconds of the thread':28} {'cold':>8} {'disk':>8}")
+    for name in dict.fromkeys([*cold, *warm]):
+        print(f"{name:28} {cold.get(name, 0) * 1e3:8.1f} {warm.get(name, 0) * 1e3:8.1f}")
+
+
+def _in_process(python: str, arguments: list[str], cache: str) -> Any:
+    """What this file prints as JSON in a process of its own; None where it fails."""
     done = subprocess.run(
-        [python, "-m", "benchmarks.first_result", workload, "--calls", framework, str(count)],
+        [python, "-m", "benchmarks.first_result", *arguments],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent.parent,
         env=os.environ | {"HYBRID_CACHE_DIR": cache, "TORCHINDUCTOR_CACHE_DIR": cache},
     )
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+def measure(
+    python: str, framework: str, workload: str, count: int, cache: str
+) -> list[float] | None:
+    """`_calls` in a process of its own; None where that framework does not run."""
+    seconds: list[float] | None = _in_process(
+        python, [workload, "--calls", framework, str(count)], cache
+    )
+    return seconds
 
 
 def _report(workload: str, peer: str, rounds: int) -> None:
@@ -135,8 +210,13 @@ def main() -> int:
         metavar=("FRAMEWORK", "COUNT"),
         help="print the first calls of one framework",
     )
+    parser.add_argument("--stages", nargs="?", const="each", choices=("each", "here"))
     options = parser.parse_args()
-    if options.calls:
+    if options.stages == "here":
+        print(json.dumps(_stages(options.workload)))
+    elif options.stages:
+        _print_stages(options.workload)
+    elif options.calls:
         framework, count = options.calls
         print(json.dumps(_calls(framework, options.workload, int(count))))
     else:

@@ -89,6 +89,7 @@ from .ir.door.precision import (
     set_float32_matmul_precision,
     set_matmul_precision,
 )
+from .ir.op import seal as _seal
 from .ops import *  # noqa: F403
 from .profiling import Profile, profile
 from .protocols.indexers import c_, mgrid, ogrid, r_
@@ -232,6 +233,7 @@ __all__ = [
 __all__ += ops.__all__
 
 _guard_all(globals(), __all__, __name__)
+_seal()
 # the package of that name, which others import from, is found behind the function as well
 for _name, _room in vars(_modules[f"{__name__}.trace"]).items():
     if isinstance(_room, _Module):

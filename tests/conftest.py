@@ -15,6 +15,7 @@ from backend_kinds import KINDS
 
 import hybrid
 from hybrid.backends.cpu.machine import host
+from hybrid.compiler import identity
 from hybrid.trace.fallback import anew, budget
 from hybrid.trace.serve import trial
 from hybrid.trace.split.splitting import PIECES
@@ -37,6 +38,14 @@ def _more_threads_than_cores() -> Iterator[None]:
     """As many threads run as a test asks for, also where they have to share cores."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host, "granted_cores", lambda: 256.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_plans_of_other_processes() -> Iterator[None]:
+    """Tests change what plans are made by: none is kept for others, and none of theirs is used."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identity, "FEW", 1 << 60)
         yield
 
 

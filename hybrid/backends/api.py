@@ -371,6 +371,14 @@ class Backend(ABC):
         """What replays a plan, of what `outline` gave for it."""
         raise NotImplementedError
 
+    def recall(self, identity: bytes) -> tuple[Plan, Any] | None:
+        """A plan that was given to `remember` under this identity, by any process, and what
+        `assemble` takes beside it.  None (the default): there is none."""
+        return None
+
+    def remember(self, identity: bytes, plan: Plan, made: Executable) -> None:
+        """Keep a plan, and what `compile` made of it, for other processes (default: forget it)."""
+
     def beside(self, cancelled: Callable[[], bool]) -> AbstractContextManager[None] | None:
         """A scope in which a thread may call `compile` while others go on; it may raise where
         `cancelled()` is true.  None: this backend compiles in the thread that calls it."""

@@ -45,6 +45,8 @@ __all__ = [
     "algorithm_of",
     "map_op",
     "in_words",
+    "is_stock",
+    "seal",
 ]
 
 Kind = Literal["map", "row", "view", "place", "contract", "attend", "scatter", "host", "tape"]
@@ -77,6 +79,7 @@ Infer = Callable[..., tuple[Aval, ...]]
 Body = Callable[..., Any]
 Layout = Callable[..., Any]
 OPS: dict[str, Op] = {}
+_STOCK: dict[str, Op] = {}
 Record = TypeVar("Record", bound="Op")
 
 
@@ -337,6 +340,16 @@ def register(op: Record) -> Record:
         raise HybridError(f"op {op.name!r} has no {missing}")
     OPS[op.name] = op
     return op
+
+
+def seal() -> None:
+    """Note that all records of this package are there: later ones are a program's."""
+    _STOCK.update(OPS)
+
+
+def is_stock(op: Op) -> bool:
+    """Whether a record is of this package, whose version says what it does."""
+    return _STOCK.get(op.name) is op
 
 
 def extend(op: Op, **late: Any) -> None:

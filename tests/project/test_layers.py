@@ -109,7 +109,7 @@ ROOMS = {
         "incomplete_beta",
         "odds",
     ),
-    "compiler": ("passes", "lower", "failure", "pipeline"),
+    "compiler": ("passes", "lower", "failure", "identity", "pipeline"),
     "trace": (
         "heap",
         "host",
@@ -305,6 +305,7 @@ ROOMS = {
         "profile",
         "control",
         "gang",
+        "kept",
         "executable",
         "eager",
         "backend",

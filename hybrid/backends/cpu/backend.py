@@ -21,6 +21,7 @@ from ..api import Backend, EagerKernel, Executable
 from ..events import EventFilter
 from ..layout import ObjectLayout
 from ..plan import HostStep, Plan
+from . import kept
 from .control.steps import PlanCode
 from .eager.eager import eager
 from .eager.renewed import renewed
@@ -85,6 +86,13 @@ class CpuBackend(Backend):
     @in_plain_floats
     def assemble(self, plan: Plan, pieces: Any) -> Executable:
         return PlanRunner(plan, pieces)
+
+    def recall(self, identity: bytes) -> tuple[Plan, PlanCode] | None:
+        return kept.read(identity)
+
+    def remember(self, identity: bytes, plan: Plan, made: Executable) -> None:
+        if isinstance(made, PlanRunner):
+            kept.write(identity, plan, made.program)
 
     def beside(self, cancelled: Callable[[], bool]) -> AbstractContextManager[None]:
         return beside(cancelled)

@@ -81,7 +81,7 @@ class PlanRunner(Executable):
     def __init__(self, plan: Plan, program: PlanCode | None = None) -> None:
         self._spare: list[_Memory] = []  # of a run that has ended, for the next one
         program = program or program_of(plan)
-        self.temp, self.inside = program.temp, program.inside
+        self.program, self.temp, self.inside = program, program.temp, program.inside
         steps_of: list[list[NativeStep]] = [[] for _ in plan.steps]
         for owner, step in zip(program.owners, program.steps):
             steps_of[owner].append(step)

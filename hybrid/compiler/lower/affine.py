@@ -8,6 +8,7 @@ map.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ __all__ = [
     "walk_path",
     "reshape_strides",
     "canonical",
+    "dense_strides",
     "dense_order",
     "same_order",
     "whole",
@@ -36,6 +38,12 @@ __all__ = [
 
 Ints = tuple[int, ...]
 AffineMap = tuple[int, Ints]  # offset, strides
+
+
+@lru_cache(4096)
+def dense_strides(shape: Ints) -> Ints:
+    """Row-major strides; of a few shapes, many times."""
+    return contiguous_strides(shape)
 
 
 def canonical(shape: Ints, strides: Sequence[int]) -> Ints:
@@ -96,11 +104,14 @@ class Embed(NamedTuple):
     rank: int
 
     def apply(self, affine: AffineMap) -> AffineMap | None:
+        rank = self.rank
+        if self.perm == self.axes == tuple(range(rank)) and self.shape == self.sizes:
+            return affine[0], tuple(affine[1])  # all of a space of that shape
         sorted_shape = tuple(self.shape[p] for p in self.perm)
         found = reshape_strides(sorted_shape, [affine[1][p] for p in self.perm], self.sizes)
         if found is None:
             return None
-        strides = [0] * self.rank
+        strides = [0] * rank
         for axis, stride in zip(self.axes, found):
             strides[axis] = stride
         return affine[0], tuple(strides)
@@ -134,6 +145,7 @@ def refine(first: Ints, second: Ints) -> Ints:
 
 
 # ---- building embeddings
+@lru_cache(4096)
 def whole(shape: Ints, space: Ints) -> Embed | None:
     """`shape` as all of `space`, in row-major order; None when the sizes differ."""
     if prod(shape) != prod(space):
@@ -141,6 +153,7 @@ def whole(shape: Ints, space: Ints) -> Embed | None:
     return Embed(shape, tuple(range(len(shape))), space, tuple(range(len(space))), len(space))
 
 
+@lru_cache(4096)
 def row_embed(shape: Ints, space: Ints, group: tuple[int, int]) -> Embed | None:
     """`shape` as the rows of `space`: the axes of the group repeat."""
     axes = tuple(a for a in range(len(space)) if not group[0] <= a < group[1])
@@ -186,7 +199,7 @@ def inverse_strides(
 ) -> AffineMap | None:
     """Where element i of a value of `shape` goes when `path` reads it as a value of shape `to` that
     lies at (offset, strides); None unless the path visits every element exactly once."""
-    affine = walk_path(path, (0, contiguous_strides(shape)))
+    affine = walk_path(path, (0, dense_strides(shape)))
     if affine is None or affine[0] != 0 or prod(shape) != prod(target) or 0 in shape:
         return None
     order = dense_order(target, affine[1])

@@ -17,9 +17,9 @@ import numpy as np
 from ...backends.plan import Slot, SlotKind
 from ...core.aval import Aval
 from ...core.extents import is_extent
-from ...core.shapes import contiguous_strides, is_contiguous
+from ...core.shapes import is_contiguous
 from ...ir.graph.graph import Const, Value, literal_key
-from .affine import AffineView, Ints, Path, inverse_strides, walk_path
+from .affine import AffineView, Ints, Path, dense_strides, inverse_strides, walk_path
 from .regions import (
     AttendRegion,
     ContractRegion,
@@ -105,7 +105,7 @@ def box_of(region: PlaceRegion) -> list[tuple[int, int, Ints, Ints]]:
     based = node.op.has("base")
     boxes = node.op.layout(*[v.aval for v in node.inputs], **node.params)
     whole = (
-        [(0, 0, node.outputs[0].aval.shape, contiguous_strides(node.outputs[0].aval.shape))]
+        [(0, 0, node.outputs[0].aval.shape, dense_strides(node.outputs[0].aval.shape))]
         if based
         else []
     )
@@ -124,7 +124,7 @@ def uncovered(region: PlaceRegion) -> list[Box]:
         return whole
     if sum(prod(shape) for _, _, shape, _ in boxes) == aval.size:
         return []
-    dense = contiguous_strides(aval.shape)
+    dense = dense_strides(aval.shape)
     _, offset, shape, strides = boxes[0]
     fits = len(boxes) == 1 and len(shape) == aval.ndim and aval.nbytes >= WORTH
     if not fits or any(
@@ -157,7 +157,7 @@ class _Assign:
         assignment = self.result
         for number, value in enumerate(self.graph.inputs):
             slot = assignment.new("input", value.aval, number)
-            assignment.home[value] = Location(slot, 0, contiguous_strides(value.aval.shape))
+            assignment.home[value] = Location(slot, 0, dense_strides(value.aval.shape))
         for region in self.regions.order:
             for value in region.results:
                 self.made[value] = region
@@ -201,7 +201,7 @@ class _Assign:
                 "const", literal.aval, len(self.result.consts)
             )
             self.result.consts.append(literal.data)
-        self.result.home[literal] = Location(slot, 0, contiguous_strides(literal.aval.shape))
+        self.result.home[literal] = Location(slot, 0, dense_strides(literal.aval.shape))
         return slot
 
     # ---- outputs
@@ -223,7 +223,7 @@ class _Assign:
             if state is None:
                 fresh[value] = slot
             self.result.outputs.append(slot)
-            target = Location(slot, 0, contiguous_strides(value.aval.shape))
+            target = Location(slot, 0, dense_strides(value.aval.shape))
             self.wants.setdefault(root_value, []).append(
                 (Copy(root_value, path, value.aval.shape, target), None)
             )
@@ -234,7 +234,7 @@ class _Assign:
         """The slot of an input or literal that is returned as it is."""
         if root_value in self.made:
             return None
-        affine = walk_path(path, (0, contiguous_strides(root_value.aval.shape)))
+        affine = walk_path(path, (0, dense_strides(root_value.aval.shape)))
         if (
             affine is None
             or affine[0] != 0
@@ -279,7 +279,7 @@ class _Assign:
                 assignment.copies.setdefault(reader, []).append(copy)
         if chosen is None:
             assignment.home[value] = Location(
-                assignment.new("temp", value.aval), 0, contiguous_strides(value.aval.shape)
+                assignment.new("temp", value.aval), 0, dense_strides(value.aval.shape)
             )
 
     def target(self, value: Value, copy: Copy) -> Location | None:
@@ -304,7 +304,7 @@ class _Assign:
         used_values = self.uses.get(value, [])
         if not self.may_store(reader):
             return False
-        dense = target.strides == contiguous_strides(value.aval.shape)
+        dense = target.strides == dense_strides(value.aval.shape)
         if isinstance(region, PlaceRegion | ScatterRegion | HostRegion) and not dense:
             return False
         if isinstance(region, AttendRegion) and not _vectors(value.aval.shape, target.strides):

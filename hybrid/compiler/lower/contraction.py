@@ -14,9 +14,9 @@ import numpy as np
 from ...backends.plan import Access, Dims, GemmKernel, Operand
 from ...backends.product import may_be_fast
 from ...core.errors import GraphError
-from ...ir.contract import accumulator, rounded
+from ...ir.contract import accumulator
 from ...ir.graph.graph import Node, Value
-from ...ir.scalar.program import Program, Val
+from ...ir.scalar.program import Program
 from .affine import AffineMap, Ints, refine, reshape_strides, walk_path
 from .assignment import Location
 from .kernel_program import KernelProgram
@@ -157,7 +157,7 @@ def _operand(
     )
 
 
-def _bias(layout: Any, node: Node, program: KernelProgram, locations: Sequence[Any]) -> Val | None:
+def _bias(layout: Any, node: Node, program: KernelProgram, locations: Sequence[Any]) -> int | None:
     if layout.bias is None:
         return None
     dtype = node.inputs[layout.bias.operand].aval.dtype
@@ -169,15 +169,15 @@ def _epilogue(
     region: ContractRegion,
     program: KernelProgram,
     stores: Sequence[tuple[Value, int, int, Location]],
-    total: Val,
-    bias: Val | None,
+    total: int,
+    bias: int | None,
 ) -> Program | None:
     """What becomes of the accumulator; None: it is rounded and stored."""
     if bias is None and len(stores) == 1 and stores[0][1] < 0:
         return None
     dtype, composer = region.head.outputs[0].aval.dtype, program.composer
-    value = composer.carried(rounded(composer.s, total, bias, dtype), dtype)
-    computed: dict[int, list[Any]] = {-1: [value]}
+    value = composer.rounded(total, bias, dtype)
+    computed: dict[int, list[int]] = {-1: [value]}
     program.run(region, {k for _, k, _, _ in stores}, computed)
     results = [computed[k][i] for _, k, i, _ in stores]
     return composer.finish(results, [v.aval.dtype for v, *_ in stores])

@@ -18,9 +18,18 @@ from collections.abc import Iterable
 from math import prod
 from typing import Any, TypeVar
 
-from ...core.shapes import contiguous_strides
-from ...ir.graph.graph import Const, Graph, Node, Value
-from .affine import Embed, Ints, canonical, refine, row_embed, same_order, walk_path, whole
+from ...ir.graph.graph import Const, Graph, Node, Value, param_key
+from .affine import (
+    Embed,
+    Ints,
+    canonical,
+    dense_strides,
+    refine,
+    row_embed,
+    same_order,
+    walk_path,
+    whole,
+)
 from .regions import (
     BEGINNING,
     HEADS,
@@ -61,7 +70,7 @@ def contract_dims(node: Node) -> Ints:
     assert node.op.layout is not None
     avals = [v.aval for v in node.inputs]
     layout = node.op.layout(
-        avals, [contiguous_strides(a.shape) for a in avals], [0] * len(avals), **node.params
+        avals, [dense_strides(a.shape) for a in avals], [0] * len(avals), **node.params
     )
     return refine(
         (*layout.out.batch.sizes, *layout.out.rows.sizes, *layout.out.cols.sizes),
@@ -79,6 +88,7 @@ class _Fusion:
         self.small: dict[Ints, Region] = {}
         self.columns: dict[Any, Region] = {}
         self.recent: dict[Ints, Region] = {}
+        self.dims: dict[Any, Ints] = {}
         self.serial = self.ticks = 0
         self.checked: dict[Node, Region] = {}
         self.stored = self._stored()
@@ -289,7 +299,7 @@ class _Fusion:
         self.require([root_value])
         region = self.add(CopyRegion(time=self.next_time(), shape=value.aval.shape))
         region.operands = (ReadOperand(root_value, path),)
-        region.env[value] = (0, 0, contiguous_strides(value.aval.shape))
+        region.env[value] = (0, 0, dense_strides(value.aval.shape))
         self.region[value] = region
 
     def own_kernel(self, node: Node) -> None:
@@ -306,13 +316,20 @@ class _Fusion:
         time, shape = self.next_time(), node.outputs[0].aval.shape
         region: Region
         if node.op.kind == "contract":
-            region = ContractRegion(time=time, shape=shape, head=node, dims=contract_dims(node))
-            region.env[node.outputs[0]] = (-1, 0, canonical(shape, contiguous_strides(shape)))
+            region = ContractRegion(time=time, shape=shape, head=node, dims=self.dims_of(node))
+            region.env[node.outputs[0]] = (-1, 0, canonical(shape, dense_strides(shape)))
         else:
             region = HEADS[node.op.kind](time=time, shape=shape, head=node)
         self.add(region).operands = tuple(ReadOperand(*self.roots(v)) for v in node.inputs)
         for value in node.outputs:
             self.region[value] = region
+
+    def dims_of(self, node: Node) -> Ints:
+        """`contract_dims`, once for all nodes of one kind."""
+        params = tuple([(name, param_key(value)) for name, value in node.params.items()])
+        identity = node.op, params, tuple([v.aval for v in node.inputs])
+        found = self.dims.get(identity)
+        return self.dims.setdefault(identity, contract_dims(node)) if found is None else found
 
     def fuse_node(self, node: Node) -> None:
         """Join a region that the node depends on, or open one."""
@@ -429,7 +446,7 @@ class _Fusion:
                 continue
             affine = walk_path(
                 path + input_path(node, number, shape),
-                (0, contiguous_strides(root_value.aval.shape)),
+                (0, dense_strides(root_value.aval.shape)),
             )
             if affine is not None and affine[0] == 0:
                 found.append(same_order(shape, affine[1], region.shape, here[2]))

@@ -15,10 +15,11 @@ from ...backends.plan import Access
 from ...core.aval import Aval
 from ...core.errors import GraphError
 from ...ir.graph.graph import Const
-from ...ir.scalar.compose import Composer, operand_type
-from ...ir.scalar.program import TYPE, Builder, Val
+from ...ir.scalar.compose import operand_type
+from ...ir.scalar.program import Builder
 from .affine import AffineView, Ints, walk_path
 from .assignment import Assignment
+from .composition import Composition
 from .regions import (
     Box,
     BoxOperand,
@@ -47,21 +48,23 @@ def fill_program(dtype: np.dtype) -> Any:
 class KernelProgram:
     """One kernel's program under construction: operands by memory map, run-time scalars by bits."""
 
-    def __init__(self, assignment: Assignment, composer: Composer, cell: Box | None = None) -> None:
+    def __init__(
+        self, assignment: Assignment, composer: Composition, cell: Box | None = None
+    ) -> None:
         self.assignment, self.composer, self.cell = assignment, composer, cell
         self.reads: list[Access] = []
         self.params: list[int] = []
-        self._read: dict[Any, Any] = {}  # by operand: a value, or a Gathered
-        self._scalars: dict[tuple[np.dtype, int], Val] = {}  # by dtype and bits
+        self._read: dict[Any, int] = {}  # value by operand
+        self._scalars: dict[tuple[np.dtype, int], int] = {}  # by dtype and bits
 
-    def param(self, literal: Const) -> Val:
+    def param(self, literal: Const) -> int:
         identity = (literal.aval.dtype, literal.bits())
         if identity not in self._scalars:
             self._scalars[identity] = self.composer.param(literal.aval.dtype)
             self.params.append(identity[1])
         return self._scalars[identity]
 
-    def read(self, operand: MemoryOperand) -> Any:
+    def read(self, operand: MemoryOperand) -> int:
         """The value of an operand in memory."""
         location, aval = self.assignment.home[operand.value], operand.value.aval
         affine = walk_path(operand.path, (location.offset, location.strides))
@@ -74,7 +77,7 @@ class KernelProgram:
         elif isinstance(operand, BoxOperand):
             assert self.cell is not None
             if not all(b <= lo and hi <= e for (b, e), (lo, hi) in zip(operand.box, self.cell)):
-                return self.composer.s.const(TYPE[aval.dtype], 0)
+                return self.composer.zero(aval.dtype)
             offset = affine[0] + sum(
                 s * (lo - b) for s, (b, _), (lo, _) in zip(affine[1], operand.box, self.cell)
             )
@@ -93,7 +96,7 @@ class KernelProgram:
         """Where a map over the region starts in this kernel's part of it."""
         return affine[0] + sum(s * lo for s, (lo, _) in zip(affine[1], self.cell or ()))
 
-    def operands(self, operands: Sequence[Operand], computed: dict[int, list[Any]]) -> list[Any]:
+    def operands(self, operands: Sequence[Operand], computed: dict[int, list[int]]) -> list[int]:
         values = []
         for operand in operands:
             if isinstance(operand, LiteralOperand):
@@ -104,19 +107,13 @@ class KernelProgram:
                 values.append(self.read(operand))
         return values
 
-    def run(self, region: Region, wanted: Iterable[int], computed: dict[int, list[Any]]) -> None:
+    def run(self, region: Region, wanted: Iterable[int], computed: dict[int, list[int]]) -> None:
         """Values of the instructions that the wanted ones need; `made` is filled."""
         needed = live_instructions(region.instructions, wanted)
         for number in sorted(needed):
             node = region.instructions[number].node
             values = self.operands(region.instructions[number].operands, computed)
-            computed[number] = self.composer.apply(
-                node.op,
-                node.params,
-                values,
-                [v.aval for v in node.inputs],
-                [v.aval for v in node.outputs],
-            )
+            computed[number] = self.composer.apply(node, values)
 
 
 def live_instructions(instructions: Sequence[Instruction], wanted: Iterable[int]) -> set[int]:

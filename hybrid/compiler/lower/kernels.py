@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from ...backends.attend import attend_kernel
 from ...backends.plan import Access, HostStep, Kernel, LoopKernel, ScatterKernel
 from ...core.errors import GraphError, Site
-from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Node, Value
 from ...ir.graph.region import regions_in
 from ...ir.op import algorithm_of
-from ...ir.scalar.compose import Composer
-from .affine import Ints, walk_path
+from .affine import Ints, dense_strides, walk_path
 from .assignment import Assignment, Box, Copy, Location, uncovered
+from .composition import Composition, Programs
 from .contraction import contraction
 from .kernel_program import KernelProgram, copy_program, fill_program, live_instructions
 from .regions import (
@@ -82,6 +80,7 @@ class _Drafter:
             for value in values:
                 self.inside.setdefault(value, []).append(region)
         self.checks: dict[Node, int] = {}
+        self.programs = Programs()
 
     def run(self) -> Draft:
         for region in self.regions.order:
@@ -200,6 +199,10 @@ class _Drafter:
                 ]
         return stores
 
+    def program(self, cell: tuple[tuple[int, int], ...] | None = None) -> KernelProgram:
+        """The program of a kernel that is about to be described."""
+        return KernelProgram(self.assignment, Composition(self.programs), cell)
+
     # ---- one method per kind of region
     def loop(self, region: LoopRegion) -> None:
         stores = self.stores(region)
@@ -207,7 +210,7 @@ class _Drafter:
             return
         for cell in region.split():
             shape = region.shape if cell is None else tuple(hi - lo for lo, hi in cell)
-            self.part(region, stores, KernelProgram(self.assignment, Composer(), cell), shape)
+            self.part(region, stores, self.program(cell), shape)
 
     def part(
         self,
@@ -217,7 +220,7 @@ class _Drafter:
         shape: Ints,
     ) -> None:
         """The kernel of a loop region, or of one box of its space."""
-        computed: dict[int, list[Any]] = {}
+        computed: dict[int, list[int]] = {}
         program.run(region, {k for _, k, _, _ in stores}, computed)
         writes = []
         for value, _, _, location in stores:
@@ -278,27 +281,25 @@ class _Drafter:
         stores = self.stores(region)
         if not stores:
             return
-        program = KernelProgram(self.assignment, Composer())
+        program = self.program()
         kernel = contraction(region, program, stores)
         operands = {o.value for o in region.operands}
         self.finish(region, kernel, stores, operands)
 
     def check(self, region: CheckRegion) -> None:
         node = region.head
-        program = KernelProgram(self.assignment, Composer())
-        computed: dict[int, list[Any]] = {}
+        program = self.program()
+        computed: dict[int, list[int]] = {}
         program.run(
             region,
             {o.instruction for o in region.arguments if isinstance(o, ResultOperand)},
             computed,
         )
-        invalid = program.composer.check(
-            node.op, node.params, program.operands(region.arguments, computed)
-        )
+        arguments = program.operands(region.arguments, computed)
         kernel = LoopKernel(
             region.shape,
             None,
-            program.composer.s.program(invalid),
+            program.composer.check(node, arguments),
             tuple(program.reads),
             (),
             tuple(program.params),
@@ -409,7 +410,7 @@ class _Drafter:
     ) -> tuple[int, int | None]:
         """A slot that holds exactly the value, contiguous; a copy where it lies elsewhere."""
         affine, aval = self.head_access(operand), value.aval
-        dense = contiguous_strides(aval.shape)
+        dense = dense_strides(aval.shape)
         if (
             affine.offset == 0
             and affine.strides == dense

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...core.cache import keep
 from ...core.errors import GraphError
-from ...core.shapes import broadcast_shapes, contiguous_strides, is_contiguous
+from ...core.shapes import broadcast_shapes, is_contiguous
 from ...ir.graph.graph import Const, Graph, Node, Value, param_key
 from ...ir.scalar.compose import op_program
 from ...ir.scalar.program import FREE, PRIMS, SLOW
@@ -31,6 +31,7 @@ from .affine import (
     Ints,
     Path,
     canonical,
+    dense_strides,
     reshape_strides,
     row_embed,
     walk_path,
@@ -180,7 +181,7 @@ def out_embed(node: Node, value: Value, space: Ints) -> Embed | None:
 
 def strides_in(region_shape: Ints, value: Value, path: Path) -> Ints | None:
     """Canonical strides over the region's space of a value that lies there through `path`."""
-    affine = walk_path(path, (0, contiguous_strides(value.aval.shape)))
+    affine = walk_path(path, (0, dense_strides(value.aval.shape)))
     return None if affine is None or affine[0] != 0 else canonical(region_shape, affine[1])
 
 
@@ -196,7 +197,7 @@ def plain_box(node: Node) -> tuple[Box, Embed] | None:
         return None
     source, result = node.inputs[0].aval, node.outputs[0].aval
     ((offset, shape, strides),) = node.op.layout(source, **node.params)
-    steps = contiguous_strides(result.shape)
+    steps = dense_strides(result.shape)
     axes: list[int] = []
     for size, stride in zip(shape, strides):
         axis = next(
@@ -253,7 +254,7 @@ class Roots:
     def _dense(self, value: Value) -> None:
         """Make a value contiguous: it is read by linear index."""
         root_value, path = self(value)
-        affine = walk_path(path, (0, contiguous_strides(root_value.aval.shape)))
+        affine = walk_path(path, (0, dense_strides(root_value.aval.shape)))
         if affine is None or not is_contiguous(value.aval.shape, affine[1]):
             self.copied[value] = (root_value, path)
             self.paths[value] = (value, ())
@@ -261,7 +262,7 @@ class Roots:
     def _rows(self, value: Value) -> None:
         """Make the rows of a value lie side by side: a kernel reads vectors of them."""
         root_value, path = self(value)
-        affine = walk_path(path, (0, contiguous_strides(root_value.aval.shape)))
+        affine = walk_path(path, (0, dense_strides(root_value.aval.shape)))
         if affine is None or (value.aval.ndim and value.aval.shape[-1] != 1 and affine[1][-1] != 1):
             self.copied[value] = (root_value, path)
             self.paths[value] = (value, ())
@@ -269,12 +270,12 @@ class Roots:
     def _view(self, node: Node) -> None:
         root_value, path = self(node.inputs[0])
         step = (AffineView(node),)
-        affine = walk_path(path + step, (0, contiguous_strides(root_value.aval.shape)))
+        affine = walk_path(path + step, (0, dense_strides(root_value.aval.shape)))
         if affine is None or len(path) >= MAX_PATH:
             source = node.inputs[0]
             if (
                 source is root_value
-                or walk_path(step, (0, contiguous_strides(source.aval.shape))) is None
+                or walk_path(step, (0, dense_strides(source.aval.shape))) is None
             ):
                 raise GraphError(f"view {node.op.name} has no layout over contiguous elements")
             self.copied[source] = (root_value, path)

@@ -8,9 +8,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any, Protocol
 
-from ...core.shapes import contiguous_strides
 from ...ir.graph.graph import Const, Node, Value
-from .affine import AffineMap, Embed, Ints, Path, canonical, walk_path
+from .affine import AffineMap, Embed, Ints, Path, canonical, dense_strides, walk_path
 from .regions import (
     MAX_COST,
     MAX_READS,
@@ -73,7 +72,7 @@ class Trial:
         full = lead + path
         if isinstance(root_value, Const) and uniform(root_value):
             return LiteralOperand(root_value)
-        affine = walk_path(full, (0, contiguous_strides(root_value.aval.shape)))
+        affine = walk_path(full, (0, dense_strides(root_value.aval.shape)))
         if affine is None:
             return None
         affine = (affine[0], canonical(self.region.shape, affine[1]))
@@ -94,7 +93,7 @@ class Trial:
     def _deferred(self, root_value: Value, affine: AffineMap) -> Operand | None:
         """A placement over zeros, read unmade: the kernel is cut where its box begins and ends."""
         region, node = self.region, root_value.node
-        whole_of = (0, canonical(region.shape, contiguous_strides(root_value.aval.shape)))
+        whole_of = (0, canonical(region.shape, dense_strides(root_value.aval.shape)))
         if (
             node is None
             or not isinstance(region, LoopRegion)

@@ -15,7 +15,19 @@ from ...ir.tensor import Handle
 from ..heap.allowlist import MISSING, is_a, plain
 from ..heap.facts import Holder, Key, fetch, same
 
-__all__ = ["Ref", "Obj", "Empty", "Facts", "expectation", "agrees", "ELSEWHERE", "GONE"]
+__all__ = [
+    "Ref",
+    "Obj",
+    "Empty",
+    "Facts",
+    "expectation",
+    "agrees",
+    "are_captures",
+    "are_there",
+    "are_without_gradients",
+    "ELSEWHERE",
+    "GONE",
+]
 
 
 class Ref(NamedTuple):
@@ -122,3 +134,23 @@ class Facts:
                     return key
                 last = key
         return last
+
+
+# ---- facts of many tensors at once: the text of a guard is compiled, and equal layers have many
+def are_captures(tensors: Any, avals: Any, nodes: Any) -> bool:
+    """Whether tensors have these records and tape nodes of these types."""
+    for tensor, aval, node in zip(tensors, avals, nodes):
+        alike = issubclass(type(tensor), Handle) and tensor._a is aval
+        if not alike or type(tensor._node) is not node:
+            return False
+    return True
+
+
+def are_there(tensors: Any, places: Any) -> bool:
+    """Whether tensors are at these places, each an exact list, tuple or dict and what leads on."""
+    return all([box[key] is tensor for tensor, (box, key) in zip(tensors, places)])
+
+
+def are_without_gradients(tensors: Any) -> bool:
+    """Whether leaves have no gradient."""
+    return all([tensor._node.grad is None for tensor in tensors])

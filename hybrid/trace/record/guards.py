@@ -6,18 +6,14 @@ exception while checking is a miss.
 
 from __future__ import annotations
 
-import contextvars
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ...core.cache import Bounded
-from ...core.floating import SETTINGS
 from ...core.signals import from_handler
 from ...ir.tensor import Handle
-from ..follow.arrays.computed import IGNORED, has_arrays
+from ..follow.arrays.computed import has_arrays, strictly
 from ..follow.terms import (
     OPERATORS,
     Collection,
@@ -33,7 +29,7 @@ from ..heap.arrays import dtype_key
 from ..heap.facts import FactKind, Holder, Key, fetch, same
 from ..host.again import First, undo
 from .actions import NONE, Actions
-from .expected import Obj, Ref
+from .expected import Obj, Ref, are_captures, are_there, are_without_gradients
 from .inputs import AsGradient, AsNumber, AtFact, ByIdentity
 from .kept.leaves import ArrayBehind, HeldObject, behind
 from .outputs import GivenNumber
@@ -45,6 +41,7 @@ __all__ = ["Guard", "FactGuard", "Places", "run_text", "same_guard"]
 # of hybrid's own functions is the longest and the one that fails least, so it comes last.
 ORDER = {"type": 0, "tlen": 0, "mro": 0, "tattr": 1, "version": 1, "keys": 2, "patched": 4}
 OTHERS = 3
+MANY = 8  # facts of one kind from which on one function checks them all
 
 
 def _distinct_dicts(*objects: Any) -> bool:
@@ -85,8 +82,7 @@ def run_text(text: str, name: str, space: dict[str, Any], wanted: str) -> Any:
 
 
 class Places:
-    """Python text that reads places: `space` holds what its names stand for, `prologue` what finds
-    objects that are held weakly."""
+    """Python text that reads places: `space` holds what its names stand for."""
 
     def __init__(self, holders: dict[Key, Holder]) -> None:
         self.holders = holders
@@ -98,7 +94,7 @@ class Places:
             "get": dict.get,
         }
         self.names: dict[int, str] = {}
-        self.prologue: list[str] = []
+        self.weak: list[Any] = []
         self.bound: dict[int, str] = {}
 
     def const(self, value: Any) -> str:
@@ -115,8 +111,15 @@ class Places:
         name = self.bound.get(holder.id)
         if name is None:
             name = self.bound[holder.id] = f"h{len(self.bound)}"
-            self.prologue.append(f"{name} = {self.const(holder.ref)}()")
+            self.weak.append(holder.ref)
         return name
+
+    @property
+    def prologue(self) -> list[str]:
+        """What finds the objects that are held weakly."""
+        if len(self.weak) < MANY:
+            return [f"h{k} = {self.const(found)}()" for k, found in enumerate(self.weak)]
+        return [f"{', '.join(self.bound.values())} = [w() for w in {self.const(self.weak)}]"]
 
     def read(self, key: Key) -> str:
         """An expression that reads a place."""
@@ -166,37 +169,6 @@ def _before(actions: Actions) -> list[Any]:
     return [*found, *actions.checks, *[t for call in actions.first for t in call.operands]]
 
 
-def _strictly(guard: Callable[..., Any], loud: frozenset[str]) -> Callable[..., Any]:
-    """A guard that misses where NumPy would warn or raise, of kinds of errors that are `loud`
-    whatever the caller says: the call then runs in Python, and tells at the line of the user."""
-    always, known = dict.fromkeys(loud, "raise"), [(None, None)]  # settings, and these for them
-
-    def kinds() -> dict[str, Any]:
-        raised = {kind: "raise" for kind, how in np.geterr().items() if how != IGNORED}
-        return {**raised, **always}
-
-    def strict(args: Any) -> Any:
-        with np.errstate(**kinds()):
-            return guard(args)
-
-    def made() -> Any:
-        np.seterr(**kinds())
-        return SETTINGS.get()
-
-    def quick(args: Any) -> Any:
-        now, (seen, wanted) = SETTINGS.get(), known[0]
-        if now is not seen:
-            wanted = contextvars.copy_context().run(made)
-            known[0] = now, wanted
-        try:  # before it is set: a handler of signals may raise behind that
-            SETTINGS.set(wanted)
-            return guard(args)
-        finally:
-            SETTINGS.set(now)
-
-    return strict if SETTINGS is None else quick
-
-
 class Guard(Places):
     """Generates the function for one recording; `source` and `count` are for people.
 
@@ -209,6 +181,8 @@ class Guard(Places):
         self.facts = recording.facts.at_start() if facts is None else facts
         self.numbers: dict[int, str] = {}  # id of a loaded number -> what the text calls it
         self.computed: dict[Any, str] = {}  # form of a term -> the same
+        self.held: dict[int, str] = {}  # number of an input -> the object that it is
+        self.more = 0  # facts beside one for each term
         terms = (
             self._facts_first()
             + self._namespaces()
@@ -218,12 +192,12 @@ class Guard(Places):
             + self._gradients()
             + self._own_arguments()
         )
-        self.count = len(terms)
+        self.count = len(terms) + self.more
         missed = "None"
         if actions.draws:
             missed = f"{self.const(undo)}({self.const(actions.first)})"
-        source = ["def guard(args):", " try:"] + [f"  {p}" for p in self.prologue]
-        source += [f"  if not ({t}): return {missed}" for t in terms]
+        source = ["def guard(args):", " try:", *[f"  {found}" for found in self.prologue]]
+        source += [f"  if not ({term}): return {missed}" for term in terms]
         source += [f"  return ({self._results()})", " except Exception as error:"]
         source += [f"  missed = {missed}", f"  if {self.const(from_handler)}(error): raise"]
         source += ["  return missed"]
@@ -232,7 +206,7 @@ class Guard(Places):
             self.source, "<hybrid guard>", self.space, "guard"
         )
         if any(map(has_arrays, _before(actions))):
-            self.function = _strictly(self.function, actions.loud)
+            self.function = strictly(self.function, actions.loud)
 
     # ---- terms
     def _facts_first(self) -> list[str]:
@@ -382,11 +356,10 @@ class Guard(Places):
 
     def _captures(self) -> list[str]:
         """Load each capture, and compare its record and the type of its tape node."""
-        terms = []
         # a gradient is read from a tensor that is loaded by then
-        order = sorted(
-            self._loaded(), key=lambda number: isinstance(self.inputs[number].location, AsGradient)
-        )
+        terms = self._held(self._loaded())
+        order = [number for number in self._loaded() if number not in self.held]
+        order.sort(key=lambda number: isinstance(self.inputs[number].location, AsGradient))
         for number in order:
             aval, node, location = self.inputs[number]
             if isinstance(location, AsNumber):
@@ -405,21 +378,49 @@ class Guard(Places):
             )
         return terms
 
+    def _held(self, order: list[int]) -> list[str]:
+        """One term for captures that are known by identity, where they are many."""
+        places = [(number, self.inputs[number].location) for number in order]
+        held = {k: place.holder for k, place in places if isinstance(place, ByIdentity)}
+        if len(held) < MANY:
+            return []
+        self.held = {number: self.holder(holder) for number, holder in held.items()}
+        avals = self.const(tuple([self.inputs[number].aval for number in held]))
+        nodes = self.const(tuple([self.inputs[number].node for number in held]))
+        return self._all(are_captures, [*self.held.values()], avals, nodes)
+
+    def _all(self, check: Any, tensors: Sequence[str], *others: str) -> list[str]:
+        """The term that checks one fact of each tensor."""
+        self.more += len(tensors) - 1
+        return [f"{self.const(check)}(({', '.join(tensors)}), {', '.join(others)})"]
+
     def _input(self, number: int) -> str:
+        if number in self.held:
+            return self.held[number]
         return f"args[{number}]" if number < self.recording.arguments else f"t{number}"
 
     def _tensor_facts(self) -> list[str]:
         """Places of tensors that no capture was loaded from: the same tensor must be there, too."""
         loaded = {i.location.key for i in self.inputs if isinstance(i.location, AtFact)}
-        terms = []
+        terms, inside = [], list[tuple[Key, int]]()
         for key, expected in self.facts.items():
             if not isinstance(expected, Ref):
                 continue
             if expected.kind == "stored":
                 terms.append(f"issubclass(type({self.read(key)}), H)")
+            elif key not in loaded and self._inside(key, expected.number):
+                inside.append((key, expected.number))
             elif key not in loaded:
                 terms.append(self._same(key, expected.number))
-        return terms
+        if len(inside) < MANY:
+            return terms + [self._same(*fact) for fact in inside]
+        places = self.const(tuple([(self.holders[key].strong, key.key) for key, _ in inside]))
+        return terms + self._all(are_there, [self._input(k) for _, k in inside], places)
+
+    def _inside(self, key: Key, number: int) -> bool:
+        """Whether a place is in a container that is held, so that a table can name it."""
+        holder = self.holders[key]
+        return key.kind == "item" and holder.ref is None and type(holder.strong) in (list, dict)
 
     def _same(self, key: Key, number: int) -> str:
         return f"{self.read(key)} is {self._input(number)}"
@@ -430,19 +431,23 @@ class Guard(Places):
             (self._input(host), "None" if first is None else self._input(first))
             for host, first in self._gradient_reads()
         ]
-        return [f"{host}._node.grad is {first}" for host, first in wanted]
+        bare = [host for host, first in wanted if first == "None"]
+        if len(bare) < MANY:
+            return [f"{host}._node.grad is {first}" for host, first in wanted]
+        others = [f"{host}._node.grad is {first}" for host, first in wanted if first != "None"]
+        return self._all(are_without_gradients, bare) + others
 
     def _gradient_reads(self) -> list[tuple[int, int | None]]:
         return list(self.recording.gradients)
 
     def _own_arguments(self) -> list[str]:
         """Arguments that an object of hybrid's held when recorded must be those very tensors."""
-        arguments = enumerate(self.inputs[: self.recording.arguments])
-        fixed = [(k, i.location) for k, i in arguments if isinstance(i.location, ByIdentity)]
+        own = [i.location for i in self.inputs[: self.recording.arguments]]
+        fixed = [(k, place) for k, place in enumerate(own) if isinstance(place, ByIdentity)]
         return [f"id(args[{k}]) == {location.holder.id}" for k, location in fixed]
 
     def _results(self) -> str:
-        return "".join(f"t{number}, " for number in self._loaded())
+        return "".join(f"{self._input(number)}, " for number in self._loaded())
 
 
 class FactGuard(Guard):
@@ -490,3 +495,6 @@ class FactGuard(Guard):
         if number >= self.recording.arguments and number not in self.load:
             return f"issubclass(type({self.read(key)}), H)"
         return super()._same(key, number)
+
+    def _inside(self, key: Key, number: int) -> bool:
+        return False  # a hot path: each fact has its own term

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Protocol
 
+from ...compiler.identity import identity_of, placed, unplaced
 from ...compiler.pipeline import Built, build
 from ...core.aval import HOST, Device
 from ...core.errors import UnsupportedError, blame
@@ -76,14 +77,25 @@ class Prepared:
         self.lower_seconds, self.compile_seconds = lowered - start, perf_counter() - lowered
 
     def _compiled(self, backend: Any) -> tuple[float, Any]:
-        """When the plan was made, and what runs it."""
+        """When the plan was made, and what runs it: a plan that another process made, or one of
+        the pipeline."""
+        graph = self.recording.graph
+        identity = identity_of(graph, self.states)
+        known = None if identity is None else backend.recall(identity)
+        if known is not None:
+            plan, pieces = known
+            return perf_counter(), backend.assemble(placed(plan, graph), pieces)
         result = self.result
         lowered = perf_counter()
         try:
-            return lowered, backend.compile(result.plan, result.graph)
+            executable = backend.compile(result.plan, result.graph)
         except Exception as e:
             blame(e, step="compile", plan=result.plan)
             raise
+        plan = None if identity is None else unplaced(result.plan, graph)
+        if identity is not None and plan is not None:
+            backend.remember(identity, plan, executable)
+        return lowered, executable
 
     def first(self) -> None:
         """Before the first replay: what the recorded calls left is not used again, and replays have
@@ -94,7 +106,8 @@ class Prepared:
 
     @property
     def result(self) -> Built:
-        """What the pipeline makes of the recording; of a filled plan made when somebody looks."""
+        """What the pipeline makes of the recording; made when somebody looks where the plan was
+        filled in or another process made it."""
         if self._result is None:
             self._result = build(self.recording.graph, self.states, kernel=host_kernel)
         return self._result

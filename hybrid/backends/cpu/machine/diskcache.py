@@ -1,4 +1,4 @@
-"""Object code on disk, one file per key, shared by processes.
+"""Object code and plans on disk, one file per key, shared by processes.
 
 Invariant: `get` returns exactly the bytes that this user `put` under that key, or None; whatever
 else it finds (a torn or changed file, a file, folder or link of somebody else) counts as a miss.
@@ -12,12 +12,15 @@ import stat
 import struct
 import tempfile
 import time
+from typing import Literal, get_args
 
 __all__ = ["DiskCache", "default_cache"]
 
 MAGIC = b"hybrid-object\x00\x01\n"
 HEAD = struct.Struct("<16s32sQ32s")  # magic, key, length, sha256 of key and body
 LIMIT = 128 << 20
+Kept = Literal[".o", ".plan"]  # object code, what is made once for many processes
+KINDS = get_args(Kept)
 DAY = 86400.0
 
 
@@ -42,14 +45,14 @@ class DiskCache:
             return False
         return stat.S_ISDIR(status.st_mode) and _ours(status)
 
-    def _path(self, digest_key: bytes) -> str:
-        return f"{self.folder}/{digest_key.hex()}.o"
+    def _path(self, digest_key: bytes, what: Kept = ".o") -> str:
+        return f"{self.folder}/{digest_key.hex()}{what}"
 
-    def get(self, wanted: bytes) -> bytes | None:
-        """The stored bytes, or None."""
+    def get(self, wanted: bytes, what: Kept = ".o") -> bytes | None:
+        """The stored bytes of that kind, or None."""
         if not self.usable:
             return None
-        path = self._path(wanted)
+        path = self._path(wanted, what)
         try:
             with open(path, "rb", buffering=0, opener=_open) as file:
                 status = os.fstat(file.fileno())
@@ -75,7 +78,7 @@ class DiskCache:
             _touch(path)
         return body
 
-    def put(self, digest: bytes, body: bytes) -> None:
+    def put(self, digest: bytes, body: bytes, what: Kept = ".o") -> None:
         """Store; readers see the whole file or none."""
         if not self.usable:
             return
@@ -86,7 +89,7 @@ class DiskCache:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(head)
                 file.write(body)
-            os.replace(name, self._path(digest))
+            os.replace(name, self._path(digest, what))
             name = None
             if self._puts % 64 == 0:
                 self._trim()
@@ -105,7 +108,7 @@ class DiskCache:
                 status = entry.stat(follow_symlinks=False)
                 if entry.name.endswith(".tmp") and current - status.st_mtime > DAY:
                     _remove(entry.path)
-                elif entry.name.endswith(".o"):
+                elif entry.name.endswith(KINDS):
                     files.append((status.st_mtime, status.st_size, entry.path))
                     total += status.st_size
         if total <= self.limit:

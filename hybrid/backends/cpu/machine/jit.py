@@ -24,7 +24,7 @@ from ....core.cache import NATIVE
 from ....core.errors import BackendError, blame
 from ....core.signals import critical, foreign, held, protected, tools
 from .beside import INSIDE, THREAD, Beside, emit_each
-from .diskcache import DiskCache, default_cache
+from .diskcache import DiskCache, Kept, default_cache
 from .host import usable_cores
 from .systems import system
 from .systems.objects import object_symbols
@@ -35,6 +35,9 @@ __all__ = [
     "NativeModule",
     "compile_ir",
     "compile_many",
+    "codes_of",
+    "is_caching",
+    "prefix",
     "lookup",
     "object_for",
     "beside",
@@ -263,26 +266,37 @@ def object_for(
     return binary
 
 
-def stored(digest: bytes) -> bytes | None:
-    """Object code from the disk cache; any trouble with it is a miss."""
+def stored(digest: bytes, what: Kept = ".o") -> bytes | None:
+    """Bytes from the disk cache; any trouble with it is a miss."""
     try:
         storage = _disk()
-        return None if storage is None else storage.get(digest)
+        return None if storage is None else storage.get(digest, what)
     except Exception as error:
         if foreign(error):
             raise
         return None
 
 
-def keep(digest: bytes, binary: bytes) -> None:
-    """Keep object code on disk, where that works: it can always be made again."""
+def keep(digest: bytes, binary: bytes, what: Kept = ".o") -> None:
+    """Keep object code, or bytes of another kind, on disk, where that works: it can always be made
+    again."""
     try:
         storage = _disk()
         if storage is not None:
-            storage.put(digest, binary)
+            storage.put(digest, binary, what)
     except Exception as error:
         if foreign(error):
             raise
+
+
+def is_caching() -> bool:
+    """Whether anything can be kept on disk."""
+    return _disk() is not None
+
+
+def prefix() -> bytes:
+    """What object code depends on beside its text."""
+    return _target().prefix
 
 
 def _key(source: str, level: int) -> bytes:
@@ -338,13 +352,41 @@ def compile_many(kernels: Iterable[tuple[str, str]], level: int = 2) -> list[Cod
                 except Exception as error:
                     blame(error, symbol=symbol)
                     raise
-        if fresh:
-            engine = _Engine(o for _, o in fresh.values())
-            for symbol, (digest, _) in fresh.items():
-                found[symbol] = _CODES[symbol] = Code(
-                    symbol, engine.address(symbol), digest, engine
-                )
+        found |= _linked(fresh)
         return [found[s] for s in order]
+
+
+@protected
+def codes_of(wanted: Iterable[tuple[str, bytes]]) -> list[Code] | None:
+    """Code of each (symbol, digest) pair out of memory or the disk cache; None where some is in
+    neither, or the symbol has another text in this process."""
+    wanted = list(wanted)
+    with _LOCK:
+        found: dict[str, Code] = {}
+        fresh: dict[str, tuple[bytes, bytes]] = {}
+        for symbol, digest in dict.fromkeys(wanted):
+            code = _CODES.get(symbol)
+            if code is not None:
+                found[symbol] = code
+                continue
+            binary = stored(digest)
+            if binary is None or symbol in fresh:
+                return None
+            fresh[symbol] = digest, _complete(binary, (symbol,))
+        if any(found[symbol].digest != digest for symbol, digest in wanted if symbol in found):
+            return None
+        found |= _linked(fresh)
+        return [found[symbol] for symbol, _ in wanted]
+
+
+def _linked(fresh: Mapping[str, tuple[bytes, bytes]]) -> dict[str, Code]:
+    """Code of symbols that are not in memory, of (digest, object code) each."""
+    if not fresh:
+        return {}
+    engine = _Engine(binary for _, binary in fresh.values())
+    made = {s: Code(s, engine.address(s), digest, engine) for s, (digest, _) in fresh.items()}
+    _CODES.update(made)
+    return made
 
 
 def _ahead(

@@ -6,6 +6,7 @@ followed array that is none of the computations here makes the leaves of its ter
 
 from __future__ import annotations
 
+import contextvars
 import operator
 import types
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ....core.floating import SETTINGS
 from ....core.signals import foreign
 from ....ir.tensor import Handle
 from ...heap.allowlist import is_a, plain
@@ -66,6 +68,7 @@ __all__ = [
     "of_operator",
     "operand_of_array",
     "seen",
+    "strictly",
 ]
 
 NOWHERE = -1 << 16  # on the stack
@@ -397,3 +400,34 @@ def _arrays_in(term: Any) -> set[Any]:
     if type(term) is not Made:
         return set()
     return set[Any]([plain_form(term)]).union(*map(_arrays_in, term.operands))
+
+
+def strictly(guard: Callable[..., Any], loud: frozenset[str]) -> Callable[..., Any]:
+    """A guard that misses where NumPy would warn or raise, of kinds of errors that are `loud`
+    whatever the caller says: the call then runs in Python, and tells at the line of the user."""
+    always, known = dict.fromkeys(loud, "raise"), [(None, None)]  # settings, and these for them
+
+    def kinds() -> dict[str, Any]:
+        raised = {kind: "raise" for kind, how in np.geterr().items() if how != IGNORED}
+        return {**raised, **always}
+
+    def strict(args: Any) -> Any:
+        with np.errstate(**kinds()):
+            return guard(args)
+
+    def made() -> Any:
+        np.seterr(**kinds())
+        return SETTINGS.get()
+
+    def quick(args: Any) -> Any:
+        now, (seen, wanted) = SETTINGS.get(), known[0]
+        if now is not seen:
+            wanted = contextvars.copy_context().run(made)
+            known[0] = now, wanted
+        try:  # before it is set: a handler of signals may raise behind that
+            SETTINGS.set(wanted)
+            return guard(args)
+        finally:
+            SETTINGS.set(now)
+
+    return strict if SETTINGS is None else quick
