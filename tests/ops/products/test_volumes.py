@@ -20,6 +20,7 @@ SETTINGS = [
     ((4, 5, 6), (2, 3, 2), (1, 1, 1), (0, 0, 0), (1, 1, 1), 1),
     ((4, 5, 6), (2, 3, 2), (2, 1, 3), (1, 2, 0), (1, 2, 1), 2),
     ((3, 4, 5), (3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 4),  # depthwise
+    ((5, 6, 4), (3, 2, 3), (2, 3, 2), (1, 1, 1), (1, 1, 1), 1),  # all phases of a line
     ((6, 1, 5), (2, 1, 1), (4, 3, 2), (0, 4, 5), (3, 1, 1), 1),  # strides over kernels, wide zeros
     ((1, 1, 1), (1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, 1), 2),
 ]
@@ -163,6 +164,7 @@ def test_half_types_are_rounded_once(dtype):
 
 PROGRAMS = {
     "conv3d": lambda x, w: F.conv3d(x, w, None, (1, 2, 1), 1),
+    "with a bias": lambda x, w: F.conv3d(x, w, w[:, 0, 0, 0, 0], 2),
     "apart": lambda x, w: F.conv3d(x, w, None, 1, "same", 2),
     "grouped": lambda x, w: F.conv3d(x, w[:, :2], None, 1, 1, 1, 2),
     "depthwise": lambda x, w: F.conv3d(x, w[:, :1], None, 2, 1, 1, 4),
