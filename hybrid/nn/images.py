@@ -58,8 +58,7 @@ class _Convolution(Module):
         self.in_channels, self.out_channels, self.groups = channels
         _check(type(self).__name__, channels, padding_mode)
         for what, given in sizes.items():
-            named = what == "padding" and isinstance(given, str)
-            setattr(self, what, given if named else each_axis(given, self.spatial, what))
+            setattr(self, what, each_axis(given, self.spatial, what))
         rows, columns = self._lead()
         taps = columns * math.prod(self.kernel_size)
         bound = 1 / math.sqrt(taps) if taps > 0 else 0.0
@@ -108,14 +107,16 @@ class _Forward(_Convolution):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        by_name = isinstance(padding, str)  # the function knows which there are
         sizes = {
             "kernel_size": kernel_size,
             "stride": stride,
             "dilation": dilation,
-            "padding": padding,
+            "padding": 0 if by_name else padding,
         }
         made = {"dtype": dtype, "device": device}
         super().__init__((in_channels, out_channels, groups), sizes, bias, padding_mode, made)
+        self.padding = padding if by_name else self.padding
 
 
 class Conv1d(_Forward):

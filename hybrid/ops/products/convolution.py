@@ -46,14 +46,15 @@ def _prepared(
     """Operands of the record, its parameters, whether the images came without a batch; `settings`:
     stride, padding, dilation."""
     name, (x, weight), bias = f"conv{count}d", operands(*tensors[:2]), tensors[2]
+    padding = settings[1]
     alone = _ranked(name, count, x, weight, "O, C/groups")
     stride = each_axis(settings[0], count, "stride")
     dilation = each_axis(settings[2], count, "dilation")
     if min(stride) < 1 or min(dilation) < 1:
         raise ShapeError(f"{name}: stride {stride} and dilation {dilation} must be positive")
     params = unpadded(stride, dilation, operator.index(groups))
-    if settings[1] != "valid":
-        border = _border(name, settings[1], weight.shape[2:], dilation, stride)
+    if padding != "valid":
+        border = _border(name, padding, weight.shape[2:], dilation, stride)
         params["border"] = border
         x = padded(expand_dims(x, 0) if alone else x, border)
     elif alone:
