@@ -81,24 +81,39 @@ def _convolution_cases() -> Iterator[Case]:
         outputs = noise(32, filters, size, size)
         yield (
             f"conv {channels}->{filters} {size}",
-            layouts.conv2d_layout,
+            layouts.conv_layout,
             [images, weight, noise(filters)],
             outputs.shape,
             {},
         )
         yield (
             f"conv weight {channels}->{filters}",
-            layouts.conv2d_weight_layout,
+            layouts.conv_weight_layout,
             [outputs, images],
             weight.shape,
             {"kernel": (3, 3)},
         )
 
 
+def _volume_cases() -> Iterator[Case]:
+    """Of 8 volumes of 16 x 32 x 32, by the stride and the channels of a filter (1: depthwise)."""
+    for stride, channels in ((1, 16), (2, 16), (1, 1)):
+        filters, groups = (32, 1) if channels > 1 else (16, 16)
+        images, weight = noise(8, 16, 18, 34, 34), noise(filters, channels, 3, 3, 3)
+        how: dict[str, Any] = {"stride": (stride,) * 3, "dilation": (1, 1, 1), "groups": groups}
+        outputs = noise(*layouts.conv_shape(images.shape, weight.shape, **how))
+        name = f"{channels}->{filters} 16x32x32 / {stride}"
+        yield f"conv {name}", layouts.conv_layout, [images, weight], outputs.shape, how
+        how = how | {"kernel": (3, 3, 3)}
+        operands = [outputs, images]
+        yield f"conv weight {name}", layouts.conv_weight_layout, operands, weight.shape, how
+
+
 def cases() -> Iterator[Case]:
     """(name, layout, operands, result shape, parameters)."""
     yield from _matrix_cases()
     yield from _convolution_cases()
+    yield from _volume_cases()
 
 
 def fastest(run: Callable[[], Any], idle: Callable[[], Any], tries: int = 15) -> float:

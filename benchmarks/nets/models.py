@@ -1,4 +1,4 @@
-"""Small nets as public programs have them, and ResNet-50, in hybrid and in PyTorch.
+"""Small nets as public programs have them, one of volumes, and ResNet-50, in hybrid and in PyTorch.
 
 Invariant: both libraries run the same layers on the same shapes; `nn` and `functions` are the
 library's own.  A maker gives (model, shape of the input, loss of the output).
@@ -123,6 +123,28 @@ def resnet_block(library: SimpleNamespace, small: bool = False) -> Made:
     return Net(), (1 if small else 2, 3, extent, extent), _mean_square
 
 
+def clips(library: SimpleNamespace, small: bool = False) -> Made:
+    """Three convolutions of volumes with pooling, 4 clips of 16 frames of 32 x 32."""
+    nn, functions = library.nn, library.functions
+
+    class Net(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv3d(3, 16, 3, padding=1)
+            self.middle = nn.Conv3d(16, 32, 3, padding=1)
+            self.last = nn.Conv3d(32, 64, 3, stride=2, padding=1)
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, volumes: Any) -> Any:
+            relu = functions.relu
+            hidden = functions.max_pool3d(relu(self.stem(volumes)), (1, 2, 2))
+            hidden = functions.max_pool3d(relu(self.middle(hidden)), 2)
+            return self.linear(relu(self.last(hidden)).mean((2, 3, 4)))
+
+    shape = (2, 3, 4, 8, 8) if small else (4, 3, 16, 32, 32)
+    return Net(), shape, _first_class(library)
+
+
 def resnet_50(library: SimpleNamespace, small: bool = False) -> Made:
     """All of it, 8 images of 224 x 224."""
     shape = (2, 3, 32, 32) if small else (8, 3, 224, 224)
@@ -131,5 +153,5 @@ def resnet_50(library: SimpleNamespace, small: bool = False) -> Made:
 
 NETS = {
     maker.__name__: maker
-    for maker in (mnist, super_resolution, discriminator, generator, resnet_block, resnet_50)
+    for maker in (mnist, super_resolution, discriminator, generator, resnet_block, clips, resnet_50)
 }

@@ -31,12 +31,12 @@ __all__ = [
     "rounded",
     "matmul_layout",
     "linear_layout",
-    "conv2d_layout",
-    "conv2d_weight_layout",
+    "conv_layout",
+    "conv_weight_layout",
     "matmul_shape",
     "linear_shape",
-    "conv2d_shape",
-    "conv2d_weight_shape",
+    "conv_shape",
+    "conv_weight_shape",
 ]
 
 SumOrder = Literal["chain", "lanes"]  # of the products of a contraction
@@ -251,67 +251,72 @@ def linear_layout(
     )
 
 
-# ---- two-dimensional convolution
-Border = tuple[int, int, int, int]
-NO_BORDER: Border = (0, 0, 0, 0)
-
-
-def conv2d_shape(
+# ---- convolution, over any number of spatial axes
+def conv_shape(
     images: Ints,
     weight: Ints,
     bias: Ints | None = None,
     *,
-    stride: Pair = (1, 1),
-    dilation: Pair = (1, 1),
+    stride: Ints | None = None,
+    dilation: Ints | None = None,
     groups: int = 1,
-    border: Border = NO_BORDER,
+    border: Ints = (),
 ) -> Ints:
-    """The shape of the convolution of padded images x[N, C, H, W] with w[O, C / groups, KH, KW].
-    `border` (top, left, bottom, right) says whose gradient nobody asks for.
+    """The shape of the convolution of padded images x[N, C, *extents] with w[O, C / groups,
+    *kernel].  A stride or dilation of None is 1 along every axis; `border` (before each axis, then
+    behind each) says whose gradient nobody asks for.
 
-    >>> conv2d_shape((2, 3, 8, 8), (16, 3, 3, 3), stride=(2, 2))
+    >>> conv_shape((2, 3, 8, 8), (16, 3, 3, 3), stride=(2, 2))
     (2, 16, 3, 3)
     """
-    if len(images) != 4 or len(weight) != 4:
+    kernel, name = weight[2:], f"conv{len(weight) - 2}d"
+    if len(images) != len(weight) or not kernel:
         raise ShapeError(
-            f"conv2d takes x[N, C, H, W] and weight[O, C/groups, KH, KW], not {images} and {weight}"
+            f"{name} takes x[N, C, ...] and weight[O, C/groups, ...] of as many axes, not {images} "
+            f"and {weight}"
         )
     if groups < 1 or weight[1] * groups != images[1] or weight[0] % groups:
         raise ShapeError(
-            f"conv2d: {images[1]} channels, a weight of shape {weight} and {groups} groups "
+            f"{name}: {images[1]} channels, a weight of shape {weight} and {groups} groups "
             "do not fit"
         )
     if bias is not None and bias != (weight[0],):
         raise ShapeError(
-            f"conv2d: bias has shape {bias}; a weight of shape {weight} takes ({weight[0]},)"
+            f"{name}: bias has shape {bias}; a weight of shape {weight} takes ({weight[0]},)"
         )
+    steps, gaps = (given or (1,) * len(kernel) for given in (stride, dilation))
     size = [
-        (images[2 + i] - dilation[i] * (weight[2 + i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
+        (extent - gap * (taps - 1) - 1) // step + 1
+        for extent, taps, step, gap in zip(images[2:], kernel, steps, gaps)
     ]
     if min(size) < 1:
         raise ShapeError(
-            f"conv2d: a kernel of {weight[2]}x{weight[3]} does not fit in a padded image of "
-            f"{images[2]}x{images[3]}"
+            f"{name}: a kernel of {_written(kernel)} does not fit in a padded image of "
+            f"{_written(images[2:])}"
         )
-    return (images[0], weight[0], size[0], size[1])
+    return (images[0], weight[0], *size)
 
 
-def conv2d_layout(
+def _written(extents: Ints) -> str:
+    return "x".join(map(str, extents))
+
+
+def conv_layout(
     avals: Sequence[Aval],
     strides: Sequence[Ints],
     offsets: Sequence[int] = (0, 0, 0),
     *,
-    stride: Pair = (1, 1),
-    dilation: Pair = (1, 1),
+    stride: Ints | None = None,
+    dilation: Ints | None = None,
     groups: int = 1,
-    border: Border = NO_BORDER,
+    border: Ints = (),
 ) -> Contraction:
-    """w[O, (C, KH, KW)] @ patches[(C, KH, KW), (OH, OW)] per image and group, read in place from
+    """w[O, (C, *kernel)] @ patches[(C, *kernel), outputs] per image and group, read in place from
     the already padded image."""
     images, weight = avals[0].shape, avals[1].shape
     biased = len(avals) > 2
     shapes = images, weight, avals[2].shape if biased else None
-    result = conv2d_shape(*shapes, stride=stride, dilation=dilation, groups=groups)
+    result = conv_shape(*shapes, stride=stride, dilation=dilation, groups=groups)
     image_steps, kernel_steps, out = (
         tuple(strides[0]),
         tuple(strides[1]),
@@ -322,11 +327,12 @@ def conv2d_layout(
     group = (0, outputs * kernel_steps[0]), (image_steps[0], channels * image_steps[1])
     group_out = (0, outputs * bias_step), (out[0], outputs * out[1])
     patch_steps = (image_steps[1], *_spread(image_steps, dilation))
+    no_taps, no_place = _zeros(len(weight) - 1), _zeros(len(weight) - 2)
     return _contraction(
         _Axes((images[0], groups), (*group, *group_out)),
         _Axes((outputs,), ((kernel_steps[0],), (0,), (bias_step,), (out[1],))),
-        _Axes(result[2:], ((0, 0), _spread(image_steps, stride), (0, 0), out[2:])),
-        _Axes(weight[1:], (kernel_steps[1:], patch_steps, _zeros(3), _zeros(3))),
+        _Axes(result[2:], (no_place, _spread(image_steps, stride), no_place, out[2:])),
+        _Axes(weight[1:], (kernel_steps[1:], patch_steps, no_taps, no_taps)),
         offsets,
         "chain",
         biased,
@@ -334,69 +340,72 @@ def conv2d_layout(
     )
 
 
-def _spread(image_steps: Ints, factors: Pair) -> Ints:
-    """Steps along the height and width of images, that many pixels each."""
-    return (factors[0] * image_steps[2], factors[1] * image_steps[3])
+def _spread(image_steps: Ints, factors: Ints | None) -> Ints:
+    """Steps along the spatial axes of images, that many elements each."""
+    steps = image_steps[2:]
+    return tuple([n * step for n, step in zip(factors, steps)]) if factors else steps
 
 
-def conv2d_weight_shape(
+def conv_weight_shape(
     gradient: Ints,
     images: Ints,
     *,
-    kernel: Pair,
-    stride: Pair = (1, 1),
-    dilation: Pair = (1, 1),
+    kernel: Ints,
+    stride: Ints | None = None,
+    dilation: Ints | None = None,
     groups: int = 1,
 ) -> Ints:
-    """The shape of the weight gradient from the output gradient g[N, O, OH, OW] and padded images
-    x.
+    """The shape of the weight gradient from the output gradient g[N, O, *outputs] and padded
+    images x.
 
-    >>> conv2d_weight_shape((2, 16, 3, 3), (2, 3, 8, 8), kernel=(3, 3), stride=(2, 2))
+    >>> conv_weight_shape((2, 16, 3, 3), (2, 3, 8, 8), kernel=(3, 3), stride=(2, 2))
     (16, 3, 3, 3)
     """
     weight = (
         (gradient[1], images[1] // max(groups, 1), *kernel)
-        if len(gradient) == 4 and len(images) == 4
+        if len(gradient) == len(images) == len(kernel) + 2
         else ()
     )
     if (
         not weight
-        or conv2d_shape(images, weight, stride=stride, dilation=dilation, groups=groups) != gradient
+        or conv_shape(images, weight, stride=stride, dilation=dilation, groups=groups) != gradient
     ):
         raise ShapeError(
-            f"conv2d_weight_grad: gradient {gradient}, images {images} and kernel {kernel} "
-            "do not fit"
+            f"conv{len(kernel)}d: an output gradient {gradient}, images {images} and kernel "
+            f"{kernel} do not fit"
         )
     return weight
 
 
-def conv2d_weight_layout(
+def conv_weight_layout(
     avals: Sequence[Aval],
     strides: Sequence[Ints],
     offsets: Sequence[int] = (0, 0),
     *,
-    kernel: Pair,
-    stride: Pair = (1, 1),
-    dilation: Pair = (1, 1),
+    kernel: Ints,
+    stride: Ints | None = None,
+    dilation: Ints | None = None,
     groups: int = 1,
 ) -> Contraction:
-    """g[O, (N, OH, OW)] @ patches[(N, OH, OW), (C, KH, KW)] per group; inputs are (g, padded x)."""
+    """g[O, (N, *outputs)] @ patches[(N, *outputs), (C, *kernel)] per group; inputs are (g, padded
+    x)."""
     gradient, images = avals[0].shape, avals[1].shape
-    weight = conv2d_weight_shape(
+    weight = conv_weight_shape(
         gradient, images, kernel=kernel, stride=stride, dilation=dilation, groups=groups
     )
     given, image_steps, out = tuple(strides[0]), tuple(strides[1]), contiguous_strides(weight)
     outputs, channels = weight[0] // groups, weight[1]
     patch_steps = (image_steps[1], *_spread(image_steps, dilation))
     summed_steps = (given[0],) + given[2:], (image_steps[0], *_spread(image_steps, stride))
+    none = _zeros(len(kernel) + 1)
     return _contraction(
         _Axes(
             (groups,),
             ((outputs * given[1],), (channels * image_steps[1],), (0,), (outputs * out[0],)),
         ),
         _Axes((outputs,), ((given[1],), (0,), (0,), (out[0],))),
-        _Axes(weight[1:], (_zeros(3), patch_steps, _zeros(3), out[1:])),
-        _Axes((gradient[0],) + gradient[2:], (*summed_steps, _zeros(3), _zeros(3))),
+        _Axes(weight[1:], (none, patch_steps, none, out[1:])),
+        _Axes((gradient[0],) + gradient[2:], (*summed_steps, none, none)),
         offsets,
         "chain",
     )

@@ -231,7 +231,7 @@ class PlaceOp(Op):
 @final
 @dataclass(eq=False, repr=False, slots=True)
 class ContractOp(Op):
-    """Sums of products (matmul, linear, conv2d); layout: see ir/contract.py."""
+    """Sums of products (matmul, linear, conv); layout: see ir/contract.py."""
 
     kind: Kind = field(default="contract", init=False)
     _: KW_ONLY

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core.spelling import LAYERS, elsewhere
 from ..ir.door.guard import guard_all, guard_methods
-from . import activations, containers, functional, layers, losses, module
+from . import activations, containers, functional, images, layers, losses, module
 from .activations import (
     GELU,
     Identity,
@@ -20,24 +20,42 @@ from .activations import (
     Tanh,
 )
 from .containers import ModuleDict, ModuleList, Sequential
-from .layers import (
+from .images import (
+    AvgPool1d,
     AvgPool2d,
+    AvgPool3d,
+    Conv1d,
     Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+)
+from .layers import (
     Dropout,
     Embedding,
     Flatten,
     LayerNorm,
     Linear,
     LSTMCell,
-    MaxPool2d,
 )
 from .losses import CrossEntropyLoss, MSELoss
 from .module import Module
 from .parameter import Parameter
 
 __all__ = [
+    "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
+    "Conv1d",
     "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
@@ -49,7 +67,9 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -64,7 +84,7 @@ __all__ = [
     "functional",
 ]
 
-for _room in (module, containers, layers, activations, losses):
+for _room in (module, containers, layers, images, activations, losses):
     for _class in list(vars(_room).values()):
         if isinstance(_class, type) and issubclass(_class, Module):
             guard_methods(_class)

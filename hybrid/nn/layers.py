@@ -1,4 +1,4 @@
-"""The layers: PyTorch's names, argument order and default initialisation.
+"""The layers of rows and tokens: PyTorch's names, argument order and default initialisation.
 
 Invariant: a layer holds parameters and static settings only; what it computes is a function of
 nn/functional.py, so modules and functions give the same bits.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..core.errors import ShapeError, UnsupportedError
 from ..eager.create import asarray, tensor
 from ..eager.tensor import Tensor
 from ..ops import flatten, ones, zeros
@@ -19,22 +18,17 @@ from .module import Module
 
 __all__ = [
     "Linear",
-    "Conv2d",
     "Embedding",
     "LayerNorm",
     "Dropout",
-    "MaxPool2d",
-    "AvgPool2d",
     "Flatten",
     "LSTMCell",
+    "uniform_parameter",
 ]
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def _uniform(bound: float, shape: tuple[int, ...], dtype: Any, device: Any) -> Tensor:
+def uniform_parameter(bound: float, shape: tuple[int, ...], dtype: Any, device: Any) -> Tensor:
+    """A parameter whose elements start uniform in +-bound."""
     drawn = uniform(-bound, bound, shape, dtype=dtype or "float32", device=device)
     return tensor(drawn, requires_grad=True)
 
@@ -64,9 +58,9 @@ class Linear(Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         bound = 1 / math.sqrt(in_features) if in_features else 0.0
-        self.weight = _uniform(bound, (out_features, in_features), dtype, device)
+        self.weight = uniform_parameter(bound, (out_features, in_features), dtype, device)
         self.register_parameter(
-            "bias", _uniform(bound, (out_features,), dtype, device) if bias else None
+            "bias", uniform_parameter(bound, (out_features,), dtype, device) if bias else None
         )
 
     def forward(self, input: Tensor) -> Tensor:
@@ -77,72 +71,6 @@ class Linear(Module):
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"
-        )
-
-
-class Conv2d(Module):
-    """2-D cross-correlation over (N, C, H, W); weight (out, in/groups, KH, KW).
-
-    Sizes are an int or (height, width); padding also "same" or "valid".  Weight and bias start
-    uniform in +-1/sqrt(in/groups * KH * KW).  Raises ShapeError for channels that do not split into
-    groups, UnsupportedError for another padding_mode than "zeros".
-
-    >>> import hybrid
-    >>> layer = hybrid.nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1)
-    >>> layer(hybrid.ones((1, 3, 32, 32))).shape
-    (1, 8, 16, 16)
-    """
-
-    bias: Tensor | None
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        if padding_mode != "zeros":
-            raise UnsupportedError(
-                f"Conv2d: padding_mode={padding_mode!r} is not offered; pad with hybrid.pad(x, "
-                "widths, mode) and use padding=0"
-            )
-        if in_channels % groups or out_channels % groups:
-            raise ShapeError(
-                f"Conv2d: {in_channels} and {out_channels} channels do not split into "
-                f"{groups} groups"
-            )
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
-        self.dilation = _pair(dilation)
-        self.padding = padding if isinstance(padding, str) else _pair(padding)
-        height, width = self.kernel_size
-        bound = 1 / math.sqrt(in_channels // groups * height * width)
-        self.weight = _uniform(
-            bound, (out_channels, in_channels // groups, height, width), dtype, device
-        )
-        self.register_parameter(
-            "bias", _uniform(bound, (out_channels,), dtype, device) if bias else None
-        )
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, out_channels, H', W')."""
-        return F.conv2d(
-            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-        )
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding}"
         )
 
 
@@ -250,43 +178,6 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
-class _Pool(Module):
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
-        super().__init__()
-        self.kernel_size, self.padding = _pair(kernel_size), _pair(padding)
-        self.stride = _pair(kernel_size if stride is None else stride)
-
-    def extra_repr(self) -> str:
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-
-
-class MaxPool2d(_Pool):
-    """Maximum over windows of (N, C, H, W); sizes are an int or (height, width), the stride by
-    default the window's.
-
-    >>> import hybrid
-    >>> hybrid.nn.MaxPool2d(2)(hybrid.arange(16.0).reshape(1, 1, 4, 4)).tolist()
-    [[[[5.0, 7.0], [13.0, 15.0]]]]
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H', W')."""
-        return F.max_pool2d(input, self.kernel_size, self.stride, self.padding)
-
-
-class AvgPool2d(_Pool):
-    """Mean over windows of (N, C, H, W), zeros of the padding included; sizes as for `MaxPool2d`.
-
-    >>> import hybrid
-    >>> hybrid.nn.AvgPool2d(2)(hybrid.arange(16.0).reshape(1, 1, 4, 4)).tolist()
-    [[[[2.5, 4.5], [10.5, 12.5]]]]
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H', W')."""
-        return F.avg_pool2d(input, self.kernel_size, self.stride, self.padding)
-
-
 class Flatten(Module):
     """Merge the axes start_dim..end_dim.
 
@@ -333,13 +224,13 @@ class LSTMCell(Module):
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
         bound = 1 / math.sqrt(hidden_size) if hidden_size else 0.0
-        self.weight_ih = _uniform(bound, (4 * hidden_size, input_size), dtype, device)
-        self.weight_hh = _uniform(bound, (4 * hidden_size, hidden_size), dtype, device)
+        self.weight_ih = uniform_parameter(bound, (4 * hidden_size, input_size), dtype, device)
+        self.weight_hh = uniform_parameter(bound, (4 * hidden_size, hidden_size), dtype, device)
         self.register_parameter(
-            "bias_ih", _uniform(bound, (4 * hidden_size,), dtype, device) if bias else None
+            "bias_ih", uniform_parameter(bound, (4 * hidden_size,), dtype, device) if bias else None
         )
         self.register_parameter(
-            "bias_hh", _uniform(bound, (4 * hidden_size,), dtype, device) if bias else None
+            "bias_hh", uniform_parameter(bound, (4 * hidden_size,), dtype, device) if bias else None
         )
 
     def forward(

@@ -27,7 +27,9 @@ __all__ = [
     "absolute",
     "acos",
     "acosh",
+    "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
     "add",
     "all",
     "allclose",
@@ -68,6 +70,7 @@ __all__ = [
     "average",
     "avg_pool1d",
     "avg_pool2d",
+    "avg_pool3d",
     "bartlett",
     "batch_norm",
     "bernoulli",
@@ -102,7 +105,10 @@ __all__ = [
     "conjugate",
     "conv1d",
     "conv2d",
+    "conv3d",
+    "conv_transpose1d",
     "conv_transpose2d",
+    "conv_transpose3d",
     "convolve",
     "copy",
     "copysign",
@@ -257,6 +263,7 @@ __all__ = [
     "max",
     "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
     "maximum",
     "mean",
     "median",
@@ -439,8 +446,14 @@ def acos(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
 def acosh(x: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """Inverse hyperbolic cosine."""
 
+def adaptive_avg_pool1d(x: ArrayLike, output_size: Any) -> Tensor:
+    """Means over equal windows so that the result has `output_size`, which must divide the length of x[N, C, L] (or [C, L]); ShapeError where it does not."""
+
 def adaptive_avg_pool2d(x: ArrayLike, output_size: Any) -> Tensor:
     """Means over equal windows so that the result has `output_size`, which must divide the image."""
+
+def adaptive_avg_pool3d(x: ArrayLike, output_size: Any) -> Tensor:
+    """Means over equal windows so that the result has `output_size`, which must divide volumes x[N, C, D, H, W] (or [C, D, H, W]); ShapeError where it does not."""
 
 def add(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """x + y; on bool tensors logical or, as in NumPy."""
@@ -650,11 +663,13 @@ def average(
 
 def avg_pool1d(
     x: ArrayLike,
-    kernel_size: builtins.int,
-    stride: builtins.int | None = None,
-    padding: builtins.int = 0,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    *,
+    count_include_pad: builtins.bool = True,
 ) -> Tensor:
-    """PyTorch's avg_pool1d over [N, C, L] (or [C, L])."""
+    """PyTorch's avg_pool1d over [N, C, L] (or [C, L]); see `avg_pool2d`."""
 
 def avg_pool2d(
     x: ArrayLike,
@@ -665,6 +680,16 @@ def avg_pool2d(
     count_include_pad: builtins.bool = True,
 ) -> Tensor:
     """PyTorch's avg_pool2d: means over windows; padding counts as zeros, or not at all."""
+
+def avg_pool3d(
+    x: ArrayLike,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    *,
+    count_include_pad: builtins.bool = True,
+) -> Tensor:
+    """PyTorch's avg_pool3d over volumes [N, C, D, H, W] (or [C, D, H, W]); see `avg_pool2d`."""
 
 def bartlett(M: builtins.int, *, dtype: Any = None, device: Any = None) -> Tensor:
     """The triangle of M points from 0 to 1 and back."""
@@ -859,9 +884,9 @@ def conv1d(
     x: ArrayLike,
     weight: ArrayLike,
     bias: ArrayLike | None = None,
-    stride: builtins.int = 1,
+    stride: Any = 1,
     padding: Any = 0,
-    dilation: builtins.int = 1,
+    dilation: Any = 1,
     groups: builtins.int = 1,
 ) -> Tensor:
     """PyTorch's conv1d: x[N, C, L] (or [C, L]), weight[O, C / groups, K]; see `conv2d`."""
@@ -877,6 +902,29 @@ def conv2d(
 ) -> Tensor:
     """PyTorch's conv2d: x[N, C, H, W] (or [C, H, W]), weight[O, C / groups, KH, KW], bias[O]."""
 
+def conv3d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: builtins.int = 1,
+) -> Tensor:
+    """PyTorch's conv3d over volumes: x[N, C, D, H, W] (or [C, D, H, W]), weight[O, C / groups, KD, KH, KW], bias[O]."""
+
+def conv_transpose1d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: builtins.int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """PyTorch's conv_transpose1d, the input gradient of conv1d: x[N, C, L] (or [C, L]), weight[C, O / groups, K]; see `conv_transpose2d`."""
+
 def conv_transpose2d(
     x: ArrayLike,
     weight: ArrayLike,
@@ -888,6 +936,18 @@ def conv_transpose2d(
     dilation: Any = 1,
 ) -> Tensor:
     """PyTorch's conv_transpose2d, the input gradient of conv2d: weight[C, O / groups, KH, KW]."""
+
+def conv_transpose3d(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: builtins.int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """PyTorch's conv_transpose3d, the input gradient of conv3d: x[N, C, D, H, W] (or [C, D, H, W]), weight[C, O / groups, KD, KH, KW]."""
 
 def convolve(a: Any, v: Any, mode: builtins.str = 'full') -> Tensor:
     """The convolution of two sequences: sum over k of a[k] * v[n - k]."""
@@ -1693,12 +1753,14 @@ def max(
 
 def max_pool1d(
     x: ArrayLike,
-    kernel_size: builtins.int,
-    stride: builtins.int | None = None,
-    padding: builtins.int = 0,
-    dilation: builtins.int = 1,
-) -> Tensor:
-    """PyTorch's max_pool1d over [N, C, L] (or [C, L])."""
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    *,
+    return_indices: builtins.bool = False,
+) -> Any:
+    """PyTorch's max_pool1d over [N, C, L] (or [C, L]); see `max_pool2d`."""
 
 def max_pool2d(
     x: ArrayLike,
@@ -1710,6 +1772,17 @@ def max_pool2d(
     return_indices: builtins.bool = False,
 ) -> Any:
     """PyTorch's max_pool2d: maxima over windows (padding counts as -inf); the gradient goes to the first maximum."""
+
+def max_pool3d(
+    x: ArrayLike,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    *,
+    return_indices: builtins.bool = False,
+) -> Any:
+    """PyTorch's max_pool3d over volumes [N, C, D, H, W] (or [C, D, H, W]); see `max_pool2d`."""
 
 def maximum(x: ArrayLike, y: ArrayLike, /, out: Any = None, **loop: Unpack[Loop]) -> Tensor:
     """The larger of x and y; NaN if either is; -0 is below +0. Ties, zeros of both signs too, share the gradient; with a NaN both have all of it."""

@@ -101,16 +101,14 @@ _ROWS = {
     "pca_lowrank svd_lowrank": "hybrid.linalg.svd",
     "lobpcg": "hybrid.linalg.eigh",
     # layers and losses
-    "adaptive_avg_pool1d": "hybrid.adaptive_avg_pool2d of x[..., None, :]",
-    "adaptive_max_pool1d max_pool1d_with_indices": "hybrid.max_pool1d",
+    "adaptive_max_pool1d": "hybrid.max_pool1d",
+    "max_pool1d_with_indices": "hybrid.max_pool1d(..., return_indices=True)",
     "affine_grid_generator grid_sampler grid_sampler_2d grid_sampler_3d": (
         "hybrid.take of computed positions, weighted"
     ),
     "alpha_dropout feature_alpha_dropout feature_dropout native_dropout": "hybrid.dropout",
-    "conv3d conv_transpose3d max_pool3d": "hybrid.conv2d over slices: there are no volumes yet",
-    "conv_transpose1d": "hybrid.conv_transpose2d of x[..., None, :]",
     "conv_tbc": "hybrid.conv1d of hybrid.permute_dims(x, (1, 2, 0))",
-    "convolution": "hybrid.conv2d",
+    "convolution": "hybrid.conv1d, hybrid.conv2d or hybrid.conv3d",
     "cosine_embedding_loss hinge_embedding_loss margin_ranking_loss triplet_margin_loss": (
         "its formula, in hybrid.clip and hybrid.mean"
     ),

@@ -79,6 +79,11 @@ CONVOLUTIONS = [  # batch, channels, height, outputs, kernel, stride, padding, g
     (8, 32, 28, 16, 5, 2, 2, 2),
     (3, 3, 32, 24, 7, 2, 3, 1),
 ]
+VOLUMES = [  # as of images; the depth is the smallest extent
+    (2, 3, 3, 4, 3, 1, 1, 1),
+    (1, 4, 5, 6, 2, 2, 1, 2),
+    (2, 4, 4, 4, 3, 1, 1, 4),
+]
 ATTENTIONS = [  # batch, heads, queries, keys, features, causal
     (1, 1, 1, 1, 4, False),
     (2, 3, 17, 33, 16, False),
@@ -175,16 +180,18 @@ def _batched(batch: int, m: int, k: int, n: int) -> Any:
     return (lambda a, b, c: (a @ b, a @ c.swapaxes(1, 2), (a @ b) @ c)), arrays
 
 
-def _convolution(*sizes: int) -> Any:
+def _convolution(axes: int, *sizes: int) -> Any:
     batch, channels, extent, outputs, kernel, stride, padding, groups = sizes
+    extents = [extent + place for place in range(axes)]
     arrays = [
-        _normal("images", batch, channels, extent, extent + 1),
-        _normal("kernel", outputs, channels // groups, kernel, kernel),
+        _normal("images", batch, channels, *extents),
+        _normal("kernel", outputs, channels // groups, *[kernel] * axes),
         _normal("bias", outputs),
     ]
+    function = getattr(F, f"conv{axes}d")
 
     def convolve(x: Any, w: Any, b: Any) -> Any:
-        return F.conv2d(x, w, b, stride=stride, padding=padding, groups=groups)
+        return function(x, w, b, stride=stride, padding=padding, groups=groups)
 
     return _with_gradients(convolve, (0, 1, 2)), arrays
 
@@ -230,6 +237,10 @@ def _other(name: str) -> Any:
         "scatter": lambda t: (hb.take(t, hb.tensor([5, 0, 0, 3], device=t.device), 0),),
         "norm": lambda t: (hb.sqrt((t * t).sum(-1)), t / hb.sqrt((t * t).sum(0))),
         "pool": lambda t: (F.max_pool2d(t.reshape(1, 6, 20, 35), 3, 2),),
+        "pool of volumes": lambda t: (
+            F.max_pool3d(t.reshape(1, 6, 5, 10, 14), 3, 2, 1),
+            F.avg_pool3d(t.reshape(2, 3, 5, 10, 14), 2, 1),
+        ),
         "where": lambda t: (
             hb.where(t > 0, t, -t),
             hb.clip(t, -1, 1),
@@ -265,7 +276,9 @@ def _table() -> dict[str, Callable[[], Any]]:
         made[f"strided {extent}"] = lambda e=extent: _strided(e)
     _products(made)
     for sizes in CONVOLUTIONS:
-        made[f"convolution {sizes}"] = lambda s=sizes: _convolution(*s)
+        made[f"convolution {sizes}"] = lambda s=sizes: _convolution(2, *s)
+    for sizes in VOLUMES:
+        made[f"volumes {sizes}"] = lambda s=sizes: _convolution(3, *s)
     for shapes in ATTENTIONS:
         made[f"attention {shapes}"] = lambda s=shapes: _attention(*s)
     for size in ORDERED_SIZES:
@@ -276,6 +289,7 @@ def _table() -> dict[str, Callable[[], Any]]:
         made[f"gather {table}"] = lambda t=table: _gather(*t)
     for name in "cumsum sort argsort scatter norm pool where casts joined".split():
         made[name] = lambda n=name: _other(n)
+    made["pool of volumes"] = lambda: _other("pool of volumes")
     return made
 
 

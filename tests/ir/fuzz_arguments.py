@@ -121,8 +121,10 @@ def _object(cls: type, rng: random.Random) -> Any:
         return (optim.Adam if cls is optim.Optimizer else cls)([p])
     if cls is optim.ParamGroup:
         return optim.Adam([hybrid.tensor([1.0], requires_grad=True)]).param_groups[0]
-    sizes = {"Linear": (3, 2), "Conv2d": (3, 2, 3), "Embedding": (3, 2), "LSTMCell": (3, 2),
-             "LayerNorm": (3,), "MaxPool2d": (2,), "AvgPool2d": (2,)}  # fmt: skip
+    sizes = {"Linear": (3, 2), "Embedding": (3, 2), "LSTMCell": (3, 2), "LayerNorm": (3,)}
+    for axes in "123":
+        sizes |= {f"{name}{axes}d": (3, 2, 3) for name in ("Conv", "ConvTranspose")}
+        sizes |= {f"{name}{axes}d": (2,) for name in ("MaxPool", "AvgPool")}
     return cls(*sizes.get(cls.__name__, ()))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import hybrid as hb
 from hybrid import nn
+from hybrid.nn import functional as F
 
 R = np.random.default_rng(0)
 
@@ -97,6 +98,42 @@ def test_conv2d(kw):
     assert np.abs(m.weight.numpy()).max() <= 1 / math.sqrt(4 // kw.get("groups", 1) * 6)
     with pytest.raises(hb.ShapeError, match="groups"):
         nn.Conv2d(3, 4, 1, groups=2)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_layers_of_images(axes):
+    """The functions of their settings; sizes for each axis."""
+    rng = np.random.default_rng(axes)
+    x = hb.tensor(rng.standard_normal((2, 4, *[7] * axes)), dtype="float32")
+    one = (1,) * axes
+    layer = getattr(nn, f"Conv{axes}d")(4, 6, 3, 2, 1, groups=2)
+    want = getattr(F, f"conv{axes}d")(x, layer.weight, layer.bias, 2, 1, 1, 2)
+    assert layer.weight.shape == (6, 2, *[3] * axes) and layer.kernel_size == (3,) * axes
+    assert layer(x).numpy().tobytes() == want.numpy().tobytes()
+    bound = 1 / math.sqrt(2 * 3**axes)
+    assert np.abs(layer.weight.numpy()).max() <= bound
+    same = getattr(nn, f"Conv{axes}d")(4, 6, (2, 3, 4)[:axes], padding="same", bias=False)
+    assert same(x).shape == (2, 6, *[7] * axes) and same.bias is None
+    back = getattr(nn, f"ConvTranspose{axes}d")(4, 6, 3, 2, 1, output_padding=1, groups=2)
+    settings = back.bias, 2, 1, 1, 2
+    want = getattr(F, f"conv_transpose{axes}d")(x, back.weight, *settings)
+    assert back.weight.shape == (4, 3, *[3] * axes) and back.output_padding == one
+    assert back(x).numpy().tobytes() == want.numpy().tobytes() and want.shape[2] == 14
+    assert np.abs(back.weight.numpy()).max() <= 1 / math.sqrt(3 * 3**axes)
+    assert "output_padding" in repr(back) and "stride" in repr(layer)
+    for name, function in (("MaxPool", "max_pool"), ("AvgPool", "avg_pool")):
+        pool = getattr(nn, f"{name}{axes}d")(3, 2, 1)
+        want = getattr(F, f"{function}{axes}d")(x, 3, 2, 1)
+        assert pool(x).numpy().tobytes() == want.numpy().tobytes()
+        assert getattr(nn, f"{name}{axes}d")(3)(x).shape == (2, 4, *[2] * axes)
+    for bad in (
+        lambda: getattr(nn, f"Conv{axes}d")(4, 6, (3,) * (axes + 1)),
+        lambda: getattr(nn, f"ConvTranspose{axes}d")(4, 6, 3, padding="same"),
+        lambda: getattr(nn, f"ConvTranspose{axes}d")(4, 6, 3, groups=4),
+        lambda: getattr(nn, f"Conv{axes}d")(4, 6, 3, groups=0),
+    ):
+        with pytest.raises(hb.ShapeError):
+            bad()
 
 
 def test_embedding():

@@ -98,6 +98,12 @@ def test_linear_without_elements(x: Any, w: Any) -> None:
         (hb.conv_transpose2d, (1, 0, 4, 4), (0, 3, 2, 2)),
         (hb.conv1d, (0, 2, 4), (3, 2, 2)),
         (hb.conv1d, (1, 2, 4), (0, 2, 2)),
+        (hb.conv3d, (0, 2, 4, 4, 4), (3, 2, 2, 2, 2)),
+        (hb.conv3d, (1, 2, 4, 4, 4), (0, 2, 2, 2, 2)),
+        (hb.conv3d, (1, 0, 4, 4, 4), (3, 0, 2, 2, 2)),
+        (hb.conv_transpose1d, (0, 2, 4), (2, 3, 2)),
+        (hb.conv_transpose3d, (0, 2, 4, 4, 4), (2, 3, 2, 2, 2)),
+        (hb.conv_transpose3d, (1, 0, 4, 4, 4), (0, 3, 2, 2, 2)),
     ],
 )
 def test_convolutions_without_elements(f: Any, x: Any, w: Any) -> None:
@@ -106,10 +112,11 @@ def test_convolutions_without_elements(f: Any, x: Any, w: Any) -> None:
     assert not both(gradients(lambda x, w: f(x, w)), *args).any()
 
 
-@pytest.mark.parametrize("shape", [(0, 2, 4, 4), (1, 0, 4, 4)])
-@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
-def test_pools_without_elements(name: str, shape: Any) -> None:
-    f = getattr(hb, name)
+@pytest.mark.parametrize("lead", [(0, 2), (1, 0)])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("name", ["max_pool", "avg_pool"])
+def test_pools_without_elements(name: str, axes: int, lead: Any) -> None:
+    f, shape = getattr(hb, f"{name}{axes}d"), (*lead, *[4] * axes)
     assert both(lambda x: f(x, 2), hb.tensor(ones(shape))).size == 0
     assert both(gradients(lambda x: f(x, 2)), hb.tensor(ones(shape))).size == 0
 

@@ -25,6 +25,8 @@ class Data(NamedTuple):
     weight: hybrid.Tensor
     index: hybrid.Tensor
     mask: hybrid.Tensor
+    volume: hybrid.Tensor
+    taps: hybrid.Tensor
 
 
 ARRAYS = (
@@ -32,6 +34,8 @@ ARRAYS = (
     RNG.normal(size=(5, 3, 3, 3)).astype(np.float32),
     np.array([0, 1, 2, 5]),
     RNG.random((4, 4)) > 0.4,
+    np.random.default_rng(10).normal(size=(2, 3, 4, 5, 6)).astype(np.float32),
+    np.random.default_rng(11).normal(size=(5, 3, 2, 3, 3)).astype(np.float32),
 )
 DATA = {kind: Data(*[tensor(a, kind) for a in ARRAYS]) for kind in KINDS}
 
@@ -60,6 +64,13 @@ FUNCTIONS = {
         hybrid.conv2d(at(x).image * x[0, 0], at(x).weight, padding=1), 2
     ),
     "avg_pool": lambda x: hybrid.avg_pool2d(at(x).image * x[0, 0], 3, 2, 1),
+    "volumes": lambda x: hybrid.max_pool3d(
+        hybrid.conv3d(at(x).volume * x[0, 0], at(x).taps, padding=1), 2
+    ),
+    "transposed volumes": lambda x: hybrid.avg_pool3d(
+        hybrid.conv_transpose3d(at(x).volume * x[0, 0], at(x).taps[:3], stride=2), 3, 2, 1
+    ),
+    "lines": lambda x: hybrid.max_pool1d(hybrid.conv1d(x[:3], at(x).taps[..., 0, 0]), 2),
     "permutation": lambda x: hybrid.random.permutation(x),
     "sort": lambda x: hybrid.sort(x),
     "cumulative": lambda x: hybrid.cumulative_sum(x, 1),

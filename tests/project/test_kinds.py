@@ -43,7 +43,7 @@ FOREIGN = {
     ("ir/door/guard.py", "name"),
     ("nn/functional.py", "approximate"),
     ("nn/functional.py", "mode"),
-    ("nn/layers.py", "padding_mode"),
+    ("nn/images.py", "padding_mode"),
     ("nn/module.py", "name"),
     ("ir/numpys.py", "keyword"),
     ("ir/numpys.py", "parameter.name"),

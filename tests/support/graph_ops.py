@@ -275,8 +275,8 @@ _op(
     "contract",
     None,
     accepts="iuf",
-    infer=_contract(layouts.conv2d_shape),
-    layout=layouts.conv2d_layout,
+    infer=_contract(layouts.conv_shape),
+    layout=layouts.conv_layout,
     params=("groups",),
 )
 

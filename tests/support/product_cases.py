@@ -16,7 +16,7 @@ from hybrid.backends.plan import Access, Dims, GemmKernel, Operand
 from hybrid.backends.product import kernel_of
 from hybrid.core import dtypes as dt
 from hybrid.core.shapes import contiguous_strides
-from hybrid.ir.contract import accumulator, conv2d_layout, conv2d_shape, conv2d_weight_layout
+from hybrid.ir.contract import accumulator, conv_layout, conv_shape, conv_weight_layout
 from hybrid.ir.scalar.program import TYPE, Builder, bits_of
 
 
@@ -101,25 +101,25 @@ class _Shaped(NamedTuple):
 
 
 def conv_case(
-    images: tuple[int, int, int, int],
-    filters: tuple[int, int, int, int],
+    images: tuple[int, ...],
+    filters: tuple[int, ...],
     *,
-    stride: tuple[int, int] = (1, 1),
+    stride: tuple[int, ...] | None = None,
     groups: int = 1,
     bias: bool = False,
     weight_gradient: bool = False,
     dtype: np.dtype = dt.float32,
 ) -> Case:
     """A convolution of padded images, or the gradient of its filters."""
-    grown = conv2d_shape(images, filters, stride=stride, groups=groups)
+    grown = conv_shape(images, filters, stride=stride, groups=groups)
     more: dict[str, Any] = {"stride": stride, "groups": groups}
     if weight_gradient:
         shapes: list[tuple[int, ...]] = [grown, images]
-        made, out = conv2d_weight_layout, filters
+        made, out = conv_weight_layout, filters
         more["kernel"] = filters[2:]
     else:
         shapes = [images, filters, filters[:1]][: 3 if bias else 2]
-        made, out = conv2d_layout, grown
+        made, out = conv_layout, grown
     strides = [contiguous_strides(shape) for shape in shapes]
     layout: Any = made([_Shaped(s) for s in shapes], strides, (0, 0, 0), **more)  # type: ignore
     buffers = [numbers(dtype, prod(shape), seed) for seed, shape in enumerate(shapes)]

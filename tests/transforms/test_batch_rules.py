@@ -19,8 +19,8 @@ INSIDE = {"while_loop", "scan", "switch", "expect"}  # records of graphs, which 
 NO_LOOP = """add where convert tril sum max softmax var norm layer_norm layer_norm_grad rms_norm
 cross_entropy cross_entropy_grad counted_mean reshape permute_dims broadcast_to slice embed unfold
 diagonal embed_diagonal concat slice_set cumulative_sum argsort gather scatter_add scatter_set
-take_along_axis index_check max_pool2d max_pool2d_grad sum_pool2d sum_pool2d_grad matmul linear
-conv2d conv2d_weight_grad attention attention_grad adam_update""".split()
+take_along_axis index_check max_pool max_pool_grad sum_pool sum_pool_grad matmul linear
+conv conv_weight_grad attention attention_grad adam_update""".split()
 ORDERED = {"lu_order"}  # whose inputs are no others in other places
 ROWS = 3
 # samples that other numbers, or the same in other places, are none of (tests of the ops have them)

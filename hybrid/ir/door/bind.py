@@ -406,8 +406,9 @@ def _among_pending(resolved: Resolved, tensors: tuple[Any, ...], link: bool) -> 
 
 def stands_for(op: Op, result: Any, *tensors: Any, **params: Any) -> Any:
     """A fresh result that other records made of these tensors, with the gradient that `op`, a
-    record of kind tape, says: one for all of them may be much cheaper than theirs."""
-    if result._node is not None and LOCAL.grad:
+    record of kind tape, says: one for all of them may be much cheaper than theirs.  A result in
+    which none of them took part (zeros) has it, too."""
+    if LOCAL.grad and any([t._node is not None for t in tensors]):
         ordered = tuple([(name, params[name]) for name in op.params])
         resolved = resolved_for(op, tuple([t._a for t in tensors]), ordered)
         put_on_tape(resolved, tensors, (result,), LOCAL.mode)

@@ -27,6 +27,7 @@ __all__ = [
     "groups",
     "as_type",
     "pair",
+    "each_axis",
     "need_float",
     "draw",
     "shapes_of",
@@ -42,6 +43,7 @@ __all__ = [
 # `keeps` of a record whose vjp reads only shapes and dtypes of its inputs: no value has to be
 # saved.
 SHAPE_ONLY = frozenset(["shape"])
+SEVERAL = {1: "a sequence of one", 2: "a pair", 3: "three of them"}
 
 
 def read(x: Any) -> np.ndarray:
@@ -120,13 +122,18 @@ def as_type(algebra: Builder, operand: Val, dtype: np.dtype) -> Val:
 
 def pair(value: Any, what: str) -> tuple[int, int]:
     """An int, or two of them, as two ints."""
+    first, second = each_axis(value, 2, what)
+    return first, second
+
+
+def each_axis(value: Any, count: int, what: str) -> tuple[int, ...]:
+    """An int for every one of `count` axes, or that many ints, as a tuple of ints."""
     if hasattr(value, "__index__") and not getattr(value, "ndim", 0):
-        count = operator.index(value)
-        return count, count
+        return (operator.index(value),) * count
     items = tuple(whole(v, what) for v in items_of(value, what))
-    if len(items) != 2:
-        raise ShapeError(f"{what} takes one int or a pair, not {value!r}")
-    return items[0], items[1]
+    if len(items) != count:
+        raise ShapeError(f"{what} takes one int or {SEVERAL[count]}, not {value!r}")
+    return items
 
 
 def pairs_of(widths: Any, ndim: int, what: str = "pad: widths") -> tuple[tuple[int, int], ...]:

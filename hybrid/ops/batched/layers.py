@@ -13,7 +13,7 @@ from ...ir.op import Op, extend
 from ..elementwise.arithmetic import add, multiply
 from ..layers.affine import AFFINE_GRAD
 from ..layers.normalize import LAYER_GRAD, LAYER_NORM, RMS_NORM
-from ..layers.pool import MAX_GRAD, MAX_POOL, SUM_POOL, SUM_POOL_GRAD
+from ..layers.pool_records import MAX_GRAD, MAX_POOL, SUM_POOL, SUM_POOL_GRAD
 from .tools import Flags, aligned, every, filled, folded, inner_rank, unfolded
 
 Group = tuple[int, int]

@@ -16,7 +16,7 @@ from ..axes.views import expand_dims, matrix_transpose, moveaxis, reshape
 from ..elementwise.arithmetic import add
 from ..products.attend import ATTENTION, ATTENTION_GRAD
 from ..products.contract import LINEAR, MATMUL, matmul
-from ..products.convolution import CONV2D, CONV_WEIGHT
+from ..products.conv_records import CONV, CONV_WEIGHT
 from .tools import Flags, aligned, every, filled, folded, inner_rank, merged, unfolded
 
 Ints = tuple[int, ...]
@@ -62,27 +62,28 @@ def _linear(inputs: Inputs, flags: Flags, size: int) -> Tensor:
 
 
 # ---- images
-def _conv2d(
+def _conv(
     inputs: Inputs, flags: Flags, size: int, stride: Any, dilation: Any, groups: int, border: Any
 ) -> Tensor:
     params = {"stride": stride, "dilation": dilation, "border": border}
     if not any(flags[1:]):
-        return unfolded(bind(CONV2D, folded(inputs[0]), *inputs[1:], **params, groups=groups), size)
+        return unfolded(bind(CONV, folded(inputs[0]), *inputs[1:], **params, groups=groups), size)
     biased = len(inputs) > 2 and flags[2]
     operand, weight = inputs[:2]
     if not any(flags[:2]):
-        made = bind(CONV2D, operand, weight, **params, groups=groups)
+        made = bind(CONV, operand, weight, **params, groups=groups)
     elif not flags[1]:
-        made = unfolded(bind(CONV2D, folded(operand), weight, **params, groups=groups), size)
+        made = unfolded(bind(CONV, folded(operand), weight, **params, groups=groups), size)
     elif not flags[0] and groups == 1:
-        made = _split(bind(CONV2D, operand, folded(weight), **params, groups=1), size)
+        made = _split(bind(CONV, operand, folded(weight), **params, groups=1), size)
     else:
         images = merged(filled(operand, flags[0], size), 1)
-        made = bind(CONV2D, images, folded(weight), **params, groups=size * groups)
+        made = bind(CONV, images, folded(weight), **params, groups=size * groups)
         made = _split(made, size)
     if len(inputs) == 2:
         return made
-    bias = reshape(inputs[2], (size, 1, -1, 1, 1) if biased else (-1, 1, 1))
+    further = (1,) * len(stride)
+    bias = reshape(inputs[2], (size, 1, -1, *further) if biased else (-1, *further))
     return add(made, bias)
 
 
@@ -123,7 +124,7 @@ def _ranked(inputs: Inputs, flags: Flags, size: int, statistics: Ints) -> list[T
 
 extend(MATMUL, batch=_matmul)
 extend(LINEAR, batch=_linear)
-extend(CONV2D, batch=_conv2d)
+extend(CONV, batch=_conv)
 extend(CONV_WEIGHT, batch=_weight_grad)
 extend(ATTENTION, batch=_attention)
 extend(ATTENTION_GRAD, batch=_attention_grad)

@@ -1,11 +1,14 @@
-"""Windows over images [N, C, H, W]: their sizes, their elements, which of them cover an element.
+"""Windows over images [N, C, *extents], of any number of spatial axes: their sizes, their elements,
+which of them cover an element.
 
 Invariant: windows are walked in row-major order, and so are the windows that cover an element.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -16,9 +19,9 @@ from ...ir.scalar.program import Builder, ScalarType, Val
 
 __all__ = [
     "Ints",
-    "Pair",
     "pooled",
     "index_type",
+    "numbered",
     "at",
     "window_values",
     "numpy_windows",
@@ -26,15 +29,15 @@ __all__ = [
     "both",
 ]
 
-Pair = tuple[int, int]
 Ints = tuple[int, ...]
 
 
 def pooled(
-    name: str, shape: Ints, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+    name: str, shape: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Ints:
-    if len(shape) != 4:
-        raise ShapeError(f"{name} takes images [N, C, H, W], not shape {shape}")
+    """The shape of what windows over images of a shape give."""
+    if len(shape) != len(kernel) + 2:
+        raise ShapeError(f"{name}: windows of {kernel} do not fit images of shape {shape}")
     if min(*kernel, *stride, *dilation) < 1 or any(
         not 0 <= 2 * p <= k for p, k in zip(padding, kernel)
     ):
@@ -42,10 +45,8 @@ def pooled(
             f"{name}: kernel {kernel}, stride {stride} and dilation {dilation} must be positive, "
             f"padding {padding} at most half the kernel"
         )
-    result = tuple(
-        (shape[2 + i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
-        for i in (0, 1)
-    )
+    axes = zip(shape[2:], kernel, stride, padding, dilation)
+    result = tuple([(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes])
     if min(result) < 1:
         raise ShapeError(f"{name}: a window of {kernel} does not fit images of {shape[2:]}")
     return shape[:2] + result
@@ -54,6 +55,14 @@ def pooled(
 def index_type(*shapes: Ints) -> ScalarType:
     """Type for the arithmetic on element numbers: i32 where it suffices, which is twice as fast."""
     return "i32" if max(map(prod, shapes)) < 2**31 else "i64"
+
+
+def numbered(positions: Sequence[Val], extents: Ints) -> Val:
+    """The row-major number of an element from its coordinates; the first extent is not needed."""
+    total = positions[0]
+    for coordinate, extent in zip(positions[1:], extents[1:]):
+        total = total * extent + coordinate
+    return total
 
 
 def at(
@@ -65,9 +74,7 @@ def at(
     cover: Cover,
 ) -> Val:
     """The element of a window's result; element 0 where there is no such window."""
-    total = image
-    for coordinate, extent in zip((channel, cover.row, cover.column), operand.shape[1:]):
-        total = total * extent + coordinate
+    total = numbered((image, channel, *cover.window), operand.shape)
     if cover.exists is not None:
         total = algebra.select(cover.exists, total, 0)
     result: Val = operand.at(algebra.convert(total, "i64"))
@@ -75,39 +82,44 @@ def at(
 
 
 def window_values(
-    algebra: Builder, operand: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+    algebra: Builder, operand: Any, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> Iterator[tuple[Val, Val | None, Val]]:
-    """(element, whether it lies in the image or None when it must, its number in H * W) of a
+    """(element, whether it lies in the image or None when it must, its number in the image) of a
     window, in order.  Numbers outside mean nothing, but the first one is of the nearest element."""
     size, type_name = operand.shape[2:], index_type(operand.shape)
-    image, channel, *at_out = (algebra.convert(algebra.coord(a), type_name) for a in range(4))
-    plane = (image * operand.shape[1] + channel) * (size[0] * size[1])
-    base = [at_out[a] * stride[a] - padding[a] for a in (0, 1)]
-    for row in range(kernel[0]):
-        for column in range(kernel[1]):
-            positions = [base[0] + row * dilation[0], base[1] + column * dilation[1]]
-            inside = None
-            for axis in (0, 1):
-                if padding[axis]:
-                    valid = (positions[axis] >= 0) & (positions[axis] < size[axis])
-                    inside = both(inside, valid)
-            place = positions[0] * size[1] + positions[1]
-            index = plane + place
-            if inside is not None:
-                index = algebra.select(inside, index, 0)
-            if inside is not None and not row and not column:
-                nearest = [algebra.max(p, 0) if q else p for p, q in zip(positions, padding)]
-                place = nearest[0] * size[1] + nearest[1]
-            yield operand.at(algebra.convert(index, "i64")), inside, place
+    image, channel, *at_out = (
+        algebra.convert(algebra.coord(a), type_name) for a in range(len(operand.shape))
+    )
+    plane = (image * operand.shape[1] + channel) * prod(size)
+    base = [out * step - before for out, step, before in zip(at_out, stride, padding)]
+    for taps in product(*map(range, kernel)):
+        positions = [first + tap * gap for first, tap, gap in zip(base, taps, dilation)]
+        inside = None
+        for position, before, extent in zip(positions, padding, size):
+            if before:
+                valid = (position >= 0) & (position < extent)
+                inside = both(inside, valid)
+        place = numbered(positions, size)
+        index = plane + place
+        if inside is not None:
+            index = algebra.select(inside, index, 0)
+        if inside is not None and not any(taps):
+            nearest = [algebra.max(p, 0) if q else p for p, q in zip(positions, padding)]
+            place = numbered(nearest, size)
+        yield operand.at(algebra.convert(index, "i64")), inside, place
 
 
 def numpy_windows(
-    operand: np.ndarray, fill: float, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
+    operand: np.ndarray, fill: float, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> np.ndarray:
+    """[N, C, *outputs, elements of a window]."""
     full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
     padded = np.pad(operand, ((0, 0), (0, 0), *((q, q) for q in padding)), constant_values=fill)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, full, (2, 3))
-    return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+    axes = tuple(range(2, operand.ndim))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, full, axes)
+    steps = tuple([slice(None, None, step) for step in (*stride, *dilation)])
+    windows = windows[(slice(None), slice(None), *steps)]
+    return windows.reshape(*windows.shape[: operand.ndim], prod(kernel))
 
 
 def both(left: Val | None, right: Val | None) -> Val | None:
@@ -118,11 +130,10 @@ def both(left: Val | None, right: Val | None) -> Val | None:
 
 
 class Cover(NamedTuple):
-    """A window that may cover an element, by row and column: whether there is such a window, and
-    whether it covers the element; None: always."""
+    """A window that may cover an element, by its place along each axis: whether there is such a
+    window, and whether it covers the element; None: always."""
 
-    row: Val
-    column: Val
+    window: tuple[Val, ...]
     exists: Val | None
     covers: Val | None
 
@@ -132,14 +143,14 @@ def covering(
     shape: Ints,
     out: Ints,
     type_name: ScalarType,
-    kernel: Pair,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
+    kernel: Ints,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
 ) -> Iterator[Cover]:
     """The windows that may cover an element of the image, the last one first."""
     found: list[list[tuple[Val, Val | None, Val | None]]] = []
-    for axis in (0, 1):
+    for axis in range(len(kernel)):
         position = algebra.convert(algebra.coord(2 + axis), type_name) + padding[axis]
         tight = (
             stride[axis] == kernel[axis]
@@ -150,9 +161,9 @@ def covering(
         reach = dilation[axis] * (kernel[axis] - 1)
         sizes = (out[2 + axis], stride[axis], reach, dilation[axis])
         found.append(list(covering_axis(algebra, position, *sizes, tight)))
-    for row, row_exists, row_covers in found[0]:
-        for column, exists, covers in found[1]:
-            yield Cover(row, column, both(row_exists, exists), both(row_covers, covers))
+    for along in product(*found):
+        window, exists, covers = zip(*along)
+        yield Cover(window, reduce(both, exists), reduce(both, covers))
 
 
 def covering_axis(

@@ -1,8 +1,7 @@
-"""Convolutions: conv2d with the gradients of its input and weight, conv1d, conv_transpose2d.
+"""Convolutions over one, two and three spatial axes, and transposed ones: PyTorch's functions.
 
-Invariant: the records take padded images; padding is `embed`, and the gradient of what it adds is
-not computed.  The gradients are contractions again (of images: by phases of the stride, phases.py),
-and a bias is added before the one rounding.
+Invariant: all ranks are one record (conv_records.py) and one way to read the arguments; padding is
+part of the images before the record sees them, and its gradient is not computed.
 """
 
 from __future__ import annotations
@@ -10,325 +9,102 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import numpy as np
-
 from ...core.errors import ShapeError
-from ...ir import contract as layouts
-from ...ir.door.bind import as_tensor, bind, operands, stands_for
-from ...ir.op import ContractOp, TapeOp, register
-from ..axes.reduce import sum as sum_
-from ..axes.slices import embed, slice_
-from ..axes.views import expand_dims, reshape, swapaxes
-from ..base.common import draw, inferred, pair, wide
+from ...ir.door.bind import as_tensor, bind, operands
+from ..axes.views import expand_dims, reshape
+from ..base.common import each_axis
 from ..base.surface import public
 from ..elementwise.arithmetic import add
-from .phases import Box, images_of
+from .conv_records import CONV, images_grad, padded, unpadded
+from .phases import Box
 
 Ints = tuple[int, ...]
-Pair = tuple[int, int]
 Tensor = Any
-CONV = ("stride", "dilation", "groups")
+# spatial axes of images and of weights, as errors name them
+AXES = {1: ("L", "K"), 2: ("H, W", "KH, KW"), 3: ("D, H, W", "KD, KH, KW")}
 
 
-def _images(operand: np.ndarray, kernel: Pair, stride: Pair, dilation: Pair) -> np.ndarray:
-    """Patches [N, C, OH, OW, KH, KW] of padded images."""
-    full = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation))
-    windows = np.lib.stride_tricks.sliding_window_view(operand, full, (2, 3))
-    return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+# ---- arguments
+def _ranked(name: str, count: int, x: Tensor, weight: Tensor, of_weight: str) -> bool:
+    """Whether these are images without a batch; ShapeError where ranks do not fit."""
+    if weight.ndim == count + 2 and x.ndim in (count + 1, count + 2):
+        alone: bool = x.ndim == count + 1
+        return alone
+    extents, taps = AXES[count]
+    raise ShapeError(
+        f"{name} takes x[N, C, {extents}] and weight[{of_weight}, {taps}], not {x.shape} and "
+        f"{weight.shape}"
+    )
 
 
-def _conv_reference(
-    operand: np.ndarray,
-    weight: np.ndarray,
-    bias: np.ndarray | None = None,
-    *,
-    stride: Pair,
-    dilation: Pair,
+def _prepared(
+    count: int,
+    tensors: tuple[Tensor, Tensor, Tensor | None],
+    settings: tuple[Any, Any, Any],
     groups: int,
-    border: layouts.Border,
-) -> np.ndarray:
-    patches = _images(wide(operand), weight.shape[2:], stride, dilation)
-    batch, channels, height, width, kernel_height, kernel_width = patches.shape
-    patches = patches.reshape(
-        batch, groups, channels // groups, height, width, kernel_height, kernel_width
-    )
-    widened = wide(weight).reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-    out = np.einsum("ngchwij,gocij->ngohw", patches, widened).reshape(
-        batch, weight.shape[0], height, width
-    )
-    result: np.ndarray = out if bias is None else out + wide(bias)[:, None, None]
-    return result
+) -> tuple[list[Tensor], dict[str, Any], bool]:
+    """Operands of the record, its parameters, whether the images came without a batch; `settings`:
+    stride, padding, dilation."""
+    name, (x, weight), bias = f"conv{count}d", operands(*tensors[:2]), tensors[2]
+    padding = settings[1]
+    alone = _ranked(name, count, x, weight, "O, C/groups")
+    stride = each_axis(settings[0], count, "stride")
+    dilation = each_axis(settings[2], count, "dilation")
+    if min(stride) < 1 or min(dilation) < 1:
+        raise ShapeError(f"{name}: stride {stride} and dilation {dilation} must be positive")
+    params = unpadded(stride, dilation, operator.index(groups))
+    if padding != "valid":
+        border = _border(name, padding, weight.shape[2:], dilation, stride)
+        params["border"] = border
+        x = padded(expand_dims(x, 0) if alone else x, border)
+    elif alone:
+        x = expand_dims(x, 0)
+    return [x, weight] if bias is None else [x, weight, bias], params, alone
 
 
-def _conv_vjp(
-    grad: Tensor,
-    out: Tensor,
-    operand: Tensor,
+def _border(name: str, padding: Any, kernel: Ints, dilation: Ints, stride: Ints) -> Ints:
+    """Zeros before each axis of the images, then behind each."""
+    if padding == "same":
+        if max(stride) > 1:
+            raise ShapeError(f"{name}: padding='same' needs stride 1")
+        total = [d * (k - 1) for k, d in zip(kernel, dilation)]
+        before = tuple([t // 2 for t in total])
+        return (*before, *[t - first for t, first in zip(total, before)])
+    if isinstance(padding, str):
+        raise ShapeError(
+            f"{name}: padding is an int, one for each axis, 'valid' or 'same', not {padding!r}"
+        )
+    before = each_axis(padding, len(kernel), "padding")
+    if min(before) < 0:
+        raise ShapeError(f"{name}: padding {padding} is negative")
+    return before + before
+
+
+def _first(images: Tensor, alone: bool) -> Tensor:
+    """Images without their first axis, of size 1, where they came without one."""
+    return reshape(images, images.shape[1:]) if alone else images
+
+
+# ---- convolutions
+@public(functional=True)
+def conv1d(
+    x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    *,
-    stride: Pair,
-    dilation: Pair,
-    groups: int,
-    border: layouts.Border,
-) -> tuple[Any, ...]:
-    grads = (
-        lambda: _images_grad(
-            grad, weight, _inside(operand.shape[2:], border), stride, dilation, groups
-        ),
-        lambda: bind(
-            CONV_WEIGHT,
-            grad,
-            operand,
-            kernel=weight.shape[2:],
-            stride=stride,
-            dilation=dilation,
-            groups=groups,
-        ),
-    )
-    return grads if bias is None else (*grads, lambda: sum_(grad, axis=(0, 2, 3)))
-
-
-def _inside(shape: Ints, border: layouts.Border) -> Box:
-    """Images but for a border, whose gradient is left at zero."""
-    height, width = shape
-    top, left, bottom, right = border
-    size = (height - top - bottom, width - left - right)
-    return Box((top, left), size, (top, left), (height, width))
-
-
-def _swap_channels(weight: Tensor, groups: int) -> Tensor:
-    """weight[O, C / groups, KH, KW] -> [C, O / groups, KH, KW], group by group."""
-    if groups == 1:
-        return swapaxes(weight, 0, 1)
-    filters, channels, height, width = weight.shape
-    grouped = swapaxes(reshape(weight, (groups, filters // groups, channels, height, width)), 1, 2)
-    return reshape(grouped, (groups * channels, filters // groups, height, width))
-
-
-def _images_grad(
-    grad: Tensor, weight: Tensor, box: Box, stride: Pair, dilation: Pair, groups: int
-) -> Tensor:
-    """Gradient of the padded images within a box."""
-
-    def convolve(images: Tensor, taps: Tensor, apart: Pair) -> Tensor:
-        return bind(CONV2D, images, taps, **_whole((1, 1), apart, groups))
-
-    images = images_of(convolve, grad, _swap_channels(weight, groups), box, stride, dilation)
-    params = {"stride": stride, "dilation": dilation, "groups": groups, "box": box}
-    return stands_for(IMAGES_GRAD, images, grad, weight, **params)
-
-
-def _images_vjp(
-    outer: Tensor,
-    out: Tensor,
-    grad: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    dilation: Pair,
-    groups: int,
-    box: Box,
-) -> tuple[Any, Any]:
-    """Both from the images that `outer` fills within the box, and zeros around it."""
-    images, border = _around(outer, grad.shape[2:], weight.shape[2:], (stride, dilation), box)
-    params = {"stride": stride, "dilation": dilation, "groups": groups}
-    return (
-        lambda: bind(CONV2D, images, weight, **params, border=border),
-        lambda: bind(CONV_WEIGHT, grad, images, kernel=weight.shape[2:], **params),
-    )
-
-
-def _around(
-    outer: Tensor, count: Ints, kernel: Ints, steps: tuple[Pair, Pair], box: Box
-) -> tuple[Tensor, layouts.Border]:
-    """Padded images of which a convolution gives `count` outputs, and their border: zeros but for
-    the part of the box that it reads."""
-    stride, dilation = steps
-    whole = [
-        (outputs - 1) * stride_ + dilation_ * (taps - 1) + 1
-        for outputs, stride_, dilation_, taps in zip(count, stride, dilation, kernel)
-    ]
-    inside = [
-        max(min(size, extent - low), 0) for size, extent, low in zip(box.size, whole, box.low)
-    ]
-    sizes = (*outer.shape[:2], *inside)
-    if sizes != outer.shape:
-        outer = slice_(outer, (0, 0, *box.begin), sizes)
-    top, left = map(min, box.low, whole)
-    border = (top, left, whole[0] - top - inside[0], whole[1] - left - inside[1])
-    return _padded(outer, border), border
-
-
-IMAGES_GRAD = TapeOp(
-    "conv2d_images_grad",
-    2,
-    lambda grad, weight, groups, box, **_: (
-        grad.with_((grad.shape[0], weight.shape[1] * groups, *box.shape)),
-    ),
-    vjp=_images_vjp,
-    params=("stride", "dilation", "groups", "box"),
-    doc="Gradient of conv2d's padded images within a box, from that of its output and the weight.",
-)
-
-
-def _whole(stride: Pair, dilation: Pair, groups: int) -> dict[str, Any]:
-    """Parameters of a convolution whose padding, if there is any, is wanted in the gradient."""
-    return {
-        "stride": stride,
-        "dilation": dilation,
-        "groups": groups,
-        "border": layouts.NO_BORDER,
-    }
-
-
-def _conv_samples(rng: np.random.Generator) -> Any:
-    def one(*shape: int) -> np.ndarray:
-        return draw(rng, *shape, low=0.5, high=1.5)
-
-    yield (
-        [one(2, 3, 5, 6), one(4, 3, 2, 3), one(4)],
-        _whole((1, 1), (1, 1), 1),
-    )
-    yield [one(1, 4, 7, 6), one(6, 2, 3, 2)], _whole((2, 1), (1, 2), 2)
-    yield [one(2, 1, 4, 4), one(1, 1, 1, 1), one(1)], _whole((3, 2), (1, 1), 1)
-    yield [one(1, 2, 7, 8), one(2, 2, 4, 3)], _whole((2, 3), (2, 1), 1)
-
-
-CONV2D = register(
-    ContractOp(
-        "conv2d",
-        None,
-        inferred(layouts.conv2d_shape),
-        layout=layouts.conv2d_layout,
-        vjp=_conv_vjp,
-        params=(*CONV, "border"),
-        reference=_conv_reference,
-        samples=_conv_samples,
-        ulp=8.0,
-        accepts="f",
-        keeps=frozenset("01"),
-        doc="Convolution of padded images x[N, C, H, W] with weight[O, C / groups, KH, KW], plus "
-        "bias[O].",
-    )
-)
-
-
-def _weight_reference(
-    grad: np.ndarray,
-    operand: np.ndarray,
-    *,
-    kernel: Pair,
-    stride: Pair,
-    dilation: Pair,
-    groups: int,
-) -> np.ndarray:
-    batch, filters, height, width = grad.shape
-    patches = _images(wide(operand), kernel, stride, dilation).reshape(
-        batch, groups, operand.shape[1] // groups, height, width, *kernel
-    )
-    widened = wide(grad).reshape(batch, groups, filters // groups, height, width)
-    result: np.ndarray = np.einsum("ngchwij,ngohw->gocij", patches, widened).reshape(
-        filters, operand.shape[1] // groups, *kernel
-    )
-    return result
-
-
-def _weight_vjp(
-    outer: Tensor,
-    out: Tensor,
-    grad: Tensor,
-    operand: Tensor,
-    kernel: Pair,
-    stride: Pair,
-    dilation: Pair,
-    groups: int,
-) -> tuple[Any, Any]:
-    return (
-        lambda: bind(CONV2D, operand, outer, **_whole(stride, dilation, groups)),
-        lambda: _images_grad(
-            grad, outer, _inside(operand.shape[2:], layouts.NO_BORDER), stride, dilation, groups
-        ),
-    )
-
-
-def _weight_samples(rng: np.random.Generator) -> Any:
-    def one(*shape: int) -> np.ndarray:
-        return draw(rng, *shape, low=0.5, high=1.5)
-
-    yield (
-        [one(2, 4, 4, 4), one(2, 3, 5, 6)],
-        {"kernel": (2, 3), "stride": (1, 1), "dilation": (1, 1), "groups": 1},
-    )
-    yield (
-        [one(1, 6, 3, 4), one(1, 4, 7, 6)],
-        {"kernel": (3, 2), "stride": (2, 1), "dilation": (1, 2), "groups": 2},
-    )
-
-
-CONV_WEIGHT = register(
-    ContractOp(
-        "conv2d_weight_grad",
-        2,
-        inferred(layouts.conv2d_weight_shape),
-        layout=layouts.conv2d_weight_layout,
-        vjp=_weight_vjp,
-        params=("kernel", *CONV),
-        reference=_weight_reference,
-        samples=_weight_samples,
-        ulp=12.0,
-        accepts="f",
-        doc="Gradient of conv2d's weight from the output gradient and the padded images.",
-    )
-)
-
-
-def conv2d_weight_grad(
-    grad: Tensor,
-    operand: Tensor,
-    kernel: Any,
-    *,
     stride: Any = 1,
+    padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Gradient of the weight of conv2d(x, ...) for padded images and the gradient of its output."""
-    return bind(
-        CONV_WEIGHT,
-        grad,
-        operand,
-        kernel=pair(kernel, "kernel"),
-        stride=pair(stride, "stride"),
-        dilation=pair(dilation, "dilation"),
-        groups=operator.index(groups),
-    )
+    """PyTorch's conv1d: x[N, C, L] (or [C, L]), weight[O, C / groups, K]; see `conv2d`.
 
-
-def _padding(padding: Any, kernel: Ints, dilation: Pair, stride: Pair) -> layouts.Border:
-    """Rows and columns of zeros around the images."""
-    if padding == "valid":
-        return layouts.NO_BORDER
-    if isinstance(padding, str) and padding != "same":
-        raise ShapeError(f"conv2d: padding is an int, a pair, 'valid' or 'same', not {padding!r}")
-    if padding == "same":
-        if stride != (1, 1):
-            raise ShapeError("conv2d: padding='same' needs stride 1")
-        total = [d * (k - 1) for k, d in zip(kernel, dilation)]
-        before = [t // 2 for t in total]
-    else:
-        before = list(pair(padding, "padding"))
-        total = [2 * b for b in before]
-    if min(before) < 0:
-        raise ShapeError(f"conv2d: padding {padding} is negative")
-    return (before[0], before[1], total[0] - before[0], total[1] - before[1])
-
-
-def _padded(operand: Tensor, border: layouts.Border) -> Tensor:
-    if not any(border):
-        return operand
-    batch, channels, height, width = operand.shape
-    top, left, bottom, right = border
-    outer = (batch, channels, height + top + bottom, width + left + right)
-    return embed(operand, outer, (0, 0, top, left), (1, 1, 1, 1))
+    >>> signal, weight = hybrid.tensor([[1.0, 2.0, 4.0, 8.0]]), hybrid.tensor([[[-1.0, 1.0]]])
+    >>> hybrid.conv1d(signal, weight)
+    tensor([[1., 2., 4.]])
+    """
+    given = (x, weight, bias), (stride, padding, dilation), groups
+    tensors, params, alone = _prepared(1, *given)
+    return _first(bind(CONV, *tensors, **params), alone)
 
 
 @public(functional=True)
@@ -355,76 +131,125 @@ def conv2d(
     >>> hybrid.conv2d(hybrid.zeros(8, 3, 32, 32), hybrid.zeros(16, 3, 3, 3), padding=1).shape
     (8, 16, 32, 32)
     """
-    x, weight = operands(x, weight)
-    if x.ndim == 3:
-        return reshape_first(
-            conv2d(expand_dims(x, 0), weight, bias, stride, padding, dilation, groups)
-        )
-    if x.ndim != 4 or weight.ndim != 4:
-        raise ShapeError(
-            f"conv2d takes x[N, C, H, W] and weight[O, C/groups, KH, KW], not {x.shape} and "
-            f"{weight.shape}"
-        )
-    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
-    if min(stride) < 1 or min(dilation) < 1:
-        raise ShapeError(f"conv2d: stride {stride} and dilation {dilation} must be positive")
-    params = _whole(stride, dilation, operator.index(groups))
-    params["border"] = _padding(padding, weight.shape[2:], dilation, stride)
-    x = _padded(x, params["border"])
-    return bind(CONV2D, *((x, weight) if bias is None else (x, weight, bias)), **params)
-
-
-def reshape_first(operand: Tensor) -> Tensor:
-    """x without its first axis, which has size 1."""
-    return reshape(operand, operand.shape[1:])
+    given = (x, weight, bias), (stride, padding, dilation), groups
+    tensors, params, alone = _prepared(2, *given)
+    return _first(bind(CONV, *tensors, **params), alone)
 
 
 @public(functional=True)
-def conv1d(
+def conv3d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: int = 1,
+    stride: Any = 1,
     padding: Any = 0,
-    dilation: int = 1,
+    dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    """PyTorch's conv1d: x[N, C, L] (or [C, L]), weight[O, C / groups, K]; see `conv2d`.
+    """PyTorch's conv3d over volumes: x[N, C, D, H, W] (or [C, D, H, W]),
+    weight[O, C / groups, KD, KH, KW], bias[O].
 
-    >>> signal, weight = hybrid.tensor([[1.0, 2.0, 4.0, 8.0]]), hybrid.tensor([[[-1.0, 1.0]]])
-    >>> hybrid.conv1d(signal, weight)
-    tensor([[1., 2., 4.]])
+    stride, dilation, padding: int or three of them, for depth, height and width; padding also
+    'valid' or 'same'.  Extents of the result, dtypes and errors are those of `conv2d`.
+
+    >>> volume = hybrid.arange(8.0).reshape(1, 2, 2, 2)
+    >>> hybrid.conv3d(volume, hybrid.ones(1, 1, 2, 1, 2))
+    tensor([[[[10.],
+              [18.]]]])
+    >>> clips, weight = hybrid.zeros(2, 3, 8, 16, 16), hybrid.zeros(4, 3, 3, 3, 3)
+    >>> hybrid.conv3d(clips, weight, stride=(1, 2, 2), padding=1).shape
+    (2, 4, 8, 8, 8)
     """
-    x, weight = operands(x, weight)
-    pad = padding if isinstance(padding, str) else (0, operator.index(padding))
-    out = conv2d(
-        expand_dims(x, -2), expand_dims(weight, -2), bias, (1, stride), pad, (1, dilation), groups
-    )
-    return reshape(out, out.shape[:-2] + out.shape[-1:])
+    given = (x, weight, bias), (stride, padding, dilation), groups
+    tensors, params, alone = _prepared(3, *given)
+    return _first(bind(CONV, *tensors, **params), alone)
+
+
+# ---- transposed convolutions
+LOWEST = (("stride", 1), ("padding", 0), ("output_padding", 0), ("dilation", 1))
 
 
 def _check_transposed(
-    x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, **pairs: Pair
+    name: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    settings: dict[str, Ints],
 ) -> None:
     """Raise ShapeError unless there is a convolution of which this is the adjoint."""
-    name = "conv_transpose2d"
-    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[0]:
+    if x.shape[1] != weight.shape[0]:
         raise ShapeError(
-            f"{name} takes x[N, C, H, W] and weight[C, O/groups, KH, KW], not {x.shape} and "
-            f"{weight.shape}"
+            f"{name}: images of {x.shape[1]} channels do not fit a weight of shape {weight.shape}, "
+            f"which takes {weight.shape[0]}"
         )
     if groups < 1 or x.shape[1] % groups:
         raise ShapeError(f"{name}: {groups} groups of {x.shape[1]} channels")
     if bias is not None and bias.shape != (weight.shape[1] * groups,):
         raise ShapeError(f"{name}: bias has shape {bias.shape}, not {(weight.shape[1] * groups,)}")
-    for what, lowest in (("stride", 1), ("dilation", 1), ("padding", 0), ("output_padding", 0)):
-        if min(pairs[what]) < lowest:
-            raise ShapeError(f"{name}: {what} {pairs[what]} must be at least {lowest}")
-    for extra, stride, step in zip(pairs["output_padding"], pairs["stride"], pairs["dilation"]):
-        if extra >= max(stride, step):
+    for what, lowest in LOWEST:
+        if min(settings[what]) < lowest:
+            raise ShapeError(f"{name}: {what} {settings[what]} must be at least {lowest}")
+    steps = zip(settings["output_padding"], settings["stride"], settings["dilation"])
+    for extra, stride, gap in steps:
+        if extra >= max(stride, gap):
             raise ShapeError(
                 f"{name}: output_padding {extra} must be smaller than stride or dilation"
             )
+
+
+def _transposed(
+    count: int,
+    tensors: tuple[Tensor, Tensor, Tensor | None],
+    settings: tuple[Any, Any, Any, Any],
+    groups: int,
+) -> Tensor:
+    """`settings`: stride, padding, output padding, dilation."""
+    name, (x, weight) = f"conv_transpose{count}d", operands(*tensors[:2])
+    alone = _ranked(name, count, x, weight, "C, O/groups")
+    x = expand_dims(x, 0) if alone else x
+    bias = None if tensors[2] is None else as_tensor(tensors[2])
+    found = {what: each_axis(value, count, what) for (what, _), value in zip(LOWEST, settings)}
+    _check_transposed(name, x, weight, bias, groups, found)
+    stride, padding, extra, dilation = found.values()
+    image = tuple(
+        [
+            (x.shape[2 + i] - 1) * stride[i]
+            + dilation[i] * (weight.shape[2 + i] - 1)
+            + 1
+            + extra[i]
+            - 2 * padding[i]
+            for i in range(count)
+        ]
+    )
+    if min(image) < 1:
+        raise ShapeError(f"{name}: padding {padding} leaves an image of {image}")
+    box = Box(padding, image, (0,) * count, image)
+    out = images_grad(x, weight, box, stride, dilation, groups)
+    out = out if bias is None else add(out, reshape(bias, (-1, *(1,) * count)))
+    return _first(out, alone)
+
+
+@public(functional=True)
+def conv_transpose1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """PyTorch's conv_transpose1d, the input gradient of conv1d: x[N, C, L] (or [C, L]),
+    weight[C, O / groups, K]; see `conv_transpose2d`.
+
+    >>> x, weight = hybrid.tensor([[1.0, 2.0]]), hybrid.tensor([[[1.0, 10.0]]])
+    >>> hybrid.conv_transpose1d(x, weight, stride=2)
+    tensor([[ 1., 10.,  2., 20.]])
+    """
+    settings = (stride, padding, output_padding, dilation)
+    return _transposed(1, (x, weight, bias), settings, groups)
 
 
 @public(functional=True)
@@ -447,22 +272,29 @@ def conv_transpose2d(
     >>> hybrid.conv_transpose2d(x, weight, stride=(1, 2))
     tensor([[[ 1., 10.,  2., 20.]]])
     """
-    x, weight = operands(x, weight)
-    if x.ndim == 3:
-        given = (bias, stride, padding, output_padding, groups, dilation)
-        return reshape_first(conv_transpose2d(expand_dims(x, 0), weight, *given))
-    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
-    padding, extra = pair(padding, "padding"), pair(output_padding, "output_padding")
-    bias = None if bias is None else as_tensor(bias)
-    sizes = {"stride": stride, "dilation": dilation, "padding": padding, "output_padding": extra}
-    _check_transposed(x, weight, bias, groups, **sizes)
-    full = [
-        (x.shape[2 + i] - 1) * stride[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1 + extra[i]
-        for i in (0, 1)
-    ]
-    channels = weight.shape[1] * groups
-    image = tuple(full[i] - 2 * padding[i] for i in (0, 1))
-    if min(image) < 1:
-        raise ShapeError(f"conv_transpose2d: padding {padding} leaves an image of {image}")
-    out = _images_grad(x, weight, Box(padding, image, (0, 0), image), stride, dilation, groups)
-    return out if bias is None else add(out, reshape(bias, (channels, 1, 1)))
+    settings = (stride, padding, output_padding, dilation)
+    return _transposed(2, (x, weight, bias), settings, groups)
+
+
+@public(functional=True)
+def conv_transpose3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """PyTorch's conv_transpose3d, the input gradient of conv3d: x[N, C, D, H, W] (or
+    [C, D, H, W]), weight[C, O / groups, KD, KH, KW].
+
+    Extents of the result and errors are those of `conv_transpose2d`.
+
+    >>> x, weight = hybrid.zeros(1, 4, 5, 6, 7), hybrid.zeros(4, 2, 3, 3, 3)
+    >>> hybrid.conv_transpose3d(x, weight, stride=2, padding=1, output_padding=1).shape
+    (1, 2, 10, 12, 14)
+    """
+    settings = (stride, padding, output_padding, dilation)
+    return _transposed(3, (x, weight, bias), settings, groups)

@@ -8,6 +8,7 @@ would insert is multiplied, and nothing outside of the wanted box is computed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -19,19 +20,19 @@ from ..build.join import stack
 __all__ = ["Box", "images_of"]
 
 Ints = tuple[int, ...]
-Pair = tuple[int, int]
 Tensor = Any
 # (images, weight, dilation) -> their convolution with stride 1
-Convolve = Callable[[Tensor, Tensor, Pair], Tensor]
+Convolve = Callable[[Tensor, Tensor, Ints], Tensor]
 
 
 class Box(NamedTuple):
-    """The wanted part of images [H, W], and where it goes in a result whose rest is zero."""
+    """The wanted part of images along each spatial axis, and where it goes in a result whose rest
+    is zero."""
 
-    low: Pair
-    size: Pair
-    begin: Pair
-    shape: Pair
+    low: Ints
+    size: Ints
+    begin: Ints
+    shape: Ints
 
 
 class Phase(NamedTuple):
@@ -63,55 +64,53 @@ def _phases(taps: int, stride: int, dilation: int, low: int, size: int) -> list[
 
 
 def images_of(
-    convolve: Convolve, grad: Tensor, weight: Tensor, box: Box, stride: Pair, dilation: Pair
+    convolve: Convolve, grad: Tensor, weight: Tensor, box: Box, stride: Ints, dilation: Ints
 ) -> Tensor:
-    """[N, C, *box.shape]: images whose convolution with weight[C, O, KH, KW] (channels swapped,
-    stride and dilation as given) has gradient grad[N, O, OH, OW], within the box."""
-    rows, columns = (
-        _phases(weight.shape[2 + i], stride[i], dilation[i], box.low[i], box.size[i])
-        for i in (0, 1)
+    """[N, C, *box.shape]: images whose convolution with weight[C, O, *kernel] (channels swapped,
+    stride and dilation as given) has gradient grad[N, O, *outputs], within the box."""
+    *lines, columns = (
+        _phases(*along) for along in zip(weight.shape[2:], stride, dilation, box.low, box.size)
     )
-    placements: list[tuple[Tensor, Pair, Pair]] = []
-    for row in rows:
+    placements: list[tuple[Tensor, Ints, Ints]] = []
+    for line in product(*lines):
+        offset, steps = tuple([phase.offset for phase in line]), stride[:-1]
         reached = {
             column.offset: piece
             for column in columns
-            if (piece := _phase(convolve, grad, weight, row, column)) is not None
+            if (piece := _phase(convolve, grad, weight, (*line, column))) is not None
         }
-        if len(reached) == stride[1] > 1:  # all of a row: side by side
-            woven = stack([reached[offset] for offset in range(stride[1])], -1)
+        if len(reached) == stride[-1] > 1:  # all of a line: side by side
+            woven = stack([reached[offset] for offset in range(stride[-1])], -1)
             *lead, width, turns = woven.shape
-            whole_rows = reshape(woven, (*lead, width * turns))
-            placements.append((whole_rows, (row.offset, 0), (stride[0], 1)))
+            whole_lines = reshape(woven, (*lead, width * turns))
+            placements.append((whole_lines, (*offset, 0), (*steps, 1)))
         else:
-            placements += [(part, (row.offset, at), stride) for at, part in reached.items()]
+            placements += [(part, (*offset, at), stride) for at, part in reached.items()]
     return _placed(placements, grad.shape[:1] + weight.shape[:1], box, grad)
 
 
 def _phase(
-    convolve: Convolve, grad: Tensor, weight: Tensor, row: Phase, column: Phase
+    convolve: Convolve, grad: Tensor, weight: Tensor, axes: tuple[Phase, ...]
 ) -> Tensor | None:
-    """The positions of one phase; None where no gradient reaches them."""
-    axes = row, column
-    window = _window(
-        grad,
-        (row.begin, column.begin),
-        (row.size + (row.taps - 1) * row.apart, column.size + (column.taps - 1) * column.apart),
-    )
+    """The positions of one phase of each axis; None where no gradient reaches them."""
+    begin = tuple([axis.begin for axis in axes])
+    size = tuple([axis.size + (axis.taps - 1) * axis.apart for axis in axes])
+    window = _window(grad, begin, size)
     if window is None:
         return None
     phase_taps = weight
     if any(axis.taps != extent for axis, extent in zip(axes, weight.shape[2:])):
         phase_taps = slice_(
             weight,
-            (0, 0, row.first, column.first),
-            weight.shape[:2] + (row.taps, column.taps),
-            (1, 1, row.step, column.step),
+            (0, 0, *[axis.first for axis in axes]),
+            (*weight.shape[:2], *[axis.taps for axis in axes]),
+            (1, 1, *[axis.step for axis in axes]),
         )
-    return convolve(window, flip(phase_taps, (2, 3)), (row.apart, column.apart))
+    flipped = flip(phase_taps, tuple(range(2, weight.ndim)))
+    return convolve(window, flipped, tuple([axis.apart for axis in axes]))
 
 
-def _window(grad: Tensor, begin: Pair, size: Pair) -> Tensor | None:
+def _window(grad: Tensor, begin: Ints, size: Ints) -> Tensor | None:
     """A box of the images, zero where it leaves them; None where all of it does."""
     whole = grad.shape[2:]
     lowest = [max(b, 0) for b in begin]
@@ -123,11 +122,11 @@ def _window(grad: Tensor, begin: Pair, size: Pair) -> Tensor | None:
     if tuple(inner) == size:
         return grad
     start = (0, 0, *(first - b for first, b in zip(lowest, begin)))
-    return embed(grad, (*grad.shape[:2], *size), start, (1, 1, 1, 1))
+    return embed(grad, (*grad.shape[:2], *size), start, (1,) * grad.ndim)
 
 
 def _placed(
-    placements: list[tuple[Tensor, Pair, Pair]], lead: Ints, box: Box, like: Tensor
+    placements: list[tuple[Tensor, Ints, Ints]], lead: Ints, box: Box, like: Tensor
 ) -> Tensor:
     """Phases, (tensor, offset in the box, steps), in the result."""
     shape = (*lead, *box.shape)
@@ -138,7 +137,7 @@ def _placed(
         ]
         if min(sizes) > 0:
             if tuple(sizes) != part.shape[2:]:  # the last of a phase may lie outside
-                part = slice_(part, (0, 0, 0, 0), (*lead, *sizes))
+                part = slice_(part, (0,) * len(shape), (*lead, *sizes))
             start = (0, 0, *(b + first for b, first in zip(box.begin, offset)))
             pieces.append((part, start, (1, 1, *steps)))
     if not pieces:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,35 +12,36 @@ from hypothesis import strategies as st
 import hybrid
 from hybrid.ir.door.bind import bind
 from hybrid.nn import functional as F
-from hybrid.ops.products.convolution import CONV2D
+from hybrid.ops.products.conv_records import CONV
 from hybrid.ops.products.phases import Box, images_of
 
-pair = st.tuples(st.integers(1, 4), st.integers(1, 4))
-CASES = st.tuples(
-    st.tuples(st.integers(1, 9), st.integers(1, 9)),  # height and width
-    st.tuples(st.integers(1, 4), st.integers(1, 4)),  # kernel
-    pair,  # stride
-    st.tuples(st.integers(1, 3), st.integers(1, 3)),  # dilation
-    st.tuples(st.integers(0, 3), st.integers(0, 3)),  # padding
-    st.integers(1, 2),  # groups
-)
+
+def settings_of(axes: int) -> st.SearchStrategy:
+    """Extents, kernel, stride, dilation, padding, groups."""
+    bounds = [(1, 9 if axes < 3 else 6), (1, 4 if axes < 3 else 3), (1, 4), (1, 3), (0, 3)]
+    return st.tuples(*[st.tuples(*[st.integers(*b)] * axes) for b in bounds], st.integers(1, 2))
+
+
+CASES = st.one_of(settings_of(2), settings_of(3), settings_of(1))
+EXTRA = st.tuples(*[st.integers(0, 3)] * 3)
+
+
+def function_of(name: str, size: tuple[int, ...]) -> Callable[..., hybrid.Tensor]:
+    """The convolution over as many axes."""
+    return getattr(F, f"{name}{len(size)}d")
 
 
 def scattered(grad: np.ndarray, weight: np.ndarray, shape, stride, dilation, groups):
     """Padded images of `shape`: every output's gradient times every tap, added where it came
     from."""
-    filters, channels, height, width = weight.shape
+    filters, channels, *kernel = weight.shape
     images = np.zeros((grad.shape[0], channels * groups, *shape))
-    for out in range(filters):
+    reached = tuple(slice(extent) for extent in grad.shape[2:])
+    for out, channel, *taps in np.ndindex(filters, channels, *kernel):
         group = out // (filters // groups)
-        for channel in range(channels):
-            for i in range(height):
-                for j in range(width):
-                    rows = slice(i * dilation[0], None, stride[0])
-                    columns = slice(j * dilation[1], None, stride[1])
-                    target = images[:, group * channels + channel, rows, columns]
-                    target = target[:, : grad.shape[2], : grad.shape[3]]
-                    target += grad[:, out] * weight[out, channel, i, j]
+        lines = [slice(i * d, None, s) for i, d, s in zip(taps, dilation, stride)]
+        target = images[:, group * channels + channel, *lines][:, *reached]
+        target += grad[:, out] * weight[out, channel, *taps]
     return images
 
 
@@ -56,7 +59,7 @@ def test_gradient_of_images(case):
 
     def convolved(x):
         taps = hybrid.tensor(weight, dtype="float64")
-        return F.conv2d(x, taps, None, stride, padding, dilation, groups)
+        return function_of("conv", size)(x, taps, None, stride, padding, dilation, groups)
 
     out = convolved(images)
     grad = rng.standard_normal(out.shape)
@@ -67,7 +70,7 @@ def test_gradient_of_images(case):
 
 
 @settings(deadline=None)
-@given(CASES, st.tuples(st.integers(0, 3), st.integers(0, 3)))
+@given(CASES, EXTRA)
 def test_transposed(case, extra):
     size, kernel, stride, dilation, padding, groups = case
     extra = tuple(min(e, max(s, d) - 1) for e, s, d in zip(extra, stride, dilation))
@@ -81,7 +84,7 @@ def test_transposed(case, extra):
     rng = np.random.default_rng(1)
     x = rng.standard_normal((1, 2 * groups, *size))
     weight = rng.standard_normal((2 * groups, 1, *kernel))
-    got = F.conv_transpose2d(
+    got = function_of("conv_transpose", size)(
         hybrid.tensor(x, dtype="float64"),
         hybrid.tensor(weight, dtype="float64"),
         None,
@@ -97,7 +100,7 @@ def test_transposed(case, extra):
 
 
 @settings(deadline=None)
-@given(CASES, st.tuples(st.integers(0, 3), st.integers(0, 3)))
+@given(CASES, EXTRA)
 def test_gradients_of_transposed(case, extra):
     """<gradient, change> is <cotangent, change of the result>, for images and weights, and for what
     the gradients themselves depend on."""
@@ -112,7 +115,8 @@ def test_gradients_of_transposed(case, extra):
     weight, change_w = noise(2 * groups, 1, *kernel), noise(2 * groups, 1, *kernel)
 
     def transposed(x, weight):
-        return F.conv_transpose2d(x, weight, None, stride, padding, extra, groups, dilation)
+        transpose = function_of("conv_transpose", size)
+        return transpose(x, weight, None, stride, padding, extra, groups, dilation)
 
     try:
         y, pull = hybrid.vjp(transposed, x, weight)
@@ -229,7 +233,7 @@ def test_what_padding_added_is_left_out_of_products():
     assert "@ 36x56 " in str(hybrid.profile(images, x))  # 7 x 8 columns, not 9 x 10
     # the record itself: no gradient for its border
     params = {"stride": (1, 1), "dilation": (1, 1), "groups": 1, "border": (1, 2, 1, 0)}
-    got = hybrid.grad(lambda x: bind(CONV2D, x, weight, **params).sum())(x).numpy()
+    got = hybrid.grad(lambda x: bind(CONV, x, weight, **params).sum())(x).numpy()
     assert (got[:, :, 1:-1, 2:] != 0).all()
     assert not got[:, :, [0, -1]].any() and not got[..., :2].any()
 

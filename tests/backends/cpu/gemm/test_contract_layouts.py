@@ -105,6 +105,9 @@ CONVS = [
     ((2, 4, 7, 8), (6, 2, 3, 2), (2, 1), (1, 2), 2),
     ((1, 4, 5, 5), (4, 1, 3, 3), (1, 2), (2, 1), 4),
     ((3, 2, 4, 4), (5, 2, 1, 1), (3, 3), (1, 1), 1),
+    ((2, 4, 11), (6, 2, 3), (2,), (3,), 2),
+    ((2, 3, 4, 5, 6), (5, 3, 2, 3, 2), (1, 1, 1), (1, 1, 1), 1),
+    ((1, 4, 7, 5, 6), (6, 2, 2, 1, 3), (3, 2, 1), (2, 1, 2), 2),
 ]
 
 
@@ -113,19 +116,19 @@ def test_convolution_and_its_weight_gradient(xs, ws, stride, dilation, groups) -
     rng = np.random.default_rng(2)
     x, w, b = rng.standard_normal(xs), rng.standard_normal(ws), rng.standard_normal(ws[0])
     how = {"stride": stride, "dilation": dilation, "groups": groups}
-    shape = C.conv2d_shape(xs, ws, (ws[0],), **how)
+    shape = C.conv_shape(xs, ws, (ws[0],), **how)
     full = [d * (k - 1) + 1 for k, d in zip(ws[2:], dilation)]
-    p = np.lib.stride_tricks.sliding_window_view(x, full, (2, 3))
-    p = p[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
-    p = p.reshape(xs[0], groups, xs[1] // groups, *p.shape[2:])
-    v = w.reshape(groups, ws[0] // groups, *ws[1:])
-    want = np.einsum("ngchwij,gocij->ngohw", p, v).reshape(shape) + b[:, None, None]
-    np.testing.assert_allclose(evaluate(C.conv2d_layout, [x, w, b], shape, **how)[0], want)
+    p = np.lib.stride_tricks.sliding_window_view(x, full, tuple(range(2, x.ndim)))
+    p = p[:, :, *(slice(None, None, step) for step in (*stride, *dilation))]
+    p = p.reshape(xs[0], groups, xs[1] // groups, np.prod(shape[2:]), -1)
+    v = w.reshape(groups, ws[0] // groups, ws[1], -1)
+    want = np.einsum("ngcpt,goct->ngop", p, v).reshape(xs[0], ws[0], -1) + b[:, None]
+    want = want.reshape(shape)
+    np.testing.assert_allclose(evaluate(C.conv_layout, [x, w, b], shape, **how)[0], want)
     g = rng.standard_normal(shape)
-    want = np.einsum("ngchwij,ngohw->gocij", p, g.reshape(xs[0], groups, -1, *shape[2:])).reshape(
-        ws
-    )
-    got, _ = evaluate(C.conv2d_weight_layout, [g, x], ws, kernel=ws[2:], **how)
+    rows = g.reshape(xs[0], groups, ws[0] // groups, -1)
+    want = np.einsum("ngcpt,ngop->goct", p, rows).reshape(ws)
+    got, _ = evaluate(C.conv_weight_layout, [g, x], ws, kernel=ws[2:], **how)
     np.testing.assert_allclose(got, want)
 
 
@@ -136,10 +139,14 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         lambda: C.matmul_shape((2, 2, 3), (5, 3, 1)),
         lambda: C.linear_shape((2, 3), (3, 4)),
         lambda: C.linear_shape((2, 3), (4, 3), (3,)),
-        lambda: C.conv2d_shape((1, 3, 8, 8), (4, 2, 3, 3)),
-        lambda: C.conv2d_shape((1, 3, 2, 8), (4, 3, 3, 3)),
-        lambda: C.conv2d_shape((3, 8, 8), (4, 3, 3, 3)),
-        lambda: C.conv2d_weight_shape((2, 4, 5, 5), (2, 3, 8, 8), kernel=(3, 3)),
+        lambda: C.conv_shape((1, 3, 8, 8), (4, 2, 3, 3)),
+        lambda: C.conv_shape((1, 3, 2, 8), (4, 3, 3, 3)),
+        lambda: C.conv_shape((3, 8, 8), (4, 3, 3, 3)),
+        lambda: C.conv_shape((1, 3, 8, 8, 8), (4, 3, 3, 3)),
+        lambda: C.conv_shape((1, 3, 8, 2, 8), (4, 3, 3, 3, 3)),
+        lambda: C.conv_shape((1, 3), (4, 3)),
+        lambda: C.conv_weight_shape((2, 4, 6, 6), (2, 3, 8, 8), kernel=(3,)),
+        lambda: C.conv_weight_shape((2, 4, 5, 5), (2, 3, 8, 8), kernel=(3, 3)),
     ]:
         with pytest.raises(ShapeError):
             call()

@@ -254,7 +254,19 @@ CONVS = [
     ((1, 2, 6, 40), 3, 2, 1, 1, 1),
     ((2, 3, 9, 20), 40, 3, 1, 1, 1),
     ((2, 12, 11, 11), 12, 3, 1, 1, 12),
+    ((2, 3, 40), 5, 3, 2, 1, 1),
+    ((2, 3, 4, 5, 18), 9, 2, 1, 1, 1),
+    ((1, 4, 5, 5, 6), 6, 2, 2, 2, 2),
+    ((2, 6, 4, 5, 5), 6, 3, 1, 1, 6),
 ]
+
+
+def settings_of(case):  # type: ignore[no-untyped-def]
+    """The kernel of a case, and its parameters."""
+    xs, _, size, stride, dilation, groups = case
+    axes = len(xs) - 2
+    how = {"stride": (stride,) * axes, "dilation": (dilation,) * axes, "groups": groups}
+    return (size,) * axes, how
 
 
 @pytest.mark.parametrize("case", CONVS, ids=str)
@@ -262,18 +274,18 @@ CONVS = [
     "dtype", [dt.float32, dt.bfloat16, dt.float64, dt.int32], ids=lambda d: d.name
 )
 def test_convolution(case, dtype: np.dtype) -> None:  # type: ignore[no-untyped-def]
-    xs, o, size, stride, dilation, groups = case
+    xs, o, *_, groups = case
     rng = np.random.default_rng(10)
-    how = {"stride": (stride, stride), "dilation": (dilation, dilation), "groups": groups}
+    kernel, how = settings_of(case)
     x, w, b = (
         noise(rng, xs, dtype),
-        noise(rng, (o, xs[1] // groups, size, size), dtype),
+        noise(rng, (o, xs[1] // groups, *kernel), dtype),
         noise(rng, (o,), dtype),
     )
-    check(C.conv2d_layout, [x, w, b], pieces=2, **how)
-    check(C.conv2d_layout, [x, w[:, :, ::-1, ::-1]], **how)
-    g = noise(rng, C.conv2d_shape(x.shape, w.shape, **how), dtype)
-    check(C.conv2d_weight_layout, [g, x], pieces=2, kernel=(size, size), **how)
+    check(C.conv_layout, [x, w, b], pieces=2, **how)
+    check(C.conv_layout, [x, np.flip(w, range(2, w.ndim))], **how)
+    g = noise(rng, C.conv_shape(x.shape, w.shape, **how), dtype)
+    check(C.conv_weight_layout, [g, x], pieces=2, kernel=kernel, **how)
 
 
 @pytest.mark.parametrize("case", [*CONVS, ((16, 8, 6, 6), 32, 3, 1, 1, 1)], ids=str)
@@ -287,12 +299,12 @@ def test_batch_in_columns(case, monkeypatch: pytest.MonkeyPatch) -> None:  # typ
         return made._replace(cost=made.cost if kernel.batch > 1 else 0.5)
 
     monkeypatch.setattr(gemm, "choose", eager_to_join)
-    xs, o, size, stride, dilation, groups = case
+    xs, o, *_, groups = case
     rng = np.random.default_rng(11)
-    how = {"stride": (stride, stride), "dilation": (dilation, dilation), "groups": groups}
-    x, w = noise(rng, xs), noise(rng, (o, xs[1] // groups, size, size))
+    kernel, how = settings_of(case)
+    x, w = noise(rng, xs), noise(rng, (o, xs[1] // groups, *kernel))
     for pieces in (1, 3):
-        check(C.conv2d_layout, [x, w, noise(rng, (o,))], pieces=pieces, **how)
+        check(C.conv_layout, [x, w, noise(rng, (o,))], pieces=pieces, **how)
     assert joined == ([xs[0], 1] * 2 if groups == 1 and xs[0] > 1 else [joined[0]] * 2)
 
 
@@ -302,7 +314,7 @@ def test_few_columns_of_many_images_are_joined() -> None:
         x, w = (np.zeros(shape, np.float32) for shape in shapes)
         how = {"stride": (1, 1), "dilation": (1, 1), "groups": 1}
         avals = [aval(a.shape, dt.float32) for a in (x, w)]
-        c = C.conv2d_layout(avals, [steps(x), steps(w)], (0, 0), **how)
+        c = C.conv_layout(avals, [steps(x), steps(w)], (0, 0), **how)
         kernel = kernel_of(c, [dt.float32] * 2, dt.float32)
         joined = geometry.with_batch_in_columns(kernel)
         assert joined is not None

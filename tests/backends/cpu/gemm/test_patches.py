@@ -28,6 +28,9 @@ CASES = [
     ((1, 4, 9, 11), 8, 3, 1, 2, 2),
     ((2, 5, 5, 5), 16, 2, 3, 1, 1),
     ((4, 2, 3, 3), 5, 3, 1, 1, 1),
+    ((2, 3, 5, 6, 9), 7, 2, 1, 1, 1),
+    ((1, 4, 5, 7, 5), 6, 2, 2, 1, 2),
+    ((2, 2, 3, 3, 20), 18, 3, 1, 1, 1),
 ]
 
 
@@ -60,11 +63,12 @@ def tried(kernel: GemmKernel, target: Target, seed: int) -> list[Geometry]:
 def test_every_patch_gives_the_same_bits(case, target: Target) -> None:  # type: ignore[no-untyped-def]
     xs, o, size, stride, dilation, groups = case
     rng = np.random.default_rng(len(xs) + o)
-    how = {"stride": (stride, stride), "dilation": (dilation, dilation), "groups": groups}
-    x, w, b = noise(rng, xs), noise(rng, (o, xs[1] // groups, size, size)), noise(rng, (o,))
-    g = noise(rng, C.conv2d_shape(xs, w.shape, **how))
-    forward = C.conv2d_layout(*described(x, w, b), (0, 0, 0), **how)
-    weight = C.conv2d_weight_layout(*described(g, x), (0, 0), kernel=(size, size), **how)
+    axes = len(xs) - 2
+    how = {"stride": (stride,) * axes, "dilation": (dilation,) * axes, "groups": groups}
+    x, w, b = noise(rng, xs), noise(rng, (o, xs[1] // groups, *[size] * axes)), noise(rng, (o,))
+    g = noise(rng, C.conv_shape(xs, w.shape, **how))
+    forward = C.conv_layout(*described(x, w, b), (0, 0, 0), **how)
+    weight = C.conv_weight_layout(*described(g, x), (0, 0), kernel=(size,) * axes, **how)
     for contraction, arrays in ((forward, [x, w, b]), (weight, [g, x])):
         want = expected(contraction, [a.ravel() for a in arrays], dt.float32)
         made = kernel_of(contraction, [dt.float32] * len(arrays), dt.float32)
@@ -188,9 +192,9 @@ def test_images_are_read_in_patches() -> None:
     for xs, filters, size, stride in [((4, 64, 30, 30), 64, 3, 1), ((16, 32, 34, 34), 64, 4, 2)]:
         x, w = np.zeros(xs, np.float32), np.zeros((filters, xs[1], size, size), np.float32)
         how = {"stride": (stride, stride), "dilation": (1, 1), "groups": 1}
-        g = np.zeros(C.conv2d_shape(xs, w.shape, **how), np.float32)
-        forward = C.conv2d_layout(*described(x, w), (0, 0), **how)
-        weight = C.conv2d_weight_layout(*described(g, x), (0, 0), kernel=(size, size), **how)
+        g = np.zeros(C.conv_shape(xs, w.shape, **how), np.float32)
+        forward = C.conv_layout(*described(x, w), (0, 0), **how)
+        weight = C.conv_weight_layout(*described(g, x), (0, 0), kernel=(size, size), **how)
         for contraction in (forward, weight):
             kernel = kernel_of(contraction, [dt.float32] * 2, dt.float32)
             assert geometry.choose(kernel, element, WIDE).a_mode == "patches"
@@ -200,7 +204,7 @@ def test_factors_that_are_converted_have_no_patches() -> None:
     rng = np.random.default_rng(3)
     how = {"stride": (1, 1), "dilation": (1, 1), "groups": 1}
     check(
-        C.conv2d_layout,
+        C.conv_layout,
         [noise(rng, (2, 40, 12, 12), dt.float16), noise(rng, (32, 40, 3, 3), dt.float16)],
         **how,
     )

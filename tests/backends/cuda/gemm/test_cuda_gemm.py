@@ -171,10 +171,13 @@ def test_convolutions(tile, split):
     cases = [
         conv_case((2, 3, 9, 8), (5, 3, 3, 3), bias=True),
         conv_case((2, 4, 9, 9), (6, 2, 3, 3), stride=(2, 2), groups=2),
+        conv_case((2, 3, 4, 5, 6), (5, 3, 2, 3, 2), bias=True),
+        conv_case((1, 4, 5, 5, 4), (6, 2, 3, 2, 2), stride=(2, 1, 2), groups=2),
         conv_case((1, 30, 6, 6), (4, 30, 3, 3)),
+        conv_case((3, 2, 4, 5, 5), (3, 2, 2, 3, 2), weight_gradient=True),
         conv_case((9, 2, 8, 8), (3, 2, 3, 3), weight_gradient=True),
     ]
-    for case in cases[2 * split :]:
+    for case in cases[4 * split :]:
         agree(case, made_with(case, tile, split and tile is not None), orders=(1,))
 
 
