@@ -306,8 +306,7 @@ class Function(Linking, Splitting, Paths, Recorded, Unserved, Trying, Alike):
                 self._signatures.drop(state)
                 return
         postponed = recorder.postponed
-        # what they kept is not needed again
-        del recorder, watch, analysis, before
+        del recorder, watch, analysis, before  # what they kept is not needed again
         self._decide(state, recording, earlier, agreed, taped if plain else "")
         if postponed is not None and not isinstance(recording, Refused):
             shows(state, postponed, recording)

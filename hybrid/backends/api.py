@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 EagerKernel = Callable[..., Any]
+Calls = Sequence[tuple[tuple[Aval, ...], tuple[Aval, ...]]]  # inputs and outputs of each
 
 
 class Held(NamedTuple):
@@ -325,12 +326,7 @@ class Backend(ABC):
         return lambda *values: aside(checked, *values)
 
     def together(
-        self,
-        op: Op,
-        params: dict[str, Any],
-        calls: Sequence[tuple[tuple[Aval, ...], tuple[Aval, ...]]],
-        own: int,
-        one_by_one: EagerKernel,
+        self, op: Op, params: dict[str, Any], calls: Calls, own: int, one_by_one: EagerKernel
     ) -> EagerKernel | None:
         """A function that does many calls of an op, given as (inputs, outputs), at once: of the
         first `own` inputs of each call, then of the inputs that all share; it gives a tuple of all
@@ -338,12 +334,7 @@ class Backend(ABC):
         return None
 
     def renewed(
-        self,
-        op: Op,
-        params: dict[str, Any],
-        calls: Sequence[tuple[tuple[Aval, ...], tuple[Aval, ...]]],
-        own: int,
-        into: tuple[int, ...],
+        self, op: Op, params: dict[str, Any], calls: Calls, own: int, into: tuple[int, ...]
     ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
         """The same as a function of handles, of which result i of each call goes to its input
         `into[i]` next: it may write into the value of a handle that nobody else holds.  It gives

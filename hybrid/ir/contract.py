@@ -252,6 +252,18 @@ def linear_layout(
 
 
 # ---- convolution, over any number of spatial axes
+def _check_channels(name: str, channels: int, weight: Ints, bias: Ints | None, groups: int) -> None:
+    if groups < 1 or weight[1] * groups != channels or weight[0] % groups:
+        raise ShapeError(
+            f"{name}: {channels} channels, a weight of shape {weight} and {groups} groups "
+            "do not fit"
+        )
+    if bias is not None and bias != (weight[0],):
+        raise ShapeError(
+            f"{name}: bias has shape {bias}; a weight of shape {weight} takes ({weight[0]},)"
+        )
+
+
 def conv_shape(
     images: Ints,
     weight: Ints,
@@ -275,15 +287,7 @@ def conv_shape(
             f"{name} takes x[N, C, ...] and weight[O, C/groups, ...] of as many axes, not {images} "
             f"and {weight}"
         )
-    if groups < 1 or weight[1] * groups != images[1] or weight[0] % groups:
-        raise ShapeError(
-            f"{name}: {images[1]} channels, a weight of shape {weight} and {groups} groups "
-            "do not fit"
-        )
-    if bias is not None and bias != (weight[0],):
-        raise ShapeError(
-            f"{name}: bias has shape {bias}; a weight of shape {weight} takes ({weight[0]},)"
-        )
+    _check_channels(name, images[1], weight, bias, groups)
     steps, gaps = (given or (1,) * len(kernel) for given in (stride, dilation))
     size = [
         (extent - gap * (taps - 1) - 1) // step + 1

@@ -192,7 +192,6 @@ LOOKING = {
     "watch": (Watch, "__exit__"),
     "recorder": (recorder.Recorder, "__init__"),
     "plan": (plans.ReplayPlan, "__init__"),
-    "trim": (recorder.Recorder, "devices"),
     "fetch": (expected, "fetch"),
 }
 

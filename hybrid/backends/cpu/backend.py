@@ -17,7 +17,7 @@ from ...core.extents import Unsized
 from ...core.floating import in_plain_floats
 from ...ir.graph.graph import Graph
 from ...ir.op import Op
-from ..api import Backend, EagerKernel, Executable
+from ..api import Backend, Calls, EagerKernel, Executable
 from ..events import EventFilter
 from ..layout import ObjectLayout
 from ..plan import HostStep, Plan
@@ -65,12 +65,7 @@ class CpuBackend(Backend):
         return eager(op, params, in_avals, out_avals)
 
     def renewed(
-        self,
-        op: Op,
-        params: dict[str, Any],
-        calls: Sequence[tuple[tuple[Aval, ...], tuple[Aval, ...]]],
-        own: int,
-        into: tuple[int, ...],
+        self, op: Op, params: dict[str, Any], calls: Calls, own: int, into: tuple[int, ...]
     ) -> Callable[[Sequence[Any]], list[Any] | None] | None:
         return renewed(op, params, calls, own, into)
 

@@ -7,7 +7,7 @@ value goes where), so equal steps are one program, and what is not in them diffe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,8 @@ __all__ = ["Composition", "Programs"]
 
 MOST = 4096  # programs of one graph that are known at a time
 
-Step = tuple[Any, ...]
+Step = tuple[Any, ...]  # its kind, then what that takes
+StepKind = Literal["arg", "gather", "param", "zero", "rounded", "check", "op"]
 
 
 class Programs:
@@ -117,7 +118,7 @@ class Composition:
         composer: Composer, step: Step, node: Node | None, values: Sequence[Any]
     ) -> Sequence[Any]:
         """The values that one step makes."""
-        kind = step[0]
+        kind: StepKind = step[0]
         if node is not None:
             given = [values[number] for number in step[3]]
             if kind == "check":

@@ -375,8 +375,7 @@ def setitem(x: Tensor, key: Any, value: Any) -> Tensor:
         if written is not None:
             return written
     if mask is not None and mask.ndim > 1:
-        flat = setitem(_in_rows(x, mask), mask.reshape(-1), stored)
-        return reshape(flat, x.shape)
+        return reshape(setitem(_in_rows(x, mask), mask.reshape(-1), stored), x.shape)
     parsed = parse(x, key)
     if not parsed.at:
         shape = _basic_shape(parsed)

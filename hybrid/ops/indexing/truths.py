@@ -44,10 +44,10 @@ def _count(mask: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(padded.sum(1))]).astype(np.int64)
 
 
-def _masks(rng: np.random.Generator) -> Any:
+def _masks(generator: np.random.Generator) -> Any:
     """Masks and their counts."""
     for shape, share in (((7,), 0.5), ((3, 50), 0.1), ((0, 2), 0.5), ((9000,), 0.9)):
-        mask = rng.random(shape) < share
+        mask = generator.random(shape) < share
         yield mask, _count(mask)
 
 
@@ -73,7 +73,7 @@ COUNTS = register(
         accepts="b",
         facts=frozenset(["total"]),
         reference=_count,
-        samples=lambda rng: [([mask], {}) for mask, _ in _masks(rng)],
+        samples=lambda generator: [([mask], {}) for mask, _ in _masks(generator)],
         batch=_count_batch,
         ulp=0.0,
         doc="How many elements of a mask are true ahead of each block, and at last how many are.",
@@ -100,8 +100,8 @@ def _placed_infer(
     return (mask.with_((count, *several), dt.int64),)
 
 
-def _placed_samples(rng: np.random.Generator) -> Any:
-    for mask, counts in _masks(rng):
+def _placed_samples(generator: np.random.Generator) -> Any:
+    for mask, counts in _masks(generator):
         every = tuple(range(mask.ndim))
         for axes, gaps in ((None, False), (every, False), (every[-1:], False), (None, True)):
             yield [mask, counts], {"axes": axes, "gaps": gaps, "count": int(counts[-1])}
@@ -152,9 +152,9 @@ TAKEN = register(
         keeps=frozenset("12"),
         facts=frozenset(["total"]),
         reference=lambda operand, mask, counts, count: operand[mask],
-        samples=lambda rng: [
-            ([draw(rng, *mask.shape), mask, counts], {"count": int(counts[-1])})
-            for mask, counts in _masks(rng)
+        samples=lambda generator: [
+            ([draw(generator, *mask.shape), mask, counts], {"count": int(counts[-1])})
+            for mask, counts in _masks(generator)
         ],
         batch=_taken_batch,
         ulp=0.0,
@@ -200,9 +200,9 @@ def _rows(values: Tensor, mask: Tensor, counts: Tensor, size: int) -> Tensor:
     return row_numbers((places,), (mask.size,), size)
 
 
-def _spread_samples(rng: np.random.Generator) -> Any:
-    for mask, counts in _masks(rng):
-        yield [draw(rng, int(counts[-1])), mask, counts], {}
+def _spread_samples(generator: np.random.Generator) -> Any:
+    for mask, counts in _masks(generator):
+        yield [draw(generator, int(counts[-1])), mask, counts], {}
 
 
 SPREAD = register(
@@ -252,8 +252,9 @@ REPLACED = register(
         keeps=frozenset(["0", "1", "2"]),
         facts=frozenset(["total"]),
         reference=_replaced,
-        samples=lambda rng: [
-            ([*arrays, draw(rng, *arrays[1].shape)], {}) for arrays, _ in _spread_samples(rng)
+        samples=lambda generator: [
+            ([*arrays, draw(generator, *arrays[1].shape)], {})
+            for arrays, _ in _spread_samples(generator)
         ],
         batch=_replaced_batch,
         ulp=0.0,

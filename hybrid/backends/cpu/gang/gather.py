@@ -41,7 +41,8 @@ class _Group:
         self.threads, self.units = threads, list[tuple[int, Unit]]()
         self.reads = self.writes = 0
         self.wide = False  # one of them keeps all threads busy
-        self.total = self.longest = self.apart = 0.0
+        self.total = self.apart = 0.0
+        self.pieces = list[float]()
         for number, unit in units:
             self.add(number, unit)
 
@@ -49,7 +50,7 @@ class _Group:
     def time(self) -> float:
         if len(self.units) == 1:
             return self.apart
-        return together_us(self.total, self.longest, self.threads)
+        return together_us(self.total, max(self.pieces), self.threads)
 
     def add(self, number: int, unit: Unit) -> None:
         self.units.append((number, unit))
@@ -57,7 +58,7 @@ class _Group:
         self.writes |= unit.writes
         self.wide |= is_wide(_step(unit), self.threads)
         self.total += unit.cost
-        self.longest = max(self.longest, _piece(unit))
+        self.pieces.append(_piece(unit))
         self.apart += alone_us(_step(unit), unit.cost, self.threads)
 
     def takes(self, unit: Unit) -> bool:
@@ -68,7 +69,7 @@ class _Group:
         if touched and any(conflict(known, unit) for _, known in self.units):
             return False
         before = self.time + alone_us(_step(unit), unit.cost, self.threads)
-        longest = max(self.longest, _piece(unit))
+        longest = max(*self.pieces, _piece(unit))
         after = together_us(self.total + unit.cost, longest, self.threads)
         least = LEAST if self.wide or is_wide(_step(unit), self.threads) else FIRST
         return before - after > max(least, PART * before)
@@ -89,13 +90,12 @@ def _piece(unit: Unit) -> float:
 
 
 class _Gathering:
-    """Units between two fences: groups that are closed, the open one (the last), and units that
-    wait for company, no two of which conflict."""
+    """Units between two fences: groups, of which the last one is open, and units that wait for
+    company, no two of which conflict."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.closed: list[list[Unit]] = []
-        self.open: _Group | None = None
+        self.groups: list[_Group] = []
         self.waiting: list[tuple[int, Unit]] = []
         self.since: dict[int, int] = {}  # the groups there were when a unit began to wait
 
@@ -103,33 +103,35 @@ class _Gathering:
         first = [
             (other, known)
             for other, known in self.waiting
-            if conflict(known, unit) or len(self.closed) - self.since[other] > PATIENCE
+            if conflict(known, unit) or self.closed() - self.since[other] > PATIENCE
         ]
         if first:
             self.place(first)
         if not is_wide(_step(unit), self.threads):
             self.waiting.append((number, unit))
-            self.since[number] = len(self.closed)
-            return
-        if self.open is not None and self.open.takes(unit):
-            self.open.add(number, unit)
+            self.since[number] = self.closed()
         else:
-            self.begin([(number, unit)])
-        self.join(self.waiting)
+            if self.groups and self.groups[-1].takes(unit):
+                self.groups[-1].add(number, unit)
+            else:
+                self.begin([(number, unit)])
+            self.join(self.waiting)
+
+    def closed(self) -> int:
+        """How many groups are closed."""
+        return max(len(self.groups) - 1, 0)
 
     def begin(self, units: Sequence[tuple[int, Unit]]) -> None:
         """Close the open group; these are the next one."""
-        if self.open is not None:
-            self.closed.append(self.open.ordered())
-        self.open = _Group(self.threads, units)
+        self.groups.append(_Group(self.threads, units))
 
     def join(self, units: Sequence[tuple[int, Unit]]) -> list[tuple[int, Unit]]:
         """Of units that wait, let those join the open group that gain by it; the others."""
         left = []
-        for number, unit in units:
-            if self.open is not None and self.open.takes(unit):
-                self.open.add(number, unit)
-                self.waiting = [pair for pair in self.waiting if pair[0] != number]
+        for number, unit in list(units):
+            if self.groups and self.groups[-1].takes(unit):
+                self.groups[-1].add(number, unit)
+                self.waiting[:] = [pair for pair in self.waiting if pair[0] != number]
             else:
                 left.append((number, unit))
         return left
@@ -138,7 +140,7 @@ class _Gathering:
         """Units that can wait no longer: into the open group, or together, or one by one."""
         left = self.join(units)
         gone = {number for number, _ in left}
-        self.waiting = [pair for pair in self.waiting if pair[0] not in gone]
+        self.waiting[:] = [pair for pair in self.waiting if pair[0] not in gone]
         if not left:
             return
         group = _Group(self.threads, left)
@@ -152,6 +154,4 @@ class _Gathering:
         """All groups, when nothing follows."""
         if self.waiting:
             self.place(list(self.waiting))
-        if self.open is not None:
-            self.closed.append(self.open.ordered())
-        return self.closed
+        return [group.ordered() for group in self.groups]

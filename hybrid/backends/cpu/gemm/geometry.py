@@ -261,9 +261,9 @@ def _split(geometry: Geometry, costs: Costs, target: Target, element: PackedElem
         for panels_m in _cuts(geometry.row_panels, most_m, target.threads):
             for split in groups:
                 cut = Cut(panels_m, panels_n, split)
-                span = _span(geometry, cut, costs, target)
-                if span < least * 0.999:
-                    best, least = cut, span
+                duration = _span(geometry, cut, costs, target)
+                if duration < least * 0.999:
+                    best, least = cut, duration
     return geometry._replace(
         cost=least, panels_m=best.panels_m, panels_n=best.panels_n, split=best.split
     )
@@ -282,26 +282,28 @@ def _span(geometry: Geometry, cut: Cut, costs: Costs, target: Target) -> float:
     # the last items may be smaller than the others
     longest = total / items * cut.panels_m * items_m / geometry.row_panels
     longest *= cut.panels_n * items_n / geometry.column_panels
-    span = min(-(-items // busy) * longest, total / busy + longest)
+    duration = min(-(-items // busy) * longest, total / busy + longest)
     foreign, line = 0.0, target.core.measured.waited / LINE
     if busy > 1:  # a busy neighbour delays its last item, so smaller items are better
         foreign = _foreign(geometry, (items_m, items_n), target.threads)
-        span += dispatch(target.core) + 0.15 * total / items
+        duration += dispatch(target.core) + 0.15 * total / items
     if geometry.ahead:  # others packed their share of b
         packed = blocks * BLOCK * geometry.vectors * 16 * geometry.a.storage.size
         foreign += packed / items_n * (1 - 1 / target.threads)
     if geometry.patch is not None and batch < target.threads:
         # what others made, as far as caches hold it, line by line where it is needed
         held = min(geometry.a.reach, target.core.second.size)
-        span += line * held * (1 - 1 / target.threads)
+        duration += line * held * (1 - 1 / target.threads)
     streamed = BESIDE * target.core.measured.streamed / LINE
-    span += MET * line * min(foreign, STREAM) + streamed * max(foreign - STREAM, 0)
+    duration += MET * line * min(foreign, STREAM) + streamed * max(foreign - STREAM, 0)
     if cut.split:
-        span += dispatch(target.core) + blocks * batch * m * n * 0.3
+        duration += dispatch(target.core) + blocks * batch * m * n * 0.3
     if geometry.ahead:
         sharing = min(target.threads, blocks * geometry.column_panels)
-        span += costs.pack_b / sharing + (dispatch(target.core) if target.threads > 1 else LAUNCH)
-    return span
+        duration += costs.pack_b / sharing + (
+            dispatch(target.core) if target.threads > 1 else LAUNCH
+        )
+    return duration
 
 
 def dispatch(core: Core) -> float:

@@ -78,30 +78,30 @@ def _plan() -> Fn:
         "hy_plan", "i64", ctl="ptr", steps="ptr", count="i64", bufs="ptr", need="i64", failed="ptr"
     )
     scratch, owned = writer.var("ptr", 2), writer.var("i32")
+    blocks, result, number = writer.at("%ctl", CTL["blocks"]), writer.var("i64"), writer.var("i64")
     writer.st("i32", 0, owned)  # 0 not tried, 1 the pool is ours, 2 it is somebody else's
     writer.st("ptr", "null", scratch)
-    writer.st("i64", 0, scratch, 8)
-    blocks, result = writer.at("%ctl", CTL["blocks"]), writer.var("i64")
-    writer.st("i64", 0, result)
+    for zero in ((scratch, 8), (result,), (number,)):
+        writer.st("i64", 0, *zero)
     control_word = writer.call("i32", "@hy_fp_enter")
     _take_scratch(writer, blocks, scratch, result)
-    number = writer.var("i64")
-    writer.st("i64", 0, number)
     writer.label("next")
     index = writer.ld(number, 0, "i64")
     writer.go_if(writer.cmp("uge", index, "%count"), "out", unlikely=False)
     step = writer.nth("%steps", index, STEP_BYTES)
-    following, status = writer.add(index, 1), writer.var("i64")
+    following = writer.add(index, 1)
     members = writer.op(f"lshr i64 {writer.ld(step, 40, 'i64')}, {GANG_SHIFT}")
     writer.st("i64", following, number)
     with writer.when(writer.cmp("ne", members, 0)):
-        ours = writer.call("i1", "@hy_ours", "ptr %ctl", f"ptr {owned}")
-        writer.go_if(writer.op(f"xor i1 {ours}, true"), "next", unlikely=False)
+        others = writer.op(
+            f"xor i1 {writer.call('i1', '@hy_ours', 'ptr %ctl', f'ptr {owned}')}, true"
+        )
+        writer.go_if(others, "next", unlikely=False)
         writer.st("i64", writer.add(following, members), number)
     given = "ptr %ctl", f"ptr {step}", "ptr %bufs", f"ptr {scratch}", f"ptr {owned}"
-    writer.st("i64", writer.call("i64", "@hy_step", *given), status)
-    with writer.when(writer.cmp("ne", writer.ld(status, 0, "i64"), 0), unlikely=True):
-        writer.st("i64", writer.ld(status, 0, "i64"), result)
+    found = writer.call("i64", "@hy_step", *given)
+    with writer.when(writer.cmp("ne", found, 0), unlikely=True):
+        writer.st("i64", found, result)
         writer.st("i64", index, "%failed")
         writer.go("out")
         writer.label(writer.fresh())

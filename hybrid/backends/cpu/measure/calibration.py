@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast, get_args
 
 from ....core.errors import BackendError
 from ....core.signals import critical, protected
@@ -57,7 +57,8 @@ def _sane(name: str, value: float, model: Measured) -> bool:
 
 def quantities(name: str) -> tuple[str, ...]:
     """What is measured on a core of that name: its makers say how many ports it has."""
-    return tuple([field for field in Measured._fields if field != "fma" or name not in KNOWN])
+    known = {"fma"} if name in KNOWN else set[str]()
+    return tuple([field for field in Measured._fields if field not in known])
 
 
 def calibrate(
@@ -110,6 +111,7 @@ def _read(body: bytes | None, model: Measured) -> dict[str, float] | None:
 
 
 # ---- once in a process
+Choice = Literal["0", "1", "again"]
 _DECIDED: Calibration | None = None
 _LOCK = threading.Lock()
 
@@ -124,14 +126,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
-def _choice() -> str:
+def _choice() -> Choice:
     """0: the model alone; 1: what is kept, else a calibration; again: a calibration.  Where nobody
     asks: 1 on a core that the model does not know."""
     asked = os.environ.get(SWITCH, "").strip()
-    if asked not in ("", "0", "1", "again"):
+    if asked and asked not in get_args(Choice):
         raise BackendError(f"{SWITCH}={asked!r} is none of 0, 1 and again; unset it or set one")
+    if asked:
+        return cast(Choice, asked)
     # the table is as good as what is measured; what nobody keeps would be measured ever again
-    return asked or ("1" if machine().name not in KNOWN and jit.remembers() else "0")
+    return "1" if machine().name not in KNOWN and jit.remembers() else "0"
 
 
 def calibrated() -> Calibration:
@@ -148,7 +152,7 @@ def _decide() -> Calibration:
         return _DECIDED
 
 
-def _found(choice: str) -> Calibration:
+def _found(choice: Choice) -> Calibration:
     kept = _kept(choice)
     if kept is not None:
         return kept
@@ -159,7 +163,7 @@ def _found(choice: str) -> Calibration:
     return Calibration(counted(modelled, figures), figures)
 
 
-def _kept(choice: str) -> Calibration | None:
+def _kept(choice: Choice) -> Calibration | None:
     """The calibration without measuring, where there is one."""
     modelled = core()
     if choice == "0":

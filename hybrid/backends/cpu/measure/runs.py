@@ -18,6 +18,7 @@ from .texts import (
     NEAR,
     PASSED,
     TICKS,
+    Traffic,
     chains,
     clock_text,
     fma_text,
@@ -73,7 +74,7 @@ def multiply_adds(dtype: str, width: int, items: int, trips: int) -> LoopRun:
     return made
 
 
-def traffic(kind: str, span: int, items: int, passes: int) -> LoopRun:
+def traffic(kind: Traffic, span: int, items: int, passes: int) -> LoopRun:
     """Each item `passes` times over `span` bytes of its own."""
     behind = NEAR if kind == "pack" else 0
     return LoopRun(traffic_text(kind), [passes, span], span * items + behind, items)

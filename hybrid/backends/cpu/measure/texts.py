@@ -7,6 +7,8 @@ kernels as all others: (bufs, args, begin, end, scratch), argument words first, 
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ..machine.host import machine
 from ..machine.target import control_text, native_set
 
@@ -18,6 +20,7 @@ __all__ = [
     "PASSED",
     "TICKS",
     "TRAFFIC",
+    "Traffic",
     "chains",
     "clock_text",
     "fma_text",
@@ -29,7 +32,8 @@ LINES = 4  # of 64 bytes, between two jumps
 NEAR = 64 << 10  # bytes that the second cache holds
 CHAIN = 32  # operations of one cycle, each waiting for the one before, between two jumps
 FMA = {"float32": ("float", 4, "f32"), "float64": ("double", 8, "f64")}
-TRAFFIC = ("load", "store", "copy")
+Traffic = Literal["load", "store", "copy", "pack"]
+TRAFFIC: tuple[Traffic, ...] = ("load", "store", "copy")
 TICKS, PASSED = 384, 256  # where the text of handed lines leaves its figures, in bytes
 ATTRIBUTES = '"prefer-vector-width"="512" "min-legal-vector-width"="512"'
 KERNEL = """
@@ -135,30 +139,30 @@ def clock_text() -> str:
 
 
 # ---- memory
-def _line_text(kind: str, line: int, own: str) -> list[str]:
+def _line_text(kind: Traffic, line: int, own: str) -> list[str]:
     """One line of 64 bytes, and the sum that it changes."""
     vector, at = "<16 x i32>", f"%at{line}"
-    text = [
+    instructions = [
         f"  {at} = add i64 %i, {64 * line}",
         f"  {at}.from = getelementptr i8, ptr %own, i64 {at}",
         f"  {at}.to = getelementptr i8, ptr %other, i64 {at}",
     ]
     if kind == "store":
-        text += [f"  store {vector} {own}, ptr {at}.from, align 64"]
-        return [*text, f"  {own}x = add {vector} {own}, %none"]
-    text += [f"  {at}.v = load {vector}, ptr {at}.from, align 64"]
-    text += [f"  {own}x = xor {vector} {own}, {at}.v"]
+        instructions += [f"  store {vector} {own}, ptr {at}.from, align 64"]
+        return [*instructions, f"  {own}x = add {vector} {own}, %none"]
+    instructions += [f"  {at}.v = load {vector}, ptr {at}.from, align 64"]
+    instructions += [f"  {own}x = xor {vector} {own}, {at}.v"]
     if kind == "pack":
-        text[2:3] = [
+        instructions[2:3] = [
             f"  {at}.near = and i64 {at}, {NEAR - 1}",
             f"  {at}.to = getelementptr i8, ptr %other, i64 {at}.near",
         ]
     if kind in ("copy", "pack"):
-        text += [f"  store {vector} {at}.v, ptr {at}.to, align 64"]
-    return text
+        instructions += [f"  store {vector} {at}.v, ptr {at}.to, align 64"]
+    return instructions
 
 
-def traffic_text(kind: str) -> str:
+def traffic_text(kind: Traffic) -> str:
     """A kernel whose every item goes `trips` times over its own `span` bytes, LINES lines of 64 at
     a time; a copy reads the first half of them and writes the second, packing (of one item) reads
     all of them and writes the NEAR bytes behind them over and over."""

@@ -205,9 +205,9 @@ def _counted(order: LongOrder) -> tuple[str, str]:
         counts = builder.loop(index, stop, "1", [("i64", n) for n in counts], single)[1]
         row_start = builder.mul(chunk, str(_ROW))
         parts = [builder.op(f"sub i64 {stop}, {first}"), *counts[: len(pivots)], "0"]
-        for part, (more, less) in enumerate(zip(parts, parts[1:])):
+        for section, (more, less) in enumerate(zip(parts, parts[1:])):
             size = builder.op(f"sub i64 {more}, {less}")
-            phase.keep(size, _ROWS, builder.add(row_start, str(part)))
+            phase.keep(size, _ROWS, builder.add(row_start, str(section)))
         for number, count in enumerate(counts[len(pivots) :]):
             phase.keep(count, _ROWS, builder.add(row_start, str(_PARTS + number)))
 
@@ -222,11 +222,11 @@ def _added(order: LongOrder) -> tuple[str, str]:
     builder = phase.code
 
     def add_up(_: str) -> None:
-        def one_part(part: str, before: list[str]) -> list[str]:
-            phase.keep(before[0], _STARTS, part)
+        def one_part(section: str, before: list[str]) -> list[str]:
+            phase.keep(before[0], _STARTS, section)
 
             def one_chunk(chunk: str, ahead: list[str]) -> list[str]:
-                place = builder.add(builder.mul(chunk, str(_ROW)), part)
+                place = builder.add(builder.mul(chunk, str(_ROW)), section)
                 size = phase.number(_ROWS, place)
                 phase.keep(ahead[0], _ROWS, place)
                 return [builder.add(ahead[0], size)]
@@ -263,19 +263,19 @@ def _moved(order: LongOrder) -> tuple[str, str]:
         def some(index: str, _: list[str]) -> list[str]:
             key = phase.keys_at(index)
             ahead = [phase.from_on(key, pivot, vectors.lanes) for pivot in spread]
-            for part, (inside, behind) in enumerate(zip([everywhere, *ahead], [*ahead, ""])):
+            for section, (inside, behind) in enumerate(zip([everywhere, *ahead], [*ahead, ""])):
                 if behind:
                     outside = builder.op(f"xor {vectors.mask} {behind}, {everywhere}")
                     inside = builder.op(f"and {vectors.mask} {inside}, {outside}")
-                _put(phase, key, inside, builder.add(row_start, str(part)))
+                _put(phase, key, inside, builder.add(row_start, str(section)))
             return []
 
         def single(index: str) -> None:
-            key, part = phase.key_at(index), "0"
+            key, section = phase.key_at(index), "0"
             for pivot in pivots:
                 more = builder.op(f"zext i1 {phase.from_on(key, pivot, 1)} to i64")
-                part = builder.add(part, more)
-            place = builder.add(row_start, part)
+                section = builder.add(section, more)
+            place = builder.add(row_start, section)
             target = phase.number(_ROWS, place)
             phase.keep(builder.add(target, "1"), _ROWS, place)
             builder.do(f"store {vectors.key} {key}, ptr {vectors.at(phase.parts, target)}")
@@ -302,9 +302,9 @@ def _ordered(order: LongOrder) -> tuple[str, str]:
     phase = _Phase(order)
     builder, vectors, line = phase.code, phase.vectors, phase.line
 
-    def sort_part(part: str) -> None:
-        start = phase.number(_STARTS, part)
-        count = builder.op(f"sub i64 {phase.number(_STARTS, builder.add(part, '1'))}, {start}")
+    def sort_part(section: str) -> None:
+        start = phase.number(_STARTS, section)
+        count = builder.op(f"sub i64 {phase.number(_STARTS, builder.add(section, '1'))}, {start}")
         keys = vectors.at(phase.parts, start)
         target, places = builder.at(line.stored, line.target, start), (keys, "%scratch")
         receiver: SortedKeys = SortedPairs(vectors, target, False)
