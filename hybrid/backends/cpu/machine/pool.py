@@ -20,7 +20,17 @@ from ....core.errors import BackendError
 from ....core.signals import critical, protected
 from . import engine
 from . import host as m
-from .control import CTL, CTL_BYTES, MAX_WORKERS, OOM, SERIAL, W_MASK, WORKER_BYTES
+from .control import (
+    CLAIM_BYTES,
+    CLAIM_DONE,
+    CTL,
+    CTL_BYTES,
+    MAX_WORKERS,
+    OOM,
+    SERIAL,
+    W_MASK,
+    WORKER_BYTES,
+)
 from .jit import compile_ir
 from .systems import System
 from .systems.base import MASK_BYTES
@@ -100,6 +110,12 @@ class Pool:
         """A word of the control block, for tests and diagnosis."""
         wide = name not in ("seq", "asleep", "limit", "waiting", "owner")
         return (ctypes.c_int64 if wide else ctypes.c_int32).from_address(self.ctl + CTL[name]).value
+
+    def finished(self) -> int:
+        """How many chunks all workers have done so far."""
+        first = self.ctl + CTL["claims"] + CLAIM_BYTES + CLAIM_DONE
+        places = [first + CLAIM_BYTES * worker for worker in range(self.word("started"))]
+        return sum([ctypes.c_int64.from_address(place).value for place in places])
 
     def resize(self, threads: int) -> None:
         """Let that many threads, the caller included, run each step; workers start when needed.

@@ -86,10 +86,10 @@ class MachineSampler:
     def _barrier(self) -> float | None:
         if not self.several:
             return None
-        before = pool().word("done")
+        before = pool().finished()
         many, one = (self._seconds(run) for run in self.waits)
         # where the others were late, the caller did their part
-        shared = pool().word("done") - before > 0.9 * (self.threads - 1) * (STEPS + 1)
+        shared = pool().finished() - before > 0.9 * (self.threads - 1) * (STEPS + 1)
         return self._cycles((many - one) / (STEPS - 1)) if shared and many > one else None
 
     def _waited(self) -> float | None:

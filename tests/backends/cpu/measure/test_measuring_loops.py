@@ -106,5 +106,5 @@ def test_barriers_count_only_where_others_took_part(monkeypatch):
         found.__dict__["_nanoseconds"] = 1.0
         for took_part, wanted in ((0, None), (1, pytest.approx(0.5e9 / 19))):
             done = iter([0, 21 * took_part])
-            monkeypatch.setattr(type(pool()), "word", lambda self, name, done=done: next(done))
+            monkeypatch.setattr(type(pool()), "finished", lambda self, done=done: next(done))
             assert found("barrier") == wanted
