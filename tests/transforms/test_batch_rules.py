@@ -21,7 +21,8 @@ cross_entropy cross_entropy_grad counted_mean reshape permute_dims broadcast_to 
 diagonal embed_diagonal concat slice_set cumulative_sum argsort gather scatter_add scatter_set
 take_along_axis index_check max_pool max_pool_grad sum_pool sum_pool_grad matmul linear
 conv conv_weight_grad attention attention_grad adam_update""".split()
-ORDERED = {"lu_order"}  # whose inputs are no others in other places
+# whose inputs are no others in other places
+ORDERED = {"lu_order", "true_places", "true_elements", "true_replaced", "true_spread"}
 ROWS = 3
 # samples that other numbers, or the same in other places, are none of (tests of the ops have them)
 OF_A_KIND = {"cholesky", "complex_cholesky", "lu_order"}

@@ -18,6 +18,8 @@ from hybrid.backends.cpu.python.caller import make_caller
 from hybrid.backends.plan import HostStep
 from hybrid.core.aval import aval
 from hybrid.ir.algorithm import MASK_BLOCK, TrueCounts, TrueElements, TruePlaces, TrueReplaced
+from hybrid.ir.door.bind import bind
+from hybrid.ir.op import OPS
 
 WIDTHS = [Registers(32, False), Registers(64, False), Registers(64, True)]
 WIDTHS = [w for w in WIDTHS if w.size <= sorting.registers().size]
@@ -161,3 +163,22 @@ def test_threads_give_equal_bits():
             assert same(hb.argwhere(chosen).numpy(), np.argwhere(mask))
             assert same(hb.setitem(x, chosen, values).numpy(), want)
             assert same(hb.nonzero(x.T > 0.5)[1].numpy(), np.nonzero(given.T > 0.5)[1])
+
+
+@pytest.mark.parametrize("size", [1, 70, 5000, 20_000])
+def test_counts_of_another_mask_lead_nowhere_else(size):
+    """Whatever the counts say, nothing outside of the result is written, nor read."""
+    draw = np.random.default_rng(size)
+    mask = hb.tensor(draw.random(size) < 0.5)
+    values = hb.tensor(draw.random(size).astype(np.float32))
+    blocks = -(-size // MASK_BLOCK)
+    for wrong in (0, 1, -1, -(1 << 40), 1 << 40, size):
+        counts = hb.tensor(np.full(blocks + 1, wrong, np.int64))
+        for count in (0, 1, size // 2):
+            for axes, gaps in ((None, False), ((0,), False), (None, True)):
+                params = {"axes": axes, "gaps": gaps, "count": count}
+                assert bind(OPS["true_places"], mask, counts, **params).shape[0] == count
+            taken = bind(OPS["true_elements"], values, mask, counts, count=count)
+            assert taken.shape == (count,)
+            spread = bind(OPS["true_spread"], values[:count], mask, counts)
+            assert spread.shape == mask.shape

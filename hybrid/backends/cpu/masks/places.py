@@ -126,7 +126,7 @@ def _placing(axes: tuple[_Axis, ...], given: Registers) -> tuple[str, str]:
     builder, vectors = mask_walk.code, Vectors(mask_walk.code, 64, given.size // 8)
 
     def item(block: str) -> None:
-        start = mask_walk.ahead(block)
+        start, after = mask_walk.room(block)
         target = mask_walk.target if not axes else "%scratch"
         shift = start if axes else "0"
 
@@ -147,10 +147,7 @@ def _placing(axes: tuple[_Axis, ...], given: Registers) -> tuple[str, str]:
             block, whole_group, lambda group, stop: each_true(builder, group, put_element)
         )
         if axes:
-            after = mask_walk.ahead(builder.add(block, "1"))
-            fits = builder.op(f"icmp sle i64 {after}, {mask_walk.limit}")
-            count = builder.op(f"sub i64 {after}, {start}")
-            count = builder.op(f"select i1 {fits}, i64 {count}, i64 0")
+            count = builder.smin(builder.op(f"sub i64 {after}, {start}"), str(MASK_BLOCK))
             _coordinates(mask_walk, vectors, axes, start, count)
 
     return mask_walk.finish(item, vectors.table())
@@ -225,11 +222,10 @@ def _parting() -> tuple[str, str]:
     """An item is the numbers of a block; how many blocks there are is a further word."""
     mask_walk = MaskWalk("gaps")
     builder, numbers = mask_walk.code, address(mask_walk.code, VALUES)
-    total = mask_walk.ahead(argument(builder, FURTHER))
+    total = builder.smin(mask_walk.ahead(argument(builder, FURTHER)), mask_walk.limit)
 
     def block_item(block: str) -> None:
-        start, stop = mask_walk.ahead(block), mask_walk.ahead(builder.add(block, "1"))
-        stop = builder.smin(stop, mask_walk.limit)
+        start, stop = mask_walk.room(block)
 
         def number_at(index: str) -> str:
             return builder.op(f"load i64, ptr {builder.at('i64', numbers, index)}")

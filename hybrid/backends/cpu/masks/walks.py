@@ -105,6 +105,17 @@ class MaskWalk:
     def ahead(self, block: str) -> str:
         return self.code.op(f"load i64, ptr {self.code.at('i64', self.counts, block)}")
 
+    def room(self, block: str) -> tuple[str, str]:
+        """The first place of a block's true elements, and the one behind their last, as the counts
+        say; -1 behind a first one where these lie outside of what there is."""
+        builder = self.code
+        start, after = self.ahead(block), self.ahead(builder.add(block, "1"))
+        least = builder.op(f"icmp sge i64 {start}, 0")
+        most = builder.op(f"icmp sle i64 {after}, {self.limit}")
+        inside = builder.op(f"and i1 {least}, {most}")
+        start = builder.op(f"select i1 {inside}, i64 {start}, i64 0")
+        return start, builder.op(f"select i1 {inside}, i64 {after}, i64 -1")
+
     def groups(
         self,
         block: str,
@@ -112,24 +123,31 @@ class MaskWalk:
         partial_group: Callable[[TrueGroup, str], None],
     ) -> None:
         """whole_group(group) for all groups of a block; partial_group(group, stop) for what is
-        left.  A block is left alone where some of its true elements are behind the last that has
-        a place."""
+        left.  A block is left alone where the counts place its true elements outside of what there
+        is, a group has none where the counts leave no room for all of its own."""
         builder = self.code
         first, stop = self.ends(block)
-        after = self.ahead(builder.add(block, "1"))
-        fits = builder.op(f"icmp sle i64 {after}, {self.limit}")
+        start, after = self.room(block)
+        fits = builder.op(f"icmp sle i64 {start}, {after}")
         stop = builder.op(f"select i1 {fits}, i64 {stop}, i64 {first}")
 
-        def one(index: str, ahead: list[str]) -> list[str]:
-            bits = group_at(builder, self.mask, index)
+        def group_of(index: str, bits: str, ahead: str) -> TrueGroup:
+            """Nothing in it is true where there is no room for all that is."""
             count = counted(builder, bits)
-            whole_group(TrueGroup(index, bits, count, ahead[0]))
-            return [builder.add(ahead[0], count)]
+            fits = builder.op(f"icmp sle i64 {builder.add(ahead, count)}, {after}")
+            bits = builder.op(f"select i1 {fits}, i64 {bits}, i64 0")
+            return TrueGroup(
+                index, bits, builder.op(f"select i1 {fits}, i64 {count}, i64 0"), ahead
+            )
 
-        initial = [("i64", self.ahead(block))]
+        def one(index: str, ahead: list[str]) -> list[str]:
+            group = group_of(index, group_at(builder, self.mask, index), ahead[0])
+            whole_group(group)
+            return [builder.add(ahead[0], group.true_count)]
+
+        initial = [("i64", start)]
         index, (ahead,) = builder.loop(first, stop, str(GROUP), initial, one, full=GROUP)
-        bits = part_at(builder, self.mask, index, stop)
-        partial_group(TrueGroup(index, bits, counted(builder, bits), ahead), stop)
+        partial_group(group_of(index, part_at(builder, self.mask, index, stop), ahead), stop)
 
     def either(
         self, group: TrueGroup, many_elements: Callable[[], None], few_elements: Callable[[], None]
