@@ -6,14 +6,13 @@ only where a value has several uses, so that what they hold is not kept for long
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from ..ir.door import bind as door
 from ..ir.door.together import together
 from ..ir.op import Op
-from ..ir.tensor import new_handle
+from ..ir.tensor import LISTED, counted, new_handle
 from ..ops.base.common import Part
 from ..ops.build.parts import total
 from ..ops.elementwise.arithmetic import add
@@ -26,18 +25,11 @@ ADD: Op = add.op  # type: ignore[attr-defined]
 LARGE = 1 << 20  # bytes from which on a sum is better made where the first summand lies
 
 
-def _holders(items: list[Any], number: int) -> int:
-    return sys.getrefcount(items[number])
-
-
-_ALONE = _holders([object()], 0)
-
-
 def _sum(gradients: list[Any], output: int, gradient: Any) -> Any:
     """gradients[output] + gradient, in the memory of the first where only this list has that."""
     aval = gradient._a
     large = aval.nbytes >= LARGE and gradients[output]._a is aval and not door.grad_enabled()
-    if large and _holders(gradients, output) == _ALONE:
+    if large and all(counted([gradients[output]], [LISTED + 1])):
         made = together(ADD, (), (gradients[output], gradient), 2, 0, (0,))
         if made is not None:
             return new_handle(made[0][0], aval)

@@ -6,7 +6,7 @@ say only where elements lie.  Slots are the inputs in order, then the outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +32,7 @@ __all__ = [
     "PlaceKernels",
     "HostKernels",
     "kernels_of",
+    "slots_of_calls",
     "used_operands",
     "copy_kernel",
     "zero_kernel",
@@ -273,6 +274,17 @@ def kernels_of(
 ) -> OpKernels:
     """The kernels of an op of a kind that is computed by kernels."""
     return _KINDS[op.kind](op, params, tuple(inputs), tuple(outputs))
+
+
+def slots_of_calls(calls: Sequence[tuple[Avals, Avals]], own: int) -> Iterator[list[int]]:
+    """The slots of each of many calls of an op: those of the `own` inputs of all calls come first,
+    then what all of them have behind these, then the results."""
+    inputs = len(calls) * own
+    first = arguments = inputs + len(calls[0][0]) - own
+    for number, (_, outs) in enumerate(calls):
+        own_inputs = range(number * own, (number + 1) * own)
+        yield [*own_inputs, *range(inputs, arguments), *range(first, first + len(outs))]
+        first += len(outs)
 
 
 def used_operands(program: Program | None) -> set[int]:

@@ -6,8 +6,10 @@ describes `_v`; `_node` is None (no gradient), a Leaf, or the node of an op (see
 
 from __future__ import annotations
 
+import operator
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,18 @@ import numpy as np
 from ..core.aval import Aval
 from ..core.shapes import contiguous_strides
 
-__all__ = ["Handle", "Leaf", "Alias", "new_handle", "link_view", "RUNTIME", "Literal", "SAME"]
+__all__ = [
+    "LISTED",
+    "Handle",
+    "Leaf",
+    "Alias",
+    "counted",
+    "new_handle",
+    "link_view",
+    "RUNTIME",
+    "Literal",
+    "SAME",
+]
 
 
 class Handle:
@@ -148,3 +161,13 @@ def link_view(view: Handle, base: Handle, made_by: str, step: Any = None) -> Non
     if len(owner.views) > owner.limit:
         owner.live_views()
     owner.views.append(weakref.ref(view))
+
+
+# ---- who may write into a value
+LISTED = next(map(sys.getrefcount, [object()]))  # the count of what only a list holds
+
+
+def counted(objects: Sequence[Any], wanted: Sequence[int]) -> Iterator[bool]:
+    """Whether each object has so many references, asked when the iterator is read: one call in C
+    that reads it and does what depends on it lets no thread in between."""
+    return map(operator.eq, map(sys.getrefcount, objects), wanted)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, compress, repeat
 from typing import Any
 
@@ -21,7 +20,7 @@ from ...core.aval import HOST
 from ...ir.door import bind as door
 from ...ir.door.busy import is_busy
 from ...ir.door.pending import COLLECTING
-from ...ir.tensor import SAME, Alias, Handle, Leaf
+from ...ir.tensor import LISTED, SAME, Alias, Handle, Leaf, counted
 from ...ops.indexing.getitem import box_of
 from ...ops.indexing.truths import nonzero_places
 
@@ -34,14 +33,6 @@ ROWS = 128  # a tensor of so many elements for each row is sooner made anew
 _BASIC = frozenset([int, slice, type(None), type(...)])
 _ALL, _VALUE = repeat(...), operator.attrgetter("_v")
 _SET: Any = operator.setitem  # which runs no Python, as the dispatcher of `np.copyto` does
-
-
-def _counts(objects: Sequence[Any], wanted: Sequence[int]) -> Iterator[bool]:
-    """Whether each object has so many references, asked when the iterator is read."""
-    return map(operator.eq, map(sys.getrefcount, objects), wanted)
-
-
-_LISTED = next(map(sys.getrefcount, [object()]))  # the count of what only a list holds
 
 
 def overwrite_item(tensor: Any, key: Any, value: Any) -> bool:
@@ -269,18 +260,18 @@ def _copied(
     if not all([value is memory or value.base is memory for value in objects]):
         return False
     # the list, the handles, the views, the places and others, and the name `memory`
-    seen = _LISTED - 1 + direct + len(family) + len(places) + others + 1
-    wanted = [seen if value is memory else _LISTED + 1 for value in objects]
+    seen = LISTED - 1 + direct + len(family) + len(places) + others + 1
+    wanted = [seen if value is memory else LISTED + 1 for value in objects]
     if memory.base is not None:
         owner = door.backend_of(HOST).owner(memory)
         objects.append(owner)
-        wanted.append(_LISTED + 2)  # the base of `memory`, and the name `owner`
+        wanted.append(LISTED + 2)  # the base of `memory`, and the name `owner`
         if owner is None:
             return False
     elif not memory.flags.owndata:
         return False
     known = map(operator.is_, map(_VALUE, family), objects)
-    proven = map(all, [chain(known, _counts(objects, wanted))])
+    proven = map(all, [chain(known, counted(objects, wanted))])
     written = map(_SET, chain.from_iterable(compress([places], proven)), keys, sources)
     return bool(list(written))
 

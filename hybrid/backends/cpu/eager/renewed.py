@@ -9,7 +9,6 @@ the call are one call in C, which keeps the GIL.
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, compress, starmap
 from typing import Any, NamedTuple
@@ -20,8 +19,8 @@ from ....core.aval import Aval
 from ....core.shapes import contiguous_strides
 from ....ir.door.busy import is_busy
 from ....ir.op import Op
-from ....ir.tensor import Handle
-from ...op_kernels import LoopKernels
+from ....ir.tensor import LISTED, Handle, counted
+from ...op_kernels import LoopKernels, slots_of_calls
 from ...plan import LoopKernel
 from .. import kernels
 from ..machine import alloc
@@ -33,7 +32,6 @@ __all__ = ["renewed"]
 SMALL = 1 << 18  # bytes up to which a call stays on its thread
 LARGE = 1 << 14  # bytes of a result from which on a proof costs less than fresh memory
 _VALUE = operator.attrgetter("_v")
-_LISTED = next(map(sys.getrefcount, [object()]))  # the count of what only a list holds
 
 Avals = tuple[Aval, ...]
 
@@ -74,10 +72,10 @@ def renewed(
     def call(handles: Sequence[Handle]) -> list[Any] | None:
         made: list[Any] = []
         for batch in batches:
-            one = _called(batch, [*handles[batch.first : batch.last], *handles[inputs:]])
-            if one is None:
+            values = _called(batch, [*handles[batch.first : batch.last], *handles[inputs:]])
+            if values is None:
                 return None
-            made += one
+            made += values
         return made
 
     return call
@@ -94,15 +92,13 @@ def _batch(
     inputs, common = len(calls) * own, len(calls[0][0]) - own
     loops: list[Any] = []
     results: list[tuple[Callable[[], np.ndarray], int]] = []
-    for number, (ins, outs) in enumerate(calls):
-        slots = [*range(number * own, (number + 1) * own), *range(inputs, inputs + common)]
-        slots += range(inputs + common + len(results), inputs + common + len(results) + len(outs))
+    for number, (slots, (ins, outs)) in enumerate(zip(slots_of_calls(calls, own), calls)):
         source = LoopKernels(op, params, ins, outs)
         (loop,) = source.kernels([contiguous_strides(a.shape) for a in ins])
         loops.append(_moved(loop, slots))
-        for aval, input in zip(outs, into):
-            fits = input >= 0 and ins[input] is aval and aval.nbytes >= LARGE
-            results.append((alloc.maker(aval), number * own + input if fits else -1))
+        for aval, position in zip(outs, into):
+            fits = position >= 0 and ins[position] is aval and aval.nbytes >= LARGE
+            results.append((alloc.maker(aval), number * own + position if fits else -1))
     width = inputs + common + len(results)
     steps, _ = kernels.steps(loops, width)
     nbytes = sum([aval.nbytes for ins, outs in calls for aval in (*ins[:own], *outs)])
@@ -156,10 +152,10 @@ def _proof(
     blocks = [array.base for array in found if array.base is not None]
     if not all([array.flags.writeable and _is_own(array) for array in found]):
         return iter([False])
-    counts = [_LISTED + 1 + held] * len(found) + [_LISTED + 1] * len(blocks)
+    counts = [LISTED + 1 + held] * len(found) + [LISTED + 1] * len(blocks)
     found += blocks
     known = map(operator.is_, map(_VALUE, [handles[place] for place in places]), found)
-    return chain(known, map(operator.eq, map(sys.getrefcount, found), counts))
+    return chain(known, counted(found, counts))
 
 
 def _is_own(array: Any) -> bool:

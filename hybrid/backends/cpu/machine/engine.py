@@ -42,6 +42,7 @@ NAMES = (
     "hy_worker",
     "hy_plan",
     "hy_gang",
+    "hy_finished",
     "hy_limit",
     "hy_reset",
     "hy_block_take",
@@ -59,17 +60,21 @@ def _spin() -> Fn:
         current = writer.load_atomic("i64", "%p")
         writer.go_if(writer.cmp("ne", current, "%old"), "changed")
         writer.call("void", "@hy_pause")
-    now, until = writer.call("i64", "@system_now", "ptr %ctl"), writer.ld(limit, 0, "i64")
-    with writer.when(writer.cmp("eq", until, 0)):
-        writer.st("i64", writer.add(now, writer.ld("%ctl", CTL["spin_ns"], "i64")), limit)
-        writer.go("again")
-        writer.label(writer.fresh())
-    writer.branch(writer.cmp("ugt", now, until), "out", "again")
-    writer.label("out")
+    _while_young(writer, limit, "again")
     writer.ret("false")
     writer.label("changed")
     writer.ret("true")
     return writer
+
+
+def _while_young(writer: Fn, limit: str, again: str) -> None:
+    """Go on at a label until spin_ns have passed since this was met first, when `limit` was 0."""
+    now, until = writer.call("i64", "@system_now", "ptr %ctl"), writer.ld(limit, 0, "i64")
+    with writer.when(writer.cmp("eq", until, 0)):
+        writer.st("i64", writer.add(now, writer.ld("%ctl", CTL["spin_ns"], "i64")), limit)
+        writer.go(again)
+        writer.label(writer.fresh())
+    writer.go_if(writer.cmp("ule", now, until), again, unlikely=False)
 
 
 def _drain() -> Fn:
@@ -328,12 +333,7 @@ def _await(writer: Fn, chunks: str) -> None:
     with writer.each(16):
         writer.go_if(_all_done(writer, theirs), "out", unlikely=False)
         writer.call("void", "@hy_pause")
-    now, until = writer.call("i64", "@system_now", "ptr %ctl"), writer.ld(limit, 0, "i64")
-    with writer.when(writer.cmp("eq", until, 0)):
-        writer.st("i64", writer.add(now, writer.ld("%ctl", CTL["spin_ns"], "i64")), limit)
-        writer.go("look")
-        writer.label(writer.fresh())
-    writer.go_if(writer.cmp("ule", now, until), "look", unlikely=False)
+    _while_young(writer, limit, "look")
     writer.atomic("xchg", "i32", "%ctl", CTL["waiting"], 1)
     writer.go_if(_all_done(writer, theirs), "out", unlikely=False)
     _sleep(writer, "%ctl", "waiting", 1)

@@ -21,8 +21,6 @@ from ....core.signals import critical, protected
 from . import engine
 from . import host as m
 from .control import (
-    CLAIM_BYTES,
-    CLAIM_DONE,
     CTL,
     CTL_BYTES,
     MAX_WORKERS,
@@ -69,6 +67,7 @@ class Pool:
         ctypes.memset(self.ctl + CTL["sigmask"], 0xFF, 128)
         address, integer = ctypes.c_void_p, ctypes.c_int64
         self._set_limit = self._function("hy_limit", None, address, integer)
+        self._finished = self._function("hy_finished", integer, address)
         self._reset = self._function("hy_reset", None, address)
         self.plan = self._function(
             "hy_plan", integer, address, address, integer, address, integer, address
@@ -113,9 +112,7 @@ class Pool:
 
     def finished(self) -> int:
         """How many chunks all workers have done so far."""
-        first = self.ctl + CTL["claims"] + CLAIM_BYTES + CLAIM_DONE
-        places = [first + CLAIM_BYTES * worker for worker in range(self.word("started"))]
-        return sum([ctypes.c_int64.from_address(place).value for place in places])
+        return self._finished(self.ctl)  # type: ignore[no-any-return]
 
     def resize(self, threads: int) -> None:
         """Let that many threads, the caller included, run each step; workers start when needed.

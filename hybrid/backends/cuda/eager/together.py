@@ -12,7 +12,7 @@ from typing import Any
 from ....core.aval import Aval
 from ....core.shapes import contiguous_strides
 from ....ir.op import Op
-from ...op_kernels import kernels_of
+from ...op_kernels import kernels_of, slots_of_calls
 from ..array import DeviceArray
 from ..function import GpuFunction
 from ..kernels import generate
@@ -44,10 +44,7 @@ def together(
     arguments = len(calls) * own + shared
     functions: list[GpuFunction] = []
     results: list[Aval] = []
-    for number, (ins, outs) in enumerate(calls):
-        slots = [*range(number * own, (number + 1) * own)]
-        slots += range(len(calls) * own, arguments)
-        slots += range(arguments + len(results), arguments + len(results) + len(outs))
+    for slots, (ins, outs) in zip(slots_of_calls(calls, own), calls):
         functions += _functions_of(op, params, ins, outs, slots, state)
         results += outs
     ready = load(merged(functions), state, arguments + len(results))
