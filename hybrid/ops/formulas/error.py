@@ -19,6 +19,7 @@ from .tools import (
     horner,
     horner_halves,
     two_prod,
+    vanishing,
 )
 
 __all__ = ["erf", "erf_near", "erfc", "erfcx_numerator", "normal_tail"]
@@ -213,6 +214,7 @@ def erfc(math: Builder, x: Val) -> Val:
     # an absolute error of a^2 is a relative one of the tail, and a^2 goes up to 745
     square, square_low = two_prod(math, magnitude, magnitude)
     excess, power, excess_low = exp_parts(math, -square, -square_low)
+    power = vanishing(math, power, math.abs(x) > _LIMIT[x.type])
     mantissa, mantissa_low = fast_two_sum(math.const(x.type, 1.0), excess)
     if excess_low is not None:
         mantissa_low = mantissa_low + excess_low
@@ -244,6 +246,7 @@ def normal_tail(math: Builder, x: Val) -> Pair:
     square = magnitude * magnitude * 0.5
     square_low = math.fma(magnitude * 0.5, magnitude, -square)
     excess, power, excess_low = exp_parts(math, -square, -square_low)
+    power = vanishing(math, power, math.abs(x) > limit)
     mantissa = (1.0 + excess) if excess_low is None else 1.0 + (excess + excess_low)
     if x.type == "f32":
         inverse = 1.0 / (magnitude + 3.0 / _SQRT_HALF)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...ir.scalar.program import Builder, Val
-from .tools import FORMAT, Pair, clamp, exponent_of_shifted, fast_two_sum, horner
+from .tools import FORMAT, Pair, clamp, exponent_of_shifted, fast_two_sum, horner, vanishing
 
 __all__ = [
     "exp",
@@ -152,18 +152,19 @@ def exp_limits(float_type: str) -> tuple[float, float]:
 def exp(math: Builder, x: Val) -> Val:
     table = _TABLES[x.type]
     excess, power, _ = exp_parts(math, clamp(math, x, table.low, table.high))
+    power = vanishing(math, power, x < table.low)
     return math.fma(excess, power, power) * power
 
 
 def exp2(math: Builder, x: Val) -> Val:
     table, shift = _TABLES[x.type], FORMAT[x.type].shift
     # results are 0 and infinite there, and the power's exponent has not left its field
-    lowest = -2046.0 if x.type == "f64" else -151.0
-    x = clamp(math, x, lowest, float(FORMAT[x.type].bias + 1))
+    lowest = -float(FORMAT[x.type].bias + FORMAT[x.type].nmant + 1)
+    none, x = x < lowest, clamp(math, x, lowest, float(FORMAT[x.type].bias + 1))
     shifted = math.fma(x, 0.5, shift)
     remainder = math.fma(shifted - shift, -2.0, x)  # exact; the two parts of ln2 come after it
     reduced = math.fma(remainder, LN2, remainder * table.ln2_rest)
-    power = exponent_of_shifted(math, shifted)
+    power = vanishing(math, exponent_of_shifted(math, shifted), none)
     excess = math.fma(reduced * reduced, horner(math, reduced, table.exp), reduced)
     return math.fma(excess, power, power) * power
 
@@ -249,7 +250,9 @@ def _sigmoid_parts(math: Builder, x: Val) -> Pair:
     e/(1+e) for x < 0 and 1/(1+e) otherwise, with e = exp(-|x|): nothing overflows or cancels. The
     range goes 8 beyond the limit of exp: x * sigmoid(x) is not 0 yet where sigmoid(x) is."""
     table = _TABLES[x.type]
-    excess, power, _ = exp_parts(math, clamp(math, -math.abs(x), table.low - 8.0, None))
+    limit, magnitude = 8.0 - table.low, math.abs(x)
+    excess, power, _ = exp_parts(math, -clamp(math, magnitude, None, limit))
+    power = vanishing(math, power, magnitude > limit)
     mantissa, below = excess + 1.0, x < 0
     mantissa_low = excess - (mantissa - 1.0)
     total, rest = fast_two_sum(math.const(x.type, 1.0), mantissa * power * power)

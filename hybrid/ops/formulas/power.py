@@ -22,6 +22,7 @@ from .tools import (
     horner,
     outside,
     two_prod,
+    vanishing,
 )
 
 __all__ = ["pow", "hypot", "rsqrt", "cbrt", "log2_pair", "exp2_pair"]
@@ -117,6 +118,7 @@ def exp2_pair(math: Builder, x: Val, low: Val) -> Val:
     half = exponent >> 1  # floor: exponent - half is the other half, whatever the sign
     first = math.bitcast((half << layout.nmant) + layout.one, x.type)
     second = math.bitcast(((exponent - half) << layout.nmant) + layout.one, x.type)
+    first = vanishing(math, first, x < -float(layout.bias + layout.nmant + 2))
     fraction: Val = math.fma(reduced, horner(math, reduced, _EXP2[x.type]), 1.0)
     return fraction * first * second
 

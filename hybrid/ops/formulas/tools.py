@@ -27,6 +27,7 @@ __all__ = [
     "two_prod",
     "exponent_of_shifted",
     "sign_bits",
+    "vanishing",
     "flip_sign",
     "NAN",
     "INF",
@@ -99,6 +100,13 @@ def clamp(algebra: Builder, x: Val, low: float | None, high: float | None) -> Va
     if low is not None:
         x = algebra.select(x < low, low, x)
     return x if high is None else algebra.select(x > high, high, x)
+
+
+def vanishing(algebra: Builder, power: Val, none: Val) -> Val:
+    """A power of two that a result is multiplied by, or 0 where that result is known to be 0: a
+    product that underflows takes a hundred cycles and more on many cores, and masked scores, which
+    are minus infinity, come by the thousand."""
+    return algebra.select(none, 0.0, power)
 
 
 def outside(algebra: Builder, x: Val, high: float, low: float | None = None) -> Val:

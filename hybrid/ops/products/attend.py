@@ -60,7 +60,7 @@ from ..elementwise.functions import exp
 from ..elementwise.logic import equal
 from ..elementwise.selection import where
 from ..formulas.exponential import exp_limits, exp_parts
-from ..formulas.tools import clamp
+from ..formulas.tools import clamp, vanishing
 from .contract import matmul
 
 __all__ = ["ATTENTION", "ATTENTION_GRAD"]
@@ -71,9 +71,9 @@ NAMES = ("scale", "causal", "masked", "narrow")
 
 def _weight(algebra: Builder, score: Val, base: Val) -> Val:
     """exp(score - base), whose argument is not positive."""
-    excess, power, _ = exp_parts(
-        algebra, clamp(algebra, score - base, exp_limits(score.type)[0], None)
-    )
+    distance, lowest = score - base, exp_limits(score.type)[0]
+    excess, power, _ = exp_parts(algebra, clamp(algebra, distance, lowest, None))
+    power = vanishing(algebra, power, distance < lowest)
     return (excess + 1.0) * power * power
 
 

@@ -6,7 +6,7 @@ is there; rows past the last are copies of it and lanes past the count are zero,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -34,12 +34,10 @@ Masks = Sequence[str | None]  # of each vector of b
 
 
 class Shape(NamedTuple):
-    """Rows and vectors of 16 columns of one tile.  `whole`: one whose columns are all there has a
-    loop of its own, since masks cost more than the rest of it."""
+    """Rows and vectors of 16 columns of one tile."""
 
     rows: int
     vectors: int
-    whole: bool = False
 
     @property
     def width(self) -> int:
@@ -50,33 +48,33 @@ def tile_shape(element: PackedElement, target: Target, most: int, few: bool) -> 
     """What the registers hold, of at most so many vectors (`few`: for two rows); any shape gives
     the same bits."""
     registers = max(16 * element.size // target.vector_bytes, 1)  # of a vector of 16
-    whole = target.core.masked > 0
     room = (target.registers - 1) // registers
     if few:
-        return Shape(2, 2 if room >= 6 else 1, whole)
+        return Shape(2, 2 if room >= 6 else 1)
     vectors, rows = 1, 4
     if target.registers >= 32:
         vectors, rows = min(max(2 // registers, 1), max(most, 1)), 8
     while rows > 2 and (rows + 1) * vectors > room:
         rows //= 2  # what divides a tile of queries
-    return Shape(rows, vectors, whole)
+    return Shape(rows, vectors)
 
 
 class _Tile(NamedTuple):
-    """The function under construction: where each row of a begins."""
+    """One way through the function: where each row of a begins, and what is read of b."""
 
     code: Code
     element: PackedElement
     shape: Shape
     starts: list[str]
+    masks: Masks
 
-    def step(self, masks: Masks, depth: str, state: list[str]) -> tuple[str, list[str]]:
+    def step(self, depth: str, state: list[str]) -> tuple[str, list[str]]:
         """Multiply-adds of one k."""
         code, element, vectors = self.code, self.element, self.shape.vectors
         offset, pointer, *sums = state
         columns = [
             load(code, element, code.at(element.vector, pointer, str(vector)), mask)
-            for vector, mask in enumerate(masks)
+            for vector, mask in enumerate(self.masks)
         ]
         added = []
         for row in range(self.shape.rows):
@@ -87,56 +85,60 @@ class _Tile(NamedTuple):
         following = [code.op(f"add i64 {offset}, %ak"), code.at("i8", pointer, "%bk")]
         return code.op(f"add i64 {depth}, 1"), [*following, *added]
 
-    def walk(self, masks: Masks, started: list[str], places: Iterable[str]) -> None:
-        """All k, from sums that have started; the end of the function."""
+    def walk(self, name: str) -> None:
+        """All k, from zero or from the sums that are there; the end of the function."""
         code, element = self.code, self.element
+        lines = ["%c"]
+        for _ in range(1, self.shape.rows):
+            lines.append(code.at("i8", lines[-1], "%ldc"))
+        places = [
+            code.at(element.vector, line, str(vector))
+            for line in lines
+            for vector in range(self.shape.vectors)
+        ]
+        started = self._begin(name, places)
         carried = [("i64", "0"), ("ptr", "%b"), *[(element.vector, value) for value in started]]
-        _, (_, _, *sums) = code.turns("0", "%kc", carried, partial(self.step, masks))
+        _, (_, _, *sums) = code.turns("0", "%kc", carried, self.step)
         for pointer, total in zip(places, sums):
             store(code, element, total, pointer, None)
         code.do("ret void")
+
+    def _begin(self, name: str, places: Sequence[str]) -> list[str]:
+        """Zeros, or what is there where the sums go on."""
+        code, element = self.code, self.element
+        code.branch("%more", f"{name}.go.on", f"{name}.zero")
+        code.start(f"{name}.go.on")
+        before = [load(code, element, pointer, None) for pointer in places]
+        code.jump(f"{name}.begin")
+        code.start(f"{name}.zero")
+        code.jump(f"{name}.begin")
+        code.start(f"{name}.begin")
+        phi, zero = f"phi {element.vector}", f"[zeroinitializer, %{name}.zero]"
+        return [code.op(f"{phi} [{value}, %{name}.go.on], {zero}") for value in before]
 
 
 @lru_cache(16)
 def tile_function(element: PackedElement, shape: Shape) -> tuple[str, Code]:
     """c[i, :] = (c[i, :] when %more) + sum over k of a[min(i, last), k] * b[k, :]; strides in
-    bytes; of b's columns the first %cnt are read."""
+    bytes; of b's columns the first %cnt are read.  A tile that is all there has a way of its own:
+    a mask is work for the units that multiply, or costs more than the rest."""
     code = Code()
-    tile = [(row, vector) for row in range(shape.rows) for vector in range(shape.vectors)]
-    masks = [
-        mask_of(code, code.op(f"sub i64 %cnt, {16 * vector}")) for vector in range(shape.vectors)
-    ]
-    starts, targets = ["%a"], ["%c"]
-    for row in range(1, shape.rows):  # rows past the last are computed again from the last
-        inside = code.smin(str(row), "%last")
-        starts.append(code.at("i8", "%a", code.op(f"mul i64 {inside}, %as")))
-        targets.append(code.at("i8", targets[-1], "%ldc"))
-    places = {
-        (row, vector): code.at(element.vector, targets[row], str(vector)) for row, vector in tile
-    }
-    started = _begin(code, element, places)
-    made = _Tile(code, element, shape, starts)
-    if shape.whole:
-        all_there = code.op(f"icmp sge i64 %cnt, {shape.width}")
-        code.branch(all_there, "all.there", "some.there")
-        code.start("all.there")
-        made.walk([None] * shape.vectors, started, places.values())
-        code.start("some.there")
-    made.walk(masks, started, places.values())
+    rows, vectors = range(1, shape.rows), range(shape.vectors)
+    wide = code.op(f"icmp sge i64 %cnt, {shape.width}")
+    high = code.op(f"icmp sge i64 %last, {shape.rows - 1}")
+    code.branch(code.op(f"and i1 {wide}, {high}"), "all.there", "some.there")
+    code.start("all.there")
+    starts = ["%a"]
+    for _ in rows:
+        starts.append(code.at("i8", starts[-1], "%as"))
+    _Tile(code, element, shape, starts, [None] * shape.vectors).walk("all")
+    code.start("some.there")
+    masks = [mask_of(code, code.op(f"sub i64 %cnt, {16 * vector}")) for vector in vectors]
+    # rows past the last are computed again from the last
+    inside = [code.mul(code.smin(str(row), "%last"), "%as") for row in rows]
+    starts = ["%a", *[code.at("i8", "%a", offset) for offset in inside]]
+    _Tile(code, element, shape, starts, masks).walk("some")
     return TILE_SIGNATURE, code
-
-
-def _begin(code: Code, element: PackedElement, places: dict[tuple[int, int], str]) -> list[str]:
-    """Zeros, or what is there where the sums go on."""
-    code.branch("%more", "go.on", "zero")
-    code.start("go.on")
-    before = [load(code, element, pointer, None) for pointer in places.values()]
-    code.jump("begin")
-    code.start("zero")
-    code.jump("begin")
-    code.start("begin")
-    phi = f"phi {element.vector}"
-    return [code.op(f"{phi} [{value}, %go.on], [zeroinitializer, %zero]") for value in before]
 
 
 def _row(code: Code, index: str) -> str:

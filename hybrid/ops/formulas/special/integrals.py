@@ -13,7 +13,7 @@ import math
 from ....ir.scalar.program import Builder, Val
 from ..exponential import exp_limits, exp_parts
 from ..logarithm import log, log1p
-from ..tools import INF, NAN, clamp, horner
+from ..tools import INF, NAN, clamp, horner, vanishing
 from .tables.integrals import (
     DAWSON_FAR,
     DAWSON_FIRST,
@@ -59,9 +59,10 @@ def dawsn(algebra: Builder, x: Val) -> Val:
 
 def _power(algebra: Builder, x: Val) -> tuple[Val, Val]:
     """(mantissa, power) with e^x = mantissa * power * power."""
-    low, high = exp_limits(x.type)
-    excess, power, _ = exp_parts(algebra, clamp(algebra, x, low - _BEYOND, high + _BEYOND))
-    return 1.0 + excess, power
+    lowest, highest = exp_limits(x.type)
+    limited = clamp(algebra, x, lowest - _BEYOND, highest + _BEYOND)
+    excess, power, _ = exp_parts(algebra, limited)
+    return 1.0 + excess, vanishing(algebra, power, x < lowest - _BEYOND)
 
 
 def _first(algebra: Builder, x: Val) -> Val:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from ....ir.scalar.program import Builder, Val
 from ..exponential import exp_limits, exp_parts
 from ..logarithm import log
-from ..tools import INF, NAN, clamp, fast_two_sum, horner
+from ..tools import INF, NAN, clamp, fast_two_sum, horner, vanishing
 from .tables.modified import (
     I0_FAR,
     I0_NEAR,
@@ -33,10 +33,11 @@ _LN2 = 0.6931471805599453
 
 def _power(algebra: Builder, x: Val, sign: int) -> tuple[Val, Val]:
     """(mantissa, power) with e^(sign x) = mantissa * power * power, for x >= 0."""
-    low, high = exp_limits(x.type)
-    limited = clamp(algebra, x, None, (high if sign > 0 else -low) + _BEYOND)
+    lowest, highest = exp_limits(x.type)
+    limit = (highest if sign > 0 else -lowest) + _BEYOND
+    limited = clamp(algebra, x, None, limit)
     excess, power, _ = exp_parts(algebra, limited if sign > 0 else -limited)
-    return 1.0 + excess, power
+    return 1.0 + excess, power if sign > 0 else vanishing(algebra, power, x > limit)
 
 
 def _first(algebra: Builder, x: Val, order: int, scaled: bool) -> Val:
