@@ -10,18 +10,20 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from typing import Any
 
 import numpy as np
 
 from ....core.aval import Aval
+from .systems import system
 
-__all__ = ["empty", "maker", "trim", "cached_bytes", "is_block", "LARGE", "LIMIT"]
+__all__ = ["empty", "maker", "trim", "cached_bytes", "is_block", "kept_bytes", "LARGE"]
 
 LARGE = 1 << 20  # arrays from this size on come from blocks; malloc is good below, once it is warm
-LIMIT = 1 << 30  # bytes kept for later use, or as many as arrays hold where that is more
+LIMIT = 1 << 30  # bytes kept for later use in any case
+SHARE = 8  # part of the machine's memory that may be kept
 _CHECK = 1 << 24  # blocks from this size on are counted at once, smaller ones every 16 releases
 _HUGE = 1 << 21
 
@@ -121,14 +123,21 @@ def trim(limit: int = 0) -> None:
             excess -= size
 
 
+@lru_cache(1)
+def kept_bytes() -> int:
+    """How much is kept whatever arrays hold: what a step needs between its start and its end is
+    needed in the next one, and fresh pages cost more than what is computed in them."""
+    return max(LIMIT, system().memory() // SHARE)
+
+
 def _bound() -> None:
-    """Keep `LIMIT` bytes, or as many as live arrays hold: a training step that replaces gigabytes
+    """Keep so many bytes, or as many as live arrays hold: a training step that replaces gigabytes
     of parameters needs the blocks of this turn in the next one."""
-    cached = cached_bytes()
-    if cached > LIMIT:
+    cached, limit = cached_bytes(), kept_bytes()
+    if cached > limit:
         live = sum(map(len, list(_MAPS.values()))) - cached
         if cached > live:
-            trim(max(LIMIT * 3 // 4, live))
+            trim(max(limit * 3 // 4, live))
 
 
 def maker(aval: Aval) -> Callable[[], np.ndarray]:

@@ -75,7 +75,7 @@ def test_size_classes_waste_at_most_a_quarter():
 
 
 def test_kept_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(alloc, "LIMIT", 8 * BIG)
+    monkeypatch.setattr(alloc, "kept_bytes", lambda: 8 * BIG)
     arrays = [alloc.empty(aval((BIG,), dt.uint8)) for _ in range(256)]
     del arrays
     assert alloc.cached_bytes() <= 8 * BIG + 32 * BIG
@@ -84,7 +84,7 @@ def test_kept_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_as_much_is_kept_as_arrays_hold(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(alloc, "LIMIT", 4 * BIG)
+    monkeypatch.setattr(alloc, "kept_bytes", lambda: 4 * BIG)
     held = [alloc.empty(aval((BIG,), dt.uint8)) for _ in range(256)]
     arrays = [alloc.empty(aval((BIG,), dt.uint8)) for _ in range(200)]
     del arrays
@@ -130,3 +130,9 @@ def test_threads_share_the_pool():
 def test_too_much_memory_is_a_clear_error():
     with pytest.raises(MemoryError, match="bytes"):
         alloc.empty(aval((1 << 60,), dt.uint8))
+
+
+@pytest.mark.parametrize("memory, kept", [(0, 1 << 30), (4 << 30, 1 << 30), (64 << 30, 8 << 30)])
+def test_an_eighth_of_the_memory_is_kept(monkeypatch: pytest.MonkeyPatch, memory: int, kept: int):
+    monkeypatch.setattr(type(alloc.system()), "memory", lambda self: memory)
+    assert alloc.kept_bytes.__wrapped__() == kept

@@ -87,6 +87,28 @@ def test_cgroup_quota_version_1(tmp_path):
     assert linux.control_group_quota(str(root), str(membership)) == 3.0
 
 
+def test_memory_of_control_groups(tmp_path):
+    membership, root = tmp_path / "cgroup", tmp_path / "fs"
+    membership.write_text("0::/a/b\n")
+    assert linux.control_group_memory(str(root), str(membership)) == 0
+    write(root / "a/b/memory.max", "max\n")
+    assert linux.control_group_memory(str(root), str(membership)) == 0
+    write(root / "a/memory.max", f"{3 << 30}\n")  # a parent's limit holds
+    assert linux.control_group_memory(str(root), str(membership)) == 3 << 30
+    membership.write_text("4:memory:/x\n2:cpu,cpuacct:/docker/7\n")
+    write(root / "memory/x/memory.limit_in_bytes", f"{1 << 30}\n")
+    assert linux.control_group_memory(str(root), str(membership)) == 1 << 30
+    assert linux.control_group_memory(str(root), str(tmp_path / "none")) == 0
+
+
+@pytest.mark.parametrize("limit, granted", [(0, 8 << 30), (2 << 30, 2 << 30), (1 << 62, 8 << 30)])
+def test_memory_is_what_is_installed_or_granted(monkeypatch, limit, granted):
+    figures = {"SC_PHYS_PAGES": 2 << 20, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(linux.os, "sysconf", figures.__getitem__)
+    monkeypatch.setattr(linux, "control_group_memory", lambda: limit)
+    assert linux.Linux().memory() == granted
+
+
 def test_addresses():
     assert m.libc_address("free") and m.python_address("PyLong_FromLongLong")
     for find in (m.libc_address, m.python_address):

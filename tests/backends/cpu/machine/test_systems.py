@@ -73,8 +73,9 @@ def sysctl(known):
 def test_macos_counts_fast_cores_and_their_caches():
     known = {"hw.perflevel0.logicalcpu": 4, "hw.logicalcpu": 8, "hw.l1dcachesize": 65536}
     known |= {"hw.perflevel0.l1dcachesize": 131072, "hw.perflevel0.l2cachesize": 12 << 20}
+    known |= {"hw.memsize": 16 << 30}
     system, library = stand_in(MacOS, sysctlbyname=sysctl(known))
-    assert system.cores() == 4 and system.quota() == math.inf
+    assert system.cores() == 4 and system.quota() == math.inf and system.memory() == 16 << 30
     name, value, size, new, length = library.sysctlbyname.seen[0]
     assert name == b"hw.perflevel0.logicalcpu" and new is None and length == 0
     first, second, third = system.caches()
@@ -149,6 +150,16 @@ def test_windows_reads_the_limit_of_its_job(flags, rate, share):
     cores = os.cpu_count() * share if share else math.inf
     assert stand_in(Windows, QueryInformationJobObject=answer)[0].quota() == cores
     assert stand_in(Windows, QueryInformationJobObject=0)[0].quota() == math.inf
+
+
+def test_windows_tells_its_memory():
+    def answer(told):
+        assert int.from_bytes(told[:4], "little") == len(told) - 1 == 64  # and an end of string
+        told[8:16] = (32 << 30).to_bytes(8, "little")
+        return 1
+
+    assert stand_in(Windows, GlobalMemoryStatusEx=answer)[0].memory() == 32 << 30
+    assert stand_in(Windows, GlobalMemoryStatusEx=0)[0].memory() == 0
 
 
 def test_windows_reads_records_of_caches():

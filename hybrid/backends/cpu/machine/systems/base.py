@@ -202,6 +202,10 @@ class System(ABC):
     def quota(self) -> float:
         """How much of their time the system grants, in cores; inf: all."""
 
+    def memory(self) -> int:
+        """Bytes of memory that this process may use; 0 where the system does not tell."""
+        return 0
+
     @abstractmethod
     def caches(self) -> tuple[Cache, Cache, Cache]:
         """The three levels of data caches; ordinary ones where the system does not tell."""

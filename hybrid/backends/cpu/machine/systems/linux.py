@@ -10,7 +10,7 @@ import ctypes
 import math
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..asm import Fn
@@ -115,6 +115,13 @@ class Linux(Posix):
     def quota(self) -> float:
         return control_group_quota()
 
+    def memory(self) -> int:
+        try:
+            installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (ValueError, OSError):
+            return 0
+        return min(installed, control_group_memory() or installed)
+
     def caches(self) -> tuple[Cache, Cache, Cache]:
         return caches_in()
 
@@ -172,25 +179,38 @@ def control_group_quota(
 ) -> float:
     """The CPU quota, in cores, of this process's control groups (1 and 2); inf if unlimited."""
     quota = math.inf
-    for line in _read(membership).splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        if controllers == "" or "cpu" in controllers.split(","):
-            quota = min(quota, _group_quota(Path(root), controllers, path))
-    return quota
-
-
-def _group_quota(root: Path, controllers: str, path: str) -> float:
-    """The smallest quota along one group's path: a parent's limit holds for its children."""
-    base = root if controllers == "" else root / controllers
-    if controllers and not base.exists():
-        base = root / "cpu"
-    quota, parts = math.inf, [p for p in path.split("/") if p]
-    for depth in range(len(parts) + 1):
-        group = base.joinpath(*parts[:depth])
-        if controllers == "":
+    for unified, group in _groups("cpu", root, membership):
+        if unified:
             words = _read(group / "cpu.max").split()
         else:
             words = [_read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")]
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
             quota = min(quota, int(words[0]) / int(words[1]))
     return quota
+
+
+def control_group_memory(
+    root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup"
+) -> int:
+    """The bytes that this process's control groups (1 and 2) may use; 0 if unlimited."""
+    limits = [
+        _read(group / ("memory.max" if unified else "memory.limit_in_bytes"))
+        for unified, group in _groups("memory", root, membership)
+    ]
+    return min([int(limit) for limit in limits if limit.isdigit()], default=0)
+
+
+def _groups(controller: str, root: str, membership: str) -> Iterator[tuple[bool, Path]]:
+    """(of version 2, folder) of the groups of this process and those around them, whose limits hold
+    for it too."""
+    for line in _read(membership).splitlines():
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        unified = controllers == ""
+        if not unified and controller not in controllers.split(","):
+            continue
+        base = Path(root) if unified else Path(root) / controllers
+        if not base.exists():
+            base = Path(root) / controller
+        parts = [part for part in path.split("/") if part]
+        for depth in range(len(parts) + 1):
+            yield unified, base.joinpath(*parts[:depth])

@@ -92,6 +92,9 @@ class MacOS(Posix):
     def quota(self) -> float:
         return math.inf
 
+    def memory(self) -> int:
+        return self.number("hw.memsize")
+
     def caches(self) -> tuple[Cache, Cache, Cache]:
         # without a level, a name stands for the slowest kind of core; ways are not told
         first, second, third = (

@@ -29,6 +29,7 @@ MOST_TOLD = 1 << 20  # bytes of records of caches
 CPU_RATE_CONTROL = 15  # JobObjectCpuRateControlInformation
 RATE_ENABLED, RATE_HARD_CAP, RATE_RANGE = 0x1, 0x4, 0x10
 WHOLE_RATE = 10_000  # all processors of the machine
+MEMORY_STATUS = struct.Struct("<2I7Q")  # its size, the load, then bytes: of memory, left of it, ...
 
 
 class Windows(System):
@@ -133,6 +134,11 @@ class Windows(System):
         elif not (flags & RATE_ENABLED and flags & RATE_HARD_CAP):
             return math.inf
         return rate / WHOLE_RATE * (os.cpu_count() or 1)
+
+    def memory(self) -> int:
+        told = ctypes.create_string_buffer(MEMORY_STATUS.pack(MEMORY_STATUS.size, *[0] * 8))
+        done = self.find("GlobalMemoryStatusEx")(told)
+        return int(MEMORY_STATUS.unpack_from(told)[2]) if done else 0
 
     def caches(self) -> tuple[Cache, Cache, Cache]:
         found = dict(enumerate(ORDINARY_CACHES, 1))
