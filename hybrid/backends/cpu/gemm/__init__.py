@@ -17,7 +17,6 @@ from ...emit.code import Code
 from ...generated import Generated, SlotRef, Template
 from ...plan import GemmKernel
 from .combine import COMBINE_VECTORS, Sums, combine
-from .dots import dot_shape, write_dots
 from .driver import packed_bytes, write_packing, write_product
 from .epilogue import finish_of
 from .finish import finish_functions
@@ -25,6 +24,7 @@ from .geometry import Geometry, Target, choose, host_target, with_batch_in_colum
 from .levels import Product
 from .micro import ELEMENTS, PackedElement, micro_kernel
 from .pack import TRANSPOSE, transpose_function
+from .vectors import SweepShape, dot_shape, sweep_shape, write_dots, write_sweep
 from .words import GemmWords
 
 __all__ = [
@@ -158,6 +158,18 @@ def _dots(kernel: GemmKernel, element: PackedElement, target: Target) -> list[Te
     return [first]
 
 
+def _swept(kernel: GemmKernel, shape: SweepShape) -> list[Template]:
+    words, element = GemmWords(), shape.element
+    finish = finish_of(kernel, shape.swapped, shape.finished, element)
+    functions = [(ABI, write_sweep(shape, finish, words)), *finish_functions(finish, words)]
+    if finish.transposed:
+        functions.append((TRANSPOSE, transpose_function(element)))
+    text, symbol = module(functions, "gemm_sweep")
+    grain = _grain(0.3 * kernel.k * shape.lines * shape.batch, shape.items)
+    function = Generated(text, symbol, (), shape.items, grain, shape.scratch)
+    return [Template(function, words.finish())]
+
+
 @apart
 def _work(kernel: GemmKernel) -> int:
     """Multiply-adds."""
@@ -175,6 +187,8 @@ def templates(
         target = target._replace(workspace=False)
     if kernel.order == "lanes":
         return _dots(kernel, element, target)
+    for shape in sweep_shape(kernel, element, target):
+        return _swept(kernel, shape)
     geometry, joined = choose(kernel, element, target), with_batch_in_columns(kernel)
     if joined is not None:
         other = choose(joined, element, target)

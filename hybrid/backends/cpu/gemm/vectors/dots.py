@@ -11,13 +11,13 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from ...emit.code import Code
-from ...plan import GemmKernel
-from .epilogue import Finish
-from .factors import BLOCK, Factor, factor
-from .finish import FinishedLines, call_finish, prepare
-from .geometry import Target, dispatch
-from .micro import (
+from ....emit.code import Code
+from ....plan import GemmKernel
+from ..epilogue import Finish
+from ..factors import BLOCK, Factor, factor
+from ..finish import FinishedLines, call_finish, prepare
+from ..geometry import Target, dispatch
+from ..micro import (
     DESCRIPTOR,
     PackedElement,
     add_vectors,
@@ -28,8 +28,8 @@ from .micro import (
     splat,
     store,
 )
-from .pack import IndexWalk, Storage, copy_walk, divide, each, load_widened, offset_of
-from .words import GemmWords, Loader
+from ..pack import IndexWalk, Storage, copy_walk, divide, each, load_widened, offset_of
+from ..words import GemmWords, Loader
 
 __all__ = ["DotShape", "dot_shape", "write_dots"]
 
