@@ -184,3 +184,46 @@ def test_views_that_were_made_before_are_views_of_their_own_tensor():
         with pytest.raises(hb.ShapeError):
             first.permute(0, 2)
         assert hb.expand_dims([1.0, 2.0], 0).shape == (1, 2)
+
+
+def _zero_or(value):
+    return hb.where(hb.tensor([1.0, -1.0]) > 5, hb.tensor([1, 2]), value)
+
+
+def test_numbers_beside_tensors_stay_apart():
+    small = hb.tensor([1, 2], dtype="int8")
+    chosen = hb.tensor([True, False])
+    for _ in range(3):
+        assert [_zero_or(v).dtype.name for v in (1, True, 1.0)] == ["int64", "int64", "float32"]
+        signs = [np.signbit(_zero_or(v).numpy()).tolist() for v in (0.0, -0.0, 0.0, 0)]
+        assert signs == [[False] * 2, [True] * 2, [False] * 2, [False] * 2]
+        assert np.isnan(_zero_or(float("nan")).numpy()).all()
+        with pytest.raises(OverflowError):
+            hb.where(chosen, small, 300)
+        assert hb.where(chosen, small, 100).tolist() == [1, 100]
+
+
+def test_a_call_with_a_number_is_resolved_once(monkeypatch):
+    from hybrid.ir.door import bind as door
+
+    asked = []
+    resolve = door.resolve
+    x = hb.tensor([[0.5, -1.25, 7.75]])
+    monkeypatch.setattr(door, "resolve", lambda *given: asked.append(given) or resolve(*given))
+    for _ in range(4):
+        assert hb.where(x > 0, x, -0.375).tolist() == [[0.5, -0.375, 7.75]]
+        assert x.astype("float64").dtype.name == "float64"
+    assert len([given for given in asked if given[0].name == "where"]) <= 1
+    assert len([given for given in asked if given[0].has("convert")]) <= 1
+
+
+def test_a_number_beside_a_tensor_takes_part_in_gradients_and_recordings():
+    x = hb.tensor([2.0, -3.0], requires_grad=True)
+    clipped = hb.function(lambda x: hb.where(x > 0, x * x, -0.0))
+    for _ in range(4):
+        x.grad = None
+        hb.where(x > 0, x * x, 0.0).sum().backward()
+        assert x.grad.tolist() == [4.0, 0.0]
+        with hb.no_grad():
+            assert not hb.where(x > 0, x, 1.5).requires_grad
+        assert np.signbit(clipped(x).numpy()).tolist() == [False, True]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import is_
 from typing import Any
 
@@ -61,7 +61,16 @@ from .foreign import (
     tell_widened,
 )
 from .pending import COLLECTING, value_of
-from .resolved import FAST, TABLE_LIMIT, TABLES, Resolved, has_zero, put_on_tape, resolved_for
+from .resolved import (
+    FAST,
+    TABLE_LIMIT,
+    TABLES,
+    Resolved,
+    has_zero,
+    put_on_tape,
+    resolved_for,
+    signature_beside_numbers,
+)
 
 __all__ = [
     "bind",
@@ -263,6 +272,7 @@ def lifted(op: Op, inputs: tuple[Any, ...]) -> list[Any]:
     return operands(*inputs, fixed=op.fixed, compares=result == "bool", whole=whole)
 
 
+@lru_cache(1)
 def converter() -> Op:
     """The op that gives a tensor in another dtype."""
     for op in list(OPS.values()):
@@ -280,7 +290,7 @@ def convert(tensor: Any, dtype: np.dtype) -> Any:
     constant = constant_of(tensor)
     if constant is not None and LOCAL.mode is None and isinstance(constant, np.ndarray):
         return literal_of(rounded(constant, dtype), dtype, tensor._a.device)
-    return _call(converter(), (tensor,), (("dtype", dtype),))
+    return bind(converter(), tensor, dtype=dtype)
 
 
 def promoted(op: Op, tensors: list[Any]) -> list[Any]:
@@ -329,11 +339,6 @@ def of_parts(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
 
 
 # ---- the door
-def _call(op: Op, tensors: tuple[Any, ...], ordered: tuple[Any, ...]) -> Any:
-    """Run an op on tensors of the right dtypes."""
-    return run(resolved_for(op, tuple([t._a for t in tensors]), ordered), tensors)
-
-
 def view_again(step: tuple[Op, tuple[tuple[str, Any], ...]], parent: Any) -> Any:
     """What a view shows of its parent now, as a tensor that is not linked to it."""
     return run(resolved_for(step[0], (parent._a,), step[1]), (parent,), link=False)
@@ -438,12 +443,18 @@ def bind(op: Op, *inputs: Any, **params: Any) -> Any:
 
 # calls that need no conversion: op, parameters in their order, input records
 _READY: dict[Any, Resolved] = {}
-FAST.append(_READY)
+# those with Python numbers among their inputs, and the numbers as tensors (None: no number)
+_NUMBERED: dict[Any, tuple[Resolved, tuple[Any, ...]]] = {}
+FAST.extend((_READY, _NUMBERED))
 _READY_LIMIT = 1 << 14
 
 
 def _general(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], signature: Any) -> Any:
-    """A call that may need conversions; one that does not is found by `signature` from now on."""
+    """A call that may need conversions; one that does not is found by its signature from now on."""
+    numbered = signature_beside_numbers(op, inputs, params) if signature is None else None
+    known = None if numbered is None else _NUMBERED.get(numbered)
+    if known is not None:
+        return run(known[0], tuple([x if n is None else n for n, x in zip(known[1], inputs)]))
     if inputs and any(map(is_complex, inputs)) and op.kind not in ("view", "control"):
         return of_parts(op, inputs, params)
     if not inputs and params.get("dtype") in dt.COMPLEX:
@@ -457,7 +468,20 @@ def _general(op: Op, inputs: tuple[Any, ...], params: dict[str, Any], signature:
         and not has_zero(tuple(params.values()))
     ):
         keep(_READY, signature, resolved, _READY_LIMIT)
+    elif numbered is not None:
+        _learn_numbers(numbered, resolved, inputs, tensors)
     return run(resolved, tensors)
+
+
+def _learn_numbers(
+    signature: Any, resolved: Resolved, inputs: tuple[Any, ...], tensors: tuple[Any, ...]
+) -> None:
+    """Keep what a call with numbers meant, if it converted no tensor."""
+    numbers = [None if tensor is given else tensor for tensor, given in zip(tensors, inputs)]
+    for number, given in zip(numbers, inputs):
+        if number is not None and (isinstance(given, Handle) or constant_of(number) is None):
+            return
+    keep(_NUMBERED, signature, (resolved, tuple(numbers)), _READY_LIMIT)
 
 
 def resolve(

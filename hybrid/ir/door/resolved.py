@@ -17,15 +17,16 @@ from ...core.floating import plainly
 from ...core.precision import MATMUL
 from ..graph.graph import param_key
 from ..op import NO_GRAD, HostOp, Op
-from ..tensor import new_handle
+from ..tensor import Handle, new_handle
 from .context import LOCAL, backend_of
-from .pending import Pending, shared
+from .pending import COLLECTING, Pending, shared
 
 __all__ = [
     "Resolved",
     "resolved_for",
     "put_on_tape",
     "has_zero",
+    "signature_beside_numbers",
     "MAKING",
     "Signatures",
     "SIGNATURES",
@@ -212,6 +213,30 @@ MATMUL.listeners.append(_forget)
 def has_zero(params: tuple[Any, ...]) -> bool:
     """Whether some parameter is 0.0 or -0.0, which are equal as keys of a dict."""
     return any((type(v) is tuple and has_zero(v)) or (type(v) is float and v == 0) for v in params)
+
+
+_NUMBERS = frozenset([bool, int, float])
+
+
+def signature_beside_numbers(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    """That of a call of tensors and Python numbers; None for others, and where a mode hears of
+    calls."""
+    if LOCAL.mode is not None or COLLECTING or tuple(params) != op.params:
+        return None
+    found: list[Any] = [op, *params.values()]
+    for given in inputs:
+        if isinstance(given, Handle):
+            found.append(given._a)
+        elif type(given) in _NUMBERS:  # 0.0 and -0.0 are one key
+            found.append((type(given), given or repr(given)))
+        else:
+            return None
+    signature = tuple(found)
+    try:
+        hash(signature)
+    except TypeError:
+        return None
+    return None if has_zero(signature) else signature
 
 
 def resolved_for(op: Op, inputs: tuple[Aval, ...], ordered: tuple[Any, ...]) -> Resolved:
