@@ -419,7 +419,8 @@ def _run(graph: Any, inputs: list[Any], reads: list[int]) -> list[Any]:
             else:
                 operands.append(values[value])
         ordered = tuple([(k, node.params[k]) for k in node.op.params if k in node.params])
-        made = door._call(node.op, tuple(operands), ordered)
+        avals = tuple([tensor._a for tensor in operands])
+        made = door.run(door.resolved_for(node.op, avals, ordered), tuple(operands))
         results = (made,) if len(node.outputs) == 1 else made
         values.update(zip(node.outputs, results))
         if number in reads:
