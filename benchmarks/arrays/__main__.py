@@ -2,8 +2,7 @@
 
 Each function is called by hybrid and by NumPy in turns.  Reported for each: the medians, and the
 median, least and largest ratio of neighbouring calls.  `--out` writes the table as CSV and draws
-the ratios.  Invariant: both libraries get arrays of the same values, and all cores: threads that
-the call before left spinning (OpenBLAS's look for work for some 25 ms) are waited for.
+the ratios.  Invariant: both libraries get arrays of the same values.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import statistics
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter, process_time, sleep, thread_time
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +25,6 @@ from .cases import cases, scope
 
 __all__ = ["Row", "compared", "calls", "main"]
 
-SPIN = 0.05  # seconds after which threads of a call before are asleep
 FIELDS = ("function", "hybrid_us", "numpy_us", "ratio", "least", "most")
 
 
@@ -53,20 +51,12 @@ def calls(size: int) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     return made
 
 
-def others() -> float:
-    """Seconds for which other threads of this process have run."""
-    return process_time() - thread_time()
-
-
 def timed(call: Callable[[], Any], repeats: int) -> float:
-    """Microseconds of a call, the mean of some; other threads that it woke sleep on return."""
-    start, helped = perf_counter(), others()
+    """Microseconds of a call, the mean of some."""
+    start = perf_counter()
     for _ in range(repeats):
         call()
-    elapsed = perf_counter() - start
-    if others() - helped > elapsed / 10:
-        sleep(SPIN)
-    return elapsed / repeats * 1e6
+    return (perf_counter() - start) / repeats * 1e6
 
 
 def compared(name: str, ours: Any, theirs: Any, seconds: float) -> Row:
