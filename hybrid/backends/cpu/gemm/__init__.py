@@ -24,7 +24,7 @@ from .geometry import Geometry, Target, choose, host_target, with_batch_in_colum
 from .levels import Product
 from .micro import ELEMENTS, PackedElement, micro_kernel
 from .pack import TRANSPOSE, transpose_function
-from .vectors import SweepShape, dot_shape, sweep_shape, write_dots, write_sweep
+from .vectors import FINISHED, SweepShape, dot_shape, sweep_shape, write_dots, write_sweep
 from .words import GemmWords
 
 __all__ = [
@@ -160,7 +160,7 @@ def _dots(kernel: GemmKernel, element: PackedElement, target: Target) -> list[Te
 
 def _swept(kernel: GemmKernel, shape: SweepShape) -> list[Template]:
     words, element = GemmWords(), shape.element
-    finish = finish_of(kernel, shape.swapped, shape.finished, element)
+    finish = finish_of(kernel, shape.swapped, FINISHED, element)
     functions = [(ABI, write_sweep(shape, finish, words)), *finish_functions(finish, words)]
     if finish.transposed:
         functions.append((TRANSPOSE, transpose_function(element)))
@@ -187,7 +187,8 @@ def templates(
         target = target._replace(workspace=False)
     if kernel.order == "lanes":
         return _dots(kernel, element, target)
-    for shape in sweep_shape(kernel, element, target):
+    shape = sweep_shape(kernel, element, target)
+    if shape is not None:
         return _swept(kernel, shape)
     geometry, joined = choose(kernel, element, target), with_batch_in_columns(kernel)
     if joined is not None:

@@ -42,6 +42,7 @@ __all__ = [
     "Target",
     "choose",
     "dispatch",
+    "factors_of",
     "host_target",
     "option",
     "target_of",
@@ -123,7 +124,8 @@ def _partial(b: Factor, mode: BMode, tiling: Tiling) -> int:
     return runs * (tiling.row_panels if mode in ("direct", "segmented") else 1)
 
 
-def _factors(kernel: GemmKernel, element: PackedElement) -> tuple[Factor, Factor]:
+def factors_of(kernel: GemmKernel, element: PackedElement) -> tuple[Factor, Factor]:
+    """The left and the right factor of a product."""
     return (
         factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols),
         factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows),
@@ -136,7 +138,7 @@ Way = tuple[bool, Varying]  # whether it is the transpose; what of it varies
 
 def option(kernel: GemmKernel, element: PackedElement, target: Target, swapped: bool) -> Geometry:
     """The best decisions for the product (or its transpose)."""
-    return _option(kernel, element, target, (swapped, Varying()), _factors(kernel, element))
+    return _option(kernel, element, target, (swapped, Varying()), factors_of(kernel, element))
 
 
 def _option(
@@ -407,7 +409,7 @@ def with_batch_in_columns(kernel: GemmKernel) -> GemmKernel | None:
 
 def choose(kernel: GemmKernel, element: PackedElement, target: Target) -> Geometry:
     """The cheaper of the product and its transpose."""
-    factors = _factors(kernel, element)
+    factors = factors_of(kernel, element)
     plain = kernel._replace(epilogue=None, reads=())
     lines = (is_extent(kernel.m), is_extent(kernel.n))
     dims = [d for f in (kernel.a, kernel.b) for d in (f.rows, f.cols)]

@@ -38,7 +38,7 @@ def cuts(kernel: GemmKernel, target: Target) -> Iterator[Geometry]:
     """All ways to have patches of a factor."""
     element = element_of(kernel.acc)
     for swapped in (False, True):
-        a, b = geometry._factors(kernel, element)
+        a, b = geometry.factors_of(kernel, element)
         if swapped:
             a, b = b, a
         for mode, _ in b_modes(b):

@@ -4,6 +4,14 @@ Invariant: the matrix is read once, in the order in which it lies.
 """
 
 from .dots import DotShape, dot_shape, write_dots
-from .sweeps import SweepShape, sweep_shape, write_sweep
+from .sweeps import FINISHED, SweepShape, sweep_shape, write_sweep
 
-__all__ = ["DotShape", "SweepShape", "dot_shape", "sweep_shape", "write_dots", "write_sweep"]
+__all__ = [
+    "FINISHED",
+    "DotShape",
+    "SweepShape",
+    "dot_shape",
+    "sweep_shape",
+    "write_dots",
+    "write_sweep",
+]

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from ....emit.code import Code
 from ....plan import GemmKernel
 from ..epilogue import Finish
-from ..factors import BLOCK, Factor, factor
+from ..factors import BLOCK, Factor
 from ..finish import FinishedLines, call_finish, prepare
-from ..geometry import Target, dispatch
+from ..geometry import Target, dispatch, factors_of
 from ..micro import (
     DESCRIPTOR,
     PackedElement,
@@ -104,8 +104,7 @@ class DotShape(NamedTuple):
 def dot_shape(kernel: GemmKernel, element: PackedElement, target: Target) -> DotShape:
     """How the dot products are walked and cut into items; no decision changes a bit."""
     swapped = kernel.n == 1
-    matrix = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
-    vector = factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows)
+    matrix, vector = factors_of(kernel, element)
     lines, others = kernel.m, kernel.n
     if not swapped:
         matrix, vector, lines, others = vector, matrix, others, lines

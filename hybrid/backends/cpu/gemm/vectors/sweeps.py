@@ -8,7 +8,7 @@ added in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ from .....core.extents import is_extent
 from ....emit.code import Code
 from ....plan import GemmKernel
 from ..epilogue import Finish
-from ..factors import BLOCK, Factor, factor
+from ..factors import BLOCK, Factor
 from ..finish import FinishedLines, call_finish, prepare
-from ..geometry import Target
+from ..geometry import Target, factors_of
 from ..micro import (
     DESCRIPTOR,
     PackedElement,
@@ -33,7 +33,7 @@ from ..micro import (
 from ..pack import IndexWalk, divide, each, load_widened, offset_of, widen
 from ..words import GemmWords, Loader
 
-__all__ = ["SweepShape", "sweep_shape", "write_sweep"]
+__all__ = ["FINISHED", "SweepShape", "sweep_shape", "write_sweep"]
 
 MOST_ROWS, FEW_ROWS = 8, 4
 RUN = 4096  # bytes of sums of one of few rows, at most, and of a row of the matrix read in one go
@@ -58,11 +58,6 @@ class SweepShape(NamedTuple):
     batch: int
     depth: int  # k
     width: int  # vectors of an item
-
-    @property
-    def finished(self) -> int:
-        """Vectors that are finished together."""
-        return FINISHED
 
     @property
     def step(self) -> int:
@@ -96,14 +91,13 @@ class SweepShape(NamedTuple):
         return 2 * self.rows * self.row_bytes + 16 * FINISHED * 16 * self.element.size
 
 
-def sweep_shape(kernel: GemmKernel, element: PackedElement, target: Target) -> Iterator[SweepShape]:
-    """How a product may be swept, if it may and the caches do not hold its matrix."""
+def sweep_shape(kernel: GemmKernel, element: PackedElement, target: Target) -> SweepShape | None:
+    """How a product is swept; None where it may not be, or the caches hold its matrix."""
     if any(map(is_extent, (kernel.batch, kernel.m, kernel.n, kernel.k))) or not kernel.batch:
-        return
+        return None
+    left, right = factors_of(kernel, element)
     for swapped in (False, True):
-        row_factor = factor("a", kernel.a, element, kernel.a.rows, kernel.a.cols)
-        matrix = factor("b", kernel.b, element, kernel.b.cols, kernel.b.rows)
-        rows, lines = kernel.m, kernel.n
+        row_factor, matrix, rows, lines = left, right, kernel.m, kernel.n
         if swapped:
             row_factor, matrix, rows, lines = matrix, row_factor, lines, rows
         size = matrix.storage.size
@@ -118,7 +112,8 @@ def sweep_shape(kernel: GemmKernel, element: PackedElement, target: Target) -> I
         # in shorter pieces a micro-kernel is as good; a few threads use all of the memory's rate
         worthwhile = vectors >= longest // 4 and shape.items >= min(target.threads, ENOUGH)
         if worthwhile and matrix.nbytes * kernel.batch > target.core.second.size // 2:
-            yield shape
+            return shape
+    return None
 
 
 class Sweep(NamedTuple):
